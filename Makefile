@@ -1,0 +1,43 @@
+# make demo: pretrain a small model on the bundled faces. make test: every promise, tested.
+# make check: ruff + tests. make bench: the benchmarks. All in a virtual environment of the checkout.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_DIR ?= runs/pretrain_demo
+
+# XLA's persistent compile cache: a second run of anything compiles nothing.
+export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
+# No tool may go looking for weights or data on the network at run time.
+export NO_GCE_CHECK := true
+
+.PHONY: demo test lint check bench clean
+
+$(VENV)/.runtime: requirements.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "fsfm_jax needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@
+
+# Stops once on purpose and goes on from its own checkpoint: the second command is the first one again.
+demo: $(VENV)/.runtime
+	$(BIN)/python -m fsfm_jax.main --config=configs/pretrain_demo.py --workdir=$(DEMO_DIR) --stop_after=60%
+	$(BIN)/python -m fsfm_jax.main --config=configs/pretrain_demo.py --workdir=$(DEMO_DIR)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+
+check: lint test
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.masks
+	$(BIN)/python -m benchmarks.input
+
+clean:
+	rm -rf $(VENV) .cache runs

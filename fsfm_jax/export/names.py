@@ -1,0 +1,139 @@
+"""One table between our parameter paths and the names of the official PyTorch files, in both directions.
+
+A row says: our path, the official name, and how the array is laid out there. Linear weights are
+`[in, out]` here and `[out, in]` there; the patch embedding is a product here and a convolution there.
+"""
+
+import dataclasses
+import re
+
+import numpy as np
+
+from fsfm_jax.models.fsfm import ModelSpec
+from fsfm_jax.models.layers import sincos_positions
+
+LINEAR = {"kernel": "weight", "bias": "bias"}
+NORM = {"scale": "weight", "bias": "bias"}
+
+# (our module path, official module name, our leaf -> official leaf); {i} is a block's index.
+_BLOCK = (
+    ("norm1", "norm1", NORM),
+    ("attn/qkv", "attn.qkv", LINEAR),
+    ("attn/proj", "attn.proj", LINEAR),
+    ("norm2", "norm2", NORM),
+    ("mlp/fc1", "mlp.fc1", LINEAR),
+    ("mlp/fc2", "mlp.fc2", LINEAR),
+)
+_HEAD = (("fc1", "projection_head.0", LINEAR), ("norm", "projection_head.1", NORM), ("fc2", "projection_head.3", LINEAR))
+_MODULES = (
+    ("encoder/patch_embed", "patch_embed.proj", LINEAR),
+    *((f"encoder/block_{{i}}/{a}", f"blocks.{{i}}.{b}", leaves) for a, b, leaves in _BLOCK),
+    ("encoder/norm", "norm", NORM),
+    *((f"projector/{a}", f"projector.{b}", leaves) for a, b, leaves in _HEAD),
+    *((f"predictor/{a}", f"predictor.{b}", leaves) for a, b, leaves in _HEAD),
+    ("rep_decoder/embed", "rep_decoder_embed", LINEAR),
+    *((f"rep_decoder/block_{{i}}/{a}", f"rep_decoder_blocks.{{i}}.{b}", leaves) for a, b, leaves in _BLOCK),
+    ("rep_decoder/norm", "rep_decoder_norm", NORM),
+    ("rep_decoder/pred", "rep_decoder_pred", LINEAR),
+    ("pixel_decoder/embed", "decoder_embed", LINEAR),
+    *((f"pixel_decoder/block_{{i}}/{a}", f"decoder_blocks.{{i}}.{b}", leaves) for a, b, leaves in _BLOCK),
+    ("pixel_decoder/norm", "decoder_norm", NORM),
+    ("pixel_decoder/pred", "decoder_pred", LINEAR),
+)
+_TABLE = {
+    "encoder/cls_token": "cls_token",
+    "mask_token": "mask_token",
+    **{f"{ours}/{a}": f"{theirs}.{b}" for ours, theirs, leaves in _MODULES for a, b in leaves.items()},
+}
+_INVERSE = {theirs: ours for ours, theirs in _TABLE.items()}
+
+
+def official_name(path: str) -> str:
+    """Official name of our parameter, `encoder/block_03/mlp/fc1/kernel` -> `blocks.3.mlp.fc1.weight`."""
+    index = re.search(r"block_(\d+)", path)
+    row = _TABLE.get(re.sub(r"block_\d+", "block_{i}", path))
+    if row is None:
+        raise ValueError(f"parameter {path}: no official name is known; add a row to the name table")
+    return row.replace("{i}", str(int(index[1]))) if index else row
+
+
+def our_path(name: str) -> str:
+    """Our path of an official parameter name; the inverse of `official_name`."""
+    index = re.search(r"\.(\d+)\.(?=norm|attn|mlp)", name)
+    row = _INVERSE.get(re.sub(r"\.\d+\.(?=norm|attn|mlp)", ".{i}.", name))
+    if row is None:
+        raise ValueError(f"official parameter {name}: unknown; is this a pretraining checkpoint of FSFM?")
+    return row.replace("{i}", f"{int(index[1]):02d}") if index else row
+
+
+@dataclasses.dataclass(frozen=True)
+class Positions:
+    """The fixed position tables that official files carry and we compute, by official name."""
+
+    tables: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, spec: ModelSpec, names) -> "Positions":
+        rep = sincos_positions(spec.size.width, spec.grid)
+        tables = {
+            "pos_embed": sincos_positions(spec.size.width, spec.grid),
+            "decoder_pos_embed": sincos_positions(spec.pixel_width, spec.grid),
+            "rep_decoder_pos_embed": rep if spec.rep_positions == "sincos" else np.zeros_like(rep),
+        }
+        return cls({name: table[None] for name, table in tables.items() if name in names})
+
+
+def to_official_array(path: str, array: np.ndarray, patch_size: int) -> np.ndarray:
+    """Our array in the official layout."""
+    if path == "encoder/patch_embed/kernel":
+        return array.reshape(patch_size, patch_size, 3, -1).transpose(3, 2, 0, 1)
+    return array.T if path.endswith("kernel") else array
+
+
+def from_official_array(path: str, array: np.ndarray) -> np.ndarray:
+    """An official array in our layout."""
+    if path == "encoder/patch_embed/kernel":
+        return array.transpose(2, 3, 1, 0).reshape(-1, array.shape[0])
+    return array.T if path.endswith("kernel") else array
+
+
+def from_official(state: dict[str, np.ndarray], spec: ModelSpec) -> dict:
+    """Our nested parameters from an official state dict of the online or the target network.
+
+    Raises:
+      ValueError: an unknown name, or a fixed position table that is not the one `spec` asks for.
+    """
+    positions = Positions.of(spec, state)
+    for name, table in positions.tables.items():
+        found = np.asarray(state[name])
+        if found.shape != table.shape or np.abs(found - table).max() > 1e-6:
+            raise ValueError(
+                f"{name}: the checkpoint's table is not the one that the configuration asks for "
+                f"(shape {found.shape}, expected {table.shape}); set model.rep_positions or model.size to match"
+            )
+    tree: dict = {}
+    for name in state.keys() - positions.tables.keys():
+        path = our_path(name)
+        *parents, leaf = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = np.ascontiguousarray(from_official_array(path, np.asarray(state[name])))
+    return tree
+
+
+def to_official(params: dict, spec: ModelSpec) -> dict[str, np.ndarray]:
+    """The official state dict of our nested parameters, position tables included."""
+    flat: dict[str, np.ndarray] = {}
+
+    def walk(node: dict, prefix: str) -> None:
+        for key, value in node.items():
+            path = f"{prefix}{key}"
+            if isinstance(value, dict):
+                walk(value, f"{path}/")
+            else:
+                flat[official_name(path)] = to_official_array(path, np.asarray(value), spec.size.patch_size)
+
+    walk(params, "")
+    names = {"pos_embed", "rep_decoder_pos_embed"} | ({"decoder_pos_embed"} if "pixel_decoder" in params else set())
+    return flat | Positions.of(spec, names).tables

@@ -1,0 +1,117 @@
+"""The losses, as pure functions in float32 or higher.
+
+The instance-discrimination losses take the online prediction and the target projection, `[B, E]`, unit
+rows, and return the mean over the B images that they are given (with accumulation: the micro-batch over
+all devices; other images of it are the negatives).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+PIXEL_EPSILON = 1e-6
+COSINE_EPSILON = 1e-8
+
+
+class Ratio(NamedTuple):
+    """A mean kept as sum and count, so that means over several batches stay exact."""
+
+    total: jax.Array
+    count: jax.Array
+
+
+def normalised_pixels(patches: jax.Array) -> jax.Array:
+    """Each patch minus its mean over its standard deviation, `[B, N, P] -> [B, N, P]`.
+
+    `(x - mean) / sqrt(var + 1e-6)` over all P values of the patch, with the unbiased variance (divided by
+    P - 1) that the released code uses (MAE, section 3; FSFM supplement D.1).
+    """
+    mean = patches.mean(axis=-1, keepdims=True)
+    variance = patches.var(axis=-1, keepdims=True, ddof=1)
+    return (patches - mean) / jnp.sqrt(variance + PIXEL_EPSILON)
+
+
+def masked_reconstruction(pixels: jax.Array, goal: jax.Array, mask: jax.Array) -> Ratio:
+    """Squared error of the patches in `mask`: sum over them of the mean over a patch, and their number.
+
+    `L = sum(e m) / sum(m)` with `e = mean_P (pixels - goal)**2` (FSFM equations for L_m and L_fr).
+    pixels, goal: `[B, N, P]`; mask: `[B, N] bool`.
+    """
+    error = jnp.mean(jnp.square(pixels - goal), axis=-1)
+    wide = mask.astype(error.dtype)
+    return Ratio(jnp.sum(error * wide), jnp.sum(wide))
+
+
+def cosine(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Cosine of corresponding rows, `[B, E], [B, E] -> [B]`; lengths below 1e-8 count as 1e-8."""
+    lengths = jnp.linalg.norm(x, axis=-1), jnp.linalg.norm(y, axis=-1)
+    return jnp.sum(x * y, axis=-1) / (
+        jnp.maximum(lengths[0], COSINE_EPSILON) * jnp.maximum(lengths[1], COSINE_EPSILON)
+    )
+
+
+def negative_cosine(online: jax.Array, target: jax.Array, scale: float) -> jax.Array:
+    """`-scale * mean cos(online, target)`, the paper's NCS (FSFM, section 3.4)."""
+    return -scale * jnp.mean(cosine(online, target))
+
+
+def byol(online: jax.Array, target: jax.Array) -> jax.Array:
+    """`mean(2 - 2 online . target)` (BYOL, equation 2)."""
+    return jnp.mean(2 - 2 * jnp.sum(online * target, axis=-1))
+
+
+def infonce(online: jax.Array, target: jax.Array, temperature: float, negatives: bool) -> jax.Array:
+    """`2 T` times the cross-entropy of `online @ target.T / T` against the diagonal (MoCo v3, algorithm 1).
+
+    Without `negatives` the other logits are zero, as the released code has it, not left out.
+    """
+    logits = online @ target.T / temperature
+    if not negatives:
+        logits = logits * jnp.eye(len(logits), dtype=logits.dtype)
+    picked = jnp.diagonal(jax.nn.log_softmax(logits, axis=-1))
+    return -2 * temperature * jnp.mean(picked)
+
+
+def moco_v3(online: jax.Array, target: jax.Array, temperature: float, negatives: bool) -> jax.Array:
+    """InfoNCE on features that are scaled to unit length (again), as the released code has it."""
+    unit = [x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12) for x in (online, target)]
+    return infonce(*unit, temperature, negatives)
+
+
+def simclr(online: jax.Array, target: jax.Array, temperature: float, negatives: bool) -> jax.Array:
+    """NT-Xent over the 2 B features of both networks (SimCLR, equation 1).
+
+    Mean over the anchors a of `-(s[a, p(a)] - log sum_{k != a} exp s[a, k])`, `s = z z^T / T`. Without
+    `negatives` the sum is dropped and the row's maximum stays in its place, as in the released code.
+    """
+    features = jnp.concatenate([online, target])
+    anchors = len(features)
+    similarity = features @ features.T / temperature
+    partner = jnp.roll(jnp.arange(anchors), anchors // 2)
+    positive = similarity[jnp.arange(anchors), partner]
+    if not negatives:
+        return -jnp.mean(positive - jax.lax.stop_gradient(similarity.max(axis=1)))
+    others = jnp.where(jnp.eye(anchors, dtype=bool), -jnp.inf, similarity)
+    return -jnp.mean(positive - jax.nn.logsumexp(others, axis=1))
+
+
+def instance_discrimination(
+    kind: str, temperature: float, ncs_scale: float, negatives: bool
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The loss named `kind`: "ncs", "byol", "infonce", "mocov3" or "simclr".
+
+    Raises:
+      ValueError: another name.
+    """
+    table = {
+        "ncs": lambda online, target: negative_cosine(online, target, ncs_scale),
+        "byol": byol,
+        "infonce": lambda online, target: infonce(online, target, temperature, negatives),
+        "mocov3": lambda online, target: moco_v3(online, target, temperature, negatives),
+        "simclr": lambda online, target: simclr(online, target, temperature, negatives),
+    }
+    if kind not in table:
+        raise ValueError(f"loss.kind: expected one of {', '.join(table)}; found {kind!r}")
+    return table[kind]

@@ -1,0 +1,152 @@
+"""The two networks of pretraining: online (sees some patches) and target (its moving average)."""
+
+import dataclasses
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fsfm_jax.models.decoders import PixelDecoder, RepresentationDecoder, View, mean_tokens, view_of
+from fsfm_jax.models.heads import ProjectionHead
+from fsfm_jax.models.vit import Encoder, Size, patchify
+
+TARGET_VIEWS = ("full", "other_visible", "masked")
+DECODED = ("both", "online", "neither")
+POSITIONS = ("zeros", "sincos")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """Everything that fixes the networks' shapes and wiring.
+
+    Attributes:
+      size: the encoder; the representation decoder has its width.
+      image_size: side of the square image in pixels.
+      seen: patches that the online encoder sees, K.
+      instance_discrimination: False leaves a plain masked autoencoder without target network.
+      target_view: what the target sees (FSFM supplement, Fig. 4): the `full` face; the visible patches of an
+        `other_visible` mask; the `masked` patches of the same mask.
+      rep_decoded: which networks have a representation decoder (supplement C.1).
+      rep_positions: positions inside the representation decoder. The paper draws them, released weights
+        have zeros.
+    """
+
+    size: Size
+    image_size: int
+    seen: int
+    pixel_width: int
+    pixel_depth: int
+    pixel_heads: int
+    rep_depth: int
+    rep_heads: int
+    projection_hidden: int
+    projection_features: int
+    instance_discrimination: bool
+    target_view: str
+    rep_decoded: str
+    rep_positions: str
+    dtype: jnp.dtype
+    remat: bool
+
+    @property
+    def grid(self) -> int:
+        return self.image_size // self.size.patch_size
+
+    @property
+    def patches(self) -> int:
+        return self.grid**2
+
+
+class Online(NamedTuple):
+    """Output of the online network.
+
+    pixels: `[B, N, P]`, prediction for every patch.
+    prediction: `[B, E]`, predictor output, not normalised; None without instance discrimination.
+    """
+
+    pixels: jax.Array
+    prediction: jax.Array | None
+
+
+class _Backbone(nn.Module):
+    """What both networks have: encoder, mask token, representation decoder, projector."""
+
+    spec: ModelSpec
+
+    def setup(self):
+        spec = self.spec
+        self.encoder = Encoder(spec.size, spec.grid, spec.dtype, spec.remat)
+        self.mask_token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, spec.size.width))
+        if spec.instance_discrimination:
+            if self.decodes:
+                self.rep_decoder = RepresentationDecoder(
+                    spec.rep_depth, spec.rep_heads, spec.grid, spec.rep_positions, spec.dtype, spec.remat
+                )
+            self.projector = ProjectionHead(spec.projection_hidden, spec.projection_features, spec.dtype)
+
+    def encode(self, images: jax.Array, view: View | None) -> jax.Array:
+        patches = patchify(images, self.spec.size.patch_size)
+        if view is None:
+            return self.encoder(patches)
+        return self.encoder(view.take(patches), view.places)
+
+    def project(self, tokens: jax.Array, view: View | None) -> jax.Array:
+        """Encoder tokens to the projection, `[B, 1 + K, D] -> [B, E]`."""
+        pooled = self.rep_decoder(tokens, self.mask_token[0, 0], view) if self.decodes else mean_tokens(tokens)
+        return self.projector(pooled)
+
+
+class OnlineNetwork(_Backbone):
+    """Encoder on the visible patches, pixel decoder, and the branch of instance discrimination."""
+
+    @property
+    def decodes(self) -> bool:
+        return self.spec.rep_decoded in ("both", "online")
+
+    def setup(self):
+        super().setup()
+        spec = self.spec
+        self.pixel_decoder = PixelDecoder(
+            spec.pixel_width, spec.pixel_depth, spec.pixel_heads, spec.grid,
+            3 * spec.size.patch_size**2, spec.dtype, spec.remat,
+        )  # fmt: skip
+        if spec.instance_discrimination:
+            self.predictor = ProjectionHead(spec.projection_hidden, spec.projection_features, spec.dtype)
+
+    def __call__(self, images: jax.Array, mask: jax.Array) -> Online:
+        """`images [B, H, W, 3]` normalised, `mask [B, N] bool` with K places False."""
+        view = view_of(mask, self.spec.seen)
+        tokens = self.encode(images, view)
+        pixels = self.pixel_decoder(tokens, self.mask_token[0, 0], view)
+        if not self.spec.instance_discrimination:
+            return Online(pixels, None)
+        return Online(pixels, self.predictor(self.project(tokens, view)))
+
+
+class TargetNetwork(_Backbone):
+    """Encoder, representation decoder and projector on the target's view; never differentiated."""
+
+    @property
+    def decodes(self) -> bool:
+        return self.spec.rep_decoded == "both"
+
+    def __call__(self, images: jax.Array, mask: jax.Array, other_mask: jax.Array) -> jax.Array:
+        """Projection `[B, E]`, not normalised; the masks are looked at only by the views that need them."""
+        view = self.view(mask, other_mask)
+        return self.project(self.encode(images, view), view)
+
+    def view(self, mask: jax.Array, other_mask: jax.Array) -> View | None:
+        if self.spec.target_view == "full":
+            return None
+        if self.spec.target_view == "other_visible":
+            return view_of(other_mask, self.spec.seen)
+        return view_of(~mask, self.spec.patches - self.spec.seen)
+
+
+def target_parameters(online: dict, spec: ModelSpec) -> dict:
+    """The part of the online parameters that the target has too: all but pixel decoder and predictor."""
+    names = ["encoder", "mask_token"]
+    if spec.rep_decoded == "both":
+        names.append("rep_decoder")
+    return {name: online[name] for name in [*names, "projector"]}

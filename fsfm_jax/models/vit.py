@@ -1,0 +1,101 @@
+"""The ViT encoder that is pretrained, fine-tuned and exported, and the table of its sizes."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fsfm_jax.models.layers import blocks, layer_norm, sincos_positions
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Width, depth, heads and patch size of an encoder (FSFM supplement, table of model sizes)."""
+
+    width: int
+    depth: int
+    heads: int
+    patch_size: int
+
+
+SIZES = {
+    "vit_s16": Size(384, 12, 12, 16),  # 12 heads of 32, as MoCo v3, not timm's 6
+    "vit_b16": Size(768, 12, 12, 16),
+    "vit_l16": Size(1024, 24, 16, 16),
+    "vit_h14": Size(1280, 32, 16, 14),
+    "demo16": Size(192, 4, 4, 16),  # for two CPU cores; not a size of the paper
+    "tiny16": Size(48, 2, 4, 16),  # for tests
+}
+
+
+def patchify(images: jax.Array, patch_size: int) -> jax.Array:
+    """Cuts images into patches, `[B, H, W, 3] -> [B, N, P]`.
+
+    Patches row by row; inside a patch the order is pixel row, pixel column, channel.
+    """
+    batch, height, width, channels = images.shape
+    rows, columns = height // patch_size, width // patch_size
+    cut = images.reshape(batch, rows, patch_size, columns, patch_size, channels).swapaxes(2, 3)
+    return cut.reshape(batch, rows * columns, patch_size**2 * channels)
+
+
+def unpatchify(patches: np.ndarray, patch_size: int) -> np.ndarray:
+    """Puts patches together again, `[N, P] -> [H, W, 3]` (one image, on the host)."""
+    grid = round(len(patches) ** 0.5)
+    cut = patches.reshape(grid, grid, patch_size, patch_size, 3).swapaxes(1, 2)
+    return cut.reshape(grid * patch_size, grid * patch_size, 3)
+
+
+class PatchEmbed(nn.Module):
+    """Linear map of each patch, `[B, K, P] -> [B, K, D]`; the convolution of the reference as one product.
+
+    Weight Xavier-uniform on the `(D, P)` view; the bias keeps a convolution's default in PyTorch,
+    U(-1/sqrt(P), 1/sqrt(P)), which the reference never resets.
+    """
+
+    width: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, patches: jax.Array) -> jax.Array:
+        pixels = patches.shape[-1]
+
+        def bias_init(key, shape, dtype=jnp.float32):
+            return jax.random.uniform(key, shape, dtype, -(pixels**-0.5), pixels**-0.5)
+
+        kernel = self.param("kernel", nn.initializers.xavier_uniform(), (pixels, self.width))
+        bias = self.param("bias", bias_init, (self.width,))
+        flat = patches.reshape(-1, pixels).astype(self.dtype)
+        embedded = flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+        return embedded.reshape(*patches.shape[:-1], self.width)
+
+
+class Encoder(nn.Module):
+    """ViT on all or some patches, with a class token in front and fixed sine-cosine positions."""
+
+    size: Size
+    grid: int
+    dtype: jnp.dtype
+    remat: bool
+
+    @nn.compact
+    def __call__(self, patches: jax.Array, places: jax.Array | None = None) -> jax.Array:
+        """Encodes patches, `[B, K, P] -> [B, 1 + K, D]`, final norm applied.
+
+        `places [B, K] int32` are the grid places of the patches; None means all N in order. Only what is
+        given is embedded, so that hidden patches cost nothing.
+        """
+        width = self.size.width
+        class_token = self.param("cls_token", nn.initializers.normal(0.02), (1, 1, width))
+        positions = sincos_positions(width, self.grid)[1:]  # the class token's position is zero
+        x = PatchEmbed(width, self.dtype, name="patch_embed")(patches)
+        if places is None:
+            x = x + positions[None].astype(x.dtype)
+        else:
+            x = x + jnp.take(positions.astype(x.dtype), places, axis=0)
+        first = jnp.broadcast_to(class_token.astype(x.dtype), (x.shape[0], 1, width))
+        x = jnp.concatenate([first, x], axis=1)
+        x = blocks(x, self.size.depth, self.size.heads, self.dtype, self.remat)
+        return layer_norm(self.dtype, "norm")(x)

@@ -1,0 +1,33 @@
+"""Names and types at the two borders of the data: the example on disk and the batch on the host.
+
+On disk (TensorFlow Datasets features in ArrayRecord files, one record per group, so that reading at
+random stays fast):
+
+| feature       | stored as                      | meaning                                           |
+|---------------|--------------------------------|---------------------------------------------------|
+| `image`       | PNG or JPEG bytes              | face crop, `[224, 224, 3] uint8`, RGB             |
+| `parsing_map` | zlib of `[224, 224] uint8`     | parsing class of each pixel (`regions.CLASSES`)   |
+| `region_bits` | `[196] uint16`                 | class bits of each 16x16 patch, row by row        |
+| `source`      | text                           | where the face came from; for messages only       |
+
+In memory a batch is a dict of arrays under the keys below.
+"""
+
+SCHEMA_VERSION = 1
+IMAGE_SIZE = 224
+BITS_PATCH_SIZE = 16  # the patch size for which `region_bits` is stored; others are computed from the map
+
+# Features of a stored example.
+IMAGE = "image"
+PARSING_MAP = "parsing_map"
+REGION_BITS = "region_bits"
+SOURCE = "source"
+
+# Further keys of a batch.
+MASK = "mask"  # [B, N] bool, True = hidden from the online encoder
+REGION_MASK = "region_mask"  # [B, N] bool, True = patch of the region that is covered completely
+OTHER_MASK = "other_mask"  # [B, N] bool, an independent mask of the same image, for one ablation
+POSITION = "position"  # [B] int64, place in the endless stream: every random choice is a function of it
+
+# File beside the shards that says what the TFDS metadata has no place for.
+CARD_FILE = "fsfm_card.json"
