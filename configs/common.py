@@ -1,0 +1,94 @@
+"""Every field of a pretraining configuration, with its meaning and the FS-VFM recipe as its value.
+
+A recipe is a file that changes some of these. Printing one needs nothing but ml_collections.
+Durations are texts: "600 epochs", "40000 steps" or "5000000 examples".
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def pretrain() -> ConfigDict:
+    """The recipe that FSFM and FS-VFM share (FSFM supplement D.1)."""
+    c = ConfigDict()
+    c.job = "pretrain"
+    c.seed = 0
+    c.duration = "600 epochs"
+
+    c.data = ConfigDict()
+    # Records made by `fsfm_jax.prepare.pack`; several: "DIR,DIR" concatenates, "DIR@0.7,DIR@0.3" mixes by weight.
+    c.data.train = "data/vggface2"
+    c.data.statistics = "records"  # mean and deviation: of the "records", or "vggface2", "ffpp", "imagenet"
+    c.data.augment = False  # random crop and flip, of photo and parsing map with one draw
+    c.data.workers = 0  # loader processes; 0: threads of the training process
+    c.data.threads = 2  # loader threads per process; more than the cores gains nothing
+
+    c.batch = ConfigDict()
+    c.batch.size = 4096  # images of one optimizer step, over all devices
+    c.batch.per_device = 128  # images that a device takes at once, at most; the rest is accumulated
+    c.batch.accumulation = config_dict.placeholder(int)  # micro-batches of a step; not set: from per_device
+
+    c.model = ConfigDict()
+    c.model.size = "vit_b16"
+    c.model.pixel_width = 512
+    c.model.pixel_depth = 8
+    c.model.pixel_heads = 16
+    c.model.rep_depth = 2
+    c.model.rep_heads = 16
+    c.model.projection_hidden = 4096
+    c.model.projection_features = 256
+    c.model.instance_discrimination = True  # False: a plain masked autoencoder
+    c.model.target_view = "full"  # or "other_visible", "masked": supplement Fig. 4
+    c.model.rep_decoded = "both"  # or "online", "neither": supplement C.1
+    c.model.rep_positions = "zeros"  # released weights; "sincos": as the paper draws it
+    c.model.dtype = "bfloat16"  # of the matrix products; parameters, norms, softmax, losses are float32
+    c.model.remat = False  # compute activations twice instead of keeping them
+
+    c.mask = ConfigDict()
+    c.mask.strategy = "crfr_p"  # or "random", "fasking_i", "frp", "crfr_r"
+    c.mask.ratio = 0.75
+    c.mask.region_draw = "image"  # the paper; "batch": one region per mask.draw_group images, released code
+    c.mask.draw_group = 256
+    c.mask.count = "exact"  # "released": off by one when ratio * patches is not whole
+
+    c.loss = ConfigDict()
+    c.loss.kind = "ncs"  # or "byol", "infonce", "mocov3", "simclr"
+    c.loss.ncs_scale = 1.0  # the paper's -cos; 0.5: hidden in the released code
+    c.loss.temperature = 0.1  # of the kinds with negatives
+    c.loss.negatives = True
+    c.loss.normalise_pixels = True
+    c.loss.region_weight = 0.007
+    c.loss.instance_weight = 0.1
+    c.loss.ratio_over = "global_batch"  # "micro_batch": released code, per micro-batch
+
+    c.optimizer = ConfigDict()
+    c.optimizer.base_learning_rate = 1.5e-4  # per 256 images
+    c.optimizer.min_learning_rate = 0.0
+    c.optimizer.warmup = "40 epochs"
+    c.optimizer.beta1 = 0.9
+    c.optimizer.beta2 = 0.95
+    c.optimizer.epsilon = 1e-8
+    c.optimizer.weight_decay = 0.05
+    c.optimizer.clip_norm = 1.0
+
+    c.target = ConfigDict()
+    c.target.rule = "ema"  # "frozen": what the released code does on several GPUs
+    c.target.cadence = "optimizer_step"  # "micro_step": released code
+    c.target.momentum = 0.996  # at the start; a cosine takes it to 1
+    c.target.warmup = "0 steps"
+    c.target.warmup_momentum = 0.0
+
+    c.nonfinite = "stop"  # "skip": released code drops the micro-batch and goes on
+
+    c.checkpoint = ConfigDict()
+    c.checkpoint.every = "1 epochs"
+    c.checkpoint.keep_latest = 2
+    c.checkpoint.keep_every = "20 epochs"  # kept for good; "0 steps": none
+
+    c.partition = ConfigDict()
+    c.partition.fsdp = False  # split parameters, moments and target over the devices
+    c.partition.fsdp_min_size = 65536  # smaller arrays stay whole on every device
+
+    c.figure = ConfigDict()
+    c.figure.data = "samples:heldout"  # faces of the picture that a run ends with
+    c.figure.faces = 5
+    return c

@@ -1,0 +1,143 @@
+"""Saving and restoring a run: the only file that knows Orbax.
+
+A checkpoint has two items: `state`, the arrays, and `run`, a JSON text of everything that must be the same
+for the continuation to be the same run (see `train/loop.py`). Orbax writes into a temporary folder and
+renames it, so a checkpoint that is visible is whole.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSteps, LatestN
+
+STATE, RUN = "state", "run"
+
+
+@dataclasses.dataclass(frozen=True)
+class Retention:
+    """Which checkpoints are kept: the `latest` ones, and every one at a multiple of `every` steps (0: none)."""
+
+    latest: int
+    every: int
+
+
+def _storable(state: Any) -> Any:
+    """Typed keys as their integers, which is how they are written."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x, state)
+
+
+def _keys_back(stored: Any, like: Any) -> Any:
+    def back(value, leaf):
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf)) if is_key else value
+
+    return jax.tree.map(back, stored, like)
+
+
+class Checkpoints:
+    """The checkpoints of one working directory."""
+
+    def __init__(self, directory: str, retention: Retention, asynchronous: bool = True):
+        """Opens `directory`, creating it; leftovers of an interrupted save are removed."""
+        keep = [LatestN(retention.latest)]
+        if retention.every:
+            keep.append(EveryNSteps(retention.every))
+        self.directory = epath.Path(directory)
+        self._manager = ocp.CheckpointManager(
+            self.directory.absolute() if "://" not in directory else self.directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=AnyPreservationPolicy(keep),
+                enable_async_checkpointing=asynchronous,
+                cleanup_tmp_directories=True,
+            ),
+            # Written out so that a reopened directory can tell shapes before it restores.
+            item_handlers={STATE: ocp.StandardCheckpointHandler(), RUN: ocp.JsonCheckpointHandler()},
+        )
+
+    def latest_step(self) -> int | None:
+        return self._manager.latest_step()
+
+    def steps(self) -> list[int]:
+        return sorted(self._manager.all_steps())
+
+    def save(self, state: Any, run: dict) -> None:
+        """Saves `state`, which has a `step`, in the background; at most one save is in flight.
+
+        Raises:
+          RuntimeError: the save before this one failed in the background (disk full, bucket gone).
+        """
+        step = int(state.step)
+        self._manager.check_for_errors()
+        if step in self._manager.all_steps():
+            return
+        args = ocp.args.Composite(**{STATE: ocp.args.StandardSave(_storable(state)), RUN: ocp.args.JsonSave(run)})
+        self._manager.save(step, args=args, force=True)
+
+    def wait(self) -> None:
+        """Returns when everything saved is on disk; raises what a background save raised."""
+        self._manager.wait_until_finished()
+        self._manager.check_for_errors()
+
+    def preempted(self, step: int) -> bool:
+        """Whether the cluster announced an interruption; every host must ask at every step."""
+        return self._manager.reached_preemption(step)
+
+    def close(self) -> None:
+        self._manager.close()
+
+    def run(self, step: int) -> dict:
+        """The `run` item of the checkpoint at `step`."""
+        return self._manager.restore(step, args=ocp.args.Composite(**{RUN: ocp.args.JsonRestore()}))[RUN]
+
+    def restore(self, step: int, like: Any) -> Any:
+        """The state at `step`, with the shapes, types and shardings of `like`.
+
+        Raises:
+          ValueError: parameters missing, unknown or of another shape or type; all of them are named.
+        """
+        abstract = jax.tree.map(
+            lambda a, x: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=x.sharding),
+            jax.eval_shape(_storable, like),
+            like,
+        )
+        self._check_leaves(step, abstract)
+        args = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(abstract)})
+        stored = self._manager.restore(step, args=args)[STATE]
+        return _keys_back(stored, like)
+
+    def _check_leaves(self, step: int, abstract: Any) -> None:
+        """Orbax casts types silently and names shapes one at a time; this names every difference at once."""
+        saved = _flat(self._manager.item_metadata(step)[STATE])
+        wanted = _flat(abstract)
+        complaints = [f"{name}: not in the checkpoint" for name in wanted.keys() - saved.keys()]
+        complaints += [f"{name}: only in the checkpoint" for name in saved.keys() - wanted.keys()]
+        for name in wanted.keys() & saved.keys():
+            have, want = saved[name], wanted[name]
+            if tuple(have.shape) != tuple(want.shape) or np.dtype(have.dtype) != np.dtype(want.dtype):
+                complaints.append(
+                    f"{name}: {np.dtype(have.dtype)}{list(have.shape)} saved, "
+                    f"{np.dtype(want.dtype)}{list(want.shape)} expected"
+                )
+        if complaints:
+            shown = "\n  ".join(sorted(complaints)[:20])
+            raise ValueError(
+                f"the checkpoint {self.directory / str(step)} is of another model or optimizer; {len(complaints)} "
+                f"of {len(wanted)} arrays differ:\n  {shown}\nUse the configuration it was made with, or another --workdir."
+            )
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    """Leaves by path name; attribute and dictionary access look the same, as they do once stored."""
+    tree = getattr(tree, "tree", tree)
+    leaves = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape") and hasattr(x, "dtype"))[0]
+    return {"/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path): leaf for path, leaf in leaves}
+
+
+def same_json(value: Any) -> Any:
+    """`value` as it comes back from JSON, for comparing with a restored `run`."""
+    return json.loads(json.dumps(value))

@@ -1,0 +1,32 @@
+"""Random numbers that are a function of (seed, purpose, position): a SplitMix64 stream per image.
+
+NumPy's generators must be built one by one, which costs more than the masks that they feed. SplitMix64
+(Steele, Lea, Flood, OOPSLA 2014) is a counter hashed by a bijection, so a batch of streams is plain
+vectorised arithmetic. It is not for secrets.
+"""
+
+import zlib
+
+import numpy as np
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(state: np.ndarray) -> np.ndarray:
+    """SplitMix64's finaliser, `uint64 -> uint64`, a bijection."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+def bits(seed: int, purpose: str, positions: np.ndarray, count: int) -> np.ndarray:
+    """`[B, count] uint64` random bits; row `b` depends on `positions[b]` only, not on the batch."""
+    stream = np.array([(seed + zlib.crc32(purpose.encode()) * int(_GOLDEN)) % 2**64], np.uint64)
+    start = _mix(_mix(stream) ^ _mix(positions.astype(np.uint64) * _GOLDEN))
+    return _mix(start[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
+
+
+def integers(seed: int, purpose: str, positions: np.ndarray, high: int) -> np.ndarray:
+    """`[B] int64`, uniform over 0..high - 1 (bias below high / 2**32)."""
+    top = bits(seed, purpose, positions, 1)[:, 0] >> np.uint64(32)
+    return ((top * np.uint64(high)) >> np.uint64(32)).astype(np.int64)

@@ -1,0 +1,153 @@
+"""Encoded photos: what their header says, whether they are whole, and their pixels.
+
+Checked before decoding, because the decoder would be too late or too kind: a header of a few bytes can
+ask for gigabytes, and a JPEG that breaks off is filled up with grey and handed out without a word.
+Pixels are RGB; a rotation noted in EXIF is ignored, since the parsing map was made of the stored pixels.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from fsfm_jax.records import IMAGE_SIZE
+
+PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+# Start-of-frame markers of JPEG; C4, C8 and CC of that range mean something else.
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+READ_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the first bytes of a photo say about it."""
+
+    encoding: str  # "png", "jpeg" or "webp"
+    height: int
+    width: int
+    plain: bool  # 8 bits in three channels: what any reader decodes to `[H, W, 3] uint8`
+
+
+def read_header(data: bytes, name: str) -> Header:
+    """Reads encoding and size of an encoded photo without decoding it.
+
+    Raises:
+      ValueError: not PNG, JPEG or WebP, or it ends within the header; `name` is in the text.
+    """
+    if data.startswith(PNG_START):
+        header = _png_header(data)
+    elif data.startswith(JPEG_START):
+        header = _jpeg_header(data)
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        header = _webp_header(data)
+    else:
+        raise ValueError(
+            f"photo {name}: expected PNG, JPEG or WebP, found {len(data)} bytes starting with {data[:8]!r}; "
+            "convert it to PNG"
+        )
+    if header is None:
+        raise ValueError(f"photo {name}: its header is damaged or cut off; copy or make the file again")
+    return header
+
+
+def check_photo(data: bytes, name: str) -> Header:
+    """Returns the header of a photo that is whole and of the size that is stored.
+
+    Raises:
+      ValueError: unknown format, wrong size, or the end of the file is missing; `name` is in the text.
+    """
+    header = read_header(data, name)
+    if (header.height, header.width) != (IMAGE_SIZE, IMAGE_SIZE):
+        raise ValueError(
+            f"photo {name}: expected {IMAGE_SIZE}x{IMAGE_SIZE}, found {header.height}x{header.width} "
+            "(height x width); crop and resize it while preparing the faces, before the face is parsed"
+        )
+    if not _is_whole(data, header.encoding):
+        raise ValueError(
+            f"photo {name}: cut off, the end of the {header.encoding.upper()} file is missing after "
+            f"{len(data)} bytes; copy or make the file again"
+        )
+    return header
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """Decodes a whole photo of the stored size to `[224, 224, 3] uint8`, RGB.
+
+    Raises:
+      ValueError: whatever `check_photo` refuses, or data that cannot be decoded; `name` is in the text.
+    """
+    header = check_photo(data, name)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), READ_FLAGS)
+    except cv2.error as error:
+        raise ValueError(f"photo {name}: {header.encoding.upper()} decoder failed: {error}") from error
+    if image is None or image.shape != (IMAGE_SIZE, IMAGE_SIZE, 3) or image.dtype != np.uint8:
+        raise ValueError(
+            f"photo {name}: damaged, its {header.encoding.upper()} data cannot be decoded; "
+            "copy or make the file again"
+        )
+    return image
+
+
+def encode_png(image: np.ndarray, compression: int) -> bytes:
+    """Encodes `[H, W, 3] uint8` RGB as PNG; `compression` 0 (none) .. 9 (slowest)."""
+    return _encode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression])
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """Encodes `[H, W, 3] uint8` RGB as JPEG of `quality` 0..100 with colour at full resolution (4:4:4)."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return _encode(".jpg", image, options)
+
+
+def _encode(suffix: str, image: np.ndarray, options: list[int]) -> bytes:
+    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    assert done, suffix
+    return data.tobytes()
+
+
+def _is_whole(data: bytes, encoding: str) -> bool:
+    if encoding == "webp":
+        return len(data) >= 8 + int.from_bytes(data[4:8], "little")
+    return data.endswith(PNG_END if encoding == "png" else JPEG_END)
+
+
+def _png_header(data: bytes) -> Header | None:
+    if len(data) < 26 or data[12:16] != b"IHDR":
+        return None
+    width, height = (int.from_bytes(data[start : start + 4], "big") for start in (16, 20))
+    depth, colour_type = data[24], data[25]
+    return Header("png", height, width, plain=(depth, colour_type) == (8, 2))
+
+
+def _jpeg_header(data: bytes) -> Header | None:
+    at = 2
+    while at + 10 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte before the marker
+            at += 1
+        elif marker in JPEG_FRAMES:
+            height, width = (int.from_bytes(data[start : start + 2], "big") for start in (at + 5, at + 7))
+            depth, channels = data[at + 4], data[at + 9]
+            return Header("jpeg", height, width, plain=(depth, channels) == (8, 3))
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
+def _webp_header(data: bytes) -> Header | None:
+    if len(data) < 30:
+        return None
+    kind = data[12:16]
+    if kind == b"VP8 ":
+        width, height = (int.from_bytes(data[start : start + 2], "little") & 0x3FFF for start in (26, 28))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    elif kind == b"VP8X":
+        width, height = (1 + int.from_bytes(data[start : start + 3], "little") for start in (24, 27))
+    else:
+        return None
+    return Header("webp", height, width, plain=False)

@@ -1,0 +1,295 @@
+"""Random-access sources of faces, and the words by which a data set is asked for.
+
+    PATH[:SPLIT]                a records directory (`prepare.pack`); the split is `train` if none is given
+    samples[:train|:heldout]    the 24 bundled faces, or 19 and 5 of them
+    synthetic:COUNT[:SEED]      procedural faces, drawn when asked for; the seed is 0 if none is given
+
+A mixture is a comma-separated list of these, each followed by `@WEIGHT` or none of them. Sources can be
+pickled and read from several threads. They hand out the encoded photo: decoding is the reader's.
+"""
+
+import difflib
+import hashlib
+import math
+import os
+import re
+import zlib
+from bisect import bisect_right
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+from google.protobuf.message import DecodeError
+from tensorflow_datasets.proto import tf_example_pb2
+
+from fsfm_jax import records, regions
+from fsfm_jax.data.folder import IMAGES, PARSING_MAPS, FolderSource, list_photos
+from fsfm_jax.data.photo import check_photo, encode_png
+from fsfm_jax.data.statistics import UNFINISHED_FILE, PixelSums, read_card
+
+SAMPLES = Path(__file__).parent / "samples" / "pretrain"
+# All faces of the sixth photograph, and one of the three of the third.
+HELD_OUT_SAMPLES = frozenset(f"mit_faceapi_sample{part}.png" for part in ("3_1", "6_1", "6_2", "6_3", "6_4"))
+SYNTHETIC_SUMMED = 256  # pixel sums of a synthetic source are taken over at most so many faces
+SYNTHETIC_COMPRESSION = 1  # drawing is slow enough
+FORMS = "a records directory PATH[:SPLIT], samples[:train|:heldout] or synthetic:COUNT[:SEED]"
+PACK = "python -m fsfm_jax.prepare.pack"
+SPLIT_PATTERN = re.compile(r"[A-Za-z]\w*")
+
+
+class Source(Protocol):
+    """What a source of faces has; `grain.MapDataset.source` takes one.
+
+    An example is a dict: `records.IMAGE` bytes of a PNG or JPEG, `records.PARSING_MAP` `[224, 224] uint8`
+    (perhaps read-only), `records.REGION_BITS` `[196] uint16`, `records.SOURCE` text for messages.
+    """
+
+    name: str
+    fingerprint: str  # differs when the examples or their order differ
+    pixel_sums: PixelSums
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict: ...
+
+
+def open_source(spec: str) -> Source:
+    """Opens the data set that `spec` asks for; the forms are listed at the top of this file.
+
+    Raises:
+      ValueError: malformed spec, unknown split, or a folder that is not a finished data set.
+      FileNotFoundError: no such folder, or a shard of it is missing.
+    """
+    spec = spec.strip()
+    head, colon, tail = spec.partition(":")
+    if head == "synthetic":
+        return _open_synthetic(spec)
+    if head == "samples":
+        return _open_samples(tail if colon else None)
+    path, split = _path_and_split(spec)
+    return RecordSource(path, split)
+
+
+def open_mixture(text: str) -> list[tuple[Source, float | None]]:
+    """Opens comma-separated specs, each `SPEC` or each `SPEC@WEIGHT`; the weight is None where none is given.
+
+    Raises:
+      ValueError: an empty entry, a weight that is not a positive number, weights for some entries only.
+    """
+    entries = [_spec_and_weight(entry.strip(), text) for entry in text.split(",")]
+    bare = [spec for spec, weight in entries if weight is None]
+    if bare and len(bare) < len(entries):
+        raise ValueError(
+            f"data {text!r}: expected a weight for every data set or for none, "
+            f"found none for {', '.join(bare)}; write SPEC@WEIGHT"
+        )
+    return [(open_source(spec), weight) for spec, weight in entries]
+
+
+class RecordSource:
+    """One split of a records directory; a read takes about 150 microseconds."""
+
+    def __init__(self, directory: str | os.PathLike, split: str = "train"):
+        path = epath.Path(directory)
+        _check_directory(path)
+        card = read_card(path)
+        if split not in card.splits:
+            raise ValueError(
+                f"data set {path}: no split {split!r}, there is {', '.join(sorted(card.splits))}"
+                f"{_did_you_mean(split, card.splits)}"
+            )
+        statistics = card.splits[split]
+        self.name = f"{card.name}:{split}"
+        self.fingerprint, self.pixel_sums = statistics.fingerprint, statistics.pixel_sums
+        _check_present(path, [os.fspath(path / file) for file in ("dataset_info.json", "features.json")])
+        builder = tfds.builder_from_directory(path)
+        shards = builder.info.splits[split]
+        self._files = [os.fspath(file) for file in shards.filepaths]
+        if tuple(shards.shard_lengths) != statistics.shard_lengths:
+            raise ValueError(
+                f"data set {path}: its card tells of shards with {list(statistics.shard_lengths)} examples, "
+                f"dataset_info.json of {shards.shard_lengths}; copy the folder again, or make it with {PACK}"
+            )
+        _check_present(path, self._files)
+        self._ends = list(accumulate(statistics.shard_lengths))
+        # Parsed below: the deserializer of TFDS is built for any features and takes twice the time.
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        self._records = builder.as_data_source(split, deserialize_method=raw)
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> dict:
+        """Reads one example.
+
+        Raises:
+          ValueError: the record is damaged; data set, index and file are in the text.
+        """
+        _check_index(self, index)
+        try:
+            example = _parse(self._records[index])
+            check_photo(example[records.IMAGE], example[records.SOURCE])
+            return example
+        # RuntimeError: what ArrayRecord raises for a file it cannot read or whose checksum is wrong.
+        except (RuntimeError, DecodeError, zlib.error, ValueError, IndexError) as error:
+            raise ValueError(
+                f"data set {self.name}, example {index} in {self._files[bisect_right(self._ends, index)]}: "
+                f"cannot be read ({error}); copy that file again, or make the data set with {PACK}"
+            ) from error
+
+
+class SyntheticSource:
+    """`count` procedural faces of the series `seed`."""
+
+    def __init__(self, count: int, seed: int = 0):
+        self.name = f"synthetic:{count}:{seed}"
+        self._count, self._seed = count, seed
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> dict:
+        _check_index(self, index)
+        image, parsing_map = self._face(index)
+        return {
+            records.IMAGE: encode_png(image, SYNTHETIC_COMPRESSION),
+            records.PARSING_MAP: parsing_map,
+            records.REGION_BITS: regions.patch_bits(parsing_map, records.BITS_PATCH_SIZE),
+            records.SOURCE: f"{self.name} face {index}",
+        }
+
+    @cached_property
+    def pixel_sums(self) -> PixelSums:
+        """Sums over the first 256 faces at most, drawn once when first asked for."""
+        summed = range(min(self._count, SYNTHETIC_SUMMED))
+        return sum((PixelSums.of(self._face(index)[0]) for index in summed), PixelSums())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over count, seed and the first face, which stands for the way faces are drawn."""
+        image, parsing_map = self._face(0)
+        return hashlib.sha256(self.name.encode() + image.tobytes() + parsing_map.tobytes()).hexdigest()
+
+    def _face(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        from fsfm_jax.data.synthetic import synthetic_face
+
+        return synthetic_face(self._seed, index, records.IMAGE_SIZE)
+
+
+def _check_index(source: Source, index: int) -> None:
+    if not 0 <= index < len(source):
+        raise IndexError(f"{source.name}: example {index} of {len(source)}")
+
+
+def _parse(record: bytes) -> dict:
+    """A serialised `tf.train.Example` as the example it holds."""
+    stored = tf_example_pb2.Example.FromString(record).features.feature
+    size, patches = records.IMAGE_SIZE, (records.IMAGE_SIZE // records.BITS_PATCH_SIZE) ** 2
+    # Never more than a map has, whatever the compressed bytes would grow to.
+    unpacked = zlib.decompressobj().decompress(stored[records.PARSING_MAP].bytes_list.value[0], size**2 + 1)
+    labels = np.frombuffer(unpacked, np.uint8)
+    bits = np.array(stored[records.REGION_BITS].int64_list.value, np.int64)
+    if len(labels) != size**2 or len(bits) != patches:
+        raise ValueError(
+            f"expected {size**2} labels and {patches} patches, found {len(labels)} and {len(bits)}"
+        )
+    if labels.max() >= regions.NUM_CLASSES or bits.min() < 0 or bits.max() >= 2**regions.NUM_CLASSES:
+        raise ValueError(
+            f"expected labels and class bits of {regions.NUM_CLASSES} classes, found labels up to "
+            f"{labels.max()} and bits {bits.min()}..{bits.max()}"
+        )
+    return {
+        records.IMAGE: stored[records.IMAGE].bytes_list.value[0],
+        records.PARSING_MAP: labels.reshape(size, size),
+        records.REGION_BITS: bits.astype(np.uint16),
+        records.SOURCE: stored[records.SOURCE].bytes_list.value[0].decode(),
+    }
+
+
+def _check_directory(path: epath.Path) -> None:
+    """Raises unless `path` is a directory with a card."""
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"no data set at {path}; make one with {PACK} --input=FOLDER --output={path}. Expected {FORMS}"
+        )
+    if (path / records.CARD_FILE).exists():
+        return
+    if (path / UNFINISHED_FILE).exists():
+        raise ValueError(f"data set {path} is unfinished: it was being written; run {PACK} again for it")
+    if (path / IMAGES).is_dir() and (path / PARSING_MAPS).is_dir():
+        raise ValueError(
+            f"{path} is a folder of photos; pack it first: {PACK} --input={path} --output=DIRECTORY"
+        )
+    raise ValueError(
+        f"{path} has no {records.CARD_FILE}: not a data set of fsfm_jax, or its copy is not complete; "
+        f"copy it again or make one with {PACK}"
+    )
+
+
+def _check_present(path: epath.Path, files: list[str]) -> None:
+    missing = [file for file in files if not epath.Path(file).exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"data set {path}: {len(missing)} of {len(files)} files are missing, first {missing[0]}; "
+            f"copy the folder again, or make it with {PACK}"
+        )
+
+
+def _open_synthetic(spec: str) -> SyntheticSource:
+    match = re.fullmatch(r"synthetic:(\d+)(?::(\d+))?", spec)
+    if not match or int(match[1]) == 0:
+        raise ValueError(
+            f"data {spec!r}: expected synthetic:COUNT[:SEED] with COUNT at least 1, such as synthetic:1000"
+        )
+    return SyntheticSource(int(match[1]), int(match[2] or 0))
+
+
+def _open_samples(split: str | None) -> FolderSource:
+    photos = list_photos(SAMPLES)
+    choices = {
+        None: photos,
+        "train": [photo for photo in photos if photo not in HELD_OUT_SAMPLES],
+        "heldout": [photo for photo in photos if photo in HELD_OUT_SAMPLES],
+    }
+    if split not in choices:
+        raise ValueError(
+            f"data samples: no split {split!r}, there is heldout, train"
+            f"{_did_you_mean(split, ('heldout', 'train'))}; samples alone means both"
+        )
+    return FolderSource(SAMPLES, "samples" if split is None else f"samples:{split}", choices[split])
+
+
+def _path_and_split(spec: str) -> tuple[str, str]:
+    """Splits `PATH[:SPLIT]`; the colon of `gs://` and those before a slash belong to the path."""
+    path, colon, split = spec.rpartition(":")
+    if not colon or "/" in split or Path(spec).is_dir():
+        path, split = spec, "train"
+    if not path or path.endswith(":") or not SPLIT_PATTERN.fullmatch(split):
+        raise ValueError(f"data {spec!r}: expected {FORMS}; a split is a name such as train")
+    return path, split
+
+
+def _spec_and_weight(entry: str, text: str) -> tuple[str, float | None]:
+    spec, at, weight = entry.rpartition("@")
+    if not at or "/" in weight:  # an @ within a path
+        spec, weight = entry, None
+    if not spec:
+        raise ValueError(f"data {text!r}: found an entry without a data set; expected SPEC[@WEIGHT],...")
+    if weight is None:
+        return spec, None
+    try:
+        value = float(weight)
+    except ValueError:
+        value = math.nan
+    if not (0 < value < math.inf):
+        raise ValueError(f"data {text!r}: weight {weight!r} of {spec}: expected a positive number")
+    return spec, value
+
+
+def _did_you_mean(word: str, known) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,127 @@
+"""The endless stream of batches: the only file that imports grain.
+
+The order is fixed: shuffle and repeat, note each example's position in the stream, only then take this
+host's share, decode, batch, mask. Every random choice is a function of (seed, position), so the stream is
+the same for any number of hosts and loader workers, and it can start at any step without a saved iterator.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+
+import cv2
+import grain
+import numpy as np
+
+from fsfm_jax import records, regions
+from fsfm_jax.data import transforms
+from fsfm_jax.data.masking import MaskSpec, draw_masks
+from fsfm_jax.data.photo import decode_image
+from fsfm_jax.data.sources import Source
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamSpec:
+    """How examples become batches.
+
+    Attributes:
+      seed: of everything random in the stream.
+      global_batch: images of one optimizer step, over all hosts.
+      patch_size: of the model; for 16 the stored class bits are used, for others the parsing map.
+      augment: random crop and flip of photo and parsing map.
+      mask: how masks are drawn.
+      draw_group: images that share a covered region when `mask.region_draw` is "batch".
+      other_mask: also draw an independent second mask.
+      workers: loader processes; 0 loads in threads of this process.
+      threads: loader threads of each process.
+    """
+
+    seed: int
+    global_batch: int
+    patch_size: int
+    augment: bool
+    mask: MaskSpec
+    draw_group: int
+    other_mask: bool
+    workers: int
+    threads: int
+
+
+def load_example(spec: StreamSpec, example: dict) -> dict:
+    """Decodes one example: `image [224, 224, 3] uint8`, `bits [N] uint16`, `position`."""
+    image = decode_image(example[records.IMAGE], example[records.SOURCE])
+    bits = example[records.REGION_BITS]
+    if spec.augment:
+        crop = transforms.draw_crop(records.IMAGE_SIZE, example[records.POSITION], spec.seed)
+        image, parsing_map = transforms.apply_crop(crop, image, example[records.PARSING_MAP])
+        bits = regions.patch_bits(parsing_map, spec.patch_size)
+    elif spec.patch_size != records.BITS_PATCH_SIZE:
+        bits = regions.patch_bits(example[records.PARSING_MAP], spec.patch_size)
+    return {records.IMAGE: image, records.REGION_BITS: bits, records.POSITION: example[records.POSITION]}
+
+
+def mask_batch(spec: StreamSpec, batch: Batch) -> Batch:
+    """Replaces class bits by masks: the batch as the train step takes it."""
+    bits, positions = batch[records.REGION_BITS], batch[records.POSITION]
+    mask, region_mask = draw_masks(spec.mask, bits, positions, spec.seed, spec.draw_group)
+    masked = {records.IMAGE: batch[records.IMAGE], records.MASK: mask, records.REGION_MASK: region_mask}
+    if spec.other_mask:
+        # An independent draw: the seeds' streams have nothing in common.
+        masked[records.OTHER_MASK] = draw_masks(spec.mask, bits, positions, spec.seed ^ 0x5EED, spec.draw_group)[0]
+    return masked
+
+
+def ordered(sources: Sequence[tuple[Source, float | None]], seed: int) -> grain.MapDataset:
+    """The endless example stream: data sets concatenated and shuffled, or mixed by weight, each shuffled."""
+    if sources[0][1] is None:
+        together = grain.MapDataset.concatenate([grain.MapDataset.source(source) for source, _ in sources])
+        return together.seed(seed).shuffle().repeat(None)
+    each = [
+        grain.MapDataset.source(source).seed(seed + index).shuffle().repeat(None)
+        for index, (source, _) in enumerate(sources)
+    ]
+    return grain.MapDataset.mix(each, [weight for _, weight in sources])
+
+
+def _with_position(position: int, example: dict) -> dict:
+    return {**example, records.POSITION: position}
+
+
+def _stack(examples: Sequence[dict]) -> Batch:
+    return {key: np.stack([np.asarray(example[key]) for example in examples]) for key in examples[0]}
+
+
+class Stream:
+    """Batches of one host from step `start_step` on; close it to end the loader's processes.
+
+    Each batch holds `image [b, 224, 224, 3] uint8`, `mask [b, N] bool`, `region_mask [b, N] bool` (and
+    `other_mask`), b = global batch / hosts.
+    """
+
+    def __init__(
+        self, sources: Sequence[tuple[Source, float | None]], spec: StreamSpec, start_step: int, host: int, hosts: int
+    ):
+        if spec.global_batch % hosts:
+            raise ValueError(f"data: a batch of {spec.global_batch} does not divide among {hosts} hosts")
+        cv2.setNumThreads(0)  # grain's threads and processes are the parallelism
+        stream = ordered(sources, spec.seed).map_with_index(_with_position)
+        stream = stream[start_step * spec.global_batch + host :: hosts]
+        stream = stream.map(functools.partial(load_example, spec))
+        stream = stream.batch(spec.global_batch // hosts, batch_fn=_stack).map(functools.partial(mask_batch, spec))
+        # The buffer counts batches; grain's default of 500 would be hundreds of gigabytes.
+        ready = stream.to_iter_dataset(grain.ReadOptions(num_threads=spec.threads, prefetch_buffer_size=2 * max(spec.threads, 1)))
+        if spec.workers:
+            ready = ready.mp_prefetch(grain.MultiprocessingOptions(num_workers=spec.workers))
+        self._iterator = iter(ready)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self._iterator)
+
+    def close(self) -> None:
+        """Ends loader processes, which would outlive this one otherwise."""
+        self._iterator.close()

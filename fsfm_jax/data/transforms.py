@@ -1,0 +1,53 @@
+"""The optional simple augmentation: one random crop and flip for a photo and its parsing map together.
+
+The released code has the same augmentation for the photo only, which would pull masks and faces apart.
+"""
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+
+from fsfm_jax import regions
+from fsfm_jax.data import counter_random
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop:
+    """A box in pixels and whether it is mirrored afterwards."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flip: bool
+
+
+def draw_crop(
+    size: int, position: int, seed: int, area: tuple[float, float] = (0.2, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)
+) -> Crop:
+    """Random resized crop of a `size` x `size` image: share of the area uniform in `area`, aspect log-uniform in
+    `ratio`, ten tries, else the whole image; mirrored with probability 1/2. A function of (seed, position)."""
+    words = counter_random.bits(seed, "crop", np.array([position]), 41)[0]
+    uniform = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    flip = bool(uniform[40] < 0.5)
+    for share, aspect, row, column in uniform[:40].reshape(10, 4):
+        target = size * size * (area[0] + share * (area[1] - area[0]))
+        root = math.sqrt(math.exp(math.log(ratio[0]) + aspect * math.log(ratio[1] / ratio[0])))
+        height, width = round(math.sqrt(target) / root), round(math.sqrt(target) * root)
+        if 0 < height <= size and 0 < width <= size:
+            top, left = int(row * (size - height + 1)), int(column * (size - width + 1))
+            return Crop(top, left, height, width, flip)
+    return Crop(0, 0, size, size, flip)
+
+
+def apply_crop(crop: Crop, image: np.ndarray, parsing_map: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Crops and resizes both to the size they had, `[S, S, 3] uint8` bicubic and `[S, S] uint8` nearest."""
+    size = image.shape[0]
+    rows, columns = slice(crop.top, crop.top + crop.height), slice(crop.left, crop.left + crop.width)
+    image = cv2.resize(image[rows, columns], (size, size), interpolation=cv2.INTER_CUBIC)
+    parsing_map = cv2.resize(parsing_map[rows, columns], (size, size), interpolation=cv2.INTER_NEAREST)
+    if crop.flip:
+        image, parsing_map = np.ascontiguousarray(image[:, ::-1]), regions.flip_map(parsing_map)
+    return image, parsing_map

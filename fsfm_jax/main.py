@@ -1,0 +1,48 @@
+"""Command line: `python -m fsfm_jax.main --config=configs/pretrain_vitb.py --workdir=DIR`.
+
+Any field of the configuration can be changed: `--config.batch.size=1024`. Running the same command again
+goes on from the last checkpoint in DIR.
+"""
+
+# Kept short: flags, the cluster, the job. Loader processes import this module again.
+import logging as standard_logging
+import os
+import sys
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from fsfm_jax import pretrain
+
+JOBS = {"pretrain": pretrain.run}
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file, FILE.py or FILE.py:VARIANT.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of checkpoints, metrics and pictures.")
+_STOP_AFTER = flags.DEFINE_string("stop_after", "", "Save and end after so many steps, or a share such as 60%.")
+_CLUSTER = flags.DEFINE_bool("cluster", False, "Join the other hosts of a pod or cluster (jax.distributed).")
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) > 1:
+        raise app.UsageError(f"unexpected arguments {arguments[1:]}; options are spelt --name=value")
+    if _CLUSTER.value:
+        jax.distributed.initialize()
+    standard_logging.getLogger("jax").setLevel(standard_logging.WARNING)  # it lists backends it does not find
+    logging.set_verbosity(logging.INFO if jax.process_index() == 0 else logging.WARNING)
+    job = JOBS.get(_CONFIG.value.job)
+    if job is None:
+        sys.exit(f"config.job: expected one of {', '.join(JOBS)}; found {_CONFIG.value.job!r}")
+    if "://" not in _WORKDIR.value:
+        os.makedirs(_WORKDIR.value, exist_ok=True)
+    try:
+        job(_CONFIG.value, _WORKDIR.value, _STOP_AFTER.value)
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        # The user's to mend: the message says how, a traceback would only hide it.
+        logging.debug("details", exc_info=True)
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)

@@ -1,0 +1,47 @@
+"""The target network's parameters: an optax-shaped `(init, update)` pair over a NamedTuple."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class TargetState(NamedTuple):
+    """State of the moving average.
+
+    count: `[] int32`, updates that were due so far; the index into the momentum schedule.
+    params: the target's parameters, float32, a part of the online tree.
+    """
+
+    count: jax.Array
+    params: Any
+
+
+class TargetUpdate(NamedTuple):
+    """Pair of pure functions: `init(params) -> TargetState`, `update(online, state) -> TargetState`."""
+
+    init: Callable[[Any], TargetState]
+    update: Callable[[Any, TargetState], TargetState]
+
+
+def moving_average(rate: Callable[[jax.Array], jax.Array], part: Callable[[Any], Any]) -> TargetUpdate:
+    """`target <- target + rate(count) (online - target)` over the part of the online tree that `part` takes.
+
+    `rate` is 1 - momentum. With rate 0 the target stays bit for bit as it is.
+    """
+
+    def init(online):
+        return TargetState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, part(online)))
+
+    def update(online, state):
+        step = rate(state.count)
+        moved = jax.tree.map(lambda t, o: t + step.astype(t.dtype) * (o - t), state.params, part(online))
+        return TargetState(state.count + 1, moved)
+
+    return TargetUpdate(init, update)
+
+
+def frozen(part: Callable[[Any], Any]) -> TargetUpdate:
+    """A target that keeps its first parameters: what the released code does on several GPUs."""
+    return moving_average(lambda count: jnp.zeros(()), part)

@@ -1,0 +1,24 @@
+"""What the one training loop needs to know of a task."""
+
+from typing import Any, Protocol
+
+import jax
+
+Batch = dict[str, jax.Array]
+Terms = dict[str, jax.Array]
+
+
+class Task(Protocol):
+    """A model with its loss. All methods are pure and traceable."""
+
+    def init(self, key: jax.Array) -> Any:
+        """Parameters of the trained network, float32, from a typed key."""
+
+    def target_part(self, params: Any) -> Any:
+        """The part of `params` that the target network has; an empty dict for a task without one."""
+
+    def counts(self, batch: Batch) -> Terms:
+        """The denominators of the loss's ratios over `batch`, float32 scalars."""
+
+    def loss(self, params: Any, target: Any, batch: Batch, counts: Terms) -> tuple[jax.Array, Terms]:
+        """Loss of `batch`, its sums divided by `counts`, and its terms by name; float32 scalars."""

@@ -1,0 +1,45 @@
+"""Everything that changes while training, as one tree of arrays."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fsfm_jax.optim.ema import TargetState, TargetUpdate
+from fsfm_jax.tasks.base import Task
+
+
+class TrainState(NamedTuple):
+    """State of a run after `step` optimizer steps; with the config it determines everything that follows.
+
+    step: `[] int32`.
+    params: online network, float32.
+    optimizer: optax state.
+    target: target network (an empty tree for tasks without one).
+    key: `[]` typed PRNG key, root of every random choice on the device.
+    """
+
+    step: jax.Array
+    params: Any
+    optimizer: optax.OptState
+    target: TargetState
+    key: jax.Array
+
+
+def init_state(
+    seed: jax.Array, task: Task, optimizer: optax.GradientTransformation, target: TargetUpdate
+) -> TrainState:
+    """The state at step 0, a pure function of `seed [] uint32`; the target starts as a copy of the online part."""
+    key = jax.random.key(seed)
+    params = task.init(named_key(key, "init"))
+    return TrainState(
+        jnp.zeros((), jnp.int32), params, optimizer.init(params), target.init(params), named_key(key, "train")
+    )
+
+
+def named_key(key: jax.Array, name: str) -> jax.Array:
+    """The stream `name` of a root key."""
+    for byte in name.encode():
+        key = jax.random.fold_in(key, byte)
+    return key

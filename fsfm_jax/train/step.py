@@ -1,0 +1,114 @@
+"""The pure train step: gradients over micro-batches, one optimizer update, target update."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fsfm_jax.optim.ema import TargetUpdate
+from fsfm_jax.tasks.base import Batch, Task
+from fsfm_jax.train.state import TrainState
+
+CADENCES = ("optimizer_step", "micro_step")
+RATIOS = ("global_batch", "micro_batch")
+NONFINITE = ("stop", "skip")
+
+Metrics = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSpec:
+    """How a step accumulates.
+
+    Attributes:
+      accumulation: micro-batches of one optimizer step, A.
+      ratio_over: the reconstruction ratios are over the `global_batch` of the step, so accumulation changes
+        nothing; or over each `micro_batch`, averaged, as the released code has it.
+      target_cadence: the target moves once per `optimizer_step`, or after every `micro_step` (released code:
+        its horizon then depends on A).
+      nonfinite: `stop` leaves NaNs in the metrics for the loop to stop at; `skip` repeats the released code: a
+        micro-batch whose loss is not finite discards the gradients gathered so far and moves nothing.
+    """
+
+    accumulation: int
+    ratio_over: str
+    target_cadence: str
+    nonfinite: str
+
+
+def split_batch(batch: Batch, parts: int) -> Batch:
+    """`[B, ...] -> [A, B / A, ...]`, micro-batch `a` holding rows a, a + A, ...
+
+    Strided on purpose: neighbouring rows lie on one device, and cutting the batch into contiguous pieces
+    would move all of it between devices.
+    """
+    return jax.tree.map(lambda x: x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+
+
+def _choose(condition: jax.Array, yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+def make_step(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    target_update: TargetUpdate,
+    learning_rate: Callable[[jax.Array], jax.Array],
+    spec: StepSpec,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """Builds `step(state, batch) -> (state, metrics)`; everything is over the global batch.
+
+    metrics: `loss` and every term of the task, `[A]` (one value per micro-batch), `learning_rate []`,
+    `gradient_norm []` before clipping.
+    """
+    gradient = jax.value_and_grad(task.loss, has_aux=True)
+    parts = spec.accumulation
+    every_micro_step = spec.target_cadence == "micro_step"
+
+    def micro_counts(batch: Batch, micro: Batch) -> Metrics:
+        if spec.ratio_over == "micro_batch":
+            return task.counts(micro)
+        return jax.tree.map(lambda count: count / parts, task.counts(batch))
+
+    def accumulate(state: TrainState, batch: Batch):
+        """Mean gradient, target after A - 1 micro-steps, whether the last micro-step counts, metrics `[A]`."""
+
+        def micro_step(carry, part):
+            total, target, _ = carry
+            index, micro = part
+            (loss, terms), new = gradient(state.params, target.params, micro, micro_counts(batch, micro))
+            counts = jnp.isfinite(loss) if spec.nonfinite == "skip" else jnp.array(True)
+            total = jax.tree.map(lambda t, g: jnp.where(counts, t + g / parts, 0), total, new)
+            if every_micro_step:
+                moved = target_update.update(state.params, target)
+                earlier = index < parts - 1  # the last one moves after the optimizer, below
+                params = _choose(earlier & counts, moved.params, target.params)
+                target = moved._replace(params=params, count=target.count + earlier)
+            return (total, target, counts), {"loss": loss, **terms}
+
+        start = (jax.tree.map(jnp.zeros_like, state.params), state.target, jnp.array(True))
+        if parts == 1:  # the same without a loop: the compiler may then fuse across the whole step
+            carry, metrics = micro_step(start, (0, batch))
+            return *carry, jax.tree.map(lambda m: m[None], metrics)
+        micros = split_batch(batch, parts)
+        carry, metrics = jax.lax.scan(micro_step, start, (jnp.arange(parts), micros))
+        return *carry, metrics
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        gradients, target, counts, metrics = accumulate(state, batch)
+        rate = learning_rate(state.step)
+        updates, moments = optimizer.update(gradients, state.optimizer, state.params)
+        params = jax.tree.map(lambda p, u: p - rate.astype(p.dtype) * u, state.params, updates)
+        if spec.nonfinite == "skip":
+            params = _choose(counts, params, state.params)
+            moments = _choose(counts, moments, state.optimizer)
+        moved = target_update.update(params, target)
+        if spec.nonfinite == "skip":
+            moved = moved._replace(params=_choose(counts, moved.params, target.params))
+        metrics |= {"learning_rate": rate, "gradient_norm": optax.global_norm(gradients)}
+        return TrainState(state.step + 1, params, moments, moved, state.key), metrics
+
+    return step
