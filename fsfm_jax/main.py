@@ -5,12 +5,13 @@ goes on from the last checkpoint in DIR.
 """
 
 # Kept short: flags, the cluster, the job. Loader processes import this module again.
-import logging as standard_logging
+import logging
 import os
 import sys
 
 import jax
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from fsfm_jax import pretrain
@@ -28,8 +29,10 @@ def main(arguments: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments {arguments[1:]}; options are spelt --name=value")
     if _CLUSTER.value:
         jax.distributed.initialize()
-    standard_logging.getLogger("jax").setLevel(standard_logging.WARNING)  # it lists backends it does not find
-    logging.set_verbosity(logging.INFO if jax.process_index() == 0 else logging.WARNING)
+    # The libraries narrate every save and every backend that they do not find; ours is the run's own voice.
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    voice = logging.getLogger("fsfm_jax")
+    voice.setLevel(logging.INFO if jax.process_index() == 0 else logging.WARNING)
     job = JOBS.get(_CONFIG.value.job)
     if job is None:
         sys.exit(f"config.job: expected one of {', '.join(JOBS)}; found {_CONFIG.value.job!r}")
@@ -39,7 +42,7 @@ def main(arguments: list[str]) -> None:
         job(_CONFIG.value, _WORKDIR.value, _STOP_AFTER.value)
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
         # The user's to mend: the message says how, a traceback would only hide it.
-        logging.debug("details", exc_info=True)
+        voice.debug("details", exc_info=True)
         sys.exit(f"error: {error}")
 
 

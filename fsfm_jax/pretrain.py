@@ -1,12 +1,12 @@
 """The pretraining job: data, task, state and loop put together, and the picture at its end."""
 
 import functools
+import logging
 import os
 from importlib import metadata
 
 import jax
 import jax.numpy as jnp
-from absl import logging
 from ml_collections import ConfigDict
 
 from fsfm_jax import config as configuration
@@ -24,6 +24,7 @@ from fsfm_jax.train.loop import train
 from fsfm_jax.train.state import init_state
 from fsfm_jax.train.step import make_step
 
+LOG = logging.getLogger("fsfm_jax")
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -113,7 +114,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
             stream.close()
             reporter.close()
         saved = checkpoints.directory / str(int(state.step))
-        logging.info("saved %s", saved)
+        LOG.info("saved %s", saved)
         if int(state.step) < resolved.loop.steps:
             print(f"Stopped after step {int(state.step)} of {resolved.loop.steps}; the same command goes on from {saved}.")
             return
@@ -171,10 +172,10 @@ def _reporter(workdir: str, first: int, resolved: configuration.Pretraining) -> 
 def _announce(resolved: configuration.Pretraining, sources, like, first: int) -> None:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(like.params))
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
-    logging.info("%s; %d device(s) of kind %s", versions, jax.device_count(), jax.devices()[0].device_kind)
+    LOG.info("%s; %d device(s) of kind %s", versions, jax.device_count(), jax.devices()[0].device_kind)
     for source, weight in sources:
-        logging.info("data: %s, %d images, weight %s", source.name, len(source), weight)
-    logging.info(
+        LOG.info("data: %s, %d images, weight %s", source.name, len(source), weight)
+    LOG.info(
         "model: %.1f million parameters; batch %d in %d part(s); step %d of %d",
         parameters / 1e6, resolved.stream.global_batch, resolved.step.accumulation, first, resolved.loop.steps,
     )  # fmt: skip

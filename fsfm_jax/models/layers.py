@@ -54,7 +54,7 @@ class Linear(nn.Module):
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         flat = x.reshape(-1, x.shape[-1]).astype(self.dtype)
-        return (flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)).reshape(*x.shape[:-1], self.features)
+        return (flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None]).reshape(*x.shape[:-1], self.features)
 
 
 def layer_norm(dtype: jnp.dtype, name: str, epsilon: float = NORM_EPSILON) -> nn.LayerNorm:
@@ -103,7 +103,7 @@ class _QueryKeyValue(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (3 * width,))
         seen = np.repeat(np.array([1, 0, 1]), width).astype(bias.dtype)
         flat = x.reshape(-1, width).astype(self.dtype)
-        return (flat @ kernel.astype(self.dtype) + (bias * seen).astype(self.dtype)).reshape(*x.shape[:-1], 3 * width)
+        return (flat @ kernel.astype(self.dtype) + (bias * seen).astype(self.dtype)[None]).reshape(*x.shape[:-1], 3 * width)
 
 
 class Mlp(nn.Module):

@@ -25,7 +25,7 @@ SIZES = {
     "vit_b16": Size(768, 12, 12, 16),
     "vit_l16": Size(1024, 24, 16, 16),
     "vit_h14": Size(1280, 32, 16, 14),
-    "demo16": Size(192, 4, 4, 16),  # for two CPU cores; not a size of the paper
+    "demo16": Size(128, 4, 4, 16),  # for two CPU cores; not a size of the paper
     "tiny16": Size(48, 2, 4, 16),  # for tests
 }
 
@@ -68,7 +68,7 @@ class PatchEmbed(nn.Module):
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), (pixels, self.width))
         bias = self.param("bias", bias_init, (self.width,))
         flat = patches.reshape(-1, pixels).astype(self.dtype)
-        embedded = flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+        embedded = flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None]
         return embedded.reshape(*patches.shape[:-1], self.width)
 
 

@@ -1,0 +1,34 @@
+"""A strict session: eight simulated devices, no silent broadcasting, warnings are errors."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Tiny programs too: the suite is mostly compile time.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+flags.FLAGS.mark_as_parsed()  # grain reads a flag
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """`golden("masks")`: the arrays of a golden file."""
+    opened = {}
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        if name not in opened:
+            with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
+                opened[name] = dict(file)
+        return opened[name]
+
+    return load

@@ -1,0 +1,277 @@
+"""The networks against the official modules, number by number, and what must not depend on what."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from jax import enable_x64
+
+from fsfm_jax.export.names import to_official
+from fsfm_jax.models.decoders import RepresentationDecoder, view_of
+from fsfm_jax.models.fsfm import OnlineNetwork, TargetNetwork
+from fsfm_jax.models.heads import l2_normalise
+from fsfm_jax.models.layers import sincos_positions
+from fsfm_jax.models.vit import SIZES, patchify, unpatchify
+
+# float32 against float32 of another framework: a few hundred roundings of 6e-8 in a chain.
+ACTIVATION = 2e-5
+LOSS = 1e-5
+GRADIENT = 1e-4
+
+
+@pytest.fixture(scope="module")
+def forward(golden):
+    """Everything that the golden file has of one forward and backward pass, from one compilation."""
+    arrays = golden("pretrain_tiny")
+    task, batch = reference.task(), reference.batch(arrays)
+    online, target = reference.parameters(arrays, "online/"), reference.parameters(arrays, "target/")
+
+    @jax.jit
+    def run(online, target, batch):
+        outputs = OnlineNetwork(task.model).apply({"params": online}, batch["image"], batch["mask"])
+        projection = TargetNetwork(task.model).apply({"params": target}, batch["image"], batch["mask"], batch["mask"])
+        loss = jax.value_and_grad(task.loss, has_aux=True)(online, target, batch, task.counts(batch))
+        raw = dataclasses.replace(task, loss_spec=dataclasses.replace(task.loss_spec, normalise_pixels=False))
+        return outputs, projection, loss, raw.loss(online, target, batch, task.counts(batch))[1]
+
+    return arrays, task, run(online, target, batch)
+
+
+def test_outputs_equal_the_official_ones(forward):
+    arrays, _, (outputs, projection, _, _) = forward
+    np.testing.assert_allclose(outputs.pixels, arrays["out/pred"], rtol=0, atol=ACTIVATION)
+    np.testing.assert_allclose(
+        l2_normalise(outputs.prediction), arrays["out/features_online"], rtol=0, atol=ACTIVATION
+    )
+    np.testing.assert_allclose(l2_normalise(projection), arrays["out/features_target"], rtol=0, atol=ACTIVATION)
+
+
+def test_losses_equal_the_official_ones(forward):
+    arrays, _, (_, _, ((loss, terms), _), raw) = forward
+    np.testing.assert_allclose(terms["masked"], arrays["out/loss_rec_all"], rtol=LOSS)
+    np.testing.assert_allclose(terms["region"], arrays["out/loss_rec_sfr"], rtol=LOSS)
+    np.testing.assert_allclose(terms["instance"], arrays["out/loss_cl/SimSiam"], rtol=LOSS)
+    np.testing.assert_allclose(loss, arrays["out/loss_total_SimSiam"], rtol=LOSS)
+    np.testing.assert_allclose(raw["masked"], arrays["out/loss_rec_all_no_norm_pix"], rtol=LOSS)
+    np.testing.assert_allclose(raw["region"], arrays["out/loss_rec_sfr_no_norm_pix"], rtol=LOSS)
+
+
+def test_gradient_of_every_parameter_equals_the_official_one(forward):
+    arrays, task, (_, _, (_, gradients), _) = forward
+    ours = to_official(jax.tree.map(np.asarray, gradients), task.model)
+    official = reference.state_dict(arrays, "out/grad/")
+    assert len(official) == 102
+    assert ours.keys() - official.keys() == {"pos_embed", "rep_decoder_pos_embed", "decoder_pos_embed"}
+    for name, gradient in official.items():
+        error = np.linalg.norm(ours[name] - gradient) / np.linalg.norm(gradient)
+        assert error < GRADIENT, f"{name}: {error}"
+
+
+def test_float64_agrees_to_float64(golden):
+    # The same graph in double precision leaves no room for a wrong formula that float32 would hide.
+    arrays = golden("pretrain_tiny")
+    with enable_x64(True):
+        task = reference.task(jnp.float64)
+        online, target = (reference.parameters(arrays, f"{name}/", jnp.float64) for name in ("online", "target"))
+        batch = reference.batch(arrays, jnp.float64)
+        (loss, terms), gradients = jax.jit(jax.value_and_grad(task.loss, has_aux=True))(
+            online, target, batch, task.counts(batch)
+        )
+        np.testing.assert_allclose(loss, arrays["out64/loss_total_SimSiam"], rtol=1e-12)
+        np.testing.assert_allclose(terms["region"], arrays["out64/loss_rec_sfr"], rtol=1e-12)
+        ours = to_official(jax.tree.map(np.asarray, gradients), task.model)
+    norms = [np.linalg.norm(ours[name]) for name in arrays["out64/grad_names"]]
+    np.testing.assert_allclose(norms, arrays["out64/grad_norms"], rtol=1e-11)
+
+
+def test_a_batch_without_any_region_patch_has_region_loss_zero(golden):
+    arrays = golden("pretrain_tiny")
+    assert np.isnan(arrays["empty_region/loss_rec_sfr"])  # what the official code makes of it
+    online, target = reference.parameters(arrays, "online/"), reference.parameters(arrays, "target/")
+    task = reference.task()
+    batch = {
+        "image": jnp.asarray(reference.images(arrays["empty_region/images"])),
+        "mask": jnp.asarray(arrays["empty_region/img_mask"] > 0),
+        "region_mask": jnp.asarray(arrays["empty_region/fr_mask"] > 0),
+    }
+    (_, terms), gradients = jax.jit(jax.value_and_grad(task.loss, has_aux=True))(
+        online, target, batch, task.counts(batch)
+    )
+    np.testing.assert_allclose(terms["masked"], arrays["empty_region/loss_rec_all"], rtol=LOSS)
+    assert terms["region"] == 0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
+@pytest.mark.parametrize(
+    ("size", "online", "target", "encoder"),
+    [
+        ("vit_s16", 55_990_656, 28_221_056, 21_665_664),
+        ("vit_b16", 133_330_944, 105_516_032, 85_798_656),
+        ("vit_l16", 363_898_624, 336_053_504, 303_301_632),
+        ("vit_h14", 707_665_228, 680_035_840, 630_764_800),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(size, online, target, encoder):
+    shape = SIZES[size]
+    grid = 224 // shape.patch_size
+    spec = reference.model_spec(
+        size=shape, image_size=224, seen=grid**2 // 4, pixel_width=512, pixel_depth=8, pixel_heads=16,
+        rep_heads=16, projection_hidden=4096, projection_features=256,
+    )  # fmt: skip
+    task = dataclasses.replace(reference.task(), model=spec)
+    params = jax.eval_shape(task.init, jax.random.key(0))
+
+    def count(tree):
+        return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+    positions = (grid**2 + 1) * shape.width  # fixed tables: the official counts hold them
+    assert count(params) == online
+    assert count(task.target_part(params)) + 2 * positions == target
+    assert count(params["encoder"]) + positions == encoder
+
+
+def test_initialisation_follows_the_official_distributions(golden):
+    arrays = golden("schedules")
+    grid = dict(zip(arrays["init/fsfm_vit_small_patch16/names"], arrays["init/fsfm_vit_small_patch16/mean_std_min_max"], strict=True))
+    spec = reference.model_spec(
+        size=SIZES["vit_s16"], image_size=224, seen=49, pixel_width=512, pixel_depth=8, pixel_heads=16,
+        rep_heads=16, projection_hidden=4096, projection_features=256,
+    )  # fmt: skip
+    params = jax.jit(dataclasses.replace(reference.task(), model=spec).init)(jax.random.key(3))
+    ours = to_official(jax.tree.map(np.asarray, params), spec)
+    assert ours.keys() == grid.keys()
+    for name, (mean, std, low, high) in grid.items():
+        values = ours[name].astype(np.float64)
+        if std == 0:
+            assert values.min() == low and values.max() == high, name
+            continue
+        # Five standard errors of both samples: uniform and normal values have kurtosis of at most 3.
+        error = np.sqrt(2 / values.size)
+        assert abs(values.mean() - mean) < 5 * std * error, name
+        assert abs(values.std() / std - 1) < 5 * error, name
+        if "token" not in name:  # the normal ones have no bound
+            assert np.abs(values).max() <= max(-low, high) * (1 + 5 * error) + 1e-7, name
+
+
+@pytest.mark.parametrize("name", ["d48_g4", "d768_g14", "d1280_g16"])
+def test_sincos_positions_equal_the_official_table(golden, name):
+    width, grid = (int(part[1:]) for part in name.split("_"))
+    table = golden("schedules")[f"sincos/{name}"]
+    np.testing.assert_array_equal(sincos_positions(width, grid), table)
+    assert not table[0].any()
+
+
+def test_patches_run_row_column_channel():
+    image = np.arange(4 * 4 * 3).reshape(1, 4, 4, 3)
+    patches = np.asarray(patchify(jnp.asarray(image), 2))
+    assert patches.shape == (1, 4, 12)
+    # Second patch: rows 0-1, columns 2-3.
+    np.testing.assert_array_equal(patches[0, 1], [6, 7, 8, 9, 10, 11, 18, 19, 20, 21, 22, 23])
+    np.testing.assert_array_equal(unpatchify(patches[0], 2), image[0])
+
+
+def test_view_keeps_the_visible_patches_in_order():
+    mask = jnp.asarray([[True, False, True, False], [False, True, False, True]])
+    view = view_of(mask, 2)
+    np.testing.assert_array_equal(view.places, [[1, 3], [0, 2]])
+    tokens = jnp.asarray([[[1.0], [3.0]], [[10.0], [12.0]]])
+    filled = view.fill(tokens, jnp.asarray([-1.0]))[..., 0]
+    np.testing.assert_array_equal(filled, [[-1, 1, -1, 3], [10, -1, 12, -1]])
+
+
+def test_view_drops_surplus_visible_patches():
+    view = view_of(jnp.asarray([[True, False, False, False]]), 2)
+    np.testing.assert_array_equal(view.places, [[1, 2]])
+    np.testing.assert_array_equal(view.fill(jnp.ones((1, 2, 1)), jnp.zeros(1))[0, :, 0], [0, 1, 1, 0])
+
+
+def test_counting_equal_mask_tokens_once_equals_computing_each(monkeypatch):
+    # "zeros" folds the N - K equal mask tokens into one; "sincos" with its table zeroed computes all of them.
+    decoder = {
+        positions: RepresentationDecoder(2, 4, 4, positions, jnp.float32, False) for positions in ("zeros", "sincos")
+    }
+    keys = jax.random.split(jax.random.key(0), 4)
+    tokens, mask_token = jax.random.normal(keys[0], (3, 5, 48)), jax.random.normal(keys[1], (48,))
+    mask = jax.random.uniform(keys[2], (3, 16)).argsort(axis=1) >= 4
+    params = decoder["zeros"].init(keys[3], tokens, mask_token, view_of(mask, 4))
+    monkeypatch.setattr("fsfm_jax.models.decoders.sincos_positions", lambda width, grid: np.zeros((grid**2 + 1, width), np.float32))
+
+    def run(kind):
+        def loss(params, tokens, mask_token):
+            return jnp.sum(decoder[kind].apply(params, tokens, mask_token, view_of(mask, 4)) ** 2)
+
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(params, tokens, mask_token)
+
+    for folded, plain in zip(jax.tree.leaves(run("zeros")), jax.tree.leaves(run("sincos")), strict=True):
+        np.testing.assert_allclose(folded, plain, rtol=0, atol=2e-5 * max(1, np.abs(plain).max()))
+
+
+def test_positions_in_the_representation_decoder_are_a_switch(golden):
+    # With zeros the pooled feature cannot know where the hidden patches were; with sine-cosine it does.
+    arrays = golden("pretrain_tiny")
+    tokens = jax.random.normal(jax.random.key(1), (1, 5, 48))
+    mask_token = jnp.asarray(arrays["online/mask_token"][0, 0])
+    masks = [jnp.arange(16)[None] >= 4, jnp.arange(16)[None] < 12]
+    moved = {}
+    for kind in ("zeros", "sincos"):
+        decoder = RepresentationDecoder(2, 4, 4, kind, jnp.float32, False)
+        params = {"params": reference.parameters(arrays, "online/")["rep_decoder"]}
+        out = [decoder.apply(params, tokens, mask_token, view_of(mask, 4)) for mask in masks]
+        moved[kind] = float(jnp.abs(out[0] - out[1]).max())
+    assert moved["zeros"] == 0
+    assert moved["sincos"] > 1e-2
+
+
+@pytest.mark.parametrize("view", ["full", "other_visible", "masked"])
+@pytest.mark.parametrize("decoded", ["both", "online", "neither"])
+def test_every_ablation_runs_and_its_target_sees_what_it_should(view, decoded):
+    spec = reference.model_spec(target_view=view, rep_decoded=decoded)
+    task = dataclasses.replace(reference.task(), model=spec)
+    params = task.init(jax.random.key(0))
+    assert ("rep_decoder" in params) == (decoded != "neither")
+    target = task.target_part(params)
+    assert ("rep_decoder" in target) == (decoded == "both")
+    image = jax.random.normal(jax.random.key(1), (1, 32, 32, 3))
+    mask, other = jnp.arange(16)[None] >= 4, jnp.arange(16)[None] < 12
+
+    def feature(image):
+        return TargetNetwork(spec).apply({"params": target}, image, mask, other)
+
+    # A patch that the target does not see must not move its output; one that it sees must.
+    touched = np.asarray(patchify(jnp.abs(jax.grad(lambda x: feature(x).sum())(image)), 8).sum(-1)[0]) > 0
+    expected = {"full": np.ones(16, bool), "other_visible": ~np.asarray(other[0]), "masked": np.asarray(mask[0])}[view]
+    np.testing.assert_array_equal(touched, expected)
+
+
+def test_hidden_pixels_do_not_reach_the_online_network():
+    spec = reference.model_spec()
+    task = dataclasses.replace(reference.task(), model=spec)
+    params = task.init(jax.random.key(0))
+    mask = jnp.arange(16)[None] >= 4
+    image = jax.random.normal(jax.random.key(1), (1, 32, 32, 3))
+
+    def everything(image):
+        out = OnlineNetwork(spec).apply({"params": params}, image, mask)
+        return jnp.sum(out.pixels**2) + jnp.sum(out.prediction**2)
+
+    touched = np.asarray(patchify(jnp.abs(jax.grad(everything)(image)), 8).sum(-1)[0]) > 0
+    np.testing.assert_array_equal(touched, ~np.asarray(mask[0]))
+
+
+def test_a_plain_masked_autoencoder_has_no_second_network():
+    task = reference.task(instance_discrimination=False)
+    params = task.init(jax.random.key(0))
+    assert params.keys() == {"encoder", "mask_token", "pixel_decoder"}
+    assert task.target_part(params) == {}
+    assert task.term_weights.keys() == {"masked", "region"}
+
+
+def test_no_gradient_reaches_the_target(golden):
+    arrays = golden("pretrain_tiny")
+    task, batch = reference.task(), reference.batch(arrays)
+    online, target = reference.parameters(arrays, "online/"), reference.parameters(arrays, "target/")
+    gradients = jax.grad(lambda t: task.loss(online, t, batch, task.counts(batch))[0])(target)
+    assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(gradients))
