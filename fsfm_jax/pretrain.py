@@ -85,7 +85,8 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
         _announce(resolved, sources, like, first)
 
         step = make_step(task, optimizer, update, learning_rate, resolved.step)
-        step = jax.jit(step, donate_argnums=0, out_shardings=(shardings, partition.replicated(mesh)))
+        placed = shardings, partition.replicated(mesh)
+        step = jax.jit(step, donate_argnums=0, in_shardings=(shardings, partition.batch_sharding(mesh)), out_shardings=placed)
         stream = Stream(sources, resolved.stream, first, jax.process_index(), jax.process_count())
         reporter = _reporter(workdir, first, resolved)
 

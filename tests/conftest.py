@@ -12,7 +12,9 @@ from absl import flags
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Tiny programs too: the suite is mostly compile time.
+# The suite is mostly compile time: light optimisation, and even tiny programs are kept. What users run is
+# compiled in full by the end-to-end tests, which start processes of their own.
+jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 flags.FLAGS.mark_as_parsed()  # grain reads a flag

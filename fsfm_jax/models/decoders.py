@@ -30,8 +30,27 @@ class View(NamedTuple):
 
     def fill(self, tokens: jax.Array, mask_token: jax.Array) -> jax.Array:
         """Puts seen tokens back in their places and `mask_token [D]` elsewhere, `[B, K, D] -> [B, N, D]`."""
-        here = jnp.take_along_axis(tokens, jnp.minimum(self.rank, self.seen - 1)[:, :, None], axis=1)
+        here = _put(tokens, self.places, self.rank)
         return jnp.where((self.rank < self.seen)[:, :, None], here, mask_token[None, None].astype(tokens.dtype))
+
+
+@jax.custom_vjp
+def _put(tokens: jax.Array, places: jax.Array, rank: jax.Array) -> jax.Array:
+    """Token `rank[b, n]` at place `n`, the last one at hidden places, `[B, K, D] -> [B, N, D]`."""
+    return jnp.take_along_axis(tokens, jnp.minimum(rank, tokens.shape[1] - 1)[:, :, None], axis=1)
+
+
+def _put_forward(tokens, places, rank):
+    return _put(tokens, places, rank), places
+
+
+def _put_backward(places, gradient):
+    # Each token stands at one place that counts: its gradient is read from there. Differentiating the
+    # gather would scatter-add instead, which is slow on every backend; hidden places have zero gradient.
+    return jnp.take_along_axis(gradient, places[:, :, None], axis=1), None, None
+
+
+_put.defvjp(_put_forward, _put_backward)
 
 
 def view_of(mask: jax.Array, seen: int) -> View:

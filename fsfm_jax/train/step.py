@@ -108,7 +108,7 @@ def make_step(
         moved = target_update.update(params, target)
         if spec.nonfinite == "skip":
             moved = moved._replace(params=_choose(counts, moved.params, target.params))
-        metrics |= {"learning_rate": rate, "gradient_norm": optax.global_norm(gradients)}
+        metrics |= {"learning_rate": rate, "gradient_norm": optax.tree.norm(gradients)}
         return TrainState(state.step + 1, params, moments, moved, state.key), metrics
 
     return step

@@ -14,7 +14,7 @@ from fsfm_jax.models.decoders import RepresentationDecoder, view_of
 from fsfm_jax.models.fsfm import OnlineNetwork, TargetNetwork
 from fsfm_jax.models.heads import l2_normalise
 from fsfm_jax.models.layers import sincos_positions
-from fsfm_jax.models.vit import SIZES, patchify, unpatchify
+from fsfm_jax.models.vit import SIZES, Size, patchify, unpatchify
 
 # float32 against float32 of another framework: a few hundred roundings of 6e-8 in a chain.
 ACTIVATION = 2e-5
@@ -23,21 +23,27 @@ GRADIENT = 1e-4
 
 
 @pytest.fixture(scope="module")
-def forward(golden):
-    """Everything that the golden file has of one forward and backward pass, from one compilation."""
-    arrays = golden("pretrain_tiny")
-    task, batch = reference.task(), reference.batch(arrays)
-    online, target = reference.parameters(arrays, "online/"), reference.parameters(arrays, "target/")
+def compiled():
+    """One compiled pass through both networks, with the gradient of the loss in both sets of parameters."""
+    task = reference.task()
+    raw = dataclasses.replace(task, loss_spec=dataclasses.replace(task.loss_spec, normalise_pixels=False))
 
     @jax.jit
     def run(online, target, batch):
         outputs = OnlineNetwork(task.model).apply({"params": online}, batch["image"], batch["mask"])
         projection = TargetNetwork(task.model).apply({"params": target}, batch["image"], batch["mask"], batch["mask"])
-        loss = jax.value_and_grad(task.loss, has_aux=True)(online, target, batch, task.counts(batch))
-        raw = dataclasses.replace(task, loss_spec=dataclasses.replace(task.loss_spec, normalise_pixels=False))
+        loss = jax.value_and_grad(task.loss, argnums=(0, 1), has_aux=True)(online, target, batch, task.counts(batch))
         return outputs, projection, loss, raw.loss(online, target, batch, task.counts(batch))[1]
 
-    return arrays, task, run(online, target, batch)
+    return run
+
+
+@pytest.fixture(scope="module")
+def forward(golden, compiled):
+    """Everything that the golden file has of one forward and backward pass."""
+    arrays = golden("pretrain_tiny")
+    online, target = reference.parameters(arrays, "online/"), reference.parameters(arrays, "target/")
+    return arrays, reference.task(), compiled(online, target, reference.batch(arrays))
 
 
 def test_outputs_equal_the_official_ones(forward):
@@ -60,7 +66,7 @@ def test_losses_equal_the_official_ones(forward):
 
 
 def test_gradient_of_every_parameter_equals_the_official_one(forward):
-    arrays, task, (_, _, (_, gradients), _) = forward
+    arrays, task, (_, _, (_, (gradients, _)), _) = forward
     ours = to_official(jax.tree.map(np.asarray, gradients), task.model)
     official = reference.state_dict(arrays, "out/grad/")
     assert len(official) == 102
@@ -87,18 +93,18 @@ def test_float64_agrees_to_float64(golden):
     np.testing.assert_allclose(norms, arrays["out64/grad_norms"], rtol=1e-11)
 
 
-def test_a_batch_without_any_region_patch_has_region_loss_zero(golden):
+def test_a_batch_without_any_region_patch_has_region_loss_zero(golden, compiled):
     arrays = golden("pretrain_tiny")
     assert np.isnan(arrays["empty_region/loss_rec_sfr"])  # what the official code makes of it
-    online, target = reference.parameters(arrays, "online/"), reference.parameters(arrays, "target/")
-    task = reference.task()
+    # Two images without hidden patches fill the batch up to the compiled size; they enter no ratio.
+    fill = ((0, 2), (0, 0))
     batch = {
-        "image": jnp.asarray(reference.images(arrays["empty_region/images"])),
-        "mask": jnp.asarray(arrays["empty_region/img_mask"] > 0),
-        "region_mask": jnp.asarray(arrays["empty_region/fr_mask"] > 0),
+        "image": jnp.pad(jnp.asarray(reference.images(arrays["empty_region/images"])), (*fill, (0, 0), (0, 0))),
+        "mask": jnp.pad(jnp.asarray(arrays["empty_region/img_mask"] > 0), fill),
+        "region_mask": jnp.pad(jnp.asarray(arrays["empty_region/fr_mask"] > 0), fill),
     }
-    (_, terms), gradients = jax.jit(jax.value_and_grad(task.loss, has_aux=True))(
-        online, target, batch, task.counts(batch)
+    *_, ((_, terms), gradients), _ = compiled(
+        reference.parameters(arrays, "online/"), reference.parameters(arrays, "target/"), batch
     )
     np.testing.assert_allclose(terms["masked"], arrays["empty_region/loss_rec_all"], rtol=LOSS)
     assert terms["region"] == 0
@@ -196,7 +202,7 @@ def test_counting_equal_mask_tokens_once_equals_computing_each(monkeypatch):
     keys = jax.random.split(jax.random.key(0), 4)
     tokens, mask_token = jax.random.normal(keys[0], (3, 5, 48)), jax.random.normal(keys[1], (48,))
     mask = jax.random.uniform(keys[2], (3, 16)).argsort(axis=1) >= 4
-    params = decoder["zeros"].init(keys[3], tokens, mask_token, view_of(mask, 4))
+    params = jax.jit(decoder["zeros"].init)(keys[3], tokens, mask_token, view_of(mask, 4))
     monkeypatch.setattr("fsfm_jax.models.decoders.sincos_positions", lambda width, grid: np.zeros((grid**2 + 1, width), np.float32))
 
     def run(kind):
@@ -212,66 +218,70 @@ def test_counting_equal_mask_tokens_once_equals_computing_each(monkeypatch):
 def test_positions_in_the_representation_decoder_are_a_switch(golden):
     # With zeros the pooled feature cannot know where the hidden patches were; with sine-cosine it does.
     arrays = golden("pretrain_tiny")
-    tokens = jax.random.normal(jax.random.key(1), (1, 5, 48))
-    mask_token = jnp.asarray(arrays["online/mask_token"][0, 0])
-    masks = [jnp.arange(16)[None] >= 4, jnp.arange(16)[None] < 12]
+    tokens = jax.random.normal(jax.random.key(1), (2, 5, 48))
+    tokens = tokens.at[1].set(tokens[0])
+    mask = jnp.stack([jnp.arange(16) >= 4, jnp.arange(16) < 12])  # the same tokens, seen at other places
+    params = {"params": reference.parameters(arrays, "online/")["rep_decoder"]}
     moved = {}
     for kind in ("zeros", "sincos"):
         decoder = RepresentationDecoder(2, 4, 4, kind, jnp.float32, False)
-        params = {"params": reference.parameters(arrays, "online/")["rep_decoder"]}
-        out = [decoder.apply(params, tokens, mask_token, view_of(mask, 4)) for mask in masks]
+        out = jax.jit(decoder.apply)(params, tokens, jnp.asarray(arrays["online/mask_token"][0, 0]), view_of(mask, 4))
         moved[kind] = float(jnp.abs(out[0] - out[1]).max())
     assert moved["zeros"] == 0
     assert moved["sincos"] > 1e-2
 
 
-@pytest.mark.parametrize("view", ["full", "other_visible", "masked"])
-@pytest.mark.parametrize("decoded", ["both", "online", "neither"])
-def test_every_ablation_runs_and_its_target_sees_what_it_should(view, decoded):
-    spec = reference.model_spec(target_view=view, rep_decoded=decoded)
-    task = dataclasses.replace(reference.task(), model=spec)
-    params = task.init(jax.random.key(0))
-    assert ("rep_decoder" in params) == (decoded != "neither")
-    target = task.target_part(params)
-    assert ("rep_decoder" in target) == (decoded == "both")
+# Smaller still than the golden network: what is looked at is wiring, and each case is a compilation.
+SMALL = dict(
+    size=Size(16, 1, 2, 8), pixel_width=16, pixel_depth=1, pixel_heads=2, rep_depth=1, rep_heads=2,
+    projection_hidden=8, projection_features=4,
+)  # fmt: skip
+
+
+def touched_patches(gradient):
+    """`[16] bool`: patches of the one image on which something depends."""
+    return np.asarray(patchify(jnp.abs(gradient), 8).sum(-1)[0]) > 0
+
+
+@pytest.mark.parametrize(
+    ("view", "decoded"),
+    [("full", "both"), ("full", "online"), ("full", "neither"), ("other_visible", "both"), ("masked", "both"), ("masked", "neither")],
+)
+def test_every_ablation_runs_and_sees_only_what_it_should(view, decoded):
+    task = reference.task(**SMALL, target_view=view, rep_decoded=decoded)
     image = jax.random.normal(jax.random.key(1), (1, 32, 32, 3))
     mask, other = jnp.arange(16)[None] >= 4, jnp.arange(16)[None] < 12
 
-    def feature(image):
-        return TargetNetwork(spec).apply({"params": target}, image, mask, other)
+    @jax.jit
+    def dependence(image):
+        params = task.init(jax.random.key(0))
+        target = task.target_part(params)
 
-    # A patch that the target does not see must not move its output; one that it sees must.
-    touched = np.asarray(patchify(jnp.abs(jax.grad(lambda x: feature(x).sum())(image)), 8).sum(-1)[0]) > 0
-    expected = {"full": np.ones(16, bool), "other_visible": ~np.asarray(other[0]), "masked": np.asarray(mask[0])}[view]
-    np.testing.assert_array_equal(touched, expected)
+        def feature(image):
+            return TargetNetwork(task.model).apply({"params": target}, image, mask, other).sum()
 
+        def everything(image):
+            out = OnlineNetwork(task.model).apply({"params": params}, image, mask)
+            return jnp.sum(out.pixels**2) + jnp.sum(out.prediction**2)
 
-def test_hidden_pixels_do_not_reach_the_online_network():
-    spec = reference.model_spec()
-    task = dataclasses.replace(reference.task(), model=spec)
-    params = task.init(jax.random.key(0))
-    mask = jnp.arange(16)[None] >= 4
-    image = jax.random.normal(jax.random.key(1), (1, 32, 32, 3))
+        return params, target, jax.grad(feature)(image), jax.grad(everything)(image)
 
-    def everything(image):
-        out = OnlineNetwork(spec).apply({"params": params}, image, mask)
-        return jnp.sum(out.pixels**2) + jnp.sum(out.prediction**2)
-
-    touched = np.asarray(patchify(jnp.abs(jax.grad(everything)(image)), 8).sum(-1)[0]) > 0
-    np.testing.assert_array_equal(touched, ~np.asarray(mask[0]))
+    params, target, of_target, of_online = dependence(image)
+    assert ("rep_decoder" in params) == (decoded != "neither")
+    assert ("rep_decoder" in target) == (decoded == "both")
+    seen = {"full": np.ones(16, bool), "other_visible": ~np.asarray(other[0]), "masked": np.asarray(mask[0])}
+    np.testing.assert_array_equal(touched_patches(of_target), seen[view])
+    np.testing.assert_array_equal(touched_patches(of_online), ~np.asarray(mask[0]))
 
 
 def test_a_plain_masked_autoencoder_has_no_second_network():
     task = reference.task(instance_discrimination=False)
-    params = task.init(jax.random.key(0))
+    params = jax.eval_shape(task.init, jax.random.key(0))
     assert params.keys() == {"encoder", "mask_token", "pixel_decoder"}
     assert task.target_part(params) == {}
     assert task.term_weights.keys() == {"masked", "region"}
 
 
-def test_no_gradient_reaches_the_target(golden):
-    arrays = golden("pretrain_tiny")
-    task, batch = reference.task(), reference.batch(arrays)
-    online, target = reference.parameters(arrays, "online/"), reference.parameters(arrays, "target/")
-    gradients = jax.grad(lambda t: task.loss(online, t, batch, task.counts(batch))[0])(target)
+def test_no_gradient_reaches_the_target(forward):
+    _, _, (_, _, (_, (_, gradients)), _) = forward
     assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(gradients))

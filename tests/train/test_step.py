@@ -1,0 +1,159 @@
+"""What must not change the result of a step: accumulation, devices, and where the state lives."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from fsfm_jax import partition
+from fsfm_jax.models.vit import Size
+from fsfm_jax.optim.ema import frozen, moving_average
+from fsfm_jax.optim.optimizer import OptimizerSpec, by_rule, make_optimizer
+from fsfm_jax.train.state import init_state
+from fsfm_jax.train.step import StepSpec, make_step, split_batch
+
+SMALL = dict(
+    size=Size(16, 1, 2, 8), pixel_width=16, pixel_depth=1, pixel_heads=2, rep_depth=1, rep_heads=2,
+    projection_hidden=16, projection_features=8,
+)  # fmt: skip
+OPTIMIZER = make_optimizer(OptimizerSpec(0.9, 0.95, 1e-8, ((r".*/(bias|scale)", 0.0), (".*", 0.05)), 1.0))
+BATCH = 16
+
+
+def small_task(kind="ncs"):
+    return reference.task(loss=dataclasses.replace(reference.OFFICIAL_LOSS, kind=kind), **SMALL)
+
+
+def make_batch(seed=0):
+    generator = np.random.default_rng(seed)
+    mask = generator.random((BATCH, 16)).argsort(axis=1) >= 4
+    # Region sizes differ a lot between images, so that a mean of ratios is not the ratio of sums.
+    region = mask & (generator.random((BATCH, 16)) < generator.random((BATCH, 1)) ** 3)
+    image = generator.normal(size=(BATCH, 32, 32, 3)).astype(np.float32)
+    return {"image": image, "mask": mask, "region_mask": region}
+
+
+@functools.cache
+def initial_state(task):
+    """The state at step 0, on the host; compiled once for the whole file."""
+    update = moving_average(lambda count: jnp.zeros(()), task.target_part)
+    return jax.device_get(jax.jit(functools.partial(init_state, task=task, optimizer=OPTIMIZER, target=update))(jnp.uint32(7))._replace(key=None))
+
+
+def run(task, devices, fsdp, accumulation=1, ratio="global_batch", steps=3, cadence="optimizer_step"):
+    mesh = partition.make_mesh(jax.devices()[:devices])
+    update = moving_average(lambda count: 0.1 / (1 + count), task.target_part)
+    state = initial_state(dataclasses.replace(task, loss_spec=reference.OFFICIAL_LOSS))
+    shardings = partition.state_shardings(state, mesh, fsdp, 16)
+    state = jax.device_put(state, shardings)
+    step = make_step(task, OPTIMIZER, update, lambda s: 1e-3 * (1 + s), StepSpec(accumulation, ratio, cadence, "stop"))
+    placed = shardings, partition.replicated(mesh)
+    step = jax.jit(step, in_shardings=(shardings, partition.batch_sharding(mesh)), out_shardings=placed)
+    losses = []
+    for number in range(steps):
+        state, metrics = step(state, partition.to_global(make_batch(number), mesh))
+        losses.append(np.mean(metrics["loss"]))
+    return state, np.array(losses)
+
+
+def relative(one, other):
+    """Largest difference of any array, relative to that array's norm."""
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return max(np.linalg.norm(np.asarray(a) - np.asarray(b)) / max(np.linalg.norm(np.asarray(a)), 1e-12) for a, b in pairs)
+
+
+@pytest.fixture(scope="module")
+def single():
+    return run(small_task(), 1, False)
+
+
+@pytest.mark.parametrize("fsdp", [False, True])
+def test_eight_devices_give_the_numbers_of_one(single, fsdp):
+    state, losses = run(small_task(), 8, fsdp)
+    sharded = [leaf for leaf in jax.tree.leaves(state.params) if not leaf.sharding.is_fully_replicated]
+    assert bool(sharded) == fsdp
+    np.testing.assert_allclose(losses, single[1], rtol=1e-6)
+    for part in ("params", "target"):
+        assert relative(getattr(single[0], part), getattr(state, part)) < 1e-6
+
+
+def test_fsdp_splits_parameters_moments_and_target(single):
+    state, _ = run(small_task(), 8, True, steps=1)
+    kernel = state.params["encoder"]["block_00"]["mlp"]["fc1"]["kernel"]
+    moments = state.optimizer[1].mu["encoder"]["block_00"]["mlp"]["fc1"]["kernel"]
+    target = state.target.params["encoder"]["block_00"]["mlp"]["fc1"]["kernel"]
+    for leaf in (kernel, moments, target):
+        assert {shard.data.shape for shard in leaf.addressable_shards} == {(16, 8)}
+
+
+def test_accumulation_gives_the_numbers_of_the_whole_batch(single):
+    state, losses = run(small_task(), 1, False, accumulation=4)
+    np.testing.assert_allclose(losses, single[1], rtol=1e-5)
+    assert relative(single[0].params, state.params) < 1e-5
+
+
+def test_ratios_per_micro_batch_are_something_else(single):
+    _, losses = run(small_task(), 1, False, accumulation=4, ratio="micro_batch", steps=1)
+    # Same images and weights; only the region ratios differ, and they weigh 0.007.
+    assert abs(losses[0] / single[1][0] - 1) > 1e-5
+
+
+def test_negatives_come_from_all_devices():
+    one, eight = (run(small_task("infonce"), devices, False, steps=1)[1] for devices in (1, 8))
+    np.testing.assert_allclose(one, eight, rtol=1e-6)
+
+
+def test_target_moves_per_micro_step_on_request():
+    task = small_task()
+    state, _ = run(task, 1, False, accumulation=4, steps=1, cadence="micro_step")
+    assert int(state.target.count) == 4
+    start = initial_state(task)
+    # Three moves towards the old parameters, from which the target started, and one towards the new ones.
+    rate = 0.1 / 4
+    old, new, target = (t["encoder"]["cls_token"] for t in (start.params, state.params, state.target.params))
+    np.testing.assert_allclose(target, old + rate * (new - old), rtol=1e-5, atol=1e-8)
+
+
+def test_a_frozen_target_stays_bit_for_bit():
+    task = small_task()
+    update = frozen(task.target_part)
+    params = initial_state(task).params
+    state = update.init(params)
+    moved = update.update(jax.tree.map(lambda x: x + 1, params), state)
+    assert int(moved.count) == 1
+    for before, after in zip(jax.tree.leaves(state.params), jax.tree.leaves(moved.params), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_micro_batches_are_strided():
+    batch = {"x": np.arange(6)}
+    np.testing.assert_array_equal(split_batch(batch, 2)["x"], [[0, 2, 4], [1, 3, 5]])
+
+
+def test_decay_rules_are_those_of_the_reference(golden):
+    from fsfm_jax.export.names import official_name
+    from fsfm_jax.models.vit import SIZES
+
+    arrays = golden("schedules")
+    prefix = "groups/fsfm_vit_small_patch16/"
+    official = dict(zip(arrays[prefix + "names"], arrays[prefix + "weight_decay_add_weight_decay"], strict=True))
+    spec = reference.model_spec(
+        size=SIZES["vit_s16"], image_size=224, seen=49, pixel_width=512, pixel_depth=8, pixel_heads=16, rep_heads=16,
+        projection_hidden=4096, projection_features=256,
+    )  # fmt: skip
+    params = jax.eval_shape(dataclasses.replace(reference.task(), model=spec).init, jax.random.key(0))
+    decay = by_rule(params, ((r".*/(bias|scale)", 0.0), (".*", 0.05)))
+    flat = jax.tree_util.tree_flatten_with_path(decay)[0]
+    ours = {official_name("/".join(key.key for key in path)): value for path, value in flat}
+    trained = {name: value for name, value in official.items() if not np.isnan(value)}  # NaN: a fixed table
+    assert ours == trained
+    assert sum(value > 0 for value in ours.values()) == 99
+
+
+def test_an_uncovered_parameter_is_named():
+    with pytest.raises(ValueError, match="covers b/bias"):
+        by_rule({"a": {"kernel": 1}, "b": {"bias": 2}}, ((".*/kernel", 0.1),))
