@@ -4,7 +4,11 @@ A recipe is a file that changes some of these. Printing one needs nothing but ml
 Durations are texts: "600 epochs", "40000 steps" or "5000000 examples".
 """
 
+import difflib
+
 from ml_collections import ConfigDict, config_dict
+
+VARIANTS = ("fsfm400", "ffpp", "mae", "released", "released-multi-gpu")
 
 
 def pretrain() -> ConfigDict:
@@ -91,4 +95,46 @@ def pretrain() -> ConfigDict:
     c.figure = ConfigDict()
     c.figure.data = "samples:heldout"  # faces of the picture that a run ends with
     c.figure.faces = 5
+    return c
+
+
+def vary(c: ConfigDict, variant: str, accumulation: int) -> ConfigDict:
+    """Turns a recipe into its variant; "" leaves it alone, "fsfm400,released" applies two in turn.
+
+    | variant              | what it is                                                              |
+    |----------------------|-------------------------------------------------------------------------|
+    | `fsfm400`            | FSFM (CVPR 2025): 400 epochs                                            |
+    | `ffpp`               | the ablation set of FSFM: originals of FaceForensics++, 400 epochs      |
+    | `mae`                | a plain masked autoencoder: random masks, no instance discrimination    |
+    | `released`           | every switch as the released code acts where its target moves (one GPU) |
+    | `released-multi-gpu` | the same on several GPUs, where its target never moves                  |
+
+    `accumulation` is the number of micro-batches of the released scripts, on four GPUs.
+
+    Raises:
+      ValueError: another name.
+    """
+    for name in filter(None, variant.split(",")):
+        if name == "fsfm400":
+            c.duration = "400 epochs"
+        elif name == "ffpp":
+            c.data.train, c.duration = "data/ffpp_originals", "400 epochs"
+        elif name == "mae":
+            # The region term is empty with random masks; with a mask that covers a region it counts.
+            c.model.instance_discrimination, c.mask.strategy = False, "random"
+        elif name in ("released", "released-multi-gpu"):
+            c.batch.accumulation = accumulation
+            c.model.rep_positions = "zeros"
+            c.mask.region_draw, c.mask.draw_group = "batch", c.batch.size // (4 * accumulation)
+            c.mask.count = "released"
+            c.loss.ncs_scale = 0.5
+            c.loss.ratio_over = "micro_batch"
+            c.target.cadence = "micro_step"
+            # With one GPU to a process the target moves; with several, as the scripts start it, it does not.
+            c.target.rule = "ema" if name == "released" else "frozen"
+            c.nonfinite = "skip"
+        else:
+            close = difflib.get_close_matches(name, VARIANTS, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"variant: expected one of {', '.join(VARIANTS)}; found {name!r}{hint}")
     return c

@@ -33,8 +33,7 @@ def _storable(state: Any) -> Any:
 
 def _keys_back(stored: Any, like: Any) -> Any:
     def back(value, leaf):
-        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf)) if is_key else value
+        return jax.random.wrap_key_data(value) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else value
 
     return jax.tree.map(back, stored, like)
 

@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> None:
         jax.distributed.initialize()
     # The libraries narrate every save and every backend that they do not find; ours is the run's own voice.
     absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
     voice = logging.getLogger("fsfm_jax")
     voice.setLevel(logging.INFO if jax.process_index() == 0 else logging.WARNING)
     job = JOBS.get(_CONFIG.value.job)

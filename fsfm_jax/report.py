@@ -66,7 +66,9 @@ class Reporter:
         losses = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         ema = "" if momentum is None else f"  ema {momentum:.5f}"
         left = duration(speed["seconds_left"])
-        return f"step {step}/{self._last}  {speed['images_per_second']:.1f} img/s  {losses}  lr {rate:.2e}{ema}  {left} left"
+        pace = speed["images_per_second"]
+        images = f"{pace:.1f} img/s" if math.isfinite(pace) else "first step"
+        return f"step {step}/{self._last}  {images}  {losses}  lr {rate:.2e}{ema}  {left} left"
 
     def close(self) -> None:
         self._bar.close()

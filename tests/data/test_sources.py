@@ -321,7 +321,7 @@ def test_samples_are_split_into_nineteen_and_five():
     names = [
         [source[index][records.SOURCE] for index in range(len(source))] for source in (every, train, heldout)
     ]
-    assert names[2] == [f"mit_faceapi_sample{part}.png" for part in ("3_1", "6_1", "6_2", "6_3", "6_4")]
+    assert names[2] == [f"mit_faceapi_sample{part}.png" for part in ("2_1", "6_1", "6_2", "6_3", "6_4")]
     assert sorted(names[1] + names[2]) == names[0] and not set(names[1]) & set(names[2])
     assert (every.name, heldout.name) == ("samples", "samples:heldout")
     for index in range(24):

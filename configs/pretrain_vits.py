@@ -1,0 +1,31 @@
+"""ViT-S/16: FS-VFM, 600 epochs of VGGFace2; variants are listed at `common.vary`.
+
+    python -m fsfm_jax.prepare.pack --input=FOLDER --output=data/vggface2
+    python -m fsfm_jax.main --config=configs/pretrain_vits.py --workdir=runs/pretrain_vits
+    python -m fsfm_jax.main --config=configs/pretrain_vits.py:ffpp --workdir=runs/pretrain_vits_ffpp
+
+Hardware: the released script uses four GPUs with micro-batches of 512 images in two parts.
+`batch.per_device` here is meant for TPU v5e (16 GB) without remat: on 16 chips a step of 4096 images has
+one part.
+
+Cost, derived and not measured: 55.0 GFLOP an image (analytic count, forward and backward, target included;
+computing equal mask tokens once, as this code does, leaves out about 6 % of it). 600 epochs x 3.1 million
+images x 55.0 GFLOP = 1.02e20 FLOP. On 16 v5e chips at an assumed 40 % of 197 TFLOP/s: 1.02e20 / (16 x 0.40
+x 197e12) = 22.5 hours, 360 chip-hours. On four A6000 at 18.5 TFLOP/s each (what a published MAE run of
+ViT-B reached): 16 days.
+
+To reproduce: FS-VFM ViT-S (arXiv 2510.10663, its tables). `ffpp`: FSFM, supplement C, mean DfD AUC of
+frames 74.80, of videos 80.20. The papers have no `fsfm400` of this size.
+Measured: not run here.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    c = common.pretrain()
+    c.model.size = "vit_s16"
+    c.batch.per_device = 256  # half of ViT-B's width, so about the memory of 128 there; not compiled
+    return common.vary(c, variant, accumulation=2)

@@ -1,0 +1,241 @@
+"""Every recipe and variant loads and resolves to the published numbers; every mistake is named."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs import common
+from fsfm_jax import config
+from fsfm_jax.data.masking import MaskSpec
+
+ROOT = Path(__file__).parent.parent
+RECIPES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in ("__init__", "common"))
+SIZED = ("pretrain_vits", "pretrain_vitb", "pretrain_vitl", "pretrain_vith")
+EXAMPLES = 3_000_000
+
+
+def load(name, variant=""):
+    module = importlib.import_module(f"configs.{name}")
+    return module.get_config(variant) if variant else module.get_config()
+
+
+def change(c, fields):
+    """Sets fields by dotted name; without type checks, as an unlucky script would."""
+    with c.ignore_type():
+        for name, value in fields.items():
+            *parents, leaf = name.split(".")
+            node = c
+            for parent in parents:
+                node = node[parent]
+            node[leaf] = value
+    return c
+
+
+def resolve(fields=(), examples=EXAMPLES, devices=8, stop_after=""):
+    return config.resolve_pretraining(change(common.pretrain(), dict(fields)), examples, devices, stop_after)
+
+
+def test_all_recipes_are_known_here():
+    assert {*SIZED, "pretrain_demo"} <= set(RECIPES)
+
+
+@pytest.mark.parametrize("devices", [1, 8, 32])
+@pytest.mark.parametrize("variant", ["", *common.VARIANTS, "fsfm400,released"])
+@pytest.mark.parametrize("name", SIZED)
+def test_sized_recipes_resolve(name, variant, devices):
+    c = load(name, variant)
+    config.check_fields(c, common.pretrain())
+    resolved = config.resolve_pretraining(c, EXAMPLES, devices)
+    share = 4096 // devices // resolved.step.accumulation
+    assert share * devices * resolved.step.accumulation == 4096
+    if c.batch.accumulation is None:
+        assert share <= c.batch.per_device
+
+
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - set(SIZED)))
+def test_other_recipes_resolve(name):
+    c = load(name)
+    config.check_fields(c, common.pretrain())
+    devices = [count for count in (1, 8, 32) if c.batch.size % count == 0]
+    assert devices[0] == 1
+    for count in devices:
+        config.resolve_pretraining(c, 512, count)
+
+
+# Model size, patches that stay visible, micro-batches of the released script on its four GPUs.
+TABLE = {
+    "pretrain_vits": ((384, 12, 12, 16), 49, 2),
+    "pretrain_vitb": ((768, 12, 12, 16), 49, 4),
+    "pretrain_vitl": ((1024, 24, 16, 16), 49, 4),
+    "pretrain_vith": ((1280, 32, 16, 14), 64, 4),
+}
+
+
+@pytest.mark.parametrize("variant,epochs", [("", 600), ("fsfm400", 400), ("ffpp", 400), ("mae", 600)])
+@pytest.mark.parametrize("name", SIZED)
+def test_recipe_numbers(name, variant, epochs):
+    """The published table, written out; 3,000,000 images are 732.421875 steps an epoch."""
+    r = config.resolve_pretraining(load(name, variant), EXAMPLES, 8)
+    size, seen, _ = TABLE[name]
+    assert (r.model.size.width, r.model.size.depth, r.model.size.heads, r.model.size.patch_size) == size
+    assert r.model.seen == seen
+    assert (r.model.pixel_width, r.model.pixel_depth, r.model.pixel_heads) == (512, 8, 16)
+    assert (r.model.rep_depth, r.model.rep_heads) == (2, 16)
+    assert (r.model.projection_hidden, r.model.projection_features) == (4096, 256)
+    assert r.stream.global_batch == 4096 and not r.stream.augment
+    assert r.loop.steps == {600: 439_453, 400: 292_968}[epochs]
+    assert r.schedule.total == r.loop.steps == r.schedule.target_total
+    assert r.schedule.warmup == 40 * EXAMPLES / 4096
+    assert r.schedule.peak == pytest.approx(2.4e-3, rel=1e-12)
+    assert r.schedule.floor == 0
+    assert r.schedule.momentum == 0.996 and not r.schedule.target_frozen
+    assert (r.optimizer.beta1, r.optimizer.beta2, r.optimizer.epsilon) == (0.9, 0.95, 1e-8)
+    assert r.optimizer.clip_norm == 1.0
+    assert {decay for _, decay in r.optimizer.weight_decay_rules} == {0.0, 0.05}
+    assert (r.loss.region_weight, r.loss.instance_weight) == (0.007, 0.1)
+    assert (r.loss.kind, r.loss.ncs_scale, r.loss.normalise_pixels) == ("ncs", 1.0, True)
+    strategy = "random" if variant == "mae" else "crfr_p"
+    assert r.stream.mask == MaskSpec(strategy, 0.75, "image", "exact")
+    assert r.model.instance_discrimination == (variant != "mae")
+    assert (r.step.ratio_over, r.step.target_cadence, r.step.nonfinite) == ("global_batch", "optimizer_step", "stop")
+
+
+def test_ablation_set_is_other_data():
+    assert load("pretrain_vitb", "ffpp").data.train == "data/ffpp_originals"
+    assert load("pretrain_vitb").data.train == load("pretrain_vitb", "fsfm400").data.train == "data/vggface2"
+
+
+@pytest.mark.parametrize("variant,rule", [("released", "ema"), ("released-multi-gpu", "frozen")])
+@pytest.mark.parametrize("name", SIZED)
+def test_released_sets_every_switch(name, variant, rule):
+    plain, c = config.flat(load(name)), config.flat(load(name, variant))
+    parts = TABLE[name][2]
+    switches = {
+        "batch.accumulation": parts,
+        "model.rep_positions": "zeros",
+        "target.rule": rule,
+        "target.cadence": "micro_step",
+        "mask.region_draw": "batch",
+        "mask.draw_group": 1024 // parts,
+        "mask.count": "released",
+        "loss.ncs_scale": 0.5,
+        "loss.ratio_over": "micro_batch",
+        "nonfinite": "skip",
+    }
+    assert {key: c[key] for key in switches} == switches
+    # Nothing else differs from the recipe.
+    assert {key for key in c if c[key] != plain[key]} <= switches.keys()
+    resolved = config.resolve_pretraining(load(name, variant), EXAMPLES, 8)
+    assert resolved.schedule.target_total == parts * resolved.schedule.total
+    assert resolved.schedule.target_frozen == (rule == "frozen")
+
+
+def test_variants_add_up():
+    c = load("pretrain_vitb", "fsfm400,released")
+    assert (c.duration, c.target.cadence) == ("400 epochs", "micro_step")
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_unknown_variant_is_named(name):
+    with pytest.raises(ValueError, match="fsfm400, ffpp, mae, released, .*'fsfm40'; did you mean 'fsfm400'"):
+        load(name, "fsfm40")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_docstrings_say_command_and_measurement(name):
+    text = importlib.import_module(f"configs.{name}").__doc__
+    assert f"python -m fsfm_jax.main --config=configs/{name}.py --workdir=" in text
+    assert "Measured" in text
+
+
+def test_loading_recipes_needs_no_jax():
+    """Printing a configuration is instant; a fresh process, since this one has imported everything."""
+    code = (
+        "import importlib, sys\n"
+        f"for name in {RECIPES!r}: importlib.import_module('configs.' + name).get_config()\n"
+        "print([name for name in ('jax', 'flax', 'fsfm_jax', 'tensorflow_datasets') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# Field changes and what the error must say: the field, what was found, what to do.
+MISTAKES = {
+    "typo": ({"model.sise": "vit_b16"}, r"model\.sise is unknown; did you mean model\.size\?"),
+    "size": ({"model.size": "vit_b61"}, r"model\.size: expected one of vit_s16, .*'vit_b61'; did you mean 'vit_b16'\?"),
+    "loss": ({"loss.kind": "bylo"}, r"loss\.kind: expected one of ncs, .*'bylo'; did you mean 'byol'\?"),
+    "rule": ({"target.rule": "frozn"}, r"target\.rule: .*'frozn'; did you mean 'frozen'\?"),
+    "view": ({"model.target_view": "mask"}, r"model\.target_view: .*'mask'; did you mean 'masked'\?"),
+    "dtype": ({"model.dtype": "bfloat61"}, r"model\.dtype: .*did you mean 'bfloat16'\?"),
+    "strategy": ({"mask.strategy": "crfrp"}, r"mask\.strategy: expected one of random, .*crfr_p.*'crfrp'"),
+    "too much data": ({"batch.size": 4_000_000}, r"batch\.size: 4000000 images .* training data has 3000000"),
+    "empty batch": ({"batch.size": 0}, r"batch\.size: 0 images"),
+    "devices": ({"batch.size": 100}, r"batch\.size: 100 images do not divide among 8 devices; use 104 or 96"),
+    "few": ({"batch.size": 4}, r"batch\.size: 4 images do not divide among 8 devices; use 8$"),
+    "accumulation": ({"batch.accumulation": 3}, r"batch\.accumulation: 3 .* 512 images of a device .*4096 .* 8 devices"),
+    "no parts": ({"batch.accumulation": 0}, r"batch\.accumulation: 0 micro-batches"),
+    "per device": ({"batch.per_device": 0}, r"batch\.per_device: expected at least 1, found 0"),
+    "unit": ({"duration": "600 epoch"}, r"duration: expected .*\"NUMBER epochs\".*found '600 epoch'"),
+    "number": ({"optimizer.warmup": "many epochs"}, r"optimizer\.warmup: .*'many epochs'"),
+    "negative": ({"checkpoint.every": "-1 epochs"}, r"checkpoint\.every: .*'-1 epochs'"),
+    "not a number": ({"target.warmup": "nan steps"}, r"target\.warmup: .*'nan steps'"),
+    "plain number": ({"duration": 600}, r"duration: .*found 600"),
+    "nothing to do": ({"duration": "100 examples"}, r"duration: '100 examples' is less than one step of 4096"),
+    "ratio 1": ({"mask.ratio": 1.0}, r"mask\.ratio: expected a number between 0 and 1, found 1\.0"),
+    "ratio 0": ({"mask.ratio": 0.0}, r"mask\.ratio: expected a number between 0 and 1, found 0\.0"),
+    "ratio": ({"mask.ratio": 0.999}, r"mask\.ratio 0\.999 leaves 0 of 196 patches visible"),
+    "pixel heads": ({"model.pixel_heads": 7}, r"model\.pixel_heads: 7 heads do not divide the width 512"),
+    "rep heads": ({"model.rep_heads": 9}, r"model\.rep_heads: 9 heads do not divide the width 768"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_named(mistake):
+    fields, message = MISTAKES[mistake]
+    with pytest.raises(ValueError, match=message):
+        resolve(fields)
+
+
+def test_missing_field_is_named():
+    c = common.pretrain()
+    del c.mask.ratio
+    with pytest.raises(ValueError, match=r"mask\.ratio is missing; start from configs\.common\.pretrain"):
+        config.resolve_pretraining(c, EXAMPLES, 8)
+
+
+@pytest.mark.parametrize("text", ["sixty", "0", "-5", "101%", "nan", "%", "60 %x"])
+def test_bad_stop_after_is_named(text):
+    with pytest.raises(ValueError, match="--stop_after: expected"):
+        resolve(stop_after=text)
+
+
+@pytest.mark.parametrize(
+    "text,step", [("", 1000), ("1", 1), ("250", 250), ("60%", 600), ("0.01%", 1), ("100%", 1000), ("9999", 1000)]
+)
+def test_stop_after(text, step):
+    assert resolve({"duration": "1000 steps"}, stop_after=text).loop.stop_after == step
+
+
+@pytest.mark.parametrize(
+    "text,steps", [("3 epochs", 30), ("30 steps", 30), ("300 examples", 30), ("0.5 epochs", 5), (" 1e2 steps", 100)]
+)
+def test_durations(text, steps):
+    assert config.to_steps(text, "duration", examples=100, batch=10) == steps
+
+
+@pytest.mark.parametrize(
+    "size,per_device,devices,parts",
+    [(4096, 128, 1, 32), (4096, 128, 8, 4), (4096, 128, 32, 1), (4096, 4096, 1, 1), (4096, 100, 8, 8), (12, 5, 1, 3)],
+)
+def test_accumulation_is_the_fewest_parts_that_fit(size, per_device, devices, parts):
+    assert config.accumulation(size, per_device, devices, None) == parts
+
+
+def test_what_a_continuation_may_change():
+    """Where and how fast a run goes is free; what it computes is not."""
+    names = config.binding_fields(common.pretrain()).keys()
+    assert {"model.size", "batch.size", "mask.ratio", "duration", "seed", "target.rule", "data.augment"} <= names
+    assert not names & {"data.workers", "batch.per_device", "model.remat", "checkpoint.every", "partition.fsdp"}

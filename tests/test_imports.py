@@ -1,0 +1,184 @@
+"""The house rules, read from the source: who may import whom, sizes of files, docstrings, typed excepts."""
+
+import ast
+import functools
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "fsfm_jax"
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for folder in (PACKAGE, "configs", "benchmarks")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
+MODULES = sorted(FILES)
+MAX_LINES = 300
+
+# What a module may import besides the standard library; the longest name that fits counts. In our own names
+# `fsfm_jax.` is left out; `package` is fsfm_jax/__init__.py itself, for its version.
+DATA = "records regions data numpy cv2 "
+MODEL = "numpy jax flax optax "
+UPPER = f"{MODEL} records regions data models losses optim partition tasks metrics checkpoint report train "
+RULES = {
+    "fsfm_jax": "",
+    "fsfm_jax.records": "numpy",
+    "fsfm_jax.regions": "numpy",
+    "fsfm_jax.data": DATA,
+    "fsfm_jax.data.sources": DATA + "tensorflow_datasets etils google",
+    "fsfm_jax.data.statistics": DATA + "etils",
+    "fsfm_jax.data.stream": DATA + "grain",
+    "fsfm_jax.prepare": "package records regions data.photo data.folder data.statistics prepare "
+    "numpy cv2 absl tqdm array_record tensorflow_datasets etils",
+    "fsfm_jax.models": MODEL + "models",
+    "fsfm_jax.losses": MODEL,
+    "fsfm_jax.optim": MODEL + "optim",
+    "fsfm_jax.partition": MODEL,
+    "fsfm_jax.metrics": MODEL + "metrics",
+    "fsfm_jax.report": MODEL + "tqdm",
+    "fsfm_jax.checkpoint": "partition numpy jax etils orbax",
+    "fsfm_jax.tasks": MODEL + "models losses metrics tasks",
+    "fsfm_jax.train": UPPER,
+    "fsfm_jax.evaluate": UPPER,
+    "fsfm_jax.export": UPPER + "export",
+    "fsfm_jax.analyze": UPPER + "analyze cv2",
+    "fsfm_jax.apps": UPPER + "export apps cv2",
+    "fsfm_jax.config": UPPER + "configs ml_collections",
+    # A job puts everything together; main chooses the job.
+    "fsfm_jax.pretrain": UPPER + "config analyze ml_collections",
+    "fsfm_jax.main": "package pretrain jax absl ml_collections",
+    "configs": "configs.common ml_collections",
+    "benchmarks": UPPER + "prepare config configs cv2 absl",
+}
+
+
+@functools.cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def tree(module: str) -> ast.Module:
+    return parse(FILES[module])
+
+
+def imports(module: str) -> set[str]:
+    """Full names of everything a module imports, also inside functions."""
+    found = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            # `from fsfm_jax import records` imports the module fsfm_jax.records, not the package.
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & FILES.keys()
+            found |= submodules or {node.module}
+    return found
+
+
+def rule(module: str) -> list[str]:
+    """The names that `module` may import."""
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        prefix = ".".join(parts[:length])
+        if prefix in RULES and (length > 1 or len(parts) == 1 or parts[0] != PACKAGE):
+            own = {path.split(".")[1] for path in RULES if path.startswith(PACKAGE + ".")}
+            return [
+                PACKAGE if name == "package" else f"{PACKAGE}.{name}" if name.split(".")[0] in own else name
+                for name in RULES[prefix].split()
+            ]
+    raise AssertionError(f"{module} has no place in RULES: say what it may import")
+
+
+def within(name: str, allowed: str) -> bool:
+    return name == allowed or (name.startswith(allowed + ".") and allowed != PACKAGE)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_its_place_allows(module):
+    allowed = rule(module)
+    foreign = [
+        name
+        for name in imports(module)
+        if name.split(".")[0] not in sys.stdlib_module_names
+        and not any(within(name, other) for other in allowed)
+    ]
+    assert not foreign, f"{module} may import {', '.join(allowed)}; found {', '.join(sorted(foreign))}"
+
+
+@pytest.mark.parametrize(
+    ("library", "owner"), [("orbax", "fsfm_jax.checkpoint"), ("grain", "fsfm_jax.data.stream")]
+)
+def test_some_libraries_have_a_single_importer(library, owner):
+    assert [module for module in MODULES if library in {name.split(".")[0] for name in imports(module)}] == [
+        owner
+    ]
+
+
+@pytest.mark.parametrize("library", ["torch", "torchvision", "timm", "tensorflow", "keras"])
+def test_other_frameworks_are_imported_nowhere(library):
+    assert not [module for module in MODULES if library in {name.split(".")[0] for name in imports(module)}]
+
+
+def test_loader_processes_and_preparation_never_meet_jax():
+    # Not only directly: nothing that they import, import after import, may lead to it.
+    for start in (m for m in MODULES if m.startswith((f"{PACKAGE}.data", f"{PACKAGE}.prepare"))):
+        reached, todo = set(), {start}
+        while todo:
+            module = todo.pop()
+            reached.add(module)
+            names = imports(module)
+            assert not {"jax", "flax", "optax", "orbax"} & {name.split(".")[0] for name in names}, (
+                start,
+                module,
+            )
+            # Importing a.b imports a, too.
+            parts = {
+                ".".join(name.split(".")[:length])
+                for name in names
+                for length in range(1, name.count(".") + 2)
+            }
+            todo |= (parts & FILES.keys()) - reached
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_exception_is_caught_without_a_type(module):
+    bare = [n.lineno for n in ast.walk(tree(module)) if isinstance(n, ast.ExceptHandler) and n.type is None]
+    assert not bare, f"{FILES[module]}: bare except in lines {bare}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_file_is_short_and_has_a_name_that_says_something(module):
+    lines = len(FILES[module].read_text().splitlines())
+    assert lines <= MAX_LINES, f"{FILES[module]} has {lines} lines: split it"
+    assert (
+        not {"utils", "util", "helpers", "misc", "common"} & set(module.split("."))
+        or module == "configs.common"
+    )
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_public_functions_and_classes_have_docstrings(module):
+    source = tree(module)
+    public = [
+        node
+        for node in source.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    ]
+    # The file's own docstring says what its entry point does.
+    missing = [n.name for n in public if not ast.get_docstring(n) and n.name not in ("main", "get_config")]
+    assert not missing, f"{module}: no docstring in {', '.join(missing)}"
+    assert ast.get_docstring(source) or not source.body, f"{module}: no docstring at its top"
+
+
+def test_the_rules_catch_what_they_are_for(tmp_path, monkeypatch):
+    offender = tmp_path / "offender.py"
+    offender.write_text("def late():\n    from fsfm_jax.train import loop\n    import jax.numpy as jnp\n")
+    for place in ("fsfm_jax.data.masking", "fsfm_jax.models.vit", "fsfm_jax.prepare.pack", "fsfm_jax.losses"):
+        monkeypatch.setitem(FILES, place, offender)
+        assert imports(place) == {"fsfm_jax.train.loop", "jax.numpy"}
+        with pytest.raises(AssertionError, match="may import .*found .*fsfm_jax.train.loop"):
+            test_a_module_imports_only_what_its_place_allows(place)
+    with pytest.raises(AssertionError, match="no place in RULES"):
+        rule("fsfm_jax.somewhere")

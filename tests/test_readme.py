@@ -1,0 +1,184 @@
+"""What README and docs claim exists: files, fields, flags, targets, modules, variants."""
+
+import ast
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from configs import common
+from fsfm_jax import config
+from fsfm_jax.data.sources import HELD_OUT_SAMPLES, SAMPLES
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+SAMPLE_LICENCES = SAMPLES.parent / "LICENSES.md"
+FIELDS = config.flat(common.pretrain())
+SECTIONS = {name.partition(".")[0] for name in FIELDS if "." in name}
+FILE_ENDINGS = ("py", "md", "png", "npy", "jsonl", "txt")
+
+
+def names(paths):
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+def every(pattern, paths):
+    """All (page, match) of `pattern` in `paths`."""
+    return [(path, match) for path in paths for match in re.findall(pattern, path.read_text())]
+
+
+def anchors(path):
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=names(TEXTS))
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), f"{target} is not there"
+        if anchor:
+            assert anchor in anchors(there), f"{target}: no such heading"
+
+
+def test_named_files_exist():
+    """Inline code such as `fsfm_jax/main.py` or `configs/`."""
+    found = every(r"`((?:configs|fsfm_jax|tests|docs|benchmarks|data)/[\w/.\-]*)", PAGES)
+    assert len(found) > 10
+    missing = [name for _, name in found if not (ROOT / name).exists() and not (ROOT / "fsfm_jax" / name).exists()]
+    assert missing == []
+
+
+def field_names(text):
+    """Dotted names in inline code whose first part is a section of the configuration."""
+    code = re.findall(r"`([a-z_]+(?:\.[a-z_0-9]+)+)(?:=[^`]*)?`", text)
+    return [name for name in code if name.partition(".")[0] in SECTIONS and not name.endswith(FILE_ENDINGS)]
+
+
+def test_named_fields_exist():
+    found = [name for path in TEXTS for name in field_names(path.read_text())]
+    found += [name for _, name in every(r"--config\.([\w.]+)=", TEXTS)]
+    assert len(found) > 40
+    assert [name for name in found if name not in FIELDS] == []
+
+
+def table(path, heading):
+    """Cells of the first table below a heading, its head left out."""
+    lines = path.read_text().split(heading, 1)[1].splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    last = next((i for i, line in enumerate(lines) if rows and line == "" and i > lines.index(rows[0])), len(lines))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:last] if line.startswith("|")][2:]
+
+
+def test_both_difference_tables_name_the_same_fields():
+    short = [re.findall(r"`([\w.]+)", row[-1]) for row in table(ROOT / "README.md", "## Paper, released code, ours")]
+    long = [re.findall(r"`([\w.]+)", row[-1]) for row in table(PAGES[1], "## 1. Differences with a switch")]
+    assert short == long
+    assert len(short) == 9 and all(len(row) == 1 for row in short)
+
+
+def test_values_of_fields_are_allowed():
+    """Inline code such as `target.rule="frozen"` is a setting that resolves."""
+    found = every(r"`([a-z_.]+)=([^`]+)`", PAGES)
+    found = [(name, value) for _, (name, value) in found if name in FIELDS]
+    assert len(found) > 20
+    for name, value in found:
+        c = common.pretrain()
+        *parents, leaf = name.split(".")
+        node = c
+        for parent in parents:
+            node = node[parent]
+        node[leaf] = ast.literal_eval(value)
+        config.resolve_pretraining(c, 3_000_000, 8)
+
+
+def test_other_values_are_not_the_defaults():
+    """The last column of the long table shows what a switch can do, so never what it does anyway."""
+    for row in table(PAGES[1], "## 1. Differences with a switch"):
+        name, value = re.fullmatch(r"`([\w.]+)=(.+)`", row[-1]).groups()
+        assert FIELDS[name] != ast.literal_eval(value), name
+
+
+def test_make_targets_exist():
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
+    found = [name for _, name in every(r"(?:^|`)make ([a-z]+)", TEXTS)] + [n for _, n in every(r"(?m)^make ([a-z]+)", TEXTS)]
+    assert {"demo", "test"} <= set(found) <= set(targets)
+
+
+def commands():
+    """(module, command line) of everything that pages and recipes tell to run."""
+    recipes = sorted((ROOT / "configs").glob("*.py"))
+    lines = [line for path in [*TEXTS, *recipes] for line in path.read_text().replace("\\\n", " ").splitlines()]
+    return [(m[1], line) for line in lines if (m := re.search(r"python -m ([\w.]+)", line))]
+
+
+def test_modules_and_flags_exist():
+    found = commands()
+    assert {"fsfm_jax.main", "fsfm_jax.prepare.pack"} <= {module for module, _ in found}
+    for module, line in found:
+        spec = importlib.util.find_spec(module)
+        assert spec is not None, module
+        if not module.startswith("fsfm_jax"):
+            continue
+        defined = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", Path(spec.origin).read_text())
+        for flag in re.findall(r"--(\w+)", line):
+            assert flag in defined, f"{module} has no --{flag}: {line}"
+
+
+def test_flags_in_prose_exist():
+    source = "".join((ROOT / "fsfm_jax" / name).read_text() for name in ("main.py", "prepare/pack.py"))
+    defined = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", source)
+    assert [flag for _, flag in every(r"`--(\w+)", PAGES) if flag not in defined] == []
+
+
+def test_named_configurations_load():
+    """Every FILE.py and FILE.py:VARIANT that is written anywhere."""
+    found = every(r"configs/(pretrain_\w+)\.py(?::([\w,\-]+))?", PAGES)
+    assert len(found) > 10
+    for _, (name, variant) in found:
+        module = importlib.import_module(f"configs.{name}")
+        module.get_config(*([variant] if variant else []))
+
+
+def test_variants_are_listed():
+    text = (ROOT / "CHANGELOG.md").read_text() + common.vary.__doc__
+    assert all(f"`{name}`" in text for name in common.VARIANTS)
+
+
+def test_held_out_faces_are_named_where_the_licences_are():
+    """The list of the licence page is that of the code."""
+    sentence = re.search(r"`samples:heldout` is (.*?);", SAMPLE_LICENCES.read_text())[1]
+    single, first, last = re.findall(r"sample(\d_\d)", sentence)
+    photo = first[0]
+    assert photo == last[0]
+    listed = {single, *(f"{photo}_{face}" for face in range(int(first[-1]), int(last[-1]) + 1))}
+    assert {f"mit_faceapi_sample{part}.png" for part in listed} == HELD_OUT_SAMPLES
+
+
+def test_every_bundled_photo_has_a_licence():
+    text = SAMPLE_LICENCES.read_text()
+    photos = [p.name for p in SAMPLES.parent.rglob("*") if p.suffix in (".jpg", ".mp4")]
+    assert len(photos) > 20
+    assert [name for name in photos if name not in text] == []
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "NOTICE", "fsfm_jax/data/samples/LICENSE.face-api.txt"])
+def test_licence_files_are_whole(name):
+    text = (ROOT / name).read_text()
+    assert {"LICENSE": "END OF TERMS AND CONDITIONS", "NOTICE": "Vladimir Mandic"}.get(name, "MIT License") in text
+
+
+@pytest.mark.parametrize("path", [*TEXTS, SAMPLE_LICENCES], ids=names([*TEXTS, SAMPLE_LICENCES]))
+def test_pages_speak_to_strangers(path):
+    """No paths of a machine, no notes that only their writers have."""
+    text = path.read_text()
+    for word in ("/work/", "/root", "/home/", "/tmp", "issue #", "RECIPES", "../shared", "../models", "../prototypes"):
+        assert word not in text, word
+    assert text.isascii() or not re.search(r"[\U0001F000-\U0001FAFF\u2600-\u27BF]", text), "emoji"

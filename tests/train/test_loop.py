@@ -1,0 +1,215 @@
+"""The loop: the order of what it does, the ways in which it ends, and what is saved in each of them."""
+
+import math
+import os
+import signal
+import threading
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from fsfm_jax.train.loop import LoopSpec, NonFinite, StopRequest, train
+
+
+class State(NamedTuple):
+    step: np.ndarray
+    seen: tuple = ()
+
+
+class Recorder:
+    """A run whose every part notes what is asked of it: checkpoints, batches, step and report in one."""
+
+    def __init__(self, saved=(), metrics=lambda number: {"loss": np.float32([number])}, preempted_at=None):
+        self.events: list[tuple] = []
+        self.written: dict[int, dict] = {}
+        self.saved, self.metrics, self.preempted_at = list(saved), metrics, preempted_at
+        self.during_step = lambda number: None
+        self.bad_batch = None
+
+    # Checkpoints.
+
+    def steps(self) -> list[int]:
+        return self.saved
+
+    def save(self, state, run) -> None:
+        assert state.seen == tuple(range(state.step)), "a checkpoint with other batches than its step says"
+        assert run == {"of": int(state.step)}
+        self.events.append(("save", int(state.step)))
+
+    def wait(self) -> None:
+        self.events.append(("wait",))
+
+    def preempted(self, number: int) -> bool:
+        self.events.append(("asked", number))
+        return number == self.preempted_at
+
+    # The rest.
+
+    def batches(self, first: int):
+        for number in range(first, 1000):
+            if number == self.bad_batch:
+                raise ValueError("photo 17 is damaged")
+            self.events.append(("batch", number))
+            yield {"number": np.int64(number)}
+
+    def step(self, state: State, batch: dict) -> tuple[State, dict]:
+        number = int(state.step) + 1
+        self.events.append(("step", number))
+        self.during_step(number)
+        return State(np.int32(number), (*state.seen, int(batch["number"]))), self.metrics(number)
+
+    def write(self, number: int, values: dict) -> None:
+        self.events.append(("write", number))
+        self.written[number] = values
+
+    def train(self, steps=5, stop_after=None, save_every=100, nonfinite="stop", first=0) -> State:
+        spec = LoopSpec(steps, stop_after or steps, save_every, nonfinite)
+        start = State(np.int32(first), tuple(range(first)))
+        return train(
+            start, self.step, self.batches(first), lambda b: b, self, lambda n: {"of": n}, self.write, spec
+        )
+
+    def all(self, *kinds: str) -> list[tuple]:
+        return [event for event in self.events if event[0] in kinds]
+
+
+def test_the_order_is_stop_save_batch_step_and_the_report_of_the_step_before():
+    run = Recorder()
+    final = run.train(steps=5, save_every=2)
+    assert run.events == [
+        ("asked", 0), ("batch", 0), ("step", 1),
+        ("asked", 1), ("batch", 1), ("step", 2), ("write", 1),
+        # Before a save the metrics are looked at, so that nothing bad is saved.
+        ("asked", 2), ("write", 2), ("save", 2), ("batch", 2), ("step", 3),
+        ("asked", 3), ("batch", 3), ("step", 4), ("write", 3),
+        ("asked", 4), ("write", 4), ("save", 4), ("batch", 4), ("step", 5),
+        ("write", 5), ("save", 5), ("wait",),
+    ]  # fmt: skip
+    assert final.step == 5 and final.seen == (0, 1, 2, 3, 4)
+    assert run.written == {number: {"loss": float(number)} for number in range(1, 6)}
+
+
+def test_stop_after_saves_and_ends_earlier():
+    run = Recorder()
+    final = run.train(steps=10, stop_after=3, save_every=2)
+    assert final.step == 3 and run.all("save", "wait") == [("save", 2), ("save", 3), ("wait",)]
+    assert list(run.written) == [1, 2, 3]
+
+
+def test_a_continuation_does_not_save_again_what_it_started_from():
+    run = Recorder(saved=[2, 4])
+    run.train(steps=7, save_every=2, first=4)
+    assert run.all("batch", "save") == [("batch", 4), ("batch", 5), ("save", 6), ("batch", 6), ("save", 7)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_the_step_finish_then_saves_and_ends(number):
+    run = Recorder()
+    run.during_step = lambda step: os.kill(os.getpid(), number) if step == 3 else None
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    final = run.train(steps=1000)
+    assert final.step == 3
+    assert run.events[-4:] == [("write", 2), ("write", 3), ("save", 3), ("wait",)]
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_second_signal_acts_as_without_the_loop():
+    outer = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: outer.append(number))
+    try:
+        with StopRequest() as stop:
+            assert not stop.wanted
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.wanted and not outer
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert outer == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_the_loop_runs_outside_the_main_thread_where_signals_cannot_be_taken():
+    run, results = Recorder(), []
+    thread = threading.Thread(target=lambda: results.append(run.train(steps=2)))
+    thread.start()
+    thread.join()
+    assert results[0].step == 2
+
+
+def test_an_announced_interruption_saves_and_ends():
+    run = Recorder(preempted_at=3)
+    assert run.train(steps=1000, save_every=2).step == 3
+    assert run.all("save", "wait") == [("save", 2), ("save", 3), ("wait",)]
+    assert run.all("asked") == [("asked", number) for number in range(4)]
+
+
+def bad_at(step: int, **terms: float):
+    """Metrics `[A]` of two micro-batches, the second of which goes wrong at `step`."""
+    fine = {"loss": 1.0, "masked": 2.0, "gradient_norm": 3.0}
+
+    def metrics(number: int) -> dict:
+        wrong = terms if number == step else {}
+        return {name: np.float32([value, wrong.get(name, value)]) for name, value in fine.items()}
+
+    return metrics
+
+
+@pytest.mark.parametrize("save_every", [1, 2, 3, 100])
+@pytest.mark.parametrize("steps", [3, 10])
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(save_every, steps):
+    run = Recorder(metrics=bad_at(3, loss=math.nan, masked=math.inf))
+    with pytest.raises(
+        NonFinite, match=r"step 3: loss, masked not finite \(loss = nan, masked = inf, gradient_norm = 3"
+    ):
+        run.train(steps=steps, save_every=save_every)
+    assert all(number < 3 for _, number in run.all("save"))
+    assert math.isnan(run.written[3]["loss"]) and 4 not in run.written
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_though_the_loss_is():
+    run = Recorder(metrics=bad_at(2, gradient_norm=math.inf))
+    with pytest.raises(NonFinite, match="step 2: gradient_norm not finite"):
+        run.train(steps=10)
+    assert not run.all("save")
+
+
+def test_skipped_micro_batches_are_left_out_of_the_means():
+    run = Recorder(
+        metrics=lambda number: {"loss": np.float32([1, math.nan, 3] if number == 1 else [math.inf] * 3)}
+    )
+    assert run.train(steps=2, nonfinite="skip").step == 2
+    assert run.written[1] == {"loss": 2.0}
+    assert math.isnan(run.written[2]["loss"])
+    assert run.all("save") == [("save", 2)]
+
+
+def test_means_are_over_all_micro_batches():
+    run = Recorder(metrics=lambda number: {"loss": np.float32([1, 2, 6]), "learning_rate": np.float32(0.5)})
+    run.train(steps=1)
+    assert run.written == {1: {"loss": 3.0, "learning_rate": 0.5}}
+
+
+def test_a_batch_that_fails_costs_no_step():
+    run = Recorder()
+    run.bad_batch = 3
+    with pytest.raises(ValueError, match="photo 17 is damaged"):
+        run.train(steps=10, save_every=100)
+    assert run.events[-3:] == [("write", 3), ("save", 3), ("wait",)]
+
+
+def test_a_batch_that_fails_after_a_bad_step_saves_nothing():
+    run = Recorder(metrics=bad_at(3, loss=math.nan))
+    run.bad_batch = 3
+    with pytest.raises(NonFinite, match="step 3"):
+        run.train(steps=10)
+    assert not run.all("save")
+
+
+def test_the_step_may_not_move_data_to_the_device_unnoticed():
+    run, add = Recorder(), jax.jit(lambda x: x + 1)
+    run.during_step = lambda number: add(np.ones(3, np.float32))
+    with pytest.raises(Exception, match="[Dd]isallowed host-to-device transfer"):
+        run.train(steps=1)
+    run.during_step = lambda number: add(jax.device_put(np.ones(3, np.float32)))
+    assert run.train(steps=1).step == 1
