@@ -28,7 +28,9 @@ class Retention:
 
 def _storable(state: Any) -> Any:
     """Typed keys as their integers, which is how they are written."""
-    return jax.tree.map(lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x, state)
+    return jax.tree.map(
+        lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x, state
+    )
 
 
 def _keys_back(stored: Any, like: Any) -> Any:
@@ -126,15 +128,21 @@ class Checkpoints:
             shown = "\n  ".join(sorted(complaints)[:20])
             raise ValueError(
                 f"the checkpoint {self.directory / str(step)} is of another model or optimizer; {len(complaints)} "
-                f"of {len(wanted)} arrays differ:\n  {shown}\nUse the configuration it was made with, or another --workdir."
+                f"of {len(wanted)} arrays differ:\n  {shown}\n"
+                "Use the configuration it was made with, or another --workdir."
             )
 
 
 def _flat(tree: Any) -> dict[str, Any]:
     """Leaves by path name; attribute and dictionary access look the same, as they do once stored."""
     tree = getattr(tree, "tree", tree)
-    leaves = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape") and hasattr(x, "dtype"))[0]
-    return {"/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path): leaf for path, leaf in leaves}
+    leaves = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape") and hasattr(x, "dtype"))[
+        0
+    ]
+    return {
+        "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path): leaf
+        for path, leaf in leaves
+    }
 
 
 def same_json(value: Any) -> Any:

@@ -4,7 +4,6 @@ After this file nobody reads a ConfigDict. Errors say the field, what was found 
 """
 
 import dataclasses
-import difflib
 import math
 
 import jax.numpy as jnp
@@ -13,8 +12,9 @@ from ml_collections import ConfigDict
 from configs import common
 from fsfm_jax import records
 from fsfm_jax.checkpoint import Retention
-from fsfm_jax.data.masking import MaskSpec, seen_patches
+from fsfm_jax.data.masking import COUNTS, REGION_DRAWS, STRATEGIES, MaskSpec, seen_patches
 from fsfm_jax.data.stream import StreamSpec
+from fsfm_jax.fields import accumulation, check_fields, flat, one_of, stop_step, to_steps
 from fsfm_jax.models.fsfm import DECODED, POSITIONS, TARGET_VIEWS, ModelSpec
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim.optimizer import OptimizerSpec
@@ -79,74 +79,6 @@ class Pretraining:
     figure_faces: int
 
 
-def flat(config: ConfigDict | dict, prefix: str = "") -> dict:
-    """`{"model.size": "vit_b16", ...}`."""
-    items = config.items(preserve_field_references=False) if isinstance(config, ConfigDict) else config.items()
-    out = {}
-    for key, value in items:
-        nested = isinstance(value, ConfigDict | dict)
-        out |= flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return out
-
-
-def check_fields(config: ConfigDict, template: ConfigDict) -> None:
-    """Refuses fields that the template lacks and the reverse, suggesting what was meant."""
-    have, want = flat(config), flat(template)
-    for name in have.keys() - want.keys():
-        close = difflib.get_close_matches(name, want, 1, 0.5)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"config field {name} is unknown{hint}")
-    for name in want.keys() - have.keys():
-        raise ValueError(f"config field {name} is missing; start from configs.common.pretrain()")
-
-
-def to_steps(text: str, field: str, examples: int, batch: int) -> float:
-    """Optimizer steps of a duration: "3 epochs", "100 steps" or "5000 examples"; may be a fraction."""
-    number, _, unit = str(text).strip().partition(" ")
-    scale = {"epochs": examples / batch, "steps": 1.0, "examples": 1 / batch}
-    try:
-        amount = float(number)
-    except ValueError:
-        amount = math.nan
-    if unit not in scale or not 0 <= amount < math.inf:
-        raise ValueError(f'{field}: expected "NUMBER epochs", "NUMBER steps" or "NUMBER examples"; found {text!r}')
-    return amount * scale[unit]
-
-
-def one_of(field: str, value: str, allowed) -> str:
-    """`value` if it is allowed."""
-    if value not in allowed:
-        close = difflib.get_close_matches(str(value), allowed, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{field}: expected one of {', '.join(allowed)}; found {value!r}{hint}")
-    return value
-
-
-def accumulation(size: int, per_device: int, devices: int, wanted: int | None) -> int:
-    """Micro-batches of an optimizer step: the fewest with at most `per_device` images on a device at once.
-
-    Raises:
-      ValueError: the batch does not divide among the devices, or among the micro-batches.
-    """
-    if size % devices:
-        below, above = size // devices * devices, -(-size // devices) * devices
-        raise ValueError(
-            f"batch.size: {size} images do not divide among {devices} devices; use {above}"
-            + (f" or {below}" if below else "")
-        )
-    share = size // devices
-    if wanted is not None:
-        if wanted < 1 or share % wanted:
-            raise ValueError(
-                f"batch.accumulation: {wanted} micro-batches do not divide the {share} images of a device "
-                f"({size} images on {devices} devices)"
-            )
-        return wanted
-    if per_device < 1:
-        raise ValueError(f"batch.per_device: expected at least 1, found {per_device}")
-    return next(parts for parts in range(-(-share // per_device), share + 1) if share % parts == 0)
-
-
 def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: str = "") -> Pretraining:
     """Resolves a pretraining configuration for `examples` training images on `devices` devices.
 
@@ -158,8 +90,13 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
     check_fields(c, common.pretrain())
     size = SIZES[one_of("model.size", c.model.size, SIZES)]
     patches = (records.IMAGE_SIZE // size.patch_size) ** 2
-    mask = MaskSpec(c.mask.strategy, c.mask.ratio, c.mask.region_draw, c.mask.count)
-    if c.batch.size < 1 or c.batch.size > examples:
+    mask = MaskSpec(
+        one_of("mask.strategy", c.mask.strategy, STRATEGIES),
+        c.mask.ratio,
+        one_of("mask.region_draw", c.mask.region_draw, REGION_DRAWS),
+        one_of("mask.count", c.mask.count, COUNTS),
+    )
+    if c.batch.size > examples:
         raise ValueError(
             f"batch.size: {c.batch.size} images per step, but the training data has {examples}; "
             "an optimizer step may not see an image twice"
@@ -189,6 +126,8 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
     ):
         if width % heads:
             raise ValueError(f"{field}: {heads} heads do not divide the width {width}")
+    if c.model.pixel_width % 4:
+        raise ValueError(f"model.pixel_width: {c.model.pixel_width} is not divisible by 4, as positions need it")
     loss = LossSpec(
         normalise_pixels=c.loss.normalise_pixels,
         region_weight=c.loss.region_weight,
@@ -225,12 +164,20 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
     total = math.floor(steps("duration", c.duration))
     if total < 1:
         raise ValueError(f"duration: {c.duration!r} is less than one step of {c.batch.size} images")
-    save_every = max(1, round(steps("checkpoint.every", c.checkpoint.every)))
+    warmup = steps("optimizer.warmup", c.optimizer.warmup)
+    if warmup >= total:
+        raise ValueError(
+            f"optimizer.warmup: {c.optimizer.warmup!r} is not shorter than the run of {c.duration!r}; shorten it too"
+        )
+    every, keep = (steps(f"checkpoint.{name}", c.checkpoint[name]) for name in ("every", "keep_every"))
+    if not every:
+        raise ValueError("checkpoint.every: expected more than nothing; a run without checkpoints cannot go on")
+    save_every = max(1, round(every))
     updates = parts if c.target.cadence == "micro_step" else 1
     schedule = Schedule(
         peak=c.optimizer.base_learning_rate * c.batch.size / 256,
         floor=c.optimizer.min_learning_rate,
-        warmup=steps("optimizer.warmup", c.optimizer.warmup),
+        warmup=warmup,
         total=total,
         momentum=c.target.momentum,
         target_frozen=one_of("target.rule", c.target.rule, ("ema", "frozen")) == "frozen",
@@ -248,14 +195,14 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         schedule=schedule,
         loop=LoopSpec(
             steps=total,
-            stop_after=_stop_step(stop_after, total),
+            stop_after=stop_step(stop_after, total),
             save_every=save_every,
             nonfinite=c.nonfinite,
         ),
         retention=Retention(
             c.checkpoint.keep_latest,
             # In whole saves: only a step that is saved can be kept.
-            save_every * round(steps("checkpoint.keep_every", c.checkpoint.keep_every) / save_every),
+            save_every * max(1, round(keep / save_every)) if keep else 0,
         ),
         fsdp=c.partition.fsdp,
         fsdp_min_size=c.partition.fsdp_min_size,
@@ -264,24 +211,18 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
     )
 
 
-def _stop_step(text: str, total: int) -> int:
-    """The step that `--stop_after` names."""
-    if not text:
-        return total
-    number, share = text.removesuffix("%"), text.endswith("%")
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
-    if not value > 0 or (share and value > 100):
-        raise ValueError(f'--stop_after: expected a number of steps or a share such as "60%"; found {text!r}')
-    return min(total, max(1, math.floor(total * value / 100 if share else value)))
+def binding_fields(config: ConfigDict, parts: int) -> dict:
+    """The fields that a continuation must share with the run that it continues, by name.
 
-
-def binding_fields(config: ConfigDict) -> dict:
-    """The fields that a continuation must share with the run that it continues."""
-    return {
+    The number of micro-batches, `parts`, is one of them when it changes more than rounding; with the default
+    recipe it does not, and a run may go on with other devices.
+    """
+    fields = {
         name: value
         for name, value in flat(config).items()
         if not any(name == free or name.startswith(f"{free}.") for free in FREE_FIELDS)
     }
+    c = config
+    negatives = c.model.instance_discrimination and c.loss.kind in ("infonce", "mocov3", "simclr")
+    per_part = c.loss.ratio_over == "micro_batch" or c.target.cadence == "micro_step" or c.nonfinite == "skip"
+    return fields | ({"batch.accumulation": parts} if negatives or per_part else {})

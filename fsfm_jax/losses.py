@@ -47,9 +47,7 @@ def masked_reconstruction(pixels: jax.Array, goal: jax.Array, mask: jax.Array) -
 def cosine(x: jax.Array, y: jax.Array) -> jax.Array:
     """Cosine of corresponding rows, `[B, E], [B, E] -> [B]`; lengths below 1e-8 count as 1e-8."""
     lengths = jnp.linalg.norm(x, axis=-1), jnp.linalg.norm(y, axis=-1)
-    return jnp.sum(x * y, axis=-1) / (
-        jnp.maximum(lengths[0], COSINE_EPSILON) * jnp.maximum(lengths[1], COSINE_EPSILON)
-    )
+    return jnp.sum(x * y, axis=-1) / (jnp.maximum(lengths[0], COSINE_EPSILON) * jnp.maximum(lengths[1], COSINE_EPSILON))
 
 
 def negative_cosine(online: jax.Array, target: jax.Array, scale: float) -> jax.Array:

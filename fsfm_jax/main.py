@@ -18,7 +18,9 @@ from fsfm_jax import pretrain
 
 JOBS = {"pretrain": pretrain.run}
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file, FILE.py or FILE.py:VARIANT.", lock_config=True)
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration file, FILE.py or FILE.py:VARIANT.", lock_config=True
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of checkpoints, metrics and pictures.")
 _STOP_AFTER = flags.DEFINE_string("stop_after", "", "Save and end after so many steps, or a share such as 60%.")
 _CLUSTER = flags.DEFINE_bool("cluster", False, "Join the other hosts of a pod or cluster (jax.distributed).")

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fsfm_jax import config as configuration
-from fsfm_jax import partition, records
+from fsfm_jax import fields, partition, records
 from fsfm_jax.analyze import reconstruction
 from fsfm_jax.checkpoint import Checkpoints, same_json
 from fsfm_jax.config import Pretraining, Schedule
@@ -51,14 +51,14 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     faces = open_source(resolved.figure_data)  # opened now: its absence must not show after days
     statistics = _statistics(config.data.statistics, sources)
     program = Program(resolved, statistics, partition.make_mesh())
-    identity = run_identity(config, sources, statistics)
+    identity = run_identity(config, resolved, sources, statistics)
 
     def describe(number: int) -> dict:
         return {
             **identity,
             "step": number,
             "examples_seen": number * resolved.stream.global_batch,
-            "all_fields": same_json(configuration.flat(config)),
+            "all_fields": same_json(fields.flat(config)),
             "versions": {name: metadata.version(name) for name in PACKAGES},
         }
 
@@ -149,10 +149,10 @@ def learning_rate_of(s: Schedule, step: jax.Array) -> jax.Array:
     return schedules.warmup_cosine(step, s.peak, s.floor, s.warmup, s.total)
 
 
-def run_identity(config: ConfigDict, sources: Mixture, statistics: Statistics) -> dict:
+def run_identity(config: ConfigDict, resolved: Pretraining, sources: Mixture, statistics: Statistics) -> dict:
     """What a continuation must share with the run it continues, as JSON."""
     return same_json({
-        "config": configuration.binding_fields(config),
+        "config": configuration.binding_fields(config, resolved.step.accumulation),
         "data": [{"fingerprint": s.fingerprint, "examples": len(s), "weight": w} for s, w in sources],
         "statistics": {"mean": statistics.mean, "std": statistics.std},
     })  # fmt: skip
@@ -164,7 +164,7 @@ def check_same_run(saved: dict, identity: dict, workdir: str) -> None:
     Raises:
       ValueError: with every differing field, saved and asked for.
     """
-    have, want = configuration.flat(saved["config"]), configuration.flat(identity["config"])
+    have, want = fields.flat(saved["config"]), fields.flat(identity["config"])
     changed = [
         f"{name}: {have.get(name, 'absent')} saved, {want.get(name, 'absent')} asked for"
         for name in sorted(have.keys() | want.keys())
@@ -217,10 +217,21 @@ def _draw(program: Program, faces: Source, params: Any, path: str, saved: Any) -
     resolved = program.resolved
     untrained = program.initial_state().params
     error = reconstruction.draw(
-        path, faces, resolved.figure_faces, program.task, resolved.stream.mask, resolved.seed, untrained, params
+        path,
+        faces,
+        resolved.figure_faces,
+        program.task,
+        resolved.stream.mask,
+        resolved.seed,
+        untrained,
+        params,
     )
     LOG.info(
-        "Masked loss on %d faces of %s: %.3f untrained, %.3f now", error.faces, faces.name, error.before, error.after
+        "Masked loss on %d faces of %s: %.3f untrained, %.3f now",
+        error.faces,
+        faces.name,
+        error.before,
+        error.after,
     )
     LOG.info("Checkpoint: %s", saved)
     LOG.info("Picture: %s", path)
@@ -230,7 +241,7 @@ def _statistics(name: str, sources: Mixture) -> Statistics:
     if name == "records":
         return Statistics(*sum((source.pixel_sums for source, _ in sources), PixelSums()).mean_std())
     named = configuration.STATISTICS
-    return named[configuration.one_of("data.statistics", name, ("records", *named))]
+    return named[fields.one_of("data.statistics", name, ("records", *named))]
 
 
 def _reporter(workdir: str, first: int, resolved: Pretraining) -> Reporter | Silent:
@@ -245,7 +256,12 @@ def _announce(resolved: Pretraining, sources: Mixture, program: Program, first: 
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
     LOG.info("%s; %d device(s): %s", versions, jax.device_count(), jax.devices()[0].device_kind)
     for source, weight in sources:
-        LOG.info("data: %s, %d images%s", source.name, len(source), "" if weight is None else f", weight {weight:g}")
+        LOG.info(
+            "data: %s, %d images%s",
+            source.name,
+            len(source),
+            "" if weight is None else f", weight {weight:g}",
+        )
     LOG.info(
         "model: %.1f million parameters; batch %d in %d part(s); at step %d of %d",
         parameters / 1e6, resolved.stream.global_batch, resolved.step.accumulation, first, resolved.loop.steps,

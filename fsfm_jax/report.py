@@ -49,7 +49,10 @@ class Reporter:
             self._started = (step, now)
         done, seconds = step - self._started[0], now - self._started[1]
         rate = done / seconds if seconds > 0 and done else math.nan
-        speed = {"images_per_second": rate * self._images, "seconds_left": (self._last - step) / rate if rate else math.nan}
+        speed = {
+            "images_per_second": rate * self._images,
+            "seconds_left": (self._last - step) / rate if rate else math.nan,
+        }
         self._file.write(json.dumps({"step": step, **_finite({**metrics, **speed})}) + "\n")
         line = self._line(step, metrics, speed)
         if self._terminal:

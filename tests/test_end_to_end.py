@@ -25,7 +25,8 @@ STEPS, SAVE_EVERY = 60, 7
 # The demo made tiny. Fixed statistics, so that runs on other data compile to the same program.
 FIELDS = {
     "data.train": "samples:train", "data.statistics": "vggface2", "data.threads": 1, "batch.size": 8,
-    "batch.per_device": 4, "model.size": "tiny16", "model.pixel_width": 16, "model.pixel_depth": 1, "model.rep_depth": 1,
+    "batch.per_device": 4, "model.size": "tiny16", "model.pixel_width": 16, "model.pixel_depth": 1,
+    "model.rep_depth": 1,
     "model.projection_hidden": 16, "model.projection_features": 8, "optimizer.base_learning_rate": 0.15,
     "optimizer.warmup": "2 steps", "duration": f"{STEPS} steps", "checkpoint.every": f"{SAVE_EVERY} steps",
     "checkpoint.keep_latest": 3, "figure.faces": 2,
@@ -46,9 +47,17 @@ def tiny_config(**changes):
 def start(workdir, *arguments, **changes):
     """The command line of the README as a process of its own, with one device."""
     fields = {**FIELDS, **{k.replace("__", "."): v for k, v in changes.items()}}
-    command = [sys.executable, "-m", "fsfm_jax.main", "--config=configs/pretrain_demo.py", f"--workdir={workdir}"]
+    command = [
+        sys.executable,
+        "-m",
+        "fsfm_jax.main",
+        "--config=configs/pretrain_demo.py",
+        f"--workdir={workdir}",
+    ]
     command += [f"--config.{name}={value}" for name, value in fields.items()] + list(arguments)
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+    return subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"}
+    )
 
 
 def finish(process, code=0):
@@ -138,7 +147,10 @@ def test_a_finished_run_only_draws_again(straight, tmp_path):
     ("changes", "message"),
     [
         ({"model__size": "demo16"}, r"model.size: tiny16 saved, demo16 asked for"),
-        ({"data__train": "samples:heldout,synthetic:14"}, r"data.train: another data set \(\[19\] images saved, \[5, 14\]"),
+        (
+            {"data__train": "samples:heldout,synthetic:14"},
+            r"data.train: another data set \(\[19\] images saved, \[5, 14\]",
+        ),
         ({"data__statistics": "imagenet"}, r"data.statistics: vggface2 saved, imagenet asked for"),
         ({"loss__kind": "byol"}, r"loss.kind: ncs saved, byol asked for"),
     ],
@@ -169,7 +181,9 @@ def test_an_unknown_field_on_the_command_line_is_refused_with_a_suggestion(tmp_p
 
 def test_a_loss_that_is_not_finite_stops_after_the_last_good_checkpoint(tmp_path):
     config = tiny_config(optimizer__base_learning_rate=1e30, checkpoint__every="1 steps", optimizer__warmup="0 steps")
-    with pytest.raises(NonFinite, match=r"step (\d+): .*masked.* not finite .* Nothing of this step was saved") as error:
+    with pytest.raises(
+        NonFinite, match=r"step (\d+): .*masked.* not finite .* Nothing of this step was saved"
+    ) as error:
         pretrain.run(config, str(tmp_path))
     bad = int(str(error.value).split(":")[0].removeprefix("step "))
     steps = saved_steps(tmp_path)

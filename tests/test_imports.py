@@ -101,19 +101,14 @@ def test_a_module_imports_only_what_its_place_allows(module):
     foreign = [
         name
         for name in imports(module)
-        if name.split(".")[0] not in sys.stdlib_module_names
-        and not any(within(name, other) for other in allowed)
+        if name.split(".")[0] not in sys.stdlib_module_names and not any(within(name, other) for other in allowed)
     ]
     assert not foreign, f"{module} may import {', '.join(allowed)}; found {', '.join(sorted(foreign))}"
 
 
-@pytest.mark.parametrize(
-    ("library", "owner"), [("orbax", "fsfm_jax.checkpoint"), ("grain", "fsfm_jax.data.stream")]
-)
+@pytest.mark.parametrize(("library", "owner"), [("orbax", "fsfm_jax.checkpoint"), ("grain", "fsfm_jax.data.stream")])
 def test_some_libraries_have_a_single_importer(library, owner):
-    assert [module for module in MODULES if library in {name.split(".")[0] for name in imports(module)}] == [
-        owner
-    ]
+    assert [module for module in MODULES if library in {name.split(".")[0] for name in imports(module)}] == [owner]
 
 
 @pytest.mark.parametrize("library", ["torch", "torchvision", "timm", "tensorflow", "keras"])
@@ -134,11 +129,7 @@ def test_loader_processes_and_preparation_never_meet_jax():
                 module,
             )
             # Importing a.b imports a, too.
-            parts = {
-                ".".join(name.split(".")[:length])
-                for name in names
-                for length in range(1, name.count(".") + 2)
-            }
+            parts = {".".join(name.split(".")[:length]) for name in names for length in range(1, name.count(".") + 2)}
             todo |= (parts & FILES.keys()) - reached
 
 
@@ -152,10 +143,7 @@ def test_no_exception_is_caught_without_a_type(module):
 def test_a_file_is_short_and_has_a_name_that_says_something(module):
     lines = len(FILES[module].read_text().splitlines())
     assert lines <= MAX_LINES, f"{FILES[module]} has {lines} lines: split it"
-    assert (
-        not {"utils", "util", "helpers", "misc", "common"} & set(module.split("."))
-        or module == "configs.common"
-    )
+    assert not {"utils", "util", "helpers", "misc", "common"} & set(module.split(".")) or module == "configs.common"
 
 
 @pytest.mark.parametrize("module", MODULES)

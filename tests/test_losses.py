@@ -24,7 +24,10 @@ OFFICIAL = {
 def test_instance_losses_equal_the_official_ones(golden, kind):
     arrays = golden("pretrain_tiny")
     cases = [("out/features_online", "out/features_target", f"out/loss_cl/{kind}")]
-    cases += [(f"cl_only/n{n}/features_online", f"cl_only/n{n}/features_target", f"cl_only/n{n}/loss/{kind}") for n in (1, 4, 8)]
+    cases += [
+        (f"cl_only/n{n}/features_online", f"cl_only/n{n}/features_target", f"cl_only/n{n}/loss/{kind}")
+        for n in (1, 4, 8)
+    ]
     for online, target, name in cases:
         value = OFFICIAL[kind](jnp.asarray(arrays[online]), jnp.asarray(arrays[target]))
         # A sum of terms of order 1 / T = 10 in float32, which may cancel to nearly zero.

@@ -39,7 +39,14 @@ class Errors:
 
 
 def draw(
-    path: str, source: Source, faces: int, task: PretrainTask, mask_spec: MaskSpec, seed: int, untrained: Any, trained: Any
+    path: str,
+    source: Source,
+    faces: int,
+    task: PretrainTask,
+    mask_spec: MaskSpec,
+    seed: int,
+    untrained: Any,
+    trained: Any,
 ) -> Errors:
     """Writes the picture of the first `faces` examples of `source` to `path` (PNG).
 

@@ -57,8 +57,7 @@ def list_photos(directory: str | os.PathLike) -> list[str]:
     for folder in (IMAGES, PARSING_MAPS):
         if not (directory / folder).is_dir():
             raise FileNotFoundError(
-                f"{directory} has no folder {folder}; "
-                f"expected {IMAGES}/NAME.png and {PARSING_MAPS}/NAME{MAP_SUFFIX}"
+                f"{directory} has no folder {folder}; expected {IMAGES}/NAME.png and {PARSING_MAPS}/NAME{MAP_SUFFIX}"
             )
     photos, offenders = {}, Offenders()
     for name in _names(directory / IMAGES):

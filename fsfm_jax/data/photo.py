@@ -84,8 +84,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         raise ValueError(f"photo {name}: {header.encoding.upper()} decoder failed: {error}") from error
     if image is None or image.shape != (IMAGE_SIZE, IMAGE_SIZE, 3) or image.dtype != np.uint8:
         raise ValueError(
-            f"photo {name}: damaged, its {header.encoding.upper()} data cannot be decoded; "
-            "copy or make the file again"
+            f"photo {name}: damaged, its {header.encoding.upper()} data cannot be decoded; copy or make the file again"
         )
     return image
 

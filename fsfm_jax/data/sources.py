@@ -205,9 +205,7 @@ def _parse(record: bytes) -> dict:
     labels = np.frombuffer(unpacked, np.uint8)
     bits = np.array(stored[records.REGION_BITS].int64_list.value, np.int64)
     if len(labels) != size**2 or len(bits) != patches:
-        raise ValueError(
-            f"expected {size**2} labels and {patches} patches, found {len(labels)} and {len(bits)}"
-        )
+        raise ValueError(f"expected {size**2} labels and {patches} patches, found {len(labels)} and {len(bits)}")
     if labels.max() >= regions.NUM_CLASSES or bits.min() < 0 or bits.max() >= 2**regions.NUM_CLASSES:
         raise ValueError(
             f"expected labels and class bits of {regions.NUM_CLASSES} classes, found labels up to "
@@ -232,9 +230,7 @@ def _check_directory(path: epath.Path) -> None:
     if (path / UNFINISHED_FILE).exists():
         raise ValueError(f"data set {path} is unfinished: it was being written; run {PACK} again for it")
     if (path / IMAGES).is_dir() and (path / PARSING_MAPS).is_dir():
-        raise ValueError(
-            f"{path} is a folder of photos; pack it first: {PACK} --input={path} --output=DIRECTORY"
-        )
+        raise ValueError(f"{path} is a folder of photos; pack it first: {PACK} --input={path} --output=DIRECTORY")
     raise ValueError(
         f"{path} has no {records.CARD_FILE}: not a data set of fsfm_jax, or its copy is not complete; "
         f"copy it again or make one with {PACK}"

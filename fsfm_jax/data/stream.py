@@ -101,7 +101,12 @@ class Stream:
     """
 
     def __init__(
-        self, sources: Sequence[tuple[Source, float | None]], spec: StreamSpec, start_step: int, host: int, hosts: int
+        self,
+        sources: Sequence[tuple[Source, float | None]],
+        spec: StreamSpec,
+        start_step: int,
+        host: int,
+        hosts: int,
     ):
         if spec.global_batch % hosts:
             raise ValueError(f"data: a batch of {spec.global_batch} does not divide among {hosts} hosts")
@@ -111,7 +116,9 @@ class Stream:
         stream = stream.map(functools.partial(load_example, spec))
         stream = stream.batch(spec.global_batch // hosts, batch_fn=_stack).map(functools.partial(mask_batch, spec))
         # The buffer counts batches; grain's default of 500 would be hundreds of gigabytes.
-        ready = stream.to_iter_dataset(grain.ReadOptions(num_threads=spec.threads, prefetch_buffer_size=2 * max(spec.threads, 1)))
+        ready = stream.to_iter_dataset(
+            grain.ReadOptions(num_threads=spec.threads, prefetch_buffer_size=2 * max(spec.threads, 1))
+        )
         if spec.workers:
             ready = ready.mp_prefetch(grain.MultiprocessingOptions(num_workers=spec.workers))
         self._iterator = iter(ready)

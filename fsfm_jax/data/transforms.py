@@ -25,7 +25,11 @@ class Crop:
 
 
 def draw_crop(
-    size: int, position: int, seed: int, area: tuple[float, float] = (0.2, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    size: int,
+    position: int,
+    seed: int,
+    area: tuple[float, float] = (0.2, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Crop:
     """Random resized crop of a `size` x `size` image: share of the area uniform in `area`, aspect log-uniform in
     `ratio`, ten tries, else the whole image; mirrored with probability 1/2. A function of (seed, position)."""

@@ -24,7 +24,11 @@ _BLOCK = (
     ("mlp/fc1", "mlp.fc1", LINEAR),
     ("mlp/fc2", "mlp.fc2", LINEAR),
 )
-_HEAD = (("fc1", "projection_head.0", LINEAR), ("norm", "projection_head.1", NORM), ("fc2", "projection_head.3", LINEAR))
+_HEAD = (
+    ("fc1", "projection_head.0", LINEAR),
+    ("norm", "projection_head.1", NORM),
+    ("fc2", "projection_head.3", LINEAR),
+)
 _MODULES = (
     ("encoder/patch_embed", "patch_embed.proj", LINEAR),
     *((f"encoder/block_{{i}}/{a}", f"blocks.{{i}}.{b}", leaves) for a, b, leaves in _BLOCK),

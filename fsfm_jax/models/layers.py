@@ -73,14 +73,14 @@ class Attention(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array, key_weight: np.ndarray | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, key_weight: jax.Array | np.ndarray | None = None) -> jax.Array:
         batch, tokens, width = x.shape
         qkv = _QueryKeyValue(self.dtype, name="qkv")(x).reshape(batch, tokens, 3, self.heads, width // self.heads)
         query, key, value = jnp.moveaxis(qkv, (2, 3), (0, 2))  # each [B, H, T, E]
         logits = jnp.einsum("bhqe,bhke->bhqk", query * (width // self.heads) ** -0.5, key)
         logits = at_least_float32(logits)
         if key_weight is not None:
-            logits += np.log(key_weight).astype(logits.dtype)[None, None, None, :]
+            logits += jnp.log(jnp.asarray(key_weight, logits.dtype))[None, None, None]
         weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
         mixed = jnp.einsum("bhqk,bhke->bqhe", weights, value).reshape(batch, tokens, width)
         return Linear(width, self.dtype, name="proj")(mixed)
@@ -103,7 +103,9 @@ class _QueryKeyValue(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (3 * width,))
         seen = np.repeat(np.array([1, 0, 1]), width).astype(bias.dtype)
         flat = x.reshape(-1, width).astype(self.dtype)
-        return (flat @ kernel.astype(self.dtype) + (bias * seen).astype(self.dtype)[None]).reshape(*x.shape[:-1], 3 * width)
+        return (flat @ kernel.astype(self.dtype) + (bias * seen).astype(self.dtype)[None]).reshape(
+            *x.shape[:-1], 3 * width
+        )
 
 
 class Mlp(nn.Module):
@@ -124,7 +126,7 @@ class Block(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array, key_weight: np.ndarray | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, key_weight: jax.Array | np.ndarray | None = None) -> jax.Array:
         x = x + Attention(self.heads, self.dtype, name="attn")(layer_norm(self.dtype, "norm1")(x), key_weight)
         return x + Mlp(self.dtype, name="mlp")(layer_norm(self.dtype, "norm2")(x))
 
@@ -134,7 +136,7 @@ def blocks(x: jax.Array, depth: int, heads: int, dtype: jnp.dtype, remat: bool, 
 
     With `remat` the backward pass computes each block's activations again instead of keeping them.
     """
-    kind = nn.remat(Block, static_argnums=()) if remat else Block
+    kind = nn.remat(Block) if remat else Block
     for index in range(depth):
         x = kind(heads, dtype, name=f"block_{index:02d}")(x, key_weight)
     return x

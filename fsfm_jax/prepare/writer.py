@@ -53,9 +53,7 @@ def features(image_encoding: str) -> tfds.features.FeaturesDict:
 def check_name(name: str, what: str) -> str:
     """Returns `name` if it can be part of a shard's file name; else ValueError saying `what` it was for."""
     if not NAME_PATTERN.fullmatch(name):
-        raise ValueError(
-            f"{what} {name!r}: expected lower-case letters, digits and _, a letter first; choose another"
-        )
+        raise ValueError(f"{what} {name!r}: expected lower-case letters, digits and _, a letter first; choose another")
     return name
 
 
@@ -107,8 +105,7 @@ class SplitWriter:
         except BlockingIOError as error:
             self._note.close()
             raise FileExistsError(
-                f"{self._directory}: another process is writing records here; "
-                "wait for it or choose another folder"
+                f"{self._directory}: another process is writing records here; wait for it or choose another folder"
             ) from error
         except BaseException:
             self._note.close()
@@ -212,9 +209,7 @@ def _check_target(directory: Path, name: str, split: str) -> dict[str, SplitStat
     if (directory / records.CARD_FILE).exists():
         card = read_card(directory)
         if card.name != name:
-            raise ValueError(
-                f"{directory}: expected the data set {name!r}, found {card.name!r}; choose another folder"
-            )
+            raise ValueError(f"{directory}: expected the data set {name!r}, found {card.name!r}; choose another folder")
         if split in card.splits:
             raise FileExistsError(
                 f"{directory} holds a finished split {split!r} already; choose another folder or split, "

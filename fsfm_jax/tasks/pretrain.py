@@ -76,7 +76,10 @@ class PretrainTask:
 
     def counts(self, batch: Batch) -> Terms:
         """Hidden patches and covered patches of the batch."""
-        return {MASKED: jnp.sum(batch["mask"], dtype=jnp.float32), REGION: jnp.sum(batch["region_mask"], dtype=jnp.float32)}
+        return {
+            MASKED: jnp.sum(batch["mask"], dtype=jnp.float32),
+            REGION: jnp.sum(batch["region_mask"], dtype=jnp.float32),
+        }
 
     def goal(self, images: jax.Array) -> jax.Array:
         """What the pixel decoder is to predict, `[B, N, P]`."""

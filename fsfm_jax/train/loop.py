@@ -44,7 +44,8 @@ class LoopSpec:
 class StopRequest:
     """Notes SIGTERM and SIGINT while it is entered, so that the loop can save before it ends.
 
-    A second signal acts as it would without us.
+    A second signal acts as it would without us. With several processes nothing is noted: one of them stopping
+    alone would leave the others waiting, so there `jax.distributed` takes the signal and tells all of them.
     """
 
     def __init__(self):
@@ -52,7 +53,7 @@ class StopRequest:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
             self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
@@ -104,10 +105,12 @@ def train(
             try:
                 batch = next(batches)
             except Exception:
-                # Bad data must not cost the steps since the last checkpoint.
-                _report(pending, write, spec.nonfinite)
-                checkpoints.save(state, run(number))
-                checkpoints.wait()
+                # Bad data must not cost the steps since the last checkpoint. A save needs every process, and
+                # the others may have got their batch: with several, the last checkpoint has to do.
+                if jax.process_count() == 1:
+                    _report(pending, write, spec.nonfinite)
+                    checkpoints.save(state, run(number))
+                    checkpoints.wait()
                 raise
             with jax.transfer_guard("disallow"):
                 batch = to_device(batch)

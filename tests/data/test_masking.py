@@ -121,9 +121,7 @@ def test_counts_and_probabilities_are_the_official_ones(golden, maps_bits, force
     official, draws = golden("masks"), int(golden("masks")["runs"])
     force(np.repeat(np.arange(6), draws))
     for image, bits in enumerate(maps_bits):
-        drawn = draw_masks(
-            spec("crfr_p"), np.tile(bits, (6 * draws, 1)), np.arange(6 * draws), SEED + image, 1
-        )
+        drawn = draw_masks(spec("crfr_p"), np.tile(bits, (6 * draws, 1)), np.arange(6 * draws), SEED + image, 1)
         mask, region_mask = (array.reshape(6, draws, 196) for array in drawn)
         assert np.all(mask.sum(2) == 147)
         np.testing.assert_array_equal(official["masked_count_min"][image], 147)
@@ -203,9 +201,7 @@ def test_a_mask_does_not_depend_on_the_rest_of_its_batch(strategy, region_draw):
     order = np.random.default_rng(0).permutation(300)
     whole = draw_masks(chosen, bits, positions, SEED, 8)
     shuffled = draw_masks(chosen, bits[order], positions[order], SEED, 8)
-    pieces = [
-        draw_masks(chosen, bits[part], positions[part], SEED, 8) for part in (slice(77), slice(77, 300))
-    ]
+    pieces = [draw_masks(chosen, bits[part], positions[part], SEED, 8) for part in (slice(77), slice(77, 300))]
     for index, array in enumerate(whole):
         np.testing.assert_array_equal(shuffled[index], array[order])
         np.testing.assert_array_equal(np.concatenate([piece[index] for piece in pieces]), array)
@@ -214,9 +210,7 @@ def test_a_mask_does_not_depend_on_the_rest_of_its_batch(strategy, region_draw):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_mask_depends_on_seed_and_position(strategy):
     # Two masks are equal by chance with less than 1e-9: several groups of patches are drawn from.
-    bits = np.tile(
-        row_of((BACKGROUND, 80), (SKIN, 60), (BROW, 14), (EYE, 14), (LIP, 14), (HAIR, 14)), (50, 1)
-    )
+    bits = np.tile(row_of((BACKGROUND, 80), (SKIN, 60), (BROW, 14), (EYE, 14), (LIP, 14), (HAIR, 14)), (50, 1))
     first = draw_masks(spec(strategy), bits, np.arange(50), SEED, 1)[0]
     again = draw_masks(spec(strategy), bits, np.arange(50), SEED, 1)[0]
     other = draw_masks(spec(strategy), bits, np.arange(50), SEED + 1, 1)[0]
@@ -227,9 +221,7 @@ def test_a_mask_depends_on_seed_and_position(strategy):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("count", COUNTS)
 def test_an_image_without_a_face_gets_a_mask(strategy, count):
-    mask, region_mask = draw_masks(
-        spec(strategy, count=count), *many(row_of((BACKGROUND, 196)), 3000), SEED, 1
-    )
+    mask, region_mask = draw_masks(spec(strategy, count=count), *many(row_of((BACKGROUND, 196)), 3000), SEED, 1)
     assert np.all(mask.sum(1) == 147) and not region_mask.any()
     assert_frequency(mask, 0.75)
 
@@ -258,13 +250,9 @@ def test_the_covered_region_is_uniform_over_six():
 
 def test_a_batch_shares_its_region_and_batches_differ():
     # Regions that do not overlap tell by the region mask which one was drawn.
-    row = row_of(
-        (BROW, 4), (EYE, 4), (NOSE, 4), (LIP, 4), (SKIN | BACKGROUND, 4), (HAIR, 4), (BACKGROUND, 172)
-    )
+    row = row_of((BROW, 4), (EYE, 4), (NOSE, 4), (LIP, 4), (SKIN | BACKGROUND, 4), (HAIR, 4), (BACKGROUND, 172))
     positions = np.arange(5, 5 + 16 * 60)  # begins within a group
-    mask, region_mask = draw_masks(
-        spec("crfr_p", region_draw="batch"), np.tile(row, (960, 1)), positions, SEED, 16
-    )
+    mask, region_mask = draw_masks(spec("crfr_p", region_draw="batch"), np.tile(row, (960, 1)), positions, SEED, 16)
     drawn = region_mask[:, :24].reshape(-1, 6, 4).all(2).argmax(1)
     assert np.all(region_mask.sum(1) == 4) and np.all(mask.sum(1) == 147)
     groups = [drawn[positions // 16 == group] for group in range(61)]
@@ -405,9 +393,7 @@ def test_seen_patches_are_exact_where_floating_point_is_not():
     # 100 * (1 - 0.9) is 9.999... in floating point; the ratio as written leaves 10.
     assert int(100 * (1 - 0.9)) == 9
     assert seen_patches(100, 0.9) == 10
-    found = [
-        seen_patches(patches, ratio) for patches in (196, 256) for ratio in (0.35, 0.5, 0.65, 0.75, 0.85)
-    ]
+    found = [seen_patches(patches, ratio) for patches in (196, 256) for ratio in (0.35, 0.5, 0.65, 0.75, 0.85)]
     assert found == [127, 98, 68, 49, 29, 166, 128, 89, 64, 38]
 
 

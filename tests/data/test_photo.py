@@ -30,9 +30,7 @@ def test_png_round_trip_is_exact_and_rgb(image):
     red[..., 0] = 255
     for pixels in (image, red):
         for compression in (1, 6):
-            np.testing.assert_array_equal(
-                photo.decode_image(photo.encode_png(pixels, compression), "a"), pixels
-            )
+            np.testing.assert_array_equal(photo.decode_image(photo.encode_png(pixels, compression), "a"), pixels)
 
 
 def test_jpeg_is_rgb_and_keeps_colour_at_full_resolution():

@@ -81,9 +81,7 @@ def test_pixel_sums_are_those_of_numpy():
 
 def test_pooling_is_exact_for_sets_of_unequal_size():
     rng = np.random.default_rng(1)
-    images = [
-        rng.integers(low, low + 60, (height, 9, 3), np.uint8) for low, height in ((0, 5), (190, 50), (90, 1))
-    ]
+    images = [rng.integers(low, low + 60, (height, 9, 3), np.uint8) for low, height in ((0, 5), (190, 50), (90, 1))]
     pooled = PixelSums()
     for image in images:
         pooled = pooled + PixelSums.of(image)
@@ -180,9 +178,7 @@ def test_bad_bytes_on_disk_are_told_with_data_set_index_and_file(copied):
 @pytest.mark.parametrize("content", [b"", b"0" * 100_000])
 def test_shard_that_is_no_shard_is_told(copied, content):
     shard(copied, 2).write_bytes(content)
-    with pytest.raises(
-        ValueError, match="data set faces:train, example 6 in .*00002-of-00003: cannot be read"
-    ):
+    with pytest.raises(ValueError, match="data set faces:train, example 6 in .*00002-of-00003: cannot be read"):
         open_source(str(copied))[6]
 
 
@@ -233,9 +229,7 @@ def test_record_that_is_not_an_example_is_told(packed, copied, kind, text):
     writer = ArrayRecordWriter(str(shard(copied, 2)), "group_size:1,uncompressed")
     writer.write(record)
     writer.close()
-    with pytest.raises(
-        ValueError, match=f"faces:train, example 6 in .*00002-of-00003: cannot be read .*{text}"
-    ):
+    with pytest.raises(ValueError, match=f"faces:train, example 6 in .*00002-of-00003: cannot be read .*{text}"):
         open_source(str(copied))[6]
 
 
@@ -243,9 +237,7 @@ def test_record_that_is_not_an_example_is_told(packed, copied, kind, text):
 
 
 def test_missing_data_set_names_the_command_that_makes_one(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"no data set at .*faces; make one with python -m fsfm_jax.prepare"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"no data set at .*faces; make one with python -m fsfm_jax.prepare"):
         open_source(str(tmp_path / "faces"))
     with pytest.raises(FileNotFoundError, match=r"no data set at sampels; .* samples\[:train\|:heldout\]"):
         open_source("sampels")
@@ -253,13 +245,9 @@ def test_missing_data_set_names_the_command_that_makes_one(tmp_path):
 
 def test_folders_that_are_no_finished_data_set(copied):
     (copied / records.CARD_FILE).unlink()
-    with pytest.raises(
-        ValueError, match="has no fsfm_card.json: not a data set of fsfm_jax, or its copy is not"
-    ):
+    with pytest.raises(ValueError, match="has no fsfm_card.json: not a data set of fsfm_jax, or its copy is not"):
         open_source(str(copied))
-    with pytest.raises(
-        ValueError, match="is a folder of photos; pack it first: python -m fsfm_jax.prepare.pack"
-    ):
+    with pytest.raises(ValueError, match="is a folder of photos; pack it first: python -m fsfm_jax.prepare.pack"):
         open_source(str(sources.SAMPLES))
 
 
@@ -268,9 +256,7 @@ def test_unknown_split_lists_the_known_ones(packed):
         open_source(f"{packed}:trian")
     with pytest.raises(ValueError, match="no split 'zzz', there is heldout, train$"):
         open_source(f"{packed}:zzz")
-    with pytest.raises(
-        ValueError, match="no split 'held_out', there is heldout, train; did you mean heldout?"
-    ):
+    with pytest.raises(ValueError, match="no split 'held_out', there is heldout, train; did you mean heldout?"):
         open_source("samples:held_out")
 
 
@@ -318,9 +304,7 @@ def test_incomplete_copy_is_told(copied):
 def test_samples_are_split_into_nineteen_and_five():
     every, train, heldout = (open_source(f"samples{split}") for split in ("", ":train", ":heldout"))
     assert (len(every), len(train), len(heldout)) == (24, 19, 5)
-    names = [
-        [source[index][records.SOURCE] for index in range(len(source))] for source in (every, train, heldout)
-    ]
+    names = [[source[index][records.SOURCE] for index in range(len(source))] for source in (every, train, heldout)]
     assert names[2] == [f"mit_faceapi_sample{part}.png" for part in ("2_1", "6_1", "6_2", "6_3", "6_4")]
     assert sorted(names[1] + names[2]) == names[0] and not set(names[1]) & set(names[2])
     assert (every.name, heldout.name) == ("samples", "samples:heldout")

@@ -185,9 +185,7 @@ def test_hair_has_strands_where_the_backdrop_is_blurred(faces):
         detail = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
         within = cv2.erode((parsing_map == HAIR).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
         beside = np.zeros_like(within)
-        beside[:60] = (
-            cv2.erode((parsing_map == BACKGROUND).astype(np.uint8), np.ones((9, 9), np.uint8))[:60] > 0
-        )
+        beside[:60] = cv2.erode((parsing_map == BACKGROUND).astype(np.uint8), np.ones((9, 9), np.uint8))[:60] > 0
         ratio.append(detail[within].mean() / detail[beside].mean() if beside.sum() > 200 else np.nan)
     assert len(ratio) > 25
     assert np.nanmedian(ratio) > 1.1

@@ -29,9 +29,7 @@ def test_boxes_lie_in_the_image_and_have_the_shares_asked_for(crops):
         # Both sides are rounded by at most 1/2 pixel, which changes the area by at most (h + w) / 2 + 1/4.
         slack = (crop.height + crop.width) / 2 + 0.25
         assert 0.2 * 224**2 - slack <= crop.height * crop.width <= 224**2
-        assert (crop.width - 0.5) / (crop.height + 0.5) <= 4 / 3 and (crop.width + 0.5) / (
-            crop.height - 0.5
-        ) >= 3 / 4
+        assert (crop.width - 0.5) / (crop.height + 0.5) <= 4 / 3 and (crop.width + 0.5) / (crop.height - 0.5) >= 3 / 4
 
 
 def test_small_boxes_have_uniform_areas_places_and_log_ratios():

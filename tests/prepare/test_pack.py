@@ -144,9 +144,7 @@ def test_what_is_kept_and_what_becomes_png(tmp_path):
         np.testing.assert_array_equal(decode_image(data, "a"), decode_image(file, "a"))
     np.testing.assert_array_equal(source[3][records.PARSING_MAP], face(3)[1])
     assert statistics.image_encoding == "png+jpeg"
-    assert statistics.pixel_sums == sum(
-        (PixelSums.of(decode_image(data, "a")) for data in stored), PixelSums()
-    )
+    assert statistics.pixel_sums == sum((PixelSums.of(decode_image(data, "a")) for data in stored), PixelSums())
     # TFDS decodes both encodings in one split, the grey photo as three channels.
     examples = list(tfds.builder_from_directory(tmp_path / "out").as_data_source("train"))
     np.testing.assert_array_equal(examples[3][records.IMAGE], grey)
@@ -161,9 +159,7 @@ def test_jpeg_encoding(tmp_path):
     assert stored[1] == (faces / folder.IMAGES / "b.jpg").read_bytes()
     assert statistics.image_encoding == "jpeg"
     # The statistics are those of the stored photo, not of the one it was made from.
-    assert statistics.pixel_sums == sum(
-        (PixelSums.of(decode_image(data, "a")) for data in stored), PixelSums()
-    )
+    assert statistics.pixel_sums == sum((PixelSums.of(decode_image(data, "a")) for data in stored), PixelSums())
     with pytest.raises(ValueError, match="image_encoding: expected keep or jpeg, found 'webp'"):
         pack.pack(faces, tmp_path / "other", "faces", image_encoding="webp")
 
@@ -314,9 +310,7 @@ def test_one_run_tells_of_all_damaged_files_and_the_next_finishes(faces, tmp_pat
     (faces / folder.IMAGES / "4.png").write_bytes(kept[faces / folder.IMAGES / "4.png"][:-4])
     with pytest.raises(ValueError, match="expected 5 whole .* found 3 that cannot be used") as caught:
         pack.pack(faces, tmp_path / "out", "faces", examples_per_shard=1)
-    assert [name in str(caught.value) for name in ("1.png", "30.npy", "4.png", "10.png")] == [True] * 3 + [
-        False
-    ]
+    assert [name in str(caught.value) for name in ("1.png", "30.npy", "4.png", "10.png")] == [True] * 3 + [False]
     for path, data in kept.items():
         path.write_bytes(data)
     assert pack.pack(faces, tmp_path / "out", "faces", examples_per_shard=2) == whole
@@ -346,9 +340,7 @@ def test_killed_run_is_recognised_and_the_next_one_starts_over(faces, tmp_path, 
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 9
     left = set(digests(out))
     assert UNFINISHED_FILE in left and records.CARD_FILE not in left
-    assert (
-        f"faces-train.array_record-00000{writer.PARTIAL_SUFFIX if where == 'adding' else '-of-00003'}" in left
-    )
+    assert f"faces-train.array_record-00000{writer.PARTIAL_SUFFIX if where == 'adding' else '-of-00003'}" in left
     with pytest.raises(ValueError, match=r"is unfinished: .* run python -m fsfm_jax.prepare.pack again"):
         RecordSource(out)
     # Fewer shards than before: nothing of the killed run may stay.
@@ -387,9 +379,7 @@ def test_writer_takes_only_what_any_reader_decodes(tmp_path):
             cv2.imencode(".webp", image)[1].tobytes(),
             cv2.imencode(".png", image[..., 0])[1].tobytes(),
         ):
-            with pytest.raises(
-                ValueError, match="photo a: expected PNG or JPEG with three channels of 8 bits"
-            ):
+            with pytest.raises(ValueError, match="photo a: expected PNG or JPEG with three channels of 8 bits"):
                 split.add(data, parsing_map, "a")
         with pytest.raises(ValueError, match="parsing map of a: labels"):
             split.add(encode_png(image, 1), parsing_map + np.uint8(20), "a")

@@ -67,9 +67,7 @@ class Recorder:
     def train(self, steps=5, stop_after=None, save_every=100, nonfinite="stop", first=0) -> State:
         spec = LoopSpec(steps, stop_after or steps, save_every, nonfinite)
         start = State(np.int32(first), tuple(range(first)))
-        return train(
-            start, self.step, self.batches(first), lambda b: b, self, lambda n: {"of": n}, self.write, spec
-        )
+        return train(start, self.step, self.batches(first), lambda b: b, self, lambda n: {"of": n}, self.write, spec)
 
     def all(self, *kinds: str) -> list[tuple]:
         return [event for event in self.events if event[0] in kinds]
@@ -175,9 +173,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run_though_the_loss_is():
 
 
 def test_skipped_micro_batches_are_left_out_of_the_means():
-    run = Recorder(
-        metrics=lambda number: {"loss": np.float32([1, math.nan, 3] if number == 1 else [math.inf] * 3)}
-    )
+    run = Recorder(metrics=lambda number: {"loss": np.float32([1, math.nan, 3] if number == 1 else [math.inf] * 3)})
     assert run.train(steps=2, nonfinite="skip").step == 2
     assert run.written[1] == {"loss": 2.0}
     assert math.isnan(run.written[2]["loss"])

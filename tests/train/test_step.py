@@ -41,7 +41,11 @@ def make_batch(seed=0):
 def initial_state(task):
     """The state at step 0, on the host; compiled once for the whole file."""
     update = moving_average(lambda count: jnp.zeros(()), task.target_part)
-    return jax.device_get(jax.jit(functools.partial(init_state, task=task, optimizer=OPTIMIZER, target=update))(jnp.uint32(7))._replace(key=None))
+    return jax.device_get(
+        jax.jit(functools.partial(init_state, task=task, optimizer=OPTIMIZER, target=update))(jnp.uint32(7))._replace(
+            key=None
+        )
+    )
 
 
 def run(task, devices, fsdp, accumulation=1, ratio="global_batch", steps=3, cadence="optimizer_step"):
@@ -63,7 +67,9 @@ def run(task, devices, fsdp, accumulation=1, ratio="global_batch", steps=3, cade
 def relative(one, other):
     """Largest difference of any array, relative to that array's norm."""
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    return max(np.linalg.norm(np.asarray(a) - np.asarray(b)) / max(np.linalg.norm(np.asarray(a)), 1e-12) for a, b in pairs)
+    return max(
+        np.linalg.norm(np.asarray(a) - np.asarray(b)) / max(np.linalg.norm(np.asarray(a)), 1e-12) for a, b in pairs
+    )
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,11 @@ from fsfm_jax.optim.schedules import target_rate, warmup_cosine
 from fsfm_jax.train.state import TrainState
 from fsfm_jax.train.step import StepSpec, make_step
 
-RUNS = {"A": ("pretrain_tiny_trace_A", "ncs"), "B": ("pretrain_tiny_trace_BC", "byol"), "C": ("pretrain_tiny_trace_BC", "ncs")}
+RUNS = {
+    "A": ("pretrain_tiny_trace_A", "ncs"),
+    "B": ("pretrain_tiny_trace_BC", "byol"),
+    "C": ("pretrain_tiny_trace_BC", "ncs"),
+}
 DECAY = ((r".*/(bias|scale)", 0.0), (".*", 0.05))
 
 
@@ -54,7 +58,9 @@ def run(request, golden):
     online, target = reference.parameters(start, "online/"), reference.parameters(start, "target/")
     state = TrainState(jnp.int32(0), online, optimizer.init(online), update.init(online), jax.random.key(0))
     state = state._replace(target=state.target._replace(params=target))
-    step = jax.jit(make_step(task, optimizer, update, learning_rate, StepSpec(parts, "micro_batch", "micro_step", "skip")))
+    step = jax.jit(
+        make_step(task, optimizer, update, learning_rate, StepSpec(parts, "micro_batch", "micro_step", "skip"))
+    )
 
     images = reference.images(arrays["images"])
     rows = []
@@ -63,16 +69,22 @@ def run(request, golden):
             micro = range(number * parts, (number + 1) * parts)
             # A micro-step beyond the epoch's end: bad pixels, so that it discards.
             pixels = [images[epoch, m] if m < micro_steps else np.full_like(images[0, 0], np.nan) for m in micro]
-            masks = [[arrays[name][epoch, min(m, micro_steps - 1)] > 0 for m in micro] for name in ("img_mask", "fr_mask")]
+            masks = [
+                [arrays[name][epoch, min(m, micro_steps - 1)] > 0 for m in micro] for name in ("img_mask", "fr_mask")
+            ]
             # The step takes micro-batch a from rows a, a + A, ...
             batch = [np.stack(x, 1).reshape(-1, *x[0].shape[1:]) for x in (pixels, *masks)]
             state, metrics = step(state, dict(zip(("image", "mask", "region_mask"), batch, strict=True)))
             metrics = jax.device_get(metrics)
-            for part, m in enumerate(micro):
+            for part in range(parts):
                 if np.isfinite(metrics["loss"][part]):
                     slot = (epoch * per_epoch + number) * parts + part
                     terms = {name: metrics[name][part] for name in ("loss", "masked", "region", "instance")}
-                    terms |= {"lr": metrics["learning_rate"], "rate": float(rate(slot)), "norm": metrics["gradient_norm"]}
+                    terms |= {
+                        "lr": metrics["learning_rate"],
+                        "rate": float(rate(slot)),
+                        "norm": metrics["gradient_norm"],
+                    }
                     rows.append(terms)
     return arrays, task, rows, state
 
@@ -80,7 +92,12 @@ def run(request, golden):
 def test_every_micro_step_has_the_official_losses(run):
     arrays, _, rows, _ = run
     assert len(rows) == len(arrays["loss"])
-    for ours, official in (("loss", "loss"), ("masked", "loss_rec_all"), ("region", "loss_rec_sfr"), ("instance", "loss_cl")):
+    for ours, official in (
+        ("loss", "loss"),
+        ("masked", "loss_rec_all"),
+        ("region", "loss_rec_sfr"),
+        ("instance", "loss_cl"),
+    ):
         found = np.array([row[ours] for row in rows])
         # 1e-5 for one pass; parameters that drifted by up to 1e-4 move the small loss terms a little more.
         np.testing.assert_allclose(found, arrays[official], rtol=2e-5, atol=1e-6, err_msg=ours)

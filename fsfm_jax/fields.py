@@ -1,0 +1,139 @@
+"""Checks of single configuration fields: names, choices, ranges, durations."""
+
+import difflib
+import math
+from collections.abc import Iterable
+
+from ml_collections import ConfigDict
+
+# Fields with the numbers they may have: smallest, largest, and whether the smallest itself is allowed.
+RANGES = {
+    "seed": (0, 2**32 - 1, True),
+    "batch.size": (1, math.inf, True),
+    "batch.per_device": (1, math.inf, True),
+    "data.workers": (0, math.inf, True),
+    "data.threads": (0, math.inf, True),
+    "model.pixel_width": (4, math.inf, True),
+    "model.pixel_depth": (1, math.inf, True),
+    "model.pixel_heads": (1, math.inf, True),
+    "model.rep_depth": (1, math.inf, True),
+    "model.rep_heads": (1, math.inf, True),
+    "model.projection_hidden": (1, math.inf, True),
+    "model.projection_features": (1, math.inf, True),
+    "mask.draw_group": (1, math.inf, True),
+    "loss.temperature": (0, math.inf, False),
+    "loss.ncs_scale": (0, math.inf, False),
+    "loss.region_weight": (0, math.inf, True),
+    "loss.instance_weight": (0, math.inf, True),
+    "optimizer.base_learning_rate": (0, math.inf, True),
+    "optimizer.min_learning_rate": (0, math.inf, True),
+    "optimizer.beta1": (0, 1, True),
+    "optimizer.beta2": (0, 1, True),
+    "optimizer.epsilon": (0, math.inf, False),
+    "optimizer.weight_decay": (0, math.inf, True),
+    "optimizer.clip_norm": (0, math.inf, False),
+    "target.momentum": (0, 1, True),
+    "target.warmup_momentum": (0, 1, True),
+    "checkpoint.keep_latest": (1, math.inf, True),
+    "partition.fsdp_min_size": (1, math.inf, True),
+    "figure.faces": (1, math.inf, True),
+}
+
+
+def flat(config: ConfigDict | dict, prefix: str = "") -> dict:
+    """`{"model.size": "vit_b16", ...}`."""
+    items = config.items(preserve_field_references=False) if isinstance(config, ConfigDict) else config.items()
+    out = {}
+    for key, value in items:
+        nested = isinstance(value, ConfigDict | dict)
+        out |= flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return out
+
+
+def check_fields(config: ConfigDict, template: ConfigDict) -> None:
+    """Refuses fields that the template lacks and the reverse, and numbers out of range.
+
+    Raises:
+      ValueError: naming the field, with what was probably meant.
+    """
+    have, want = flat(config), flat(template)
+    for name in have.keys() - want.keys():
+        raise ValueError(f"config field {name} is unknown{_did_you_mean(name, want)}")
+    for name in want.keys() - have.keys():
+        raise ValueError(f"config field {name} is missing; start from configs.common.pretrain()")
+    for name, (low, high, included) in RANGES.items():
+        value = have[name]
+        if not (low <= value if included else low < value) or not value <= high or value == math.inf:
+            least = f"at least {low}" if included else f"more than {low}"
+            most = "" if high == math.inf else f" and at most {high}"
+            raise ValueError(f"{name}: expected {least}{most}; found {value}")
+
+
+def one_of(field: str, value: str, allowed: Iterable[str]) -> str:
+    """`value` if it is allowed; ValueError with a suggestion otherwise."""
+    names = list(allowed)
+    if value not in names:
+        hint = _did_you_mean(str(value), names)
+        raise ValueError(f"{field}: expected one of {', '.join(names)}; found {value!r}{hint}")
+    return value
+
+
+def to_steps(text: str, field: str, examples: int, batch: int) -> float:
+    """Optimizer steps of a duration: "3 epochs", "100 steps" or "5000 examples"; may be a fraction."""
+    number, _, unit = str(text).strip().partition(" ")
+    scale = {"epochs": examples / batch, "steps": 1.0, "examples": 1 / batch}
+    amount = _number(number)
+    if unit not in scale or not 0 <= amount < math.inf:
+        raise ValueError(f'{field}: expected "NUMBER epochs", "NUMBER steps" or "NUMBER examples"; found {text!r}')
+    return amount * scale[unit]
+
+
+def stop_step(text: str, total: int) -> int:
+    """The step that `--stop_after` names: a number of steps, a share such as "60%", or "" for the last."""
+    if not text:
+        return total
+    share = text.endswith("%")
+    value = _number(text.removesuffix("%"))
+    if not 0 < value < math.inf or (share and value > 100):
+        raise ValueError(f'--stop_after: expected a number of steps or a share such as "60%"; found {text!r}')
+    return min(total, max(1, math.floor(total * value / 100 if share else value)))
+
+
+def accumulation(size: int, per_device: int, devices: int, wanted: int | None) -> int:
+    """Micro-batches of an optimizer step: the fewest with at most `per_device` images on a device at once.
+
+    Raises:
+      ValueError: the batch does not divide among the devices or micro-batches, or only into tiny ones.
+    """
+    if size % devices:
+        below, above = size // devices * devices, -(-size // devices) * devices
+        choices = f"{above} or {below}" if below else str(above)
+        raise ValueError(f"batch.size: {size} images do not divide among {devices} devices; use {choices}")
+    share = size // devices
+    if wanted is not None:
+        if wanted < 1 or share % wanted:
+            raise ValueError(
+                f"batch.accumulation: {wanted} micro-batches do not divide the {share} images of a device "
+                f"({size} images on {devices} devices)"
+            )
+        return wanted
+    fewest = -(-share // per_device)
+    parts = next(parts for parts in range(fewest, share + 1) if share % parts == 0)
+    if parts > 2 * fewest:
+        raise ValueError(
+            f"batch.size: the {share} images of a device divide into {parts} parts of at most batch.per_device = "
+            f"{per_device}, not into {fewest}; use {fewest * per_device * devices} images, or set batch.accumulation"
+        )
+    return parts
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _did_you_mean(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(names), 1, 0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
