@@ -38,8 +38,8 @@ class Reporter:
         self._plain_seconds, self._next_line = plain_seconds, 0.0
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm(
-            total=last_step, initial=first_step, unit="step", disable=not self._terminal, leave=True,
-            bar_format="{percentage:3.0f}%|{bar:20}| {desc}",
+            total=last_step, initial=first_step, disable=not self._terminal, dynamic_ncols=True,
+            bar_format="{percentage:3.0f}%|{bar:10}| {desc}",
         )  # fmt: skip
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
@@ -71,7 +71,8 @@ class Reporter:
         left = duration(speed["seconds_left"])
         pace = speed["images_per_second"]
         images = f"{pace:.1f} img/s" if math.isfinite(pace) else "first step"
-        return f"step {step}/{self._last}  {images}  {losses}  lr {rate:.2e}{ema}  {left} left"
+        # What matters most comes first: a narrow terminal cuts the end off.
+        return f"step {step}/{self._last}  {left} left  {images}  {losses}  lr {rate:.2e}{ema}"
 
     def close(self) -> None:
         self._bar.close()
