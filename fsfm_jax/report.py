@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import sys
 import time
 from typing import TextIO
@@ -38,9 +39,12 @@ class Reporter:
         self._plain_seconds, self._next_line = plain_seconds, 0.0
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm(
-            total=last_step, initial=first_step, disable=not self._terminal, dynamic_ncols=True,
-            bar_format="{percentage:3.0f}%|{bar:10}| {desc}",
-        )  # fmt: skip
+            total=last_step,
+            initial=first_step,
+            disable=not self._terminal,
+            ncols=shutil.get_terminal_size((120, 24)).columns,
+            bar_format="{percentage:3.0f}%|{bar:8}| {desc}",
+        )
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Takes the metrics of step `step` (1 = first)."""
@@ -66,13 +70,13 @@ class Reporter:
         shown = dict(metrics)
         rate, momentum = shown.pop("learning_rate"), shown.pop("momentum", None)
         shown.pop("gradient_norm")
-        losses = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
-        ema = "" if momentum is None else f"  ema {momentum:.5f}"
+        losses = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
+        ema = "" if momentum is None else f" ema {momentum:.5f}"
         left = duration(speed["seconds_left"])
         pace = speed["images_per_second"]
         images = f"{pace:.1f} img/s" if math.isfinite(pace) else "first step"
         # What matters most comes first: a narrow terminal cuts the end off.
-        return f"step {step}/{self._last}  {left} left  {images}  {losses}  lr {rate:.2e}{ema}"
+        return f"step {step}/{self._last}  {left} left  {images}  {losses}  lr {rate:.1e}{ema}"
 
     def close(self) -> None:
         self._bar.close()

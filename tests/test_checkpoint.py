@@ -163,23 +163,21 @@ def test_a_checkpoint_of_eight_devices_is_restored_on_one_and_the_reverse(opened
 
 
 class Disk:
-    """Fails in the background once it is full, after arrays and JSON were handed over."""
+    """Fails in the background once it is full: at the end, when no other thread is still writing."""
 
     full = False
-
-    def result(self, timeout=None) -> None:
-        if self.full:
-            raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture
 def disk(monkeypatch) -> Disk:
-    disk, original = Disk(), ocp.JsonCheckpointHandler.async_save
+    disk, original = Disk(), ocp.JsonCheckpointHandler.finalize
 
-    async def async_save(*args, **options):
-        return [*await original(*args, **options), disk]
+    def finalize(handler, directory):
+        if disk.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(handler, directory)
 
-    monkeypatch.setattr(ocp.JsonCheckpointHandler, "async_save", async_save)
+    monkeypatch.setattr(ocp.JsonCheckpointHandler, "finalize", finalize)
     return disk
 
 

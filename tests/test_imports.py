@@ -50,7 +50,7 @@ RULES = {
     "fsfm_jax.pretrain": UPPER + "config analyze ml_collections",
     "fsfm_jax.main": "package pretrain jax absl ml_collections",
     "configs": "configs.common ml_collections",
-    "benchmarks": UPPER + "prepare config configs cv2 absl",
+    "benchmarks": UPPER + "prepare config configs benchmarks absl",
 }
 
 
