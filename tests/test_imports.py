@@ -45,9 +45,10 @@ RULES = {
     "fsfm_jax.export": UPPER + "export",
     "fsfm_jax.analyze": UPPER + "analyze cv2",
     "fsfm_jax.apps": UPPER + "export apps cv2",
-    "fsfm_jax.config": UPPER + "configs ml_collections",
+    "fsfm_jax.fields": "ml_collections",
+    "fsfm_jax.config": UPPER + "fields configs ml_collections",
     # A job puts everything together; main chooses the job.
-    "fsfm_jax.pretrain": UPPER + "config analyze ml_collections",
+    "fsfm_jax.pretrain": UPPER + "config fields analyze ml_collections",
     "fsfm_jax.main": "package pretrain jax absl ml_collections",
     "configs": "configs.common ml_collections",
     "benchmarks": UPPER + "prepare config configs benchmarks absl",

@@ -9,13 +9,11 @@ pickled and read from several threads. They hand out the encoded photo: decoding
 """
 
 import difflib
-import hashlib
 import math
 import os
 import re
 import zlib
 from bisect import bisect_right
-from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
@@ -27,16 +25,14 @@ from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
 from fsfm_jax import records, regions
+from fsfm_jax.data.drawn import SyntheticSource
 from fsfm_jax.data.folder import IMAGES, PARSING_MAPS, FolderSource, list_photos
-from fsfm_jax.data.photo import check_photo, encode_png
+from fsfm_jax.data.photo import check_photo
 from fsfm_jax.data.statistics import UNFINISHED_FILE, PixelSums, read_card
 
 SAMPLES = Path(__file__).parent / "samples" / "pretrain"
 # All faces of two of the photographs, so that no training face was taken at the same moment.
 HELD_OUT_SAMPLES = frozenset(f"mit_faceapi_sample{part}.png" for part in ("2_1", "6_1", "6_2", "6_3", "6_4"))
-SYNTHETIC_SUMMED = 256  # pixel sums of a synthetic source are taken over at most so many faces
-SYNTHETIC_COMPRESSION = 1  # drawing is slow enough
-SYNTHETIC_KEPT = 1024  # drawn faces that a source remembers, 80 MB
 FORMS = "a records directory PATH[:SPLIT], samples[:train|:heldout] or synthetic:COUNT[:SEED]"
 PACK = "python -m fsfm_jax.prepare.pack"
 SPLIT_PATTERN = re.compile(r"[A-Za-z]\w*")
@@ -141,54 +137,6 @@ class RecordSource:
                 f"data set {self.name}, example {index} in {self._files[bisect_right(self._ends, index)]}: "
                 f"cannot be read ({error}); copy that file again, or make the data set with {PACK}"
             ) from error
-
-
-class SyntheticSource:
-    """`count` procedural faces of the series `seed`; drawing one takes 30 ms, the first 1024 are remembered."""
-
-    def __init__(self, count: int, seed: int = 0):
-        self.name = f"synthetic:{count}:{seed}"
-        self._count, self._seed = count, seed
-        self._drawn: dict[int, dict] = {}
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_drawn": {}}  # a loader process draws its own
-
-    def __getitem__(self, index: int) -> dict:
-        _check_index(self, index)
-        example = self._drawn.get(index) or self._draw(index)
-        if index < SYNTHETIC_KEPT:
-            self._drawn[index] = example
-        return dict(example)
-
-    def _draw(self, index: int) -> dict:
-        image, parsing_map = self._face(index)
-        return {
-            records.IMAGE: encode_png(image, SYNTHETIC_COMPRESSION),
-            records.PARSING_MAP: parsing_map,
-            records.REGION_BITS: regions.patch_bits(parsing_map, records.BITS_PATCH_SIZE),
-            records.SOURCE: f"{self.name} face {index}",
-        }
-
-    @cached_property
-    def pixel_sums(self) -> PixelSums:
-        """Sums over the first 256 faces at most, drawn once when first asked for."""
-        summed = range(min(self._count, SYNTHETIC_SUMMED))
-        return sum((PixelSums.of(self._face(index)[0]) for index in summed), PixelSums())
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 over count, seed and the first face, which stands for the way faces are drawn."""
-        image, parsing_map = self._face(0)
-        return hashlib.sha256(self.name.encode() + image.tobytes() + parsing_map.tobytes()).hexdigest()
-
-    def _face(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        from fsfm_jax.data.synthetic import synthetic_face
-
-        return synthetic_face(self._seed, index, records.IMAGE_SIZE)
 
 
 def _check_index(source: Source, index: int) -> None:

@@ -13,7 +13,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
 from fsfm_jax import records, regions
-from fsfm_jax.data import sources, synthetic
+from fsfm_jax.data import sources
 from fsfm_jax.data.folder import FolderSource
 from fsfm_jax.data.photo import decode_image, encode_png
 from fsfm_jax.data.sources import open_mixture, open_source
@@ -49,7 +49,7 @@ def copied(packed, tmp_path) -> Path:
 
 @pytest.fixture
 def stub_faces(monkeypatch):
-    monkeypatch.setattr(synthetic, "synthetic_face", face)
+    monkeypatch.setattr("fsfm_jax.data.drawn.synthetic_face", face)
 
 
 def same(left: dict, right: dict) -> bool:
@@ -352,7 +352,7 @@ def test_synthetic_faces_are_a_function_of_seed_and_index(stub_faces):
 def test_synthetic_fingerprint_follows_the_drawing(stub_faces, monkeypatch):
     before = open_source("synthetic:20:3").fingerprint
     assert open_source("synthetic:20:3").fingerprint == before
-    monkeypatch.setattr(synthetic, "synthetic_face", lambda seed, index, size: face(seed + 1, index, size))
+    monkeypatch.setattr("fsfm_jax.data.drawn.synthetic_face", lambda seed, index, size: face(seed + 1, index, size))
     assert open_source("synthetic:20:3").fingerprint != before
 
 
@@ -363,7 +363,7 @@ def test_synthetic_sums_cover_the_first_256_faces_and_are_remembered(monkeypatch
         drawn.append(index)
         return np.full((size, size, 3), index % 256, np.uint8), np.zeros((size, size), np.uint8)
 
-    monkeypatch.setattr(synthetic, "synthetic_face", grey)
+    monkeypatch.setattr("fsfm_jax.data.drawn.synthetic_face", grey)
     source = open_source("synthetic:1000")
     assert drawn == []
     assert source.pixel_sums.pixels == 256 * 224**2

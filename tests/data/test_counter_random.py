@@ -1,0 +1,104 @@
+"""The counter-based random numbers: SplitMix64 as published, uniform, and independent streams."""
+
+import math
+
+import numpy as np
+
+from fsfm_jax.data import counter_random
+from fsfm_jax.data.counter_random import bits, integers
+
+ALL = 2**64 - 1
+
+
+def splitmix64(state: int, count: int) -> list[int]:
+    """SplitMix64 in plain Python, from its publication."""
+    found = []
+    for _ in range(count):
+        state = (state + 0x9E3779B97F4A7C15) & ALL
+        z = state
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & ALL
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & ALL
+        found.append(z ^ (z >> 31))
+    return found
+
+
+def test_the_plain_generator_gives_the_published_numbers():
+    assert splitmix64(1234567, 3) == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_mixing_a_counter_is_splitmix64():
+    for seed in (0, 1234567, ALL):
+        state = np.uint64(seed) + np.arange(1, 9, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        assert counter_random._mix(state).tolist() == splitmix64(seed, 8)
+
+
+def test_a_row_is_one_splitmix64_stream():
+    # Mixing can be undone (it is a bijection), which gives the state before the first number of a row.
+    def unmix(z: int) -> int:
+        def unshift(z: int, by: int) -> int:
+            found = z
+            for _ in range(64 // by):
+                found = z ^ (found >> by)
+            return found
+
+        z = unshift(z, 31) * pow(0x94D049BB133111EB, -1, 2**64) & ALL
+        z = unshift(z, 27) * pow(0xBF58476D1CE4E5B9, -1, 2**64) & ALL
+        return unshift(z, 30)
+
+    for row in bits(3, "patches", np.array([0, 1, 10**12]), 50).tolist():
+        state = (unmix(row[0]) - 0x9E3779B97F4A7C15) & ALL
+        assert row == splitmix64(state, 50)
+
+
+def test_every_bit_of_the_numbers_is_as_often_one_as_zero():
+    found = bits(0, "patches", np.arange(1000), 196)
+    share = [((found >> np.uint64(bit)) & np.uint64(1)).mean() for bit in range(64)]
+    # Standard error of a share of n coin flips: 1 / (2 sqrt(n)).
+    np.testing.assert_allclose(share, 0.5, rtol=0, atol=5 * 0.5 / math.sqrt(found.size))
+
+
+def test_numbers_are_uniform_along_a_row_and_across_positions():
+    uniform = bits(0, "patches", np.arange(2000), 196) / 2.0**64
+    for axis, draws in ((0, 2000), (1, 196)):
+        # 5 standard errors of a mean of n uniforms, deviation sqrt(1 / 12).
+        np.testing.assert_allclose(uniform.mean(axis), 0.5, rtol=0, atol=5 * math.sqrt(1 / 12 / draws))
+    # Neighbours are uncorrelated: the correlation of n pairs has standard error 1 / sqrt(n).
+    for left, right in ((uniform[:-1], uniform[1:]), (uniform[:, :-1], uniform[:, 1:])):
+        correlation = np.corrcoef(left.ravel(), right.ravel())[0, 1]
+        assert abs(correlation) < 5 / math.sqrt(left.size)
+
+
+def test_streams_of_other_seeds_purposes_and_positions_are_others():
+    positions = np.array([0, 1, 2, 5, 2**31, 2**40])
+    streams = {
+        (seed, purpose): bits(seed, purpose, positions, 8)
+        for seed in (0, 1, 0x5EED, 2**32 - 1, 2**63)
+        for purpose in ("region", "patches", "correction", "queue", "crop")
+    }
+    # 1200 numbers of 64 bits: one would come twice by chance with 1200 ** 2 / 2 ** 65 < 1e-13.
+    together = np.concatenate([stream.ravel() for stream in streams.values()])
+    assert len(np.unique(together)) == together.size == 1200
+    np.testing.assert_array_equal(bits(1, "region", positions, 8), streams[1, "region"])
+
+
+def test_a_row_depends_on_its_position_only():
+    positions = np.array([7, 3, 12345])
+    together = bits(1, "patches", positions, 10)
+    for position, row in zip(positions, together, strict=True):
+        np.testing.assert_array_equal(bits(1, "patches", np.array([position]), 10)[0], row)
+    np.testing.assert_array_equal(bits(1, "patches", positions, 4), together[:, :4])
+
+
+def test_integers_are_uniform_and_in_range():
+    for high in (1, 2, 6, 100):
+        found = integers(0, "region", np.arange(60_000), high)
+        assert found.dtype == np.int64 and found.min() == 0 and found.max() == high - 1
+        share = np.bincount(found) / found.size
+        error = math.sqrt((1 - 1 / high) / high / found.size)
+        np.testing.assert_allclose(share, 1 / high, rtol=0, atol=5 * error)
+
+
+def test_no_warning_of_overflow_is_raised_by_large_seeds():
+    # Warnings are errors here: seeds and positions at the ends of their ranges wrap without one.
+    found = bits(2**64 - 1, "region", np.array([2**63 - 1, -1]), 2)
+    assert len(np.unique(found)) == 4
