@@ -70,7 +70,7 @@ class Checkpoints:
         """Saves `state`, which has a `step`, in the background; at most one save is in flight.
 
         Raises:
-          RuntimeError: the save before this one failed in the background (disk full, bucket gone).
+          Whatever the save before this one ran into in the background (disk full, bucket gone).
         """
         step = int(state.step)
         self._manager.check_for_errors()

@@ -74,7 +74,8 @@ def draw(
                 mask_picture(images[i], mask[i], region_mask[i], patch),
                 *(np.asarray(unpatchify(np.asarray(pixels[i]), patch)) for pixels, _ in results),
             ]
-            rows.append((pictures, f"covered: {covered[i]}" if covered[i] else mask_spec.strategy))
+            absent = "" if region_mask[i].any() else " (not in this photo)"
+            rows.append((pictures, f"covered: {covered[i]}{absent}" if covered[i] else mask_spec.strategy))
         _write(path, rows, [float(error) for _, error in results], task.loss_spec.normalise_pixels)
     return Errors(count, *(float(error) for _, error in results))
 

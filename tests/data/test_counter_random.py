@@ -98,6 +98,15 @@ def test_integers_are_uniform_and_in_range():
         np.testing.assert_allclose(share, 1 / high, rtol=0, atol=5 * error)
 
 
+def test_the_streams_stay_what_they_are():
+    # Written down: another number here is another stream of masks for everybody who goes on with a run.
+    assert bits(1, "patches", np.array([0, 5]), 2).tolist() == [
+        [12372197260147825763, 16694536630876534576],
+        [1317348505342650442, 13750613576468871822],
+    ]
+    assert integers(0, "region", np.arange(12), 6).tolist() == [1, 4, 0, 2, 0, 4, 5, 5, 4, 0, 0, 0]
+
+
 def test_no_warning_of_overflow_is_raised_by_large_seeds():
     # Warnings are errors here: seeds and positions at the ends of their ranges wrap without one.
     found = bits(2**64 - 1, "region", np.array([2**63 - 1, -1]), 2)

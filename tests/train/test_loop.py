@@ -194,6 +194,16 @@ def test_a_batch_that_fails_costs_no_step():
     assert run.events[-3:] == [("write", 3), ("save", 3), ("wait",)]
 
 
+def test_a_batch_that_fails_on_one_of_several_hosts_does_not_wait_for_the_others(monkeypatch):
+    # Saving takes all of them, and they do not know.
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    run = Recorder()
+    run.bad_batch = 3
+    with pytest.raises(ValueError, match="photo 17 is damaged"):
+        run.train(steps=10, save_every=2)
+    assert run.all("save", "wait") == [("save", 2)]
+
+
 def test_a_batch_that_fails_after_a_bad_step_saves_nothing():
     run = Recorder(metrics=bad_at(3, loss=math.nan))
     run.bad_batch = 3
