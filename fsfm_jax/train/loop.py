@@ -112,8 +112,8 @@ def train(
                     checkpoints.save(state, run(number))
                     checkpoints.wait()
                 raise
+            batch = to_device(batch)
             with jax.transfer_guard("disallow"):
-                batch = to_device(batch)
                 state, metrics = step(state, batch)
             _report(pending, write, spec.nonfinite)
             number += 1
