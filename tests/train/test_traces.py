@@ -99,8 +99,8 @@ def test_every_micro_step_has_the_official_losses(run):
         ("instance", "loss_cl"),
     ):
         found = np.array([row[ours] for row in rows])
-        # 1e-5 for one pass; parameters that drifted by up to 1e-4 move the small loss terms a little more.
-        np.testing.assert_allclose(found, arrays[official], rtol=2e-5, atol=1e-6, err_msg=ours)
+        # One float32 rounding of a loss of order one as the absolute part: single terms come close to zero.
+        np.testing.assert_allclose(found, arrays[official], rtol=1e-5, atol=1e-7, err_msg=ours)
 
 
 def test_every_micro_step_has_the_official_schedules_and_gradient_norm(run):
@@ -110,7 +110,7 @@ def test_every_micro_step_has_the_official_schedules_and_gradient_norm(run):
     stepped = arrays["optimizer_stepped"]
     assert stepped.any()
     norms = np.array([row["norm"] for row in rows])[stepped]
-    np.testing.assert_allclose(norms, arrays["grad_norm_before_clip"][stepped], rtol=5e-5)
+    np.testing.assert_allclose(norms, arrays["grad_norm_before_clip"][stepped], rtol=1e-5)
 
 
 def test_final_parameters_are_the_official_ones(run):
