@@ -51,7 +51,7 @@ def cosine(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def negative_cosine(online: jax.Array, target: jax.Array, scale: float) -> jax.Array:
-    """`-scale * mean cos(online, target)`, the paper's NCS (FSFM, section 3.4)."""
+    """`-scale * mean cos(online, target)`, the similarity loss of FSFM, NCS in its ablation."""
     return -scale * jnp.mean(cosine(online, target))
 
 

@@ -1,6 +1,6 @@
 """The 11 face-parsing classes, the 8 regions made of them, and which patches belong to a region.
 
-Classes and order are those of the LaPa label set (FSFM, section 3.1). A patch belongs to a region as
+Classes and order are those of the LaPa label set that FSFM parses faces into. A patch belongs to a region as
 soon as one of its pixels does, so a patch may belong to several. The face boundary is defined on the
 patch: it holds skin and, beside it, hair or background.
 

@@ -6,7 +6,7 @@
 | `fasking_i` | facial components first; background and skin stay visible (after MARLIN, for images)        |
 | `frp`       | the same share of every facial region                                                       |
 | `crfr_r`    | one random region completely, the rest uniformly                                            |
-| `crfr_p`    | one random region completely, every other region in proportion (FSFM, algorithm 1; default) |
+| `crfr_p`    | one random region completely, every other region in proportion (FSFM; default)              |
 
 Every draw is a pure function of (seed, position in the stream), so a mask does not depend on hosts,
 workers or batch size. There is no loop over patches or images: a strategy is one sort of

@@ -23,7 +23,7 @@ def sincos_positions(width: int, grid: int) -> np.ndarray:
     """Fixed 2-D sine-cosine positions, `[1 + grid**2, width] float32`; the class token's row is zero.
 
     Row `1 + i * grid + j` is `[sin(j w), cos(j w), sin(i w), cos(i w)]` with `w_k = 10000**(-k / (D / 4))`:
-    the first half encodes the column, the second the row (MAE, FSFM section 3.2).
+    the first half encodes the column, the second the row (as in MAE).
     """
     if width % 4:
         raise ValueError(f"sine-cosine positions: width {width} is not divisible by 4; change the model's width")

@@ -27,7 +27,7 @@ def target_rate(
 ) -> jax.Array:
     """1 - momentum of the target network at update `count` of `total`.
 
-    `m_t = 1 - (1 - m_0) (1 + cos(pi t / T)) / 2` (BYOL, section 3.1; FSFM supplement D.1), optionally after
+    `m_t = 1 - (1 - m_0) (1 + cos(pi t / T)) / 2` (BYOL, implementation details; FSFM supplement D.1), optionally after
     `warmup` updates that go linearly from `warmup_momentum` to `momentum`, ends included. Returned as 1 - m
     because float32 has nothing between 1 - 6e-8 and 1; the half-angle form keeps it from cancelling.
     """

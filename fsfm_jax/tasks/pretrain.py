@@ -19,7 +19,7 @@ MASKED, REGION, INSTANCE = "masked", "region", "instance"
 
 @dataclasses.dataclass(frozen=True)
 class LossSpec:
-    """`L = L_masked + region_weight L_region + instance_weight L_instance` (FSFM, section 3.4).
+    """`L = L_masked + region_weight L_region + instance_weight L_instance` (FSFM: L_rec^m, L_rec^fr, L_sim).
 
     Attributes:
       normalise_pixels: reconstruct patches minus their mean over their deviation.
