@@ -136,13 +136,8 @@ class Checkpoints:
 def _flat(tree: Any) -> dict[str, Any]:
     """Leaves by path name; attribute and dictionary access look the same, as they do once stored."""
     tree = getattr(tree, "tree", tree)
-    leaves = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape") and hasattr(x, "dtype"))[
-        0
-    ]
-    return {
-        "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path): leaf
-        for path, leaf in leaves
-    }
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def same_json(value: Any) -> Any:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from configs import common
-from fsfm_jax import records
+from fsfm_jax import losses, records
 from fsfm_jax.checkpoint import Retention
 from fsfm_jax.data.masking import COUNTS, REGION_DRAWS, STRATEGIES, MaskSpec, seen_patches
 from fsfm_jax.data.stream import StreamSpec
@@ -23,7 +23,6 @@ from fsfm_jax.train.loop import LoopSpec
 from fsfm_jax.train.step import CADENCES, NONFINITE, RATIOS, StepSpec
 
 DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
-LOSSES = ("ncs", "byol", "infonce", "mocov3", "simclr")
 
 # Channel statistics that the released code lists, for data that is not at hand.
 STATISTICS = {
@@ -132,7 +131,7 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         normalise_pixels=c.loss.normalise_pixels,
         region_weight=c.loss.region_weight,
         instance_weight=c.loss.instance_weight,
-        kind=one_of("loss.kind", c.loss.kind, LOSSES),
+        kind=one_of("loss.kind", c.loss.kind, losses.KINDS),
         temperature=c.loss.temperature,
         ncs_scale=c.loss.ncs_scale,
         negatives=c.loss.negatives,

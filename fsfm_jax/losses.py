@@ -14,6 +14,9 @@ import jax.numpy as jnp
 PIXEL_EPSILON = 1e-6
 COSINE_EPSILON = 1e-8
 
+# Names of the instance-discrimination losses.
+KINDS = ("ncs", "byol", "infonce", "mocov3", "simclr")
+
 
 class Ratio(NamedTuple):
     """A mean kept as sum and count, so that means over several batches stay exact."""
@@ -98,7 +101,7 @@ def simclr(online: jax.Array, target: jax.Array, temperature: float, negatives: 
 def instance_discrimination(
     kind: str, temperature: float, ncs_scale: float, negatives: bool
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """The loss named `kind`: "ncs", "byol", "infonce", "mocov3" or "simclr".
+    """The loss named `kind`, one of `KINDS`.
 
     Raises:
       ValueError: another name.

@@ -8,7 +8,6 @@ and parameters are float32.
 """
 
 import functools
-import math
 
 import flax.linen as nn
 import jax
@@ -141,11 +140,3 @@ def blocks(x: jax.Array, depth: int, heads: int, dtype: jnp.dtype, remat: bool, 
     for index in range(depth):
         x = kind(heads, dtype, name=f"block_{index:02d}")(x, key_weight)
     return x
-
-
-def grid_of(patches: int) -> int:
-    """Side of the square grid that has `patches` patches."""
-    grid = math.isqrt(patches)
-    if grid * grid != patches:
-        raise ValueError(f"expected a square grid of patches, found {patches} patches")
-    return grid

@@ -25,11 +25,6 @@ class OptimizerSpec:
     clip_norm: float
 
 
-def path_name(path: tuple) -> str:
-    """`encoder/block_00/attn/qkv/kernel` of a jax key path."""
-    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
-
-
 def by_rule(params: Any, rules: tuple[tuple[str, float], ...]) -> Any:
     """The tree of values that ordered full-match path rules give, in the shape of `params`.
 
@@ -39,7 +34,7 @@ def by_rule(params: Any, rules: tuple[tuple[str, float], ...]) -> Any:
     uncovered = []
 
     def value(path, _):
-        name = path_name(path)
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
         for pattern, result in rules:
             if re.fullmatch(pattern, name):
                 return result
