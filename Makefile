@@ -10,7 +10,7 @@ export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
 # No tool may go looking for weights or data on the network at run time.
 export NO_GCE_CHECK := true
 
-.PHONY: demo test lint check bench clean
+.PHONY: demo test test-beam lint check bench clean
 
 $(VENV)/.runtime: requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "fsfm_jax needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % v[:2])'
@@ -22,6 +22,12 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	@touch $@
 
+# Beam has an environment of its own, since its pins contradict those of JAX.
+$(VENV)-beam/.made: requirements-beam.txt
+	$(PYTHON) -m venv $(VENV)-beam
+	$(VENV)-beam/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-beam.txt
+	@touch $@
+
 # Stops once on purpose and goes on from its own checkpoint: the second command is the first one again.
 demo: $(VENV)/.runtime
 	$(BIN)/python -m fsfm_jax.main --config=configs/pretrain_demo.py --workdir=$(DEMO_DIR) --stop_after=60%
@@ -29,6 +35,9 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+test-beam: $(VENV)-beam/.made
+	$(VENV)-beam/bin/python -m pytest --noconftest -W ignore::DeprecationWarning tests/prepare/test_beam.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -38,6 +47,7 @@ check: lint test
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.masks
 	$(BIN)/python -m benchmarks.input
+	$(BIN)/python -m benchmarks.prepare
 
 clean:
-	rm -rf $(VENV) .cache runs
+	rm -rf $(VENV) $(VENV)-beam .cache runs

@@ -1,26 +1,31 @@
-"""What the loader delivers: images per second, decoded, masked and batched, from records as PNG and as JPEG.
+"""What the loader delivers: images per second, decoded, masked and batched, by format and by workers.
 
     python -m benchmarks.input
 
-The bundled faces are packed into a temporary folder and read over and over, so the disk plays no part.
-`images/s` is by the clock and suffers from other programs; processor time per image does not. Writes
-benchmarks/results/input.json.
+Records with PNG and with JPEG photos, and the official way: one .png and one .npy file for each face. The bundled faces
+are read over and over, so the disk plays no part; on a real one the small files cost a seek each.
+`images/s` is by the clock and suffers from other programs; processor time per image does not, but it counts this
+process alone and is left out where workers do the decoding. Writes benchmarks/results/input.json.
 """
 
 import tempfile
 import time
+from pathlib import Path
 
 from absl import app, logging
 
 from benchmarks.masks import write_results
+from fsfm_jax.data.folder import FolderSource
 from fsfm_jax.data.masking import MaskSpec
-from fsfm_jax.data.sources import SAMPLES, RecordSource
+from fsfm_jax.data.sources import SAMPLES, RecordSource, Source
 from fsfm_jax.data.stream import Stream, StreamSpec
-from fsfm_jax.prepare.pack import pack
+from fsfm_jax.prepare import pool
+from fsfm_jax.prepare.preparation import build
 
 BATCH, SECONDS, REPEATS = 64, 2.0, 3
 LENGTH = 3_000_000  # about VGGFace2
 ENCODINGS = {"png": "keep", "jpeg": "jpeg"}
+READERS = ((0, 0), (0, 1), (0, 2), (1, 1), (2, 1))  # loader processes, and threads in each
 MASK = MaskSpec("crfr_p", 0.75, "image", "exact")
 
 
@@ -31,7 +36,7 @@ class Repeated:
     than decoding, over millions next to nothing.
     """
 
-    def __init__(self, source: RecordSource, length: int):
+    def __init__(self, source: Source, length: int):
         self._source, self._length = source, length
 
     def __len__(self) -> int:
@@ -41,15 +46,15 @@ class Repeated:
         return self._source[index % len(self._source)]
 
 
-def measure(source: Repeated, threads: int) -> tuple[float, float]:
-    """Images per second, and processor milliseconds per image over all threads."""
+def measure(source: Repeated, workers: int, threads: int) -> tuple[float, float]:
+    """Images per second, and processor milliseconds per image over all threads of this process."""
     spec = StreamSpec(
         seed=0, global_batch=BATCH, patch_size=16, augment=False, mask=MASK, draw_group=BATCH, other_mask=False,
-        workers=0, threads=threads,
+        workers=workers, threads=threads,
     )  # fmt: skip
     stream = Stream([(source, None)], spec, 0, 0, 1)
     # What threads prepared before the clock starts is a gift: let them go through it first.
-    for _ in range(2 * threads + 2):
+    for _ in range(2 * threads + 4 * workers + 2):
         next(stream)
     images, started, processor = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - started < SECONDS:
@@ -60,17 +65,26 @@ def measure(source: Repeated, threads: int) -> tuple[float, float]:
     return rate, cost
 
 
+def opened(name: str, directory: Path) -> Source:
+    """The bundled faces in one of the formats."""
+    if name == "official files":
+        return FolderSource(SAMPLES, "samples")
+    run = lambda jobs, options, progress: pool.run(jobs, options, 1, progress)  # noqa: E731
+    build("cropped_and_parsed", SAMPLES, directory / name, run, image_encoding=ENCODINGS[name])
+    return RecordSource(directory / name)
+
+
 def main(arguments: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # TFDS narrates
     rows = []
-    for name, image_encoding in ENCODINGS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            pack(SAMPLES, f"{folder}/faces", "faces", image_encoding=image_encoding)
-            source = Repeated(RecordSource(f"{folder}/faces"), LENGTH)
-            for threads in (0, 1, 2):
-                rate, cost = max(measure(source, threads) for _ in range(REPEATS))
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("official files", *ENCODINGS):
+            source = Repeated(opened(name, Path(folder)), LENGTH)
+            for workers, threads in READERS:
+                rate, cost = max(measure(source, workers, threads) for _ in range(REPEATS))
                 rows.append({
-                    "records": name, "threads": threads, "images/s": round(rate), "CPU ms per image": round(cost, 2),
+                    "faces": name, "workers": workers, "threads": threads, "images/s": round(rate),
+                    "CPU ms per image": "" if workers else round(cost, 2),
                 })  # fmt: skip
     write_results("input", {"batch": BATCH, "seconds": SECONDS, "best of": REPEATS, "examples": LENGTH}, rows)
 

@@ -19,7 +19,7 @@ def pretrain() -> ConfigDict:
     c.duration = "600 epochs"
 
     c.data = ConfigDict()
-    # Records made by `fsfm_jax.prepare.pack`. Several: "DIR,DIR" one after the other, "DIR@0.7,DIR@0.3" mixed.
+    # Records made by `fsfm_jax.prepare.build`. Several: "DIR,DIR" one after the other, "DIR@0.7,DIR@0.3" mixed.
     c.data.train = "data/vggface2"
     c.data.statistics = "records"  # mean and deviation: of the "records", or "vggface2", "ffpp", "imagenet"
     c.data.augment = False  # random crop and flip, of photo and parsing map with one draw

@@ -1,6 +1,6 @@
 """ViT-H/14: the FS-VFM recipe at a size that neither paper trained; variants at `common.vary`.
 
-    python -m fsfm_jax.prepare.pack --input=FOLDER --output=data/vggface2
+    python -m fsfm_jax.prepare.build --dataset=vggface2 --input=DOWNLOAD --output=data/vggface2
     python -m fsfm_jax.main --config=configs/pretrain_vith.py --workdir=runs/pretrain_vith
     python -m fsfm_jax.main --config=configs/pretrain_vith.py:mae --workdir=runs/pretrain_vith_mae
 

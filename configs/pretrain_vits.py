@@ -1,6 +1,6 @@
 """ViT-S/16: FS-VFM, 600 epochs of VGGFace2; variants are listed at `common.vary`.
 
-    python -m fsfm_jax.prepare.pack --input=FOLDER --output=data/vggface2
+    python -m fsfm_jax.prepare.build --dataset=vggface2 --input=DOWNLOAD --output=data/vggface2
     python -m fsfm_jax.main --config=configs/pretrain_vits.py --workdir=runs/pretrain_vits
     python -m fsfm_jax.main --config=configs/pretrain_vits.py:ffpp --workdir=runs/pretrain_vits_ffpp
 

@@ -3,17 +3,26 @@
 On disk (TensorFlow Datasets features in ArrayRecord files, one record per group, so that reading at
 random stays fast):
 
-| feature       | stored as                      | meaning                                           |
-|---------------|--------------------------------|---------------------------------------------------|
-| `image`       | PNG or JPEG bytes              | face crop, `[224, 224, 3] uint8`, RGB             |
-| `parsing_map` | zlib of `[224, 224] uint8`     | parsing class of each pixel (`regions.CLASSES`)   |
-| `region_bits` | `[196] uint16`                 | class bits of each 16x16 patch, row by row        |
-| `source`      | text                           | where the face came from; for messages only       |
+| feature       | stored as                      | meaning                                                        |
+|---------------|--------------------------------|----------------------------------------------------------------|
+| `image`       | PNG or JPEG bytes              | face crop, `[224, 224, 3] uint8`, RGB, or of its own size      |
+| `parsing_map` | zlib of `[224, 224] uint8`     | parsing class of each pixel (`regions.CLASSES`); may be absent |
+| `region_bits` | `[196] uint16`                 | class bits of each 16x16 patch, row by row; may be absent      |
+| `source`      | text                           | path of the photo or video, below the root of the download     |
+| `video`       | text                           | id of the video, unique within the split; of a photo its own   |
+| `frame`       | int32                          | number of the frame in its video, -1 for a photo               |
+| `label`       | int64                          | index into the class names of the card, -1 without label       |
+| `method`      | text                           | manipulation or attack in the data set's words, "" for real    |
+| `box`         | `[4] int32`                    | detector's box in the source: left, top, right, bottom; or -1  |
+| `crop`        | `[3] int32`                    | the crop in the source: x, y, size; or -1                      |
+| `score`       | float32                        | the detector's score, NaN if there was none                    |
+
+Data sets of schema version 1 have the first four only.
 
 In memory a batch is a dict of arrays under the keys below.
 """
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 IMAGE_SIZE = 224
 BITS_PATCH_SIZE = 16  # the patch size for which `region_bits` is stored; others are computed from the map
 
@@ -22,6 +31,13 @@ IMAGE = "image"
 PARSING_MAP = "parsing_map"
 REGION_BITS = "region_bits"
 SOURCE = "source"
+VIDEO = "video"
+FRAME = "frame"
+LABEL = "label"
+METHOD = "method"
+BOX = "box"
+CROP = "crop"
+SCORE = "score"
 
 # Further keys of a batch.
 MASK = "mask"  # [B, N] bool, True = hidden from the online encoder

@@ -25,6 +25,15 @@ NUM_COVERABLE = 6  # skin and background are never covered completely
 # What a horizontal flip does to the classes: the person's right side becomes the left one.
 FLIPPED_CLASS = np.array([0, 1, 3, 2, 5, 4, 6, 7, 8, 9, 10], np.uint8)
 
+# The 19 classes of CelebAMask-HQ in the order in which BiSeNet face parsers give them, and ours for each. LaPa has no
+# class for ears, neck, jewellery, clothes and hats: background. Glasses are skin: most of what their outline holds is
+# skin behind the lenses, and which eye a pixel belongs to cannot be known. So a face with glasses may have no eyes.
+CELEBAMASK_CLASSES = (
+    "background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear", "r_ear", "ear_r",
+    "nose", "mouth", "u_lip", "l_lip", "neck", "neck_l", "cloth", "hair", "hat",
+)  # fmt: skip
+CLASS_OF_CELEBAMASK = np.array([0, 1, 3, 2, 5, 4, 1, 0, 0, 0, 6, 8, 7, 9, 0, 0, 0, 10, 0], np.uint8)
+
 
 def _class_bits() -> np.ndarray:
     """`[2**11, 11] bool`: which classes each bit pattern holds."""

@@ -14,10 +14,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import portpicker
 import pytest
+from prepared import records_of_folder
 
 from configs import pretrain_demo
 from fsfm_jax import pretrain
-from fsfm_jax.prepare.pack import pack
 from fsfm_jax.train.loop import NonFinite
 
 ROOT = Path(__file__).parent.parent
@@ -215,7 +215,7 @@ def test_a_loss_that_is_not_finite_stops_after_the_last_good_checkpoint(tmp_path
 
 
 def test_a_damaged_record_is_named_and_costs_no_step(tmp_path):
-    pack(SAMPLES, tmp_path / "records", "faces", examples_per_shard=6)
+    records_of_folder(tmp_path / "records", SAMPLES, faces_per_shard=6)
     shard = sorted((tmp_path / "records").glob("*.array_record*"))[2]
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 0xFF

@@ -19,6 +19,8 @@ MAX_LINES = 300
 
 # What a module may import besides the standard library; the longest name that fits counts. In our own names
 # `fsfm_jax.` is left out; `package` is fsfm_jax/__init__.py itself, for its version.
+PREPARE = "package records regions data.photo data.folder data.statistics prepare numpy cv2 PIL tqdm array_record "
+PREPARE += "tensorflow_datasets "
 DATA = "records regions data numpy cv2 "
 MODEL = "numpy jax flax optax "
 UPPER = f"{MODEL} records regions data models losses optim partition tasks metrics checkpoint report train "
@@ -30,8 +32,15 @@ RULES = {
     "fsfm_jax.data.sources": DATA + "tensorflow_datasets etils google",
     "fsfm_jax.data.statistics": DATA + "etils",
     "fsfm_jax.data.stream": DATA + "grain",
-    "fsfm_jax.prepare": "package records regions data.photo data.folder data.statistics prepare "
-    "numpy cv2 absl tqdm array_record tensorflow_datasets etils",
+    "fsfm_jax.prepare": PREPARE,
+    "fsfm_jax.prepare.beam": PREPARE + "apache_beam",
+    "fsfm_jax.prepare.build": PREPARE + "absl",
+    "fsfm_jax.prepare.hdf5_file": PREPARE + "h5py",
+    "fsfm_jax.prepare.dlib_hog": PREPARE + "dlib",
+    "fsfm_jax.prepare.tflite": PREPARE + "ai_edge_litert",
+    "fsfm_jax.prepare.farl": PREPARE + "facer torch",
+    "fsfm_jax.prepare.bisenet": PREPARE + "uniface onnxruntime",
+    "fsfm_jax.prepare.manifests": "prepare.manifests prepare.sampling prepare.media data.folder",
     "fsfm_jax.models": MODEL + "models",
     "fsfm_jax.losses": MODEL,
     "fsfm_jax.optim": MODEL + "optim",
@@ -164,7 +173,7 @@ def test_public_functions_and_classes_have_docstrings(module):
 def test_the_rules_catch_what_they_are_for(tmp_path, monkeypatch):
     offender = tmp_path / "offender.py"
     offender.write_text("def late():\n    from fsfm_jax.train import loop\n    import jax.numpy as jnp\n")
-    for place in ("fsfm_jax.data.masking", "fsfm_jax.models.vit", "fsfm_jax.prepare.pack", "fsfm_jax.losses"):
+    for place in ("fsfm_jax.data.masking", "fsfm_jax.models.vit", "fsfm_jax.prepare.shard", "fsfm_jax.losses"):
         monkeypatch.setitem(FILES, place, offender)
         assert imports(place) == {"fsfm_jax.train.loop", "jax.numpy"}
         with pytest.raises(AssertionError, match="may import .*found .*fsfm_jax.train.loop"):

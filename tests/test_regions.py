@@ -97,6 +97,24 @@ def test_bits_of_a_mirrored_map_are_mirrored_bits_with_sides_swapped(patch_size)
     np.testing.assert_array_equal(membership(mirrored).reshape(8, grid, grid), moved)
 
 
+def test_every_class_of_celebamask_has_one_of_ours():
+    ours = {
+        "background": "background", "skin": "skin", "eye_g": "skin",
+        "l_brow": "left_brow", "r_brow": "right_brow", "l_eye": "left_eye", "r_eye": "right_eye",
+        "nose": "nose", "mouth": "inner_mouth", "u_lip": "upper_lip", "l_lip": "lower_lip", "hair": "hair",
+        "l_ear": "background", "r_ear": "background", "ear_r": "background", "neck": "background",
+        "neck_l": "background", "cloth": "background", "hat": "background",
+    }  # fmt: skip
+    assert set(regions.CELEBAMASK_CLASSES) == set(ours) and len(regions.CELEBAMASK_CLASSES) == 19
+    assert regions.CLASS_OF_CELEBAMASK.shape == (19,) and regions.CLASS_OF_CELEBAMASK.dtype == np.uint8
+    found = dict(zip(regions.CELEBAMASK_CLASSES, regions.CLASS_OF_CELEBAMASK, strict=True))
+    assert {name: CLASSES[label] for name, label in found.items()} == ours
+    # The order in which the models give them.
+    assert [regions.CELEBAMASK_CLASSES.index(name) for name in ("l_brow", "eye_g", "nose", "neck", "hair")] == [
+        2, 6, 10, 14, 17,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("shape", [(224, 224), (1, 224, 224)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64])
 def test_a_good_map_of_any_integer_type_is_taken(shape, dtype):

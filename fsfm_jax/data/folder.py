@@ -4,7 +4,7 @@
     parsing_maps/NAME.npy     parsing class of each pixel, `[1, 224, 224] int8` or `[224, 224]`
 
 Good for a few thousand photos; more are packed into records first, which read faster and know their
-statistics (`python -m fsfm_jax.prepare.pack`).
+statistics (`python -m fsfm_jax.prepare.build`).
 """
 
 import hashlib
@@ -96,12 +96,16 @@ def read_photo(directory: str | os.PathLike, photo: str) -> bytes:
 
 
 def read_parsing_map(directory: str | os.PathLike, photo: str) -> np.ndarray:
-    """The parsing map of a photo, `[224, 224] uint8`.
+    """The parsing map of a photo of the folder, `[224, 224] uint8`; raises as `load_parsing_map`."""
+    return load_parsing_map(Path(directory) / PARSING_MAPS / (os.path.splitext(photo)[0] + MAP_SUFFIX))
+
+
+def load_parsing_map(path: Path) -> np.ndarray:
+    """The parsing map in a file of NumPy, `[224, 224] uint8`.
 
     Raises:
       ValueError: not an array file, or not a parsing map of the right size and classes.
     """
-    path = Path(directory) / PARSING_MAPS / (os.path.splitext(photo)[0] + MAP_SUFFIX)
     try:
         # Pickles are refused: they may hold any program.
         loaded = np.load(path, allow_pickle=False)

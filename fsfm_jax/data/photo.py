@@ -5,6 +5,8 @@ ask for gigabytes, and a JPEG that breaks off is filled up with grey and handed 
 Pixels are RGB; a rotation noted in EXIF is ignored, since the parsing map was made of the stored pixels.
 """
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -12,8 +14,10 @@ import numpy as np
 
 from fsfm_jax.records import IMAGE_SIZE
 
-PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
-JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+PNG_START, JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+# Any marker but those within compressed data: restarts (D0 .. D7), stuffing (00), fill (FF) and TEM (01).
+JPEG_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
+JPEG_END = 0xD9
 # Start-of-frame markers of JPEG; C4, C8 and CC of that range mean something else.
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 READ_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -29,26 +33,43 @@ class Header:
     plain: bool  # 8 bits in three channels: what any reader decodes to `[H, W, 3] uint8`
 
 
+def encoding_of(data: bytes) -> str | None:
+    """The encoding that the first bytes tell: "png", "jpeg" or "webp"; None for anything else."""
+    if data.startswith(PNG_START):
+        return "png"
+    if data.startswith(JPEG_START):
+        return "jpeg"
+    return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+
+
 def read_header(data: bytes, name: str) -> Header:
     """Reads encoding and size of an encoded photo without decoding it.
 
     Raises:
       ValueError: not PNG, JPEG or WebP, or it ends within the header; `name` is in the text.
     """
-    if data.startswith(PNG_START):
-        header = _png_header(data)
-    elif data.startswith(JPEG_START):
-        header = _jpeg_header(data)
-    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        header = _webp_header(data)
-    else:
+    encoding = encoding_of(data)
+    if encoding is None:
         raise ValueError(
             f"photo {name}: expected PNG, JPEG or WebP, found {len(data)} bytes starting with {data[:8]!r}; "
             "convert it to PNG"
         )
+    header = {"png": _png_header, "jpeg": _jpeg_header, "webp": _webp_header}[encoding](data)
     if header is None:
         raise ValueError(f"photo {name}: its header is damaged or cut off; copy or make the file again")
     return header
+
+
+def is_whole(data: bytes, encoding: str) -> bool:
+    """Whether the end of a photo of that encoding is there; bytes behind the end, which cameras append, do no harm.
+
+    A JPEG that was cut off and then given an end marker passes: only the decoder's eyes could tell.
+    """
+    if encoding == "webp":
+        return len(data) >= 8 + int.from_bytes(data[4:8], "little")
+    if encoding == "png":
+        return _png_has_end(data)
+    return any(marker == JPEG_END for marker, _ in _jpeg_markers(data))
 
 
 def check_photo(data: bytes, name: str) -> Header:
@@ -63,7 +84,7 @@ def check_photo(data: bytes, name: str) -> Header:
             f"photo {name}: expected {IMAGE_SIZE}x{IMAGE_SIZE}, found {header.height}x{header.width} "
             "(height x width); crop and resize it while preparing the faces, before the face is parsed"
         )
-    if not _is_whole(data, header.encoding):
+    if not is_whole(data, header.encoding):
         raise ValueError(
             f"photo {name}: cut off, the end of the {header.encoding.upper()} file is missing after "
             f"{len(data)} bytes; copy or make the file again"
@@ -107,10 +128,24 @@ def _encode(suffix: str, image: np.ndarray, options: list[int]) -> bytes:
     return data.tobytes()
 
 
-def _is_whole(data: bytes, encoding: str) -> bool:
-    if encoding == "webp":
-        return len(data) >= 8 + int.from_bytes(data[4:8], "little")
-    return data.endswith(PNG_END if encoding == "png" else JPEG_END)
+def _png_has_end(data: bytes) -> bool:
+    at = len(PNG_START)
+    while at + 8 <= len(data):
+        kind = data[at + 4 : at + 8]
+        at += 12 + int.from_bytes(data[at : at + 4], "big")  # length, kind and checksum around the content
+        if kind == b"IEND":
+            return at <= len(data)
+    return False
+
+
+def _jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
+    """The markers of a JPEG, each with the position behind it; garbage between segments is passed over."""
+    at = 2
+    while found := JPEG_MARKER.search(data, at):
+        at = found.end()
+        yield data[at - 1], at
+        # Over the segment at once: an EXIF thumbnail in it is a JPEG of its own.
+        at += int.from_bytes(data[at : at + 2], "big")
 
 
 def _png_header(data: bytes) -> Header | None:
@@ -122,17 +157,11 @@ def _png_header(data: bytes) -> Header | None:
 
 
 def _jpeg_header(data: bytes) -> Header | None:
-    at = 2
-    while at + 10 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte before the marker
-            at += 1
-        elif marker in JPEG_FRAMES:
-            height, width = (int.from_bytes(data[start : start + 2], "big") for start in (at + 5, at + 7))
-            depth, channels = data[at + 4], data[at + 9]
+    for marker, at in _jpeg_markers(data):
+        if marker in JPEG_FRAMES and at + 8 <= len(data):
+            height, width = (int.from_bytes(data[start : start + 2], "big") for start in (at + 3, at + 5))
+            depth, channels = data[at + 2], data[at + 7]
             return Header("jpeg", height, width, plain=(depth, channels) == (8, 3))
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return None
 
 

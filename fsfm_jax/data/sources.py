@@ -1,6 +1,6 @@
 """Random-access sources of faces, and the words by which a data set is asked for.
 
-    PATH[:SPLIT]                a records directory (`prepare.pack`); the split is `train` if none is given
+    PATH[:SPLIT]                a records directory (`prepare.build`); the split is `train` if none is given
     samples[:train|:heldout]    the 24 bundled faces, or 19 and 5 of them
     synthetic:COUNT[:SEED]      procedural faces, drawn when asked for; the seed is 0 if none is given
 
@@ -28,13 +28,12 @@ from fsfm_jax import records, regions
 from fsfm_jax.data.drawn import SyntheticSource
 from fsfm_jax.data.folder import IMAGES, PARSING_MAPS, FolderSource, list_photos
 from fsfm_jax.data.photo import check_photo
-from fsfm_jax.data.statistics import UNFINISHED_FILE, PixelSums, read_card
+from fsfm_jax.data.statistics import BUILD, UNFINISHED, PixelSums, read_card
 
 SAMPLES = Path(__file__).parent / "samples" / "pretrain"
 # All faces of two of the photographs, so that no training face was taken at the same moment.
 HELD_OUT_SAMPLES = frozenset(f"mit_faceapi_sample{part}.png" for part in ("2_1", "6_1", "6_2", "6_3", "6_4"))
 FORMS = "a records directory PATH[:SPLIT], samples[:train|:heldout] or synthetic:COUNT[:SEED]"
-PACK = "python -m fsfm_jax.prepare.pack"
 SPLIT_PATTERN = re.compile(r"[A-Za-z]\w*")
 
 
@@ -99,6 +98,12 @@ class RecordSource:
                 f"data set {path}: no split {split!r}, there is {', '.join(sorted(card.splits))}"
                 f"{_did_you_mean(split, card.splits)}"
             )
+        if not card.parsing_maps or card.image_size != records.IMAGE_SIZE:
+            raise ValueError(
+                f"data set {path}: expected crops of {records.IMAGE_SIZE}x{records.IMAGE_SIZE} with parsing maps, "
+                f"found {card.image_size or 'their own size'}, {'with' if card.parsing_maps else 'without'} maps; "
+                f"make it with {BUILD} --image_size={records.IMAGE_SIZE} --parser=embedded"
+            )
         statistics = card.splits[split]
         self.name = f"{card.name}:{split}"
         self.fingerprint, self.pixel_sums = statistics.fingerprint, statistics.pixel_sums
@@ -109,7 +114,7 @@ class RecordSource:
         if tuple(shards.shard_lengths) != statistics.shard_lengths:
             raise ValueError(
                 f"data set {path}: its card tells of shards with {list(statistics.shard_lengths)} examples, "
-                f"dataset_info.json of {shards.shard_lengths}; copy the folder again, or make it with {PACK}"
+                f"dataset_info.json of {shards.shard_lengths}; copy the folder again, or make it with {BUILD}"
             )
         _check_present(path, self._files)
         self._ends = list(accumulate(statistics.shard_lengths))
@@ -135,7 +140,7 @@ class RecordSource:
         except (RuntimeError, DecodeError, zlib.error, ValueError, IndexError) as error:
             raise ValueError(
                 f"data set {self.name}, example {index} in {self._files[bisect_right(self._ends, index)]}: "
-                f"cannot be read ({error}); copy that file again, or make the data set with {PACK}"
+                f"cannot be read ({error}); copy that file again, or make the data set with {BUILD}"
             ) from error
 
 
@@ -171,17 +176,21 @@ def _check_directory(path: epath.Path) -> None:
     """Raises unless `path` is a directory with a card."""
     if not path.is_dir():
         raise FileNotFoundError(
-            f"no data set at {path}; make one with {PACK} --input=FOLDER --output={path}. Expected {FORMS}"
+            f"no data set at {path}; make one with {BUILD} --dataset=NAME --input=FOLDER --output={path}. "
+            f"Expected {FORMS}"
         )
     if (path / records.CARD_FILE).exists():
         return
-    if (path / UNFINISHED_FILE).exists():
-        raise ValueError(f"data set {path} is unfinished: it was being written; run {PACK} again for it")
+    if (path / UNFINISHED).exists():
+        raise ValueError(f"data set {path} is unfinished: it was being written; run {BUILD} again for it")
     if (path / IMAGES).is_dir() and (path / PARSING_MAPS).is_dir():
-        raise ValueError(f"{path} is a folder of photos; pack it first: {PACK} --input={path} --output=DIRECTORY")
+        raise ValueError(
+            f"{path} is a folder of photos; make records of it first: "
+            f"{BUILD} --dataset=cropped_and_parsed --input={path} --output=DIRECTORY"
+        )
     raise ValueError(
         f"{path} has no {records.CARD_FILE}: not a data set of fsfm_jax, or its copy is not complete; "
-        f"copy it again or make one with {PACK}"
+        f"copy it again or make one with {BUILD}"
     )
 
 
@@ -190,7 +199,7 @@ def _check_present(path: epath.Path, files: list[str]) -> None:
     if missing:
         raise FileNotFoundError(
             f"data set {path}: {len(missing)} of {len(files)} files are missing, first {missing[0]}; "
-            f"copy the folder again, or make it with {PACK}"
+            f"copy the folder again, or make it with {BUILD}"
         )
 
 

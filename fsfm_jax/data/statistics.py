@@ -8,16 +8,17 @@ were never finished.
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
 from etils import epath
 
-from fsfm_jax.records import CARD_FILE, SCHEMA_VERSION
+from fsfm_jax.records import CARD_FILE, IMAGE_SIZE, SCHEMA_VERSION
 
-# Beside the shards for as long as they are being written; says which ones may be removed after a crash.
-UNFINISHED_FILE = "fsfm_unfinished.json"
+# Folder beside the shards for as long as they are being made; what it holds is the maker's.
+UNFINISHED = "fsfm_unfinished"
+BUILD = "python -m fsfm_jax.prepare.build"
 Channels = tuple[int, int, int]
 
 
@@ -66,10 +67,14 @@ class SplitStatistics:
 
     shard_lengths: tuple[int, ...]  # records of each shard, in order
     num_bytes: int  # of all serialised records
-    fingerprint: str  # SHA-256 over the records in order, each after its length as 8 bytes, little endian
+    fingerprint: str  # SHA-256 over the SHA-256 of each record, in order: the same however records are sharded
     image_encoding: str  # "png", "jpeg" or "png+jpeg"
     pixel_sums: PixelSums  # over the decoded photos, as they are stored
     project_version: str  # of the fsfm_jax that wrote the split
+    class_counts: tuple[int, ...] = ()  # records of each label; () = unlabelled
+    items: int = 0  # photos and videos that were looked at
+    dropped: dict[str, int] = field(default_factory=dict)  # how often a face was not kept, by reason
+    noted: dict[str, int] = field(default_factory=dict)  # how often a kept one was worth a note, by reason
 
     @property
     def examples(self) -> int:
@@ -87,6 +92,10 @@ class SplitStatistics:
             "pixel_sum": list(self.pixel_sums.total),
             "pixel_square_sum": list(self.pixel_sums.squares),
             "project_version": self.project_version,
+            "class_counts": list(self.class_counts),
+            "items": self.items,
+            "dropped": self.dropped,
+            "noted": self.noted,
         }
 
     @classmethod
@@ -100,21 +109,43 @@ class SplitStatistics:
             entry["image_encoding"],
             sums,
             entry["project_version"],
+            tuple(entry["class_counts"]),
+            entry["items"],
+            entry["dropped"],
+            entry["noted"],
         )
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is known about a records directory: its name and its finished splits."""
+    """What is known about a records directory: its splits, its classes and how it was made."""
 
     name: str
     splits: dict[str, SplitStatistics]
+    class_names: tuple[str, ...] = ()  # by label; () = unlabelled
+    real: int | None = None  # the label of real (bona fide) faces
+    image_size: int | None = IMAGE_SIZE  # None = every crop has its own size
+    parsing_maps: bool = True
+    prepared: dict = field(default_factory=dict)  # data set, detector, parser, options and versions, in JSON
 
     def as_text(self) -> str:
         """The card as JSON with sorted keys: the same records give the same bytes."""
-        splits = {split: statistics.as_json() for split, statistics in self.splits.items()}
-        content = {"schema_version": SCHEMA_VERSION, "name": self.name, "splits": splits}
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.name,
+            "splits": {split: statistics.as_json() for split, statistics in self.splits.items()},
+            "class_names": list(self.class_names),
+            "real": self.real,
+            "image_size": self.image_size,
+            "parsing_maps": self.parsing_maps,
+            "prepared": self.prepared,
+        }
         return json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+
+# What a card of schema version 1 does not say: it had no labels, and photos with parsing maps only.
+VERSION_1_SPLIT = {"class_counts": [], "items": 0, "dropped": {}, "noted": {}}
+VERSION_1_CARD = {"class_names": [], "real": None, "image_size": IMAGE_SIZE, "parsing_maps": True, "prepared": {}}
 
 
 def read_card(directory: str | os.PathLike) -> Card:
@@ -131,12 +162,25 @@ def read_card(directory: str | os.PathLike) -> Card:
         if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise ValueError(
                 f"{path}: schema version {version!r}, this fsfm_jax reads up to {SCHEMA_VERSION}; "
-                "update fsfm_jax, or make the data set again with python -m fsfm_jax.prepare.pack"
+                f"update fsfm_jax, or make the data set again with {BUILD}"
             )
-        splits = {split: SplitStatistics.from_json(entry) for split, entry in content["splits"].items()}
-        return Card(content["name"], splits)
+        old = version == 1
+        content = {**(VERSION_1_CARD if old else {}), **content}
+        splits = {
+            split: SplitStatistics.from_json({**(VERSION_1_SPLIT if old else {}), **entry})
+            for split, entry in content["splits"].items()
+        }
+        return Card(
+            content["name"],
+            splits,
+            tuple(content["class_names"]),
+            content["real"],
+            content["image_size"],
+            content["parsing_maps"],
+            content["prepared"],
+        )
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path}: not the card of a data set of fsfm_jax ({type(error).__name__}: {error}); "
-            "make the data set again with python -m fsfm_jax.prepare.pack"
+            f"make the data set again with {BUILD}"
         ) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
+from prepared import records_of_faces
 from tensorflow_datasets.proto import tf_example_pb2
 
 from fsfm_jax import records, regions
@@ -18,7 +19,6 @@ from fsfm_jax.data.folder import FolderSource
 from fsfm_jax.data.photo import decode_image, encode_png
 from fsfm_jax.data.sources import open_mixture, open_source
 from fsfm_jax.data.statistics import Card, PixelSums, SplitStatistics, read_card
-from fsfm_jax.prepare.writer import SplitWriter
 
 ROOT = Path(__file__).parents[2]
 KEYS = {records.IMAGE, records.PARSING_MAP, records.REGION_BITS, records.SOURCE}
@@ -34,11 +34,13 @@ def face(seed: int, index: int, size: int = 224) -> tuple[np.ndarray, np.ndarray
 def packed(tmp_path_factory) -> Path:
     """Splits train (7 faces in shards of 3, 3, 1) and heldout (2)."""
     directory = tmp_path_factory.mktemp("records") / "faces"
+    splits = {}
     for seed, (split, count) in enumerate((("train", 7), ("heldout", 2))):
-        with SplitWriter(directory, "faces", split, examples_per_shard=3) as writer:
-            for index in range(count):
-                image, parsing_map = face(seed, index)
-                writer.add(encode_png(image, 1), parsing_map, f"{split} {index}")
+        drawn = [face(seed, index) for index in range(count)]
+        splits[split] = [
+            (encode_png(image, 1), parsing_map, f"{split} {index}") for index, (image, parsing_map) in enumerate(drawn)
+        ]
+    records_of_faces(directory, splits, per_shard=3)
     return directory
 
 
@@ -247,7 +249,9 @@ def test_folders_that_are_no_finished_data_set(copied):
     (copied / records.CARD_FILE).unlink()
     with pytest.raises(ValueError, match="has no fsfm_card.json: not a data set of fsfm_jax, or its copy is not"):
         open_source(str(copied))
-    with pytest.raises(ValueError, match="is a folder of photos; pack it first: python -m fsfm_jax.prepare.pack"):
+    with pytest.raises(
+        ValueError, match="is a folder of photos; make records of it first: python -m "
+    ):
         open_source(str(sources.SAMPLES))
 
 
@@ -260,12 +264,26 @@ def test_unknown_split_lists_the_known_ones(packed):
         open_source("samples:held_out")
 
 
+def test_records_of_schema_version_1_are_read_as_before(copied, packed):
+    # They have photos with maps, and nothing that came later.
+    card = json.loads((copied / records.CARD_FILE).read_text())
+    for name in ("class_names", "real", "image_size", "parsing_maps", "prepared"):
+        del card[name]
+    for split in card["splits"].values():
+        for name in ("class_counts", "items", "dropped", "noted"):
+            del split[name]
+    (copied / records.CARD_FILE).write_text(json.dumps({**card, "schema_version": 1}))
+    old, new = open_source(str(copied)), open_source(str(packed))
+    assert len(old) == len(new) and same(old[3], new[3]) and old.fingerprint == new.fingerprint
+    assert read_card(copied).class_names == () and read_card(copied).splits["train"].dropped == {}
+
+
 @pytest.mark.parametrize(
     "change, text",
     [
         (
             {"schema_version": records.SCHEMA_VERSION + 1},
-            "schema version 2, this fsfm_jax reads up to 1; update",
+            "schema version 3, this fsfm_jax reads up to 2; update",
         ),
         ({"schema_version": "1"}, "schema version '1'"),
         (

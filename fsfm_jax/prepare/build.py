@@ -1,0 +1,116 @@
+"""Makes records for training of the raw download of a data set.
+
+    python -m fsfm_jax.prepare.build --dataset=vggface2 --input=DOWNLOAD --output=data/vggface2
+    python -m fsfm_jax.prepare.build --list
+
+Finds the faces in photos and videos, crops them as the papers do, parses them into the 11 classes where the data
+are for pretraining, and writes TFDS records, a card, a page, a list of what was not kept and a contact sheet. A run
+that was interrupted is gone on with by the same command; the records do not depend on the number of workers.
+"""
+
+import signal
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from fsfm_jax.data.statistics import Card
+from fsfm_jax.prepare import pool
+from fsfm_jax.prepare.crop import SCALE
+from fsfm_jax.prepare.detection import DETECTORS
+from fsfm_jax.prepare.finish import report_file
+from fsfm_jax.prepare.manifests.registry import DATASETS
+from fsfm_jax.prepare.options import IMAGE_ENCODINGS
+from fsfm_jax.prepare.parsing import PARSERS
+from fsfm_jax.prepare.plan import FACES_PER_SHARD
+from fsfm_jax.prepare.preparation import Runner, build
+
+
+def _summary(card: Card, directory: str) -> str:
+    lines = []
+    for split, statistics in card.splits.items():
+        dropped = ", ".join(f"{count:,} {reason}" for reason, count in sorted(statistics.dropped.items())) or "none"
+        lines.append(
+            f"{card.name}, split {split}: {statistics.examples:,} faces of {statistics.items:,} photos and videos in "
+            f"{len(statistics.shard_lengths)} shards, {statistics.num_bytes / 1e6:,.1f} MB; not kept: {dropped} "
+            f"(named in {report_file(split)})"
+        )
+    return "\n".join([*lines, f"see {directory}/README.md and the contact sheets beside it"])
+
+
+def _define_flags() -> None:
+    # Not when imported: flags are shared by the whole process, and other programs have an --input too.
+    flags.DEFINE_bool("list", False, "List the data sets, detectors and parsers, and end.")
+    flags.DEFINE_string("dataset", None, "Which data set, as NAME or NAME:VARIANT; --list shows them.")
+    flags.DEFINE_string("input", None, "Folder of the download.")
+    flags.DEFINE_string("output", None, "Folder to make the records in.")
+    flags.DEFINE_string("name", "", "Name of the records; by default that of the output folder.")
+    flags.DEFINE_integer("workers", 0, "Processes; by default one for each core.", lower_bound=0)
+    flags.DEFINE_string("beam", None, "Options of Apache Beam, to run there and not in processes of this machine.")
+    flags.DEFINE_string("detector", "", f"One of {', '.join(DETECTORS)}, or none for crops.")
+    flags.DEFINE_string("parser", "", f"One of {', '.join(PARSERS)}, or none.")
+    flags.DEFINE_string("parser_weights", "", "File with the weights of the parser, where it has none of its own.")
+    flags.DEFINE_float("scale", SCALE, "Side of the crop over that of the detector's box.")
+    flags.DEFINE_string("frames", "", "Frames of each video: a number, or all; by default the data set's rule.")
+    flags.DEFINE_string("image_size", "", "Side of the stored crops in pixels, or native.")
+    flags.DEFINE_enum("image_encoding", "keep", IMAGE_ENCODINGS, "PNG (ready-made crops stay as they are), or JPEG.")
+    flags.DEFINE_string("real", "", "Name of the class of real faces, in data sets with classes of your own.")
+    flags.DEFINE_integer("faces_per_shard", FACES_PER_SHARD, "About how many faces go into a file.", lower_bound=1)
+    flags.DEFINE_bool("allow_incomplete", False, "Go on although the download lacks something.")
+
+
+SETTINGS = (
+    "name", "detector", "parser", "parser_weights", "scale", "frames", "image_size", "image_encoding", "real",
+    "faces_per_shard", "allow_incomplete",
+)  # fmt: skip
+
+
+def _listing() -> str:
+    lines = ["data sets:"]
+    for spec in DATASETS.values():
+        variants = f" (variants: {', '.join(spec.variants)}; the first by default)" if spec.variants else ""
+        lines.append(f"  {spec.name:22} {spec.about}{variants}")
+    for title, choices in (("detectors", DETECTORS), ("parsers", PARSERS)):
+        lines += [f"{title}:"] + [f"  {name:22} {about}" for name, about in choices.items()]
+    return "\n".join(lines)
+
+
+def _runner(workers: int, beam: str | None) -> Runner:
+    if beam is None:
+        return lambda jobs, options, progress: pool.run(jobs, options, workers or pool.cores(), progress)
+    # Apache Beam has an environment of its own: its pins contradict those of JAX.
+    from fsfm_jax.prepare import beam as pipeline
+
+    return lambda jobs, options, progress: pipeline.run(jobs, options, progress, beam)
+
+
+def main(argv: list[str]) -> None:
+    """Runs the command line."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments {argv[1:]}: expected options of the form --name=value")
+    chosen = flags.FLAGS
+    if chosen.list:
+        print(_listing())
+        return
+    missing = [name for name in ("dataset", "input", "output") if getattr(chosen, name) is None]
+    if missing:
+        raise app.UsageError(f"expected --dataset, --input and --output; missing: {', '.join(missing)}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the workers too
+    try:
+        card = build(
+            chosen.dataset,
+            Path(chosen.input),
+            Path(chosen.output),
+            _runner(chosen.workers, chosen.beam),
+            **{name: getattr(chosen, name) for name in SETTINGS},
+        )
+    except KeyboardInterrupt:
+        sys.exit("stopped; run the same command again to go on")
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(_summary(card, chosen.output))
+
+
+if __name__ == "__main__":
+    _define_flags()
+    app.run(main)

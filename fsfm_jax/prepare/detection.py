@@ -1,0 +1,143 @@
+"""Which detectors there are, by name, and what all of them have in common.
+
+`dlib` is that of FSFM's preprocessing. It misses faces that are turned or of low quality, and now and then takes a
+round badge for a face. `dlib+blazeface` draws the same kind of box and has neither fault.
+"""
+
+import difflib
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from fsfm_jax.prepare.blazeface import AGREED, OVERLAP, BlazeFace, edges_of, overlap
+from fsfm_jax.prepare.crop import Detection
+from fsfm_jax.prepare.dlib_hog import DlibHog
+from fsfm_jax.prepare.yunet import YuNet
+
+# Longer side in pixels. A larger picture is searched at this size, which bounds time and memory (200 MB for dlib).
+LONGEST = 2048
+
+YUNET = "yunet:FILE"
+DETECTORS = {
+    "dlib": "dlib HOG, upsampled once: the detector of FSFM's preprocessing",
+    "blazeface": "BlazeFace in overlapping windows: fastest, also finds turned, blurred and small faces",
+    "dlib+blazeface": "dlib, checked and completed by BlazeFace: misses least, drops what only dlib takes for a face",
+    YUNET: "YuNet of OpenCV, with the ONNX file that you bring",
+}
+
+
+class Detector(Protocol):
+    """Finds the faces of a picture."""
+
+    name: str
+    version: str  # what a data card records
+
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        """The faces of a picture `[H, W, 3] uint8` RGB, best first; empty if there is none."""
+
+
+def make_detector(name: str) -> Detector:
+    """The detector of a name.
+
+    Raises:
+      ValueError: there is no such name, or the file of `yunet:FILE` is not a model.
+      FileNotFoundError: the file of `yunet:FILE` is missing.
+    """
+    kind, _, file = name.partition(":")
+    if kind == "yunet" and file:
+        return Bounded(YuNet(file))
+    makers = {"dlib": DlibHog, "blazeface": BlazeFaceDetector, "dlib+blazeface": DlibAndBlazeFace}
+    if name in makers:
+        return Bounded(makers[name]())
+    close = [YUNET] if kind == "yunet" else difflib.get_close_matches(name, DETECTORS, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"detector {name!r}: expected one of {', '.join(DETECTORS)}{hint}")
+
+
+class Bounded:
+    """A detector that sees no picture larger than `LONGEST`; boxes are those of the picture that was given.
+
+    Up to that size it is the detector itself, to the bit. Larger pictures are shrunk by area.
+    """
+
+    def __init__(self, detector: Detector):
+        self._detector = detector
+        self.name = detector.name
+        self.version = f"{detector.version}; pictures above {LONGEST} pixels shrunk to it"
+
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        """The faces of a picture `[H, W, 3] uint8` RGB, best first.
+
+        Raises:
+          ValueError: the picture has another shape or type, or no pixel.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ValueError(f"expected a picture [H, W, 3] uint8, found {list(image.shape)} {image.dtype}")
+        height, width = image.shape[:2]
+        scale = LONGEST / max(height, width)
+        if scale >= 1:
+            return self._detector(image)
+        columns, rows = max(round(width * scale), 1), max(round(height * scale), 1)
+        small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+        return [_enlarged(box, width / columns, height / rows) for box in self._detector(small)]
+
+
+def _enlarged(box: Detection, across: float, down: float) -> Detection:
+    """The box in a picture that is so many times as wide and as high. Edges are inclusive: pixel j ends at j + 1."""
+    return Detection(
+        round(box.left * across),
+        round(box.top * down),
+        round((box.right + 1) * across) - 1,
+        round((box.bottom + 1) * down) - 1,
+        box.score,
+    )
+
+
+class BlazeFaceDetector:
+    """BlazeFace, its boxes turned into those that dlib would draw, about."""
+
+    name = "blazeface"
+    version = "BlazeFace short range (MediaPipe 0.10.21), in windows"
+
+    def __init__(self):
+        self._network = BlazeFace()
+
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        """The faces of a picture `[H, W, 3] uint8`, the surest first; scores are between 0 and 1."""
+        return [face.detection() for face in self._network.faces(image)]
+
+
+class DlibAndBlazeFace:
+    """dlib's faces that BlazeFace confirms, then those that BlazeFace alone sees.
+
+    dlib looks at the picture as it is, and upsampled once (four times as slow) only if nothing of the first look is
+    confirmed.
+    Scores: one plus dlib's, or BlazeFace's, which is below one.
+    """
+
+    name = "dlib+blazeface"
+
+    def __init__(self):
+        self._looks = (DlibHog(upsampled=False), DlibHog(upsampled=True))
+        self._network = BlazeFace()
+        self.version = f"{self._looks[0].version}, or upsampled once; {BlazeFaceDetector.version}"
+
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        """The faces of a picture `[H, W, 3] uint8`, best first."""
+        seen = [face.detection() for face in self._network.faces(image)]
+        sure: list[Detection] = []
+        for look in self._looks:
+            sure = [box for box in look(image) if _among(box, seen) or self._confirmed(image, box)]
+            if sure:
+                break
+        boxes = [Detection(box.left, box.top, box.right, box.bottom, 1 + box.score) for box in sure]
+        return boxes + [box for box in seen if not _among(box, sure)]
+
+    def _confirmed(self, image: np.ndarray, box: Detection) -> bool:
+        return self._network.confirm(image, edges_of(box), AGREED) is not None
+
+
+def _among(box: Detection, boxes: list[Detection]) -> bool:
+    """Whether a box is that of one of the faces."""
+    return bool(boxes) and bool(overlap(edges_of(box), np.stack([edges_of(other) for other in boxes])).max() > OVERLAP)

@@ -1,0 +1,211 @@
+"""From a photo or video to its faces: decode, detect, crop, parse, encode.
+
+What cannot be used is not dropped silently: for every photo, frame or video without a face an `Incident` says
+why. Nothing a foreign file does raises here, apart from a crash of the decoder itself.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from fsfm_jax import records
+from fsfm_jax.data.folder import load_parsing_map
+from fsfm_jax.data.photo import READ_FLAGS, encode_jpeg, encode_png, read_header
+from fsfm_jax.prepare.borders import without_black_borders
+from fsfm_jax.prepare.crop import Detection, NoFace, Square, cut, square_of
+from fsfm_jax.prepare.detection import Detector, make_detector
+from fsfm_jax.prepare.example import Face
+from fsfm_jax.prepare.manifests.manifest import Item
+from fsfm_jax.prepare.media import Unusable, open_video, read_photo
+from fsfm_jax.prepare.options import GIVEN, NONE, Options
+from fsfm_jax.prepare.parsing import Parser, make_parser
+from fsfm_jax.prepare.sampling import PHOTO, chains
+
+JPEG_QUALITY = 95
+PNG_COMPRESSION = 6
+# What the libraries raise for a picture they cannot cope with; anything else is a fault of ours and ends the run.
+FAILURES = (ValueError, RuntimeError, ArithmeticError, IndexError, MemoryError, OSError, cv2.error)
+
+DROPPED, NOTED = "dropped", "noted"
+# Reasons given here; those of unusable files are in `unusable.REASONS`.
+REASONS = {
+    "no_face": "the detector found no face",
+    "several_faces": "the detector found several faces; the one with the highest score was kept",
+    "not_parsed": "the parser saw no face in the detector's box",
+    "outside": "the detector's box lies outside of the picture",
+    "frame_count": "the container does not say how many frames there are; they were counted",
+    "bad_map": "the ready-made parsing map is damaged or not one",
+    "next_frame": "no face in the frame that was asked for; a later one was kept",
+    "failed": "detector, parser or encoder failed",
+    "died": "the process died while it was at this file, twice",
+}
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Something that was dropped, or kept with a note."""
+
+    path: str
+    frame: int
+    outcome: str  # DROPPED or NOTED
+    reason: str
+    detail: str = ""
+
+
+class FaceMaker:
+    """Makes the faces of items; holds the detector and the parser, which take a second to load."""
+
+    def __init__(self, options: Options):
+        self._options = options
+        self._detector: Detector | None = make_detector(options.detector) if options.detector != NONE else None
+        self._parser: Parser | None = (
+            make_parser(options.parser, options.parser_weights) if options.parser not in (NONE, GIVEN) else None
+        )
+        # Threads of OpenCV gain nothing beside one process per core, and sums may depend on their number.
+        cv2.setNumThreads(1)
+
+    def __call__(self, root: Path, item: Item) -> Iterator[Face | Incident]:
+        """The faces of one item below `root`, and what happened otherwise."""
+        try:
+            if item.sampling == PHOTO:
+                yield from self._of_photo(root, item)
+            else:
+                yield from self._of_video(root, item)
+        except Unusable as error:
+            yield Incident(item.path, item.frame, DROPPED, error.reason, str(error))
+
+    def _of_photo(self, root: Path, item: Item) -> Iterator[Face | Incident]:
+        image = read_photo(root / item.path)
+        if self._detector is None:
+            yield from self._of_crop(image, item, item.frame, root)
+        else:
+            yield from self._of_picture(image, item, item.frame)
+
+    def _of_video(self, root: Path, item: Item) -> Iterator[Face | Incident]:
+        with open_video(root / item.path) as video:
+            if video.note:
+                yield Incident(item.path, item.frame, NOTED, "frame_count", video.note)
+            for chain in chains(item.sampling, video.count):
+                yield from self._of_chain(video, item, chain)
+
+    def _of_chain(self, video, item: Item, chain: range) -> Iterator[Face | Incident]:
+        """The first frame of a chain that has a face; the incidents of the last one tried if none has."""
+        outcome: list[Face | Incident] = []
+        for frame in chain:
+            try:
+                image = video.read(frame)
+                of = self._of_crop if self._detector is None else self._of_picture
+                outcome = list(of(image, item, frame))
+            except Unusable as error:
+                outcome = [Incident(item.path, frame, DROPPED, error.reason, str(error))]
+            if any(isinstance(part, Face) for part in outcome):
+                if frame != chain.start:
+                    yield Incident(item.path, chain.start, NOTED, "next_frame", f"frame {frame} was kept")
+                break
+        yield from outcome
+
+    def _of_picture(self, image: np.ndarray, item: Item, frame: int) -> Iterator[Face | Incident]:
+        def dropped(reason: str, detail: str = "") -> Incident:
+            return Incident(item.path, frame, DROPPED, reason, detail)
+
+        try:
+            found = self._detector(image)
+            if not found:
+                yield dropped("no_face")
+                return
+            try:
+                square = square_of(found[0], *image.shape[:2], self._options.scale)
+            except ValueError as error:
+                yield dropped("outside", str(error))
+                return
+            face = self._face(image, found[0], square, item, frame)
+        except NoFace as error:
+            yield dropped("not_parsed", str(error))
+            return
+        except FAILURES as error:
+            yield dropped("failed", f"{type(error).__name__}: {error}")
+            return
+        if len(found) > 1:
+            yield Incident(item.path, frame, NOTED, "several_faces", f"{len(found)} faces")
+        yield face
+
+    def _face(self, image: np.ndarray, box: Detection, square: Square, item: Item, frame: int) -> Face:
+        crop = cut(image, square, self._options.image_size)
+        parsing_map = self._parser(image, box, square, records.IMAGE_SIZE) if self._parser is not None else None
+        return Face(
+            image=self._encoded(crop),
+            parsing_map=parsing_map,
+            source=item.path,
+            video=item.video,
+            frame=frame,
+            label=item.label,
+            method=item.method,
+            box=(box.left, box.top, box.right, box.bottom),
+            crop=(square.x, square.y, square.size),
+            score=box.score,
+        )
+
+    def _of_crop(
+        self, image: np.ndarray, item: Item, frame: int, root: Path | None = None
+    ) -> Iterator[Face | Incident]:
+        """A picture that is a face crop already; if it is a file below `root`, its bytes are kept where possible."""
+
+        def dropped(reason: str, error: Exception) -> Incident:
+            return Incident(item.path, frame, DROPPED, reason, f"{type(error).__name__}: {error}")
+
+        if self._options.black_borders:
+            image = without_black_borders(image)
+        try:
+            parsing_map = load_parsing_map(root / item.parsing_map) if self._options.parser == GIVEN else None
+        except FAILURES as error:
+            yield dropped("bad_map", error)
+            return
+        try:
+            crop = _resized(image, self._options.image_size)
+            if self._parser is not None:
+                parsing_map = self._parser(crop, _whole(crop), Square(0, 0, crop.shape[0]), records.IMAGE_SIZE)
+            data = self._encoded(crop) if root is None else self._kept(root / item.path, crop)
+        except NoFace as error:
+            yield dropped("not_parsed", error)
+            return
+        except FAILURES as error:
+            yield dropped("failed", error)
+            return
+        yield Face(data, parsing_map, item.path, item.video, frame, item.label, item.method)
+
+    def _kept(self, path: Path, crop: np.ndarray) -> bytes:
+        """The file if it is stored as asked for and decodes to `crop` wherever it is read; else `crop` encoded."""
+        data = path.read_bytes()
+        header = read_header(data, path.name)
+        kept = ("jpeg",) if self._options.image_encoding == "jpeg" else ("png", "jpeg")
+        # Readers of records ignore a rotation noted in EXIF: such a photo is encoded anew.
+        if header.plain and header.encoding in kept and np.array_equal(stored_pixels(data), crop):
+            return data
+        return self._encoded(crop)
+
+    def _encoded(self, crop: np.ndarray) -> bytes:
+        if self._options.image_encoding == "jpeg":
+            return encode_jpeg(crop, JPEG_QUALITY)
+        return encode_png(crop, PNG_COMPRESSION)
+
+
+def stored_pixels(data: bytes) -> np.ndarray | None:
+    """What a reader of records decodes `data` to, `[H, W, 3] uint8`; None if it cannot."""
+    return cv2.imdecode(np.frombuffer(data, np.uint8), READ_FLAGS)
+
+
+def _whole(image: np.ndarray) -> Detection:
+    """The box of a picture that is a face crop."""
+    height, width = image.shape[:2]
+    return Detection(0, 0, width - 1, height - 1, math.nan)
+
+
+def _resized(image: np.ndarray, size: int | None) -> np.ndarray:
+    if size is None or image.shape[:2] == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))

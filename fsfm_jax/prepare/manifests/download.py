@@ -1,0 +1,126 @@
+"""The folder a data set was downloaded to: is it the right one, and what is missing from it."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from fsfm_jax.prepare.manifests.listing import entries
+from fsfm_jax.prepare.manifests.manifest import Request, Walk, WrongDownload
+
+SHOWN = 10  # names shown of those that are missing or found; all are counted
+LEVELS = 3  # how far above --input the right folder is looked for
+
+
+class Download:
+    """The root of a download; collects what is missing from it."""
+
+    def __init__(
+        self,
+        request: Request,
+        name: str,
+        layout: str,
+        needed: tuple[str, ...] = (),
+        any_of: tuple[str, ...] = (),
+    ):
+        """Checks that the folder is there.
+
+        Args:
+          needed: paths below the root, all of which must exist.
+          any_of: paths below the root, one of which must exist.
+
+        Raises:
+          WrongDownload: it is not, or not the one that is expected.
+        """
+        self.root = request.root
+        self.variant = request.variant
+        self.shortfalls: list[str] = []
+        self._name, self._layout = name, layout
+        if not self.root.is_dir():
+            found = "a file" if self.root.exists() else "nothing"
+            raise WrongDownload(
+                f"--input={self.root}: expected the folder of {name}, found {found} there\n{self._expected()}"
+            )
+        missing = [path for path in needed if not (self.root / path).exists()]
+        if missing:
+            raise self.wrong(f"it has no {', '.join(missing)}", self._level(needed, all))
+        if any_of and not any((self.root / path).exists() for path in any_of):
+            raise self.wrong(f"it has none of {', '.join(any_of)}", self._level(any_of, any))
+
+    def wrong(self, problem: str, hint: str = "") -> WrongDownload:
+        """The error that this folder is not the data set, with the expected layout and what was found instead."""
+        names = [entry.name + ("/" if entry.is_dir() else "") for entry in entries(self.root)]
+        found = shown(names) if names else "nothing"
+        return WrongDownload(
+            f"{self.root} is not {self._name}: {problem}\n{self._expected()}\nfound: {found}"
+            + (f"\n{hint}" if hint else "")
+        )
+
+    def count(self, what: str, expected: int | None, found: int, missing: Iterable[str] = ()) -> None:
+        """Notes a shortfall if fewer than `expected` were found (None = not known); `missing` are their names."""
+        if expected is not None and found < expected:
+            names = list(missing)
+            self.shortfalls.append(
+                f"{what}: expected {expected}, found {found}" + (f"; missing: {shown(names)}" if names else "")
+            )
+
+    def missing(self, what: str, expected: int, names: list[str]) -> None:
+        """Notes a shortfall if `names`, out of `expected`, are listed but not there."""
+        self.count(what, expected, expected - len(names), names)
+
+    def left_out(self, what: str, names: list[str]) -> None:
+        """Notes what is there but cannot be used."""
+        if names:
+            self.shortfalls.append(f"{len(names)} left out, {what}: {shown(names)}")
+
+    def walk(self, splits: dict, class_names: tuple[str, ...] = (), real: int | None = None) -> Walk:
+        """The walk over `splits`, with the shortfalls collected up to now."""
+        return Walk(splits, class_names, real, tuple(self.shortfalls))
+
+    def _expected(self) -> str:
+        return "expected:\n" + "\n".join(f"  {line}" for line in self._layout.splitlines())
+
+    def _level(self, paths: tuple[str, ...], how: Callable[[Iterable[bool]], bool]) -> str:
+        """Says so if the folder below or above is the one that is meant."""
+
+        def is_meant(folder: Path) -> bool:
+            return how(os.path.exists(folder / path) for path in paths)
+
+        inside = [entry.name for entry in entries(self.root) if entry.is_dir() and is_meant(self.root / entry.name)]
+        if inside:
+            return f"--input points one level too high: use {self.root / inside[0]}"
+        root = self.root.absolute()
+        for level, above in enumerate(list(root.parents)[:LEVELS], start=1):
+            if is_meant(above):
+                return f"--input points {level} level{'s' if level > 1 else ''} too deep: use {above}"
+        return ""
+
+
+def shown(names: list[str]) -> str:
+    """The first ten names, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Number and text of the lines of a list that are not blank.
+
+    Raises:
+      WrongDownload: not UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise WrongDownload(f"{path}: expected a list in UTF-8, found other bytes ({error}); convert it") from error
+    numbered = enumerate((line.strip() for line in text.split("\n")), start=1)
+    return [(number, line) for number, line in numbered if line]
+
+
+def path_inside(path: str, where: str) -> str:
+    """A path of a list, checked to stay below the root.
+
+    Raises:
+      WrongDownload: absolute, or it leaves the root by `..`; `where` is in the text.
+    """
+    if path.startswith(("/", "\\")) or path[1:2] == ":" or ".." in path.replace("\\", "/").split("/"):
+        raise WrongDownload(f"{where}: expected a path below --input without .., found {path!r}; make it relative")
+    return path

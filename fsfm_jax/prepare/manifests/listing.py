@@ -1,0 +1,139 @@
+"""Listing folders: in an order that depends on names alone, one folder at a time, and never in circles.
+
+Only names are looked at, no file is opened. Hidden entries and the `__MACOSX` folders of unpacked archives are
+passed over. Links are followed.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fsfm_jax.prepare.manifests.manifest import NO_FRAME, Item, WrongDownload
+from fsfm_jax.prepare.media import PHOTO_SUFFIXES, VIDEO_SUFFIXES
+from fsfm_jax.prepare.sampling import PHOTO, spaced
+
+MEDIA_SUFFIXES = PHOTO_SUFFIXES + VIDEO_SUFFIXES
+# Photos and videos that cannot be read: to pass them over in silence would lose them.
+UNREADABLE_SUFFIXES = (".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".mpg", ".mpeg", ".3gp")
+FRAMES = 32  # of a labelled video, as in the released preprocessing of FSFM for deepfake detection
+PRETRAINING_FRAMES = 128  # of an unlabelled video, as in the FSFM supplement
+
+FRAME_SEPARATOR = "_frame_"
+_NOT_LISTED = ("__MACOSX",)
+
+
+class Listing:
+    """Items that are listed anew each time they are iterated over."""
+
+    def __init__(self, make: Callable[[], Iterator[Item]]):
+        """`make` starts a listing; it gives the same items each time."""
+        self._make = make
+
+    def __iter__(self) -> Iterator[Item]:
+        return self._make()
+
+
+def entries(folder: Path) -> list[os.DirEntry]:
+    """What is in a folder, sorted by name, without hidden entries.
+
+    Raises:
+      OSError: the folder cannot be listed.
+      WrongDownload: a name is not valid UTF-8.
+    """
+    try:
+        with os.scandir(folder) as listed:
+            found = [entry for entry in listed if not entry.name.startswith(".") and entry.name not in _NOT_LISTED]
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"the folder cannot be listed ({error.strerror}); allow reading it or remove it", str(folder)
+        ) from error
+    for entry in found:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError as error:
+            raise WrongDownload(
+                f"{folder}: expected file names in UTF-8, found {os.fsencode(entry.name)!r}; rename it"
+            ) from error
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder; none where there is no such folder."""
+    return [entry.name for entry in entries(folder) if entry.is_dir()] if folder.is_dir() else []
+
+
+def files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Names of the files in a folder that end in one of `suffixes`; none where there is no such folder."""
+    return [entry.name for entry in entries(folder) if _is_wanted(entry, suffixes)] if folder.is_dir() else []
+
+
+def tree(root: Path, below: str, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Paths below `root` of the files in folder `below` ("" = the root) and all its folders, by name."""
+    return _tree(root, below, suffixes, ())
+
+
+def _tree(root: Path, below: str, suffixes: tuple[str, ...], above: tuple) -> Iterator[str]:
+    status = os.stat(root / below)
+    folder = (status.st_dev, status.st_ino)
+    # A link to a folder above would never end, and whatever it leads to is listed already.
+    if folder in above:
+        return
+    for entry in entries(root / below):
+        path = f"{below}/{entry.name}" if below else entry.name
+        if entry.is_dir():
+            yield from _tree(root, path, suffixes, (*above, folder))
+        elif _is_wanted(entry, suffixes):
+            yield path
+
+
+def _is_wanted(entry: os.DirEntry, suffixes: tuple[str, ...]) -> bool:
+    if not entry.name.lower().endswith(suffixes):
+        return False
+    if entry.is_file():
+        return True
+    if entry.is_symlink() and not os.path.exists(entry.path):
+        raise WrongDownload(f"{entry.path}: expected a file, found a link to nothing; repair or remove it")
+    return False
+
+
+def media(root: Path, below: str) -> Iterator[str]:
+    """Paths below `root` of the photos and videos in folder `below` and all its folders, by name.
+
+    Raises:
+      WrongDownload: a photo or video of a kind that cannot be read.
+    """
+    for path in tree(root, below, MEDIA_SUFFIXES + UNREADABLE_SUFFIXES):
+        if path.lower().endswith(UNREADABLE_SUFFIXES):
+            raise WrongDownload(
+                f"{root / path}: this kind of file cannot be read; convert it to PNG or MP4, or remove it"
+            )
+        yield path
+
+
+def without_suffix(path: str) -> str:
+    """The path without what follows the last dot of its name."""
+    return os.path.splitext(path)[0]
+
+
+def frame_of(path: str) -> tuple[str, int]:
+    """Video and frame of a photo: `VIDEO_frame_INDEX.png` is frame INDEX of VIDEO, any other its own video.
+
+    The video is what stands before the first `_frame_` of the file name, as in the released evaluation of FSFM.
+    """
+    folder, slash, name = path.rpartition("/")
+    video, separator, rest = without_suffix(name).partition(FRAME_SEPARATOR)
+    if not separator or not video:
+        return path, NO_FRAME
+    return f"{folder}{slash}{video}", int(rest) if re.fullmatch(r"[0-9]+", rest) else NO_FRAME
+
+
+def media_item(path: str, frames: int, **fields) -> Item:
+    """The item of a photo or video: of a video `frames` are taken.
+
+    A video has the id of its path with suffix, since two may differ in that alone.
+    """
+    if path.lower().endswith(VIDEO_SUFFIXES):
+        return Item(path, path, sampling=spaced(frames), **fields)
+    video, frame = frame_of(path)
+    return Item(path, video, frame=frame, sampling=PHOTO, **fields)

@@ -1,0 +1,64 @@
+"""All data sets that can be prepared, by name."""
+
+import difflib
+
+from fsfm_jax.prepare.manifests.celebdf import CELEBDF
+from fsfm_jax.prepare.manifests.cropped import CROPPED
+from fsfm_jax.prepare.manifests.dfdc import DFDC, DFDCP
+from fsfm_jax.prepare.manifests.diff import DIFF
+from fsfm_jax.prepare.manifests.faceforensics import FACEFORENSICS
+from fsfm_jax.prepare.manifests.folder import FOLDERS
+from fsfm_jax.prepare.manifests.frame_lists import FRAME_LISTS
+from fsfm_jax.prepare.manifests.label_file import LABEL_FILE
+from fsfm_jax.prepare.manifests.manifest import DataSet
+from fsfm_jax.prepare.manifests.mcio import MCIO
+from fsfm_jax.prepare.manifests.vggface2 import VGGFACE2
+from fsfm_jax.prepare.manifests.wcs import WCS
+from fsfm_jax.prepare.manifests.wilddeepfake import WILDDEEPFAKE
+from fsfm_jax.prepare.manifests.youtubefaces import YOUTUBEFACES
+
+# In the order in which they are shown: general ones, ready-made ones, pretraining, deepfakes, diffusion, spoofing.
+_ALL = (
+    *FOLDERS,
+    LABEL_FILE,
+    *CROPPED,
+    VGGFACE2,
+    YOUTUBEFACES,
+    *FACEFORENSICS,
+    *CELEBDF,
+    DFDC,
+    DFDCP,
+    WILDDEEPFAKE,
+    DIFF,
+    *MCIO,
+    *WCS,
+    *FRAME_LISTS,
+)
+DATASETS: dict[str, DataSet] = {data_set.name: data_set for data_set in _ALL}
+
+
+def find(name: str) -> tuple[DataSet, str]:
+    """The data set and variant of `NAME` or `NAME:VARIANT`; without a variant, the first one ("" if it has none).
+
+    Raises:
+      ValueError: no such data set or variant.
+    """
+    plain, colon, variant = name.partition(":")
+    if plain not in DATASETS:
+        raise ValueError(f"dataset: expected one of {', '.join(DATASETS)}, found {plain!r}{_hint(plain, DATASETS)}")
+    data_set = DATASETS[plain]
+    if not colon:
+        return data_set, data_set.variants[0] if data_set.variants else ""
+    if not data_set.variants:
+        raise ValueError(f"dataset {plain}: it has no variants, found {variant!r}; use --dataset={plain}")
+    if variant not in data_set.variants:
+        expected = ", ".join(data_set.variants)
+        raise ValueError(
+            f"dataset {plain}: expected variant {expected}, found {variant!r}{_hint(variant, data_set.variants)}"
+        )
+    return data_set, variant
+
+
+def _hint(word: str, known) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

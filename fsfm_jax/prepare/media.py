@@ -1,0 +1,65 @@
+"""Photos and videos of a download: one door to all formats.
+
+Whatever is wrong with a file is an `Unusable` with one of `REASONS`. What a broken file does to the decoder itself,
+a crash of the process, is for the caller to survive.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+
+from fsfm_jax.prepare import hdf5_file, video_file
+from fsfm_jax.prepare.photo_file import MAX_PIXELS, PHOTO_SUFFIXES, read_photo
+from fsfm_jax.prepare.raw_file import first_bytes
+from fsfm_jax.prepare.unusable import REASONS, Unusable
+
+__all__ = (
+    "MAX_PIXELS",
+    "PHOTO_SUFFIXES",
+    "REASONS",
+    "VIDEO_SUFFIXES",
+    "Unusable",
+    "Video",
+    "open_video",
+    "read_photo",
+)
+
+VIDEO_SUFFIXES = video_file.VIDEO_SUFFIXES + hdf5_file.HDF5_SUFFIXES
+
+
+class Video(Protocol):
+    """An open video or recording."""
+
+    count: int  # frames that the container promises; there may be fewer
+    note: str  # what the container told instead, if the frames had to be counted; else ""
+
+    def read(self, index: int) -> np.ndarray:
+        """Frame `index` as `[H, W, 3] uint8` RGB; indices must ascend. Raises `Unusable`, e.g. "frame_missing"."""
+
+
+@contextmanager
+def open_video(path: str | os.PathLike) -> Iterator[Video]:
+    """Opens a video (MP4, MOV, AVI, Matroska, WebM, MPEG-TS, FLV, WMV) or an HDF5 recording, told by its content.
+
+    Raises:
+      Unusable: "unreadable", "empty_file", "unknown_format", "not_opened", "no_frames", "too_large" or, for
+        HDF5, "damaged".
+    """
+    start = first_bytes(path, video_file.START_LENGTH)
+    container = video_file.container_of(start)
+    if container is not None:
+        video = video_file.VideoFile(path, container)
+    elif start.startswith(hdf5_file.HDF5_START):
+        video = hdf5_file.Hdf5File(path)
+    else:
+        raise Unusable(
+            "unknown_format",
+            f"expected MP4, MOV, AVI, Matroska, MPEG-TS, FLV, WMV or HDF5, found bytes starting with {start[:12]!r}",
+        )
+    try:
+        yield video
+    finally:
+        video.close()

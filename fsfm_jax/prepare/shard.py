@@ -1,0 +1,216 @@
+"""One shard: a pure function of its list of items, written whole or not at all.
+
+Whoever calls it (a process of the pool, a worker of Apache Beam) gets the same bytes. Everything unfinished lies in
+the folder `UNFINISHED` of the output; a shard is done once its result is there, which is written last.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, astuple, dataclass, field
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from fsfm_jax.data.photo import read_header
+from fsfm_jax.data.statistics import UNFINISHED, PixelSums
+from fsfm_jax.prepare.example import ExampleEncoder, Face
+from fsfm_jax.prepare.faces import DROPPED, FaceMaker, Incident, stored_pixels
+from fsfm_jax.prepare.manifests.manifest import Item
+from fsfm_jax.prepare.options import Options
+
+# One record per group: readers pick records at random. Photos and maps come compressed already.
+WRITER_OPTIONS = "group_size:1,uncompressed"
+PROGRESS = "<QQ"
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What to make: shard `index` of `total` of a split. Small, since it is sent to another process."""
+
+    root: str  # of the download
+    directory: str  # of the records
+    name: str
+    split: str
+    index: int
+    total: int
+    skip: tuple[int, ...] = ()  # positions of items at which a process died before
+
+    def working(self, suffix: str) -> Path:
+        """A file of this shard among the unfinished ones."""
+        return Path(self.directory) / UNFINISHED / f"{self.split}-{self.index:05d}{suffix}"
+
+    @property
+    def plan(self) -> Path:
+        return self.working(".items.jsonl")
+
+    @property
+    def result(self) -> Path:
+        return self.working(".result.json")
+
+    @property
+    def incidents(self) -> Path:
+        return self.working(".incidents.jsonl")
+
+    @property
+    def digests(self) -> Path:
+        return self.working(".digests")
+
+    @property
+    def progress(self) -> Path:
+        return self.working(".progress")
+
+    @property
+    def records(self) -> Path:
+        """The shard itself, by its final name."""
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=self.directory, dataset_name=self.name, split=self.split, filetype_suffix="array_record"
+        )
+        return Path(template.sharded_filepath(shard_index=self.index, num_shards=self.total))
+
+    def is_done(self) -> bool:
+        """Whether the shard and its result are there."""
+        return self.result.exists() and self.records.exists()
+
+
+@dataclass
+class ShardResult:
+    """What is known about a finished shard, apart from its incidents and digests."""
+
+    examples: int = 0
+    num_bytes: int = 0
+    items: int = 0
+    encodings: tuple[str, ...] = ()
+    pixel_sums: PixelSums = PixelSums()
+    labels: Counter = field(default_factory=Counter)  # records of each label, as text
+    dropped: Counter = field(default_factory=Counter)  # by reason
+    noted: Counter = field(default_factory=Counter)
+
+    def as_text(self) -> str:
+        """The result as JSON."""
+        # Not `asdict`, which would count the entries of a Counter.
+        return json.dumps({**vars(self), "pixel_sums": vars(self.pixel_sums)}, sort_keys=True)
+
+    @classmethod
+    def read(cls, path: Path) -> "ShardResult":
+        """The result in a file."""
+        content = json.loads(path.read_text())
+        sums = content["pixel_sums"]
+        content["pixel_sums"] = PixelSums(sums["pixels"], tuple(sums["total"]), tuple(sums["squares"]))
+        for name in ("labels", "dropped", "noted"):
+            content[name] = Counter(content[name])
+        return cls(**content)
+
+
+def read_items(path: Path) -> Iterator[Item]:
+    """The items of a shard, in order."""
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            yield Item(*json.loads(line))
+
+
+def item_line(item: Item) -> str:
+    """An item as a line of text; `read_items` reads it."""
+    return json.dumps(astuple(item), ensure_ascii=False) + "\n"
+
+
+def build_shard(job: ShardJob, options: Options, maker: FaceMaker) -> None:
+    """Makes a shard, unless it is done.
+
+    Raises:
+      OSError: the disk is full, or the output cannot be written.
+    """
+    if job.is_done():
+        return
+    encode = ExampleEncoder(options.image_size, options.parsing_maps, options.class_names)
+    result = ShardResult()
+    encodings: set[str] = set()
+    # The process in the name: a forgotten one of a killed run must not write into the same file.
+    partial = {
+        name: job.working(f".{os.getpid()}.{name}.partial") for name in ("records", "incidents", "digests", "result")
+    }
+    with (
+        _writer(partial["records"]) as writer,
+        open(partial["incidents"], "w", encoding="utf-8") as incidents,
+        open(partial["digests"], "wb") as digests,
+        open(job.progress, "wb", buffering=0) as progress,
+    ):
+        for position, item in enumerate(read_items(job.plan)):
+            mark_progress(progress.fileno(), position)
+            result.items += 1
+            for outcome in _outcomes(job, maker, position, item):
+                mark_progress(progress.fileno(), position)
+                if isinstance(outcome, Incident):
+                    (result.dropped if outcome.outcome == DROPPED else result.noted)[outcome.reason] += 1
+                    incidents.write(json.dumps(asdict(outcome), ensure_ascii=False, sort_keys=True) + "\n")
+                    continue
+                record = encode(outcome)
+                writer.write(record)
+                digests.write(hashlib.sha256(record).digest())
+                result.examples += 1
+                result.num_bytes += len(record)
+                result.labels[str(outcome.label)] += 1
+                result.pixel_sums += PixelSums.of(stored_pixels(outcome.image))
+                encodings.add(read_header(outcome.image, outcome.source).encoding)
+    result.encodings = tuple(sorted(encodings))
+    partial["result"].write_text(result.as_text())
+    _publish(job, partial)
+
+
+@contextlib.contextmanager
+def _writer(path: Path) -> Iterator[ArrayRecordWriter]:
+    writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
+    try:
+        yield writer
+    except BaseException:
+        with contextlib.suppress(RuntimeError):  # what went wrong first is what counts
+            writer.close()
+        raise
+    try:
+        writer.close()
+    except RuntimeError as error:
+        # Writing is done behind the scenes: a full disk is told of at the end.
+        raise OSError(f"{path}: cannot be written ({error}); mend that and run the same command again") from error
+
+
+def mark_progress(file: int, position: int) -> None:
+    """Notes which item is worked at, and by which process; the time of the note is that of the file."""
+    os.pwrite(file, struct.pack(PROGRESS, position, os.getpid()), 0)
+
+
+def read_progress(job: ShardJob) -> tuple[int, int] | None:
+    """Position of the item worked at, and the process; None if the shard is not in work."""
+    try:
+        return struct.unpack(PROGRESS, job.progress.read_bytes())
+    except (FileNotFoundError, struct.error):
+        return None
+
+
+def _outcomes(job: ShardJob, maker: FaceMaker, position: int, item: Item) -> Iterator[Face | Incident]:
+    if position in job.skip:
+        return iter([Incident(item.path, item.frame, DROPPED, "died")])
+    return maker(Path(job.root), item)
+
+
+def _publish(job: ShardJob, partial: dict[str, Path]) -> None:
+    """Gives the files their names, the result last; each is on the disk before."""
+    for name, final in (
+        ("incidents", job.incidents),
+        ("digests", job.digests),
+        ("records", job.records),
+        ("result", job.result),
+    ):
+        sync(partial[name])
+        partial[name].replace(final)
+    job.progress.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Waits until the file is on the disk, lest a power cut leaves a result beside an empty shard."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())

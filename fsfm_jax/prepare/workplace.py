@@ -1,0 +1,59 @@
+"""The output folder while records are being made: who may write there, and what a killed run left behind."""
+
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from fsfm_jax import records
+from fsfm_jax.data.statistics import UNFINISHED, Card, read_card
+
+LOCK_FILE = "lock"
+
+
+def finished_card(directory: Path) -> Card | None:
+    """The card of a data set that is finished; None if there is none, and `directory` may be written into.
+
+    Raises:
+      FileExistsError: the folder holds something else.
+    """
+    if not directory.exists():
+        return None
+    if not directory.is_dir():
+        raise FileExistsError(f"{directory} is a file; expected a folder to write records into")
+    if (directory / records.CARD_FILE).exists():
+        return read_card(directory)
+    if not (directory / UNFINISHED).exists() and any(directory.iterdir()):
+        raise FileExistsError(
+            f"{directory} is not empty and holds no data set of fsfm_jax; choose a new or an empty folder"
+        )
+    return None
+
+
+@contextlib.contextmanager
+def claimed(directory: Path) -> Iterator[None]:
+    """Holds the folder for this process; others that want it are refused.
+
+    Raises:
+      FileExistsError: another process makes records there.
+    """
+    (directory / UNFINISHED).mkdir(parents=True, exist_ok=True)
+    with open(directory / UNFINISHED / LOCK_FILE, "a") as lock:
+        try:
+            # It goes with the process, however that ends.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FileExistsError(
+                f"{directory}: another process is making records here; wait for it or choose another folder"
+            ) from error
+        for partial in (directory / UNFINISHED).glob("*.partial"):
+            partial.unlink()
+        yield
+
+
+def start_over(directory: Path) -> None:
+    """Removes what a run left behind that never finished its plan; the lock stays."""
+    for path in (directory / UNFINISHED).iterdir():
+        if path.name != LOCK_FILE:
+            path.unlink() if path.is_file() else shutil.rmtree(path)
