@@ -60,7 +60,7 @@ RULES = {
     "fsfm_jax.pretrain": UPPER + "config fields analyze ml_collections",
     "fsfm_jax.main": "package pretrain jax absl ml_collections",
     "configs": "configs.common ml_collections",
-    "benchmarks": UPPER + "prepare config configs benchmarks absl",
+    "benchmarks": UPPER + "prepare config configs benchmarks absl cv2",
 }
 
 
@@ -121,7 +121,15 @@ def test_some_libraries_have_a_single_importer(library, owner):
     assert [module for module in MODULES if library in {name.split(".")[0] for name in imports(module)}] == [owner]
 
 
-@pytest.mark.parametrize("library", ["torch", "torchvision", "timm", "tensorflow", "keras"])
+def test_torch_is_met_by_one_optional_parser_only():
+    # Inside its functions: who does not ask for that parser needs no torch.
+    (owner,) = [module for module in MODULES if "torch" in {name.split(".")[0] for name in imports(module)}]
+    assert owner == "fsfm_jax.prepare.farl"
+    top = [node for node in tree(owner).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not {"torch", "facer"} & {alias.name for node in top for alias in node.names}
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm", "tensorflow", "keras"])
 def test_other_frameworks_are_imported_nowhere(library):
     assert not [module for module in MODULES if library in {name.split(".")[0] for name in imports(module)}]
 

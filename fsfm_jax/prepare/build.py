@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from fsfm_jax.data.statistics import Card
 from fsfm_jax.prepare import pool
@@ -95,6 +95,7 @@ def main(argv: list[str]) -> None:
     missing = [name for name in ("dataset", "input", "output") if getattr(chosen, name) is None]
     if missing:
         raise app.UsageError(f"expected --dataset, --input and --output; missing: {', '.join(missing)}")
+    logging.set_verbosity(logging.WARNING)  # TFDS narrates
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the workers too
     try:
         card = build(

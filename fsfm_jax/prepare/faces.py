@@ -15,7 +15,7 @@ from PIL import Image
 
 from fsfm_jax import records
 from fsfm_jax.data.folder import load_parsing_map
-from fsfm_jax.data.photo import READ_FLAGS, encode_jpeg, encode_png, read_header
+from fsfm_jax.data.photo import READ_FLAGS, encode_jpeg, encode_png, encoding_of, read_header
 from fsfm_jax.prepare.borders import without_black_borders
 from fsfm_jax.prepare.crop import Detection, NoFace, Square, cut, square_of
 from fsfm_jax.prepare.detection import Detector, make_detector
@@ -181,10 +181,10 @@ class FaceMaker:
     def _kept(self, path: Path, crop: np.ndarray) -> bytes:
         """The file if it is stored as asked for and decodes to `crop` wherever it is read; else `crop` encoded."""
         data = path.read_bytes()
-        header = read_header(data, path.name)
         kept = ("jpeg",) if self._options.image_encoding == "jpeg" else ("png", "jpeg")
         # Readers of records ignore a rotation noted in EXIF: such a photo is encoded anew.
-        if header.plain and header.encoding in kept and np.array_equal(stored_pixels(data), crop):
+        fits = encoding_of(data) in kept and read_header(data, path.name).plain
+        if fits and np.array_equal(stored_pixels(data), crop):
             return data
         return self._encoded(crop)
 

@@ -21,7 +21,7 @@ from fsfm_jax.prepare.smooth import mean_field
 # Lengths and areas are in head units (head.py), evidence is in nats. The values were set by eye on portraits.
 PERSON = 0.5  # matte
 SURE_PERSON, RIM = 0.85, 0.035  # matte of samples, and how far they stay off its edge, where colours mix
-ENOUGH = 80  # pixels, of anything to learn from
+ENOUGH = 40  # pixels, of anything to learn from
 
 HAIR_DISTANCE = 3.2  # Mahalanobis distance from lit skin where hair and skin are equally likely
 SEED_DISTANCE = 1.0  # seeds are that much further
@@ -46,7 +46,7 @@ SMOOTHING_RADIUS = 0.06
 NECK_UP, BROWS_COST = -0.8, 60.0  # top of the neck; log odds against hair per unit that it comes down the face
 
 SMALLEST, SEEDED = 0.03, 0.1  # area of a piece of hair, and the share of seeds in it,
-MANY_SEEDS = 0.008  # or their area
+MANY_SEEDS = 0.004  # or their area
 LOCK = 0.1  # area of a lock beside the face without seeds
 
 SKIN_UP, SKIN_SLOPE, SKIN_REACH = 0.12, 1.2, 0.9  # bare head begins above the ears, the higher the further out

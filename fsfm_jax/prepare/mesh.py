@@ -22,6 +22,7 @@ PASSES = 3
 # Score, a probability, from which a window holds a face.
 FACE_SCORE = 0.5
 
+POINTS = 468
 RIGHT_EYE_CORNER, LEFT_EYE_CORNER, CHIN = 33, 263, 152
 RIGHT_SIDE, LEFT_SIDE, NOSE_TIP = 234, 454, 1
 
@@ -41,6 +42,21 @@ NOSE = (
 UPPER_LIP = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191, 78)
 INNER_MOUTH = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 LOWER_LIP = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95, 78)
+
+
+def _mirror() -> np.ndarray:
+    """`[468] int`: the point on the other side of the face, for the points named above; -1 for all others."""
+    mirror = np.full(POINTS, -1)
+    mirror[NOSE_TIP] = NOSE_TIP
+    for right, left in ((RIGHT_EYE, LEFT_EYE), (RIGHT_BROW, LEFT_BROW)):
+        mirror[list(right)], mirror[list(left)] = left, right
+    # Outlines across the face run the other way in a mirror; two begin in the middle, three at the corner of the mouth.
+    for outline, middle in ((FACE_OVAL, 0), (NOSE, 0), (UPPER_LIP, 5), (INNER_MOUTH, 5), (LOWER_LIP, 5)):
+        mirror[list(outline)] = np.roll(outline[::-1], 2 * middle + 1)
+    return mirror
+
+
+MIRROR = _mirror()
 
 
 @dataclass(frozen=True)
@@ -70,10 +86,11 @@ class Window:
         return points @ inverse[:, :2].T + inverse[:, 2]
 
     def show(self, image: np.ndarray) -> np.ndarray:
-        """What of a picture `[H, W, C] uint8` lies in the window, `[size, size, C]`; its border is drawn out.
+        """What of a picture `[H, W, C] uint8` lies in the window, `[size, size, C]`; beyond its border it is mirrored.
 
         Only the part under the window is read, so that the time does not grow with the picture. A strong reduction is
-        done by averaging first, since the warp looks at four pixels only.
+        done by averaging first, since the warp looks at four pixels only. Mirroring lets a crop through the hair go on as
+        hair, which the matte needs to see a person.
         """
         height, width = image.shape[:2]
         corners = self.place_back(np.array([[-1, -1], [self.size, -1], [-1, self.size], [self.size, self.size]], float))
@@ -95,7 +112,7 @@ class Window:
             matrix,
             (self.size, self.size),
             flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
+            borderMode=cv2.BORDER_REFLECT_101,
         )
 
     def inside(self, height: int, width: int) -> np.ndarray:
@@ -115,6 +132,9 @@ class FaceMesh:
     def __call__(self, image: np.ndarray, box: Detection) -> np.ndarray:
         """The mesh points `[468, 2] float64` of the face under `box` in a picture `[H, W, 3] uint8` RGB.
 
+        The points named in this file are the mean of what the model reads in the picture and in its mirror image, which
+        halves their noise and treats left and right alike; the others are not found twice and are nan.
+
         Raises:
           NoFace: the score of the mesh is below 0.5.
         """
@@ -124,9 +144,9 @@ class FaceMesh:
         for _ in range(PASSES):
             span = MARGIN * max(float((high - low).max()), 1.0)
             window = Window(tuple((low + high) / 2), span, INPUT_SIZE, angle)
-            points, score = self._read(window.show(image))
+            points, score = self._read_twice(window.show(image))
             points = window.place_back(points)
-            low, high = points.min(0), points.max(0)
+            low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
             angle = eye_angle(points)
         if score < FACE_SCORE:
             raise NoFace(
@@ -134,6 +154,16 @@ class FaceMesh:
                 "is the detection a false one?"
             )
         return points
+
+    def _read_twice(self, face: np.ndarray) -> tuple[np.ndarray, float]:
+        """Mean of the points in the window and in its mirror image, and the lower of their two scores."""
+        points, score = self._read(face)
+        mirrored, mirrored_score = self._read(np.ascontiguousarray(face[:, ::-1]))
+        mirrored[:, 0] = INPUT_SIZE - 1 - mirrored[:, 0]
+        mean = np.full_like(points, np.nan)
+        known = MIRROR >= 0
+        mean[known] = (points[known] + mirrored[MIRROR[known]]) / 2
+        return mean, min(score, mirrored_score)
 
     def _read(self, face: np.ndarray) -> tuple[np.ndarray, float]:
         """Mesh points in the window and the probability that it holds a face."""

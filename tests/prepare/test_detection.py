@@ -239,9 +239,10 @@ def test_a_grey_photo_is_as_good_as_a_coloured_one(detectors, name):
 
 
 def test_a_view_into_a_picture_is_taken(detectors):
-    image = picture(ASTRONAUT)
+    turned = picture(ASTRONAUT)[:, ::-1]
+    assert not turned.flags.c_contiguous
     for detector in detectors.values():
-        assert detector(image[:, ::-1][:, ::-1][:300]) == detector(image[:300].copy())
+        assert detector(turned) == detector(turned.copy()) != []
 
 
 # dlib and BlazeFace together

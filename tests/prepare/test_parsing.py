@@ -310,6 +310,12 @@ def test_each_pixel_of_the_map_is_read_at_its_place(size, resolution):
     np.testing.assert_allclose(found[1], np.broadcast_to(square.y + places[:, None], (size, size)), atol=step / 32)
 
 
+def test_a_crop_of_one_pixel_is_read_without_a_border():
+    square = Square(5, 5, 1)
+    assert frame_of(square) == square
+    np.testing.assert_array_equal(crop_of(np.full((1, 64, 64), 3, np.float32), square, square, 224), 3.0)
+
+
 @pytest.mark.parametrize("resolution", [64, 512])
 def test_labels_of_bisenet_are_those_of_its_pixels(runtime, weights, resolution):
     fake = runtime(shape=(1, 3, resolution, resolution), labels=SKIN_HAIR_NOSE)
@@ -349,9 +355,10 @@ def test_bisenet_tells_its_file_and_where_there_is_no_skin(runtime, weights):
 
 
 def test_bisenet_with_other_inputs_or_classes_is_refused(runtime, weights):
-    runtime(shape=(1, 3, "height", "width"))
-    with pytest.raises(ValueError, match=r"expected a model with an input \[1, 3, N, N\], found \[1, 3, 'height'"):
-        make_parser("bisenet", weights)
+    for shape in ((1, 3, "height", "width"), (1, 3, 64, 32), (1, 64, 64, 3), (3, 64, 64)):
+        runtime(shape=shape)
+        with pytest.raises(ValueError, match=r"expected a model with an input \[1, 3, N, N\], found \["):
+            make_parser("bisenet", weights)
     runtime(classes=11)
     with pytest.raises(ValueError, match=r"expected logits \[1, 19, n, n\], found \[1, 11, 64, 64\]"):
         make_parser("bisenet", weights)(astronaut(), BOX, SQUARE, 224)

@@ -48,7 +48,7 @@ def test_folder_of_splits(miniature, listed):
     [
         (("Bona-Fide", "attack"), "", 0),
         (("fake_four", "real_youtube"), "", 1),
-        (("surreal", "unreal"), "", None),
+        (("realistic", "surreal"), "", None),
         (("cats", "dogs"), "", None),
         (("cats", "dogs"), "dogs", 1),
         (("a", "real"), "a", 0),  # the user's word counts for more than the name
