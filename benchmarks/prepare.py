@@ -2,9 +2,9 @@
 
     python -m benchmarks.prepare [FOLDER]
 
-Pictures are those of FOLDER, by default the bundled ones; each is detected, cropped, parsed and encoded as in a build.
-Time is that of the process, which keeps to one thread, so other programs count little. Writes
-benchmarks/results/prepare.json when it ran on the bundled pictures.
+Pictures are those of FOLDER, by default the bundled ones, brought to 256 and to 512 pixels on the longer side; each
+is detected, cropped, parsed and encoded as in a build. Time is that of the process, which keeps to one thread, so
+other programs count little. Writes benchmarks/results/prepare.json when it ran on the bundled pictures.
 """
 
 import statistics
@@ -22,13 +22,14 @@ from fsfm_jax import records
 from fsfm_jax.data.photo import encode_jpeg, encode_png
 from fsfm_jax.data.sources import SAMPLES
 from fsfm_jax.prepare.crop import cut, square_of
-from fsfm_jax.prepare.detection import make_detector
+from fsfm_jax.prepare.detect.detector import make_detector
 from fsfm_jax.prepare.example import ExampleEncoder, Face
 from fsfm_jax.prepare.faces import JPEG_QUALITY, PNG_COMPRESSION
-from fsfm_jax.prepare.media import PHOTO_SUFFIXES, read_photo
+from fsfm_jax.prepare.media.photo_file import PHOTO_SUFFIXES, read_photo
 from fsfm_jax.prepare.parsing import make_parser
 
 MOST = 60  # pictures that are looked at
+SIZES = (256, 512)
 DETECTORS = ("dlib", "dlib+blazeface", "blazeface")
 PARTS = ("crop and resize", "parse: embedded", "encode: PNG", "record: PNG")  # of every face that was detected
 
@@ -47,9 +48,15 @@ class Clock:
         return result
 
 
-def measure(path: Path, detectors: dict, parser, encode: ExampleEncoder, clock: Clock, sizes: dict) -> None:
+def measure(path: Path, size: int, detectors: dict, parser, encode: ExampleEncoder, clock: Clock, sizes: dict) -> None:
     """All parts for one picture."""
-    image = clock("read the picture", lambda: read_photo(path))
+    picture = read_photo(path)
+    scale = size / max(picture.shape[:2])
+    resized = cv2.resize(
+        picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    )
+    data = encode_jpeg(resized, JPEG_QUALITY)
+    image = clock("decode the picture", lambda: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB))
     found = {name: clock(f"detect: {name}", lambda name=name: detectors[name](image)) for name in DETECTORS}
     if not found["dlib"]:
         return
@@ -72,26 +79,31 @@ def measure(path: Path, detectors: dict, parser, encode: ExampleEncoder, clock: 
         )
 
 
-def row(name: str, milliseconds: float, mean: float) -> dict:
-    """One line of the table."""
-    return {"part": name, "CPU ms": round(milliseconds, 2), "per core and second": round(1e3 / mean, 1)}
-
-
 def main(arguments: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # TFDS narrates
     cv2.setNumThreads(1)
     folder = Path(arguments[1]) if len(arguments) > 1 else SAMPLES.parent
     pictures = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PHOTO_SUFFIXES][:MOST]
     detectors, parser = {name: make_detector(name) for name in DETECTORS}, make_parser("embedded", "")
-    encode, clock, sizes = ExampleEncoder(records.IMAGE_SIZE, True, ()), Clock(), {}
-    measure(pictures[0], detectors, parser, encode, Clock(), {})  # what is loaded at first use does not count
-    for path in pictures:
-        measure(path, detectors, parser, encode, clock, sizes)
-    rows = [row(name, statistics.median(found), statistics.mean(found)) for name, found in clock.spent.items()]
-    for detector in DETECTORS:
-        parts = ("read the picture", f"detect: {detector}", *PARTS)
-        total = sum(statistics.mean(clock.spent[name]) for name in parts)
-        rows.append(row(f"whole, with {detector} and PNG", total, total))
+    encode, rows, sizes = ExampleEncoder(records.IMAGE_SIZE, True, ()), [], {}
+    measure(pictures[0], SIZES[0], detectors, parser, encode, Clock(), {})  # what is loaded at first use does not count
+    for size in SIZES:
+        clock = Clock()
+        for path in pictures:
+            measure(path, size, detectors, parser, encode, clock, sizes)
+        times = {name: (statistics.median(found), statistics.mean(found)) for name, found in clock.spent.items()}
+        for detector in DETECTORS:
+            total = sum(times[name][1] for name in ("decode the picture", f"detect: {detector}", *PARTS))
+            times[f"whole, with {detector} and PNG"] = total, total
+        rows += [
+            {
+                "part": name,
+                "picture": f"{size} px",
+                "CPU ms": round(median, 2),
+                "per core and second": round(1e3 / mean, 1),
+            }
+            for name, (median, mean) in times.items()
+        ]
     settings = {
         "pictures": len(pictures),
         "bytes per face": {name: round(statistics.mean(found)) for name, found in sizes.items()},

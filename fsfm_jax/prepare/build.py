@@ -17,7 +17,7 @@ from absl import app, flags, logging
 from fsfm_jax.data.statistics import Card
 from fsfm_jax.prepare import pool
 from fsfm_jax.prepare.crop import SCALE
-from fsfm_jax.prepare.detection import DETECTORS
+from fsfm_jax.prepare.detect.detector import DETECTORS
 from fsfm_jax.prepare.finish import report_file
 from fsfm_jax.prepare.manifests.registry import DATASETS
 from fsfm_jax.prepare.options import IMAGE_ENCODINGS

@@ -16,12 +16,14 @@ from PIL import Image
 from fsfm_jax import records
 from fsfm_jax.data.folder import load_parsing_map
 from fsfm_jax.data.photo import READ_FLAGS, encode_jpeg, encode_png, encoding_of, read_header
-from fsfm_jax.prepare.borders import without_black_borders
 from fsfm_jax.prepare.crop import Detection, NoFace, Square, cut, square_of
-from fsfm_jax.prepare.detection import Detector, make_detector
+from fsfm_jax.prepare.detect.detector import Detector, make_detector
 from fsfm_jax.prepare.example import Face
 from fsfm_jax.prepare.manifests.manifest import Item
-from fsfm_jax.prepare.media import Unusable, open_video, read_photo
+from fsfm_jax.prepare.media.borders import without_black_borders
+from fsfm_jax.prepare.media.photo_file import read_photo
+from fsfm_jax.prepare.media.unusable import Unusable
+from fsfm_jax.prepare.media.video import open_video
 from fsfm_jax.prepare.options import GIVEN, NONE, Options
 from fsfm_jax.prepare.parsing import Parser, make_parser
 from fsfm_jax.prepare.sampling import PHOTO, chains

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fsfm_jax.prepare.blazeface import BlazeFace, edges_of
 from fsfm_jax.prepare.crop import Detection, NoFace, Square, cut
+from fsfm_jax.prepare.detect.blazeface import BlazeFace, edges_of
 
 MODEL = "farl/lapa/448"
 PACKAGE = "pyfacer==0.0.5"

@@ -30,7 +30,7 @@ CROWN_UP, FRINGE_UP = 0.3, 0.38  # seeds lie above the oval, from `FRINGE_UP` al
 TEMPLE_UP, TEMPLE_GAP = 0.0, 0.05  # or beside its upper part
 SEED_REACH = 0.6  # and no further from it
 THIN = 0.025  # radius; thinner seeds are shadows, thinner hair is noise
-FAIR = 3.0  # lightness over that of lit skin from which hair is white or fair
+FAIR, FAIR_TEXTURE = 3.0, 0.25  # lightness over that of lit skin, and texture, from which hair is white or fair
 
 # Beside a face with short hair there is an ear and then nothing. A person that goes on there has long hair.
 BESIDE_UP, BESIDE_GAP, BESIDE_REACH = (-0.65, 0.35), 0.17, 0.7
@@ -132,7 +132,7 @@ def _seeds(view: _View) -> tuple[np.ndarray, np.ndarray]:
     temples = (head.up > TEMPLE_UP) & (head.outside > TEMPLE_GAP)
     zone = view.sure & (crown | temples) & (head.outside < SEED_REACH)
     outer = zone & (head.outside > 2 * TEMPLE_GAP) & (_excess(skin.distance, view.strands) > SEED_DISTANCE)
-    fair = outer.any() and np.median(skin.brighter[outer]) > FAIR
+    fair = outer.any() and np.median(skin.brighter[outer]) > FAIR and np.median(view.strands[outer]) > FAIR_TEXTURE
     # What is brighter than lit skin may be gloss: on the face always, on the head unless the hair is fair.
     glossy = (skin.brighter > 0) & (head.oval | (not fair))
     distance = np.where(glossy, np.minimum(skin.distance, skin.matte_distance), skin.distance)

@@ -3,10 +3,11 @@
 import json
 
 from fsfm_jax.data.statistics import Card, SplitStatistics
-from fsfm_jax.prepare import faces, media
+from fsfm_jax.prepare import faces
+from fsfm_jax.prepare.media import unusable
 
 PAGE_FILE = "README.md"
-REASONS = {**media.REASONS, **faces.REASONS}
+REASONS = {**unusable.REASONS, **faces.REASONS}
 
 
 def page(card: Card, contact_sheets: dict[str, str]) -> str:

@@ -14,7 +14,7 @@ import fsfm_jax
 from fsfm_jax import records
 from fsfm_jax.data.statistics import Card
 from fsfm_jax.prepare.crop import SCALE
-from fsfm_jax.prepare.detection import make_detector
+from fsfm_jax.prepare.detect.detector import make_detector
 from fsfm_jax.prepare.finish import finish
 from fsfm_jax.prepare.manifests.manifest import DataSet, Request
 from fsfm_jax.prepare.manifests.registry import find

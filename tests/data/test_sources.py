@@ -249,9 +249,7 @@ def test_folders_that_are_no_finished_data_set(copied):
     (copied / records.CARD_FILE).unlink()
     with pytest.raises(ValueError, match="has no fsfm_card.json: not a data set of fsfm_jax, or its copy is not"):
         open_source(str(copied))
-    with pytest.raises(
-        ValueError, match="is a folder of photos; make records of it first: python -m "
-    ):
+    with pytest.raises(ValueError, match="is a folder of photos; make records of it first: python -m "):
         open_source(str(sources.SAMPLES))
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fsfm_jax.prepare.manifests.manifest import NO_FRAME, Item, WrongDownload
-from fsfm_jax.prepare.media import PHOTO_SUFFIXES, VIDEO_SUFFIXES
+from fsfm_jax.prepare.media.photo_file import PHOTO_SUFFIXES
+from fsfm_jax.prepare.media.video import VIDEO_SUFFIXES
 from fsfm_jax.prepare.sampling import PHOTO, spaced
 
 MEDIA_SUFFIXES = PHOTO_SUFFIXES + VIDEO_SUFFIXES

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from videos import CLIP, FRAMES, HEIGHT, WIDTH, avi, avi_that_tells, mp4, sequential, write_video
 
-from fsfm_jax.prepare import photo_file, video_file
-from fsfm_jax.prepare.media import REASONS, Unusable, open_video
+from fsfm_jax.prepare.media import photo_file, video_file
+from fsfm_jax.prepare.media.unusable import REASONS, Unusable
+from fsfm_jax.prepare.media.video import open_video
 
 
 def refused(path: Path, data: bytes) -> tuple[str, str]:

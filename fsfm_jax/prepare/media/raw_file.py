@@ -3,7 +3,7 @@
 import os
 import stat
 
-from fsfm_jax.prepare.unusable import Unusable
+from fsfm_jax.prepare.media.unusable import Unusable
 
 
 def first_bytes(path: str | os.PathLike, length: int) -> bytes:

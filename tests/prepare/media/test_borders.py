@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fsfm_jax.prepare.borders import without_black_borders
-from fsfm_jax.prepare.media import Unusable
+from fsfm_jax.prepare.media.borders import without_black_borders
+from fsfm_jax.prepare.media.unusable import Unusable
 
 
 def test_rectangle_of_pixels_that_are_not_black():

@@ -12,8 +12,8 @@ import re
 import h5py
 import numpy as np
 
-from fsfm_jax.prepare.photo_file import MAX_PIXELS, check_size
-from fsfm_jax.prepare.unusable import Unusable
+from fsfm_jax.prepare.media.photo_file import MAX_PIXELS, check_size
+from fsfm_jax.prepare.media.unusable import Unusable
 
 HDF5_SUFFIXES = (".hdf5", ".h5")
 HDF5_START = b"\x89HDF\r\n\x1a\n"

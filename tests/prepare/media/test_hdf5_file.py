@@ -4,7 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from fsfm_jax.prepare.media import VIDEO_SUFFIXES, Unusable, open_video
+from fsfm_jax.prepare.media.unusable import Unusable
+from fsfm_jax.prepare.media.video import VIDEO_SUFFIXES, open_video
 
 
 def pixels(index: int) -> np.ndarray:

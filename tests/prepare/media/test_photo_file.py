@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fsfm_jax.prepare import photo_file
-from fsfm_jax.prepare.media import MAX_PIXELS, PHOTO_SUFFIXES, REASONS, Unusable, read_photo
+from fsfm_jax.prepare.media import photo_file
+from fsfm_jax.prepare.media.photo_file import MAX_PIXELS, PHOTO_SUFFIXES, read_photo
+from fsfm_jax.prepare.media.unusable import REASONS, Unusable
 
 ENCODINGS = ("PNG", "JPEG", "WEBP", "BMP")
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsfm_jax.prepare import blazeface, detection, yunet
-from fsfm_jax.prepare.blazeface import BlazeFace, Face, distinct, edges_of, overlap, view, windows
 from fsfm_jax.prepare.crop import Detection, square_of
-from fsfm_jax.prepare.detection import Bounded, DlibAndBlazeFace, make_detector
-from fsfm_jax.prepare.dlib_hog import DlibHog
+from fsfm_jax.prepare.detect import blazeface, yunet
+from fsfm_jax.prepare.detect import detector as module
+from fsfm_jax.prepare.detect.blazeface import BlazeFace, Face, distinct, edges_of, overlap, view, windows
+from fsfm_jax.prepare.detect.detector import Bounded, DlibAndBlazeFace, make_detector
+from fsfm_jax.prepare.detect.dlib_hog import DlibHog
 
-SAMPLES = Path(detection.__file__).parents[1] / "data" / "samples"
+SAMPLES = Path(module.__file__).parents[2] / "data" / "samples"
 CROPS = sorted(SAMPLES.glob("mit_faceapi_sample*.jpg"))
 ASTRONAUT, GROUP = SAMPLES / "pd_nasa_astronaut.jpg", SAMPLES / "mit_faceapi_group6.jpg"
 BADGE = SAMPLES / "negative" / "neg_badge_dlib_false_positive.jpg"
@@ -371,7 +372,7 @@ def test_every_frame_of_the_clip_has_one_face_and_the_same_one_again(detectors):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_detector_says_what_it_is(detectors, name):
-    assert detectors[name].name == name and name in detection.DETECTORS
+    assert detectors[name].name == name and name in module.DETECTORS
     for part, word in (("dlib", f"dlib {dlib.__version__} HOG"), ("blazeface", "BlazeFace short range")):
         assert (word in detectors[name].version) == (part in name.split("+"))
 

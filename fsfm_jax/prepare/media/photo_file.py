@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from fsfm_jax.data.photo import Header, encoding_of, is_whole, read_header
-from fsfm_jax.prepare.decoder_log import silenced
-from fsfm_jax.prepare.raw_file import all_bytes
-from fsfm_jax.prepare.unusable import Unusable
+from fsfm_jax.prepare.media.decoder_log import silenced
+from fsfm_jax.prepare.media.raw_file import all_bytes
+from fsfm_jax.prepare.media.unusable import Unusable
 
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MAX_PIXELS = 100_000_000  # 300 MB decoded; larger than any camera of the data sets

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from videos import CLIP, FRAMES, HEIGHT, WIDTH, avi, avi_that_tells, mp4, pixels, sequential, video_bytes, write_video
 
-from fsfm_jax.prepare.media import PHOTO_SUFFIXES, VIDEO_SUFFIXES, Unusable, open_video
+from fsfm_jax.prepare.media.photo_file import PHOTO_SUFFIXES
+from fsfm_jax.prepare.media.unusable import Unusable
+from fsfm_jax.prepare.media.video import VIDEO_SUFFIXES, open_video
 
 COUNTED = f"the container tells no number of frames, found {FRAMES}"
 
@@ -120,7 +122,8 @@ def test_broken_videos_are_silent_and_one_thread_decodes(tmp_path):
     torn.write_bytes(bytes(b ^ (0x55 * (i % 50 == 49 and 60 < i < mp4().index(b"moov"))) for i, b in enumerate(mp4())))
     program = f"""
 import os
-from fsfm_jax.prepare.media import Unusable, open_video
+from fsfm_jax.prepare.media.unusable import Unusable
+from fsfm_jax.prepare.media.video import open_video
 before = dict(os.environ)
 threads = len(os.listdir("/proc/self/task"))
 for path in ({str(broken)!r}, {str(torn)!r}, {str(CLIP)!r}):
@@ -138,7 +141,7 @@ assert dict(os.environ) == before
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env=dict(os.environ),
     )
     assert result.stdout.split()[0] == "not_opened" and result.stdout.split()[-1] == "read", result

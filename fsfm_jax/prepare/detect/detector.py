@@ -10,10 +10,10 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from fsfm_jax.prepare.blazeface import AGREED, OVERLAP, BlazeFace, edges_of, overlap
 from fsfm_jax.prepare.crop import Detection
-from fsfm_jax.prepare.dlib_hog import DlibHog
-from fsfm_jax.prepare.yunet import YuNet
+from fsfm_jax.prepare.detect.blazeface import AGREED, OVERLAP, BlazeFace, edges_of, overlap
+from fsfm_jax.prepare.detect.dlib_hog import DlibHog
+from fsfm_jax.prepare.detect.yunet import YuNet
 
 # Longer side in pixels. A larger picture is searched at this size, which bounds time and memory (200 MB for dlib).
 LONGEST = 2048

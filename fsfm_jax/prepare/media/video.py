@@ -1,6 +1,6 @@
-"""Photos and videos of a download: one door to all formats.
+"""Videos and recordings of a download: one door to all formats.
 
-Whatever is wrong with a file is an `Unusable` with one of `REASONS`. What a broken file does to the decoder itself,
+Whatever is wrong with a file is an `Unusable` with one of its `REASONS`. What a broken file does to the decoder itself,
 a crash of the process, is for the caller to survive.
 """
 
@@ -11,21 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from fsfm_jax.prepare import hdf5_file, video_file
-from fsfm_jax.prepare.photo_file import MAX_PIXELS, PHOTO_SUFFIXES, read_photo
-from fsfm_jax.prepare.raw_file import first_bytes
-from fsfm_jax.prepare.unusable import REASONS, Unusable
-
-__all__ = (
-    "MAX_PIXELS",
-    "PHOTO_SUFFIXES",
-    "REASONS",
-    "VIDEO_SUFFIXES",
-    "Unusable",
-    "Video",
-    "open_video",
-    "read_photo",
-)
+from fsfm_jax.prepare.media import hdf5_file, video_file
+from fsfm_jax.prepare.media.raw_file import first_bytes
+from fsfm_jax.prepare.media.unusable import Unusable
 
 VIDEO_SUFFIXES = video_file.VIDEO_SUFFIXES + hdf5_file.HDF5_SUFFIXES
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fsfm_jax.prepare.unusable import Unusable
+from fsfm_jax.prepare.media.unusable import Unusable
 
 
 def without_black_borders(image: np.ndarray) -> np.ndarray:

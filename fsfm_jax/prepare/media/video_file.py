@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fsfm_jax.prepare.decoder_log import environment, silenced
-from fsfm_jax.prepare.photo_file import check_size
-from fsfm_jax.prepare.unusable import Unusable
+from fsfm_jax.prepare.media.decoder_log import environment, silenced
+from fsfm_jax.prepare.media.photo_file import check_size
+from fsfm_jax.prepare.media.unusable import Unusable
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".ts", ".flv", ".wmv")
 START_LENGTH = 512  # bytes that `container_of` looks at
