@@ -2,7 +2,8 @@
 
 The instance-discrimination losses take the online prediction and the target projection, `[B, E]`, unit
 rows, and return the mean over the B images that they are given (with accumulation: the micro-batch over
-all devices; other images of it are the negatives).
+all devices; other images of it are the negatives). The losses of classification return one value per image,
+so that the caller can leave out the images that only fill a batch up.
 """
 
 from collections.abc import Callable
@@ -116,3 +117,22 @@ def instance_discrimination(
     if kind not in table:
         raise ValueError(f"loss.kind: expected one of {', '.join(table)}; found {kind!r}")
     return table[kind]
+
+
+def soft_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """`-sum_c targets log softmax(logits)` of each image, `[B, C], [B, C] -> [B]`, in float32 or higher.
+
+    The rows of `targets` are probabilities: one-hot, smoothed, or mixed with another image's.
+    """
+    wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return -jnp.sum(targets.astype(wide.dtype) * jax.nn.log_softmax(wide, axis=-1), axis=-1)
+
+
+def smoothed_targets(labels: jax.Array, classes: int, smoothing: float) -> jax.Array:
+    """`(1 - smoothing) onehot + smoothing / classes`, `[B] int -> [B, C] float32` (Inception v3, section 7)."""
+    return (1 - smoothing) * jax.nn.one_hot(labels, classes, dtype=jnp.float32) + smoothing / classes
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
+    """Cross-entropy of each image against its label, smoothed if asked for, `[B, C], [B] int -> [B]`."""
+    return soft_cross_entropy(logits, smoothed_targets(labels, logits.shape[-1], smoothing))

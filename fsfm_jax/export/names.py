@@ -1,13 +1,16 @@
-"""One table between our parameter paths and the names of the official PyTorch files, in both directions.
+"""Tables between our parameter paths and the names of the official PyTorch files, in both directions.
 
-A row says: our path, the official name, and how the array is laid out there. Linear weights are
+There is one for each kind of file: pretraining (online and target network), the fine-tuned classifier, and the
+anti-spoofing network. A row says: our path, the official name, and how the array is laid out there. Linear weights are
 `[in, out]` here and `[out, in]` there; the patch embedding is a product here and a convolution there.
 """
 
 import dataclasses
+import functools
 import re
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fsfm_jax.models.fsfm import ModelSpec
 from fsfm_jax.models.layers import sincos_positions
@@ -29,10 +32,13 @@ _HEAD = (
     ("norm", "projection_head.1", NORM),
     ("fc2", "projection_head.3", LINEAR),
 )
-_MODULES = (
+_ENCODER = (
     ("encoder/patch_embed", "patch_embed.proj", LINEAR),
     *((f"encoder/block_{{i}}/{a}", f"blocks.{{i}}.{b}", leaves) for a, b, leaves in _BLOCK),
     ("encoder/norm", "norm", NORM),
+)
+_PRETRAINING = (
+    *_ENCODER,
     *((f"projector/{a}", f"projector.{b}", leaves) for a, b, leaves in _HEAD),
     *((f"predictor/{a}", f"predictor.{b}", leaves) for a, b, leaves in _HEAD),
     ("rep_decoder/embed", "rep_decoder_embed", LINEAR),
@@ -44,29 +50,71 @@ _MODULES = (
     ("pixel_decoder/norm", "decoder_norm", NORM),
     ("pixel_decoder/pred", "decoder_pred", LINEAR),
 )
-_TABLE = {
-    "encoder/cls_token": "cls_token",
-    "mask_token": "mask_token",
-    **{f"{ours}/{a}": f"{theirs}.{b}" for ours, theirs, leaves in _MODULES for a, b in leaves.items()},
-}
-_INVERSE = {theirs: ours for ours, theirs in _TABLE.items()}
+_CLASSIFIER = (*_ENCODER, ("fc_norm", "fc_norm", NORM), ("head", "head", LINEAR))
+_ANTISPOOF = (
+    *((ours, f"backbone.vit.{theirs}", leaves) for ours, theirs, leaves in _ENCODER if ours != "encoder/norm"),
+    ("fc_norm", "backbone.vit.fc_norm", NORM),
+    ("embedder", "embedder.bottleneck_layer_fc", LINEAR),
+    ("classifier", "classifier.classifier_layer", LINEAR),
+)
 
 
-def official_name(path: str) -> str:
+def _leaves(modules: tuple) -> dict[str, str]:
+    return {f"{ours}/{a}": f"{theirs}.{b}" for ours, theirs, leaves in modules for a, b in leaves.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class NameTable:
+    """The parameters of one kind of official checkpoint.
+
+    Attributes:
+      kind: what errors call it.
+      rows: our path -> official name; `{i}` stands for a block's index.
+      copies: official names under which a file has an array a second time -> the name that we read.
+    """
+
+    kind: str
+    rows: dict[str, str]
+    copies: dict[str, str]
+
+    @functools.cached_property
+    def inverse(self) -> dict[str, str]:
+        """Official name -> our path."""
+        return {theirs: ours for ours, theirs in self.rows.items()}
+
+
+PRETRAINING = NameTable(
+    "pretraining", {"encoder/cls_token": "cls_token", "mask_token": "mask_token", **_leaves(_PRETRAINING)}, {}
+)
+CLASSIFIER = NameTable(
+    "fine-tuned", {"encoder/cls_token": "cls_token", "encoder/pos_embed": "pos_embed", **_leaves(_CLASSIFIER)}, {}
+)
+ANTISPOOF = NameTable(
+    "anti-spoofing",
+    {
+        "encoder/cls_token": "backbone.vit.cls_token",
+        "encoder/pos_embed": "backbone.vit.pos_embed",
+        **_leaves(_ANTISPOOF),
+    },
+    {f"embedder.bottleneck_layer.0.{leaf}": f"embedder.bottleneck_layer_fc.{leaf}" for leaf in ("weight", "bias")},
+)
+
+
+def official_name(path: str, table: NameTable = PRETRAINING) -> str:
     """Official name of our parameter, `encoder/block_03/mlp/fc1/kernel` -> `blocks.3.mlp.fc1.weight`."""
     index = re.search(r"block_(\d+)", path)
-    row = _TABLE.get(re.sub(r"block_\d+", "block_{i}", path))
+    row = table.rows.get(re.sub(r"block_\d+", "block_{i}", path))
     if row is None:
-        raise ValueError(f"parameter {path}: no official name is known; add a row to the name table")
+        raise ValueError(f"parameter {path}: no official name is known; add a row to the {table.kind} name table")
     return row.replace("{i}", str(int(index[1]))) if index else row
 
 
-def our_path(name: str) -> str:
+def our_path(name: str, table: NameTable = PRETRAINING) -> str:
     """Our path of an official parameter name; the inverse of `official_name`."""
     index = re.search(r"\.(\d+)\.(?=norm|attn|mlp)", name)
-    row = _INVERSE.get(re.sub(r"\.\d+\.(?=norm|attn|mlp)", ".{i}.", name))
+    row = table.inverse.get(re.sub(r"\.\d+\.(?=norm|attn|mlp)", ".{i}.", name))
     if row is None:
-        raise ValueError(f"official parameter {name}: unknown; is this a pretraining checkpoint of FSFM?")
+        raise ValueError(f"official parameter {name}: unknown; is this a {table.kind} checkpoint of FSFM?")
     return row.replace("{i}", f"{int(index[1]):02d}") if index else row
 
 
@@ -115,29 +163,46 @@ def from_official(state: dict[str, np.ndarray], spec: ModelSpec) -> dict:
                 f"{name}: the checkpoint's table is not the one that the configuration asks for "
                 f"(shape {found.shape}, expected {table.shape}); set model.rep_positions or model.size to match"
             )
-    tree: dict = {}
-    for name in state.keys() - positions.tables.keys():
-        path = our_path(name)
-        *parents, leaf = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = np.ascontiguousarray(from_official_array(path, np.asarray(state[name])))
-    return tree
+    return _tree({name: value for name, value in state.items() if name not in positions.tables}, PRETRAINING)
 
 
 def to_official(params: dict, spec: ModelSpec) -> dict[str, np.ndarray]:
     """The official state dict of our nested parameters, position tables included."""
-    flat: dict[str, np.ndarray] = {}
-
-    def walk(node: dict, prefix: str) -> None:
-        for key, value in node.items():
-            path = f"{prefix}{key}"
-            if isinstance(value, dict):
-                walk(value, f"{path}/")
-            else:
-                flat[official_name(path)] = to_official_array(path, np.asarray(value), spec.size.patch_size)
-
-    walk(params, "")
     names = {"pos_embed", "rep_decoder_pos_embed"} | ({"decoder_pos_embed"} if "pixel_decoder" in params else set())
-    return flat | Positions.of(spec, names).tables
+    return _state(params, PRETRAINING, spec.size.patch_size) | Positions.of(spec, names).tables
+
+
+def finetuned_from_official(state: dict[str, np.ndarray], table: NameTable) -> dict:
+    """Our nested parameters from the official state dict of a fine-tuned network, its learnt positions among them.
+
+    `table` is `CLASSIFIER` or `ANTISPOOF`.
+
+    Raises:
+      ValueError: an unknown name, or an array that the file has twice with different values.
+    """
+    for copy, original in table.copies.items():
+        if copy in state and not (original in state and np.array_equal(state[copy], state[original])):
+            raise ValueError(f"{copy}: expected the same values as {original}, of which it is a second name")
+    return _tree({name: value for name, value in state.items() if name not in table.copies}, table)
+
+
+def finetuned_to_official(params: dict, table: NameTable, patch_size: int) -> dict[str, np.ndarray]:
+    """The official state dict of a fine-tuned network; the inverse of `finetuned_from_official`."""
+    state = _state(params, table, patch_size)
+    return state | {copy: state[original] for copy, original in table.copies.items() if original in state}
+
+
+def _tree(state: dict[str, np.ndarray], table: NameTable) -> dict:
+    paths = {name: our_path(name, table) for name in state}
+    flat = {
+        path: np.ascontiguousarray(from_official_array(path, np.asarray(state[name]))) for name, path in paths.items()
+    }
+    return unflatten_dict(flat, sep="/")
+
+
+def _state(params: dict, table: NameTable, patch_size: int) -> dict[str, np.ndarray]:
+    flat = flatten_dict(params, sep="/")
+    return {
+        official_name(path, table): to_official_array(path, np.asarray(value), patch_size)
+        for path, value in flat.items()
+    }

@@ -8,6 +8,7 @@ and parameters are float32.
 """
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -34,13 +35,50 @@ def sincos_positions(width: int, grid: int) -> np.ndarray:
     return table
 
 
+CUBIC = -0.75  # slope of the cubic kernel in PyTorch's bicubic resizing; Pillow and jax.image have -0.5
+
+
+@functools.lru_cache
+def _cubic_weights(old: int, new: int) -> np.ndarray:
+    """`[new, old]`: each new cell's centre from the four nearest old ones, those at the border repeated."""
+    centre = (np.arange(new) + 0.5) * old / new - 0.5
+    first = np.floor(centre).astype(int)
+    weights = np.zeros((new, old))
+    for tap in range(-1, 3):
+        x = np.abs(centre - first - tap)
+        near = (CUBIC + 2) * x**3 - (CUBIC + 3) * x**2 + 1
+        far = CUBIC * (x**3 - 5 * x**2 + 8 * x - 4)
+        np.add.at(weights, (np.arange(new), np.clip(first + tap, 0, old - 1)), np.where(x <= 1, near, far))
+    return weights.astype(np.float32)
+
+
+def resize_positions(table: jax.Array | np.ndarray, grid: int) -> jax.Array | np.ndarray:
+    """Positions of another grid, `[1, 1 + G**2, D] -> [1, 1 + grid**2, D]`; the same grid gives `table` back.
+
+    Bicubic over rows and columns with cell centres at halves, as the released code resizes; the class
+    token's row stays.
+
+    Raises:
+      ValueError: a table that is not one row and a square.
+    """
+    old = round((table.shape[1] - 1) ** 0.5)
+    if table.ndim != 3 or old * old != table.shape[1] - 1:
+        raise ValueError(f"positions: expected [1, 1 + G * G, D] for a grid of G by G patches; found {table.shape}")
+    if old == grid:
+        return table
+    weights = _cubic_weights(old, grid)
+    square = table[0, 1:].reshape(old, old, -1)
+    resized = jnp.einsum("ir,jc,rcd->ijd", weights, weights, square, precision=jax.lax.Precision.HIGHEST)
+    return jnp.concatenate([table[:, :1], resized.reshape(1, grid * grid, -1)], axis=1)
+
+
 def at_least_float32(x: jax.Array) -> jax.Array:
     """`x` in float32, or in float64 if it is that already."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class Linear(nn.Module):
-    """Affine map of the last axis, `[..., D] -> [..., features]`; Xavier-uniform weight, zero bias.
+    """Affine map of the last axis, `[..., D] -> [..., features]`; Xavier-uniform weight and zero bias unless told.
 
     The operand is flattened to two dimensions: XLA's CPU backend is about twice as fast on `[B T, D]`,
     and the TPU compiler is indifferent.
@@ -48,11 +86,13 @@ class Linear(nn.Module):
 
     features: int
     dtype: jnp.dtype
+    kernel_init: Callable = nn.initializers.xavier_uniform()
+    bias_init: Callable = nn.initializers.zeros_init()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", nn.initializers.xavier_uniform(), (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
+        bias = self.param("bias", self.bias_init, (self.features,))
         flat = x.reshape(-1, x.shape[-1]).astype(self.dtype)
         return (flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None]).reshape(*x.shape[:-1], self.features)
 
@@ -119,24 +159,56 @@ class Mlp(nn.Module):
         return Linear(x.shape[-1], self.dtype, name="fc2")(jax.nn.gelu(hidden, approximate=False))
 
 
+def drop_path(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
+    """Stochastic depth: each image's branch is zero with probability `rate`, else divided by `1 - rate`.
+
+    `[B, T, D] -> [B, T, D]`, so that the mean over draws is `x`; `key` is a typed key.
+    """
+    kept = jax.random.bernoulli(key, 1 - rate, (x.shape[0], 1, 1))
+    return jnp.where(kept, x / (1 - rate), 0)
+
+
+def drop_path_rates(rate: float, depth: int) -> tuple[float, ...]:
+    """The rate of each of `depth` blocks, from 0 in the first in equal steps to `rate` in the last.
+
+    Raises:
+      ValueError: a rate outside [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"drop_path: expected a probability of at least 0 and less than 1; found {rate}")
+    return tuple(np.linspace(0.0, rate, depth).tolist())
+
+
 class Block(nn.Module):
-    """`x += attention(norm1(x)); x += mlp(norm2(x))`, `[B, T, D] -> [B, T, D]`."""
+    """`x += attention(norm1(x)); x += mlp(norm2(x))`, `[B, T, D] -> [B, T, D]`.
+
+    With `drop_path` each of the two additions is left out by chance, drawn from the stream "drop_path".
+    """
 
     heads: int
     dtype: jnp.dtype
+    drop_path: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array, key_weight: jax.Array | np.ndarray | None = None) -> jax.Array:
-        x = x + Attention(self.heads, self.dtype, name="attn")(layer_norm(self.dtype, "norm1")(x), key_weight)
-        return x + Mlp(self.dtype, name="mlp")(layer_norm(self.dtype, "norm2")(x))
+        x = x + self._drop(
+            Attention(self.heads, self.dtype, name="attn")(layer_norm(self.dtype, "norm1")(x), key_weight)
+        )
+        return x + self._drop(Mlp(self.dtype, name="mlp")(layer_norm(self.dtype, "norm2")(x)))
+
+    def _drop(self, branch: jax.Array) -> jax.Array:
+        return drop_path(branch, self.drop_path, self.make_rng("drop_path")) if self.drop_path else branch
 
 
-def blocks(x: jax.Array, depth: int, heads: int, dtype: jnp.dtype, remat: bool, key_weight=None) -> jax.Array:
+def blocks(
+    x: jax.Array, depth: int, heads: int, dtype: jnp.dtype, remat: bool, key_weight=None, drop_path: float = 0.0
+) -> jax.Array:
     """Applies `depth` blocks named `block_00`, `block_01`, ... inside the calling module.
 
     With `remat` the backward pass computes each block's activations again instead of keeping them.
+    `drop_path` is the last block's rate (see `drop_path_rates`).
     """
     kind = nn.remat(Block) if remat else Block
-    for index in range(depth):
-        x = kind(heads, dtype, name=f"block_{index:02d}")(x, key_weight)
+    for index, rate in enumerate(drop_path_rates(drop_path, depth)):
+        x = kind(heads, dtype, rate, name=f"block_{index:02d}")(x, key_weight)
     return x

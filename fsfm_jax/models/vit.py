@@ -73,23 +73,38 @@ class PatchEmbed(nn.Module):
 
 
 class Encoder(nn.Module):
-    """ViT on all or some patches, with a class token in front and fixed sine-cosine positions."""
+    """ViT on all or some patches, with a class token in front.
+
+    Attributes:
+      learnt_positions: False adds the fixed sine-cosine positions; True makes them the parameter `pos_embed`,
+        which starts there, class token's row included (fine-tuning).
+      final_norm: whether the tokens pass the norm after the last block.
+      drop_path: the last block's rate of stochastic depth while training (see `layers.drop_path_rates`).
+    """
 
     size: Size
     grid: int
     dtype: jnp.dtype
     remat: bool
+    learnt_positions: bool = False
+    final_norm: bool = True
+    drop_path: float = 0.0
 
     @nn.compact
-    def __call__(self, patches: jax.Array, places: jax.Array | None = None) -> jax.Array:
-        """Encodes patches, `[B, K, P] -> [B, 1 + K, D]`, final norm applied.
+    def __call__(self, patches: jax.Array, places: jax.Array | None = None, train: bool = False) -> jax.Array:
+        """Encodes patches, `[B, K, P] -> [B, 1 + K, D]`.
 
         `places [B, K] int32` are the grid places of the patches; None means all N in order. Only what is
-        given is embedded, so that hidden patches cost nothing.
+        given is embedded, so that hidden patches cost nothing. `train` with a `drop_path` needs the random
+        stream "drop_path".
         """
         width = self.size.width
         class_token = self.param("cls_token", nn.initializers.normal(0.02), (1, 1, width))
-        positions = sincos_positions(width, self.grid)[1:]  # the class token's position is zero
+        table = sincos_positions(width, self.grid)
+        if self.learnt_positions:
+            table = self.param("pos_embed", lambda key, start=table: jnp.asarray(start)[None])[0]
+            class_token = class_token + table[None, :1]
+        positions = table[1:]  # the class token's fixed position is zero
         x = PatchEmbed(width, self.dtype, name="patch_embed")(patches)
         if places is None:
             x = x + positions[None].astype(x.dtype)
@@ -97,5 +112,6 @@ class Encoder(nn.Module):
             x = x + jnp.take(positions.astype(x.dtype), places, axis=0)
         first = jnp.broadcast_to(class_token.astype(x.dtype), (x.shape[0], 1, width))
         x = jnp.concatenate([first, x], axis=1)
-        x = blocks(x, self.size.depth, self.size.heads, self.dtype, self.remat)
-        return layer_norm(self.dtype, "norm")(x)
+        rate = self.drop_path if train else 0.0
+        x = blocks(x, self.size.depth, self.size.heads, self.dtype, self.remat, drop_path=rate)
+        return layer_norm(self.dtype, "norm")(x) if self.final_norm else x

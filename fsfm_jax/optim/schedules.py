@@ -22,6 +22,11 @@ def warmup_cosine(step: jax.Array, peak: float, floor: float, warmup: float, tot
     return jnp.where(step < warmup, rising, floor + (peak - floor) * 0.5 * (1 + jnp.cos(angle)))
 
 
+def constant(step: jax.Array, rate: float) -> jax.Array:
+    """Learning rate: `rate` at every step (face anti-spoofing)."""
+    return jnp.full_like(jnp.asarray(step), rate, jnp.result_type(float))
+
+
 def target_rate(
     count: jax.Array, momentum: float, total: float, warmup: float = 0.0, warmup_momentum: float = 0.0
 ) -> jax.Array:

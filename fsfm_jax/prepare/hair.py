@@ -30,7 +30,7 @@ CROWN_UP, FRINGE_UP = 0.3, 0.38  # seeds lie above the oval, from `FRINGE_UP` al
 TEMPLE_UP, TEMPLE_GAP = 0.0, 0.05  # or beside its upper part
 SEED_REACH = 0.6  # and no further from it
 THIN = 0.025  # radius; thinner seeds are shadows, thinner hair is noise
-FAIR, FAIR_TEXTURE = 3.0, 0.25  # lightness over that of lit skin, and texture, from which hair is white or fair
+FAIR, FAIR_TEXTURE = 0.0, 0.25  # lightness over that of lit skin, and texture, from which hair is white or fair
 
 # Beside a face with short hair there is an ear and then nothing. A person that goes on there has long hair.
 BESIDE_UP, BESIDE_GAP, BESIDE_REACH = (-0.65, 0.35), 0.17, 0.7
@@ -129,7 +129,7 @@ def _seeds(view: _View) -> tuple[np.ndarray, np.ndarray]:
     """Squared distance from skin, with gloss allowed for, and the seeds of hair."""
     head, skin = view.head, view.skin
     crown = (head.up > CROWN_UP) & (~head.oval | (head.up > FRINGE_UP))
-    temples = (head.up > TEMPLE_UP) & (head.outside > TEMPLE_GAP)
+    temples = (head.up > TEMPLE_UP) & (head.outside > TEMPLE_GAP) & ~_profile(head)
     zone = view.sure & (crown | temples) & (head.outside < SEED_REACH)
     outer = zone & (head.outside > 2 * TEMPLE_GAP) & (_excess(skin.distance, view.strands) > SEED_DISTANCE)
     fair = outer.any() and np.median(skin.brighter[outer]) > FAIR and np.median(view.strands[outer]) > FAIR_TEXTURE
@@ -140,10 +140,15 @@ def _seeds(view: _View) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _beside(head: Head) -> np.ndarray:
-    """Where long hair falls, `[H, W] bool`; not on the side to which a head is turned, where its profile is."""
+    """Where long hair falls, `[H, W] bool`."""
     low, high = BESIDE_UP
     zone = (head.up > low) & (head.up < high) & (head.outside > BESIDE_GAP) & (head.outside < BESIDE_REACH)
-    return zone & ((abs(head.turn) < TURNED) | (head.turn * (head.across - head.centre_across) < 0))
+    return zone & ~_profile(head)
+
+
+def _profile(head: Head) -> np.ndarray:
+    """The side to which a head is turned, `[H, W] bool`: there nose and mouth may lie beyond the face oval."""
+    return (abs(head.turn) > TURNED) & (head.turn * (head.across - head.centre_across) > 0)
 
 
 def _long_hair(view: _View) -> np.ndarray:

@@ -17,7 +17,8 @@ CORE_UP = (-0.5, 0.12)  # cheeks, nose and the place between the brows: bare ski
 FOREHEAD_UP = 0.42  # up to here the face is a sample too, where it looks like the core; hair may fall over it
 ENOUGH = 60  # pixels of the core without which there is nothing to learn from
 FITS = 3
-KEPT = 85  # per cent of the core that stay in the next fit: beards, glasses and hands leave it
+FIRST, KEPT = 80, 85  # per cent of the core in the first fit, and in the next ones
+OUTLIER = 4.0  # times the median of the squared distance; a twentieth of a Gaussian's samples are that far
 LIGHT_RIDGE = 0.03  # holds the light back where half of the face is hidden; a share of the samples' weight
 NOISE = (16.0, 4.0, 4.0)  # variance of L, a, b that the light does not explain, at least
 GLOSS_COST = 0.25  # squared distance for one unit of gloss
@@ -60,12 +61,15 @@ def skin_of(lab: np.ndarray, head: Head) -> Skin | None:
         return None
     sample_of = core | (head.bare & (head.up < FOREHEAD_UP) & (head.up >= CORE_UP[1]))
     normals = _normals(head)
-    sample = core
+    # Glasses, beards and hands are far from the middle colour; the dark side of the face comes back with the light.
+    aside = np.abs(lab - np.median(lab[core], axis=0)).sum(-1)
+    sample = core & (aside <= np.percentile(aside[core], FIRST))
     for _ in range(FITS):
         difference = lab - normals @ _light(normals[sample], lab[sample])
         inverse = np.linalg.inv(np.cov(difference[sample].T) + np.diag(NOISE))
         distance = squared_distance(difference, inverse)
-        sample = sample_of & (distance <= np.percentile(distance[core], KEPT))
+        limit = min(np.percentile(distance[core], KEPT), OUTLIER * np.median(distance[core]))
+        sample = sample_of & (distance <= limit)
     mean = lab[sample].mean(0)
     gloss, matte = _without_gloss(difference, mean)
     return Skin(

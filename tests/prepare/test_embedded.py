@@ -82,11 +82,11 @@ def test_parts_are_painted_at_known_pixels_and_in_order():
     place(mesh.RIGHT_EYE, 0.5, 0.5, 2, 1)
     place(mesh.LEFT_EYE, 7.5, 0.5, 2, 2)
     place(mesh.RIGHT_BROW, 0.5, -0.5, 3, 2)  # under the eye
-    place(mesh.LOWER_LIP, 4.5, 2.5, 5, 9)  # over the nose and beyond the border
+    place(mesh.LEFT_BROW, 4.5, 2.5, 5, 9)  # over the nose and beyond the border
     expected = [[1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1],
                 [1, 4, 4, 2, 6, 6, 6, 1, 5, 5, 1],
                 [1, 1, 1, 1, 6, 6, 6, 1, 5, 5, 1],
-                [1, 1, 1, 1, 6, 9, 9, 9, 9, 9, 1]]  # fmt: skip
+                [1, 1, 1, 1, 6, 3, 3, 3, 3, 3, 1]]  # fmt: skip
     np.testing.assert_array_equal(paint(np.full((4, 11), SKIN, np.uint8), points), expected)
 
 

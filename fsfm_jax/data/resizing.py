@@ -1,0 +1,59 @@
+"""Face crops of any size to the size of the network, with Pillow, whose filters widen when they shrink an image."""
+
+import numpy as np
+from PIL import Image
+
+from fsfm_jax.data.boxes import Box
+
+INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+EVALUATIONS = ("resize", "resize_center")
+
+
+def resize_box(image: np.ndarray, box: Box, size: int, interpolation: str) -> np.ndarray:
+    """The pixels of `image [H, W, 3] uint8` in `box`, as `[size, size, 3] uint8`."""
+    part = image[box.top : box.top + box.height, box.left : box.left + box.width]
+    return _resize(part, size, size, INTERPOLATIONS[interpolation])
+
+
+def resize_whole(image: np.ndarray, size: int) -> np.ndarray:
+    """`image [H, W, 3] uint8` as `[size, size, 3] uint8`, bicubic, without keeping its shape."""
+    return _resize(image, size, size, Image.Resampling.BICUBIC)
+
+
+def for_evaluation(name: str, image: np.ndarray, size: int) -> np.ndarray:
+    """A face crop as the network sees it in validation and tests.
+
+    Args:
+      name: `resize`, the whole crop, or `resize_center`, the shorter side to 8/7 of `size` (256 for 224) and the
+        centre of that, which loses an eighth of the face; the released code validates with the second and tests
+        with either.
+      image: `[H, W, 3] uint8`, any size.
+
+    Returns:
+      `[size, size, 3] uint8`.
+
+    Raises:
+      ValueError: another name, or another kind of image.
+    """
+    check_image(image)
+    if name == "resize":
+        return resize_whole(image, size)
+    if name != "resize_center":
+        raise ValueError(f"transform: expected one of {', '.join(EVALUATIONS)}; found {name!r}")
+    height, width = image.shape[:2]
+    shorter, room = min(height, width), size * 8 // 7
+    height, width = room * height // shorter, room * width // shorter
+    # Halves go to the even row or column, as in the released code.
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    image = _resize(image, height, width, Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(image[top : top + size, left : left + size])
+
+
+def check_image(image: np.ndarray) -> None:
+    """Refuses what is not a photo `[H, W, 3] uint8` with at least one pixel; ValueError."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"image: expected [H, W, 3] uint8 with pixels; found {list(image.shape)} {image.dtype}")
+
+
+def _resize(image: np.ndarray, height: int, width: int, resample: Image.Resampling) -> np.ndarray:
+    return np.array(Image.fromarray(image).resize((width, height), resample))

@@ -1,0 +1,118 @@
+"""A threshold together with the rule and the split that chose it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fsfm_jax.metrics import binary
+from fsfm_jax.metrics.scored import Scored
+from fsfm_jax.metrics.value import Value, undefined
+
+# The anti-spoofing code tries 0, 0.0001, ..., 1, and 1.1, at which nothing passes.
+RELEASED_GRID = np.append(np.arange(10001) / 10000, 1.1)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """`score >= value` means positive; the rates are those on the split on which it was chosen."""
+
+    value: float
+    rule: str  # such as "equal error" or "false positive rate <= 0.01"
+    split: str  # name of the split that chose it, "" if none did
+    false_positive_rate: Value  # FAR or APCER over all species, when real / bona fide is positive
+    false_negative_rate: Value  # FRR or BPCER, when real / bona fide is positive
+
+    @property
+    def chosen_on(self) -> str:
+        """A phrase for tables."""
+        return f"{self.rule}, chosen on {self.split}" if self.split else f"{self.rule}, chosen on no data"
+
+
+def _measured(value: float, rule: str, scored: Scored, split: str) -> Threshold:
+    if not split:
+        raise ValueError(f"split: expected the name of the split on which the threshold ({rule}) is chosen, found ''")
+    rates = binary.false_positive_rate(scored, value), binary.false_negative_rate(scored, value)
+    return Threshold(float(value), rule, split, *rates)
+
+
+def fixed(value: float) -> Threshold:
+    """A threshold that was settled before any score was seen, such as 0.5.
+
+    Raises:
+      ValueError: NaN.
+    """
+    if np.isnan(value):
+        raise ValueError("threshold: expected a number, found NaN")
+    none = undefined("the threshold was fixed beforehand, on no split")
+    return Threshold(float(value), f"fixed at {value:g}", "", none, none)
+
+
+def at_equal_error(scored: Scored, split: str) -> Threshold:
+    """The score on `split` at which the two error rates differ least; of equals the higher one (fewer false positives).
+
+    Raises:
+      ValueError: `split` has no name, or one class only.
+    """
+    _refuse_one_class(scored, split, "equal error")
+    counts = scored.curve
+    # Differences of the two rates times both class sizes: integers, so equals are exactly equal.
+    false_negatives = counts.positives - counts.true_positives
+    gap = np.abs(counts.false_positives * counts.positives - false_negatives * counts.negatives)
+    return _measured(counts.thresholds[np.argmin(gap)], "equal error", scored, split)
+
+
+def on_released_grid(scored: Scored, split: str) -> Threshold:
+    """The released anti-spoofing rule: of 0, 0.0001, ..., 1 and 1.1 the last with the least |FRR - FAR|.
+
+    The half total error rate at this threshold, on the same split, is what that code calls both EER and HTER.
+
+    Raises:
+      ValueError: `split` has no name, or one class only.
+    """
+    rule = "least |FRR - FAR| on the grid k/10000"
+    _refuse_one_class(scored, split, rule)
+    # Numbers of positives refused and of negatives that pass at each grid value.
+    refused = np.searchsorted(np.sort(scored.scores[scored.labels]), RELEASED_GRID, side="left")
+    passed = scored.negatives - np.searchsorted(np.sort(scored.scores[~scored.labels]), RELEASED_GRID, side="left")
+    gap = np.abs(refused / scored.positives - passed / scored.negatives)
+    return _measured(RELEASED_GRID[len(gap) - 1 - np.argmin(gap[::-1])], rule, scored, split)
+
+
+def at_false_positive_rate(scored: Scored, target: float, split: str) -> Threshold:
+    """The lowest score on `split` with a false positive rate of at most `target`; needs negatives only.
+
+    If even the highest score lets too many pass, the threshold lies just above it.
+
+    Raises:
+      ValueError: `split` has no name or no negatives, or `target` is not in [0, 1].
+    """
+    binary.check_rate("target", target)
+    rule = f"false positive rate <= {target:g}"
+    if not scored.negatives:
+        raise ValueError(f"threshold ({rule}) on {split}: {scored.missing}; choose it on a split that has some")
+    counts = scored.curve
+    allowed = np.count_nonzero(counts.false_positives / counts.negatives <= target)
+    value = counts.thresholds[allowed - 1] if allowed else np.nextafter(counts.thresholds[0], np.inf)
+    return _measured(value, rule, scored, split)
+
+
+def at_false_negative_rate(scored: Scored, target: float, split: str) -> Threshold:
+    """The highest score on `split` with a false negative rate of at most `target`; needs positives only.
+
+    With real or bona fide as positive this is a stated rate of false alarms (BPCER).
+
+    Raises:
+      ValueError: `split` has no name or no positives, or `target` is not in [0, 1].
+    """
+    binary.check_rate("target", target)
+    rule = f"false negative rate <= {target:g}"
+    if not scored.positives:
+        raise ValueError(f"threshold ({rule}) on {split}: {scored.missing}; choose it on a split that has some")
+    counts = scored.curve
+    rates = (counts.positives - counts.true_positives) / counts.positives
+    return _measured(counts.thresholds[np.argmax(rates <= target)], rule, scored, split)
+
+
+def _refuse_one_class(scored: Scored, split: str, rule: str) -> None:
+    if scored.missing:
+        raise ValueError(f"threshold ({rule}) on {split}: {scored.missing}; choose it on a split that has both classes")

@@ -1,0 +1,102 @@
+"""From scores of frames to scores of videos."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fsfm_jax.metrics.scored import Classes, Scored
+
+# A video is called positive at this mean probability or above (the released code).
+VIDEO_THRESHOLD = 0.5
+# A frame goes to the class with the larger probability, and a tie to class 0 (argmax): `score > 0.5`.
+FRAME_THRESHOLD = float(np.nextafter(0.5, 1.0))
+
+NAMED_IN_ERRORS = 3
+
+
+class Videos(NamedTuple):
+    """One row per video, in the order in which they first appear."""
+
+    ids: np.ndarray  # [V]
+    scores: np.ndarray  # [V] float64, mean over the video's frames
+    labels: np.ndarray  # [V] bool
+    frames: np.ndarray  # [V] int64, how many frames there were
+    index: np.ndarray  # [N] int64, row of the video of each frame
+
+    def scored(self, classes: Classes) -> Scored:
+        """The videos as examples of their own."""
+        return Scored(self.scores, self.labels, classes)
+
+    def decisions(self, threshold: float = VIDEO_THRESHOLD) -> np.ndarray:
+        """`[V] bool`: is the video positive?"""
+        return self.scores >= threshold
+
+    def first_places(self) -> np.ndarray:
+        """`[V] int64`: position of the first given frame of each video."""
+        return np.unique(self.index, return_index=True)[1]
+
+
+def index_videos(videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct ids `[V]` in the order of their first appearance, and the row of each frame `[N]`."""
+    ids, first, index = np.unique(np.asarray(videos), return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return ids[order], rank[index]
+
+
+def mean_by_video(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Mean over the frames of each video: probabilities `[N] -> [V]`, or logits `[N, C] -> [V, C]`, in float64.
+
+    index: `[N]`, the row of each frame, from `index_videos`.
+    """
+    values, counts = np.asarray(values, np.float64), np.bincount(index)
+    if values.ndim == 1:
+        return np.bincount(index, values) / counts
+    return np.stack([np.bincount(index, column) / counts for column in values.T], axis=1)
+
+
+def aggregate(scored: Scored, videos: np.ndarray, frames: np.ndarray) -> Videos:
+    """Mean score of each video over its frames, each frame counting once.
+
+    videos: `[N]` ids, unique over the whole set (a name that two methods share is two ids).
+    frames: `[N]` frame numbers within their video, -1 for a photo. They only serve to find frames given twice, as
+    happens when padding is not taken off again.
+
+    Raises:
+      ValueError: another length; a video with both labels; a frame of a video that is given twice.
+    """
+    videos, frames = np.asarray(videos), np.asarray(frames)
+    for name, array in (("videos", videos), ("frames", frames)):
+        if array.shape != scored.labels.shape:
+            raise ValueError(f"{name}: expected shape {scored.labels.shape} as the scores, found {array.shape}")
+    ids, index = index_videos(videos)
+    counts = np.bincount(index)
+    positive = np.bincount(index, scored.labels)
+    mixed = (positive > 0) & (positive < counts)
+    if mixed.any():
+        raise ValueError(
+            f"videos: expected one label per video, found both {scored.classes.positive} and "
+            f"{scored.classes.negative} in {_some(ids[mixed])}; make the ids unique"
+        )
+    _refuse_repeats(ids, index, frames)
+    return Videos(ids, mean_by_video(scored.scores, index), positive > 0, counts, index)
+
+
+def _refuse_repeats(ids: np.ndarray, index: np.ndarray, frames: np.ndarray) -> None:
+    order = np.lexsort((frames, index))
+    index, frames = index[order], frames[order]
+    repeated = (index[1:] == index[:-1]) & (frames[1:] == frames[:-1])
+    if repeated.any():
+        place = int(np.argmax(repeated))
+        raise ValueError(
+            f"frames: expected each frame of a video once, found frame {frames[place]} of video "
+            f"{str(ids[index[place]])!r} twice ({int(repeated.sum())} repeats in all); take padding off, or number "
+            "the frames"
+        )
+
+
+def _some(ids: np.ndarray) -> str:
+    names = [repr(str(name)) for name in ids[:NAMED_IN_ERRORS]]
+    more = len(ids) - len(names)
+    return f"video {', '.join(names)}" + (f" and {more} more" if more else "")
