@@ -26,7 +26,7 @@ from fsfm_jax.prepare.detect.detector import make_detector
 from fsfm_jax.prepare.example import ExampleEncoder, Face
 from fsfm_jax.prepare.faces import JPEG_QUALITY, PNG_COMPRESSION
 from fsfm_jax.prepare.media.photo_file import PHOTO_SUFFIXES, read_photo
-from fsfm_jax.prepare.parsing import make_parser
+from fsfm_jax.prepare.parse.parser import make_parser
 
 MOST = 60  # pictures that are looked at
 SIZES = (256, 512)

@@ -29,6 +29,8 @@ RULES = {
     "fsfm_jax.records": "numpy",
     "fsfm_jax.regions": "numpy",
     "fsfm_jax.data": DATA,
+    "fsfm_jax.data.rand_augment": DATA + "PIL",
+    "fsfm_jax.data.resizing": DATA + "PIL",
     "fsfm_jax.data.sources": DATA + "tensorflow_datasets etils google",
     "fsfm_jax.data.statistics": DATA + "etils",
     "fsfm_jax.data.stream": DATA + "grain",
@@ -38,8 +40,8 @@ RULES = {
     "fsfm_jax.prepare.media.hdf5_file": PREPARE + "h5py",
     "fsfm_jax.prepare.detect.dlib_hog": PREPARE + "dlib",
     "fsfm_jax.prepare.tflite": PREPARE + "ai_edge_litert",
-    "fsfm_jax.prepare.farl": PREPARE + "facer torch",
-    "fsfm_jax.prepare.bisenet": PREPARE + "uniface onnxruntime",
+    "fsfm_jax.prepare.parse.farl": PREPARE + "facer torch",
+    "fsfm_jax.prepare.parse.bisenet": PREPARE + "uniface onnxruntime",
     "fsfm_jax.prepare.manifests": "prepare.manifests prepare.sampling prepare.media data.folder",
     "fsfm_jax.models": MODEL + "models",
     "fsfm_jax.losses": MODEL,
@@ -124,7 +126,7 @@ def test_some_libraries_have_a_single_importer(library, owner):
 def test_torch_is_met_by_one_optional_parser_only():
     # Inside its functions: who does not ask for that parser needs no torch.
     (owner,) = [module for module in MODULES if "torch" in {name.split(".")[0] for name in imports(module)}]
-    assert owner == "fsfm_jax.prepare.farl"
+    assert owner == "fsfm_jax.prepare.parse.farl"
     top = [node for node in tree(owner).body if isinstance(node, ast.Import | ast.ImportFrom)]
     assert not {"torch", "facer"} & {alias.name for node in top for alias in node.names}
 

@@ -141,7 +141,7 @@ def _rotate(image, degrees, resample, fill):
 
 
 def _posterize(image, bits, resample, fill):
-    # Pillow refuses 0 bits since version 11; older ones gave black.
+    # Newer versions of Pillow refuse 0 bits; older ones gave black.
     return ImageOps.posterize(image, bits) if bits else Image.new("RGB", image.size)
 
 
@@ -154,9 +154,10 @@ def _solarize_add(image, added, resample, fill):
 
 
 def _enhanced(enhance: Callable) -> tuple:
-    return lambda share, sign: 1 + sign * share * 0.9, lambda image, factor, resample, fill: enhance(image).enhance(
-        factor
-    )
+    def change(image, factor, resample, fill):
+        return enhance(image).enhance(factor)
+
+    return lambda share, sign: 1 + sign * share * 0.9, change
 
 
 def _moved(most: float, matrix: Callable) -> tuple:

@@ -1,7 +1,7 @@
 """Percentile bootstrap intervals: how much a metric would move with other videos of the same kind."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +9,11 @@ import numpy as np
 from fsfm_jax.metrics.curve import Curve
 from fsfm_jax.metrics.scored import Scored
 
-# Counts that are held at once, in elements of one array: 32 MB as int64.
-CHUNK_ELEMENTS = 1 << 22
+# Counts that are held at once, in elements of one array: 1 MB as int64, about what a cache holds.
+CHUNK_ELEMENTS = 1 << 17
+
+# One number per resample, `[R]`, from the counts of all resamples, `[R, K]`.
+Statistic = Callable[[Curve], np.ndarray]
 
 
 class Interval(NamedTuple):
@@ -21,20 +24,21 @@ class Interval(NamedTuple):
     reason: str = ""
 
 
-def interval(
+def intervals(
     scored: Scored,
-    statistic: Callable[[Curve], np.ndarray],
+    statistics: Mapping[str, Statistic],
     videos: np.ndarray,
     resamples: int,
     level: float,
     seed: int,
-) -> Interval:
-    """Percentile interval of `statistic` over `resamples` sets of videos drawn with replacement, class by class.
+) -> dict[str, Interval]:
+    """Percentile interval of each statistic over `resamples` sets of videos drawn with replacement, class by class.
 
     Each resample has as many videos of each class as there are; all frames of a drawn video come along, so intervals of
     frame metrics know that frames of a video resemble each other. For videos (or photos) each example is its own video.
 
-    statistic: a function of `curve`, such as `curve.area`, or one with its threshold filled in by `functools.partial`.
+    statistics: functions of `curve` by name, such as `curve.area`; `functools.partial` fills in a threshold. They share
+    the resamples.
     videos: `[N] int64`, the video of each example numbered 0 to V - 1, as in `video.Videos.index`.
     level: 0.95 for the 2.5th to the 97.5th percentile.
 
@@ -50,16 +54,15 @@ def interval(
     if resamples < 1 or not 0 < level < 1:
         raise ValueError(f"expected resamples > 0 and 0 < level < 1, found {resamples} and {level}")
     if scored.missing:
-        return Interval(math.nan, math.nan, scored.missing)
+        return dict.fromkeys(statistics, Interval(math.nan, math.nan, scored.missing))
     labels = _label_of_video(scored, videos)
     for name, count in zip(scored.classes, (np.count_nonzero(labels), np.count_nonzero(~labels)), strict=True):
         # One video is drawn again and again: the interval would leave out all that this class could vary.
         if count < 2:
-            return Interval(math.nan, math.nan, f"only one {name} video to resample")
-    drawn = draw(labels, resamples, seed)
-    values = resampled(scored, statistic, videos, drawn)
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
+            return dict.fromkeys(statistics, Interval(math.nan, math.nan, f"only one {name} video to resample"))
+    values = resampled(scored, statistics, videos, draw(labels, resamples, seed))
+    bounds = [(1 - level) / 2, (1 + level) / 2]
+    return {name: Interval(*np.quantile(found, bounds).tolist()) for name, found in values.items()}
 
 
 def draw(labels: np.ndarray, resamples: int, seed: int) -> np.ndarray:
@@ -75,18 +78,23 @@ def draw(labels: np.ndarray, resamples: int, seed: int) -> np.ndarray:
 
 
 def resampled(
-    scored: Scored, statistic: Callable[[Curve], np.ndarray], videos: np.ndarray, drawn: np.ndarray
-) -> np.ndarray:
-    """`statistic` of each resample, `[R]`; drawn: `[R, V] int`, how often each video is in it."""
+    scored: Scored, statistics: Mapping[str, Statistic], videos: np.ndarray, drawn: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Each statistic of each resample, `[R]` by name; drawn: `[R, V] int`, how often each video is in it."""
     order, last = scored.descending
     thresholds, labels, videos = scored.curve.thresholds, scored.labels[order], videos[order]
-    values, rows = np.empty(len(drawn)), max(1, CHUNK_ELEMENTS // len(scored))
+    # Without ties every place is the last of its score, and a view saves a copy.
+    places = slice(None) if len(last) == len(order) else last
+    rows = max(1, CHUNK_ELEMENTS // len(scored))
+    values = {name: np.empty(len(drawn)) for name in statistics}
     for start in range(0, len(drawn), rows):
-        # Nothing is drawn or sorted again: an example that comes twice simply counts twice.
+        # Nothing is sorted again: an example that comes twice simply counts twice.
         weights = drawn[start : start + rows, videos]
-        passed = np.cumsum(weights, axis=1, dtype=np.int64)[:, last]
-        true = np.cumsum(weights * labels, axis=1, dtype=np.int64)[:, last]
-        values[start : start + rows] = statistic(Curve(thresholds, true, passed - true))
+        passed = np.cumsum(weights, axis=1, dtype=np.int64)[:, places]
+        true = np.cumsum(weights * labels, axis=1, dtype=np.int64)[:, places]
+        counts = Curve(thresholds, true, passed - true)
+        for name, statistic in statistics.items():
+            values[name][start : start + rows] = statistic(counts)
     return values
 
 

@@ -108,7 +108,8 @@ def _level(
         "thresholds": [_at(scored, split, threshold, species) for threshold in chosen],
     }
     if resampling is not None:
-        found["intervals"] = {name: _interval(scored, of, videos, resampling) for name, of in RESAMPLED.items()}
+        intervals = bootstrap.intervals(scored, RESAMPLED, videos, *resampling)
+        found["intervals"] = {name: _interval(interval) for name, interval in intervals.items()}
     return found
 
 
@@ -129,11 +130,10 @@ def _at(scored: Scored, split: str, threshold: Threshold, species: np.ndarray | 
     }
 
 
-def _interval(scored: Scored, statistic: Callable, videos: np.ndarray, resampling: Resampling) -> dict:
-    found = bootstrap.interval(scored, statistic, videos, *resampling)
-    if found.reason:
-        return {"low": None, "high": None, "reason": found.reason}
-    return {"low": found.low, "high": found.high}
+def _interval(interval: bootstrap.Interval) -> dict:
+    if interval.reason:
+        return {"low": None, "high": None, "reason": interval.reason}
+    return {"low": interval.low, "high": interval.high}
 
 
 def _split_reasons(values: dict[str, Value]) -> dict[str, dict]:

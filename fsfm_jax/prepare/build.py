@@ -21,7 +21,7 @@ from fsfm_jax.prepare.detect.detector import DETECTORS
 from fsfm_jax.prepare.finish import report_file
 from fsfm_jax.prepare.manifests.registry import DATASETS
 from fsfm_jax.prepare.options import IMAGE_ENCODINGS
-from fsfm_jax.prepare.parsing import PARSERS
+from fsfm_jax.prepare.parse.parser import PARSERS
 from fsfm_jax.prepare.plan import FACES_PER_SHARD
 from fsfm_jax.prepare.preparation import Runner, build
 

@@ -10,7 +10,7 @@ from fsfm_jax import records
 from fsfm_jax.data.photo import READ_FLAGS, encode_png
 from fsfm_jax.data.statistics import Card
 
-FACES, COLUMNS, CELL, GAP, LABEL = 48, 8, 112, 4, 14
+FACES, COLUMNS, CELL, GAP, LABEL, LETTER = 48, 8, 112, 4, 14, 8  # pixels, but for the first two
 # One colour for each class of `regions.CLASSES`, of which neighbours differ.
 PALETTE = np.array(
     [
@@ -47,7 +47,16 @@ def _cell(example: dict, card: Card) -> np.ndarray:
     text = np.full((LABEL + GAP, strip.shape[1], 3), 255, np.uint8)
     label = int(example[records.LABEL])
     words = card.class_names[label] if label >= 0 else Path(_text(example[records.SOURCE])).stem
-    cv2.putText(text, _ascii(words), (0, LABEL - 3), cv2.FONT_HERSHEY_PLAIN, 0.8, (60, 60, 60), 1, cv2.LINE_AA)
+    cv2.putText(
+        text,
+        _ascii(words)[-(strip.shape[1] // LETTER) :],
+        (0, LABEL - 3),
+        cv2.FONT_HERSHEY_PLAIN,
+        0.8,
+        (60, 60, 60),
+        1,
+        cv2.LINE_AA,
+    )
     return np.concatenate([strip, text])
 
 
@@ -63,4 +72,4 @@ def _text(value) -> str:
 
 def _ascii(words: str) -> str:
     # OpenCV draws question marks for anything else.
-    return words.encode("ascii", "replace").decode()[-20:]
+    return words.encode("ascii", "replace").decode()

@@ -25,7 +25,7 @@ from fsfm_jax.prepare.media.photo_file import read_photo
 from fsfm_jax.prepare.media.unusable import Unusable
 from fsfm_jax.prepare.media.video import open_video
 from fsfm_jax.prepare.options import GIVEN, NONE, Options
-from fsfm_jax.prepare.parsing import Parser, make_parser
+from fsfm_jax.prepare.parse.parser import Parser, make_parser
 from fsfm_jax.prepare.sampling import PHOTO, chains
 
 JPEG_QUALITY = 95

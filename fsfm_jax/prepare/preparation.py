@@ -19,7 +19,7 @@ from fsfm_jax.prepare.finish import finish
 from fsfm_jax.prepare.manifests.manifest import DataSet, Request
 from fsfm_jax.prepare.manifests.registry import find
 from fsfm_jax.prepare.options import GIVEN, NONE, Options
-from fsfm_jax.prepare.parsing import PARSERS, make_parser
+from fsfm_jax.prepare.parse.parser import PARSERS, make_parser
 from fsfm_jax.prepare.plan import FACES_PER_SHARD, differences, lay_down, make_plan, read_identity
 from fsfm_jax.prepare.sampling import ALL, spaced
 from fsfm_jax.prepare.shard import ShardJob, ShardResult, read_progress

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsfm_jax.prepare import bisenet, farl, parsing
-from fsfm_jax.prepare.bisenet import crop_of, frame_of, framed, sides_by_place
 from fsfm_jax.prepare.crop import Detection, NoFace, Square, cut
-from fsfm_jax.prepare.parsing import make_parser
+from fsfm_jax.prepare.parse import bisenet, farl
+from fsfm_jax.prepare.parse import parser as parsing
+from fsfm_jax.prepare.parse.bisenet import crop_of, frame_of, framed, sides_by_place
+from fsfm_jax.prepare.parse.parser import make_parser
 from fsfm_jax.regions import CELEBAMASK_CLASSES, CLASSES
 
-ASTRONAUT = Path(parsing.__file__).parents[1] / "data" / "samples" / "pd_nasa_astronaut.jpg"
+ASTRONAUT = Path(parsing.__file__).parents[2] / "data" / "samples" / "pd_nasa_astronaut.jpg"
 BOX, SQUARE = Detection(175, 76, 265, 166, 1.21), Square(162, 63, 117)
 SKIN, HAIR, NOSE = CLASSES.index("skin"), CLASSES.index("hair"), CLASSES.index("nose")
 WEIGHTS = b"weights"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fsfm_jax.prepare import mesh
+from fsfm_jax.prepare.parse import mesh
 
 # The window holds the whole head with long hair down to the shoulders, which the matte needs to see.
 SPAN, CENTRE_UP = 3.0, 0.1

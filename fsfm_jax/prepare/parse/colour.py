@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fsfm_jax.prepare.skin import squared_distance
+from fsfm_jax.prepare.parse.skin import squared_distance
 
 PARTS = 3
 NOISE = 16.0  # variance added to each part: a thing's colours in the rest of the picture differ from its samples

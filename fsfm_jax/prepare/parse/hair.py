@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fsfm_jax.prepare.colour import colours_of
-from fsfm_jax.prepare.head import Head, grown, opened, shrunk
-from fsfm_jax.prepare.skin import CORE_UP, Skin, skin_of
-from fsfm_jax.prepare.smooth import mean_field
+from fsfm_jax.prepare.parse.colour import colours_of
+from fsfm_jax.prepare.parse.head import Head, grown, opened, shrunk
+from fsfm_jax.prepare.parse.skin import CORE_UP, Skin, skin_of
+from fsfm_jax.prepare.parse.smooth import mean_field
 
 # Lengths and areas are in head units (head.py), evidence is in nats. The values were set by eye on portraits.
 PERSON = 0.5  # matte

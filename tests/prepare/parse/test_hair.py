@@ -2,12 +2,12 @@ import cv2
 import numpy as np
 import pytest
 
-from fsfm_jax.prepare import mesh
-from fsfm_jax.prepare.colour import colours_of
-from fsfm_jax.prepare.hair import HAIR_DISTANCE, scalp_of, texture
-from fsfm_jax.prepare.head import SPAN, head_of, head_window
-from fsfm_jax.prepare.skin import skin_of
-from fsfm_jax.prepare.smooth import guided, mean_field
+from fsfm_jax.prepare.parse import mesh
+from fsfm_jax.prepare.parse.colour import colours_of
+from fsfm_jax.prepare.parse.hair import HAIR_DISTANCE, scalp_of, texture
+from fsfm_jax.prepare.parse.head import SPAN, head_of, head_window
+from fsfm_jax.prepare.parse.skin import skin_of
+from fsfm_jax.prepare.parse.smooth import guided, mean_field
 
 SIZE = 256
 UNIT = SIZE / SPAN

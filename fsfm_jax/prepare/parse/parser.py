@@ -42,15 +42,15 @@ def make_parser(name: str, weights: str = "") -> Parser:
     if name == "embedded":
         if weights:
             raise ValueError(f"parser embedded: has its own models, found weights {weights!r}; leave them out")
-        from fsfm_jax.prepare.embedded import EmbeddedParser
+        from fsfm_jax.prepare.parse.embedded import EmbeddedParser
 
         return EmbeddedParser()
     if name == "farl":
-        from fsfm_jax.prepare.farl import FarlParser
+        from fsfm_jax.prepare.parse.farl import FarlParser
 
         return FarlParser(weights)
     if name == "bisenet":
-        from fsfm_jax.prepare.bisenet import BisenetParser
+        from fsfm_jax.prepare.parse.bisenet import BisenetParser
 
         return BisenetParser(weights)
     close = difflib.get_close_matches(name, PARSERS, n=1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fsfm_jax.prepare.head import Head
+from fsfm_jax.prepare.parse.head import Head
 
 ELLIPSOID = (0.85, 1.15)  # half axes of a head, across and up, in head units
 ELLIPSOID_UP = -0.05  # its centre

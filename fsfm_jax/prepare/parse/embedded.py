@@ -8,11 +8,11 @@ that the crop cuts off says what hair looks like, and labels the crop alone.
 import cv2
 import numpy as np
 
-from fsfm_jax.prepare import mesh
 from fsfm_jax.prepare.crop import Detection, Square
-from fsfm_jax.prepare.hair import scalp_of
-from fsfm_jax.prepare.head import head_of, head_window
-from fsfm_jax.prepare.matte import MATTE_SIZE, PersonMatte
+from fsfm_jax.prepare.parse import mesh
+from fsfm_jax.prepare.parse.hair import scalp_of
+from fsfm_jax.prepare.parse.head import head_of, head_window
+from fsfm_jax.prepare.parse.matte import MATTE_SIZE, PersonMatte
 from fsfm_jax.regions import CLASSES, HAIR, SKIN
 
 # Later parts cover earlier ones: lips lie over the opening of the mouth.

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 import fsfm_jax
-from fsfm_jax.prepare import mesh
 from fsfm_jax.prepare.crop import Detection, NoFace
-from fsfm_jax.prepare.mesh import FaceMesh, Window, fill
+from fsfm_jax.prepare.parse import mesh
+from fsfm_jax.prepare.parse.mesh import FaceMesh, Window, fill
 
 OUTLINES = (
     "FACE_OVAL", "RIGHT_BROW", "LEFT_BROW", "RIGHT_EYE", "LEFT_EYE", "NOSE", "UPPER_LIP", "INNER_MOUTH", "LOWER_LIP",

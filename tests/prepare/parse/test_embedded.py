@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 import fsfm_jax
-from fsfm_jax.prepare import mesh
 from fsfm_jax.prepare.crop import Detection, NoFace, Square, cut, square_of
-from fsfm_jax.prepare.embedded import EmbeddedParser, in_crop, paint
+from fsfm_jax.prepare.parse import mesh
+from fsfm_jax.prepare.parse.embedded import EmbeddedParser, in_crop, paint
 from fsfm_jax.regions import CLASSES, NUM_CLASSES, check_parsing_map, flip_map
 
 SAMPLES = Path(fsfm_jax.__file__).parent / "data" / "samples"
