@@ -54,6 +54,11 @@ RULES = {
     "fsfm_jax.train": UPPER,
     "fsfm_jax.evaluate": UPPER,
     "fsfm_jax.export": UPPER + "export",
+    # Files of strangers are read by little code: no jax, no torch, nothing that unpickles.
+    "fsfm_jax.export.pickle_instructions": "",
+    "fsfm_jax.export.torch_pickle": "export.pickle_instructions",
+    "fsfm_jax.export.torch_file": "export.torch_pickle numpy ml_dtypes",
+    "fsfm_jax.export.safetensors_file": "numpy ml_dtypes",
     "fsfm_jax.analyze": UPPER + "analyze cv2",
     "fsfm_jax.apps": UPPER + "export apps cv2",
     "fsfm_jax.fields": "ml_collections",

@@ -27,7 +27,7 @@ def apcer_by_species(scored: Scored, species: np.ndarray, threshold: float) -> d
         kind = scored.classes.positive if scored.labels[place] else scored.classes.negative
         raise ValueError(
             f'species: expected a name for each {scored.classes.negative} and "" for each {scored.classes.positive}; '
-            f"found {str(species[place])!r} for a {kind} example at position {place}"
+            f"found {str(species[place])!r} for the {kind} at position {place}"
         )
     attacks = ~scored.labels
     names, index = np.unique(species[attacks], return_inverse=True)

@@ -20,5 +20,11 @@ class Task(Protocol):
     def counts(self, batch: Batch) -> Terms:
         """The denominators of the loss's ratios over `batch`, float32 scalars."""
 
-    def loss(self, params: Any, target: Any, batch: Batch, counts: Terms) -> tuple[jax.Array, Terms]:
-        """Loss of `batch`, its sums divided by `counts`, and its terms by name; float32 scalars."""
+    def loss(self, params: Any, target: Any, batch: Batch, counts: Terms, key: jax.Array) -> tuple[jax.Array, Terms]:
+        """Loss of `batch`, its sums divided by `counts`, and its terms by name; float32 scalars.
+
+        `key` is a typed key of this micro-batch alone, for what is random on the device.
+        """
+
+    def constrained(self, params: Any) -> Any:
+        """`params` after an optimizer step, put back to where they must lie; for most tasks as they are."""

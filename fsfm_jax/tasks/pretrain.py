@@ -86,9 +86,13 @@ class PretrainTask:
         patches = patchify(images, self.model.size.patch_size)
         return losses.normalised_pixels(patches) if self.loss_spec.normalise_pixels else patches
 
-    def loss(self, params: Any, target: Any, batch: Batch, counts: Terms) -> tuple[jax.Array, Terms]:
+    def constrained(self, params: Any) -> Any:
+        """As they are."""
+        return params
+
+    def loss(self, params: Any, target: Any, batch: Batch, counts: Terms, key: jax.Array) -> tuple[jax.Array, Terms]:
         """Both reconstruction terms are one ratio over the patches that `counts` counted; a batch in which no
-        image has its region gives 0 for the region term, not NaN."""
+        image has its region gives 0 for the region term, not NaN. Nothing is random: the masks are in the batch."""
         images = normalise(batch["image"], self.statistics)
         online = OnlineNetwork(self.model).apply({"params": params}, images, batch["mask"])
         pixels, goal = at_least_float32(online.pixels), self.goal(images)

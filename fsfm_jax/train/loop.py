@@ -1,8 +1,8 @@
 """The only training loop, and the order of operations in it.
 
-Per step: look for a request to stop -> save if due -> take the next batch -> step -> read the metrics of the
-step before. The batch is taken after the save, so a checkpoint never claims an example that was not trained
-on; metrics are read one step late, so the device never waits for the host.
+Per step: look for a request to stop -> evaluate and save if due -> take the next batch -> step -> read the
+metrics of the step before. The batch is taken after the save, so a checkpoint never claims an example that was not
+trained on; metrics are read one step late, so the device never waits for the host.
 """
 
 import dataclasses
@@ -75,6 +75,7 @@ def train(
     run: Callable[[int], dict],
     write: Callable[[int, dict[str, float]], None],
     spec: LoopSpec,
+    evaluate: Callable[[int, TrainState], None] | None = None,
 ) -> TrainState:
     """Runs `step` until `spec.stop_after`, or until the process is asked to stop, and saves.
 
@@ -83,6 +84,7 @@ def train(
       batches: must begin with the batch of step `state.step`.
       run: the checkpoint's `run` item at a step.
       write: takes the metrics of a finished step, means over its micro-batches.
+      evaluate: looks at the state before each regular save, and at the end of the run.
 
     Returns:
       The last state, saved.
@@ -100,6 +102,8 @@ def train(
                 break
             if number and number % spec.save_every == 0 and number != last_saved:
                 pending = _report(pending, write, spec.nonfinite)
+                if evaluate is not None:
+                    evaluate(number, state)
                 checkpoints.save(state, run(number))
                 last_saved = number
             try:
@@ -119,6 +123,8 @@ def train(
             number += 1
             pending = (number, metrics)
         _report(pending, write, spec.nonfinite)
+        if evaluate is not None and number == spec.steps and number != last_saved:
+            evaluate(number, state)
         checkpoints.save(state, run(number))
         checkpoints.wait()
     return state

@@ -10,7 +10,7 @@ import optax
 
 from fsfm_jax.optim.ema import TargetUpdate
 from fsfm_jax.tasks.base import Batch, Task
-from fsfm_jax.train.state import TrainState
+from fsfm_jax.train.state import TrainState, named_key
 
 CADENCES = ("optimizer_step", "micro_step")
 RATIOS = ("global_batch", "micro_batch")
@@ -75,11 +75,14 @@ def make_step(
 
     def accumulate(state: TrainState, batch: Batch):
         """Mean gradient, target after A - 1 micro-steps, whether the last micro-step counts, metrics `[A]`."""
+        key = jax.random.fold_in(named_key(state.key, "step"), state.step)
 
         def micro_step(carry, part):
             total, target, _ = carry
             index, micro = part
-            (loss, terms), new = gradient(state.params, target.params, micro, micro_counts(batch, micro))
+            (loss, terms), new = gradient(
+                state.params, target.params, micro, micro_counts(batch, micro), jax.random.fold_in(key, index)
+            )
             counts = jnp.isfinite(loss) if spec.nonfinite == "skip" else jnp.array(True)
             total = jax.tree.map(lambda t, g: jnp.where(counts, t + g / parts, 0), total, new)
             if every_micro_step:
@@ -101,7 +104,7 @@ def make_step(
         gradients, target, counts, metrics = accumulate(state, batch)
         rate = learning_rate(state.step)
         updates, moments = optimizer.update(gradients, state.optimizer, state.params)
-        params = jax.tree.map(lambda p, u: p - rate.astype(p.dtype) * u, state.params, updates)
+        params = task.constrained(jax.tree.map(lambda p, u: p - rate.astype(p.dtype) * u, state.params, updates))
         if spec.nonfinite == "skip":
             params = _choose(counts, params, state.params)
             moments = _choose(counts, moments, state.optimizer)

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import reference
 
-from fsfm_jax.export.names import from_official, official_name, our_path, to_official
+from fsfm_jax.export.names import (
+    ANTISPOOF,
+    CLASSIFIER,
+    finetuned_from_official,
+    finetuned_to_official,
+    from_official,
+    official_name,
+    our_path,
+    to_official,
+)
 
 
 @pytest.mark.parametrize("network", ["online", "target"])
@@ -50,3 +59,62 @@ def test_other_positions_than_configured_are_refused(golden):
     official = reference.state_dict(golden("pretrain_tiny"), "online/")
     with pytest.raises(ValueError, match="rep_decoder_pos_embed.*model.rep_positions"):
         from_official(official, reference.model_spec(rep_positions="sincos"))
+
+
+# Fine-tuned networks.
+
+FINETUNED = {
+    "finetune_tiny/plain_gp/state/": (CLASSIFIER, 32),
+    "finetune_tiny/plain_cls/state/": (CLASSIFIER, 32),
+    "fas_tiny/fas_plain/state_before/": (ANTISPOOF, 36),
+}
+
+
+@pytest.mark.parametrize("place", FINETUNED)
+def test_a_fine_tuned_state_dict_there_and_back_changes_no_bit(golden, place):
+    file, prefix = place.split("/", 1)
+    table, count = FINETUNED[place]
+    official = reference.state_dict(golden(file), prefix)
+    again = finetuned_to_official(finetuned_from_official(official, table), table, patch_size=8)
+    assert again.keys() == official.keys() and len(again) == count
+    for name, array in official.items():  # the learnt positions too
+        assert again[name].dtype == array.dtype
+        np.testing.assert_array_equal(again[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("network", ["base_patch16_global_pool", "base_patch16_cls_token", "large_patch16_global_pool"])
+def test_every_fine_tuned_name_has_a_path_and_only_one(golden, network):
+    names = [str(name) for name in golden("schedules")[f"groups/vit_{network}/names"]]
+    paths = [our_path(name, CLASSIFIER) for name in names]
+    assert len(set(paths)) == len(names)
+    assert [official_name(path, CLASSIFIER) for path in paths] == names
+
+
+def test_encoders_have_the_same_paths_in_all_tables():
+    # A pretrained encoder is loaded by path.
+    for path in ("encoder/cls_token", "encoder/patch_embed/bias", "encoder/block_11/mlp/fc2/kernel"):
+        assert official_name(path, CLASSIFIER) == official_name(path)
+        assert official_name(path, ANTISPOOF) == f"backbone.vit.{official_name(path)}"
+
+
+def test_a_checkpoint_of_another_kind_is_refused():
+    for name in ("head.weight", "pos_embed", "backbone.vit.fc_norm.bias"):
+        with pytest.raises(ValueError, match=f"{name}: unknown; is this a pretraining checkpoint"):
+            our_path(name)
+    with pytest.raises(ValueError, match="mask_token: unknown; is this a fine-tuned checkpoint"):
+        finetuned_from_official({"mask_token": np.zeros((1, 1, 48), np.float32)}, CLASSIFIER)
+    with pytest.raises(ValueError, match="encoder/norm/bias: .* the anti-spoofing name table"):
+        official_name("encoder/norm/bias", ANTISPOOF)
+
+
+def test_the_bottleneck_may_be_named_once_and_must_not_differ(golden):
+    official = reference.state_dict(golden("fas_tiny"), "fas_plain/state_before/")
+    once = {name: array for name, array in official.items() if ".bottleneck_layer.0." not in name}
+    tree = finetuned_from_official(once, ANTISPOOF)
+    np.testing.assert_array_equal(tree["embedder"]["kernel"].T, official["embedder.bottleneck_layer.0.weight"])
+    for state in (
+        official | {"embedder.bottleneck_layer.0.bias": official["embedder.bottleneck_layer.0.bias"] + 1},
+        {name: array for name, array in official.items() if "layer_fc" not in name},
+    ):
+        with pytest.raises(ValueError, match="bottleneck_layer.0.*: expected the same values as embedder.bottleneck"):
+            finetuned_from_official(state, ANTISPOOF)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
+from sklearn.exceptions import UndefinedMetricWarning
 
 from fsfm_jax.metrics import binary, curve, video
 from fsfm_jax.metrics.scored import ANTI_SPOOFING, DEEPFAKE, Scored
@@ -44,6 +45,8 @@ def test_ranking_metrics_equal_scikit_learn(scored):
 
 @FEW
 @given(sets(), st.booleans())
+# The shortest curve that loses a point: three scores, one of each class at each.
+@example(Scored(np.array([0.9, 0.9, 0.5, 0.5, 0.1, 0.1]), np.array([1, 0, 1, 0, 1, 0]), DEEPFAKE), True)
 def test_roc_equals_scikit_learn(scored, drop):
     ours = curve.roc(scored.curve, drop)
     theirs = sklearn.roc_curve(scored.labels, scored.scores, drop_intermediate=drop)
@@ -93,16 +96,16 @@ def test_one_class_is_undefined_with_the_missing_class_named(scored, present):
         assert math.isnan(value.value) and value.reason == reason
     # scikit-learn agrees that there is none, in its own way.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", sklearn.__dict__.get("UndefinedMetricWarning", UserWarning))
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
         assert math.isnan(sklearn.roc_auc_score(alone.labels, alone.scores))
     right = np.mean((alone.scores >= 0.5) == present)
     assert binary.accuracy(alone, 0.5).value == pytest.approx(right, **CLOSE)
 
 
 @FEW
-@given(sets(), st.integers(-3, 3), st.sampled_from([0.25, 0.5, 2.0, 4.0]))
+@given(sets(), st.integers(-3, 3), st.sampled_from([1.0, 2.0, 4.0]))
 def test_a_rising_transform_of_the_scores_changes_no_ranking_metric(scored, shift, scale):
-    # Powers of two and these shifts keep the grid's scores apart; the rank keeps everything apart.
+    # Powers of two keep all scores apart, and so do their ranks.
     rank = np.searchsorted(np.unique(scored.scores), scored.scores)
     for moved in (scored.scores * scale, rank * scale + shift, np.exp(rank / 10)):
         other = Scored(moved, scored.labels, DEEPFAKE)

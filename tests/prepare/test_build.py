@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from prepared import records_of_folder
+from videos import CLIP, avi_that_tells
 
 from fsfm_jax import records, regions
 from fsfm_jax.data import folder
@@ -318,6 +319,54 @@ def test_a_shard_may_stay_empty_but_a_split_may_not(faces, tmp_path):
     assert len(report(tmp_path / "none")) == 5
     with pytest.raises(ValueError, match="is unfinished: .* run python -m fsfm_jax.prepare.build again"):
         RecordSource(tmp_path / "none")
+
+
+def everything_that_can_be_wrong(root: Path) -> dict[str, tuple[str, int]]:
+    """A folder of raw photos and videos; returns reason and number of incidents by path ("" = nothing is wrong)."""
+    root.mkdir()
+    astronaut = (SAMPLES / "pd_nasa_astronaut.jpg").read_bytes()
+    size = np.zeros(2, ">u4") + 30_000
+    bomb = encode_png(np.zeros((8, 8, 3), np.uint8), 9)
+    flat = np.full((120, 160, 3), 128, np.uint8)
+    files = {
+        "a good photo.jpg": (astronaut, "", 0),
+        "b bomb.png": (bomb[:16] + size.tobytes() + bomb[24:], "too_large", 1),
+        "c cut.jpg": (astronaut[: len(astronaut) // 2], "truncated", 1),
+        "d empty.png": (b"", "empty_file", 1),
+        "e no face.png": (encode_png(flat, 1), "no_face", 1),
+        "f not a photo.jpg": (b"GIF89a and more", "unknown_format", 1),
+        "g several faces.jpg": ((SAMPLES / "mit_faceapi_group6.jpg").read_bytes(), "several_faces", 1),
+        # 20 frames, none with a face, and 7 that the container only promises.
+        "h lies.avi": (avi_that_tells(27), "no_face", 20),
+        "i cut.mp4": (CLIP.read_bytes()[:5000], "not_opened", 1),
+        "j empty.mp4": (b"", "empty_file", 1),
+        "k not a video.mp4": (b"ffconcat version 1.0\nfile a.mp4\n", "unknown_format", 1),
+        "l \u00fcml\u00e4ut \u4eba.jpg": (astronaut, "", 0),
+    }
+    for name, (data, _, _) in files.items():
+        (root / name).write_bytes(data)
+    return {name: (reason, count) for name, (_, reason, count) in files.items()}
+
+
+def test_a_folder_of_everything_that_can_be_wrong(tmp_path):
+    expected = everything_that_can_be_wrong(tmp_path / "raw")
+    # dlib alone takes the emblem on the good photo for a second face.
+    settings = {"detector": "dlib+blazeface", "frames": "all", "faces_per_shard": 3}
+    card = records_of_folder(tmp_path / "out", tmp_path / "raw", "photos", **settings)
+    found = report(tmp_path / "out")
+    lies = "h lies.avi"
+    assert sum(entry["reason"] == "frame_missing" and entry["path"] == lies for entry in found) == 7
+    found = [entry for entry in found if entry["reason"] != "frame_missing"]
+    told = {name: [entry["reason"] for entry in found if entry["path"] == name] for name in expected}
+    assert told == {name: [reason] * count for name, (reason, count) in expected.items()}
+    assert [entry["path"] for entry in found] == sorted(entry["path"] for entry in found)
+    assert all(entry["outcome"] == ("noted" if entry["reason"] == "several_faces" else "dropped") for entry in found)
+    statistics = card.splits["train"]
+    assert statistics.items == len(expected) and statistics.noted == {"several_faces": 1}
+    assert sum(statistics.dropped.values()) == len(found) + 7 - 1
+    source = RecordSource(tmp_path / "out")
+    kept = [source[index][records.SOURCE] for index in range(len(source))]
+    assert kept == ["a good photo.jpg", "g several faces.jpg", "l \u00fcml\u00e4ut \u4eba.jpg"]
 
 
 def test_an_incomplete_download_is_told_before_work_starts(faces, tmp_path):

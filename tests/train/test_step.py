@@ -52,6 +52,7 @@ def run(task, devices, fsdp, accumulation=1, ratio="global_batch", steps=3, cade
     mesh = partition.make_mesh(jax.devices()[:devices])
     update = moving_average(lambda count: 0.1 / (1 + count), task.target_part)
     state = initial_state(dataclasses.replace(task, loss_spec=reference.OFFICIAL_LOSS))
+    state = state._replace(key=jax.random.key(7))
     shardings = partition.state_shardings(state, mesh, fsdp, 16)
     state = jax.device_put(state, shardings)
     step = make_step(task, OPTIMIZER, update, lambda s: 1e-3 * (1 + s), StepSpec(accumulation, ratio, cadence, "stop"))

@@ -1,0 +1,299 @@
+"""Drawn faces with simple forgeries, labelled: for tests and demonstrations of the three downstream tasks.
+
+They stand for data sets that may not be passed on. Four kinds of forgery leave what real ones are known for:
+
+| kind        | class names       | what it leaves in the picture                                                |
+|-------------|-------------------|------------------------------------------------------------------------------|
+| `blend`     | fake, real        | part of a face with less detail and another tone, moved a little, blended in |
+| `diffusion` | fake, real        | texture that is too smooth, and the faint lattice of an upsampling network   |
+| `print`     | attack, bona_fide | halftone dots, the tint of paper, less contrast                              |
+| `replay`    | attack, bona_fide | pixel stripes and their moire, rolling bands, colour temperature, a tilt     |
+
+The rest is the same for both classes. Videos come in pairs of one drawn person, one real and one forged, and each
+frame is taken by a camera of `DOMAINS`, which does not know the class. Tints and tones go either way as often, and the
+camera tops up the detail of the picture to a level drawn before, so neither colour nor file size tells the class.
+"""
+
+import hashlib
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from functools import cached_property, lru_cache
+
+import cv2
+import numpy as np
+
+from fsfm_jax import records
+from fsfm_jax.data.counter_random import integers
+from fsfm_jax.data.drawn import COMPRESSION, KEPT, SUMMED
+from fsfm_jax.data.photo import decode_image, encode_jpeg, encode_png
+from fsfm_jax.data.statistics import PixelSums
+from fsfm_jax.data.synthetic import synthetic_face
+
+CLASS_NAMES = {("blend", "diffusion"): ("fake", "real"), ("print", "replay"): ("attack", "bona_fide")}
+FORGED, REAL = 0, 1  # the labels
+FRAMES = 4  # of each video
+PEOPLE = 256  # drawn people that a process remembers, 51 MB
+# What a blend replaces, by classes of the parsing map: the inner face, the mouth or the eyes; all of a face without.
+PARTS, FACE = ((2, 3, 4, 5, 6, 7, 8, 9), (7, 8, 9), (2, 3, 4, 5)), tuple(range(1, 10))
+UPSAMPLED = 4  # by how much a generator enlarges its last maps: the period of its lattice in pixels
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The range of each property of the cameras of one domain; levels are those of 0..255."""
+
+    strength: Range  # of the forgeries, 1 = as `forge` makes them
+    quality: Range  # of the JPEG, 0..100
+    blur: Range  # standard deviation in pixels
+    noise: Range  # levels; the deviation of white noise that equals the detail of the picture, see `photograph`
+    brightness: Range  # levels that are added
+    contrast: Range  # factor, about the mean level
+    warmth: Range  # share by which red gains and blue loses
+
+
+# The home of a model; then a compressed video, a phone in the dark and a soft webcam in cold light.
+DOMAINS = (
+    Domain((0.9, 1.3), (82, 97), (0.2, 0.7), (4.0, 10), (-15, 15), (0.75, 1.15), (-0.06, 0.06)),
+    Domain((0.8, 1.2), (60, 80), (0.3, 0.9), (4.0, 10), (-15, 15), (0.75, 1.15), (-0.06, 0.06)),
+    Domain((0.7, 1.1), (75, 92), (0.4, 0.9), (8.0, 14), (-50, -20), (0.60, 0.95), (0.02, 0.12)),
+    Domain((0.7, 1.1), (80, 95), (0.7, 1.2), (3.0, 8), (10, 40), (0.70, 1.00), (-0.12, -0.02)),
+)
+
+
+def forge(
+    kind: str, image: np.ndarray, parsing_map: np.ndarray, seed: int, index: int, strength: float = 1.0
+) -> np.ndarray:
+    """Returns a forgery `[S, S, 3] uint8` of a face, a function of the arguments alone.
+
+    Args:
+      kind: "blend", "diffusion", "print" or "replay".
+      image: `[S, S, 3] uint8` RGB; it is not changed.
+      parsing_map: `[S, S] uint8`, labels of `regions.CLASSES`; only "blend" looks at it.
+      seed, index: choose tones, places and periods; the frames of a video share them.
+      strength: 0 leaves the image as it is, 1 can just be seen, 2 is crude.
+
+    Raises:
+      ValueError: unknown kind, negative strength, or a map without a face for "blend".
+    """
+    _check_kinds([kind])
+    if not strength >= 0:
+        raise ValueError(f"strength of a forgery: expected 0 or more, found {strength}")
+    rng = _generator(seed, kind, index)
+    if kind == "blend":
+        return _levels(_blend(image, blend_mask(parsing_map, seed, index), rng, strength))
+    return _levels({"diffusion": _diffusion, "print": _print, "replay": _replay}[kind](image, rng, strength))
+
+
+def blend_mask(parsing_map: np.ndarray, seed: int, index: int) -> np.ndarray:
+    """The soft mask `[S, S] float32` of `forge("blend", ...)`: 1 = replaced, 0 = left as it is, to the last bit."""
+    rng, size = _generator(seed, "blend mask", index), parsing_map.shape[0]
+    chosen = PARTS[rng.integers(len(PARTS))]
+    places = next((p for p in (np.argwhere(np.isin(parsing_map, part)) for part in (chosen, FACE)) if len(p)), None)
+    if places is None:
+        raise ValueError("parsing map: found no face to blend; expected pixels of classes 1..9 of regions.CLASSES")
+    corners = cv2.convexHull(places[:, ::-1].astype(np.int32))  # x before y
+    hull = cv2.fillConvexPoly(np.zeros(parsing_map.shape, np.float32), corners, 1.0)
+    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(0.03 * size) + 1,) * 2)
+    soft = (2 * round(rng.uniform(0.01, 0.03) * size) + 1,) * 2
+    return cv2.blur(cv2.blur(cv2.dilate(hull, around), soft), soft).clip(0, 1)
+
+
+def photograph(image: np.ndarray, domain: int, seed: int, video: int, frame: int) -> np.ndarray:
+    """Takes a picture of an image, both `[224, 224, 3] uint8`, with the camera that a video has in a domain.
+
+    Exposure, blur, noise level and JPEG quality are the video's; the noise and a flicker of 1 level the frame's.
+    """
+    rng = _generator(seed, f"camera {domain}", video)
+    _, quality, blur, noise, brightness, contrast, warmth = (rng.uniform(*r) for r in astuple(DOMAINS[domain]))
+    rng = _generator(seed, f"picture {domain}", video, frame)
+    white = np.array((1 + warmth, 1, 1 - warmth))
+    offset = white * (image.mean() * (1 - contrast) + brightness + rng.normal())
+    seen = cv2.GaussianBlur(image * np.float32(white * contrast) + np.float32(offset), (7, 7), blur)
+    # White noise differs from the mean of its 3x3 pixels by 8/9 of its variance; mean magnitude, as edges are few.
+    detail = cv2.absdiff(seen, cv2.blur(seen, (3, 3))).mean() * np.sqrt(np.pi / 2 * 9 / 8)
+    missing = np.sqrt(max(noise**2 - detail**2, 1))
+    seen += np.float32(missing) * rng.standard_normal(image.shape, np.float32)
+    return decode_image(encode_jpeg(_levels(seen), round(quality)), "of a camera")
+
+
+class ForgedSource:
+    """`count` faces of the series `seed`, half of them forged, by `kinds` in turn; a random-access source.
+
+    An example is a dict: `records.IMAGE` bytes of a PNG `[224, 224, 3]`, `LABEL` 0 forged or 1 real, `VIDEO` text,
+    `FRAME` 0..3, `METHOD` the kind or "" and `SOURCE` text for messages. Videos 2 p and 2 p + 1 show person p, one
+    real and one forged in an order drawn for each pair. Domains of a seed share people, other seeds have others.
+    An example takes 20 to 40 ms, the first 1024 are remembered.
+    """
+
+    real = REAL  # the label of real (bona fide) faces
+
+    def __init__(self, kinds: Sequence[str], count: int, seed: int = 0, domain: int = 0):
+        """Raises ValueError unless all kinds are of one row of `CLASS_NAMES`, for no face and an unknown domain."""
+        self.class_names = _check_kinds(kinds)
+        if count < 1 or not 0 <= domain < len(DOMAINS):
+            limits = f"a count of 1 or more and a domain 0..{len(DOMAINS) - 1}"
+            raise ValueError(f"forged faces: expected {limits}, found count {count} and domain {domain}")
+        self.name = f"forged:{'+'.join(kinds)}:{count}:{seed}:{domain}"
+        self._kinds, self._count, self._seed, self._domain = tuple(kinds), count, seed, domain
+        self._made: dict[int, dict] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_made": {}}  # a loader process makes its own
+
+    def __getitem__(self, index: int) -> dict:
+        if not 0 <= index < self._count:
+            raise IndexError(f"{self.name}: example {index} of {self._count}")
+        example = self._made.get(index) or self._make(index)
+        if index < KEPT:
+            self._made[index] = example
+        return dict(example)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """`[count] int64`, the label of every example; nothing is drawn for it."""
+        videos = np.arange(self._count) // FRAMES
+        return np.where(videos % 2 == integers(self._seed, "real of a pair", videos // 2, 2), REAL, FORGED)
+
+    @cached_property
+    def pixel_sums(self) -> PixelSums:
+        """Sums over the first 256 pictures at most, made once when first asked for."""
+        photos = (self[index][records.IMAGE] for index in range(min(self._count, SUMMED)))
+        return sum((PixelSums.of(decode_image(photo, self.name)) for photo in photos), PixelSums())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the name and a picture of either class and each kind, which stand for the way all are made."""
+        digest = hashlib.sha256(self.name.encode())
+        for index in range(0, min(self._count, 2 * FRAMES * len(self._kinds)), FRAMES):
+            digest.update(self._picture(index).tobytes())
+        return digest.hexdigest()
+
+    def _make(self, index: int) -> dict:
+        video, frame = divmod(index, FRAMES)
+        return {
+            records.IMAGE: encode_png(self._picture(index), COMPRESSION),
+            records.LABEL: int(self.labels[index]),
+            records.VIDEO: f"{self.name} video {video}",
+            records.FRAME: frame,
+            records.METHOD: self._method(index),
+            records.SOURCE: f"{self.name} video {video} frame {frame}",
+        }
+
+    def _method(self, index: int) -> str:
+        return "" if self.labels[index] == REAL else self._kinds[index // (2 * FRAMES) % len(self._kinds)]
+
+    def _picture(self, index: int) -> np.ndarray:
+        video, frame = divmod(index, FRAMES)
+        image, parsing_map = _person(self._seed, video // 2)
+        # Up to 2 degrees, 6 % and 3 pixels: the person moves from frame to frame.
+        moved = _generator(self._seed, "move", video, frame).uniform(
+            (-2, 1, -0.0134, -0.0134), (2, 1.06, 0.0134, 0.0134)
+        )
+        image, parsing_map = _turn(image, *moved), _turn(parsing_map, *moved, cv2.INTER_NEAREST)
+        if method := self._method(index):
+            rng, limits = _generator(self._seed, f"strength {self._domain}", video), DOMAINS[self._domain]
+            image = forge(method, image, parsing_map, self._seed, video, rng.uniform(*limits.strength))
+        return photograph(image, self._domain, self._seed, video, frame)
+
+
+def open_forged(spec: str) -> ForgedSource:
+    """Opens `forged:KIND[+KIND]:COUNT[:SEED[:DOMAIN]]`; seed and domain are 0 if none is given.
+    Raises ValueError for a malformed spec and what `ForgedSource` refuses.
+    """
+    match = re.fullmatch(r"forged:([^:]+):(\d+)(?::(\d+)(?::(\d+))?)?", spec)
+    if not match:
+        raise ValueError(f"data {spec!r}: expected forged:KIND[+KIND]:COUNT[:SEED[:DOMAIN]], such as forged:blend:99")
+    return ForgedSource(match[1].split("+"), int(match[2]), int(match[3] or 0), int(match[4] or 0))
+
+
+def _check_kinds(kinds: Sequence[str]) -> tuple[str, str]:
+    """The class names of `kinds`; the same kind twice is refused, too."""
+    for row, class_names in CLASS_NAMES.items():
+        if kinds and set(kinds) <= set(row) and len(set(kinds)) == len(kinds):
+            return class_names
+    rows = " or ".join("+".join(row) for row in CLASS_NAMES)
+    raise ValueError(f"kinds of forgery {'+'.join(kinds)!r}: expected {rows}, or one of the two alone")
+
+
+def _generator(seed: int, purpose: str, *place: int) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode()), *place])
+
+
+def _levels(image: np.ndarray) -> np.ndarray:
+    return image.round().clip(0, 255).astype(np.uint8)
+
+
+@lru_cache(PEOPLE)
+def _person(seed: int, person: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image and parsing map of a person, drawn once for the frames of both videos."""
+    image, parsing_map = synthetic_face(seed, person, records.IMAGE_SIZE)
+    image.flags.writeable = parsing_map.flags.writeable = False
+    return image, parsing_map
+
+
+def _turn(image: np.ndarray, angle: float, zoom: float, x: float, y: float, flags: int = 1) -> np.ndarray:
+    """`image` turned by `angle` degrees, scaled about its middle and shifted by x and y, in image widths."""
+    matrix = cv2.getRotationMatrix2D(((len(image) - 1) / 2,) * 2, angle, zoom)
+    matrix[:, 2] += np.array((x, y)) * len(image)
+    return cv2.warpAffine(image, matrix, image.shape[1::-1], flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def _blend(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """A part that was made at about half the size, in another tone and place, is blended in under `mask`."""
+    size, share = image.shape[0], rng.uniform(0.35, 0.5)
+    angle, zoom, x, y = rng.uniform((-3, -0.05, -0.012, -0.012), (3, 0.05, 0.012, 0.012)) * strength
+    tone = np.float32(rng.uniform(8, 14, 3) * rng.choice((-1, 1), 3) * strength)
+    small = cv2.resize(image, (round(share * size),) * 2, interpolation=cv2.INTER_AREA)
+    made = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
+    made = _turn(made, angle, 1 + zoom, x, y) + tone
+    return image + (mask * np.float32(min(strength, 1)))[..., None] * (made - image)
+
+
+def _diffusion(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Texture is smoothed between edges, then comes the lattice."""
+    smooth = cv2.bilateralFilter(image, 5, 60, 3).astype(np.float32)
+    height, *phases = rng.uniform((1.6, 0, 0), (2.6, 2 * np.pi, 2 * np.pi)).tolist()
+    across, down = (np.cos(2 * np.pi / UPSAMPLED * np.arange(len(image)) + phase) for phase in phases)
+    lattice = np.float32(height * strength * np.add.outer(down, across))
+    return image + min(strength, 1) * (smooth - image) + lattice[..., None]
+
+
+def _print(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """One screen of dots per ink, each at its own angle and strongest in the middle tones, on tinted paper."""
+    period, turn, height, fade = rng.uniform((3.6, 0, 0.16, 0.04), (5.2, np.pi / 2, 0.24, 0.12)).tolist()
+    tint = rng.uniform(0.02, 0.06) * rng.choice((-1, 1)) * strength
+    faded = image / np.float32(255)
+    faded += np.float32(min(fade * strength, 1)) * (faded.mean() - faded)
+    step = np.arange(len(image), dtype=np.float32) * np.float32(2 * np.pi / period)
+    dots = []
+    for angle in np.radians((15, 75, 45)) + turn:
+        across, down = (step * np.float32(f(angle)) for f in (np.cos, np.sin))
+        dots.append(np.cos(np.add.outer(down, across)) * np.cos(np.subtract.outer(across, down)))
+    inked = faded + np.float32(height * strength) * faded * (1 - faded) * np.dstack(dots)
+    return inked * (255 * (1 + np.float32((1, 0, -1)) * np.float32(tint)))
+
+
+def _replay(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """A screen seen at a slight tilt: stripes of its pixels, their coloured moire, rolling bands, another white."""
+    size = len(image)
+    corners = np.float32([(0, 0), (1, 0), (1, 1), (0, 1)]) * (size - 1)
+    tilted = corners + np.float32(rng.uniform(-0.02, 0.02, (4, 2)) * size * strength)
+    period, slope, bow, rings, bands = rng.uniform((2.6, -6, 2, 8, 1.5), (3.4, 6, 6, 16, 3.5)).tolist()
+    start, phase, warm = rng.uniform((0, 0, 0.02), (2 * np.pi, 2 * np.pi, 0.06)) * (1, 1, rng.choice((-1, 1)))
+    x = np.linspace(0, 1, size, dtype=np.float32)
+    y = x[:, None]
+    rolling = 0.04 * np.cos(2 * np.pi * bands * y + phase)
+    stripes = 2 * np.pi * size / period * x + slope * y + bow * (x * x + y * y)
+    moire = rings * (x * x + 0.6 * y * y) + slope * 2 * (x + y) + start
+    light = [
+        1 + strength * (0.035 * np.cos(stripes + ink) + 0.05 * np.cos(moire + ink) + rolling + warm * white)
+        for ink, white in ((0, 1), (2.1, 0), (4.2, -1))
+    ]
+    tilt = cv2.getPerspectiveTransform(corners, tilted)
+    return cv2.warpPerspective(image, tilt, (size, size), borderMode=cv2.BORDER_REFLECT_101) * np.dstack(light)
