@@ -3,35 +3,30 @@
 import functools
 import logging
 import os
-import time
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fsfm_jax import config as configuration
-from fsfm_jax import fields, partition, records
+from fsfm_jax import partition, records
 from fsfm_jax.analyze import reconstruction
-from fsfm_jax.checkpoint import Checkpoints, same_json
+from fsfm_jax.checkpoint import Checkpoints
 from fsfm_jax.config import Pretraining, Schedule
 from fsfm_jax.data.sources import Source, open_mixture, open_source
-from fsfm_jax.data.statistics import PixelSums
 from fsfm_jax.data.stream import Stream
 from fsfm_jax.optim import ema, schedules
-from fsfm_jax.optim.optimizer import make_optimizer
+from fsfm_jax.program import Program
 from fsfm_jax.report import METRICS_FILE, Reporter, Silent
+from fsfm_jax.run_identity import PACKAGES, description, named_statistics, run_identity, saved_state
 from fsfm_jax.tasks.pretrain import PretrainTask, Statistics
 from fsfm_jax.train.loop import train
-from fsfm_jax.train.state import TrainState, init_state
-from fsfm_jax.train.step import make_step
+from fsfm_jax.train.state import TrainState
 
 LOG = logging.getLogger("fsfm_jax")
-PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 FIGURE = "reconstruction.png"
 
 Mixture = Sequence[tuple[Source, float | None]]
@@ -49,26 +44,21 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     examples = sum(len(source) for source, _ in sources)
     resolved = configuration.resolve_pretraining(config, examples, jax.device_count(), stop_after)
     faces = open_source(resolved.figure_data)  # opened now: its absence must not show after days
-    statistics = _statistics(config.data.statistics, sources)
-    program = Program(resolved, statistics, partition.make_mesh())
-    identity = run_identity(config, resolved, sources, statistics)
+    statistics = named_statistics(config.data.statistics, sources, configuration.STATISTICS)
+    program = make_program(resolved, statistics)
+    binding = configuration.binding_fields(config, resolved.step.accumulation)
+    identity = run_identity(binding, sources, statistics)
 
     def describe(number: int) -> dict:
-        return {
-            **identity,
-            "step": number,
-            "examples_seen": number * resolved.stream.global_batch,
-            "all_fields": same_json(fields.flat(config)),
-            "versions": {name: metadata.version(name) for name in PACKAGES},
-        }
+        return description(identity, config, number, resolved.stream.global_batch)
 
     checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"), resolved.retention)
     try:
-        state = _start(checkpoints, program, identity, workdir)
+        state = saved_state(checkpoints, program, identity, workdir) or program.initial_state()
         first = int(state.step)
         _announce(resolved, sources, program, first)
         if first < resolved.loop.stop_after:
-            state = _train(state, program, sources, checkpoints, describe, workdir)
+            state = _train(state, program, resolved, sources, checkpoints, describe, workdir)
         saved = checkpoints.directory / str(int(state.step))
         if int(state.step) < resolved.loop.steps:
             LOG.info(
@@ -76,60 +66,29 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
                 int(state.step), resolved.loop.steps, saved,
             )  # fmt: skip
             return
-        _draw(program, faces, state.params, os.path.join(workdir, FIGURE), saved)
+        _draw(program, resolved, faces, state.params, os.path.join(workdir, FIGURE), saved)
     finally:
         checkpoints.close()
 
 
-class Program:
-    """The jitted functions of a resolved run and where their arrays live."""
-
-    def __init__(self, resolved: Pretraining, statistics: Statistics, mesh: Mesh):
-        self.resolved, self.mesh = resolved, mesh
-        self.task = PretrainTask(resolved.model, resolved.loss, statistics)
-        self._optimizer, self._update = make_optimizer(resolved.optimizer), target_update(resolved, self.task)
-        init = functools.partial(init_state, task=self.task, optimizer=self._optimizer, target=self._update)
-        abstract = jax.eval_shape(init, jnp.uint32(resolved.seed))
-        self.shardings = partition.state_shardings(abstract, mesh, resolved.fsdp, resolved.fsdp_min_size)
-        self.like = jax.tree.map(
-            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, self.shardings
-        )
-        self._init = jax.jit(init, out_shardings=self.shardings)
-
-    def initial_state(self) -> TrainState:
-        """The state at step 0, created where it lives."""
-        return self._init(jnp.uint32(self.resolved.seed))
-
-    def compiled_step(self) -> Any:
-        """The train step, compiled for exactly the shapes of this run; other shapes raise.
-
-        Compiled ahead, so that a program that does not fit the device says so before any data is read.
-        """
-        resolved = self.resolved
-        rate = functools.partial(learning_rate_of, resolved.schedule)
-        step = make_step(self.task, self._optimizer, self._update, rate, resolved.step)
-        placed = self.shardings, partition.replicated(self.mesh)
-        started = time.monotonic()
-        lowered = jax.jit(step, donate_argnums=0, out_shardings=placed).lower(self.like, self._batch_like())
-        compiled = lowered.compile()
-        memory = compiled.memory_analysis()
-        if memory is not None:
-            LOG.info(
-                "train step compiled in %.0f s; %.2f GB of state, %.2f GB of temporaries per device",
-                time.monotonic() - started, memory.argument_size_in_bytes / 1e9, memory.temp_size_in_bytes / 1e9,
-            )  # fmt: skip
-        return compiled
-
-    def _batch_like(self) -> dict[str, jax.ShapeDtypeStruct]:
-        spec, model = self.resolved.stream, self.resolved.model
-        sharding = partition.batch_sharding(self.mesh)
-
-        def array(shape, dtype):
-            return jax.ShapeDtypeStruct((spec.global_batch, *shape), dtype, sharding=sharding)
-
-        masks = [records.MASK, records.REGION_MASK] + [records.OTHER_MASK] * spec.other_mask
-        image = array((model.image_size, model.image_size, 3), np.uint8)
-        return {records.IMAGE: image, **{name: array((model.patches,), np.bool_) for name in masks}}
+def make_program(resolved: Pretraining, statistics: Statistics) -> Program:
+    """The program of a resolved run on all devices."""
+    task = PretrainTask(resolved.model, resolved.loss, statistics)
+    patches, size = (resolved.model.patches,), resolved.model.image_size
+    masks = [records.MASK, records.REGION_MASK] + [records.OTHER_MASK] * resolved.stream.other_mask
+    return Program(
+        task=task,
+        optimizer=resolved.optimizer,
+        target=target_update(resolved, task),
+        learning_rate=functools.partial(learning_rate_of, resolved.schedule),
+        step=resolved.step,
+        example={records.IMAGE: ((size, size, 3), np.uint8), **{name: (patches, np.bool_) for name in masks}},
+        global_batch=resolved.stream.global_batch,
+        seed=resolved.seed,
+        mesh=partition.make_mesh(),
+        fsdp=resolved.fsdp,
+        fsdp_min_size=resolved.fsdp_min_size,
+    )
 
 
 def target_update(resolved: Pretraining, task: PretrainTask) -> ema.TargetUpdate:
@@ -149,50 +108,11 @@ def learning_rate_of(s: Schedule, step: jax.Array) -> jax.Array:
     return schedules.warmup_cosine(step, s.peak, s.floor, s.warmup, s.total)
 
 
-def run_identity(config: ConfigDict, resolved: Pretraining, sources: Mixture, statistics: Statistics) -> dict:
-    """What a continuation must share with the run it continues, as JSON."""
-    return same_json({
-        "config": configuration.binding_fields(config, resolved.step.accumulation),
-        "data": [{"fingerprint": s.fingerprint, "examples": len(s), "weight": w} for s, w in sources],
-        "statistics": {"mean": statistics.mean, "std": statistics.std},
-    })  # fmt: skip
-
-
-def check_same_run(saved: dict, identity: dict, workdir: str) -> None:
-    """Refuses to continue a run with another model, recipe or data set.
-
-    Raises:
-      ValueError: with every differing field, saved and asked for.
-    """
-    have, want = fields.flat(saved["config"]), fields.flat(identity["config"])
-    changed = [
-        f"{name}: {have.get(name, 'absent')} saved, {want.get(name, 'absent')} asked for"
-        for name in sorted(have.keys() | want.keys())
-        if have.get(name, "absent") != want.get(name, "absent")
-    ]
-    if saved["data"] != identity["data"]:
-        counts = [[entry["examples"] for entry in run["data"]] for run in (saved, identity)]
-        changed.append(f"data.train: another data set ({counts[0]} images saved, {counts[1]} asked for)")
-    elif saved["statistics"] != identity["statistics"]:
-        changed.append("data.statistics: other normalisation constants")
-    if changed:
-        raise ValueError(
-            f"{workdir} holds step {saved['step']} of a different run:\n  "
-            + "\n  ".join(changed)
-            + "\nTake another --workdir, or the configuration and data of that run."
-        )
-
-
-def _start(checkpoints: Checkpoints, program: Program, identity: dict, workdir: str) -> TrainState:
-    step = checkpoints.latest_step()
-    if step is None:
-        return program.initial_state()
-    check_same_run(checkpoints.run(step), identity, workdir)
-    return checkpoints.restore(step, program.like)
-
-
-def _train(state, program: Program, sources: Mixture, checkpoints: Checkpoints, describe, workdir: str) -> TrainState:
-    resolved, first = program.resolved, int(state.step)
+def _train(
+    state: TrainState, program: Program, resolved: Pretraining, sources: Mixture, checkpoints: Checkpoints, describe,
+    workdir: str,
+) -> TrainState:  # fmt: skip
+    first = int(state.step)
     step = program.compiled_step()
     stream = Stream(sources, resolved.stream, first, jax.process_index(), jax.process_count())
     reporter = _reporter(workdir, first, resolved)
@@ -205,16 +125,14 @@ def _train(state, program: Program, sources: Mixture, checkpoints: Checkpoints, 
             values = {**values, "momentum": 1 - float(target_rate_of(resolved.schedule, last_update))}
         reporter.write(number, values)
 
-    to_device = functools.partial(partition.to_global, mesh=program.mesh)
     try:
-        return train(state, step, stream, to_device, checkpoints, describe, write, resolved.loop)
+        return train(state, step, stream, program.to_device, checkpoints, describe, write, resolved.loop)
     finally:
         stream.close()
         reporter.close()
 
 
-def _draw(program: Program, faces: Source, params: Any, path: str, saved: Any) -> None:
-    resolved = program.resolved
+def _draw(program: Program, resolved: Pretraining, faces: Source, params: Any, path: str, saved: Any) -> None:
     untrained = program.initial_state().params
     error = reconstruction.draw(
         path,
@@ -235,13 +153,6 @@ def _draw(program: Program, faces: Source, params: Any, path: str, saved: Any) -
     )
     LOG.info("Checkpoint: %s", saved)
     LOG.info("Picture: %s", path)
-
-
-def _statistics(name: str, sources: Mixture) -> Statistics:
-    if name == "records":
-        return Statistics(*sum((source.pixel_sums for source, _ in sources), PixelSums()).mean_std())
-    named = configuration.STATISTICS
-    return named[fields.one_of("data.statistics", name, ("records", *named))]
 
 
 def _reporter(workdir: str, first: int, resolved: Pretraining) -> Reporter | Silent:

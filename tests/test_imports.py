@@ -64,7 +64,9 @@ RULES = {
     "fsfm_jax.fields": "ml_collections",
     "fsfm_jax.config": UPPER + "fields configs ml_collections",
     # A job puts everything together; main chooses the job.
-    "fsfm_jax.pretrain": UPPER + "config fields analyze ml_collections",
+    "fsfm_jax.program": UPPER,
+    "fsfm_jax.run_identity": UPPER + "fields program ml_collections",
+    "fsfm_jax.pretrain": UPPER + "config fields analyze ml_collections program run_identity",
     "fsfm_jax.main": "package pretrain jax absl ml_collections",
     "configs": "configs.common ml_collections",
     "benchmarks": UPPER + "prepare config configs benchmarks absl cv2",

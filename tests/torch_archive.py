@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fsfm_jax.export import torch_file
+
 
 class Code(bytes):
     """Pickle instructions, as opposed to bytes as a value."""
@@ -19,6 +21,8 @@ def code(value) -> Code:
         return Code({None: b"N", True: b"\x88", False: b"\x89"}[value])
     if isinstance(value, int):
         return Code(b"\x8a\x10" + value.to_bytes(16, "little", signed=True))
+    if isinstance(value, float):
+        return Code(b"G" + struct.pack(">d", value))
     if isinstance(value, str):
         return Code(b"X" + struct.pack("<I", len(value.encode())) + value.encode())
     if isinstance(value, tuple):
@@ -29,19 +33,23 @@ def code(value) -> Code:
 
 
 def name(full: str) -> Code:
+    """Looks up `module.name`."""
     module, _, last = full.rpartition(".")
     return Code(f"c{module}\n{last}\n".encode())
 
 
 def call(full: str, *arguments) -> Code:
+    """Calls `module.name`."""
     return Code(name(full) + code(arguments) + b"R")
 
 
 def storage(kind="Float", key="0", count=6, word="storage", place="cpu") -> Code:
+    """The storage `data/KEY`."""
     return Code(code((word, name(f"torch.{kind}Storage"), key, place, count)) + b"Q")
 
 
 def tensor(numbers=None, offset=0, shape=(2, 3), strides=(3, 1), trained=False, hooks=None, *more) -> Code:
+    """A view of a storage, by default all of `NUMBERS`."""
     hooks = call("collections.OrderedDict") if hooks is None else hooks
     numbers = storage() if numbers is None else numbers
     return call("torch._utils._rebuild_tensor_v2", numbers, offset, shape, strides, trained, hooks, *more)
@@ -59,3 +67,11 @@ def archive(path, value, storages=None, **more) -> Path:
         for entry, data in (entries | more).items():
             file.writestr(f"weights/{entry}", data)
     return path
+
+
+def tensors_of(value) -> list[torch_file.Tensor]:
+    """All tensors of a structure that was read."""
+    if isinstance(value, torch_file.Tensor):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [tensor for item in items for tensor in tensors_of(item)]

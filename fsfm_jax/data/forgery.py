@@ -97,7 +97,7 @@ def blend_mask(parsing_map: np.ndarray, seed: int, index: int) -> np.ndarray:
     corners = cv2.convexHull(places[:, ::-1].astype(np.int32))  # x before y
     hull = cv2.fillConvexPoly(np.zeros(parsing_map.shape, np.float32), corners, 1.0)
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(0.03 * size) + 1,) * 2)
-    soft = (2 * round(rng.uniform(0.01, 0.03) * size) + 1,) * 2
+    soft = (2 * round(rng.uniform(0.01, 0.02) * size) + 1,) * 2
     return cv2.blur(cv2.blur(cv2.dilate(hull, around), soft), soft).clip(0, 1)
 
 

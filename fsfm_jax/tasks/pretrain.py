@@ -12,6 +12,7 @@ from fsfm_jax.models.heads import l2_normalise
 from fsfm_jax.models.layers import at_least_float32
 from fsfm_jax.models.vit import patchify
 from fsfm_jax.tasks.base import Batch, Terms
+from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 # Terms of the loss, in the order in which they are shown.
 MASKED, REGION, INSTANCE = "masked", "region", "instance"
@@ -35,22 +36,6 @@ class LossSpec:
     temperature: float
     ncs_scale: float
     negatives: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Statistics:
-    """Mean and standard deviation of each RGB channel, on a scale where pixels are 0..1."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-def normalise(image: jax.Array, statistics: Statistics) -> jax.Array:
-    """`[B, H, W, 3] uint8` to zero mean and unit deviation in float32; floats pass, they are normalised."""
-    if image.dtype != jnp.uint8:
-        return image
-    mean, std = jnp.asarray(statistics.mean), jnp.asarray(statistics.std)
-    return (image.astype(jnp.float32) / 255 - mean[None, None, None]) / std[None, None, None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 
 from fsfm_jax.data.boxes import Box
 from fsfm_jax.data.resizing import for_evaluation, resize_box, resize_whole
-from fsfm_jax.tasks.pretrain import Statistics, normalise
+from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 CASES = [
     ("resize_center", "resize256_centercrop", 0),

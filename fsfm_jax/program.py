@@ -1,0 +1,85 @@
+"""The jitted functions of a training run and where their arrays live; the same for every task."""
+
+import functools
+import logging
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from fsfm_jax import partition
+from fsfm_jax.optim.ema import TargetUpdate
+from fsfm_jax.optim.optimizer import OptimizerSpec, make_optimizer
+from fsfm_jax.tasks.base import Task
+from fsfm_jax.train.state import TrainState, init_state
+from fsfm_jax.train.step import StepSpec, make_step
+
+LOG = logging.getLogger("fsfm_jax")
+# Shape of one example and type, by the key of the batch.
+Example = dict[str, tuple[tuple[int, ...], Any]]
+
+
+class Program:
+    """Initial state and train step of a task on a mesh."""
+
+    def __init__(
+        self,
+        task: Task,
+        optimizer: OptimizerSpec,
+        target: TargetUpdate,
+        learning_rate,
+        step: StepSpec,
+        example: Example,
+        global_batch: int,
+        seed: int,
+        mesh: Mesh,
+        fsdp: bool,
+        fsdp_min_size: int,
+    ):
+        """`learning_rate(step)` is traceable; `example` says what a batch holds."""
+        self.task, self.mesh = task, mesh
+        self._seed, self._example, self._global_batch = seed, example, global_batch
+        transformation = make_optimizer(optimizer)
+        self._step = make_step(task, transformation, target, learning_rate, step)
+        init = functools.partial(init_state, task=task, optimizer=transformation, target=target)
+        abstract = jax.eval_shape(init, jnp.uint32(seed))
+        self.shardings = partition.state_shardings(abstract, mesh, fsdp, fsdp_min_size)
+        self.like = jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, self.shardings
+        )
+        self._init = jax.jit(init, out_shardings=self.shardings)
+
+    def initial_state(self) -> TrainState:
+        """The state at step 0, created where it lives."""
+        return self._init(jnp.uint32(self._seed))
+
+    def compiled_step(self) -> Any:
+        """The train step, compiled for exactly the shapes of this run; other shapes raise.
+
+        Compiled ahead, so that a program that does not fit the device says so before any data is read.
+        """
+        placed = self.shardings, partition.replicated(self.mesh)
+        started = time.monotonic()
+        lowered = jax.jit(self._step, donate_argnums=0, out_shardings=placed).lower(self.like, self._batch_like())
+        compiled = lowered.compile()
+        memory = compiled.memory_analysis()
+        if memory is not None:
+            LOG.info(
+                "train step compiled in %.0f s; %.2f GB of state, %.2f GB of temporaries per device",
+                time.monotonic() - started, memory.argument_size_in_bytes / 1e9, memory.temp_size_in_bytes / 1e9,
+            )  # fmt: skip
+        return compiled
+
+    def to_device(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """This process's rows of a batch as arrays over all devices."""
+        return partition.to_global(batch, self.mesh)
+
+    def _batch_like(self) -> dict[str, jax.ShapeDtypeStruct]:
+        sharding = partition.batch_sharding(self.mesh)
+        return {
+            name: jax.ShapeDtypeStruct((self._global_batch, *shape), dtype, sharding=sharding)
+            for name, (shape, dtype) in self._example.items()
+        }

@@ -1,0 +1,83 @@
+"""What a run is: the JSON that is saved with each checkpoint, and the refusal to continue another run."""
+
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from fsfm_jax import fields
+from fsfm_jax.checkpoint import Checkpoints, same_json
+from fsfm_jax.data.statistics import PixelSums
+from fsfm_jax.program import Program
+from fsfm_jax.tasks.normalisation import Statistics
+from fsfm_jax.train.state import TrainState
+
+Mixture = Sequence[tuple[Any, float | None]]  # data sets with their weights
+PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def run_identity(binding: dict, sources: Mixture, statistics: Statistics) -> dict:
+    """What a continuation must share with the run it continues, as JSON.
+
+    Args:
+      binding: the fields of the configuration that decide about the result.
+      sources: data sets with their weights.
+    """
+    return same_json({
+        "config": binding,
+        "data": [{"fingerprint": s.fingerprint, "examples": len(s), "weight": w} for s, w in sources],
+        "statistics": {"mean": statistics.mean, "std": statistics.std},
+    })  # fmt: skip
+
+
+def description(identity: dict, config: ConfigDict, step: int, global_batch: int) -> dict:
+    """The `run` item of a checkpoint."""
+    return {
+        **identity,
+        "step": step,
+        "examples_seen": step * global_batch,
+        "all_fields": same_json(fields.flat(config)),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def check_same_run(saved: dict, identity: dict, workdir: str) -> None:
+    """Refuses to continue a run with another model, recipe or data set.
+
+    Raises:
+      ValueError: with every differing field, saved and asked for.
+    """
+    have, want = fields.flat(saved["config"]), fields.flat(identity["config"])
+    changed = [
+        f"{name}: {have.get(name, 'absent')} saved, {want.get(name, 'absent')} asked for"
+        for name in sorted(have.keys() | want.keys())
+        if have.get(name, "absent") != want.get(name, "absent")
+    ]
+    if saved["data"] != identity["data"]:
+        counts = [[entry["examples"] for entry in run["data"]] for run in (saved, identity)]
+        changed.append(f"data.train: another data set ({counts[0]} images saved, {counts[1]} asked for)")
+    elif saved["statistics"] != identity["statistics"]:
+        changed.append("data.statistics: other normalisation constants")
+    if changed:
+        raise ValueError(
+            f"{workdir} holds step {saved['step']} of a different run:\n  "
+            + "\n  ".join(changed)
+            + "\nTake another --workdir, or the configuration and data of that run."
+        )
+
+
+def saved_state(checkpoints: Checkpoints, program: Program, identity: dict, workdir: str) -> TrainState | None:
+    """The state of the last checkpoint, or None if there is none; ValueError if it is of another run."""
+    step = checkpoints.latest_step()
+    if step is None:
+        return None
+    check_same_run(checkpoints.run(step), identity, workdir)
+    return checkpoints.restore(step, program.like)
+
+
+def named_statistics(name: str, sources: Mixture, named: dict[str, Statistics]) -> Statistics:
+    """The channel statistics that `data.statistics` asks for: of the "records", or one of the `named`."""
+    if name == "records":
+        return Statistics(*sum((source.pixel_sums for source, _ in sources), PixelSums()).mean_std())
+    return named[fields.one_of("data.statistics", name, ("records", *named))]
