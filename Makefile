@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SLOWEST := tests/test_end_to_end.py tests/prepare/test_pool.py
 DEMO_DIR ?= runs/pretrain_demo
 
 # XLA's persistent compile cache: a second run of anything compiles nothing.
@@ -33,8 +34,9 @@ demo: $(VENV)/.runtime
 	$(BIN)/python -m fsfm_jax.main --config=configs/pretrain_demo.py --workdir=$(DEMO_DIR) --stop_after=60%
 	$(BIN)/python -m fsfm_jax.main --config=configs/pretrain_demo.py --workdir=$(DEMO_DIR)
 
+# The slowest files first, so that no process waits for the other at the end.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(SLOWEST) tests
 
 test-beam: $(VENV)-beam/.made
 	$(VENV)-beam/bin/python -m pytest --noconftest -W ignore::DeprecationWarning tests/prepare/test_beam.py

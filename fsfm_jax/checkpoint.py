@@ -133,6 +133,33 @@ class Checkpoints:
             )
 
 
+def last_parameters(directory: str) -> tuple[dict, dict]:
+    """Parameters and `run` item of the last checkpoint in `directory`, as NumPy arrays; nothing else is read.
+
+    Raises:
+      FileNotFoundError: no checkpoint there.
+    """
+    path = epath.Path(directory)
+    options = ocp.CheckpointManagerOptions(read_only=True)
+    handlers = {STATE: ocp.PyTreeCheckpointHandler(), RUN: ocp.JsonCheckpointHandler()}
+    with ocp.CheckpointManager(
+        path.absolute() if "://" not in directory else path, options=options, item_handlers=handlers
+    ) as manager:
+        step = manager.latest_step()
+        if step is None:
+            raise FileNotFoundError(f"no checkpoint in {directory}; let that run save one first")
+        saved = manager.item_metadata(step)[STATE]
+        tree = getattr(saved, "tree", saved)["params"]
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+        numpy = jax.tree.map(lambda x: ocp.RestoreArgs(restore_type=np.ndarray), like)
+        args = ocp.args.PyTreeRestore({"params": like}, restore_args={"params": numpy}, partial_restore=True)
+        restored = manager.restore(step, args=ocp.args.Composite(**{STATE: args, RUN: ocp.args.JsonRestore()}))
+    params = restored[STATE]["params"]
+    # A partial restore leaves what it does not find as it was asked for, without a word.
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(params)), "parameters were not read"
+    return params, restored[RUN]
+
+
 def _flat(tree: Any) -> dict[str, Any]:
     """Leaves by path name; attribute and dictionary access look the same, as they do once stored."""
     tree = getattr(tree, "tree", tree)

@@ -37,6 +37,14 @@ RANGES = {
     "checkpoint.keep_latest": (1, math.inf, True),
     "partition.fsdp_min_size": (1, math.inf, True),
     "figure.faces": (1, math.inf, True),
+    "model.drop_path": (0, 0.999, True),
+    "model.dropout": (0, 0.999, True),
+    "augment.flip": (0, 1, True),
+    "augment.erase": (0, 1, True),
+    "augment.saturation": (0, 1, True),
+    "loss.smoothing": (0, 1, True),
+    "optimizer.layer_decay": (0, 1, True),
+    "evaluation.batch": (1, math.inf, True),
 }
 
 
@@ -60,9 +68,9 @@ def check_fields(config: ConfigDict, template: ConfigDict) -> None:
     for name in have.keys() - want.keys():
         raise ValueError(f"config field {name} is unknown{_did_you_mean(name, want)}")
     for name in want.keys() - have.keys():
-        raise ValueError(f"config field {name} is missing; start from configs.common.pretrain()")
-    for name, (low, high, included) in RANGES.items():
-        value = have[name]
+        raise ValueError(f"config field {name} is missing; start from the recipe of the job in configs/common.py")
+    for name in want.keys() & RANGES.keys():
+        (low, high, included), value = RANGES[name], have[name]
         if not (low <= value if included else low < value) or not value <= high or value == math.inf:
             least = f"at least {low}" if included else f"more than {low}"
             most = "" if high == math.inf else f" and at most {high}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs import common
-from fsfm_jax import config
+from fsfm_jax import config, finetune_config
 from fsfm_jax.data.masking import MaskSpec
 
 ROOT = Path(__file__).parent.parent
@@ -55,7 +55,7 @@ def test_sized_recipes_resolve(name, variant, devices):
         assert share <= c.batch.per_device
 
 
-@pytest.mark.parametrize("name", sorted(set(RECIPES) - set(SIZED)))
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("pretrain_") and name not in SIZED])
 def test_other_recipes_resolve(name):
     c = load(name)
     config.check_fields(c, common.pretrain())
@@ -63,6 +63,62 @@ def test_other_recipes_resolve(name):
     assert devices[0] == 1
     for count in devices:
         config.resolve_pretraining(c, 512, count)
+
+
+TUNED = [name for name in RECIPES if name.startswith("finetune_")]
+
+
+def tuned(c, examples=200_000, devices=1):
+    return finetune_config.resolve_finetuning(c, examples, 2, config.STATISTICS["vggface2"], devices)
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_fine_tuning_recipes_resolve(name):
+    c = load(name)
+    for devices in (1, 2, 8):
+        r = tuned(c, devices=devices)
+        assert r.stream.global_batch == c.batch.size and r.loop.steps > r.schedule.warmup
+
+
+# Released scripts: peak rate, floor, decay of the first and of the last layer's rate, weight decay, steps of an epoch.
+@pytest.mark.parametrize(
+    "name, peak, layer_decay, depth, weight_decay",
+    [
+        ("finetune_dfd_vits", 5e-5, 0.65, 12, 0.03),
+        ("finetune_dfd_vitb", 5e-5, 0.60, 12, 0.03),
+        ("finetune_dfd_vitl", 1.25e-5, 0.90, 24, 0.01),
+        ("finetune_diff_vits", 1.25e-5, 0.95, 12, 0.05),
+        ("finetune_diff_vitb", 1.25e-5, 0.90, 12, 0.03),
+        ("finetune_diff_vitl", 1.25e-5, 0.90, 24, 0.05),
+    ],
+)
+def test_fine_tuning_recipes_are_the_released_ones(name, peak, layer_decay, depth, weight_decay):
+    r = tuned(load(name), examples=64_000)
+    assert r.schedule.kind == "cosine" and r.schedule.peak == pytest.approx(peak) and r.schedule.floor == 1e-6
+    assert (r.schedule.warmup, r.schedule.total) == (5_000, 10_000)
+    assert r.optimizer.rate_rules[0][1] == pytest.approx(layer_decay ** (depth + 1))
+    assert r.optimizer.weight_decay_rules[-1] == (".*", weight_decay) and r.optimizer.clip_norm is None
+    assert (r.optimizer.beta1, r.optimizer.beta2, r.optimizer.decay) == (0.9, 0.999, "decoupled")
+    assert r.task.model.drop_path == 0.1 and r.task.smoothing == 0.1 and r.task.mixed
+    assert r.stream.augment.interpolation == "bicubic" and r.stream.augment.erase.probability == 0.25
+
+
+@pytest.mark.parametrize(
+    "variant, sources", [("O", 4), ("M", 4), ("C,no-celeb", 3)], ids=["OULU", "MSU", "without CelebA-Spoof"]
+)
+def test_anti_spoofing_recipes_are_the_released_ones(variant, sources):
+    c = load("finetune_fas_vitb", variant)
+    names = c.data.train.split(",")
+    assert len(names) == sources and f"data/mcio_frames:{common.DOMAINS[variant[0]]}_train" not in names
+    r = tuned(c)
+    assert r.stream.global_batch == 24 * sources and r.stream.balanced and r.loop.steps == 4000
+    assert r.schedule.kind == "constant" and r.schedule.peak == 2.5e-5
+    assert r.optimizer.decay == "coupled" and r.optimizer.weight_decay_rules == ((".*", 1e-6),)
+    assert r.optimizer.rate_rules == () and r.task.model.norm_over == "tokens" and r.task.model.dropout == 0.5
+    assert not r.task.mixed and r.task.smoothing == 0 and r.stream.augment.crop is None
+    assert r.stream.augment.saturation.overflow == "clip"
+    with pytest.raises(ValueError, match="variant: expected one of M, C, I, O"):
+        load("finetune_fas_vitb", "X")
 
 
 # Model size, patches that stay visible, micro-batches of the released script on its four GPUs.
@@ -214,7 +270,9 @@ def test_mistakes_are_named(mistake):
 def test_missing_field_is_named():
     c = common.pretrain()
     del c.mask.ratio
-    with pytest.raises(ValueError, match=r"mask\.ratio is missing; start from configs\.common\.pretrain"):
+    with pytest.raises(
+        ValueError, match=r"mask\.ratio is missing; start from the recipe of the job in configs/common.py"
+    ):
         config.resolve_pretraining(c, EXAMPLES, 8)
 
 

@@ -32,8 +32,7 @@ from fsfm_jax.data.statistics import PixelSums
 from fsfm_jax.data.synthetic import synthetic_face
 
 CLASS_NAMES = {("blend", "diffusion"): ("fake", "real"), ("print", "replay"): ("attack", "bona_fide")}
-FORGED, REAL = 0, 1  # the labels
-FRAMES = 4  # of each video
+FORGED, REAL, FRAMES = 0, 1, 4  # the labels, and how many frames a video has
 PEOPLE = 256  # drawn people that a process remembers, 51 MB
 # What a blend replaces, by classes of the parsing map: the inner face, the mouth or the eyes; all of a face without.
 PARTS, FACE = ((2, 3, 4, 5, 6, 7, 8, 9), (7, 8, 9), (2, 3, 4, 5)), tuple(range(1, 10))
@@ -114,8 +113,7 @@ def photograph(image: np.ndarray, domain: int, seed: int, video: int, frame: int
     seen = cv2.GaussianBlur(image * np.float32(white * contrast) + np.float32(offset), (7, 7), blur)
     # White noise differs from the mean of its 3x3 pixels by 8/9 of its variance; mean magnitude, as edges are few.
     detail = cv2.absdiff(seen, cv2.blur(seen, (3, 3))).mean() * np.sqrt(np.pi / 2 * 9 / 8)
-    missing = np.sqrt(max(noise**2 - detail**2, 1))
-    seen += np.float32(missing) * rng.standard_normal(image.shape, np.float32)
+    seen += np.float32(max(noise**2 - detail**2, 1) ** 0.5) * rng.standard_normal(image.shape, np.float32)
     return decode_image(encode_jpeg(_levels(seen), round(quality)), "of a camera")
 
 
@@ -128,11 +126,9 @@ class ForgedSource:
     An example takes 20 to 40 ms, the first 1024 are remembered.
     """
 
-    real = REAL  # the label of real (bona fide) faces
-
     def __init__(self, kinds: Sequence[str], count: int, seed: int = 0, domain: int = 0):
         """Raises ValueError unless all kinds are of one row of `CLASS_NAMES`, for no face and an unknown domain."""
-        self.class_names = _check_kinds(kinds)
+        self.class_names, self.real = _check_kinds(kinds), REAL
         if count < 1 or not 0 <= domain < len(DOMAINS):
             limits = f"a count of 1 or more and a domain 0..{len(DOMAINS) - 1}"
             raise ValueError(f"forged faces: expected {limits}, found count {count} and domain {domain}")
@@ -160,6 +156,11 @@ class ForgedSource:
         videos = np.arange(self._count) // FRAMES
         return np.where(videos % 2 == integers(self._seed, "real of a pair", videos // 2, 2), REAL, FORGED)
 
+    @property
+    def videos(self) -> np.ndarray:
+        """`[count]` text, the video of every example."""
+        return np.array([self._video(index) for index in range(self._count)])
+
     @cached_property
     def pixel_sums(self) -> PixelSums:
         """Sums over the first 256 pictures at most, made once when first asked for."""
@@ -175,15 +176,18 @@ class ForgedSource:
         return digest.hexdigest()
 
     def _make(self, index: int) -> dict:
-        video, frame = divmod(index, FRAMES)
         return {
             records.IMAGE: encode_png(self._picture(index), COMPRESSION),
             records.LABEL: int(self.labels[index]),
-            records.VIDEO: f"{self.name} video {video}",
-            records.FRAME: frame,
+            records.VIDEO: self._video(index),
+            records.FRAME: index % FRAMES,
             records.METHOD: self._method(index),
-            records.SOURCE: f"{self.name} video {video} frame {frame}",
+            records.SOURCE: f"{self.name} example {index}",
         }
+
+    def _video(self, index: int) -> str:
+        # Sources of one seed show the same people: their videos share ids, so that none is judged by another's people.
+        return f"forged seed {self._seed} video {index // FRAMES}"
 
     def _method(self, index: int) -> str:
         return "" if self.labels[index] == REAL else self._kinds[index // (2 * FRAMES) % len(self._kinds)]
@@ -203,9 +207,7 @@ class ForgedSource:
 
 
 def open_forged(spec: str) -> ForgedSource:
-    """Opens `forged:KIND[+KIND]:COUNT[:SEED[:DOMAIN]]`; seed and domain are 0 if none is given.
-    Raises ValueError for a malformed spec and what `ForgedSource` refuses.
-    """
+    """Opens `forged:KIND[+KIND]:COUNT[:SEED[:DOMAIN]]`, seed and domain 0 if not given; ValueError for other text."""
     match = re.fullmatch(r"forged:([^:]+):(\d+)(?::(\d+)(?::(\d+))?)?", spec)
     if not match:
         raise ValueError(f"data {spec!r}: expected forged:KIND[+KIND]:COUNT[:SEED[:DOMAIN]], such as forged:blend:99")
@@ -250,8 +252,7 @@ def _blend(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, streng
     angle, zoom, x, y = rng.uniform((-3, -0.05, -0.012, -0.012), (3, 0.05, 0.012, 0.012)) * strength
     tone = np.float32(rng.uniform(8, 14, 3) * rng.choice((-1, 1), 3) * strength)
     small = cv2.resize(image, (round(share * size),) * 2, interpolation=cv2.INTER_AREA)
-    made = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
-    made = _turn(made, angle, 1 + zoom, x, y) + tone
+    made = _turn(cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC), angle, 1 + zoom, x, y) + tone
     return image + (mask * np.float32(min(strength, 1)))[..., None] * (made - image)
 
 
@@ -283,17 +284,17 @@ def _replay(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.
     """A screen seen at a slight tilt: stripes of its pixels, their coloured moire, rolling bands, another white."""
     size = len(image)
     corners = np.float32([(0, 0), (1, 0), (1, 1), (0, 1)]) * (size - 1)
-    tilted = corners + np.float32(rng.uniform(-0.02, 0.02, (4, 2)) * size * strength)
+    seen = corners + np.float32(rng.uniform(-0.02, 0.02, (4, 2)) * size * strength)
+    tilt = cv2.getPerspectiveTransform(corners, seen)
     period, slope, bow, rings, bands = rng.uniform((2.6, -6, 2, 8, 1.5), (3.4, 6, 6, 16, 3.5)).tolist()
-    start, phase, warm = rng.uniform((0, 0, 0.02), (2 * np.pi, 2 * np.pi, 0.06)) * (1, 1, rng.choice((-1, 1)))
-    x = np.linspace(0, 1, size, dtype=np.float32)
-    y = x[:, None]
+    start, phase, warm = rng.uniform((0, 0, 0.02), (2 * np.pi, 2 * np.pi, 0.06)).tolist()
+    x, y = (np.linspace(0, 1, size, dtype=np.float32).reshape(shape) for shape in ((1, -1), (-1, 1)))
+    warm *= float(rng.choice((-1, 1)))
     rolling = 0.04 * np.cos(2 * np.pi * bands * y + phase)
     stripes = 2 * np.pi * size / period * x + slope * y + bow * (x * x + y * y)
     moire = rings * (x * x + 0.6 * y * y) + slope * 2 * (x + y) + start
     light = [
-        1 + strength * (0.035 * np.cos(stripes + ink) + 0.05 * np.cos(moire + ink) + rolling + warm * white)
+        1 + strength * (0.025 * np.cos(stripes + ink / 3) + 0.05 * np.cos(moire + ink) + rolling + warm * white)
         for ink, white in ((0, 1), (2.1, 0), (4.2, -1))
     ]
-    tilt = cv2.getPerspectiveTransform(corners, tilted)
     return cv2.warpPerspective(image, tilt, (size, size), borderMode=cv2.BORDER_REFLECT_101) * np.dstack(light)

@@ -66,12 +66,14 @@ def open_source(spec: str) -> Source:
         return _open_synthetic(spec)
     if head == "samples":
         return _open_samples(tail if colon else None)
-    path, split = _path_and_split(spec)
+    path, split = path_and_split(spec)
     return RecordSource(path, split)
 
 
-def open_mixture(text: str) -> list[tuple[Source, float | None]]:
+def open_mixture(text: str, opened=open_source) -> list[tuple[Source, float | None]]:
     """Opens comma-separated specs, each `SPEC` or each `SPEC@WEIGHT`; the weight is None where none is given.
+
+    `opened` opens one spec; labelled sources have an opener of their own (`data.labelled`).
 
     Raises:
       ValueError: an empty entry, a weight that is not a positive number, weights for some entries only.
@@ -83,7 +85,7 @@ def open_mixture(text: str) -> list[tuple[Source, float | None]]:
             f"data {text!r}: expected a weight for every data set or for none, "
             f"found none for {', '.join(bare)}; write SPEC@WEIGHT"
         )
-    return [(open_source(spec), weight) for spec, weight in entries]
+    return [(opened(spec), weight) for spec, weight in entries]
 
 
 class RecordSource:
@@ -227,8 +229,8 @@ def _open_samples(split: str | None) -> FolderSource:
     return FolderSource(SAMPLES, "samples" if split is None else f"samples:{split}", choices[split])
 
 
-def _path_and_split(spec: str) -> tuple[str, str]:
-    """Splits `PATH[:SPLIT]`; the colon of `gs://` and those before a slash belong to the path."""
+def path_and_split(spec: str) -> tuple[str, str]:
+    """Path and split of `PATH[:SPLIT]`; the colon of `gs://` and those before a slash belong to the path."""
     path, colon, split = spec.rpartition(":")
     if not colon or "/" in split or Path(spec).is_dir():
         path, split = spec, "train"

@@ -85,6 +85,42 @@ def ordered(sources: Sequence[tuple[Source, float | None]], seed: int) -> grain.
     return grain.MapDataset.mix(each, [weight for _, weight in sources])
 
 
+class Subset:
+    """Some examples of a source, as a source."""
+
+    def __init__(self, source, indices: np.ndarray):
+        self._source, self._indices = source, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> dict:
+        return self._source[int(self._indices[index])]
+
+
+def balanced(sources: Sequence, spec) -> grain.MapDataset:
+    """The endless stream in which the classes of all labelled sources take turns, each shuffled for itself.
+
+    Raises:
+      ValueError: a source without examples of one of its classes, or a batch that the groups do not divide.
+    """
+    groups = []
+    for source in sources:
+        for label, name in enumerate(source.class_names):
+            indices = np.flatnonzero(source.labels == label)
+            if not indices.size:
+                raise ValueError(f"{source.name}: no face of class {name!r}; a balanced batch needs some of each class")
+            groups.append(grain.MapDataset.source(Subset(source, indices)))
+    if spec.global_batch % len(groups):
+        raise ValueError(
+            f"batch.size: {spec.global_batch} images do not divide among {len(groups)} groups ({len(sources)} data "
+            "sets times their classes); use a multiple"
+        )
+    # Position p belongs to group p modulo the number of groups.
+    each = [group.seed(spec.seed + index).shuffle().repeat(None) for index, group in enumerate(groups)]
+    return grain.MapDataset.mix(each)
+
+
 def _with_position(position: int, example: dict) -> dict:
     return {**example, records.POSITION: position}
 
@@ -93,28 +129,18 @@ def _stack(examples: Sequence[dict]) -> Batch:
     return {key: np.stack([np.asarray(example[key]) for example in examples]) for key in examples[0]}
 
 
-class Stream:
-    """Batches of one host from step `start_step` on; close it to end the loader's processes.
+class Batches:
+    """Batches of one host from step `start_step` on; close it to end the loader's processes."""
 
-    Each batch holds `image [b, 224, 224, 3] uint8`, `mask [b, N] bool`, `region_mask [b, N] bool` (and
-    `other_mask`), b = global batch / hosts.
-    """
-
-    def __init__(
-        self,
-        sources: Sequence[tuple[Source, float | None]],
-        spec: StreamSpec,
-        start_step: int,
-        host: int,
-        hosts: int,
-    ):
+    def __init__(self, examples: grain.MapDataset, load, finish, spec, start_step: int, host: int, hosts: int):
+        """`load` makes an example of a stored one, `finish` a batch of stacked examples."""
         if spec.global_batch % hosts:
             raise ValueError(f"data: a batch of {spec.global_batch} does not divide among {hosts} hosts")
         cv2.setNumThreads(0)  # grain's threads and processes are the parallelism
-        stream = ordered(sources, spec.seed).map_with_index(_with_position)
+        stream = examples.map_with_index(_with_position)
         stream = stream[start_step * spec.global_batch + host :: hosts]
-        stream = stream.map(functools.partial(load_example, spec))
-        stream = stream.batch(spec.global_batch // hosts, batch_fn=_stack).map(functools.partial(mask_batch, spec))
+        stream = stream.map(functools.partial(load, spec))
+        stream = stream.batch(spec.global_batch // hosts, batch_fn=_stack).map(functools.partial(finish, spec))
         # The buffer counts batches; grain's default of 500 would be hundreds of gigabytes.
         ready = stream.to_iter_dataset(
             grain.ReadOptions(num_threads=spec.threads, prefetch_buffer_size=2 * max(spec.threads, 1))
@@ -132,3 +158,21 @@ class Stream:
     def close(self) -> None:
         """Ends loader processes, which would outlive this one otherwise."""
         self._iterator.close()
+
+
+class Stream(Batches):
+    """The endless batches of pretraining.
+
+    Each holds `image [b, 224, 224, 3] uint8`, `mask [b, N] bool`, `region_mask [b, N] bool` (and `other_mask`),
+    b = global batch / hosts.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[Source, float | None]],
+        spec: StreamSpec,
+        start_step: int,
+        host: int,
+        hosts: int,
+    ):
+        super().__init__(ordered(sources, spec.seed), load_example, mask_batch, spec, start_step, host, hosts)

@@ -147,6 +147,9 @@ def test_a_replay_has_bands_and_colours(grey):
     forged = forge("replay", *grey, 0, 0).astype(float) / 128
     rows = forged[..., 1].mean(1)
     assert 0.05 < np.ptp(cv2.blur(rows, (1, 9))) < 0.25, "bands of 0.04 to both sides, and moire"
+    # Per 224 pixels the moire has 7 waves at most and the stripes 65 or more, of height 0.025.
+    fine = forged[..., 1] - cv2.blur(forged[..., 1], (9, 1))
+    assert 0.7 * 0.025 / np.sqrt(2) < fine.std() < 1.3 * 0.025 / np.sqrt(2), "stripes"
     moire = cv2.blur(forged[..., 0] - forged[..., 2], (9, 9))
     assert moire.std() > 0.02
     red, green, blue = forged.mean((0, 1))
@@ -214,8 +217,8 @@ def test_an_example_has_the_fields_of_a_labelled_record():
         assert set(example) == fields
         assert type(example[records.LABEL]) is int and type(example[records.FRAME]) is int
         assert decoded(example).shape == (224, 224, 3)
-        assert example[records.VIDEO] == f"{source.name} video {index // 4}"
-        assert example[records.SOURCE] == f"{source.name} video {index // 4} frame {index % 4}"
+        assert example[records.VIDEO] == f"forged seed 7 video {index // 4}"
+        assert example[records.SOURCE] == f"{source.name} example {index}"
         assert example[records.FRAME] == index % 4
         kind = ("print", "replay")[index // 8 % 2]
         assert example[records.METHOD] == ("" if example[records.LABEL] == REAL else kind)
@@ -246,6 +249,13 @@ def test_real_videos_do_not_depend_on_the_kinds_beside_them():
     for index in (0, 4):
         same = digital[index][records.IMAGE] == physical[index][records.IMAGE]
         assert same == (digital.labels[index] == REAL)
+
+
+def test_sources_share_videos_when_they_share_people():
+    source = ForgedSource(("blend",), 18, SEED)
+    assert source.videos.tolist() == [source[index][records.VIDEO] for index in range(18)]
+    assert set(ForgedSource(("print",), 8, SEED, 3).videos) < set(source.videos)
+    assert not set(ForgedSource(("blend",), 18, SEED + 1).videos) & set(source.videos)
 
 
 def small(image: np.ndarray) -> np.ndarray:
@@ -303,8 +313,13 @@ def test_a_fingerprint_tells_sources_apart(monkeypatch):
         ForgedSource(("diffusion", "blend"), 8, SEED),
     ]
     assert len({source.fingerprint, *(other.fingerprint for other in others)}) == 7
-    monkeypatch.setattr(forgery, "_blend", lambda image, mask, rng, strength: image.astype(np.float32))
-    assert ForgedSource(("blend",), 8, SEED).fingerprint != source.fingerprint, "another way of forging"
+    monkeypatch.setattr(forgery, "_diffusion", lambda image, rng, strength: image.astype(np.float32))
+    both = others[-2]
+    assert open_forged(both.name).fingerprint == both.fingerprint, "8 faces hold no second kind"
+    both = ForgedSource(("blend", "diffusion"), 16, SEED)
+    before = both.fingerprint
+    monkeypatch.undo()
+    assert open_forged(both.name).fingerprint != before, "another way of forging"
 
 
 def test_pixel_sums_are_those_of_the_first_pictures(monkeypatch):

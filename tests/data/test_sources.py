@@ -396,9 +396,9 @@ def test_real_synthetic_face_fits_the_contract():
 
 
 def test_split_is_told_from_the_colons_of_a_path(packed, tmp_path):
-    assert sources._path_and_split("gs://bucket/faces") == ("gs://bucket/faces", "train")
-    assert sources._path_and_split("gs://bucket/faces:heldout") == ("gs://bucket/faces", "heldout")
-    assert sources._path_and_split("a:b/faces") == ("a:b/faces", "train")
+    assert sources.path_and_split("gs://bucket/faces") == ("gs://bucket/faces", "train")
+    assert sources.path_and_split("gs://bucket/faces:heldout") == ("gs://bucket/faces", "heldout")
+    assert sources.path_and_split("a:b/faces") == ("a:b/faces", "train")
     with_colon = tmp_path / "run:faces"
     shutil.copytree(packed, with_colon)
     assert open_source(str(with_colon)).name == "faces:train"

@@ -98,6 +98,7 @@ def changed_directory(path, entry: bytes, place: int, value: bytes) -> Path:
     ("place", "value", "sentence"),
     [
         (8, b"\1\0", "is compressed or encrypted"),
+        (10, b"\x08\0", "is compressed or encrypted"),
         (24, struct.pack("<I", 1 << 30), "is compressed or encrypted"),
         (20, struct.pack("<II", 1 << 30, 1 << 30), "goes beyond the end of the file"),
         (20, struct.pack("<II", 28, 28), "has 28 bytes, expected 6 numbers"),
@@ -119,6 +120,14 @@ def test_a_large_directory_is_not_even_looked_at(path):
         path.write_bytes(data)
         with pytest.raises(ValueError, match="directory has [0-9]+ bytes, at most 8388608 are read"):
             torch_file.read(path)
+
+
+def test_an_archive_with_a_comment_is_refused(path):
+    data = bytearray(zipped(path, GOOD).read_bytes())
+    data[-2:] = b"\1\0"  # the directory's size would be looked up elsewhere
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="no directory at its end"):
+        torch_file.read(path)
 
 
 def test_the_number_of_entries_is_bounded(path, monkeypatch):

@@ -108,7 +108,7 @@ HOSTILE = {  # what it is: (the value of the file, a part of the refusal)
     "huge memory place": (Code(b"Nr\xff\xff\xff\xff0"), "instruction 0x30"),
     "no such memory": (Code(b"h\x07"), "value 7 that it never gave"),
     "empty stack": (Code(b"\x85"), "from an empty stack"),
-    "below a mark": (Code(b"N(s"), "from an empty stack"),
+    "below a mark": (Code(b"}NN(s"), "from an empty stack"),
     "no mark": (Code(b"t"), "a mark that it never set"),
     "two values": (Code(b"NN"), "leaves 2 values"),
     "a mark": (Code(b"N("), "leaves 1 values"),

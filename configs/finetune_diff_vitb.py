@@ -1,0 +1,19 @@
+"""Unseen diffusion forgery, ViT-B/16 of FS-VFM, trained on the Deepfakes part of FaceForensics++ c23.
+
+    python -m fsfm_jax.prepare.build --dataset=ffpp_deepfakes --input=DOWNLOAD --output=data/ffpp_deepfakes
+    python -m fsfm_jax.main --config=configs/finetune_diff_vitb.py --workdir=runs/finetune_diff_vitb
+
+`init` is the --workdir of the pretraining run (`configs/pretrain_vitb.py`). Hardware: one accelerator; the papers
+used two GPUs with 32 images each. Cost: not known. Measured: not run here.
+"""
+
+from configs import common
+
+
+def get_config():
+    c = common.finetune()
+    c.init = "runs/pretrain_vitb"
+    c.data.train, c.data.validation = "data/ffpp_deepfakes:train", "data/ffpp_deepfakes:val"
+    c.model.size = "vit_b16"
+    c.optimizer.base_learning_rate, c.optimizer.layer_decay, c.optimizer.weight_decay = 5e-05, 0.9, 0.03
+    return c

@@ -1,0 +1,156 @@
+"""Random-access sources of labelled faces: records with labels, and forged synthetic faces.
+
+Beside its examples a labelled source knows label and video of each of them, which balanced sampling and the check
+for leaks need.
+"""
+
+import os
+import zlib
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+from google.protobuf.message import DecodeError
+from tensorflow_datasets.proto import tf_example_pb2
+
+from fsfm_jax import records
+from fsfm_jax.data.forgery import open_forged
+from fsfm_jax.data.sources import path_and_split
+from fsfm_jax.data.statistics import BUILD, PixelSums, read_card
+
+
+class LabelledSource(Protocol):
+    """What a labelled source has.
+
+    An example is a dict: `records.IMAGE` bytes of a PNG or JPEG of any size, `records.LABEL` index into
+    `class_names`, `records.VIDEO`, `records.FRAME`, `records.METHOD` and `records.SOURCE`.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    real: int  # the label of real (bona fide) faces
+    fingerprint: str
+    pixel_sums: PixelSums
+    labels: np.ndarray  # [n] int64
+    videos: np.ndarray  # [n] text
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict: ...
+
+
+def open_labelled(spec: str) -> LabelledSource:
+    """Opens `PATH[:SPLIT]`, or `forged:...` (see `data.forgery`).
+
+    Raises:
+      ValueError: a malformed spec, an unknown split, or a data set without labels or without a known real class.
+      FileNotFoundError: no such folder.
+    """
+    spec = spec.strip()
+    return open_forged(spec) if spec.startswith("forged:") else LabelledRecords(*path_and_split(spec))
+
+
+class LabelledRecords:
+    """One labelled split of a records directory."""
+
+    def __init__(self, directory: str | os.PathLike, split: str):
+        path = epath.Path(directory)
+        if not (path / records.CARD_FILE).exists():
+            raise FileNotFoundError(f"no data set at {path}; make one with {BUILD} --dataset=NAME --output={path}")
+        card = read_card(path)
+        if split not in card.splits:
+            raise ValueError(f"data set {path}: no split {split!r}, there is {', '.join(sorted(card.splits))}")
+        if not card.class_names or card.real is None:
+            found = (
+                "no labels" if not card.class_names else f"classes {', '.join(card.class_names)}, none known as real"
+            )
+            raise ValueError(
+                f"data set {path}: expected labels and a real class, found {found}; make it with {BUILD} from a "
+                "labelled data set, with --real=NAME if the classes are your own"
+            )
+        self.name, self.class_names, self.real = f"{card.name}:{split}", card.class_names, card.real
+        statistics = card.splits[split]
+        self.fingerprint, self.pixel_sums = statistics.fingerprint, statistics.pixel_sums
+        self._length = statistics.examples
+        self._records = tfds.builder_from_directory(path).as_data_source(
+            split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+        )
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> dict:
+        """Reads one example; ValueError if the record is damaged."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name}: example {index} of {len(self)}")
+        try:
+            return _parse(self._records[index])
+        except (RuntimeError, DecodeError, zlib.error, ValueError, IndexError) as error:
+            raise ValueError(
+                f"data set {self.name}, example {index}: cannot be read ({error}); copy it again, or make it with "
+                f"{BUILD}"
+            ) from error
+
+    @cached_property
+    def _index(self) -> tuple[np.ndarray, np.ndarray]:
+        # One pass over the records, about 20,000 a second.
+        pairs = [
+            (example[records.LABEL], example[records.VIDEO]) for example in map(self.__getitem__, range(len(self)))
+        ]
+        return np.array([label for label, _ in pairs], np.int64), np.array([video for _, video in pairs])
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self._index[0]
+
+    @property
+    def videos(self) -> np.ndarray:
+        return self._index[1]
+
+
+def _parse(record: bytes) -> dict:
+    stored = tf_example_pb2.Example.FromString(record).features.feature
+    text = {name: stored[name].bytes_list.value[0].decode() for name in (records.VIDEO, records.METHOD, records.SOURCE)}
+    return {
+        records.IMAGE: stored[records.IMAGE].bytes_list.value[0],
+        records.LABEL: stored[records.LABEL].int64_list.value[0],
+        records.FRAME: stored[records.FRAME].int64_list.value[0],
+        **text,
+    }
+
+
+def check_disjoint(one: LabelledSource, other: LabelledSource) -> None:
+    """Refuses two sets of which one would be judged by videos of the other.
+
+    Only sets of one data set can share a video: ids are unique within a data set.
+
+    Raises:
+      ValueError: with how many videos they share, and the first of them.
+    """
+    if one.name.partition(":")[0] != other.name.partition(":")[0]:
+        return
+    shared = np.intersect1d(one.videos, other.videos)
+    if shared.size:
+        raise ValueError(
+            f"{one.name} and {other.name} share {shared.size} videos, first {shared[0]}: what is trained on cannot "
+            "judge; prepare the data set with its official splits"
+        )
+
+
+def check_classes(sources: list[LabelledSource]) -> tuple[tuple[str, ...], int]:
+    """The class names and the real class that all sources share.
+
+    Raises:
+      ValueError: sources that disagree, or one whose labels are not those of its class names.
+    """
+    first = sources[0]
+    for source in sources[1:]:
+        if (source.class_names, source.real) != (first.class_names, first.real):
+            raise ValueError(
+                f"{first.name} has the classes {', '.join(first.class_names)} with {first.class_names[first.real]} as "
+                f"real, {source.name} has {', '.join(source.class_names)} with {source.class_names[source.real]}; "
+                "they cannot be trained or evaluated together"
+            )
+    return first.class_names, first.real

@@ -1,0 +1,192 @@
+"""From the user's ConfigDict to a resolved fine-tuning run: every name, duration and cross-field check."""
+
+import dataclasses
+import math
+
+from ml_collections import ConfigDict
+
+from configs import common
+from fsfm_jax import records
+from fsfm_jax.checkpoint import Retention
+from fsfm_jax.config import DTYPES
+from fsfm_jax.data.augment import AugmentSpec
+from fsfm_jax.data.boxes import CropSpec, EraseSpec
+from fsfm_jax.data.labelled_stream import LabelledSpec
+from fsfm_jax.data.mixture import MixSpec
+from fsfm_jax.data.rand_augment import fill_colour, parse
+from fsfm_jax.data.resizing import EVALUATIONS, INTERPOLATIONS
+from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
+from fsfm_jax.evaluation import EvaluationSpec
+from fsfm_jax.fields import accumulation, check_fields, flat, one_of, stop_step, to_steps
+from fsfm_jax.models.antispoof import NORM_AXES, AntiSpoofSpec
+from fsfm_jax.models.classifier import POOLINGS, ClassifierSpec
+from fsfm_jax.models.vit import SIZES
+from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
+from fsfm_jax.optim.optimizer import DECAYS, OptimizerSpec
+from fsfm_jax.tasks.classify import ClassifyTask
+from fsfm_jax.tasks.normalisation import Statistics
+from fsfm_jax.train.loop import LoopSpec
+from fsfm_jax.train.step import NONFINITE, StepSpec
+
+NETWORKS = ("classifier", "antispoof")
+SCHEDULES = ("cosine", "constant")
+SCRATCH = "scratch"
+
+# What may differ between a run and its continuation.
+FREE_FIELDS = (
+    "init", "data.train", "data.validation", "data.workers", "data.threads", "batch.per_device", "batch.accumulation",
+    "model.remat", "evaluation.batch", "checkpoint", "partition",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class RateSchedule:
+    """Learning rate over steps: a warm-up and half a cosine, or `peak` throughout."""
+
+    kind: str
+    peak: float
+    floor: float
+    warmup: float
+    total: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetuning:
+    """A resolved fine-tuning run."""
+
+    seed: int
+    task: ClassifyTask
+    stream: LabelledSpec
+    step: StepSpec
+    optimizer: OptimizerSpec
+    schedule: RateSchedule
+    evaluation: EvaluationSpec
+    loop: LoopSpec
+    retention: Retention
+    fsdp: bool
+    fsdp_min_size: int
+
+
+def resolve_finetuning(
+    c: ConfigDict, examples: int, classes: int, statistics: Statistics, devices: int, stop_after: str = ""
+) -> Finetuning:
+    """Resolves a fine-tuning configuration for `examples` training images of `classes` classes.
+
+    Raises:
+      ValueError: any field that is unknown, misspelt, out of range or at odds with another.
+    """
+    check_fields(c, common.finetune())
+    if c.batch.size > examples:
+        raise ValueError(f"batch.size: {c.batch.size} images per step, but the training data has {examples}")
+    if c.model.network == "antispoof" and classes != 2:
+        raise ValueError(f"model.network: antispoof tells two classes apart, the data has {classes}; use classifier")
+    parts = accumulation(c.batch.size, c.batch.per_device, devices, c.batch.accumulation)
+    micro = c.batch.size // parts
+    mixed = bool(c.mix.probability and (c.mix.mixup or c.mix.cutmix))
+    if mixed and micro % 2:
+        raise ValueError(f"mix: images are mixed in pairs, and a micro-batch has {micro}; use an even number")
+    warmup, total = _durations(c, examples)
+    size = SIZES[one_of("model.size", c.model.size, SIZES)]
+    return Finetuning(
+        seed=c.seed,
+        task=ClassifyTask(_model(c, classes), classes, c.loss.smoothing, mixed, statistics),
+        stream=LabelledSpec(
+            seed=c.seed,
+            global_batch=c.batch.size,
+            augment=_augment(c, statistics),
+            mix=MixSpec(c.mix.mixup, c.mix.cutmix, c.mix.probability, c.mix.switch) if mixed else None,
+            balanced=c.data.balanced,
+            workers=c.data.workers,
+            threads=c.data.threads,
+        ),
+        step=StepSpec(
+            accumulation=parts,
+            ratio_over="global_batch",
+            target_cadence="optimizer_step",
+            nonfinite=one_of("nonfinite", c.nonfinite, NONFINITE),
+        ),
+        optimizer=OptimizerSpec(
+            beta1=c.optimizer.beta1,
+            beta2=c.optimizer.beta2,
+            epsilon=c.optimizer.epsilon,
+            weight_decay_rules=_decay_rules(c),
+            clip_norm=None,
+            decay=one_of("optimizer.decay", c.optimizer.decay, DECAYS),
+            rate_rules=layer_rate_rules(size.depth, c.optimizer.layer_decay) if c.optimizer.layer_decay < 1 else (),
+        ),
+        schedule=RateSchedule(
+            kind=one_of("optimizer.schedule", c.optimizer.schedule, SCHEDULES),
+            # A constant rate is meant as it stands; the cosine's is per 256 images.
+            peak=c.optimizer.base_learning_rate * (c.batch.size / 256 if c.optimizer.schedule == "cosine" else 1),
+            floor=c.optimizer.min_learning_rate,
+            warmup=warmup,
+            total=total,
+        ),
+        evaluation=EvaluationSpec(
+            one_of("evaluation.transform", c.evaluation.transform, EVALUATIONS), c.evaluation.batch
+        ),
+        loop=LoopSpec(total, stop_step(stop_after, total), _save_every(c, examples), c.nonfinite),
+        retention=Retention(c.checkpoint.keep_latest, 0),
+        fsdp=c.partition.fsdp,
+        fsdp_min_size=c.partition.fsdp_min_size,
+    )
+
+
+def binding_fields(config: ConfigDict) -> dict:
+    """The fields that a continuation must share with the run that it continues, by name."""
+    return {
+        name: value
+        for name, value in flat(config).items()
+        if not any(name == free or name.startswith(f"{free}.") for free in FREE_FIELDS)
+    }
+
+
+def _model(c: ConfigDict, classes: int) -> ClassifierSpec | AntiSpoofSpec:
+    shared = dict(
+        size=SIZES[c.model.size],
+        image_size=records.IMAGE_SIZE,
+        drop_path=c.model.drop_path,
+        dtype=DTYPES[one_of("model.dtype", c.model.dtype, DTYPES)],
+        remat=c.model.remat,
+    )
+    if one_of("model.network", c.model.network, NETWORKS) == "antispoof":
+        norm_over = one_of("model.norm_over", c.model.norm_over, NORM_AXES)
+        return AntiSpoofSpec(norm_over=norm_over, dropout=c.model.dropout, **shared)
+    return ClassifierSpec(classes=classes, pooling=one_of("model.pooling", c.model.pooling, POOLINGS), **shared)
+
+
+def _augment(c: ConfigDict, statistics: Statistics) -> AugmentSpec:
+    a = c.augment
+    overflow = one_of("augment.overflow", a.overflow, OVERFLOWS)
+    return AugmentSpec(
+        size=records.IMAGE_SIZE,
+        interpolation=one_of("augment.interpolation", a.interpolation, INTERPOLATIONS),
+        saturation=SaturationSpec(probability=a.saturation, overflow=overflow) if a.saturation else None,
+        crop=CropSpec() if a.crop else None,
+        flip=a.flip,
+        rand_augment=parse(a.rand_augment, fill_colour(statistics.mean)),
+        erase=EraseSpec(probability=a.erase) if a.erase else None,
+    )
+
+
+def _decay_rules(c: ConfigDict) -> tuple[tuple[str, float], ...]:
+    decay = float(c.optimizer.weight_decay)
+    # Adam's L2 penalty of the anti-spoofing recipes is on every parameter.
+    return ((".*", decay),) if c.optimizer.decay == "coupled" else weight_decay_rules(decay)
+
+
+def _durations(c: ConfigDict, examples: int) -> tuple[float, int]:
+    total = math.floor(to_steps(c.duration, "duration", examples, c.batch.size))
+    if total < 1:
+        raise ValueError(f"duration: {c.duration!r} is less than one step of {c.batch.size} images")
+    warmup = to_steps(c.optimizer.warmup, "optimizer.warmup", examples, c.batch.size)
+    if warmup >= total:
+        raise ValueError(f"optimizer.warmup: {c.optimizer.warmup!r} is not shorter than the run of {c.duration!r}")
+    return warmup, total
+
+
+def _save_every(c: ConfigDict, examples: int) -> int:
+    every = to_steps(c.checkpoint.every, "checkpoint.every", examples, c.batch.size)
+    if not every:
+        raise ValueError("checkpoint.every: expected more than nothing; a run without checkpoints cannot go on")
+    return max(1, round(every))

@@ -1,0 +1,107 @@
+"""The objective of fine-tuning: what the loss is, what is random in it, and what a step keeps in place."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fsfm_jax.models.antispoof import AntiSpoofSpec
+from fsfm_jax.models.classifier import Classifier, ClassifierSpec
+from fsfm_jax.models.vit import Size
+from fsfm_jax.tasks.classify import ClassifyTask
+from fsfm_jax.tasks.normalisation import Statistics, normalise
+
+STATISTICS = Statistics((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+TINY = dict(size=Size(16, 2, 2, 8), image_size=16, dtype=jnp.float32, remat=False)
+PLAIN = ClassifyTask(
+    ClassifierSpec(classes=2, pooling="mean_patches", drop_path=0.0, **TINY), 2, 0.1, True, STATISTICS
+)  # fmt: skip
+SPOOF = ClassifyTask(
+    AntiSpoofSpec(norm_over="tokens", drop_path=0.0, dropout=0.5, **TINY), 2, 0.0, False, STATISTICS
+)  # fmt: skip
+
+
+def batch(cutmix=False, ratio=1.0, box=(0, 0, 0, 0), erase=(0, 0, 0, 0), size=4) -> dict:
+    images = np.random.default_rng(0).integers(0, 256, (size, 16, 16, 3), np.uint8)
+    return {
+        "image": jnp.asarray(images), "label": jnp.arange(size) % 2, "erase": jnp.tile(jnp.array(erase), (size, 1)),
+        "mix_cutmix": jnp.full(size, cutmix), "mix_ratio": jnp.full(size, ratio, jnp.float32),
+        "mix_box": jnp.tile(jnp.array(box), (size, 1)),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def parameters():
+    """Parameters of the plain task with a head that says something."""
+    tree = jax.jit(PLAIN.init)(jax.random.key(0))
+    return {**tree, "head": jax.tree.map(lambda x: 1e4 * x, tree["head"])}
+
+
+@pytest.fixture(scope="module")
+def loss(parameters):
+    """`loss(batch, seed)` of the plain task."""
+    compiled = jax.jit(lambda rows, key: PLAIN.loss(parameters, {}, rows, PLAIN.counts(rows), key)[0])
+    return lambda rows, seed=0: float(compiled(rows, jax.random.key(seed)))
+
+
+def log_probabilities(parameters, images: np.ndarray) -> np.ndarray:
+    logits = jax.jit(lambda x: Classifier(PLAIN.model).apply({"params": parameters}, x, False).logits)(images)
+    return np.asarray(jax.nn.log_softmax(logits))
+
+
+def test_loss_is_the_mean_over_images_against_smoothed_labels(parameters, loss):
+    rows = batch()
+    logs = log_probabilities(parameters, normalise(rows["image"], STATISTICS))
+    targets = np.where(np.arange(4)[:, None] % 2 == np.arange(2), 0.95, 0.05)
+    assert loss(rows) == pytest.approx(-np.mean(np.sum(targets * logs, axis=1)), rel=1e-5)
+
+
+def test_mixup_mixes_images_and_targets_with_the_partner(parameters, loss):
+    rows = batch(ratio=0.7)
+    images = normalise(rows["image"], STATISTICS)
+    logs = log_probabilities(parameters, 0.7 * images + 0.3 * images[::-1])
+    own = np.where(np.arange(4)[:, None] % 2 == np.arange(2), 0.95, 0.05)
+    expected = -np.mean(np.sum((0.7 * own + 0.3 * own[::-1]) * logs, axis=1))
+    assert loss(rows) == pytest.approx(expected, rel=1e-5)
+
+
+def test_cutmix_counts_the_pixels_of_its_box(parameters, loss):
+    rows = batch(cutmix=True, ratio=0.123, box=(4, 8, 8, 8))  # a quarter of 16 x 16
+    images = np.array(normalise(rows["image"], STATISTICS))
+    mixed = images.copy()
+    mixed[:, 4:12, 8:16] = images[::-1, 4:12, 8:16]
+    logs = log_probabilities(parameters, mixed)
+    own = np.where(np.arange(4)[:, None] % 2 == np.arange(2), 0.95, 0.05)
+    expected = -np.mean(np.sum((0.75 * own + 0.25 * own[::-1]) * logs, axis=1))
+    assert loss(rows) == pytest.approx(expected, rel=1e-5)
+
+
+def test_erased_boxes_are_noise_that_the_key_decides(loss):
+    rows = batch(erase=(0, 0, 16, 16))
+    assert loss(rows, 1) == loss(rows, 1) != loss(rows, 2)
+    assert loss(batch(), 1) == loss(batch(), 2)
+
+
+def test_drop_path_and_dropout_draw_from_the_key():
+    task = dataclasses.replace(PLAIN, model=dataclasses.replace(PLAIN.model, drop_path=0.5), mixed=False)
+    for random in (task, SPOOF):
+        tree = jax.jit(random.init)(jax.random.key(0))
+        if "head" in tree:
+            tree = {**tree, "head": jax.tree.map(lambda x: 1e4 * x, tree["head"])}
+        rows = batch(size=8)
+        compiled = jax.jit(lambda key, t=random, p=tree, r=rows: t.loss(p, {}, r, t.counts(r), key)[0])
+        values = [float(compiled(jax.random.key(seed))) for seed in (0, 0, 1)]
+        assert values[0] == values[1] != values[2]
+        again = jax.jit(random.probabilities)(tree, rows["image"])
+        np.testing.assert_array_equal(again, jax.jit(random.probabilities)(tree, rows["image"]))
+        np.testing.assert_allclose(again.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_a_step_leaves_unit_columns_in_the_anti_spoofing_classifier_only():
+    tree = jax.jit(SPOOF.init)(jax.random.key(0))
+    moved = {**tree, "classifier": jax.tree.map(lambda x: 3 * x + 0.1, tree["classifier"])}
+    kernel = np.asarray(jax.jit(SPOOF.constrained)(moved)["classifier"]["kernel"])
+    np.testing.assert_allclose(np.linalg.norm(kernel, axis=1), 1, rtol=1e-6)
+    assert PLAIN.constrained(moved) is moved
