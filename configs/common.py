@@ -219,6 +219,26 @@ def finetune() -> ConfigDict:
     return c
 
 
+def evaluate() -> ConfigDict:
+    """One detector on many data sets, every field."""
+    c = ConfigDict()
+    c.job = "evaluate"
+    c.checkpoint = ""  # workdir of a fine-tuning run
+
+    c.data = ConfigDict()
+    c.data.sets = ""  # "NAME=DIR:test,NAME=DIR:test"; published numbers stand beside those whose name has some
+    c.data.threshold = ""  # a labelled split on which thresholds at equal error are chosen, such as "DIR:val"
+
+    c.evaluation = ConfigDict()
+    c.evaluation.transform = "resize_center"  # as in fine-tuning; "resize": the whole crop to 224
+    c.evaluation.batch = 320
+
+    c.bootstrap = ConfigDict()
+    c.bootstrap.resamples = 1000  # of whole videos
+    c.bootstrap.level = 0.95
+    return c
+
+
 DOMAINS = {"M": "msu", "C": "casia", "I": "replay", "O": "oulu"}
 NO_CELEB = "no-celeb"
 

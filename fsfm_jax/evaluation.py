@@ -40,12 +40,13 @@ class Predictions:
     Attributes:
       dataset: its name.
       probabilities: `[n, C] float32`.
-      real: the index of real (bona fide) faces; `score` is its probability.
+      class_names: by index; real: the index of real (bona fide) faces; `score` is its probability.
       labels, frames: `[n] int64`; videos, methods, sources: `[n]` text.
     """
 
     dataset: str
     probabilities: np.ndarray
+    class_names: tuple[str, ...]
     real: int
     labels: np.ndarray
     videos: np.ndarray
@@ -105,6 +106,7 @@ def predict(
     return Predictions(
         dataset=source.name,
         probabilities=probabilities,
+        class_names=source.class_names,
         real=source.real,
         labels=np.array([example[records.LABEL] for example in examples], np.int64),
         videos=np.array([example[records.VIDEO] for example in examples]),

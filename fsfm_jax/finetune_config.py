@@ -132,6 +132,20 @@ def resolve_finetuning(
     )
 
 
+def detector_of(saved: dict) -> ClassifyTask:
+    """The task of a fine-tuning run, from the `run` item of its checkpoint."""
+    c = common.finetune()
+    for name, value in saved["config"].items():
+        *parents, leaf = name.split(".")
+        node = c
+        for parent in parents:
+            node = node[parent]
+        node[leaf] = value
+    classes = len(saved["class_names"])
+    statistics = Statistics(tuple(saved["statistics"]["mean"]), tuple(saved["statistics"]["std"]))
+    return ClassifyTask(_model(c, classes), classes, c.loss.smoothing, False, statistics)
+
+
 def binding_fields(config: ConfigDict) -> dict:
     """The fields that a continuation must share with the run that it continues, by name."""
     return {

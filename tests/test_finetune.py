@@ -1,13 +1,16 @@
-"""The fine-tuning job on drawn forgeries: from a pretraining run, interrupted and continued, and what it refuses."""
+"""Fine-tuning and evaluation on drawn forgeries, from a pretraining run, and what both jobs refuse."""
 
+import csv
 import json
 
+import cv2
 import jax
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from configs import common, pretrain_demo
-from fsfm_jax import finetune, pretrain
+from fsfm_jax import evaluate, finetune, pretrain
 from fsfm_jax.checkpoint import last_parameters
 from fsfm_jax.data.forgery import ForgedSource
 
@@ -131,3 +134,59 @@ def test_videos_of_drawn_faces_are_told_apart():
     source = ForgedSource(["blend"], 10)
     assert [str(video) for video in source.videos] == [source[index]["video"] for index in range(10)]
     assert len(set(source.videos)) == 3
+
+
+def evaluation(detector: str, sets: str, **fields):
+    fields = {"checkpoint": detector, "data.sets": sets, "evaluation.batch": 16, "bootstrap.resamples": 20, **fields}
+    return changed(common.evaluate(), fields)
+
+
+def test_evaluation_writes_predictions_metrics_table_and_figures(tuned, tmp_path):
+    sets = "CDFv2=forged:blend:18:2,other=forged:blend:8:3:1"
+    evaluate.run(evaluation(tuned, sets, **{"data.threshold": "forged:blend:16:1"}), str(tmp_path))
+    rows = list(csv.DictReader((tmp_path / "predictions" / "CDFv2.csv").read_text().splitlines()))
+    source = ForgedSource(["blend"], 18, 2)
+    assert [row["source"] for row in rows] == [source[index]["source"] for index in range(18)]
+    assert [int(row["label"]) for row in rows] == list(source.labels)
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    frame, video = (content["data"]["CDFv2"][level] for level in ("frame", "video"))
+    assert frame["examples"] == 18 and video["examples"] == 5
+    scores = np.array([float(row["score"]) for row in rows])
+    assert frame["metrics"]["auc"] == pytest.approx(roc_auc_score(source.labels, scores), abs=1e-12)
+    chosen = [threshold["chosen_on"] for threshold in video["thresholds"]]
+    assert chosen == [None, "forged:blend:16:1:0"] and not video["thresholds"][1]["oracle"]
+    table = (tmp_path / "table.md").read_text()
+    assert "| CDFv2 | 18 | 5 |" in table and "| 85.05 | 91.44 |" in table and "| other | 8 | 2 |" in table
+    assert content["detector"]["step"] == STEPS and "no score was looked at" in content["selection"]
+    for name in ("CDFv2", "other"):
+        picture = cv2.imread(str(tmp_path / "figures" / f"{name}.png"))
+        assert picture.shape[1] == 3 * picture.shape[0] and picture.std() > 10
+
+
+def test_a_set_of_one_class_is_undefined_with_the_reason(tuned, tmp_path):
+    # The first four frames are one video.
+    evaluate.run(evaluation(tuned, "few=forged:blend:4:2"), str(tmp_path))
+    content = json.loads((tmp_path / "metrics.json").read_text())["data"]["few"]
+    assert content["video"]["metrics"]["auc"] is None and content["video"]["undefined"]["auc"]
+    assert "| few | 4 | 1 | undefined | undefined | undefined |" in (tmp_path / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "fields, error, text",
+    [
+        ({"data.sets": "forged:blend:8"}, ValueError, "data.sets: expected NAME=SPEC,NAME=SPEC with each name once"),
+        ({"data.sets": "a=forged:blend:8,a=forged:blend:8"}, ValueError, "with each name once; found 'a=forged"),
+        ({"data.sets": "a=forged:print:8"}, ValueError, "the detector was trained on fake, real with real as real"),
+        ({"checkpoint": ""}, FileNotFoundError, "checkpoint: no run at an empty path"),
+        ({"evaluation.transform": "crop"}, ValueError, "evaluation.transform: expected one of resize, resize_center"),
+        ({"evaluation.batch": 12}, ValueError, "evaluation.batch: 12 images do not divide among 8 devices"),
+    ],
+)
+def test_evaluation_refuses_what_does_not_fit(tuned, tmp_path, fields, error, text):
+    with pytest.raises(error, match=text):
+        evaluate.run(evaluation(tuned, "a=forged:blend:8", **fields), str(tmp_path))
+
+
+def test_a_pretraining_run_is_no_detector(pretrained, tmp_path):
+    with pytest.raises(ValueError, match="a run of job 'pretrain', which has no classes; expected one of finetune"):
+        evaluate.run(evaluation(pretrained, "a=forged:blend:8"), str(tmp_path))

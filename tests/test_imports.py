@@ -53,7 +53,6 @@ RULES = {
     "fsfm_jax.checkpoint": "partition numpy jax etils orbax",
     "fsfm_jax.tasks": MODEL + "models losses metrics tasks",
     "fsfm_jax.train": UPPER,
-    "fsfm_jax.evaluate": UPPER,
     "fsfm_jax.export": UPPER + "export",
     # Files of strangers are read by little code: no jax, no torch, nothing that unpickles.
     "fsfm_jax.export.pickle_instructions": "",
@@ -66,12 +65,14 @@ RULES = {
     "fsfm_jax.config": UPPER + "fields configs ml_collections",
     # A job puts everything together; main chooses the job.
     "fsfm_jax.program": UPPER,
+    "fsfm_jax.published": "",
     "fsfm_jax.evaluation": UPPER,
+    "fsfm_jax.evaluate": UPPER + "analyze configs evaluation fields finetune_config published ml_collections",
     "fsfm_jax.finetune_config": UPPER + "config fields evaluation configs ml_collections",
     "fsfm_jax.finetune": UPPER + "config evaluation finetune_config program run_identity ml_collections",
     "fsfm_jax.run_identity": UPPER + "fields program ml_collections",
     "fsfm_jax.pretrain": UPPER + "config fields analyze ml_collections program run_identity",
-    "fsfm_jax.main": "package pretrain finetune jax absl ml_collections",
+    "fsfm_jax.main": "package pretrain finetune evaluate jax absl ml_collections",
     "configs": "configs.common ml_collections",
     "benchmarks": UPPER + "prepare config configs benchmarks absl cv2",
 }
