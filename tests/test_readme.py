@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 SAMPLE_LICENCES = SAMPLES.parent / "LICENSES.md"
 FIELDS = config.flat(common.pretrain())
-ALL_FIELDS = FIELDS | config.flat(common.finetune())
+ALL_FIELDS = FIELDS | config.flat(common.finetune()) | config.flat(common.evaluate())
 SECTIONS = {name.partition(".")[0] for name in FIELDS if "." in name}
 FILE_ENDINGS = ("py", "md", "png", "npy", "jsonl", "txt")
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -186,17 +185,19 @@ def test_a_second_run_in_the_same_folder_is_refused(raw, tmp_path):
     assert "another process is making records here" in second.stderr.splitlines()[-1]
 
 
+# As on a full disk, writing fails: beyond 40 kB of one file.
+FULL_DISK = """
+import resource, runpy, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
+runpy.run_module("fsfm_jax.prepare.build", run_name="__main__", alter_sys=True)
+"""
+
+
 def test_a_disk_that_is_full_ends_the_run_with_a_sentence(raw, one_worker, tmp_path):
     out = tmp_path / "out"
-
-    def no_large_files() -> None:
-        # As on a full disk, writing fails: beyond 40 kB of one file.
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
-
-    done = subprocess.run(
-        command(raw, out), cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=no_large_files
-    )
+    limited = [sys.executable, "-c", FULL_DISK, *command(raw, out)[3:]]
+    done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "cannot be written" in done.stderr and done.stderr.splitlines()[-1].startswith("error: ")
     assert "run the same command again" in done.stderr
