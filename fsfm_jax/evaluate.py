@@ -10,7 +10,6 @@ Everything is written below the working directory:
 
 import json
 import logging
-import os
 from pathlib import Path
 
 import jax
@@ -20,17 +19,17 @@ from ml_collections import ConfigDict
 from configs import common
 from fsfm_jax import partition
 from fsfm_jax.analyze.detection import draw_scores
-from fsfm_jax.checkpoint import last_parameters
 from fsfm_jax.data.labelled import LabelledSource, open_labelled
 from fsfm_jax.data.resizing import EVALUATIONS
-from fsfm_jax.evaluation import EvaluationSpec, Predictions, compiled_scorer, predict
 from fsfm_jax.fields import check_fields, one_of
 from fsfm_jax.finetune_config import detector_of
 from fsfm_jax.metrics import thresholds
 from fsfm_jax.metrics.scored import ANTI_SPOOFING, DEEPFAKE, Scored
 from fsfm_jax.metrics.summary import Resampling, summarise
 from fsfm_jax.metrics.video import aggregate
+from fsfm_jax.prediction import EvaluationSpec, Predictions, compiled_scorer, predict
 from fsfm_jax.published import FSFM_VIT_B
+from fsfm_jax.run_identity import parameters_of
 
 LOG = logging.getLogger("fsfm_jax")
 RESAMPLING_SEED = 0
@@ -49,7 +48,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     spec = EvaluationSpec(
         one_of("evaluation.transform", config.evaluation.transform, EVALUATIONS), config.evaluation.batch
     )
-    params, saved = _open_detector(config.checkpoint)
+    params, saved = parameters_of(config.checkpoint, "finetune", "checkpoint")
     sets = _open_sets(config.data.sets, saved)
     chooser = open_labelled(config.data.threshold) if config.data.threshold else None
     if chooser is not None:
@@ -72,21 +71,6 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
         LOG.info("%s: %s", name, _line(results[name]))
     if jax.process_index() == 0:
         _write_results(Path(workdir), results, saved, config)
-
-
-def _open_detector(workdir: str) -> tuple[dict, dict]:
-    directory = os.path.join(workdir, "checkpoints")
-    if not workdir or ("://" not in workdir and not os.path.isdir(directory)):
-        raise FileNotFoundError(
-            f"checkpoint: no run at {workdir or 'an empty path'}; expected the --workdir of a fine-tuning run"
-        )
-    params, saved = last_parameters(directory)
-    if saved["config"]["job"] != "finetune":
-        raise ValueError(
-            f"checkpoint: {workdir} holds a run of job {saved['config']['job']!r}, which has no classes; "
-            "expected one of finetune"
-        )
-    return params, saved
 
 
 def _open_sets(text: str, saved: dict) -> dict[str, LabelledSource]:

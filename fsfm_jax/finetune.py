@@ -13,20 +13,20 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsfm_jax import partition, records
-from fsfm_jax.checkpoint import Checkpoints, last_parameters
+from fsfm_jax.checkpoint import Checkpoints
 from fsfm_jax.config import STATISTICS
 from fsfm_jax.data.labelled import LabelledSource, check_classes, check_disjoint, open_labelled
 from fsfm_jax.data.labelled_stream import ERASE, MIX_BOX, MIX_CUTMIX, MIX_RATIO, LabelledStream
 from fsfm_jax.data.sources import open_mixture
-from fsfm_jax.evaluation import compiled_scorer, predict
 from fsfm_jax.finetune_config import SCRATCH, Finetuning, RateSchedule, binding_fields, resolve_finetuning
 from fsfm_jax.metrics.scored import ANTI_SPOOFING, DEEPFAKE, Scored
 from fsfm_jax.metrics.summary import summarise
 from fsfm_jax.models.classifier import initialise
 from fsfm_jax.optim import ema, schedules
+from fsfm_jax.prediction import compiled_scorer, predict
 from fsfm_jax.program import Program
 from fsfm_jax.report import METRICS_FILE, Reporter, Silent
-from fsfm_jax.run_identity import description, named_statistics, run_identity, saved_state
+from fsfm_jax.run_identity import description, named_statistics, parameters_of, run_identity, saved_state
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.loop import train
 from fsfm_jax.train.state import TrainState
@@ -51,7 +51,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     if validation is not None:
         for source, _ in sources:
             check_disjoint(source, validation)
-    pretrained = None if config.init == SCRATCH else _open_pretraining(config.init)
+    pretrained = None if config.init == SCRATCH else parameters_of(config.init, "pretrain", "init")
     statistics = _statistics(config.data.statistics, sources, pretrained)
     examples = sum(len(source) for source, _ in sources)
     resolved = resolve_finetuning(config, examples, len(class_names), statistics, jax.device_count(), stop_after)
@@ -105,19 +105,6 @@ def learning_rate_of(s: RateSchedule, step: jax.Array) -> jax.Array:
     if s.kind == "constant":
         return schedules.constant(step, s.peak)
     return schedules.warmup_cosine(step, s.peak, s.floor, s.warmup, s.total)
-
-
-def _open_pretraining(workdir: str) -> tuple[dict, dict]:
-    """Parameters of the online network and the `run` item of the last checkpoint of a pretraining run."""
-    directory = os.path.join(workdir, "checkpoints")
-    if not workdir or ("://" not in workdir and not os.path.isdir(directory)):
-        raise FileNotFoundError(
-            f"init: no pretraining run at {workdir or 'an empty path'}; expected the --workdir of one, or {SCRATCH}"
-        )
-    params, found = last_parameters(directory)
-    if found["config"]["job"] != "pretrain":
-        raise ValueError(f"init: {workdir} holds a run of job {found['config']['job']!r}; expected one of pretrain")
-    return params, found
 
 
 def _statistics(name: str, sources: Mixture, pretrained: tuple[dict, dict] | None) -> Statistics:

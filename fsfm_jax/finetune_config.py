@@ -16,13 +16,13 @@ from fsfm_jax.data.mixture import MixSpec
 from fsfm_jax.data.rand_augment import fill_colour, parse
 from fsfm_jax.data.resizing import EVALUATIONS, INTERPOLATIONS
 from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
-from fsfm_jax.evaluation import EvaluationSpec
 from fsfm_jax.fields import accumulation, check_fields, flat, one_of, stop_step, to_steps
 from fsfm_jax.models.antispoof import NORM_AXES, AntiSpoofSpec
 from fsfm_jax.models.classifier import POOLINGS, ClassifierSpec
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
 from fsfm_jax.optim.optimizer import DECAYS, OptimizerSpec
+from fsfm_jax.prediction import EvaluationSpec
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.loop import LoopSpec

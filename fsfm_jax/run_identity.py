@@ -1,5 +1,6 @@
 """What a run is: the JSON that is saved with each checkpoint, and the refusal to continue another run."""
 
+import os
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fsfm_jax import fields
-from fsfm_jax.checkpoint import Checkpoints, same_json
+from fsfm_jax.checkpoint import Checkpoints, last_parameters, same_json
 from fsfm_jax.data.statistics import PixelSums
 from fsfm_jax.program import Program
 from fsfm_jax.tasks.normalisation import Statistics
@@ -74,6 +75,24 @@ def saved_state(checkpoints: Checkpoints, program: Program, identity: dict, work
         return None
     check_same_run(checkpoints.run(step), identity, workdir)
     return checkpoints.restore(step, program.like)
+
+
+def parameters_of(workdir: str, job: str, field: str) -> tuple[dict, dict]:
+    """Parameters and `run` item of the last checkpoint of a run of `job`, whose working directory `field` names.
+
+    Raises:
+      FileNotFoundError: no such run, or it has saved nothing yet.
+      ValueError: a run of another job.
+    """
+    directory = os.path.join(workdir, "checkpoints")
+    if not workdir or ("://" not in workdir and not os.path.isdir(directory)):
+        raise FileNotFoundError(
+            f"{field}: no run at {workdir or 'an empty path'}; expected the --workdir of a run of job {job}"
+        )
+    params, saved = last_parameters(directory)
+    if saved["config"]["job"] != job:
+        raise ValueError(f"{field}: {workdir} holds a run of job {saved['config']['job']!r}; expected one of {job}")
+    return params, saved
 
 
 def named_statistics(name: str, sources: Mixture, named: dict[str, Statistics]) -> Statistics:

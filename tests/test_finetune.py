@@ -103,8 +103,12 @@ def test_the_encoder_starts_as_it_was_pretrained(pretrained, tmp_path):
 @pytest.mark.parametrize(
     "fields, error, text",
     [
-        ({"init": ""}, FileNotFoundError, "init: no pretraining run at an empty path; expected the --workdir of one"),
-        ({"init": "/nowhere"}, FileNotFoundError, "init: no pretraining run at /nowhere"),
+        (
+            {"init": ""},
+            FileNotFoundError,
+            "init: no run at an empty path; expected the --workdir of a run",
+        ),
+        ({"init": "/nowhere"}, FileNotFoundError, "init: no run at /nowhere"),
         ({"init": "scratch"}, ValueError, "data.statistics: there is no pretraining run to take them from"),
         ({"data.validation": "forged:print:8"}, ValueError, "has the classes fake, real with real as real, forged:pri"),
         ({"data.validation": "forged:blend:8"}, ValueError, "share 2 videos"),
@@ -188,5 +192,5 @@ def test_evaluation_refuses_what_does_not_fit(tuned, tmp_path, fields, error, te
 
 
 def test_a_pretraining_run_is_no_detector(pretrained, tmp_path):
-    with pytest.raises(ValueError, match="a run of job 'pretrain', which has no classes; expected one of finetune"):
+    with pytest.raises(ValueError, match="holds a run of job 'pretrain'; expected one of finetune"):
         evaluate.run(evaluation(pretrained, "a=forged:blend:8"), str(tmp_path))

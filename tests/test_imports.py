@@ -66,10 +66,11 @@ RULES = {
     # A job puts everything together; main chooses the job.
     "fsfm_jax.program": UPPER,
     "fsfm_jax.published": "",
-    "fsfm_jax.evaluation": UPPER,
-    "fsfm_jax.evaluate": UPPER + "analyze configs evaluation fields finetune_config published ml_collections",
-    "fsfm_jax.finetune_config": UPPER + "config fields evaluation configs ml_collections",
-    "fsfm_jax.finetune": UPPER + "config evaluation finetune_config program run_identity ml_collections",
+    "fsfm_jax.prediction": UPPER,
+    "fsfm_jax.evaluate": UPPER
+    + "analyze configs prediction fields finetune_config published run_identity ml_collections",
+    "fsfm_jax.finetune_config": UPPER + "config fields prediction configs ml_collections",
+    "fsfm_jax.finetune": UPPER + "config prediction finetune_config program run_identity ml_collections",
     "fsfm_jax.run_identity": UPPER + "fields program ml_collections",
     "fsfm_jax.pretrain": UPPER + "config fields analyze ml_collections program run_identity",
     "fsfm_jax.main": "package pretrain finetune evaluate jax absl ml_collections",

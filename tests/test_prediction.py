@@ -9,9 +9,9 @@ import pytest
 
 from fsfm_jax import partition, records
 from fsfm_jax.data.photo import encode_png
-from fsfm_jax.evaluation import EvaluationSpec, compiled_scorer, predict
 from fsfm_jax.models.classifier import ClassifierSpec
 from fsfm_jax.models.vit import Size
+from fsfm_jax.prediction import EvaluationSpec, compiled_scorer, predict
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics
 
