@@ -1,5 +1,6 @@
 """Records of folders with photos and parsing maps: what is stored, the card, what is refused, the command line."""
 
+import dataclasses
 import hashlib
 import json
 import subprocess
@@ -18,7 +19,9 @@ from fsfm_jax.data import folder
 from fsfm_jax.data.photo import decode_image, encode_jpeg, encode_png
 from fsfm_jax.data.sources import RecordSource
 from fsfm_jax.data.statistics import UNFINISHED, PixelSums, read_card
+from fsfm_jax.prepare import preparation
 from fsfm_jax.prepare.faces import JPEG_QUALITY
+from fsfm_jax.prepare.manifests.registry import find
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "fsfm_jax" / "data" / "samples"
@@ -375,6 +378,24 @@ def test_an_incomplete_download_is_told_before_work_starts(faces, tmp_path):
     with pytest.raises(ValueError, match="10.png"):
         records_of_folder(tmp_path / "out", faces)
     assert not (tmp_path / "out").exists()
+
+
+def test_shortfalls_stop_the_build_unless_they_are_allowed_and_then_stand_on_the_card(faces, tmp_path, monkeypatch):
+    spec, _ = find("cropped_and_parsed")
+    short = dataclasses.replace(
+        spec,
+        walk=lambda request: dataclasses.replace(spec.walk(request), shortfalls=("photos: expected 9, found 5",)),
+    )
+    monkeypatch.setattr(preparation, "find", lambda name: (short, ""))
+    with pytest.raises(
+        ValueError, match="complete cropped_and_parsed:\n  photos: expected 9, found 5\nadd what"
+    ):
+        records_of_folder(tmp_path / "out", faces)
+    assert not (tmp_path / "out").exists()
+    card = records_of_folder(tmp_path / "out", faces, allow_incomplete=True)
+    assert card.prepared["shortfalls"] == ["photos: expected 9, found 5"]
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert "**Made of an incomplete download:**\n\n- photos: expected 9, found 5" in page
 
 
 def test_command_line(faces, tmp_path):
