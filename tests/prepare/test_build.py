@@ -387,9 +387,7 @@ def test_shortfalls_stop_the_build_unless_they_are_allowed_and_then_stand_on_the
         walk=lambda request: dataclasses.replace(spec.walk(request), shortfalls=("photos: expected 9, found 5",)),
     )
     monkeypatch.setattr(preparation, "find", lambda name: (short, ""))
-    with pytest.raises(
-        ValueError, match="complete cropped_and_parsed:\n  photos: expected 9, found 5\nadd what"
-    ):
+    with pytest.raises(ValueError, match="complete cropped_and_parsed:\n  photos: expected 9, found 5\nadd what"):
         records_of_folder(tmp_path / "out", faces)
     assert not (tmp_path / "out").exists()
     card = records_of_folder(tmp_path / "out", faces, allow_incomplete=True)
