@@ -7,6 +7,8 @@ released code pairs images inside the batch of one GPU. Letters: B images of the
 import jax
 import jax.numpy as jnp
 
+from fsfm_jax import losses
+
 
 def fill_erased(images: jax.Array, boxes: jax.Array, key: jax.Array) -> jax.Array:
     """Independent N(0, 1) numbers in every value of the erased boxes (random erasing, "pixel" mode).
@@ -62,7 +64,7 @@ def mix_targets(labels: jax.Array, classes: int, smoothing: float, kept: jax.Arr
     Returns:
       `[B, C] float32`, rows sum to 1.
     """
-    own = jax.nn.one_hot(labels, classes, dtype=jnp.float32) * (1 - smoothing) + smoothing / classes
+    own = losses.smoothed_targets(labels, classes, smoothing)
     return kept * own + (1 - kept) * own[::-1]
 
 
