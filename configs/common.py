@@ -5,6 +5,7 @@ Durations are texts: "600 epochs", "40000 steps" or "5000000 examples".
 """
 
 import difflib
+from collections.abc import Iterable
 
 from ml_collections import ConfigDict, config_dict
 
@@ -134,141 +135,12 @@ def vary(c: ConfigDict, variant: str, accumulation: int) -> ConfigDict:
             c.target.rule = "ema" if name == "released" else "frozen"
             c.nonfinite = "skip"
         else:
-            close = difflib.get_close_matches(name, VARIANTS, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"variant: expected one of {', '.join(VARIANTS)}; found {name!r}{hint}")
+            raise unknown_variant(name, VARIANTS)
     return c
 
 
-def finetune() -> ConfigDict:
-    """Deepfake detection as FS-VFM fine-tunes ViT-B, every field; the other recipes change some of these."""
-    c = ConfigDict()
-    c.job = "finetune"
-    c.seed = 0
-    c.duration = "10 epochs"
-    c.init = ""  # workdir of a pretraining run of ours; "scratch": none
-
-    c.data = ConfigDict()
-    # Labelled records made by `fsfm_jax.prepare.build`, as in pretraining: "DIR:train,DIR2:train".
-    c.data.train = "data/ffpp_all:train"
-    c.data.validation = "data/ffpp_all:val"  # "": none
-    c.data.statistics = "init"  # those of the pretraining run; or "records", "vggface2", "ffpp", "imagenet"
-    c.data.balanced = False  # as many real as fake faces, and as many of each data set, in every batch
-    c.data.workers = 0
-    c.data.threads = 2
-
-    c.batch = ConfigDict()
-    c.batch.size = 64
-    c.batch.per_device = 64
-    c.batch.accumulation = config_dict.placeholder(int)
-
-    c.model = ConfigDict()
-    c.model.size = "vit_b16"
-    c.model.network = "classifier"  # or "antispoof": bottleneck and unit columns behind the encoder
-    c.model.pooling = "mean_patches"  # or "cls"
-    c.model.drop_path = 0.1
-    c.model.dropout = 0.5  # of "antispoof"
-    c.model.norm_over = "tokens"  # of "antispoof": released code; "features": the few-shot method it builds on
-    c.model.dtype = "bfloat16"
-    c.model.remat = False
-
-    c.augment = ConfigDict()
-    c.augment.crop = True  # random resized crop; False: the whole face
-    c.augment.flip = 0.5
-    c.augment.rand_augment = "rand-m9-mstd0.5-inc1"  # or "none"
-    c.augment.interpolation = "bicubic"  # what the recipe asks for; "bilinear": what the released code does
-    c.augment.erase = 0.25  # probability of random erasing
-    c.augment.saturation = 0.0  # probability of a saturation jitter (anti-spoofing: 0.5)
-    c.augment.overflow = "clip"  # of that jitter; "wrap": released code, modulo 256
-
-    c.mix = ConfigDict()
-    c.mix.mixup = 0.8  # 0: never
-    c.mix.cutmix = 1.0
-    c.mix.probability = 1.0
-    c.mix.switch = 0.5
-
-    c.loss = ConfigDict()
-    c.loss.smoothing = 0.1
-
-    c.optimizer = ConfigDict()
-    c.optimizer.base_learning_rate = 2e-4  # per 256 images
-    c.optimizer.min_learning_rate = 1e-6
-    c.optimizer.warmup = "5 epochs"
-    c.optimizer.schedule = "cosine"  # or "constant"
-    c.optimizer.beta1 = 0.9
-    c.optimizer.beta2 = 0.999
-    c.optimizer.epsilon = 1e-8
-    c.optimizer.weight_decay = 0.03
-    c.optimizer.decay = "decoupled"  # AdamW; "coupled": Adam with an L2 penalty (anti-spoofing)
-    c.optimizer.layer_decay = 0.6  # factor of the learning rate from each block to the one before it
-
-    c.evaluation = ConfigDict()
-    c.evaluation.transform = "resize_center"  # shorter side 256, middle 224; "resize": the whole crop to 224
-    c.evaluation.batch = 320
-
-    c.nonfinite = "stop"
-
-    c.checkpoint = ConfigDict()
-    c.checkpoint.every = "1 epochs"  # also how often the validation set is looked at
-    c.checkpoint.keep_latest = 1
-    c.checkpoint.keep_every = "0 steps"
-
-    c.partition = ConfigDict()
-    c.partition.fsdp = False
-    c.partition.fsdp_min_size = 65536
-    return c
-
-
-def evaluate() -> ConfigDict:
-    """One detector on many data sets, every field."""
-    c = ConfigDict()
-    c.job = "evaluate"
-    c.checkpoint = ""  # workdir of a fine-tuning run
-
-    c.data = ConfigDict()
-    c.data.sets = ""  # "NAME=DIR:test,NAME=DIR:test"; published numbers stand beside those whose name has some
-    c.data.threshold = ""  # a labelled split on which thresholds at equal error are chosen, such as "DIR:val"
-
-    c.evaluation = ConfigDict()
-    c.evaluation.transform = "resize_center"  # as in fine-tuning; "resize": the whole crop to 224
-    c.evaluation.batch = 320
-
-    c.bootstrap = ConfigDict()
-    c.bootstrap.resamples = 1000  # of whole videos
-    c.bootstrap.level = 0.95
-    return c
-
-
-DOMAINS = {"M": "msu", "C": "casia", "I": "replay", "O": "oulu"}
-NO_CELEB = "no-celeb"
-
-
-def antispoof(variant: str) -> ConfigDict:
-    """Face anti-spoofing of the papers, trained on all of MCIO and CelebA-Spoof but the target of the variant.
-
-    12 real and 12 fake faces of each source a step, Adam with an L2 penalty at a constant rate.
-
-    Raises:
-      ValueError: a variant other than M, C, I or O, alone or with ",no-celeb".
-    """
-    target, _, rest = variant.partition(",")
-    if target not in DOMAINS or rest not in ("", NO_CELEB):
-        raise ValueError(f"variant: expected one of {', '.join(DOMAINS)}, alone or with ,{NO_CELEB}; found {variant!r}")
-    sources = [name for letter, name in DOMAINS.items() if letter != target] + ([] if rest else ["celeb"])
-    c = finetune()
-    c.duration = "4000 steps"
-    c.data.train = ",".join(f"data/mcio_frames:{name}_train" for name in sources)
-    c.data.validation = ""
-    c.data.balanced = True
-    c.batch.size = c.batch.per_device = 24 * len(sources)
-    c.model.network, c.model.drop_path = "antispoof", 0.0
-    c.model.dtype = "float32"
-    c.augment.crop, c.augment.rand_augment, c.augment.erase = False, "none", 0.0
-    c.augment.saturation = 0.5
-    c.mix.probability = 0.0
-    c.loss.smoothing = 0.0
-    c.optimizer.schedule, c.optimizer.warmup, c.optimizer.decay = "constant", "0 steps", "coupled"
-    c.optimizer.layer_decay = 1.0
-    c.evaluation.transform = "resize"
-    c.checkpoint.every = "100 steps"
-    return c
+def unknown_variant(name: str, known: Iterable[str]) -> ValueError:
+    """What to raise for a variant that a recipe does not have."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return ValueError(f"variant: expected one of {', '.join(known)}; found {name!r}{hint}")

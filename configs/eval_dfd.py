@@ -2,16 +2,24 @@
 
     python -m fsfm_jax.main --config=configs/eval_dfd.py --workdir=runs/eval_dfd --config.checkpoint=runs/dfd
 
-The test sets are prepared with `fsfm_jax.prepare.build` before (`celebdf_v2`, `dfdc`, `dfdcp`, `wilddeepfake`).
-Hardware: one accelerator. Cost: not known. Measured: not run here.
+`checkpoint` may also be a fine-tuned official file, `--config.checkpoint=FILE.pth --config.official.classes=fake,real`.
+The test sets are prepared with `fsfm_jax.prepare.build` before (`celebdf_v2`, `dfdc`, `dfdcp`, `wilddeepfake`);
+`:fsvfm` adds those of FS-VFM (`dfd`, `celebdf_v1`, `celebdf_pp`), `:intra` is the test split of FaceForensics++
+instead. Thresholds are those that the detector keeps from its validation set. Hardware: one accelerator. Cost: not
+known. Measured: not run here.
 """
 
-from configs import common
+from configs import common, evaluation
+
+SETS = {"CDFv2": "celebdf_v2:test", "DFDC": "dfdc:test", "DFDCp": "dfdcp:test", "WDF": "wilddeepfake:test"}
+MORE = {"DFD": "dfd:test", "CDFv1": "celebdf_v1:test", "CDFpp": "celebdf_pp:test"}
+INTRA = {"FFpp": "ffpp_all:test"}
 
 
-def get_config():
-    c = common.evaluate()
-    sets = {"CDFv2": "celebdf_v2", "DFDC": "dfdc", "DFDCp": "dfdcp", "WDF": "wilddeepfake"}
-    c.data.sets = ",".join(f"{name}=data/{folder}:test" for name, folder in sets.items())
-    c.data.threshold = "data/ffpp_all:val"
+def get_config(variant=""):
+    known = {"": SETS, "fsvfm": SETS | MORE, "intra": INTRA}
+    if variant not in known:
+        raise common.unknown_variant(variant, [name for name in known if name])
+    c = evaluation.evaluate()
+    c.data.sets = evaluation.sets(known[variant])
     return c

@@ -5,11 +5,11 @@
 Starts from the pretraining of `make demo`. Hardware: two CPU cores. Measured: not run here.
 """
 
-from configs import common
+from configs import finetuning
 
 
 def get_config():
-    c = common.finetune()
+    c = finetuning.finetune()
     c.init = "runs/pretrain_demo"
     c.data.train, c.data.validation = "forged:blend:512", "forged:blend:128:1"
     c.model.size, c.model.dtype, c.model.drop_path = "demo16", "float32", 0.0

@@ -3,16 +3,18 @@
     python -m fsfm_jax.prepare.build --dataset=ffpp_all --input=DOWNLOAD --output=data/ffpp_all
     python -m fsfm_jax.main --config=configs/finetune_dfd_vitl.py --workdir=runs/finetune_dfd_vitl
 
-`init` is the --workdir of the pretraining run (`configs/pretrain_vitl.py`). Hardware: one accelerator; the papers
-used two GPUs with 32 images each. Cost: not known. Measured: not run here.
+`init` is the --workdir of the pretraining run (`configs/pretrain_vitl.py`) or an official checkpoint with its
+statistics beside it. Variants follow a colon: `:scratch`, `:released` (see `vary` in
+configs/finetuning.py). Hardware: one accelerator; the papers used two GPUs with 32 images each. Cost: not known.
+Measured: not run here.
 """
 
-from configs import common
+from configs import finetuning
 
 
-def get_config():
-    c = common.finetune()
+def get_config(variant=""):
+    c = finetuning.finetune()
     c.init = "runs/pretrain_vitl"
     c.model.size = "vit_l16"
-    c.optimizer.base_learning_rate, c.optimizer.layer_decay, c.optimizer.weight_decay = 5e-05, 0.9, 0.01
-    return c
+    c.optimizer.base_learning_rate, c.optimizer.layer_decay, c.optimizer.weight_decay = 5e-5, 0.9, 0.01
+    return finetuning.vary(c, variant)

@@ -3,17 +3,20 @@
     python -m fsfm_jax.prepare.build --dataset=ffpp_deepfakes --input=DOWNLOAD --output=data/ffpp_deepfakes
     python -m fsfm_jax.main --config=configs/finetune_diff_vitl.py --workdir=runs/finetune_diff_vitl
 
-`init` is the --workdir of the pretraining run (`configs/pretrain_vitl.py`). Hardware: one accelerator; the papers
-used two GPUs with 32 images each. Cost: not known. Measured: not run here.
+`init` is the --workdir of the pretraining run (`configs/pretrain_vitl.py`) or an official checkpoint with its
+statistics beside it. Variants follow a colon: `:scratch`, `:released` (see `vary` in
+configs/finetuning.py). Evaluate with `configs/eval_diff.py`. Hardware: one accelerator; the papers used two GPUs with
+32 images each. Cost: not known. Measured: not run here.
 """
 
-from configs import common
+from configs import finetuning
 
 
-def get_config():
-    c = common.finetune()
+def get_config(variant=""):
+    c = finetuning.finetune()
     c.init = "runs/pretrain_vitl"
     c.data.train, c.data.validation = "data/ffpp_deepfakes:train", "data/ffpp_deepfakes:val"
     c.model.size = "vit_l16"
-    c.optimizer.base_learning_rate, c.optimizer.layer_decay, c.optimizer.weight_decay = 5e-05, 0.9, 0.05
-    return c
+    c.optimizer.base_learning_rate, c.optimizer.layer_decay, c.optimizer.weight_decay = 5e-5, 0.9, 0.05
+    c.report.layout = "diff"
+    return finetuning.vary(c, variant)

@@ -1,21 +1,22 @@
-"""Cross-domain face anti-spoofing, ViT-L/16 of FS-VFM: leave one of MSU, CASIA, Replay and OULU out.
+"""Cross-domain face anti-spoofing, ViT-L/16 of FS-VFM: leave one data set of MCIO or WCS out.
 
     python -m fsfm_jax.prepare.build --dataset=mcio_frames --input=DOWNLOAD --output=data/mcio_frames
-    python -m fsfm_jax.main --config=configs/finetune_fas_vitl.py --workdir=runs/finetune_fas_vitl
+    python -m fsfm_jax.main --config=configs/finetune_fas_vitl.py:O --workdir=runs/fas_vitl_O
 
-The variant (`:M`, `:C`, `:I`, `:O`) is the data set that is left out, OULU if none is given. CelebA-Spoof is a
-source in each of them; `:O,no-celeb` leaves it out, too. `init` is the --workdir of the pretraining run
-(`configs/pretrain_vitl.py`). There is no validation set: the released code chooses the checkpoint on the target's
-test set, which is not offered here. Hardware: one accelerator; the papers used one GPU. Cost: not known.
-Measured: not run here.
+The variant is the data set that is left out, `:M`, `:C`, `:I` or `:O` (OULU if none is given), `:wmca`, `:cefa` or
+`:surf`; words behind it change the protocol, such as `:O,no-celeb,5-shot` (see `antispoof` in
+configs/finetuning.py). Five seeds are run one after the other and end in a table of mean and deviation. The released
+code chooses the step on the target's test set: `:O,oracle`. `init` is the --workdir of the pretraining run
+(`configs/pretrain_vitl.py`) or an official checkpoint with its statistics beside it. Hardware: one accelerator; the
+papers used one GPU. Cost: not known. Measured: not run here.
 """
 
-from configs import common
+from configs import finetuning
 
 
 def get_config(variant="O"):
-    c = common.antispoof(variant)
+    c = finetuning.antispoof(variant)
     c.init = "runs/pretrain_vitl"
     c.model.size = "vit_l16"
-    c.optimizer.base_learning_rate, c.optimizer.weight_decay = 1e-05, 1e-05
+    c.optimizer.base_learning_rate, c.optimizer.weight_decay = 1e-5, 1e-5
     return c

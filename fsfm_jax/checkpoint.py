@@ -79,6 +79,10 @@ class Checkpoints:
         args = ocp.args.Composite(**{STATE: ocp.args.StandardSave(_storable(state)), RUN: ocp.args.JsonSave(run)})
         self._manager.save(step, args=args, force=True)
 
+    def delete(self, step: int) -> None:
+        """Removes the checkpoint of `step`."""
+        self._manager.delete(step)
+
     def wait(self) -> None:
         """Returns when everything saved is on disk; raises what a background save raised."""
         self._manager.wait_until_finished()
@@ -133,8 +137,10 @@ class Checkpoints:
             )
 
 
-def last_parameters(directory: str) -> tuple[dict, dict]:
-    """Parameters and `run` item of the last checkpoint in `directory`, as NumPy arrays; nothing else is read.
+def saved_parameters(directory: str, step: int | None = None) -> tuple[dict, dict]:
+    """Parameters and `run` item of the last checkpoint in `directory`, or that of `step`, as NumPy arrays.
+
+    Nothing else is read.
 
     Raises:
       FileNotFoundError: no checkpoint there.
@@ -145,9 +151,10 @@ def last_parameters(directory: str) -> tuple[dict, dict]:
     with ocp.CheckpointManager(
         path.absolute() if "://" not in directory else path, options=options, item_handlers=handlers
     ) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise FileNotFoundError(f"no checkpoint in {directory}; let that run save one first")
+        step = manager.latest_step() if step is None else step
+        if step is None or step not in manager.all_steps():
+            wanted = "checkpoint" if step is None else f"checkpoint of step {step}"
+            raise FileNotFoundError(f"no {wanted} in {directory}; let that run save one first")
         saved = manager.item_metadata(step)[STATE]
         tree = getattr(saved, "tree", saved)["params"]
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)

@@ -45,6 +45,8 @@ RANGES = {
     "loss.smoothing": (0, 1, True),
     "optimizer.layer_decay": (0, 1, True),
     "evaluation.batch": (1, math.inf, True),
+    "repeats": (1, 1000, True),
+    "calibration.false_alarm_rate": (0, 1, True),
     "bootstrap.resamples": (10, 100_000, True),
     "bootstrap.level": (0.5, 0.999, True),
 }

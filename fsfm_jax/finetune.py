@@ -1,10 +1,18 @@
-"""The fine-tuning job: a pretrained encoder becomes a detector, and is looked at on a validation set as it learns."""
+"""The fine-tuning job: a pretrained encoder becomes a detector, is looked at as it learns, calibrated and tested.
+
+Below the working directory (with several seeds below `seed_N` of it):
+
+    checkpoints/        from which the run goes on
+    metrics.jsonl       every step
+    validation.jsonl    every look at the validation set
+    selected/           the parameters of the best step so far
+    detector/           the finished detector with its card
+    test/               what `evaluate` writes, for the sets of `data.test`
+"""
 
 import functools
-import json
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,65 +22,56 @@ from ml_collections import ConfigDict
 
 from fsfm_jax import partition, records
 from fsfm_jax.checkpoint import Checkpoints
-from fsfm_jax.config import STATISTICS
-from fsfm_jax.data.labelled import LabelledSource, check_classes, check_disjoint, open_labelled
 from fsfm_jax.data.labelled_stream import ERASE, MIX_BOX, MIX_CUTMIX, MIX_RATIO, LabelledStream
-from fsfm_jax.data.sources import open_mixture
-from fsfm_jax.finetune_config import SCRATCH, Finetuning, RateSchedule, binding_fields, resolve_finetuning
-from fsfm_jax.metrics.scored import ANTI_SPOOFING, DEEPFAKE, Scored
-from fsfm_jax.metrics.summary import summarise
+from fsfm_jax.detection.calibrate import calibrate
+from fsfm_jax.detection.detector import REPEATS, Detector, save_detector
+from fsfm_jax.detection.prediction import Scorer
+from fsfm_jax.detection.repeats import write_repeats
+from fsfm_jax.detection.results import evaluate_sets
+from fsfm_jax.detection.seen_videos import remember
+from fsfm_jax.detection.validation import Validation
+from fsfm_jax.finetune_config import Finetuning, RateSchedule, binding_fields, resolve_finetuning
+from fsfm_jax.finetune_inputs import Inputs, open_inputs
 from fsfm_jax.models.classifier import initialise
+from fsfm_jax.models.scratch import scratch_initialisation
 from fsfm_jax.optim import ema, schedules
-from fsfm_jax.prediction import compiled_scorer, predict
 from fsfm_jax.program import Program
 from fsfm_jax.report import METRICS_FILE, Reporter, Silent
-from fsfm_jax.run_identity import description, named_statistics, parameters_of, run_identity, saved_state
-from fsfm_jax.tasks.normalisation import Statistics
+from fsfm_jax.run_identity import description, run_identity, saved_state
 from fsfm_jax.train.loop import train
-from fsfm_jax.train.state import TrainState
+from fsfm_jax.train.state import TrainState, named_key
 
 LOG = logging.getLogger("fsfm_jax")
-VALIDATION_FILE = "validation.jsonl"
-Mixture = list[tuple[LabelledSource, float | None]]
+TEST_FOLDER = "test"
 
 
 def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
-    """Fine-tunes in `workdir`, going on from its last checkpoint if there is one.
+    """Fine-tunes in `workdir`, going on from its last checkpoint if there is one; once, or with several seeds in turn.
 
     Raises:
       ValueError: a configuration, data set or checkpoint that does not fit; see the message.
-      FileNotFoundError: data or a pretraining run that is not there.
+      FileNotFoundError: data or a pretraining that is not there.
       NonFinite: the loss or the gradient is NaN or infinite.
     """
-    sources: Mixture = open_mixture(config.data.train, open_labelled)
-    validation = open_labelled(config.data.validation) if config.data.validation else None
-    everything = [source for source, _ in sources] + ([validation] if validation is not None else [])
-    class_names, real = check_classes(everything)
-    if validation is not None:
-        for source, _ in sources:
-            check_disjoint(source, validation)
-    pretrained = None if config.init == SCRATCH else parameters_of(config.init, "pretrain", "init")
-    statistics = _statistics(config.data.statistics, sources, pretrained)
-    examples = sum(len(source) for source, _ in sources)
-    resolved = resolve_finetuning(config, examples, len(class_names), statistics, jax.device_count(), stop_after)
-    program = make_program(resolved)
-    identity = run_identity(binding_fields(config), sources, statistics)
-    identity |= {"class_names": list(class_names), "real": real}
-    checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"), resolved.retention)
-    try:
-        state = saved_state(checkpoints, program, identity, workdir)
-        if state is None:
-            state = _initial(program, resolved, pretrained)
-        first = int(state.step)
-        classes = f"classes {', '.join(class_names)} ({class_names[real]} is real)"
-        LOG.info("%d training images, %s; at step %d of %d", examples, classes, first, resolved.loop.steps)
-        if first < resolved.loop.stop_after:
-            describe = functools.partial(
-                _describe, identity=identity, config=config, global_batch=resolved.stream.global_batch
-            )
-            _train(state, program, resolved, sources, validation, checkpoints, describe, workdir)
-    finally:
-        checkpoints.close()
+    inputs = open_inputs(config)
+    if config.repeats == 1:
+        _Run(config, inputs, workdir, stop_after).go()
+        return
+    results = {}
+    for seed in range(config.seed, config.seed + config.repeats):
+        one = config.copy_and_resolve_references()
+        one.seed, one.repeats = seed, 1
+        folder = os.path.join(workdir, REPEATS.format(seed))
+        if "://" not in folder:
+            os.makedirs(folder, exist_ok=True)
+        LOG.info("seed %d: %s", seed, folder)
+        finished = _Run(one, inputs, folder, stop_after).go()
+        if finished is None:
+            LOG.info("Stopped in %s; the same command goes on from there", folder)
+            return
+        results[seed] = finished
+    if inputs.tests and jax.process_index() == 0:
+        write_repeats(workdir, results, config.report.layout)
 
 
 def make_program(resolved: Finetuning) -> Program:
@@ -107,73 +106,109 @@ def learning_rate_of(s: RateSchedule, step: jax.Array) -> jax.Array:
     return schedules.warmup_cosine(step, s.peak, s.floor, s.warmup, s.total)
 
 
-def _statistics(name: str, sources: Mixture, pretrained: tuple[dict, dict] | None) -> Statistics:
-    if name != "init":
-        return named_statistics(name, sources, STATISTICS)
-    if pretrained is None:
-        names = ", ".join(("records", *STATISTICS))
-        raise ValueError(f"data.statistics: there is no pretraining run to take them from; use one of {names}")
-    saved = pretrained[1]["statistics"]
-    return Statistics(tuple(saved["mean"]), tuple(saved["std"]))
+class _Run:
+    """One run with one seed."""
 
+    def __init__(self, config: ConfigDict, inputs: Inputs, workdir: str, stop_after: str):
+        self._config, self._inputs, self._workdir = config, inputs, workdir
+        self._resolved = resolve_finetuning(
+            config, inputs.examples, len(inputs.class_names), inputs.statistics, jax.device_count(), stop_after
+        )
+        self._program = make_program(self._resolved)
+        self._looked_at = inputs.looked_at(self._resolved.selection.kind)
+        self._identity = run_identity(binding_fields(config), inputs.sources, inputs.statistics) | {
+            "class_names": list(inputs.class_names),
+            "real": inputs.real,
+            "looked_at": {split: source.fingerprint for split, source in self._looked_at.items()},
+        }
+        self._origin = None if inputs.pretrained is None else inputs.pretrained.origin
+        self._scorer = Scorer(self._resolved.task, self._resolved.report.evaluation, self._program.mesh)
+        self._validation: Validation | None = None
 
-def _initial(program: Program, resolved: Finetuning, pretrained: tuple[dict, dict] | None) -> TrainState:
-    state = program.initial_state()
-    if pretrained is None:
-        LOG.info("from scratch: nothing is pretrained")
-        return state
-    params, report = initialise(pretrained[0], state.params, resolved.task.model.grid)
-    LOG.info("%s", report.summary())
-    return state._replace(params=jax.device_put(jax.tree.map(jnp.asarray, params), program.shardings.params))
+    def go(self) -> dict | None:
+        """Trains, and finishes the detector; the results on the test sets, None if it was stopped before the end."""
+        checkpoints = Checkpoints(os.path.join(self._workdir, "checkpoints"), self._resolved.retention)
+        try:
+            state = saved_state(checkpoints, self._program, self._identity, self._workdir)
+            history = [] if state is None else checkpoints.run(int(state.step))["evaluated"]
+            state = self._initial() if state is None else state
+            rule = self._resolved.selection
+            self._validation = Validation(self._looked_at, rule, self._scorer, history, self._workdir)
+            self._announce(int(state.step))
+            if int(state.step) < self._resolved.loop.stop_after:
+                state = self._train(state, checkpoints)
+            if int(state.step) < self._resolved.loop.steps:
+                return None
+            return self._finish(int(state.step), state.params)
+        finally:
+            checkpoints.close()
+            if self._validation is not None:
+                self._validation.close()
 
+    def _announce(self, first: int) -> None:
+        names, last = self._inputs.class_names, self._resolved.loop.steps
+        classes = f"classes {', '.join(names)} ({names[self._inputs.real]} is real)"
+        LOG.info("%d training images, %s; at step %d of %d", self._inputs.examples, classes, first, last)
+        if self._resolved.selection.kind == "oracle":
+            LOG.warning("selection.rule: oracle looks at the test set to choose the step; its numbers are optimistic")
 
-def _describe(number: int, identity: dict, config: ConfigDict, global_batch: int) -> dict:
-    return description(identity, config, number, global_batch)
+    def _initial(self) -> TrainState:
+        state, pretrained = self._program.initial_state(), self._inputs.pretrained
+        if pretrained is None:
+            LOG.info("from scratch: nothing is pretrained")
+            params = scratch_initialisation(state.params, named_key(jax.random.key(self._resolved.seed), "scratch"))
+        else:
+            params, report = initialise(pretrained.params, state.params, self._resolved.task.model.grid)
+            notes = [f"from {pretrained.origin['path']}", *pretrained.origin["notes"], report.summary()]
+            LOG.info("%s", "\n".join(notes))
+        return state._replace(params=jax.device_put(jax.tree.map(jnp.asarray, params), self._program.shardings.params))
 
+    def _describe(self, number: int) -> dict:
+        """The `run` item of the checkpoint at step `number`."""
+        run = description(self._identity, self._config, number, self._resolved.stream.global_batch)
+        return run | {"origin": self._origin, "evaluated": self._validation.history}
 
-def _train(
-    state: TrainState, program: Program, resolved: Finetuning, sources: Mixture, validation: LabelledSource | None,
-    checkpoints: Checkpoints, describe, workdir: str,
-) -> TrainState:  # fmt: skip
-    first = int(state.step)
-    step = program.compiled_step()
-    stream = LabelledStream(sources, resolved.stream, first, jax.process_index(), jax.process_count())
-    path = os.path.join(workdir, METRICS_FILE)
-    quiet = jax.process_index() != 0
-    reporter = Silent() if quiet else Reporter(path, first, resolved.loop.steps, resolved.stream.global_batch)
-    evaluate = None if validation is None else _evaluator(program, resolved, validation, workdir)
+    def _train(self, state: TrainState, checkpoints: Checkpoints) -> TrainState:
+        first, resolved = int(state.step), self._resolved
+        step = self._program.compiled_step()
+        stream = LabelledStream(
+            self._inputs.sources, resolved.stream, first, jax.process_index(), jax.process_count()
+        )
+        path, batch = os.path.join(self._workdir, METRICS_FILE), resolved.stream.global_batch
+        reporter = Silent() if jax.process_index() else Reporter(path, first, resolved.loop.steps, batch)
 
-    def write(number: int, values: dict[str, float]) -> None:
-        reporter.write(number, {name: values[name] for name in ("loss", "learning_rate", "gradient_norm")})
+        def write(number: int, values: dict[str, float]) -> None:
+            reporter.write(number, {name: values[name] for name in ("loss", "learning_rate", "gradient_norm")})
 
-    try:
-        return train(state, step, stream, program.to_device, checkpoints, describe, write, resolved.loop, evaluate)
-    finally:
-        stream.close()
-        reporter.close()
+        try:
+            return train(
+                state, step, stream, self._program.to_device, checkpoints, self._describe, write, resolved.loop,
+                self._validation,
+            )  # fmt: skip
+        finally:
+            stream.close()
+            reporter.close()
 
-
-def _evaluator(program: Program, resolved: Finetuning, validation: LabelledSource, workdir: str):
-    """`evaluate(number, state)`: appends a line on the validation set to `validation.jsonl`."""
-    scorer = compiled_scorer(resolved.task, program.mesh)
-    size = resolved.task.model.image_size
-
-    def evaluate(number: int, state: TrainState) -> None:
-        found = predict(scorer, state.params, validation, size, resolved.evaluation, program.mesh)
-        if jax.process_index():
-            return
-        classes = ANTI_SPOOFING if "attack" in validation.class_names else DEEPFAKE
-        scored = Scored(found.score, found.labels == found.real, classes)
-        summary = summarise(scored, found.videos, found.frames, validation.name)
-        levels = {level: summary[level]["metrics"] for level in ("video", "frame")}
-        line = {"step": number, "dataset": validation.name, **levels}
-        with open(Path(workdir) / VALIDATION_FILE, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, sort_keys=True) + "\n")
-        shown = ", ".join(f"{level} AUC {_shown(metrics)}" for level, metrics in levels.items())
-        LOG.info("step %d, %s: %s", number, validation.name, shown)
-
-    return evaluate
-
-
-def _shown(metrics: dict[str, Any]) -> str:
-    return "undefined" if metrics["auc"] is None else f"{100 * metrics['auc']:.2f} %"
+    def _finish(self, last: int, params: Any) -> dict:
+        """Chooses the step, calibrates, saves the detector and evaluates it on the test sets."""
+        resolved, inputs, rule = self._resolved, self._inputs, self._resolved.selection
+        choice, params = self._validation.chosen(last, params)
+        calibration = None
+        if inputs.validation is not None:
+            found = self._scorer(self._scorer.place(params), inputs.validation)
+            calibration = calibrate(found, resolved.false_alarm_rate)
+        oracle = rule.kind == "oracle"
+        card = self._describe(choice.step) | {
+            "selection": {"rule": rule.kind, "metric": rule.metric, "oracle": oracle, "label": choice.label},
+            "calibration": calibration,
+            "seen": remember(source for source, _ in inputs.sources),
+        }
+        save_detector(self._workdir, choice.step, params, card)
+        LOG.info("Detector: %s/detector. %s", self._workdir, choice.label)
+        if not inputs.tests:
+            return {}
+        detector = Detector(self._workdir, resolved.task, params, card)
+        folder = os.path.join(self._workdir, TEST_FOLDER)
+        results = evaluate_sets(detector, inputs.tests, None, resolved.report, folder, self._scorer)
+        LOG.info("Results: %s", folder)
+        return results

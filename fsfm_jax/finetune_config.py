@@ -5,7 +5,7 @@ import math
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import finetuning
 from fsfm_jax import records
 from fsfm_jax.checkpoint import Retention
 from fsfm_jax.config import DTYPES
@@ -14,15 +14,16 @@ from fsfm_jax.data.boxes import CropSpec, EraseSpec
 from fsfm_jax.data.labelled_stream import LabelledSpec
 from fsfm_jax.data.mixture import MixSpec
 from fsfm_jax.data.rand_augment import fill_colour, parse
-from fsfm_jax.data.resizing import EVALUATIONS, INTERPOLATIONS
+from fsfm_jax.data.resizing import INTERPOLATIONS
 from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
+from fsfm_jax.detection.report_spec import ReportSpec, resolve_report
 from fsfm_jax.fields import accumulation, check_fields, flat, one_of, stop_step, to_steps
+from fsfm_jax.metrics.selection import LAST, SPLITS, TIES, Rule
 from fsfm_jax.models.antispoof import NORM_AXES, AntiSpoofSpec
 from fsfm_jax.models.classifier import POOLINGS, ClassifierSpec
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
 from fsfm_jax.optim.optimizer import DECAYS, OptimizerSpec
-from fsfm_jax.prediction import EvaluationSpec
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.loop import LoopSpec
@@ -32,10 +33,14 @@ NETWORKS = ("classifier", "antispoof")
 SCHEDULES = ("cosine", "constant")
 SCRATCH = "scratch"
 
-# What may differ between a run and its continuation.
+# Metrics that a step can be chosen by, and which way is better.
+SELECTION_METRICS = {"loss": "lower", "auc": "higher", "hter": "lower"}
+
+# What may differ between a run and its continuation: data sets are compared by what is in them.
 FREE_FIELDS = (
-    "init", "data.train", "data.validation", "data.workers", "data.threads", "batch.per_device", "batch.accumulation",
-    "model.remat", "evaluation.batch", "checkpoint", "partition",
+    "init", "repeats", "data.train", "data.validation", "data.test", "data.workers", "data.threads", "batch.per_device",
+    "batch.accumulation", "model.remat", "evaluation.batch", "checkpoint", "partition", "calibration", "bootstrap",
+    "report",
 )  # fmt: skip
 
 
@@ -60,7 +65,9 @@ class Finetuning:
     step: StepSpec
     optimizer: OptimizerSpec
     schedule: RateSchedule
-    evaluation: EvaluationSpec
+    selection: Rule
+    false_alarm_rate: float
+    report: ReportSpec
     loop: LoopSpec
     retention: Retention
     fsdp: bool
@@ -75,7 +82,7 @@ def resolve_finetuning(
     Raises:
       ValueError: any field that is unknown, misspelt, out of range or at odds with another.
     """
-    check_fields(c, common.finetune())
+    check_fields(c, finetuning.finetune())
     if c.batch.size > examples:
         raise ValueError(f"batch.size: {c.batch.size} images per step, but the training data has {examples}")
     if c.model.network == "antispoof" and classes != 2:
@@ -122,9 +129,9 @@ def resolve_finetuning(
             warmup=warmup,
             total=total,
         ),
-        evaluation=EvaluationSpec(
-            one_of("evaluation.transform", c.evaluation.transform, EVALUATIONS), c.evaluation.batch
-        ),
+        selection=_selection(c),
+        false_alarm_rate=c.calibration.false_alarm_rate,
+        report=resolve_report(c),
         loop=LoopSpec(total, stop_step(stop_after, total), _save_every(c, examples), c.nonfinite),
         retention=Retention(c.checkpoint.keep_latest, 0),
         fsdp=c.partition.fsdp,
@@ -132,17 +139,12 @@ def resolve_finetuning(
     )
 
 
-def detector_of(saved: dict) -> ClassifyTask:
-    """The task of a fine-tuning run, from the `run` item of its checkpoint."""
-    c = common.finetune()
-    for name, value in saved["config"].items():
-        *parents, leaf = name.split(".")
-        node = c
-        for parent in parents:
-            node = node[parent]
-        node[leaf] = value
-    classes = len(saved["class_names"])
-    statistics = Statistics(tuple(saved["statistics"]["mean"]), tuple(saved["statistics"]["std"]))
+def task_of(card: dict) -> ClassifyTask:
+    """The task of a detector, from its card or the `run` item of a checkpoint of its run."""
+    c = finetuning.finetune()
+    c.update_from_flattened_dict(card["config"])
+    classes = len(card["class_names"])
+    statistics = Statistics(tuple(card["statistics"]["mean"]), tuple(card["statistics"]["std"]))
     return ClassifyTask(_model(c, classes), classes, c.loss.smoothing, False, statistics)
 
 
@@ -153,6 +155,23 @@ def binding_fields(config: ConfigDict) -> dict:
         for name, value in flat(config).items()
         if not any(name == free or name.startswith(f"{free}.") for free in FREE_FIELDS)
     }
+
+
+def _selection(c: ConfigDict) -> Rule:
+    kind = one_of("selection.rule", c.selection.rule, SPLITS)
+    if kind == "last":
+        return LAST
+    metric = one_of("selection.metric", c.selection.metric, SELECTION_METRICS)
+    ties = one_of("selection.ties", c.selection.ties, TIES)
+    if kind == "source-validation" and not c.data.validation:
+        raise ValueError(
+            "selection.rule: source-validation chooses on data.validation, which is empty; name one, or choose the last"
+        )
+    if kind == "oracle" and (not c.data.test or "," in c.data.test):
+        raise ValueError(
+            f"selection.rule: oracle chooses on the one test set of data.test; found {c.data.test or 'none'!r}"
+        )
+    return Rule(kind, metric, SELECTION_METRICS[metric], ties)
 
 
 def _model(c: ConfigDict, classes: int) -> ClassifierSpec | AntiSpoofSpec:

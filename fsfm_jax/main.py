@@ -14,9 +14,9 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from fsfm_jax import evaluate, finetune, pretrain
+from fsfm_jax import evaluate, finetune, pretrain, tabulate
 
-JOBS = {"pretrain": pretrain.run, "finetune": finetune.run, "evaluate": evaluate.run}
+JOBS = {"pretrain": pretrain.run, "finetune": finetune.run, "evaluate": evaluate.run, "tabulate": tabulate.run}
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file, FILE.py or FILE.py:VARIANT.", lock_config=True

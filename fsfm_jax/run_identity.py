@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fsfm_jax import fields
-from fsfm_jax.checkpoint import Checkpoints, last_parameters, same_json
+from fsfm_jax.checkpoint import Checkpoints, same_json, saved_parameters
 from fsfm_jax.data.statistics import PixelSums
 from fsfm_jax.program import Program
 from fsfm_jax.tasks.normalisation import Statistics
@@ -60,6 +60,9 @@ def check_same_run(saved: dict, identity: dict, workdir: str) -> None:
         changed.append(f"data.train: another data set ({counts[0]} images saved, {counts[1]} asked for)")
     elif saved["statistics"] != identity["statistics"]:
         changed.append("data.statistics: other normalisation constants")
+    for name in identity.keys() - {"config", "data", "statistics"}:
+        if saved[name] != identity[name]:
+            changed.append(f"{name}: {saved[name]} saved, {identity[name]} asked for")
     if changed:
         raise ValueError(
             f"{workdir} holds step {saved['step']} of a different run:\n  "
@@ -89,7 +92,7 @@ def parameters_of(workdir: str, job: str, field: str) -> tuple[dict, dict]:
         raise FileNotFoundError(
             f"{field}: no run at {workdir or 'an empty path'}; expected the --workdir of a run of job {job}"
         )
-    params, saved = last_parameters(directory)
+    params, saved = saved_parameters(directory)
     if saved["config"]["job"] != job:
         raise ValueError(f"{field}: {workdir} holds a run of job {saved['config']['job']!r}; expected one of {job}")
     return params, saved

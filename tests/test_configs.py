@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from configs import common
+from configs import common, evaluation, finetuning
 from fsfm_jax import config, finetune_config
 from fsfm_jax.data.masking import MaskSpec
 
 ROOT = Path(__file__).parent.parent
-RECIPES = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - {"__init__", "common"})
+FIELDS = {"__init__", "common", "finetuning", "evaluation"}  # what recipes are made of
+RECIPES = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - FIELDS)
 SIZED = ("pretrain_vits", "pretrain_vitb", "pretrain_vitl", "pretrain_vith")
 EXAMPLES = 3_000_000
 
@@ -109,7 +110,7 @@ def test_fine_tuning_recipes_are_the_released_ones(name, peak, layer_decay, dept
 def test_anti_spoofing_recipes_are_the_released_ones(variant, sources):
     c = load("finetune_fas_vitb", variant)
     names = c.data.train.split(",")
-    assert len(names) == sources and f"data/mcio_frames:{common.DOMAINS[variant[0]]}_train" not in names
+    assert len(names) == sources and f"data/mcio_frames:{finetuning.MCIO[variant[0]]}_train" not in names
     r = tuned(c)
     assert r.stream.global_batch == 24 * sources and r.stream.balanced and r.loop.steps == 4000
     assert r.schedule.kind == "constant" and r.schedule.peak == 2.5e-5

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from configs import common, pretrain_demo
+from configs import evaluation as evaluation_fields
+from configs import finetuning, pretrain_demo
 from fsfm_jax import evaluate, finetune, pretrain
-from fsfm_jax.checkpoint import last_parameters
+from fsfm_jax.checkpoint import saved_parameters
 from fsfm_jax.data.forgery import ForgedSource
+from fsfm_jax.detection.validation import FILE as VALIDATION_FILE
 
 STEPS = 6
 
@@ -43,7 +45,7 @@ FINETUNING = {
 
 def tiny(**fields):
     fields = {name.replace("__", "."): value for name, value in fields.items()}
-    return changed(common.finetune(), {**FINETUNING, **fields})
+    return changed(finetuning.finetune(), {**FINETUNING, **fields})
 
 
 @pytest.fixture(scope="module")
@@ -61,39 +63,40 @@ def tuned(pretrained, tmp_path_factory) -> str:
 
 
 def validation(workdir: str) -> list[dict]:
-    with open(f"{workdir}/{finetune.VALIDATION_FILE}") as file:
+    with open(f"{workdir}/{VALIDATION_FILE}") as file:
         return [json.loads(line) for line in file]
 
 
 def test_a_run_leaves_checkpoint_metrics_and_validation(tuned):
-    params, saved = last_parameters(f"{tuned}/checkpoints")
+    params, saved = saved_parameters(f"{tuned}/checkpoints")
     assert saved["step"] == STEPS and saved["class_names"] == ["fake", "real"] and saved["real"] == 1
     assert params["head"]["kernel"].shape == (48, 2) and "pos_embed" in params["encoder"]
     lines = validation(tuned)
     assert [line["step"] for line in lines] == [3, 6]
-    assert all(line["dataset"] == "forged:blend:16:1:0" for line in lines)
-    assert all(0 <= line[level]["auc"] <= 1 for line in lines for level in ("video", "frame"))
+    looks = [line["splits"]["source-validation"] for line in lines]
+    assert all(look["dataset"] == "forged:blend:16:1:0" for look in looks)
+    assert all(0 <= look[name] <= 1 for look in looks for name in ("auc", "frame_auc", "hter"))
     with open(f"{tuned}/metrics.jsonl") as file:
         assert [json.loads(line)["step"] for line in file] == list(range(1, STEPS + 1))
 
 
 def test_statistics_are_those_of_pretraining(tuned, pretrained):
-    ours, theirs = (last_parameters(f"{workdir}/checkpoints")[1]["statistics"] for workdir in (tuned, pretrained))
+    ours, theirs = (saved_parameters(f"{workdir}/checkpoints")[1]["statistics"] for workdir in (tuned, pretrained))
     assert ours == theirs
 
 
 def test_interrupted_and_continued_it_is_the_undisturbed_run(tuned, pretrained, tmp_path):
     for stop_after in ("4", ""):
         finetune.run(tiny(init=pretrained), str(tmp_path), stop_after)
-    one, other = (last_parameters(f"{workdir}/checkpoints")[0] for workdir in (tuned, str(tmp_path)))
+    one, other = (saved_parameters(f"{workdir}/checkpoints")[0] for workdir in (tuned, str(tmp_path)))
     jax.tree.map(np.testing.assert_array_equal, one, other)
     assert validation(str(tmp_path)) == validation(tuned)
 
 
 def test_the_encoder_starts_as_it_was_pretrained(pretrained, tmp_path):
     # One step of rate 0: the warm-up begins there.
-    finetune.run(tiny(init=pretrained, data__validation=""), str(tmp_path), "1")
-    before, after = (last_parameters(f"{workdir}/checkpoints")[0] for workdir in (pretrained, str(tmp_path)))
+    finetune.run(tiny(init=pretrained, data__validation="", selection__rule="last"), str(tmp_path), "1")
+    before, after = (saved_parameters(f"{workdir}/checkpoints")[0] for workdir in (pretrained, str(tmp_path)))
     blocks = [name for name in before["encoder"] if name.startswith("block_")]
     assert len(blocks) == 2
     for name in (*blocks, "patch_embed", "cls_token"):
@@ -142,7 +145,7 @@ def test_videos_of_drawn_faces_are_told_apart():
 
 def evaluation(detector: str, sets: str, **fields):
     fields = {"checkpoint": detector, "data.sets": sets, "evaluation.batch": 16, "bootstrap.resamples": 20, **fields}
-    return changed(common.evaluate(), fields)
+    return changed(evaluation_fields.evaluate(), fields)
 
 
 def test_evaluation_writes_predictions_metrics_table_and_figures(tuned, tmp_path):

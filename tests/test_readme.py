@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import common
+from configs import common, evaluation, finetuning
 from fsfm_jax import config
 from fsfm_jax.data.sources import HELD_OUT_SAMPLES, SAMPLES
 
@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 SAMPLE_LICENCES = SAMPLES.parent / "LICENSES.md"
 FIELDS = config.flat(common.pretrain())
-ALL_FIELDS = FIELDS | config.flat(common.finetune()) | config.flat(common.evaluate())
+ALL_FIELDS = FIELDS | config.flat(finetuning.finetune()) | config.flat(evaluation.evaluate())
 SECTIONS = {name.partition(".")[0] for name in FIELDS if "." in name}
 FILE_ENDINGS = ("py", "md", "png", "npy", "jsonl", "txt")
 

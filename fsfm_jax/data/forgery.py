@@ -132,7 +132,7 @@ class ForgedSource:
         if count < 1 or not 0 <= domain < len(DOMAINS):
             limits = f"a count of 1 or more and a domain 0..{len(DOMAINS) - 1}"
             raise ValueError(f"forged faces: expected {limits}, found count {count} and domain {domain}")
-        self.name = f"forged:{'+'.join(kinds)}:{count}:{seed}:{domain}"
+        self.name, self.dataset = f"forged:{'+'.join(kinds)}:{count}:{seed}:{domain}", "forged"
         self._kinds, self._count, self._seed, self._domain = tuple(kinds), count, seed, domain
         self._made: dict[int, dict] = {}
 

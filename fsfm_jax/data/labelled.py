@@ -29,6 +29,7 @@ class LabelledSource(Protocol):
     """
 
     name: str
+    dataset: str  # the data set that this is a split of; video ids are unique within one
     class_names: tuple[str, ...]
     real: int  # the label of real (bona fide) faces
     fingerprint: str
@@ -70,7 +71,8 @@ class LabelledRecords:
                 f"data set {path}: expected labels and a real class, found {found}; make it with {BUILD} from a "
                 "labelled data set, with --real=NAME if the classes are your own"
             )
-        self.name, self.class_names, self.real = f"{card.name}:{split}", card.class_names, card.real
+        self.name, self.dataset = f"{card.name}:{split}", card.name
+        self.class_names, self.real = card.class_names, card.real
         statistics = card.splits[split]
         self.fingerprint, self.pixel_sums = statistics.fingerprint, statistics.pixel_sums
         self._length = statistics.examples
@@ -129,7 +131,7 @@ def check_disjoint(one: LabelledSource, other: LabelledSource) -> None:
     Raises:
       ValueError: with how many videos they share, and the first of them.
     """
-    if one.name.partition(":")[0] != other.name.partition(":")[0]:
+    if one.dataset != other.dataset:
         return
     shared = np.intersect1d(one.videos, other.videos)
     if shared.size:
@@ -143,7 +145,7 @@ def check_classes(sources: list[LabelledSource]) -> tuple[tuple[str, ...], int]:
     """The class names and the real class that all sources share.
 
     Raises:
-      ValueError: sources that disagree, or one whose labels are not those of its class names.
+      ValueError: sources that disagree.
     """
     first = sources[0]
     for source in sources[1:]:
@@ -154,3 +156,28 @@ def check_classes(sources: list[LabelledSource]) -> tuple[tuple[str, ...], int]:
                 "they cannot be trained or evaluated together"
             )
     return first.class_names, first.real
+
+
+def check_labels(sources: list[LabelledSource], purpose: str, every_class: bool) -> None:
+    """Refuses sources that together lack a class that is needed, or have labels that no class has.
+
+    Training needs `every_class`; to judge, real faces and forged faces of any class are enough. `purpose` is the field
+    that names the sources, for the message.
+
+    Raises:
+      ValueError: with the classes that are missing, or the source and the label.
+    """
+    names, real = sources[0].class_names, sources[0].real
+    counts = np.zeros(len(names), np.int64)
+    for source in sources:
+        low, high = int(source.labels.min()), int(source.labels.max())
+        if low < 0 or high >= len(names):
+            raise ValueError(
+                f"{purpose}: {source.name} has the label {low if low < 0 else high}, expected 0 to {len(names) - 1} "
+                f"for {', '.join(names)}; make the data set again from labelled faces"
+            )
+        counts += np.bincount(source.labels, minlength=len(names))
+    missing = [name for name, count in zip(names, counts, strict=True) if not count]
+    if missing and (every_class or names[real] in missing or len(missing) == len(names) - 1):
+        shown = " and ".join(source.name for source in sources)
+        raise ValueError(f"{purpose}: no face of class {', '.join(missing)} in {shown}; add data that has some")

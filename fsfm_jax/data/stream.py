@@ -101,16 +101,18 @@ class Subset:
 def balanced(sources: Sequence, spec) -> grain.MapDataset:
     """The endless stream in which the classes of all labelled sources take turns, each shuffled for itself.
 
+    With two classes every source must have both; with more, a data set may hold one kind of forgery only.
+
     Raises:
-      ValueError: a source without examples of one of its classes, or a batch that the groups do not divide.
+      ValueError: a source without real or without forged faces, or a batch that the groups do not divide.
     """
     groups = []
     for source in sources:
-        for label, name in enumerate(source.class_names):
-            indices = np.flatnonzero(source.labels == label)
-            if not indices.size:
-                raise ValueError(f"{source.name}: no face of class {name!r}; a balanced batch needs some of each class")
-            groups.append(grain.MapDataset.source(Subset(source, indices)))
+        present = np.unique(source.labels)
+        if source.real not in present or len(present) < 2:
+            absent = f"of class {source.class_names[source.real]!r}" if source.real not in present else "that is forged"
+            raise ValueError(f"{source.name}: no face {absent}; a balanced batch needs real and forged faces of each")
+        groups += [grain.MapDataset.source(Subset(source, np.flatnonzero(source.labels == k))) for k in present]
     if spec.global_batch % len(groups):
         raise ValueError(
             f"batch.size: {spec.global_batch} images do not divide among {len(groups)} groups ({len(sources)} data "

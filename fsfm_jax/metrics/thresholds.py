@@ -27,6 +27,21 @@ class Threshold:
         """A phrase for tables."""
         return f"{self.rule}, chosen on {self.split}" if self.split else f"{self.rule}, chosen on no data"
 
+    def as_json(self) -> dict:
+        """What `from_json` makes a threshold of again; rates that are undefined are null."""
+        rates = {"false_positive_rate": self.false_positive_rate, "false_negative_rate": self.false_negative_rate}
+        known = {name: None if rate.reason else rate.value for name, rate in rates.items()}
+        return {"value": self.value, "rule": self.rule, "split": self.split, **known}
+
+    @classmethod
+    def from_json(cls, stored: dict) -> "Threshold":
+        """The threshold that `as_json` wrote."""
+        rates = [
+            undefined(f"{stored['split']} had one class only") if stored[name] is None else Value(stored[name])
+            for name in ("false_positive_rate", "false_negative_rate")
+        ]
+        return cls(stored["value"], stored["rule"], stored["split"], *rates)
+
 
 def _measured(value: float, rule: str, scored: Scored, split: str) -> Threshold:
     if not split:

@@ -69,10 +69,10 @@ class ClassifyTask:
         value = jnp.sum(losses.soft_cross_entropy(logits, targets)) / counts[CROSS_ENTROPY]
         return value, {CROSS_ENTROPY: value}
 
-    def probabilities(self, params: Any, images: jax.Array) -> jax.Array:
-        """Softmax in float32, `[B, H, W, 3] uint8 -> [B, C]`."""
+    def log_probabilities(self, params: Any, images: jax.Array) -> jax.Array:
+        """Logarithm of the softmax in float32, `[B, H, W, 3] uint8 -> [B, C]`."""
         logits = self._network().apply({"params": params}, normalise(images, self.statistics), False).logits
-        return jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+        return jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
 
     def _network(self) -> Classifier | AntiSpoof:
         return AntiSpoof(self.model) if isinstance(self.model, AntiSpoofSpec) else Classifier(self.model)

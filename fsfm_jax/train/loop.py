@@ -84,7 +84,8 @@ def train(
       batches: must begin with the batch of step `state.step`.
       run: the checkpoint's `run` item at a step.
       write: takes the metrics of a finished step, means over its micro-batches.
-      evaluate: looks at the state before each regular save, and at the end of the run.
+      evaluate: looks at the state before each regular save, and at the end of the run; called again for a step that
+        it has looked at, it must do nothing.
 
     Returns:
       The last state, saved.
@@ -100,12 +101,14 @@ def train(
         while number < spec.stop_after:
             if stop.wanted or checkpoints.preempted(number):
                 break
-            if number and number % spec.save_every == 0 and number != last_saved:
+            if number and number % spec.save_every == 0:
                 pending = _report(pending, write, spec.nonfinite)
+                # Also of a run that was stopped just here, before the look; `evaluate` looks at no step twice.
                 if evaluate is not None:
                     evaluate(number, state)
-                checkpoints.save(state, run(number))
-                last_saved = number
+                if number != last_saved:
+                    checkpoints.save(state, run(number))
+                    last_saved = number
             try:
                 batch = next(batches)
             except Exception:
@@ -123,7 +126,7 @@ def train(
             number += 1
             pending = (number, metrics)
         _report(pending, write, spec.nonfinite)
-        if evaluate is not None and number == spec.steps and number != last_saved:
+        if evaluate is not None and number == spec.steps:
             evaluate(number, state)
         checkpoints.save(state, run(number))
         checkpoints.wait()

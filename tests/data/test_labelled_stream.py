@@ -17,6 +17,7 @@ class Numbered:
 
     def __init__(self, name: str, labels, first: int = 0, class_names=("fake", "real"), real: int = 1):
         self.name, self.labels, self.first = name, np.array(labels), first
+        self.dataset = name.partition(":")[0]
         self.class_names, self.real = class_names, real
         self.videos = np.array([f"{name.partition(':')[0]} {index // 2}" for index in range(len(labels))])
 
@@ -96,8 +97,10 @@ def test_balanced_batches_hold_as_many_of_each_class_and_data_set():
 
 
 def test_balance_needs_every_class_and_a_batch_that_divides():
-    with pytest.raises(ValueError, match="a: no face of class 'real'; a balanced batch needs some of each class"):
+    with pytest.raises(ValueError, match="a: no face of class 'real'; a balanced batch needs real and forged faces"):
         taken([Numbered("a", [0] * 10)], spec(balanced=True), 1)
+    with pytest.raises(ValueError, match="a: no face that is forged; a balanced batch needs real and forged faces"):
+        taken([Numbered("a", [1] * 10)], spec(balanced=True), 1)
     with pytest.raises(ValueError, match="batch.size: 6 images do not divide among 4 groups"):
         taken([Numbered("a", [0, 1]), Numbered("b", [0, 1])], spec(balanced=True, global_batch=6), 1)
 
@@ -121,6 +124,13 @@ def test_a_video_in_two_sets_is_refused():
     with pytest.raises(ValueError, match="a:train and a:val share 2 videos, first a 0: what is trained"):
         check_disjoint(Numbered("a:train", [0] * 4), Numbered("a:val", [0] * 8))
     check_disjoint(Numbered("a:train", [0] * 4), Numbered("b:val", [0] * 4))
+
+
+def test_balance_of_more_classes_is_over_those_that_a_data_set_has():
+    names = ("real", "deepfake", "spoof")
+    sources = [Numbered(name, [0, kind] * 4, class_names=names, real=0) for name, kind in (("a", 1), ("b", 2))]
+    (batch,) = taken(sources, spec(balanced=True, global_batch=8), 1)
+    assert sorted(batch[records.LABEL].tolist()) == [0, 0, 0, 0, 1, 1, 2, 2]
 
 
 def test_class_orders_that_disagree_are_refused():

@@ -1,0 +1,24 @@
+"""Face anti-spoofing: a detector on the data set of MCIO or WCS that it did not see.
+
+    python -m fsfm_jax.main --config=configs/eval_fas.py:O --workdir=runs/eval_fas \\
+        --config.checkpoint=runs/fas_vitb_O/seed_0
+
+The variant is the target as in `configs/finetune_fas_vitb.py`. The table has the half total error rate at the
+threshold that the detector keeps, and the one of the papers, at a threshold fitted to these very faces. Hardware: one
+accelerator. Cost: not known. Measured: not run here.
+"""
+
+from configs import common, evaluation, finetuning
+
+
+def get_config(target="O"):
+    if target not in (finetuning.MCIO | finetuning.WCS):
+        raise common.unknown_variant(target, finetuning.MCIO | finetuning.WCS)
+    c = evaluation.evaluate()
+    folder = "mcio_frames" if target in finetuning.MCIO else "wcs_frames"
+    name = (finetuning.MCIO | finetuning.WCS)[target]
+    c.data.sets = evaluation.sets({finetuning.protocol(target): f"{folder}:{name}_test"})
+    c.official.dtype = "float32"
+    c.evaluation.transform = "resize"
+    c.report.layout = "fas"
+    return c

@@ -1,0 +1,19 @@
+"""The detector of four classes on test sets of every kind.
+
+    python -m fsfm_jax.main --config=configs/eval_unified.py --workdir=runs/eval_unified \\
+        --config.checkpoint=runs/finetune_unified_vitb
+
+The table has recall and area under the curve of each class, and real against everything else. Hardware: one
+accelerator. Cost: not known. Measured: not run here.
+"""
+
+from configs import evaluation
+
+
+def get_config():
+    c = evaluation.evaluate()
+    sets = {"CDFv2": "deepfake=data/celebdf_v2:test", "T2I": "diffusion=data/diff:test_t2i"}
+    sets |= {"FE": "diffusion=data/diff:test_fe", "OULU": "spoof=data/mcio_frames:oulu_test"}
+    c.data.sets = ",".join(f"{name}={spec}" for name, spec in sets.items())
+    c.report.layout = "classes"
+    return c

@@ -1,0 +1,48 @@
+"""Every field of an evaluation: one detector on many data sets."""
+
+from ml_collections import ConfigDict
+
+
+def looking() -> ConfigDict:
+    """How data are looked at and what is written; fine-tuning has these fields, too."""
+    c = ConfigDict()
+    c.evaluation = ConfigDict()
+    c.evaluation.transform = "resize_center"  # shorter side 256, middle 224; "resize": the whole crop to 224
+    c.evaluation.batch = 320
+
+    c.bootstrap = ConfigDict()
+    c.bootstrap.resamples = 1000  # of whole videos
+    c.bootstrap.level = 0.95
+
+    c.report = ConfigDict()
+    c.report.layout = "dfd"  # table of deepfake detection; "diff": of images; "fas": error rates; "classes": of each
+    c.report.predictions = "csv"  # or "parquet"
+    return c
+
+
+def evaluate() -> ConfigDict:
+    """One detector on many data sets, every field."""
+    c = ConfigDict()
+    c.job = "evaluate"
+    # Workdir of a fine-tuning run of ours, or a fine-tuned official FILE.pth or FILE.safetensors.
+    c.checkpoint = ""
+
+    c.data = ConfigDict()
+    # "NAME=DIR:test,NAME=DIR:test"; published numbers stand beside those whose name has some. CLASS=DIR:test instead
+    # of DIR:test says of which class of the detector the forged faces are.
+    c.data.sets = ""
+    # A labelled split on which thresholds are chosen, such as "DIR:val"; "": those that the detector has.
+    c.data.threshold = ""
+
+    c.official = ConfigDict()  # what official files do not say; for those alone
+    c.official.classes = ""  # their classes by index, such as "fake,real"
+    c.official.statistics = ""  # "": those of the file beside it; or "vggface2", "ffpp", "imagenet"
+    c.official.norm_over = "tokens"  # of anti-spoofing networks, as in fine-tuning
+    c.official.dtype = "bfloat16"  # of the matrix products; detectors of ours know theirs
+    c.update(looking())
+    return c
+
+
+def sets(folders: dict[str, str]) -> str:
+    """The text of `data.sets` for records below `data/`: `{"CDFv2": "celebdf_v2:test"}`."""
+    return ",".join(f"{name}=data/{folder}" for name, folder in folders.items())

@@ -1,0 +1,16 @@
+"""The table of leave-one-out anti-spoofing: four targets of MCIO, mean and deviation over seeds, mean over targets.
+
+    python -m fsfm_jax.main --config=configs/table_fas.py --workdir=runs/table_fas
+
+The runs are those of `configs/finetune_fas_vitb.py:M` to `:O`; others with `--config.runs=DIR,DIR`. Reads what they
+wrote, computes no scores. Hardware: none. Cost: seconds. Measured: not run here.
+"""
+
+from configs import finetuning, tabulation
+
+
+def get_config():
+    c = tabulation.tabulate()
+    c.runs = ",".join(f"runs/fas_vitb_{target}" for target in finetuning.MCIO)
+    c.layout = "fas"
+    return c

@@ -1,0 +1,81 @@
+"""What a detector learns on a validation split when its training is over: a temperature, and thresholds to keep.
+
+Thresholds are of scores as the network says them (T = 1), which are the ones that papers compare. They do not change
+the temperature, nor it them.
+"""
+
+from fsfm_jax.detection.prediction import Predictions
+from fsfm_jax.metrics import binary, calibration, thresholds
+from fsfm_jax.metrics.summary import CALIBRATION_BINS
+from fsfm_jax.metrics.thresholds import Threshold
+
+LEVELS = ("frame", "video")
+NO_VALIDATION = "there was no validation split (data.validation)"
+
+
+def calibrate(found: Predictions, false_alarm_rate: float) -> dict:
+    """Temperature and thresholds on a validation split, as JSON.
+
+    Args:
+      found: predictions of the split, with real and forged faces.
+      false_alarm_rate: share of the real examples of each level that may be called forged, 0..1.
+
+    Returns:
+      `split`; `temperature`, null with a reason in `undefined` if there is none; `log_loss` and `calibration_error`
+      (of P(real), in bins of equal mass) of the frames, before and after; `thresholds` of frames and videos: at equal
+      error and at the false alarm rate.
+
+    Raises:
+      ValueError: one class only, or a rate outside 0..1.
+    """
+    fitted = calibration.fit_temperature(found.log_probabilities, found.labels, found.dataset)
+    chosen = choose(found, false_alarm_rate)
+    temperature = None if fitted.temperature.reason else fitted.temperature.value
+    return {
+        "split": found.dataset,
+        "temperature": temperature,
+        "undefined": fitted.temperature.reason,
+        "log_loss": {"before": fitted.loss_before, "after": fitted.loss_after if temperature else None},
+        "calibration_error": {
+            "before": calibration_error(found, 1.0),
+            "after": calibration_error(found, temperature) if temperature else None,
+        },
+        "false_alarm_rate": false_alarm_rate,
+        "thresholds": {level: [threshold.as_json() for threshold in chosen[level]] for level in LEVELS},
+    }
+
+
+def choose(found: Predictions, false_alarm_rate: float | None) -> dict[str, list[Threshold]]:
+    """Thresholds on a split for frames and for videos: at equal error and, if one is given, at a false alarm rate."""
+    levels = {"frame": found.scored(), "video": found.by_video().scored(found.scored().classes)}
+    chosen = {}
+    for level, scored in levels.items():
+        chosen[level] = [thresholds.at_equal_error(scored, found.dataset)]
+        if false_alarm_rate is not None:
+            # A false alarm is a real face that is called forged; real is the positive class.
+            chosen[level].append(thresholds.at_false_negative_rate(scored, false_alarm_rate, found.dataset))
+    return chosen
+
+
+def calibration_error(found: Predictions, temperature: float) -> float:
+    """Expected calibration error of P(real) over the frames, in bins of equal mass."""
+    return calibration.expected_calibration_error(diagram(found, temperature))
+
+
+def diagram(found: Predictions, temperature: float) -> calibration.Reliability:
+    """Reliability of P(real) over the frames, in bins of equal mass."""
+    scored = found.scored(temperature)
+    return calibration.reliability(scored.scores, scored.labels, CALIBRATION_BINS, "mass")
+
+
+def calibrated_metrics(found: Predictions, temperature: float) -> dict[str, dict[str, float]]:
+    """Log loss, Brier score and calibration error of P(real) over the frames, at T = 1 and `temperature`, as JSON."""
+    return {
+        name: {
+            "temperature": t,
+            "log_loss": binary.log_loss(found.scored(t)).value,
+            "brier": binary.brier(found.scored(t)).value,
+            "calibration_error": calibration_error(found, t),
+        }
+        for name, t in (("raw", 1.0), ("calibrated", temperature))
+    }

@@ -1,0 +1,102 @@
+"""A finished detector: parameters, and a card of everything that gives its scores their meaning.
+
+A fine-tuning run ends with one in `WORKDIR/detector`, a checkpoint whose `run` item is the card:
+
+    class_names, real    what the scores are of, by index
+    statistics           channel mean and deviation of the pixels it takes
+    step, selection      which step of the run it is, and the sentence on how that was chosen
+    calibration          temperature and thresholds from a validation split, or null
+    seen                 the videos it was trained on (`detection.seen_videos`)
+    config, origin, ...  the recipe, where its pretraining came from, versions
+"""
+
+import dataclasses
+import glob
+import os
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fsfm_jax.checkpoint import Checkpoints, Retention, saved_parameters
+from fsfm_jax.finetune_config import task_of
+from fsfm_jax.metrics.thresholds import Threshold
+from fsfm_jax.run_identity import parameters_of
+from fsfm_jax.tasks.classify import ClassifyTask
+
+FOLDER = "detector"
+REPEATS = "seed_{}"  # folder of one of several runs
+
+
+class Kept(NamedTuple):
+    """Parameters of a step, as they are stored without the optimizer."""
+
+    step: jax.Array
+    params: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """A network with parameters and card.
+
+    Attributes:
+      name: what messages call it, the path it was opened from.
+    """
+
+    name: str
+    task: ClassifyTask
+    params: Any
+    card: dict
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.card["class_names"])
+
+    @property
+    def real(self) -> int:
+        return self.card["real"]
+
+    @property
+    def temperature(self) -> float | None:
+        """What its logits are divided by for calibrated probabilities; None if it was not calibrated."""
+        return None if self.card["calibration"] is None else self.card["calibration"]["temperature"]
+
+    def thresholds(self, level: str) -> list[Threshold]:
+        """The thresholds it keeps for "frame" or "video"; empty if it was not calibrated."""
+        calibration = self.card["calibration"]
+        return [] if calibration is None else [Threshold.from_json(t) for t in calibration["thresholds"][level]]
+
+
+def save_detector(workdir: str, step: int, params: Any, card: dict) -> None:
+    """Writes `WORKDIR/detector`, in place of another one if there is."""
+    checkpoints = Checkpoints(os.path.join(workdir, FOLDER), Retention(1, 0), asynchronous=False)
+    try:
+        for old in checkpoints.steps():
+            if old == step and checkpoints.run(old) == card:
+                return
+            checkpoints.delete(old)
+        checkpoints.save(Kept(jnp.int32(step), params), card)
+        checkpoints.wait()
+    finally:
+        checkpoints.close()
+
+
+def open_detector(workdir: str) -> Detector:
+    """The detector that the fine-tuning run in `workdir` ended with, its parameters as NumPy arrays.
+
+    Raises:
+      FileNotFoundError: no such run, or it has not ended yet.
+      ValueError: a run of another job, or the folder of several runs.
+    """
+    directory = os.path.join(workdir, FOLDER)
+    if not workdir or ("://" not in workdir and not os.path.isdir(directory)):
+        several = sorted(glob.glob(os.path.join(glob.escape(workdir), REPEATS.format("*")))) if workdir else []
+        if several:
+            raise ValueError(f"checkpoint: {workdir} holds {len(several)} runs; name one of them, such as {several[0]}")
+        saved = parameters_of(workdir, "finetune", "checkpoint")[1]
+        raise FileNotFoundError(
+            f"checkpoint: the run at {workdir} has not ended, it is at step {saved['step']}; run its command again to "
+            "go on, and it leaves a detector"
+        )
+    params, card = saved_parameters(directory)
+    return Detector(workdir, task_of(card), params, card)

@@ -1,0 +1,55 @@
+"""Fine-tuned official files as detectors; what they do not say has to be said by whoever evaluates them."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from fsfm_jax.data.relabelled import parse_classes
+from fsfm_jax.detection.detector import Detector
+from fsfm_jax.models.antispoof import AntiSpoofSpec
+from fsfm_jax.models.classifier import ClassifierSpec
+from fsfm_jax.models.vit import SIZES
+from fsfm_jax.released_detector import read_detector
+from fsfm_jax.tasks.classify import ClassifyTask
+from fsfm_jax.tasks.normalisation import Statistics
+
+SELECTION = "An official file: how its step was chosen is not in it. The released anti-spoofing code chooses on the "
+SELECTION += "target's test set, the others on a validation set."
+
+
+def open_official(
+    path: str, classes: str, statistics: Statistics | None, norm_over: str, dtype: jnp.dtype
+) -> Detector:
+    """Opens a fine-tuned official `.pth` or `.safetensors`.
+
+    Args:
+      classes: its class names by index, such as "fake,real"; the file does not have them.
+      statistics: where no statistics lie beside the file.
+      norm_over: what an anti-spoofing network normalises over.
+
+    Raises:
+      ValueError: no class names or another number of them than outputs, no statistics, or another kind of file.
+      FileNotFoundError: no such file.
+    """
+    if not classes:
+        raise ValueError(
+            f"official.classes: {path} does not say what its outputs are; name them by index, such as fake,real (the "
+            "official code numbers folders by name)"
+        )
+    names, real = parse_classes(classes, "official.classes")
+    found = read_detector(path, names, real, statistics)
+    shared = dict(size=SIZES[found.size], image_size=found.image_size, drop_path=0.0, dtype=dtype, remat=False)
+    if found.network == "antispoof":
+        model = AntiSpoofSpec(norm_over=norm_over, dropout=0.0, **shared)
+    else:
+        model = ClassifierSpec(classes=len(names), pooling=found.pooling, **shared)
+    card = {
+        "class_names": list(names),
+        "real": real,
+        "statistics": dataclasses.asdict(found.statistics),
+        "origin": found.origin,
+        "selection": {"rule": None, "metric": None, "oracle": None, "label": SELECTION},
+        "calibration": None,
+        "seen": None,
+    }
+    return Detector(path, ClassifyTask(model, len(names), 0.0, False, found.statistics), found.params, card)

@@ -1,0 +1,156 @@
+"""Scores of a classifier on a labelled data set: every example exactly once, on any number of devices and hosts."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from fsfm_jax import partition, records
+from fsfm_jax.data.labelled import LabelledSource
+from fsfm_jax.data.labelled_stream import INDEX, VALID, evaluation_batches
+from fsfm_jax.detection.report_spec import EvaluationSpec
+from fsfm_jax.metrics import calibration
+from fsfm_jax.metrics.multiclass import Classified
+from fsfm_jax.metrics.scored import Classes, Scored
+from fsfm_jax.metrics.video import Videos, aggregate
+from fsfm_jax.tasks.classify import ClassifyTask
+
+FORGED = "forged"  # name of everything that is not real, where there are more than two classes
+ATTACK = "attack"  # the class of presentation attacks, whose kinds are species of ISO/IEC 30107-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """One row per example, in the order of the data set.
+
+    Attributes:
+      dataset: its name.
+      log_probabilities: `[n, C] float32`, natural logarithms. They tell scores apart that as float32 probabilities
+        would all be 1.
+      class_names: by index; real: the index of real (bona fide) faces.
+      labels, frames: `[n] int64`; videos, methods, sources: `[n]` text.
+    """
+
+    dataset: str
+    log_probabilities: np.ndarray
+    class_names: tuple[str, ...]
+    real: int
+    labels: np.ndarray
+    videos: np.ndarray
+    frames: np.ndarray
+    methods: np.ndarray
+    sources: np.ndarray
+
+    def probabilities(self, temperature: float = 1.0) -> np.ndarray:
+        """`softmax(logits / T)`, `[n, C] float64`; T = 1 as the network says it, another T as calibration found it."""
+        scaled = self.log_probabilities.astype(np.float64) / temperature
+        likely = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        return likely / likely.sum(axis=1, keepdims=True)
+
+    def scored(self, temperature: float = 1.0) -> Scored:
+        """Probabilities of being real, against everything that is not."""
+        positive = _spoken(self.class_names[self.real])
+        others = [_spoken(name) for index, name in enumerate(self.class_names) if index != self.real]
+        names = Classes(positive, others[0] if len(others) == 1 else FORGED)
+        return Scored(self.probabilities(temperature)[:, self.real], self.labels == self.real, names)
+
+    def classified(self, temperature: float = 1.0) -> Classified:
+        """Probabilities of all classes."""
+        return Classified(self.probabilities(temperature), self.labels, self.class_names)
+
+    def by_video(self, temperature: float = 1.0) -> Videos:
+        """Mean probability of being real over the frames of each video."""
+        return aggregate(self.scored(temperature), self.videos, self.frames)
+
+    @property
+    def losses(self) -> np.ndarray:
+        """Cross-entropy of each example in nats, `[n] float64`."""
+        return calibration.cross_entropy(self.log_probabilities, self.labels)
+
+    @property
+    def species(self) -> np.ndarray | None:
+        """Attack instrument of each example, "" for bona fide; None where the classes are not those of such attacks."""
+        return self.methods if ATTACK in self.class_names and len(self.class_names) == 2 else None
+
+    def columns(self, temperature: float | None) -> Mapping[str, np.ndarray]:
+        """What a predictions file holds, one row per frame.
+
+        `score` is the probability of being real as the network says it, `calibrated` the same at `temperature` (left
+        out without one), `probability/CLASS` that of each class where there are more than two.
+        """
+        columns = {
+            "dataset": np.full(len(self.labels), self.dataset),
+            "video": self.videos,
+            "frame": self.frames,
+            "label": self.labels,
+            "class": np.array(self.class_names)[self.labels],
+            "method": self.methods,
+            "score": self.probabilities()[:, self.real],
+        }
+        if temperature is not None:
+            columns["calibrated"] = self.probabilities(temperature)[:, self.real]
+        if len(self.class_names) > 2:
+            each = self.probabilities().T
+            columns |= {f"probability/{name}": found for name, found in zip(self.class_names, each, strict=True)}
+        return columns | {"source": self.sources}
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ")
+
+
+class Scorer:
+    """Scores labelled data sets with the network of a task; compiled once."""
+
+    def __init__(self, task: ClassifyTask, spec: EvaluationSpec, mesh: Mesh):
+        """Raises ValueError for a batch that the devices do not divide."""
+        if spec.batch % mesh.size:
+            raise ValueError(f"evaluation.batch: {spec.batch} images do not divide among {mesh.size} devices")
+        self._size, self._spec, self._mesh = task.model.image_size, spec, mesh
+        self._apply = jax.jit(task.log_probabilities, out_shardings=partition.batch_sharding(mesh))
+
+    def place(self, params: Any) -> Any:
+        """`params` as arrays on every device of the mesh."""
+        return jax.device_put(jax.tree.map(jnp.asarray, params), partition.replicated(self._mesh))
+
+    def __call__(self, params: Any, source: LabelledSource) -> Predictions:
+        """Scores all examples of `source`; `params` lie on the mesh.
+
+        Raises:
+          ValueError: hosts that do not divide the batch, a photo that cannot be decoded, or a score that is not finite.
+        """
+        found = np.full((len(source), len(source.class_names)), np.nan, np.float32)
+        seen = np.zeros(len(source), np.int64)
+        hosts, host = jax.process_count(), jax.process_index()
+        for batch in evaluation_batches(source, self._spec.transform, self._size, self._spec.batch, host, hosts):
+            images = partition.to_global({records.IMAGE: batch[records.IMAGE]}, self._mesh)[records.IMAGE]
+            scores = self._apply(params, images)
+            rows = batch[INDEX], batch[VALID], np.concatenate([np.asarray(part.data) for part in _shards(scores)])
+            if hosts > 1:
+                rows = multihost_utils.process_allgather(rows, tiled=True)
+            index, valid, values = (np.asarray(part) for part in rows)
+            found[index[valid]] = values[valid]
+            np.add.at(seen, index[valid], 1)
+        assert (seen == 1).all(), "an example was not scored exactly once"
+        bad = ~np.isfinite(found).all(axis=1)
+        if bad.any():
+            first = source[int(np.argmax(bad))][records.SOURCE]
+            raise ValueError(
+                f"{source.name}: {int(bad.sum())} of {len(found)} scores are not finite, first of {first}; the "
+                "detector's weights or statistics are damaged, or bfloat16 is too coarse for it (model.dtype)"
+            )
+        # Without the photos, which may not fit into memory together.
+        names = records.LABEL, records.VIDEO, records.FRAME, records.METHOD, records.SOURCE
+        rows = [tuple(example[name] for name in names) for example in (source[i] for i in range(len(source)))]
+        columns = (np.array(column) for column in zip(*rows, strict=True))
+        return Predictions(source.name, found, source.class_names, source.real, *columns)
+
+
+def _shards(array: jax.Array) -> list:
+    """This process's parts of an array that is split along its first axis, in order."""
+    return sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)

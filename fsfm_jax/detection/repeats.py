@@ -1,0 +1,54 @@
+"""Several runs that differ in their seed only: a table of all of them, their mean and their deviation."""
+
+import csv
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fsfm_jax.detection import tables
+
+CSV, TABLE = "repeats.csv", "repeats.md"
+
+
+def write_repeats(workdir: str, results: Mapping[int, Mapping[str, dict]], layout: str) -> None:
+    """Writes `repeats.csv` and `repeats.md`: a row for each data set and seed, then mean and deviation, in percent.
+
+    The deviation is that of the seeds at hand, divided by their number as in the released code. What is undefined for
+    a seed is left empty, and so are mean and deviation of that column.
+
+    Args:
+      results: summaries by seed, then by name of the data set.
+    """
+    head, rows = repeats(results, layout)
+    path = os.path.join(workdir, CSV)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerows([head, *[[row[0], row[1], *("" if v is None else repr(v) for v in row[2:])] for row in rows]])
+    shown = [[row[0], str(row[1]), *("" if v is None else f"{v:.2f}" for v in row[2:])] for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *shown]]
+    Path(workdir, TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def repeats(results: Mapping[int, Mapping[str, dict]], layout: str) -> tuple[list[str], list[list]]:
+    """Head and rows: name of the data set, seed or "mean" or "std", and the layout's own numbers in percent or None."""
+    first = next(iter(results.values()))
+    columns = [column for column in tables.columns(layout, first) if not column.published]
+    rows = []
+    for name in first:
+        numbers = [
+            [None if (v := column.value(name, found[name])) is None else 100 * v for column in columns]
+            for found in results.values()
+        ]
+        rows += [[name, seed, *row] for seed, row in zip(results, numbers, strict=True)]
+        each = list(zip(*numbers, strict=True))
+        spreads = [(None, None) if None in values else spread(values) for values in each]
+        rows.append([name, "mean", *(mean for mean, _ in spreads)])
+        rows.append([name, "std", *(deviation for _, deviation in spreads)])
+    return ["data set", "seed", *(column.title for column in columns)], rows
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and deviation of `values`, the deviation divided by their number."""
+    mean = math.fsum(values) / len(values)
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))

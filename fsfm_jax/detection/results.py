@@ -1,0 +1,145 @@
+"""What an evaluation leaves: everything below one folder.
+
+    predictions/NAME.csv       one row per frame (or .parquet)
+    metrics.json               all metrics of all data sets, with the reason for each number that is missing
+    table.md                   the table of the papers, ours beside the published numbers
+    figures/NAME.png           ROC curve and histogram of the scores, frames and videos
+    figures/NAME_calibration.png    reliability before and after the detector's temperature, if it has one
+"""
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+
+from fsfm_jax import prediction_file
+from fsfm_jax.analyze.calibration import draw_reliability
+from fsfm_jax.analyze.detection import draw_scores
+from fsfm_jax.data.labelled import LabelledSource
+from fsfm_jax.detection import calibrate, tables
+from fsfm_jax.detection.detector import Detector
+from fsfm_jax.detection.prediction import Predictions, Scorer
+from fsfm_jax.detection.report_spec import ReportSpec
+from fsfm_jax.metrics import thresholds
+from fsfm_jax.metrics.multiclass import summarise_classes
+from fsfm_jax.metrics.summary import Resampling, summarise
+from fsfm_jax.metrics.thresholds import Threshold
+
+LOG = logging.getLogger("fsfm_jax")
+METRICS, TABLE = "metrics.json", "table.md"
+NOT_CALIBRATED = "Not calibrated: there was no validation split."
+
+
+def evaluate_sets(
+    detector: Detector,
+    sets: Mapping[str, LabelledSource],
+    chooser: LabelledSource | None,
+    spec: ReportSpec,
+    folder: str,
+    scorer: Scorer,
+) -> dict[str, dict]:
+    """Scores every set, writes everything below `folder` (process 0) and returns the summaries by name.
+
+    Args:
+      chooser: a split on which thresholds at equal error are chosen; None takes those that the detector keeps.
+      scorer: of the detector's task.
+    """
+    params = scorer.place(detector.params)
+    if chooser is None:
+        chosen = {level: detector.thresholds(level) for level in calibrate.LEVELS}
+    else:
+        chosen = calibrate.choose(scorer(params, chooser), None)
+    writes = jax.process_index() == 0
+    if writes:
+        for part in ("predictions", "figures"):
+            os.makedirs(os.path.join(folder, part), exist_ok=True)
+    results = {}
+    for name, source in sets.items():
+        found = scorer(params, source)
+        results[name] = summary_of(found, chosen, detector.temperature, spec.resampling)
+        if writes:
+            path = Path(folder) / "predictions" / f"{name}.{spec.predictions}"
+            prediction_file.write_predictions(path, found.columns(detector.temperature))
+            _draw(Path(folder) / "figures", name, found, chosen, detector.temperature)
+        LOG.info("%s: %s", name, line(results[name]))
+    if writes:
+        _write(Path(folder), results, detector, spec)
+    return results
+
+
+def summary_of(
+    found: Predictions, chosen: Mapping[str, list[Threshold]], temperature: float | None, resampling: Resampling
+) -> dict:
+    """All metrics of one data set as JSON: frames, videos, classes, and calibration.
+
+    Beside the `chosen` thresholds there is the one of the released anti-spoofing code, which is fitted to the set
+    itself: it is marked as an oracle, for comparison with published numbers.
+    """
+    scored, video = found.scored(), found.by_video()
+    by_video = video.scored(scored.classes)
+    oracle = {"frame": [], "video": []}
+    if not scored.missing:
+        oracle["frame"] = [thresholds.on_released_grid(scored, found.dataset)]
+        oracle["video"] = [thresholds.on_released_grid(by_video, found.dataset)]
+    summary = summarise(
+        scored, found.videos, found.frames, found.dataset, species=found.species,
+        frame_thresholds=[*chosen["frame"], *oracle["frame"]],
+        video_thresholds=[*chosen["video"], *oracle["video"]], resampling=resampling,
+    )  # fmt: skip
+    summary["classes"] = summarise_classes(found.classified(), found.dataset)
+    summary["calibration"] = None if temperature is None else calibrate.calibrated_metrics(found, temperature)
+    return summary
+
+
+def line(summary: dict) -> str:
+    """A data set's result in a few words."""
+    shown = []
+    for level in ("frame", "video"):
+        value = summary[level]["metrics"]["auc"]
+        shown.append(f"{level} AUC " + ("undefined" if value is None else f"{100 * value:.2f} %"))
+    return ", ".join(shown)
+
+
+def _draw(
+    folder: Path, name: str, found: Predictions, chosen: Mapping[str, list[Threshold]], temperature: float | None
+) -> None:
+    scored = found.scored()
+    levels = {"frame": scored, "video": found.by_video().scored(scored.classes)}
+    marks = {f"{level}s": chosen[level][-1].value for level in levels if chosen[level]}
+    draw_scores(folder / f"{name}.png", name, {f"{level}s": scored for level, scored in levels.items()}, marks)
+    if temperature is not None:
+        diagrams = {}
+        for title, t in (("raw", 1.0), (f"T = {temperature:.3g}", temperature)):
+            diagrams[f"{title}: ECE {100 * calibrate.calibration_error(found, t):.1f} %"] = calibrate.diagram(found, t)
+        draw_reliability(folder / f"{name}_calibration.png", f"{name}, frames", diagrams)
+
+
+def _write(folder: Path, results: dict[str, dict], detector: Detector, spec: ReportSpec) -> None:
+    # Long and of no use to a reader.
+    card = {name: value for name, value in detector.card.items() if name not in ("seen", "evaluated")}
+    selection = detector.card["selection"]
+    content = {
+        "checkpoint": detector.name,
+        "detector": card,
+        "selection": selection,
+        "evaluation": dataclasses.asdict(spec.evaluation),
+        "data": results,
+    }
+    (folder / METRICS).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    notes = [f"Detector: {detector.name}. {selection['label']}", _calibration_note(detector)]
+    (folder / TABLE).write_text(tables.table(results, spec.layout, notes), encoding="utf-8")
+
+
+def _calibration_note(detector: Detector) -> str:
+    calibration = detector.card["calibration"]
+    if calibration is None:
+        return NOT_CALIBRATED
+    kept = calibration["thresholds"]["video"][-1]
+    return (
+        f"Threshold of the detector for videos: {kept['value']:.6g} ({kept['rule']}, chosen on {kept['split']}). "
+        "HTER is at equal error on that split."
+    )

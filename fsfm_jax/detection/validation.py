@@ -1,0 +1,117 @@
+"""The looks at validation data while a detector learns, and which step they make the detector."""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fsfm_jax.checkpoint import Checkpoints, Retention, saved_parameters
+from fsfm_jax.data.labelled import LabelledSource
+from fsfm_jax.detection.detector import Kept
+from fsfm_jax.detection.prediction import Predictions, Scorer
+from fsfm_jax.finetune_config import SELECTION_METRICS
+from fsfm_jax.metrics import binary, thresholds
+from fsfm_jax.metrics.scored import Scored
+from fsfm_jax.metrics.selection import SPLITS, Choice, Evaluated, Rule, choose
+from fsfm_jax.metrics.value import Value, undefined
+from fsfm_jax.train.state import TrainState
+
+LOG = logging.getLogger("fsfm_jax")
+FILE, FOLDER = "validation.jsonl", "selected"
+# A run that is killed goes back to a checkpoint before its last looks; what would win there must still be there.
+KEPT = Retention(3, 0)
+
+
+class Validation:
+    """Looks at splits at a step, remembers what it saw, and keeps the parameters of the step that is best so far.
+
+    The memory is `history`, a part of the run's checkpoints: a run that goes on goes on with it, and looks at no step
+    twice. `validation.jsonl` is a copy for people.
+    """
+
+    def __init__(
+        self, looked_at: Mapping[str, LabelledSource], rule: Rule, scorer: Scorer, history: list[dict], workdir: str
+    ):
+        """`looked_at`: the sources by the names of `metrics.selection.SPLITS`; `history`: of the checkpoint."""
+        self.history = history
+        self._looked_at, self._rule, self._scorer = looked_at, rule, scorer
+        self._path, self._folder = os.path.join(workdir, FILE), os.path.join(workdir, FOLDER)
+        self._kept = None
+        if rule.kind != "last":
+            self._kept = Checkpoints(self._folder, KEPT, asynchronous=False)
+            seen = {entry["step"] for entry in history}
+            for step in self._kept.steps():
+                if step not in seen:
+                    self._kept.delete(step)
+        self._write()
+
+    def __call__(self, number: int, state: TrainState) -> None:
+        """Looks at the state after step `number`."""
+        if not self._looked_at or any(entry["step"] == number for entry in self.history):
+            return
+        params = self._scorer.place(state.params)
+        splits = {split: _look(self._scorer(params, source)) for split, source in self._looked_at.items()}
+        self.history.append({"step": number, "splits": splits})
+        self._write()
+        for split, found in splits.items():
+            shown = "undefined" if found["auc"] is None else f"{100 * found['auc']:.2f} %"
+            LOG.info("step %d, %s (%s): loss %.4f, video AUC %s", number, found["dataset"], split, found["loss"], shown)
+        if self._kept is not None and self._choice().step == number:
+            self._kept.save(Kept(jnp.int32(number), state.params), {"step": number})
+            self._kept.wait()
+
+    def chosen(self, last: int, params: dict) -> tuple[Choice, dict]:
+        """The step that becomes the detector, and its parameters; those of step `last` are `params`."""
+        if self._rule.kind == "last":
+            return Choice(last, math.nan, f"Step {last}, the last of the run; no score was looked at."), params
+        choice = self._choice()
+        for step in self._kept.steps():
+            if step != choice.step:
+                self._kept.delete(step)
+        dataset = self._looked_at[SPLITS[self._rule.kind]].name
+        found = saved_parameters(self._folder, choice.step)[0]
+        return choice._replace(label=f"{choice.label} Looked at: {dataset}."), found
+
+    def close(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+
+    def _choice(self) -> Choice:
+        evaluated = [
+            Evaluated(entry["step"], {split: _numbers(found) for split, found in entry["splits"].items()})
+            for entry in self.history
+        ]
+        return choose(self._rule, evaluated)
+
+    def _write(self) -> None:
+        if jax.process_index() or not self._looked_at:
+            return
+        with open(self._path + ".tmp", "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(entry, sort_keys=True) + "\n" for entry in self.history)
+        os.replace(self._path + ".tmp", self._path)
+
+
+def _look(found: Predictions) -> dict:
+    """What is remembered of a look, as JSON: `loss` over frames, `auc` and `hter` over videos; undefined is null."""
+    frames = found.scored()
+    videos = found.by_video().scored(frames.classes)
+    hter = _half_total_error(videos, found.dataset)
+    values = {"frame_auc": binary.auc(frames), "auc": binary.auc(videos), "hter": hter}
+    known = {name: None if value.reason else value.value for name, value in values.items()}
+    return {"dataset": found.dataset, "loss": float(np.mean(found.losses)), **known}
+
+
+def _half_total_error(videos: Scored, split: str) -> Value:
+    """HTER as the released anti-spoofing code has it, at the threshold that it fits to the same split."""
+    if videos.missing:
+        return undefined(videos.missing)
+    return binary.half_total_error_rate(videos, thresholds.on_released_grid(videos, split).value)
+
+
+def _numbers(found: dict) -> dict[str, float]:
+    return {name: math.nan if found[name] is None else found[name] for name in SELECTION_METRICS}

@@ -1,0 +1,69 @@
+"""Temperature and thresholds of a validation split, against numbers worked out by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fsfm_jax.detection.calibrate import calibrate, calibrated_metrics, choose
+from fsfm_jax.detection.prediction import Predictions
+from fsfm_jax.metrics.thresholds import Threshold
+
+
+def predictions(real_probabilities, labels, frames_per_video=1) -> Predictions:
+    p, count = np.array(real_probabilities), len(labels)
+    table = np.log(np.stack([1 - p, p], axis=1)).astype(np.float32)
+    places = np.arange(count)
+    return Predictions(
+        "val", table, ("fake", "real"), 1, np.array(labels), np.array([f"v{k // frames_per_video}" for k in places]),
+        places % frames_per_video, np.array([""] * count), np.array([f"{k}.png" for k in places]),
+    )  # fmt: skip
+
+
+def test_a_detector_that_is_too_sure_gets_the_temperature_that_mends_it():
+    # It says 0.9 and is right three times in four: log(9) / T = log(3), so T = 2.
+    found = predictions([0.9, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1], [1, 1, 1, 0, 0, 0, 0, 1])
+    card = calibrate(found, 0.5)
+    assert card["temperature"] == pytest.approx(2, rel=1e-6) and card["undefined"] == ""
+    assert card["calibration_error"]["before"] == pytest.approx(0.15, abs=1e-6)
+    assert card["calibration_error"]["after"] == pytest.approx(0, abs=1e-6)
+    assert card["log_loss"]["before"] > card["log_loss"]["after"]
+    assert json.loads(json.dumps(card)) == card
+    metrics = calibrated_metrics(found, card["temperature"])
+    assert metrics["calibrated"]["log_loss"] == pytest.approx(card["log_loss"]["after"])
+    assert metrics["raw"]["temperature"] == 1
+
+
+def test_a_false_alarm_is_a_real_face_called_fake():
+    # Ten real faces at 0.1 to 1.0 x 0.9, ten fakes below 0.05: two alarms in ten are allowed.
+    real = 0.09 * np.arange(1, 11)
+    found = predictions([*real, *np.linspace(0.01, 0.05, 10)], [1] * 10 + [0] * 10)
+    equal, stated = choose(found, 0.2)["frame"]
+    assert stated.rule == "false negative rate <= 0.2" and stated.split == "val"
+    assert stated.value == pytest.approx(real[2]) and stated.false_negative_rate.value == 0.2
+    assert equal.false_negative_rate.value == 0 and equal.value == pytest.approx(real[0])
+
+
+def test_videos_have_thresholds_of_their_own():
+    # Means of two frames: 0.5 and 0.3.
+    found = predictions([0.2, 0.8, 0.3, 0.3], [1, 1, 0, 0], frames_per_video=2)
+    chosen = choose(found, None)
+    assert len(chosen["video"]) == 1 and chosen["video"][0].value == pytest.approx(0.5)
+    assert chosen["frame"][0].value != chosen["video"][0].value
+
+
+def test_a_split_that_is_all_right_has_no_temperature_and_says_so():
+    card = calibrate(predictions([0.9, 0.2], [1, 0]), 0.01)
+    assert card["temperature"] is None and "every example of val is right" in card["undefined"]
+    assert card["log_loss"]["after"] is None and card["thresholds"]["video"]
+
+
+def test_thresholds_come_back_from_json():
+    for chosen in choose(predictions([0.9, 0.6, 0.2, 0.4], [1, 1, 0, 0]), 0.5).values():
+        for threshold in chosen:
+            assert Threshold.from_json(json.loads(json.dumps(threshold.as_json()))) == threshold
+
+
+def test_one_class_cannot_calibrate():
+    with pytest.raises(ValueError, match="choose it on a split that has both classes"):
+        calibrate(predictions([0.9, 0.6], [1, 1]), 0.01)
