@@ -12,13 +12,13 @@ from fsfm_jax.data.relabelled import open_classed
 from fsfm_jax.detection.detector import Detector, open_detector
 from fsfm_jax.detection.official import open_official
 from fsfm_jax.detection.prediction import Scorer
-from fsfm_jax.detection.report_spec import resolve_report
 from fsfm_jax.detection.results import evaluate_sets
 from fsfm_jax.detection.seen_videos import check_unseen
 from fsfm_jax.detection.sets import open_sets
 from fsfm_jax.fields import check_fields, one_of
 from fsfm_jax.models.antispoof import NORM_AXES
 from fsfm_jax.official_file import kind_of
+from fsfm_jax.report_spec import resolve_report
 
 
 def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:

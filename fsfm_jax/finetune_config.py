@@ -16,14 +16,14 @@ from fsfm_jax.data.mixture import MixSpec
 from fsfm_jax.data.rand_augment import fill_colour, parse
 from fsfm_jax.data.resizing import INTERPOLATIONS
 from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
-from fsfm_jax.detection.report_spec import ReportSpec, resolve_report
 from fsfm_jax.fields import accumulation, check_fields, flat, one_of, stop_step, to_steps
-from fsfm_jax.metrics.selection import LAST, SPLITS, TIES, Rule
+from fsfm_jax.metrics.selection import LAST, METRICS, SPLITS, TIES, Rule
 from fsfm_jax.models.antispoof import NORM_AXES, AntiSpoofSpec
 from fsfm_jax.models.classifier import POOLINGS, ClassifierSpec
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
 from fsfm_jax.optim.optimizer import DECAYS, OptimizerSpec
+from fsfm_jax.report_spec import ReportSpec, resolve_report
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.loop import LoopSpec
@@ -32,9 +32,6 @@ from fsfm_jax.train.step import NONFINITE, StepSpec
 NETWORKS = ("classifier", "antispoof")
 SCHEDULES = ("cosine", "constant")
 SCRATCH = "scratch"
-
-# Metrics that a step can be chosen by, and which way is better.
-SELECTION_METRICS = {"loss": "lower", "auc": "higher", "hter": "lower"}
 
 # What may differ between a run and its continuation: data sets are compared by what is in them.
 FREE_FIELDS = (
@@ -161,7 +158,7 @@ def _selection(c: ConfigDict) -> Rule:
     kind = one_of("selection.rule", c.selection.rule, SPLITS)
     if kind == "last":
         return LAST
-    metric = one_of("selection.metric", c.selection.metric, SELECTION_METRICS)
+    metric = one_of("selection.metric", c.selection.metric, METRICS)
     ties = one_of("selection.ties", c.selection.ties, TIES)
     if kind == "source-validation" and not c.data.validation:
         raise ValueError(
@@ -171,7 +168,7 @@ def _selection(c: ConfigDict) -> Rule:
         raise ValueError(
             f"selection.rule: oracle chooses on the one test set of data.test; found {c.data.test or 'none'!r}"
         )
-    return Rule(kind, metric, SELECTION_METRICS[metric], ties)
+    return Rule(kind, metric, METRICS[metric], ties)
 
 
 def _model(c: ConfigDict, classes: int) -> ClassifierSpec | AntiSpoofSpec:

@@ -22,6 +22,7 @@ from fsfm_jax.detection.repeats import spread
 from fsfm_jax.detection.results import METRICS, TABLE
 from fsfm_jax.fields import check_fields, one_of
 from fsfm_jax.finetune import TEST_FOLDER
+from fsfm_jax.report_spec import LAYOUTS
 
 LOG = logging.getLogger("fsfm_jax")
 CSV = "table.csv"
@@ -39,7 +40,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     check_fields(config, tabulation.tabulate())
     if stop_after:
         raise ValueError("--stop_after: a table has no steps; leave it out")
-    layout = one_of("layout", config.layout, tables.LAYOUTS)
+    layout = one_of("layout", config.layout, LAYOUTS)
     found: dict[str, list[Mapping]] = {}
     selections = set()
     for folder in filter(None, (text.strip() for text in config.runs.split(","))):

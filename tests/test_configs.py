@@ -1,6 +1,7 @@
 """Every recipe and variant loads and resolves to the published numbers; every mistake is named."""
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 from configs import common, evaluation, finetuning
 from fsfm_jax import config, finetune_config
 from fsfm_jax.data.masking import MaskSpec
+from fsfm_jax.detection.sets import open_sets
+from fsfm_jax.metrics.selection import RELEASED_ANTI_SPOOFING
+from fsfm_jax.report_spec import resolve_report
 
 ROOT = Path(__file__).parent.parent
-FIELDS = {"__init__", "common", "finetuning", "evaluation"}  # what recipes are made of
+FIELDS = {"__init__", "common", "finetuning", "evaluation", "tabulation"}  # what recipes are made of
 RECIPES = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - FIELDS)
 SIZED = ("pretrain_vits", "pretrain_vitb", "pretrain_vitl", "pretrain_vith")
 EXAMPLES = 3_000_000
@@ -105,21 +109,110 @@ def test_fine_tuning_recipes_are_the_released_ones(name, peak, layer_decay, dept
 
 
 @pytest.mark.parametrize(
-    "variant, sources", [("O", 4), ("M", 4), ("C,no-celeb", 3)], ids=["OULU", "MSU", "without CelebA-Spoof"]
+    "name, variant, peak, epochs, layer_decay, weight_decay, batch",
+    [
+        # FSFM, README of the released code: 2.5e-4 and 5e-4 for 256 images.
+        ("finetune_dfd_vitb", "fsfm400", 6.25e-5, 10, 0.65, 0.05, 64),
+        ("finetune_diff_vitb", "fsfm400", 2.5e-5, 10, 0.90, 0.03, 64),
+        ("finetune_diff_vitb", "cvpr", 5e-4, 50, 0.65, 0.05, 256),
+        ("finetune_dfd_vitb", "scratch", 5e-5, 50, None, 0.03, 64),
+    ],
 )
-def test_anti_spoofing_recipes_are_the_released_ones(variant, sources):
-    c = load("finetune_fas_vitb", variant)
-    names = c.data.train.split(",")
-    assert len(names) == sources and f"data/mcio_frames:{finetuning.MCIO[variant[0]]}_train" not in names
+def test_fine_tuning_variants(name, variant, peak, epochs, layer_decay, weight_decay, batch):
+    c = load(name, variant)
+    r = tuned(c, examples=100 * batch)
+    assert r.schedule.peak == pytest.approx(peak) and r.loop.steps == 100 * epochs and r.stream.global_batch == batch
+    assert r.optimizer.weight_decay_rules[-1] == (".*", weight_decay)
+    if layer_decay is None:
+        assert c.init == "scratch" and r.optimizer.rate_rules == ()
+    else:
+        assert r.optimizer.rate_rules[0][1] == pytest.approx(layer_decay**13)
+    assert (c.data.statistics == "imagenet") == (variant == "cvpr")
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith(("finetune_dfd", "finetune_diff"))])
+def test_released_fine_tuning_resamples_bilinearly_and_nothing_else(name):
+    plain, released = (config.flat(load(name, variant)) for variant in ("", "released"))
+    assert {key for key in plain if plain[key] != released[key]} == {"augment.interpolation"}
+    assert released["augment.interpolation"] == "bilinear"
+    with pytest.raises(ValueError, match="variant: expected one of scratch, released.*'scrach'; did you mean"):
+        load(name, "scrach")
+
+
+def splits(text):
+    return [spec.partition("data/")[2] for spec in text.split(",")]
+
+
+@pytest.mark.parametrize(
+    "variant, sources, judges, test",
+    [
+        ("O", ["msu", "casia", "replay", "celeb"], ["msu", "casia", "replay"], "ICM2O=mcio_frames:oulu_test"),
+        ("M", ["casia", "replay", "oulu", "celeb"], ["casia", "replay", "oulu"], "OCI2M=mcio_frames:msu_test"),
+        ("C,no-celeb", ["msu", "replay", "oulu"], ["msu", "replay", "oulu"], "OMI2C_no_celeb=mcio_frames:casia_test"),
+        ("I,5-shot", ["msu", "casia", "oulu", "celeb", "replay_shot"], ["msu", "casia", "oulu"],
+         "OCM2I_5_shot=mcio_frames:replay_test"),
+        ("wmca", ["cefa", "surf"], ["cefa", "surf"], "CS2W=wcs_frames:wmca_test"),
+        ("surf,5-shot", ["wmca", "cefa", "surf_shot"], ["wmca", "cefa"], "CW2S_5_shot=wcs_frames:surf_test"),
+    ],
+)  # fmt: skip
+def test_anti_spoofing_protocols(variant, sources, judges, test):
+    c = load("finetune_fas_vits", variant)
+    folder = test.partition("=")[2].partition(":")[0]
+    assert splits(c.data.train) == [f"{folder}:{name if '_' in name else f'{name}_train'}" for name in sources]
+    assert splits(c.data.validation) == [f"{folder}:{name}_test" for name in judges]
+    assert c.data.test.replace("data/", "") == test
+    # The target's test faces are nowhere else.
+    assert test.partition("=")[2] not in splits(c.data.train) + splits(c.data.validation)
+    assert tuned(c).stream.global_batch == 24 * len(sources) and c.selection.rule == "source-validation"
+
+
+def test_anti_spoofing_recipes_are_the_released_ones():
+    c = load("finetune_fas_vitb", "O")
     r = tuned(c)
-    assert r.stream.global_batch == 24 * sources and r.stream.balanced and r.loop.steps == 4000
+    assert r.stream.balanced and r.loop.steps == 4000 and r.loop.save_every == 100 and c.repeats == 5
     assert r.schedule.kind == "constant" and r.schedule.peak == 2.5e-5
+    assert tuned(load("finetune_fas_vitb", "O,fsfm400")).schedule.peak == 1e-4
     assert r.optimizer.decay == "coupled" and r.optimizer.weight_decay_rules == ((".*", 1e-6),)
     assert r.optimizer.rate_rules == () and r.task.model.norm_over == "tokens" and r.task.model.dropout == 0.5
     assert not r.task.mixed and r.task.smoothing == 0 and r.stream.augment.crop is None
     assert r.stream.augment.saturation.overflow == "clip"
-    with pytest.raises(ValueError, match="variant: expected one of M, C, I, O"):
-        load("finetune_fas_vitb", "X")
+    assert (r.selection.kind, r.selection.metric, r.selection.ties) == ("source-validation", "hter", "later")
+    released = tuned(load("finetune_fas_vitb", "O,released"))
+    assert released.selection == RELEASED_ANTI_SPOOFING and released.stream.augment.saturation.overflow == "wrap"
+    assert tuned(load("finetune_fas_vitb", "O,oracle")).selection == RELEASED_ANTI_SPOOFING
+    for variant in ("X", "O,celeb", "wmca,no-celeb", "", "O,fsfm"):
+        with pytest.raises(ValueError, match="variant: expected one of"):
+            finetuning.antispoof(variant)
+
+
+EVALUATIONS = [name for name in RECIPES if name.startswith("eval_")]
+
+
+@pytest.mark.parametrize(
+    "name, variant, names",
+    [
+        ("eval_dfd", "", ["CDFv2", "DFDC", "DFDCp", "WDF"]),
+        ("eval_dfd", "fsvfm", ["CDFv2", "DFDC", "DFDCp", "WDF", "DFD", "CDFv1", "CDFpp"]),
+        ("eval_dfd", "intra", ["FFpp"]),
+        ("eval_diff", "", ["FF_DF", "T2I", "I2I", "FS", "FE"]),
+        ("eval_fas", "M", ["OCI2M"]),
+        ("eval_fas", "wmca", ["CS2W"]),
+        ("eval_unified", "", ["CDFv2", "T2I", "FE", "OULU"]),
+    ],
+)
+def test_evaluation_recipes(name, variant, names):
+    c = load(name, variant)
+    config.check_fields(c, evaluation.evaluate())
+    assert list(open_sets(c.data.sets, "data.sets", str)) == names
+    layout = {"eval_dfd": "dfd", "eval_diff": "diff", "eval_fas": "fas", "eval_unified": "classes"}[name]
+    assert resolve_report(c).layout == layout
+    if name in ("eval_dfd", "eval_fas"):
+        with pytest.raises(ValueError, match="variant: expected one of"):
+            load(name, "everything")
+
+
+def test_every_evaluation_recipe_was_looked_at():
+    assert set(EVALUATIONS) == {"eval_dfd", "eval_diff", "eval_fas", "eval_unified"}
 
 
 # Model size, patches that stay visible, micro-batches of the released script on its four GPUs.
@@ -205,7 +298,7 @@ def test_unknown_variant_is_named(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_docstrings_say_command_and_measurement(name):
     text = importlib.import_module(f"configs.{name}").__doc__
-    assert f"python -m fsfm_jax.main --config=configs/{name}.py --workdir=" in text
+    assert re.search(rf"python -m fsfm_jax.main --config=configs/{name}.py(:\w+)? --workdir=", text)
     assert "Measured" in text
 
 

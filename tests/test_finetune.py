@@ -1,120 +1,223 @@
-"""Fine-tuning and evaluation on drawn forgeries, from a pretraining run, and what both jobs refuse."""
+"""The fine-tuning job on drawn forgeries: what it leaves, goes on from, starts from and refuses."""
 
 import csv
 import json
+from pathlib import Path
 
-import cv2
 import jax
 import numpy as np
+import official_weights
 import pytest
-from sklearn.metrics import roc_auc_score
+from tuning import STEPS, looks, pretrained_run, tiny, tuned_run
 
-from configs import evaluation as evaluation_fields
-from configs import finetuning, pretrain_demo
-from fsfm_jax import evaluate, finetune, pretrain
+from fsfm_jax import finetune
 from fsfm_jax.checkpoint import saved_parameters
+from fsfm_jax.config import STATISTICS
 from fsfm_jax.data.forgery import ForgedSource
-from fsfm_jax.detection.validation import FILE as VALIDATION_FILE
+from fsfm_jax.detection.detector import open_detector
+from fsfm_jax.export.names import PRETRAINING, to_official_array
 
-STEPS = 6
-
-
-def changed(config, fields: dict):
-    for name, value in fields.items():
-        *parents, leaf = name.split(".")
-        node = config
-        for parent in parents:
-            node = node[parent]
-        node[leaf] = value
-    return config
-
-
-PRETRAINING = {
-    "data.train": "samples:train", "data.statistics": "vggface2", "data.threads": 1, "batch.size": 8,
-    "batch.per_device": 1, "model.size": "tiny16", "model.pixel_width": 16, "model.pixel_depth": 1,
-    "model.rep_depth": 1, "model.projection_hidden": 16, "model.projection_features": 8, "duration": "2 steps",
-    "optimizer.warmup": "0 steps", "checkpoint.every": "2 steps", "figure.faces": 1,
-}  # fmt: skip
-FINETUNING = {
-    "data.train": "forged:blend:24", "data.validation": "forged:blend:16:1", "data.threads": 1,
-    "batch.size": 16, "batch.per_device": 2, "model.size": "tiny16", "model.dtype": "float32",
-    "augment.rand_augment": "none", "duration": f"{STEPS} steps", "optimizer.warmup": "1 steps",
-    "checkpoint.every": "3 steps", "evaluation.batch": 8,
-}  # fmt: skip
-
-
-def tiny(**fields):
-    fields = {name.replace("__", "."): value for name, value in fields.items()}
-    return changed(finetuning.finetune(), {**FINETUNING, **fields})
+TEST_SET = "A=forged:blend:16:2:1"
 
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory) -> str:
-    workdir = str(tmp_path_factory.mktemp("pretrained"))
-    pretrain.run(changed(pretrain_demo.get_config(), PRETRAINING), workdir)
-    return workdir
+    return pretrained_run(tmp_path_factory.mktemp("pretrained"))
 
 
 @pytest.fixture(scope="module")
 def tuned(pretrained, tmp_path_factory) -> str:
-    workdir = str(tmp_path_factory.mktemp("tuned"))
-    finetune.run(tiny(init=pretrained), workdir)
-    return workdir
+    return tuned_run(tmp_path_factory.mktemp("tuned"), pretrained, data__test=TEST_SET)
 
 
-def validation(workdir: str) -> list[dict]:
-    with open(f"{workdir}/{VALIDATION_FILE}") as file:
-        return [json.loads(line) for line in file]
+def parameters(workdir: str, folder: str = "checkpoints") -> dict:
+    return saved_parameters(f"{workdir}/{folder}")[0]
 
 
-def test_a_run_leaves_checkpoint_metrics_and_validation(tuned):
+def same(one: dict, other: dict) -> bool:
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, one, other)))
+
+
+def test_a_run_leaves_checkpoint_metrics_and_looks(tuned):
     params, saved = saved_parameters(f"{tuned}/checkpoints")
     assert saved["step"] == STEPS and saved["class_names"] == ["fake", "real"] and saved["real"] == 1
     assert params["head"]["kernel"].shape == (48, 2) and "pos_embed" in params["encoder"]
-    lines = validation(tuned)
-    assert [line["step"] for line in lines] == [3, 6]
-    looks = [line["splits"]["source-validation"] for line in lines]
-    assert all(look["dataset"] == "forged:blend:16:1:0" for look in looks)
-    assert all(0 <= look[name] <= 1 for look in looks for name in ("auc", "frame_auc", "hter"))
+    lines = looks(tuned)
+    assert [line["step"] for line in lines] == [3, 6] and lines == saved["evaluated"]
+    found = [line["splits"]["source-validation"] for line in lines]
+    assert all(look["dataset"] == "forged:blend:16:1:0" for look in found)
+    assert all(0 <= look[name] <= 1 for look in found for name in ("auc", "frame_auc", "hter"))
     with open(f"{tuned}/metrics.jsonl") as file:
         assert [json.loads(line)["step"] for line in file] == list(range(1, STEPS + 1))
 
 
-def test_statistics_are_those_of_pretraining(tuned, pretrained):
-    ours, theirs = (saved_parameters(f"{workdir}/checkpoints")[1]["statistics"] for workdir in (tuned, pretrained))
-    assert ours == theirs
+def test_a_run_ends_with_a_detector_that_knows_what_its_scores_mean(tuned, pretrained):
+    detector = open_detector(tuned)
+    card = detector.card
+    best = min(looks(tuned), key=lambda line: line["splits"]["source-validation"]["loss"])["step"]
+    assert card["step"] == best and f"Step {best} of 2 evaluated, the lower loss wins" in card["selection"]["label"]
+    assert card["selection"]["label"].endswith("Looked at: forged:blend:16:1:0.") and not card["selection"]["oracle"]
+    assert (detector.class_names, detector.real) == (("fake", "real"), 1)
+    assert card["statistics"] == saved_parameters(f"{pretrained}/checkpoints")[1]["statistics"]
+    assert card["origin"]["kind"] == "run" and card["origin"]["path"] == pretrained
+    kept = {level: [t.rule for t in detector.thresholds(level)] for level in ("frame", "video")}
+    assert kept == {level: ["equal error", "false negative rate <= 0.01"] for level in kept}
+    assert card["calibration"]["split"] == "forged:blend:16:1:0"
+    if best == STEPS:
+        assert same(detector.params, parameters(tuned))
 
 
-def test_interrupted_and_continued_it_is_the_undisturbed_run(tuned, pretrained, tmp_path):
-    for stop_after in ("4", ""):
-        finetune.run(tiny(init=pretrained), str(tmp_path), stop_after)
-    one, other = (saved_parameters(f"{workdir}/checkpoints")[0] for workdir in (tuned, str(tmp_path)))
-    jax.tree.map(np.testing.assert_array_equal, one, other)
-    assert validation(str(tmp_path)) == validation(tuned)
+def test_the_detector_is_tested_on_the_named_sets(tuned):
+    content = json.loads(Path(tuned, "test", "metrics.json").read_text())
+    assert content["data"]["A"]["frame"]["examples"] == 16 and content["data"]["A"]["video"]["examples"] == 4
+    assert content["selection"]["label"] in Path(tuned, "test", "table.md").read_text()
+    assert Path(tuned, "test", "predictions", "A.csv").exists() and Path(tuned, "test", "figures", "A.png").exists()
+
+
+# 4 steps are between two looks, 3 are at one: the run stops before it looks.
+@pytest.mark.parametrize("stop_after", ["4", "3"])
+def test_interrupted_and_continued_it_is_the_undisturbed_run(tuned, pretrained, tmp_path, stop_after):
+    for stop in (stop_after, ""):
+        finetune.run(tiny(init=pretrained, data__test=TEST_SET), str(tmp_path), stop)
+    for folder in ("checkpoints", "detector"):
+        assert same(parameters(tuned, folder), parameters(str(tmp_path), folder))
+    assert looks(str(tmp_path)) == looks(tuned)
+    cards = [open_detector(workdir).card for workdir in (tuned, str(tmp_path))]
+    assert cards[0] == cards[1]
+    for name in ("predictions/A.csv", "figures/A.png"):
+        assert Path(tmp_path, "test", name).read_bytes() == Path(tuned, "test", name).read_bytes()
+
+
+def test_a_finished_run_ends_again_without_training(tuned, pretrained):
+    before = Path(tuned, "metrics.jsonl").read_bytes()
+    card = open_detector(tuned).card
+    # What is done after training may change.
+    finetune.run(tiny(init=pretrained, data__test="B=forged:blend:8:3", calibration__false_alarm_rate=0.5), tuned)
+    again = open_detector(tuned).card
+    assert Path(tuned, "metrics.jsonl").read_bytes() == before
+    assert again["calibration"]["false_alarm_rate"] == 0.5 and again["step"] == card["step"]
+    assert list(json.loads(Path(tuned, "test", "metrics.json").read_text())["data"]) == ["B"]
+    finetune.run(tiny(init=pretrained, data__test=TEST_SET), tuned)
+    assert open_detector(tuned).card == card
 
 
 def test_the_encoder_starts_as_it_was_pretrained(pretrained, tmp_path):
     # One step of rate 0: the warm-up begins there.
     finetune.run(tiny(init=pretrained, data__validation="", selection__rule="last"), str(tmp_path), "1")
-    before, after = (saved_parameters(f"{workdir}/checkpoints")[0] for workdir in (pretrained, str(tmp_path)))
+    before, after = parameters(pretrained), parameters(str(tmp_path))
     blocks = [name for name in before["encoder"] if name.startswith("block_")]
     assert len(blocks) == 2
     for name in (*blocks, "patch_embed", "cls_token"):
-        jax.tree.map(np.testing.assert_array_equal, before["encoder"][name], after["encoder"][name])
+        assert same(before["encoder"][name], after["encoder"][name])
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_an_official_file_starts_the_same_run(pretrained, tmp_path, ending):
+    params, saved = saved_parameters(f"{pretrained}/checkpoints")
+    state = official_state(params)
+    path = official_weights.write(tmp_path / f"checkpoint-599{ending}", state)
+    Path(tmp_path, "pretrain_ds_mean_std.txt").write_text(json.dumps(saved["statistics"]))
+    runs = [str(tmp_path / name) for name in ("ours", "theirs")]
+    for workdir, init in zip(runs, (pretrained, path), strict=True):
+        finetune.run(tiny(init=init, data__validation="", selection__rule="last"), workdir, "2")
+    assert same(*(parameters(workdir) for workdir in runs))
+    assert saved_parameters(f"{runs[1]}/checkpoints")[1]["origin"]["sha256"]
+
+
+def official_state(params: dict) -> dict:
+    """The official names of a tree, without the position tables, which are computed."""
+    from flax.traverse_util import flatten_dict
+
+    from fsfm_jax.export.names import official_name
+
+    return {
+        official_name(path, PRETRAINING): np.ascontiguousarray(to_official_array(path, value, 16))
+        for path, value in flatten_dict(params, sep="/").items()
+    }
+
+
+def test_from_scratch_is_the_released_initialisation(tmp_path):
+    fields = dict(init="scratch", data__statistics="vggface2", data__validation="", selection__rule="last")
+    finetune.run(tiny(**fields), str(tmp_path), "1")
+    params = parameters(str(tmp_path))
+    kernel = params["encoder"]["block_00"]["mlp"]["fc1"]["kernel"]
+    # Normal with deviation 0.02: the standard error of the deviation of n draws is 0.02 / sqrt(2 n).
+    assert abs(kernel.std() - 0.02) < 5 * 0.02 / np.sqrt(2 * kernel.size)
+    bound = 1 / np.sqrt(3 * 16**2)
+    patch = params["encoder"]["patch_embed"]["kernel"]
+    assert 0.99 * bound < np.abs(patch).max() <= bound
+    assert saved_parameters(f"{tmp_path}/checkpoints")[1]["origin"] is None
+
+
+def test_several_seeds_end_in_mean_and_deviation(tuned, pretrained, tmp_path):
+    finetune.run(tiny(init=pretrained, repeats=2, data__test=TEST_SET), str(tmp_path))
+    assert same(parameters(f"{tmp_path}/seed_0"), parameters(tuned))
+    assert not same(parameters(f"{tmp_path}/seed_1"), parameters(tuned))
+    rows = list(csv.DictReader((tmp_path / "repeats.csv").read_text().splitlines()))
+    assert [row["seed"] for row in rows] == ["0", "1", "mean", "std"]
+    values = [float(row["frame AUC"]) for row in rows]
+    assert values[2] == pytest.approx(np.mean(values[:2])) and values[3] == pytest.approx(np.std(values[:2]))
+    with pytest.raises(ValueError, match=r"holds 2 runs; name one of them, such as .*seed_0"):
+        open_detector(str(tmp_path))
+
+
+def test_seeds_go_on_where_they_were_stopped(pretrained, tmp_path):
+    config = tiny(init=pretrained, repeats=2, data__validation="", selection__rule="last", duration="2 steps")
+    finetune.run(config, str(tmp_path), "1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["seed_0"]
+    finetune.run(config, str(tmp_path))
+    assert [saved_parameters(f"{tmp_path}/seed_{seed}/checkpoints")[1]["step"] for seed in (0, 1)] == [2, 2]
+
+
+def test_an_oracle_is_called_one_everywhere(pretrained, tmp_path):
+    fields = dict(selection__rule="oracle", selection__metric="hter", selection__ties="later", data__test=TEST_SET)
+    finetune.run(tiny(init=pretrained, **fields), str(tmp_path))
+    assert set(looks(str(tmp_path))[0]["splits"]) == {"source-validation", "target-test"}
+    content = json.loads((tmp_path / "test" / "metrics.json").read_text())
+    assert content["selection"]["oracle"] and content["detector"]["selection"] == content["selection"]
+    for text in (content["selection"]["label"], (tmp_path / "test" / "table.md").read_text()):
+        assert "an oracle: these numbers are optimistic" in text and "forged:blend:16:2:1" in text
+
+
+def test_one_detector_of_four_classes(pretrained, tmp_path):
+    fields = {
+        "data__classes": "real,deepfake,diffusion,spoof", "data__balanced": True, "batch__size": 48,
+        "data__train": "deepfake=forged:blend:16,diffusion=forged:diffusion:16:1,spoof=forged:print:16:2",
+        "data__validation": "deepfake=forged:blend:8:3,spoof=forged:print:8:4", "duration": "2 steps",
+        "data__test": "A=deepfake=forged:blend:8:5,B=spoof=forged:replay:8:6", "report__layout": "classes",
+    }  # fmt: skip
+    finetune.run(tiny(init=pretrained, **fields), str(tmp_path))
+    assert parameters(str(tmp_path), "detector")["head"]["bias"].shape == (4,)
+    data = json.loads((tmp_path / "test" / "metrics.json").read_text())["data"]
+    assert data["A"]["classes"]["classes"]["deepfake"]["examples"] == 4
+    assert data["A"]["frame"]["negative"] == "forged" and data["A"]["frame"]["metrics"]["auc"] is not None
+    table = (tmp_path / "test" / "table.md").read_text()
+    assert "recall of spoof" in table and "| A | 8 |" in table
+    row = next(csv.DictReader((tmp_path / "test" / "predictions" / "B.csv").read_text().splitlines()))
+    each = [float(row[f"probability/{name}"]) for name in ("real", "deepfake", "diffusion", "spoof")]
+    assert sum(each) == pytest.approx(1) and float(row["score"]) == each[0]
 
 
 @pytest.mark.parametrize(
     "fields, error, text",
     [
-        (
-            {"init": ""},
-            FileNotFoundError,
-            "init: no run at an empty path; expected the --workdir of a run",
-        ),
+        ({"init": ""}, FileNotFoundError, "init: no run at an empty path; expected the --workdir of a run"),
         ({"init": "/nowhere"}, FileNotFoundError, "init: no run at /nowhere"),
         ({"init": "scratch"}, ValueError, "data.statistics: there is no pretraining run to take them from"),
         ({"data.validation": "forged:print:8"}, ValueError, "has the classes fake, real with real as real, forged:pri"),
         ({"data.validation": "forged:blend:8"}, ValueError, "share 2 videos"),
+        ({"data.test": "A=forged:blend:8"}, ValueError, "forged:blend:24:0:0 and forged:blend:8:0:0 share 2 videos"),
+        ({"data.test": "A=forged:blend:8:1:2"}, ValueError, "forged:blend:16:1:0 and forged:blend:8:1:2 share 2 vid"),
+        ({"data.test": "forged:blend:8:1:2"}, ValueError, "data.test: expected NAME=SPEC,NAME=SPEC"),
+        ({"data.train": "forged:blend:4"}, ValueError, "data.train: no face of class (fake|real) in forged:blend:4"),
+        ({"data.validation": "forged:blend:4:1"}, ValueError, "data.validation: no face of class (fake|real) in"),
+        ({"data.classes": "real,fake,spoof"}, ValueError, "say which class its forgeries are of, as fake=forged:blend"),
+        ({"data.validation": ""}, ValueError, "source-validation chooses on data.validation, which is empty"),
+        ({"selection.rule": "oracle"}, ValueError, "oracle chooses on the one test set of data.test; found 'none'"),
+        ({"selection.rule": "orakel"}, ValueError, "selection.rule: expected one of .*did you mean 'oracle'"),
+        ({"selection.metric": "acer"}, ValueError, "selection.metric: expected one of loss, auc, hter; found 'acer'"),
+        ({"report.layout": "table"}, ValueError, "report.layout: expected one of dfd, diff, fas, classes"),
+        ({"report.predictions": "xls"}, ValueError, "report.predictions: expected one of csv, parquet; found 'xls'"),
         ({"model.network": "antispof"}, ValueError, "model.network: .*did you mean 'antispoof'"),
         ({"augment.flip": 2.0}, ValueError, "augment.flip: expected at least 0 and at most 1; found 2.0"),
         ({"batch.size": 2048}, ValueError, "batch.size: 2048 images per step, but the training data has 24"),
@@ -123,8 +226,18 @@ def test_the_encoder_starts_as_it_was_pretrained(pretrained, tmp_path):
     ],
 )
 def test_what_does_not_fit_is_refused(pretrained, tmp_path, fields, error, text):
+    config = tiny(init=pretrained)
+    config.update_from_flattened_dict(fields)
     with pytest.raises(error, match=text):
-        finetune.run(changed(tiny(init=pretrained), fields), str(tmp_path))
+        finetune.run(config, str(tmp_path))
+
+
+def test_other_statistics_than_those_of_pretraining_are_said_loudly(pretrained, tmp_path, caplog):
+    fields = dict(data__statistics="imagenet", data__validation="", selection__rule="last")
+    finetune.run(tiny(init=pretrained, **fields), str(tmp_path), "1")
+    assert "data.statistics: imagenet, but the pretraining saw pixels normalised otherwise" in caplog.text
+    saved = saved_parameters(f"{tmp_path}/checkpoints")[1]
+    assert tuple(saved["statistics"]["mean"]) == STATISTICS["imagenet"].mean
 
 
 def test_a_detector_is_no_pretraining_run(tuned, tmp_path):
@@ -132,68 +245,19 @@ def test_a_detector_is_no_pretraining_run(tuned, tmp_path):
         finetune.run(tiny(init=tuned), str(tmp_path))
 
 
-def test_another_recipe_does_not_go_on_with_a_run(tuned, pretrained):
-    with pytest.raises(ValueError, match="of a different run:\n  loss.smoothing: 0.1 saved, 0.2 asked for"):
-        finetune.run(tiny(init=pretrained, loss__smoothing=0.2), tuned)
+@pytest.mark.parametrize(
+    "fields, text",
+    [
+        ({"loss__smoothing": 0.2}, "of a different run:\n  loss.smoothing: 0.1 saved, 0.2 asked for"),
+        ({"data__validation": "forged:blend:16:7"}, "of a different run:\n  looked_at: .* saved, .* asked for"),
+    ],
+)
+def test_another_recipe_does_not_go_on_with_a_run(tuned, pretrained, fields, text):
+    with pytest.raises(ValueError, match=text):
+        finetune.run(tiny(init=pretrained, **fields), tuned)
 
 
 def test_videos_of_drawn_faces_are_told_apart():
     source = ForgedSource(["blend"], 10)
     assert [str(video) for video in source.videos] == [source[index]["video"] for index in range(10)]
     assert len(set(source.videos)) == 3
-
-
-def evaluation(detector: str, sets: str, **fields):
-    fields = {"checkpoint": detector, "data.sets": sets, "evaluation.batch": 16, "bootstrap.resamples": 20, **fields}
-    return changed(evaluation_fields.evaluate(), fields)
-
-
-def test_evaluation_writes_predictions_metrics_table_and_figures(tuned, tmp_path):
-    sets = "CDFv2=forged:blend:18:2,other=forged:blend:8:3:1"
-    evaluate.run(evaluation(tuned, sets, **{"data.threshold": "forged:blend:16:1"}), str(tmp_path))
-    rows = list(csv.DictReader((tmp_path / "predictions" / "CDFv2.csv").read_text().splitlines()))
-    source = ForgedSource(["blend"], 18, 2)
-    assert [row["source"] for row in rows] == [source[index]["source"] for index in range(18)]
-    assert [int(row["label"]) for row in rows] == list(source.labels)
-    content = json.loads((tmp_path / "metrics.json").read_text())
-    frame, video = (content["data"]["CDFv2"][level] for level in ("frame", "video"))
-    assert frame["examples"] == 18 and video["examples"] == 5
-    scores = np.array([float(row["score"]) for row in rows])
-    assert frame["metrics"]["auc"] == pytest.approx(roc_auc_score(source.labels, scores), abs=1e-12)
-    chosen = [threshold["chosen_on"] for threshold in video["thresholds"]]
-    assert chosen == [None, "forged:blend:16:1:0"] and not video["thresholds"][1]["oracle"]
-    table = (tmp_path / "table.md").read_text()
-    assert "| CDFv2 | 18 | 5 |" in table and "| 85.05 | 91.44 |" in table and "| other | 8 | 2 |" in table
-    assert content["detector"]["step"] == STEPS and "no score was looked at" in content["selection"]
-    for name in ("CDFv2", "other"):
-        picture = cv2.imread(str(tmp_path / "figures" / f"{name}.png"))
-        assert picture.shape[1] == 3 * picture.shape[0] and picture.std() > 10
-
-
-def test_a_set_of_one_class_is_undefined_with_the_reason(tuned, tmp_path):
-    # The first four frames are one video.
-    evaluate.run(evaluation(tuned, "few=forged:blend:4:2"), str(tmp_path))
-    content = json.loads((tmp_path / "metrics.json").read_text())["data"]["few"]
-    assert content["video"]["metrics"]["auc"] is None and content["video"]["undefined"]["auc"]
-    assert "| few | 4 | 1 | undefined | undefined | undefined |" in (tmp_path / "table.md").read_text()
-
-
-@pytest.mark.parametrize(
-    "fields, error, text",
-    [
-        ({"data.sets": "forged:blend:8"}, ValueError, "data.sets: expected NAME=SPEC,NAME=SPEC with each name once"),
-        ({"data.sets": "a=forged:blend:8,a=forged:blend:8"}, ValueError, "with each name once; found 'a=forged"),
-        ({"data.sets": "a=forged:print:8"}, ValueError, "the detector was trained on fake, real with real as real"),
-        ({"checkpoint": ""}, FileNotFoundError, "checkpoint: no run at an empty path"),
-        ({"evaluation.transform": "crop"}, ValueError, "evaluation.transform: expected one of resize, resize_center"),
-        ({"evaluation.batch": 12}, ValueError, "evaluation.batch: 12 images do not divide among 8 devices"),
-    ],
-)
-def test_evaluation_refuses_what_does_not_fit(tuned, tmp_path, fields, error, text):
-    with pytest.raises(error, match=text):
-        evaluate.run(evaluation(tuned, "a=forged:blend:8", **fields), str(tmp_path))
-
-
-def test_a_pretraining_run_is_no_detector(pretrained, tmp_path):
-    with pytest.raises(ValueError, match="holds a run of job 'pretrain'; expected one of finetune"):
-        evaluate.run(evaluation(pretrained, "a=forged:blend:8"), str(tmp_path))

@@ -13,11 +13,11 @@ from jax.sharding import Mesh
 from fsfm_jax import partition, records
 from fsfm_jax.data.labelled import LabelledSource
 from fsfm_jax.data.labelled_stream import INDEX, VALID, evaluation_batches
-from fsfm_jax.detection.report_spec import EvaluationSpec
 from fsfm_jax.metrics import calibration
 from fsfm_jax.metrics.multiclass import Classified
 from fsfm_jax.metrics.scored import Classes, Scored
 from fsfm_jax.metrics.video import Videos, aggregate
+from fsfm_jax.report_spec import EvaluationSpec
 from fsfm_jax.tasks.classify import ClassifyTask
 
 FORGED = "forged"  # name of everything that is not real, where there are more than two classes

@@ -23,11 +23,11 @@ from fsfm_jax.data.labelled import LabelledSource
 from fsfm_jax.detection import calibrate, tables
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.prediction import Predictions, Scorer
-from fsfm_jax.detection.report_spec import ReportSpec
 from fsfm_jax.metrics import thresholds
 from fsfm_jax.metrics.multiclass import summarise_classes
 from fsfm_jax.metrics.summary import Resampling, summarise
 from fsfm_jax.metrics.thresholds import Threshold
+from fsfm_jax.report_spec import ReportSpec
 
 LOG = logging.getLogger("fsfm_jax")
 METRICS, TABLE = "metrics.json", "table.md"

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from fsfm_jax.detection import published
+from fsfm_jax.report_spec import LAYOUTS
 
 Summary = Mapping
-LAYOUTS = ("dfd", "diff", "fas", "classes")
 UNDEFINED, EMPTY = "undefined", "–"
 ORACLE_RULE = "least |FRR - FAR| on the grid k/10000"
 SOURCES = {

@@ -14,10 +14,9 @@ from fsfm_jax.checkpoint import Checkpoints, Retention, saved_parameters
 from fsfm_jax.data.labelled import LabelledSource
 from fsfm_jax.detection.detector import Kept
 from fsfm_jax.detection.prediction import Predictions, Scorer
-from fsfm_jax.finetune_config import SELECTION_METRICS
 from fsfm_jax.metrics import binary, thresholds
 from fsfm_jax.metrics.scored import Scored
-from fsfm_jax.metrics.selection import SPLITS, Choice, Evaluated, Rule, choose
+from fsfm_jax.metrics.selection import METRICS, SPLITS, Choice, Evaluated, Rule, choose
 from fsfm_jax.metrics.value import Value, undefined
 from fsfm_jax.train.state import TrainState
 
@@ -114,4 +113,4 @@ def _half_total_error(videos: Scored, split: str) -> Value:
 
 
 def _numbers(found: dict) -> dict[str, float]:
-    return {name: math.nan if found[name] is None else found[name] for name in SELECTION_METRICS}
+    return {name: math.nan if found[name] is None else found[name] for name in METRICS}

@@ -8,6 +8,8 @@ from typing import NamedTuple
 # The split each rule looks at; `last` looks at none.
 SPLITS = {"oracle": "target-test", "source-validation": "source-validation", "last": ""}
 BETTER = ("lower", "higher")
+# What a step of fine-tuning can be chosen by (`detection.validation` says over what), and which way is better.
+METRICS = {"loss": "lower", "auc": "higher", "hter": "lower"}
 TIES = ("earlier", "later")
 
 

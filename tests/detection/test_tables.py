@@ -2,10 +2,8 @@
 
 import pytest
 
-from fsfm_jax.detection.tables import LAYOUTS, table
-from fsfm_jax.metrics.summary import Resampling
-
-RESAMPLING = Resampling(20, 0.95, 0)
+from fsfm_jax.detection.tables import table
+from fsfm_jax.report_spec import LAYOUTS
 
 
 def level(auc, eer, examples, thresholds=(), interval=(None, None), **metrics):

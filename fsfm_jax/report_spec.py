@@ -5,12 +5,11 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from fsfm_jax.data.resizing import EVALUATIONS
-from fsfm_jax.detection.tables import LAYOUTS
 from fsfm_jax.fields import one_of
 from fsfm_jax.metrics.summary import Resampling
-from fsfm_jax.prediction_file import SUFFIXES
 
-FORMATS = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
+LAYOUTS = ("dfd", "diff", "fas", "classes")
+FORMATS = ("csv", "parquet")
 RESAMPLING_SEED = 0
 
 
