@@ -97,7 +97,7 @@ def test_calibration_is_shown_before_and_after(evaluated, tuned):
 def test_figures_are_drawn(evaluated):
     for name in ("CDFv2", "other"):
         picture = cv2.imread(str(evaluated / "figures" / f"{name}.png"))
-        assert picture.shape[1] == 3 * picture.shape[0] and picture.std() > 10
+        assert picture.shape[1] > 2 * picture.shape[0] and picture.std() > 10
         assert cv2.imread(str(evaluated / "figures" / f"{name}_calibration.png")).std() > 10
 
 

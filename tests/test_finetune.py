@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import official_weights
 import pytest
+from flax.traverse_util import flatten_dict
 from tuning import STEPS, looks, pretrained_run, tiny, tuned_run
 
 from fsfm_jax import finetune
@@ -15,7 +16,8 @@ from fsfm_jax.checkpoint import saved_parameters
 from fsfm_jax.config import STATISTICS
 from fsfm_jax.data.forgery import ForgedSource
 from fsfm_jax.detection.detector import open_detector
-from fsfm_jax.export.names import PRETRAINING, to_official_array
+from fsfm_jax.export.names import PRETRAINING, official_name, to_official_array
+from fsfm_jax.finetune_inputs import open_inputs
 
 TEST_SET = "A=forged:blend:16:2:1"
 
@@ -126,10 +128,6 @@ def test_an_official_file_starts_the_same_run(pretrained, tmp_path, ending):
 
 def official_state(params: dict) -> dict:
     """The official names of a tree, without the position tables, which are computed."""
-    from flax.traverse_util import flatten_dict
-
-    from fsfm_jax.export.names import official_name
-
     return {
         official_name(path, PRETRAINING): np.ascontiguousarray(to_official_array(path, value, 16))
         for path, value in flatten_dict(params, sep="/").items()
@@ -190,7 +188,8 @@ def test_one_detector_of_four_classes(pretrained, tmp_path):
     assert parameters(str(tmp_path), "detector")["head"]["bias"].shape == (4,)
     data = json.loads((tmp_path / "test" / "metrics.json").read_text())["data"]
     assert data["A"]["classes"]["classes"]["deepfake"]["examples"] == 4
-    assert data["A"]["frame"]["negative"] == "forged" and data["A"]["frame"]["metrics"]["auc"] is not None
+    assert (data["A"]["positive"], data["A"]["negative"]) == ("real", "forged")
+    assert data["A"]["frame"]["metrics"]["auc"] is not None
     table = (tmp_path / "test" / "table.md").read_text()
     assert "recall of spoof" in table and "| A | 8 |" in table
     row = next(csv.DictReader((tmp_path / "test" / "predictions" / "B.csv").read_text().splitlines()))
@@ -232,12 +231,10 @@ def test_what_does_not_fit_is_refused(pretrained, tmp_path, fields, error, text)
         finetune.run(config, str(tmp_path))
 
 
-def test_other_statistics_than_those_of_pretraining_are_said_loudly(pretrained, tmp_path, caplog):
-    fields = dict(data__statistics="imagenet", data__validation="", selection__rule="last")
-    finetune.run(tiny(init=pretrained, **fields), str(tmp_path), "1")
+def test_other_statistics_than_those_of_pretraining_are_said_loudly(pretrained, caplog):
+    inputs = open_inputs(tiny(init=pretrained, data__statistics="imagenet"))
     assert "data.statistics: imagenet, but the pretraining saw pixels normalised otherwise" in caplog.text
-    saved = saved_parameters(f"{tmp_path}/checkpoints")[1]
-    assert tuple(saved["statistics"]["mean"]) == STATISTICS["imagenet"].mean
+    assert inputs.statistics == STATISTICS["imagenet"]
 
 
 def test_a_detector_is_no_pretraining_run(tuned, tmp_path):

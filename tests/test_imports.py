@@ -56,6 +56,7 @@ RULES = {
     "fsfm_jax.export": UPPER + "export",
     # Files of strangers are read by little code: no jax, no torch, nothing that unpickles.
     "fsfm_jax.export.pickle_instructions": "",
+    "fsfm_jax.export.official_file": "numpy flax export",
     "fsfm_jax.export.torch_pickle": "export.pickle_instructions",
     "fsfm_jax.export.torch_file": "export.torch_pickle numpy ml_dtypes",
     "fsfm_jax.export.safetensors_file": "numpy ml_dtypes",
@@ -65,16 +66,25 @@ RULES = {
     "fsfm_jax.config": UPPER + "fields configs ml_collections",
     # A job puts everything together; main chooses the job.
     "fsfm_jax.program": UPPER,
-    "fsfm_jax.published": "",
-    "fsfm_jax.prediction": UPPER,
-    "fsfm_jax.evaluate": UPPER
-    + "analyze configs prediction fields finetune_config published run_identity ml_collections",
-    "fsfm_jax.finetune_config": UPPER + "config fields prediction configs ml_collections",
-    "fsfm_jax.finetune": UPPER + "config prediction finetune_config program run_identity ml_collections",
+    # A finished detector: what it says of data, what it is worth, what is written of it.
+    "fsfm_jax.detection": UPPER + "analyze detection export finetune_config report_spec run_identity",
+    "fsfm_jax.detection.prediction_file": "numpy pyarrow",
+    "fsfm_jax.detection.published": "",
+    "fsfm_jax.detection.tables": "report_spec detection.published",
+    "fsfm_jax.detection.repeats": "detection.tables",
+    "fsfm_jax.report_spec": "data metrics fields ml_collections",
+    "fsfm_jax.pretrained": MODEL + "models tasks export run_identity",
+    "fsfm_jax.evaluate": UPPER + "config configs detection export fields report_spec ml_collections",
+    "fsfm_jax.tabulate": "configs detection fields finetune report_spec ml_collections",
+    "fsfm_jax.finetune_config": UPPER + "config fields report_spec configs ml_collections",
+    "fsfm_jax.finetune_inputs": UPPER
+    + "config detection finetune_config pretrained run_identity ml_collections",
+    "fsfm_jax.finetune": UPPER
+    + "detection finetune_config finetune_inputs program report run_identity ml_collections",
     "fsfm_jax.run_identity": UPPER + "fields program ml_collections",
     "fsfm_jax.pretrain": UPPER + "config fields analyze ml_collections program run_identity",
-    "fsfm_jax.main": "package pretrain finetune evaluate jax absl ml_collections",
-    "configs": "configs.common ml_collections",
+    "fsfm_jax.main": "package pretrain finetune evaluate tabulate jax absl ml_collections",
+    "configs": "configs.common configs.finetuning configs.evaluation configs.tabulation ml_collections",
     "benchmarks": UPPER + "prepare config configs benchmarks absl cv2",
 }
 

@@ -3,71 +3,83 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from fsfm_jax.analyze.panel import BLACK, LINES, Panel, make_panel, save
 from fsfm_jax.metrics import binary
 from fsfm_jax.metrics.curve import roc
 from fsfm_jax.metrics.scored import Scored
 
-SIZE, MARGIN, BINS = 320, 48, 40
-BLACK, GREY = (40, 40, 40), (205, 205, 205)
+BINS = 40
 POSITIVE, NEGATIVE = (60, 140, 60), (50, 60, 200)  # blue, green, red as OpenCV has them
-LINES = ((190, 90, 30), (30, 120, 220))
+# Upper ends of an axis whose quarters are short numbers.
+ENDS = (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10)
 
 
-def draw_scores(path: Path, title: str, levels: Mapping[str, Scored]) -> None:
+def draw_scores(
+    path: Path, title: str, levels: Mapping[str, Scored], thresholds: Mapping[str, float] | None = None
+) -> None:
     """Writes a PNG: the ROC curves of all levels in one panel, then a histogram of the scores of each level.
 
     A level with one class only has no curve; its legend says so.
+
+    levels: up to four, such as frames and videos; scores are probabilities. thresholds: by level, a vertical line in
+    its histogram, or a note in its legend if it is not between 0 and 1.
+
+    Raises:
+      ValueError: no level or more than four, scores that are not probabilities, or a threshold that is NaN or of no
+        level.
+      OSError: the file cannot be written.
     """
-    panels = [_roc_panel(title, levels)] + [_histogram_panel(name, scored) for name, scored in levels.items()]
-    done, data = cv2.imencode(".png", np.concatenate(panels, axis=1))
-    assert done, path
-    path.write_bytes(data.tobytes())
+    thresholds = {} if thresholds is None else thresholds
+    if not 0 < len(levels) <= len(LINES):
+        raise ValueError(f"levels: expected one to {len(LINES)}, found {', '.join(levels) or 'none'}")
+    for name, threshold in thresholds.items():
+        if name not in levels or np.isnan(threshold):
+            raise ValueError(f"thresholds: expected numbers for {', '.join(levels)}; found {threshold} for {name!r}")
+    for scored in levels.values():
+        binary.check_probabilities(scored.scores)
+    rows = max(len(levels), 3 if thresholds else 2)
+    panels = [_roc_panel(title, levels, rows)]
+    panels += [_histogram_panel(name, scored, thresholds.get(name), rows) for name, scored in levels.items()]
+    save(path, np.concatenate([panel.picture for panel in panels], axis=1))
 
 
-def _panel(title: str, across: str, up: str) -> np.ndarray:
-    panel = np.full((SIZE + 2 * MARGIN, SIZE + 2 * MARGIN, 3), 255, np.uint8)
-    for step in range(5):
-        at = MARGIN + round(step * SIZE / 4)
-        cv2.line(panel, (at, MARGIN), (at, MARGIN + SIZE), GREY, 1)
-        cv2.line(panel, (MARGIN, at), (MARGIN + SIZE, at), GREY, 1)
-        _write(panel, f"{step / 4:g}", (at - 8, MARGIN + SIZE + 16))
-    _write(panel, title, (MARGIN, 20), 1.2)
-    _write(panel, up, (6, MARGIN - 10))
-    _write(panel, across, (MARGIN + SIZE // 2 - 4 * len(across), MARGIN + SIZE + 36))
-    return panel
-
-
-def _roc_panel(title: str, levels: Mapping[str, Scored]) -> np.ndarray:
-    panel = _panel(title, "false positive rate", "true positive rate")
-    for row, (name, scored) in enumerate(levels.items()):
-        area = binary.auc(scored)
-        legend = f"{name}: {area.reason}" if area.reason else f"{name}: AUC {100 * area.value:.2f} %"
-        _write(panel, legend, (MARGIN + 90, MARGIN + SIZE - 16 - 18 * row), colour=LINES[row % len(LINES)])
-        if not area.reason:
+def _roc_panel(title: str, levels: Mapping[str, Scored], rows: int) -> Panel:
+    areas = {name: binary.auc(scored) for name, scored in levels.items()}
+    texts = [f"{name}: {area.reason or f'AUC {100 * area.value:.2f} %'}" for name, area in areas.items()]
+    legend = list(zip(texts, LINES, strict=False))
+    panel = make_panel(title, "false positive rate", "true positive rate", legend, rows)
+    for (_, colour), scored in zip(legend, levels.values(), strict=True):
+        if not scored.missing:
             across, up, _ = roc(scored.curve, drop_collinear=True)
-            points = np.stack([MARGIN + across * SIZE, MARGIN + (1 - up) * SIZE], axis=1)
-            cv2.polylines(panel, [np.round(points).astype(np.int32)], False, LINES[row % len(LINES)], 2, cv2.LINE_AA)
+            panel.curve(across, up, colour)
     return panel
 
 
-def _histogram_panel(name: str, scored: Scored) -> np.ndarray:
-    panel = _panel(f"scores of {name}", f"probability of {scored.classes.positive}", "share of the class")
+def _histogram_panel(name: str, scored: Scored, threshold: float | None, rows: int) -> Panel:
     classes = ((scored.labels, POSITIVE, scored.classes.positive), (~scored.labels, NEGATIVE, scored.classes.negative))
+    legend = [(f"{label}: {np.count_nonzero(of_class):,}", colour) for of_class, colour, label in classes]
+    if threshold is not None:
+        outside = "" if 0 <= threshold <= 1 else " (outside)"
+        legend.append((f"threshold {threshold:.4g}{outside}", BLACK))
     shares = [
-        np.histogram(scored.scores[of_class], BINS, (0, 1))[0] / max(of_class.sum(), 1) for of_class, _, _ in classes
+        (np.histogram(scored.scores[of_class], BINS, (0, 1))[0] / np.count_nonzero(of_class), colour)
+        for of_class, colour, _ in classes
+        if of_class.any()
     ]
-    highest = max(share.max() for share in shares)
-    for row, (share, (of_class, colour, label)) in enumerate(zip(shares, classes, strict=True)):
-        edges = MARGIN + np.arange(BINS + 1) * SIZE / BINS
-        heights = MARGIN + SIZE - share / highest * SIZE
-        steps = np.stack([np.repeat(edges, 2)[1:-1], np.repeat(heights, 2)], axis=1)
-        cv2.polylines(panel, [np.round(steps).astype(np.int32)], False, colour, 2)
-        _write(panel, f"{label}: {of_class.sum():,}", (MARGIN + SIZE // 2 - 40, MARGIN + 18 + 18 * row), colour=colour)
+    end = _end_of_axis(max(share.max() for share, _ in shares))
+    marks = [f"{100 * end * quarter / 4:.3g} %" for quarter in range(5)]
+    title, across = f"scores of {name}", f"probability of {scored.classes.positive}"
+    panel = make_panel(title, across, "share of the class", legend, rows, marks)
+    if threshold is not None and 0 <= threshold <= 1:
+        panel.vertical(threshold, BLACK)
+    for share, colour in shares:
+        panel.steps(np.arange(BINS + 1) / BINS, share / end, colour)
     return panel
 
 
-def _write(panel: np.ndarray, text: str, at: tuple[int, int], size: float = 1.0, colour=BLACK) -> None:
-    cv2.putText(panel, text, at, cv2.FONT_HERSHEY_PLAIN, size, colour, 1, cv2.LINE_AA)
+def _end_of_axis(highest: float) -> float:
+    """The least round number that is not below `highest`."""
+    power = 10.0 ** np.floor(np.log10(highest))
+    return next(end * power for end in ENDS if end * power >= highest or end == ENDS[-1])

@@ -9,7 +9,7 @@ import numpy as np
 from fsfm_jax.metrics import binary, bootstrap, calibration, curve, presentation, thresholds, video
 from fsfm_jax.metrics.scored import Scored
 from fsfm_jax.metrics.thresholds import Threshold
-from fsfm_jax.metrics.value import Value
+from fsfm_jax.metrics.value import Value, split_reasons
 
 CALIBRATION_BINS = 15
 
@@ -104,7 +104,7 @@ def _level(
         "examples": len(scored),
         "positives": scored.positives,
         "negatives": scored.negatives,
-        **_split_reasons(ranking),
+        **split_reasons(ranking),
         "thresholds": [_at(scored, split, threshold, species) for threshold in chosen],
     }
     if resampling is not None:
@@ -126,7 +126,7 @@ def _at(scored: Scored, split: str, threshold: Threshold, species: np.ndarray | 
         "rule": threshold.rule,
         "chosen_on": threshold.split or None,
         "oracle": threshold.split == split,
-        **_split_reasons(values),
+        **split_reasons(values),
     }
 
 
@@ -134,14 +134,6 @@ def _interval(interval: bootstrap.Interval) -> dict:
     if interval.reason:
         return {"low": None, "high": None, "reason": interval.reason}
     return {"low": interval.low, "high": interval.high}
-
-
-def _split_reasons(values: dict[str, Value]) -> dict[str, dict]:
-    """JSON has no NaN: null stands for it, and the reason beside it."""
-    return {
-        "metrics": {name: None if value.reason else value.value for name, value in values.items()},
-        "undefined": {name: value.reason for name, value in values.items() if value.reason},
-    }
 
 
 def _one_species_per_video(species: np.ndarray, grouped: video.Videos) -> np.ndarray:

@@ -1,6 +1,7 @@
 """A number, or NaN and the reason why there is none."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -34,3 +35,11 @@ def mean(*values: Value) -> Value:
         if value.reason:
             return value
     return Value(sum(value.value for value in values) / len(values))
+
+
+def split_reasons(values: Mapping[str, Value]) -> dict[str, dict]:
+    """`metrics` and `undefined` for JSON, which has no NaN: null stands for it, and the reason beside it."""
+    return {
+        "metrics": {name: None if value.reason else value.value for name, value in values.items()},
+        "undefined": {name: value.reason for name, value in values.items() if value.reason},
+    }

@@ -33,16 +33,18 @@ class Videos(NamedTuple):
 
     def first_places(self) -> np.ndarray:
         """`[V] int64`: position of the first given frame of each video."""
-        return np.unique(self.index, return_index=True)[1]
+        # Rows are numbered in the order of appearance: the largest number so far grows at each new video.
+        return np.flatnonzero(np.diff(np.maximum.accumulate(self.index), prepend=-1))
 
 
 def index_videos(videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distinct ids `[V]` in the order of their first appearance, and the row of each frame `[N]`."""
-    ids, first, index = np.unique(np.asarray(videos), return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    return ids[order], rank[index]
+    videos = np.asarray(videos)
+    # Frames of a video mostly follow each other: each run of equals is looked up once. Sorting names costs far more.
+    starts = np.append(True, videos[1:] != videos[:-1])[: len(videos)]
+    rows: dict = {}
+    of_run = np.fromiter((rows.setdefault(name, len(rows)) for name in videos[starts].tolist()), np.int64)
+    return np.array(list(rows), videos.dtype), of_run[np.cumsum(starts) - 1]
 
 
 def mean_by_video(values: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -1,0 +1,140 @@
+"""Fine-tuned weight files of the official code, as detectors to evaluate."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+
+from fsfm_jax.export import official_file
+from fsfm_jax.export.encoder_size import check_shapes, position_grid, recognise_size, shapes_of
+from fsfm_jax.export import names
+from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
+from fsfm_jax.models.classifier import Classifier, ClassifierSpec
+from fsfm_jax.models.vit import SIZES, Size
+from fsfm_jax.export.official_statistics import STATISTICS_FILE, statistics_beside
+from fsfm_jax.tasks.normalisation import Statistics
+
+FIELD = "checkpoint"
+_TABLES = {official_file.CLASSIFIER: names.CLASSIFIER, official_file.ANTISPOOF: names.ANTISPOOF}
+_HEADS = {official_file.CLASSIFIER: "head", official_file.ANTISPOOF: "classifier"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ReleasedDetector:
+    """A detector as a file has it.
+
+    Attributes:
+      params: nested NumPy arrays in our layout, float32.
+      network: "classifier" or "antispoof".
+      pooling: of a classifier, `mean_patches` or `cls`, from the norm that it has; None of anti-spoofing, whose
+        released networks normalise over tokens.
+      size: name in the table of sizes.
+      image_size: side of its images in pixels, from its grid of positions.
+      statistics: how its images are normalised.
+      class_names: in the order of its outputs; real: the index of real (bona fide) faces.
+      origin: as JSON: `kind`, `path`, `sha256`, `size`, `epoch` and `threshold` (of a file that says them), `notes`.
+    """
+
+    params: dict
+    network: str
+    pooling: str | None
+    size: str
+    image_size: int
+    statistics: Statistics
+    class_names: tuple[str, ...]
+    real: int
+    origin: dict
+
+
+def read_detector(
+    path: str,
+    class_names: tuple[str, ...],
+    real: int,
+    statistics: Statistics | None,
+    sizes: Mapping[str, Size] = SIZES,
+) -> ReleasedDetector:
+    """Reads a fine-tuned classifier or anti-spoofing network from a .pth, .pt, .pth.tar or .safetensors file.
+
+    Args:
+      class_names: in the order of the outputs. The file does not say it: the official code numbers the folders of
+        its data sets by name, so that fake is 0 and real is 1.
+      real: index of real faces in `class_names`.
+      statistics: used where the folder of the file has no `pretrain_ds_mean_std.txt`; those win, as officially.
+
+    Raises:
+      FileNotFoundError: no file there.
+      ValueError: another kind of network, an adapter, names or shapes that do not fit, another number of outputs than
+        names, or no statistics.
+    """
+    if len(set(class_names)) != len(class_names) or not 0 <= real < len(class_names):
+        raise ValueError(
+            f"{FIELD}: {path}: expected class names that differ, and the index of the real one among them; "
+            f"found {', '.join(class_names)} and {real}"
+        )
+    file = official_file.open_file(path, FIELD)
+    _check_network(file)
+    params, notes = official_file.parameters(file, _TABLES[file.network])
+    outputs = params.get(_HEADS[file.network], {}).get("bias")
+    if outputs is None or outputs.shape != (len(class_names),):
+        found = "no such array" if outputs is None else f"shape {list(outputs.shape)}"
+        raise ValueError(
+            f"{FIELD}: {path}: {len(class_names)} class names, {', '.join(class_names)}, so as many outputs are "
+            f"expected in {_HEADS[file.network]}/bias; found {found}. Name the classes in the order of the outputs"
+        )
+    try:
+        size = recognise_size(params, sizes)
+    except ValueError as error:
+        raise ValueError(f"{FIELD}: {path}: {error}") from error
+    if "pos_embed" not in params["encoder"]:
+        raise ValueError(f"{FIELD}: {path}: there is no pos_embed; a fine-tuned network has learnt positions")
+    image_size = position_grid(params, sizes[size]) * sizes[size].patch_size
+    pooling = _pooling(params) if file.network == official_file.CLASSIFIER else None
+    _check_arrays(file, params, sizes[size], image_size, pooling, len(class_names))
+    own = statistics_beside(path)
+    notes += _statistics_notes(own, statistics)
+    if own is None and statistics is None:
+        raise ValueError(
+            f"{FIELD}: {path}: nothing says how its images are normalised, there is no {STATISTICS_FILE} beside it; "
+            "choose official.statistics (the official code takes those of vggface2 then, without a word)"
+        )
+    return ReleasedDetector(
+        params,
+        file.network,
+        pooling,
+        size,
+        image_size,
+        statistics if own is None else own,
+        class_names,
+        real,
+        file.origin(size, notes),
+    )
+
+
+def _check_network(file: official_file.OfficialFile) -> None:
+    what = f"{FIELD}: {file.path} holds {official_file.NETWORKS[file.network]}"
+    if file.network == official_file.ADAPTER:
+        raise ValueError(f"{what}; adapters are not supported yet")
+    if file.network == official_file.PRETRAINED:
+        raise ValueError(f"{what}, which tells nothing apart yet; fine-tune it first, with init={file.path}")
+
+
+def _pooling(params: dict) -> str:
+    return "mean_patches" if "fc_norm" in params else "cls"
+
+
+def _check_arrays(
+    file: official_file.OfficialFile, params: dict, size: Size, image_size: int, pooling: str | None, classes: int
+) -> None:
+    shared = dict(size=size, image_size=image_size, drop_path=0.0, dtype=jnp.float32, remat=False)
+    if pooling is None:
+        network = AntiSpoof(AntiSpoofSpec(norm_over="tokens", dropout=0.0, **shared))
+    else:
+        network = Classifier(ClassifierSpec(classes=classes, pooling=pooling, **shared))
+    shapes = shapes_of(network, jnp.zeros((1, image_size, image_size, 3)), False)
+    check_shapes(params, shapes, f"{FIELD}: {file.path}")
+
+
+def _statistics_notes(own: Statistics | None, given: Statistics | None) -> list[str]:
+    if own is not None and given is not None and own != given:
+        return [f"normalised by {STATISTICS_FILE} beside the file, not by the statistics that were given"]
+    return []
