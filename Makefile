@@ -50,6 +50,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.masks
 	$(BIN)/python -m benchmarks.input
 	$(BIN)/python -m benchmarks.prepare
+	$(BIN)/python -m benchmarks.metrics
 
 clean:
 	rm -rf $(VENV) $(VENV)-beam .cache runs

@@ -15,9 +15,9 @@ from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.detection.results import evaluate_sets
 from fsfm_jax.detection.seen_videos import check_unseen
 from fsfm_jax.detection.sets import open_sets
+from fsfm_jax.export.official_file import kind_of
 from fsfm_jax.fields import check_fields, one_of
 from fsfm_jax.models.antispoof import NORM_AXES
-from fsfm_jax.export.official_file import kind_of
 from fsfm_jax.report_spec import resolve_report
 
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from fsfm_jax.export import official_file
 from fsfm_jax.export.encoder_size import check_shapes, position_grid, recognise_size, shapes_of
 from fsfm_jax.export.names import PRETRAINING
-from fsfm_jax.models.vit import SIZES, Encoder, Size
 from fsfm_jax.export.official_statistics import statistics_beside
+from fsfm_jax.models.vit import SIZES, Encoder, Size
 from fsfm_jax.run_identity import parameters_of
 from fsfm_jax.tasks.normalisation import Statistics
 

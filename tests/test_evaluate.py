@@ -14,8 +14,8 @@ from configs import tabulation
 from fsfm_jax import evaluate, finetune, tabulate
 from fsfm_jax.data.forgery import ForgedSource
 from fsfm_jax.detection.detector import open_detector
+from fsfm_jax.detection.prediction_file import read_predictions
 from fsfm_jax.export.names import CLASSIFIER, finetuned_to_official
-from fsfm_jax.prediction_file import read_predictions
 
 SETS = "CDFv2=forged:blend:18:2,other=forged:blend:8:3:1"
 

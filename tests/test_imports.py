@@ -141,7 +141,11 @@ def test_a_module_imports_only_what_its_place_allows(module):
     assert not foreign, f"{module} may import {', '.join(allowed)}; found {', '.join(sorted(foreign))}"
 
 
-@pytest.mark.parametrize(("library", "owner"), [("orbax", "fsfm_jax.checkpoint"), ("grain", "fsfm_jax.data.stream")])
+@pytest.mark.parametrize(("library", "owner"), [
+        ("orbax", "fsfm_jax.checkpoint"),
+        ("grain", "fsfm_jax.data.stream"),
+        ("pyarrow", "fsfm_jax.detection.prediction_file"),
+    ])
 def test_some_libraries_have_a_single_importer(library, owner):
     assert [module for module in MODULES if library in {name.split(".")[0] for name in imports(module)}] == [owner]
 

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 
 from fsfm_jax.data.relabelled import parse_classes
 from fsfm_jax.detection.detector import Detector
+from fsfm_jax.detection.released_detector import read_detector
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.classifier import ClassifierSpec
 from fsfm_jax.models.vit import SIZES
-from fsfm_jax.detection.released_detector import read_detector
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics
 

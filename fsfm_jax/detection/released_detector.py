@@ -5,13 +5,12 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 
-from fsfm_jax.export import official_file
+from fsfm_jax.export import names, official_file
 from fsfm_jax.export.encoder_size import check_shapes, position_grid, recognise_size, shapes_of
-from fsfm_jax.export import names
+from fsfm_jax.export.official_statistics import STATISTICS_FILE, statistics_beside
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.vit import SIZES, Size
-from fsfm_jax.export.official_statistics import STATISTICS_FILE, statistics_beside
 from fsfm_jax.tasks.normalisation import Statistics
 
 FIELD = "checkpoint"

@@ -16,11 +16,10 @@ from pathlib import Path
 
 import jax
 
-from fsfm_jax import prediction_file
 from fsfm_jax.analyze.calibration import draw_reliability
 from fsfm_jax.analyze.detection import draw_scores
 from fsfm_jax.data.labelled import LabelledSource
-from fsfm_jax.detection import calibrate, tables
+from fsfm_jax.detection import calibrate, prediction_file, tables
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.prediction import Predictions, Scorer
 from fsfm_jax.metrics import thresholds

@@ -13,11 +13,11 @@ import reference
 from official_weights import SIZES, VGGFACE2, write, write_statistics
 from torch_archive import code
 
+from fsfm_jax.detection.released_detector import ReleasedDetector, read_detector
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.vit import SIZES as ALL_SIZES
 from fsfm_jax.models.vit import Size
-from fsfm_jax.detection.released_detector import ReleasedDetector, read_detector
 from fsfm_jax.tasks.normalisation import Statistics
 
 GIVEN = Statistics((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
