@@ -9,6 +9,7 @@ def looking() -> ConfigDict:
     c.evaluation = ConfigDict()
     c.evaluation.transform = "resize_center"  # shorter side 256, middle 224; "resize": the whole crop to 224
     c.evaluation.batch = 320
+    c.evaluation.threads = 2  # that decode photos
 
     c.bootstrap = ConfigDict()
     c.bootstrap.resamples = 1000  # of whole videos

@@ -45,6 +45,7 @@ RANGES = {
     "loss.smoothing": (0, 1, True),
     "optimizer.layer_decay": (0, 1, True),
     "evaluation.batch": (1, math.inf, True),
+    "evaluation.threads": (1, 1000, True),
     "repeats": (1, 1000, True),
     "calibration.false_alarm_rate": (0, 1, True),
     "bootstrap.resamples": (10, 100_000, True),

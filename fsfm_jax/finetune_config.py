@@ -36,8 +36,8 @@ SCRATCH = "scratch"
 # What may differ between a run and its continuation: data sets are compared by what is in them.
 FREE_FIELDS = (
     "init", "repeats", "data.train", "data.validation", "data.test", "data.workers", "data.threads", "batch.per_device",
-    "batch.accumulation", "model.remat", "evaluation.batch", "checkpoint", "partition", "calibration", "bootstrap",
-    "report",
+    "batch.accumulation", "model.remat", "evaluation.batch", "evaluation.threads", "checkpoint", "partition",
+    "calibration", "bootstrap", "report",
 )  # fmt: skip
 
 
@@ -93,7 +93,9 @@ def resolve_finetuning(
     size = SIZES[one_of("model.size", c.model.size, SIZES)]
     return Finetuning(
         seed=c.seed,
-        task=ClassifyTask(_model(c, classes), classes, c.loss.smoothing, mixed, statistics),
+        task=ClassifyTask(
+            _model(c, classes), classes, c.loss.smoothing, mixed, statistics, erased=bool(c.augment.erase)
+        ),
         stream=LabelledSpec(
             seed=c.seed,
             global_batch=c.batch.size,

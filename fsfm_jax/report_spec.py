@@ -21,10 +21,12 @@ class EvaluationSpec:
       transform: "resize", the whole crop to the network's size; "resize_center", the shorter side to 256, then the
         middle 224.
       batch: images at a time, over all devices and hosts.
+      threads: that decode photos, on each host.
     """
 
     transform: str
     batch: int
+    threads: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,11 @@ def resolve_report(c: ConfigDict) -> ReportSpec:
       ValueError: a value that is not one of those allowed.
     """
     return ReportSpec(
-        EvaluationSpec(one_of("evaluation.transform", c.evaluation.transform, EVALUATIONS), c.evaluation.batch),
+        EvaluationSpec(
+            one_of("evaluation.transform", c.evaluation.transform, EVALUATIONS),
+            c.evaluation.batch,
+            c.evaluation.threads,
+        ),
         Resampling(c.bootstrap.resamples, c.bootstrap.level, RESAMPLING_SEED),
         one_of("report.layout", c.report.layout, LAYOUTS),
         one_of("report.predictions", c.report.predictions, FORMATS),

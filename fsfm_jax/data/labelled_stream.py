@@ -4,8 +4,10 @@ As in pretraining, every random choice is a function of (seed, position), so the
 any number of hosts and loader workers.
 """
 
+import collections
 import dataclasses
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -20,7 +22,9 @@ from fsfm_jax.data.stream import Batch, Batches, balanced, ordered
 
 # Keys of a training batch beside image and label; `mix_*` hold the draw of the batch in every row.
 ERASE, MIX_CUTMIX, MIX_RATIO, MIX_BOX = "erase", "mix_cutmix", "mix_ratio", "mix_box"
-VALID, INDEX = "valid", "index"
+VALID, INDEX, DETAILS = "valid", "index", "details"
+# What is kept of an example beside its photo, in this order.
+DETAIL_COLUMNS = (records.LABEL, records.VIDEO, records.FRAME, records.METHOD, records.SOURCE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,19 +98,42 @@ def mix_batch(spec: LabelledSpec, batch: Batch) -> Batch:
 
 
 def evaluation_batches(
-    source: LabelledSource, transform: str, size: int, global_batch: int, host: int, hosts: int
+    source: LabelledSource, transform: str, size: int, global_batch: int, threads: int, host: int, hosts: int
 ) -> Iterator[Batch]:
     """Every example once, in order; the last batch is filled up with `valid` False, so that all are of one size.
 
     Each batch has `image [b, size, size, 3] uint8`, `index [b] int32` and `valid [b] bool`, b = global batch /
-    hosts; host h has the rows h, h + hosts, ... of the global batch.
+    hosts, and `details`, the `DETAIL_COLUMNS` of each valid row; host h has the rows h, h + hosts, ... of the global
+    batch. Photos are decoded by `threads`, a batch ahead.
     """
     if global_batch % hosts:
         raise ValueError(f"evaluation: a batch of {global_batch} does not divide among {hosts} hosts")
-    for start in range(0, len(source), global_batch):
+    cv2.setNumThreads(0)  # our threads are the parallelism
+
+    def load(index: int) -> tuple[np.ndarray, tuple]:
+        example = source[index]
+        return for_evaluation(transform, decode(example), size), details_of(example)
+
+    def begin(start: int) -> tuple[np.ndarray, list[Future]]:
         indices = np.arange(start + host, start + global_batch, hosts)
-        valid = indices < len(source)
-        images = np.zeros((len(indices), size, size, 3), np.uint8)
-        for row in np.flatnonzero(valid):
-            images[row] = for_evaluation(transform, decode(source[int(indices[row])]), size)
-        yield {records.IMAGE: images, INDEX: indices.astype(np.int32), VALID: valid}
+        return indices, [pool.submit(load, int(index)) for index in indices if index < len(source)]
+
+    with ThreadPoolExecutor(threads) as pool:
+        starts = range(0, len(source), global_batch)
+        waiting = collections.deque(begin(start) for start in starts[:2])
+        for start in [*starts[2:], None, None][: len(starts)]:
+            indices, loading = waiting.popleft()
+            images = np.zeros((len(indices), size, size, 3), np.uint8)
+            details = []
+            for row, loaded in enumerate(loading):
+                images[row], found = loaded.result()
+                details.append(found)
+            if start is not None:
+                waiting.append(begin(start))
+            batch = {records.IMAGE: images, INDEX: indices.astype(np.int32), VALID: indices < len(source)}
+            yield batch | {DETAILS: details}
+
+
+def details_of(example: dict) -> tuple:
+    """The `DETAIL_COLUMNS` of an example."""
+    return tuple(example[name] for name in DETAIL_COLUMNS)

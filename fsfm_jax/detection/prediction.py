@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from fsfm_jax import partition, records
 from fsfm_jax.data.labelled import LabelledSource
-from fsfm_jax.data.labelled_stream import INDEX, VALID, evaluation_batches
+from fsfm_jax.data.labelled_stream import DETAILS, INDEX, VALID, details_of, evaluation_batches
 from fsfm_jax.metrics import calibration
 from fsfm_jax.metrics.multiclass import Classified
 from fsfm_jax.metrics.scored import Classes, Scored
@@ -125,17 +125,29 @@ class Scorer:
           ValueError: hosts that do not divide the batch, a photo that cannot be decoded, or a score that is not finite.
         """
         found = np.full((len(source), len(source.class_names)), np.nan, np.float32)
-        seen = np.zeros(len(source), np.int64)
+        seen, details = np.zeros(len(source), np.int64), {}
         hosts, host = jax.process_count(), jax.process_index()
-        for batch in evaluation_batches(source, self._spec.transform, self._size, self._spec.batch, host, hosts):
-            images = partition.to_global({records.IMAGE: batch[records.IMAGE]}, self._mesh)[records.IMAGE]
-            scores = self._apply(params, images)
-            rows = batch[INDEX], batch[VALID], np.concatenate([np.asarray(part.data) for part in _shards(scores)])
+
+        def take(index: np.ndarray, valid: np.ndarray, scores: jax.Array) -> None:
+            rows = index, valid, np.concatenate([np.asarray(part.data) for part in _shards(scores)])
             if hosts > 1:
                 rows = multihost_utils.process_allgather(rows, tiled=True)
             index, valid, values = (np.asarray(part) for part in rows)
             found[index[valid]] = values[valid]
             np.add.at(seen, index[valid], 1)
+
+        pending = None
+        for batch in evaluation_batches(
+            source, self._spec.transform, self._size, self._spec.batch, self._spec.threads, host, hosts
+        ):
+            images = partition.to_global({records.IMAGE: batch[records.IMAGE]}, self._mesh)[records.IMAGE]
+            scores = self._apply(params, images)
+            # Scores are fetched a batch late: the device does not wait for the next photos.
+            if pending is not None:
+                take(*pending)
+            pending = batch[INDEX], batch[VALID], scores
+            details.update(zip(batch[INDEX][batch[VALID]].tolist(), batch[DETAILS], strict=True))
+        take(*pending)
         assert (seen == 1).all(), "an example was not scored exactly once"
         bad = ~np.isfinite(found).all(axis=1)
         if bad.any():
@@ -144,9 +156,8 @@ class Scorer:
                 f"{source.name}: {int(bad.sum())} of {len(found)} scores are not finite, first of {first}; the "
                 "detector's weights or statistics are damaged, or bfloat16 is too coarse for it (model.dtype)"
             )
-        # Without the photos, which may not fit into memory together.
-        names = records.LABEL, records.VIDEO, records.FRAME, records.METHOD, records.SOURCE
-        rows = [tuple(example[name] for name in names) for example in (source[i] for i in range(len(source)))]
+        # Rows of other hosts are read here once more: text does not travel between devices.
+        rows = [details.get(index) or details_of(source[index]) for index in range(len(source))]
         columns = (np.array(column) for column in zip(*rows, strict=True))
         return Predictions(source.name, found, source.class_names, source.real, *columns)
 

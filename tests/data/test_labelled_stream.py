@@ -111,7 +111,7 @@ def test_evaluation_sees_every_example_once_in_equal_batches(count, hosts):
     source.labels = source.labels[:count]
     seen = {}
     for host in range(hosts):
-        for batch in evaluation_batches(source, "resize", 16, 8, host, hosts):
+        for batch in evaluation_batches(source, "resize", 16, 8, 3, host, hosts):
             assert batch[records.IMAGE].shape == (8 // hosts, 16, 16, 3)
             for row in np.flatnonzero(batch["valid"]):
                 index = int(batch["index"][row])

@@ -47,7 +47,7 @@ def params():
 
 
 def scores(params, count: int, batch: int, devices: int) -> Predictions:
-    scorer = Scorer(TASK, EvaluationSpec("resize", batch), partition.make_mesh(jax.devices()[:devices]))
+    scorer = Scorer(TASK, EvaluationSpec("resize", batch, 2), partition.make_mesh(jax.devices()[:devices]))
     return scorer(scorer.place(params), Noise(count))
 
 

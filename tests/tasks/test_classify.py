@@ -84,6 +84,13 @@ def test_erased_boxes_are_noise_that_the_key_decides(loss):
     assert loss(batch(), 1) == loss(batch(), 2)
 
 
+def test_without_erasing_boxes_are_left_alone(parameters, loss):
+    rows = batch(erase=(0, 0, 16, 16))
+    task = dataclasses.replace(PLAIN, erased=False)
+    found = jax.jit(lambda r, key: task.loss(parameters, {}, r, task.counts(r), key)[0])(rows, jax.random.key(1))
+    assert float(found) == pytest.approx(loss(batch()), rel=1e-6) != loss(rows, 1)
+
+
 def test_drop_path_and_dropout_draw_from_the_key():
     task = dataclasses.replace(PLAIN, model=dataclasses.replace(PLAIN.model, drop_path=0.5), mixed=False)
     for random in (task, SPOOF):
@@ -94,9 +101,9 @@ def test_drop_path_and_dropout_draw_from_the_key():
         compiled = jax.jit(lambda key, t=random, p=tree, r=rows: t.loss(p, {}, r, t.counts(r), key)[0])
         values = [float(compiled(jax.random.key(seed))) for seed in (0, 0, 1)]
         assert values[0] == values[1] != values[2]
-        again = jax.jit(random.probabilities)(tree, rows["image"])
-        np.testing.assert_array_equal(again, jax.jit(random.probabilities)(tree, rows["image"]))
-        np.testing.assert_allclose(again.sum(axis=1), 1, rtol=1e-6)
+        again = jax.jit(random.log_probabilities)(tree, rows["image"])
+        np.testing.assert_array_equal(again, jax.jit(random.log_probabilities)(tree, rows["image"]))
+        np.testing.assert_allclose(np.exp(again).sum(axis=1), 1, rtol=1e-6)
 
 
 def test_a_step_leaves_unit_columns_in_the_anti_spoofing_classifier_only():
