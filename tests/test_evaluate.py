@@ -57,7 +57,7 @@ def test_metrics_are_those_of_the_predictions(evaluated, tuned):
     scores, labels = (np.array([float(row[name]) for row in rows]) for name in ("score", "label"))
     assert frame["metrics"]["auc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
     assert content["checkpoint"] == tuned and content["detector"]["class_names"] == ["fake", "real"]
-    assert "seen" not in content["detector"] and content["evaluation"] == {"transform": "resize_center", "batch": 16}
+    assert "seen" not in content["detector"] and content["transform"] == "resize_center"
 
 
 def test_thresholds_say_where_they_come_from(evaluated, tuned):

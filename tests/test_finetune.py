@@ -1,6 +1,7 @@
 """The fine-tuning job on drawn forgeries: what it leaves, goes on from, starts from and refuses."""
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -113,17 +114,14 @@ def test_the_encoder_starts_as_it_was_pretrained(pretrained, tmp_path):
         assert same(before["encoder"][name], after["encoder"][name])
 
 
-@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
-def test_an_official_file_starts_the_same_run(pretrained, tmp_path, ending):
+def test_an_official_file_starts_the_same_run(tuned, pretrained, tmp_path):
     params, saved = saved_parameters(f"{pretrained}/checkpoints")
-    state = official_state(params)
-    path = official_weights.write(tmp_path / f"checkpoint-599{ending}", state)
+    path = official_weights.write(tmp_path / "checkpoint-599.pth", official_state(params))
     Path(tmp_path, "pretrain_ds_mean_std.txt").write_text(json.dumps(saved["statistics"]))
-    runs = [str(tmp_path / name) for name in ("ours", "theirs")]
-    for workdir, init in zip(runs, (pretrained, path), strict=True):
-        finetune.run(tiny(init=init, data__validation="", selection__rule="last"), workdir, "2")
-    assert same(*(parameters(workdir) for workdir in runs))
-    assert saved_parameters(f"{runs[1]}/checkpoints")[1]["origin"]["sha256"]
+    workdir = tuned_run(tmp_path / "run", path)
+    assert same(parameters(workdir), parameters(tuned)) and looks(workdir) == looks(tuned)
+    origin = open_detector(workdir).card["origin"]
+    assert origin["sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest() and origin["size"] == "tiny16"
 
 
 def official_state(params: dict) -> dict:
@@ -147,8 +145,11 @@ def test_from_scratch_is_the_released_initialisation(tmp_path):
     assert saved_parameters(f"{tmp_path}/checkpoints")[1]["origin"] is None
 
 
-def test_several_seeds_end_in_mean_and_deviation(tuned, pretrained, tmp_path):
-    finetune.run(tiny(init=pretrained, repeats=2, data__test=TEST_SET), str(tmp_path))
+def test_several_seeds_go_on_where_they_were_stopped_and_end_in_mean_and_deviation(tuned, pretrained, tmp_path):
+    config = tiny(init=pretrained, repeats=2, data__test=TEST_SET)
+    finetune.run(config, str(tmp_path), "2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["seed_0"]
+    finetune.run(config, str(tmp_path))
     assert same(parameters(f"{tmp_path}/seed_0"), parameters(tuned))
     assert not same(parameters(f"{tmp_path}/seed_1"), parameters(tuned))
     rows = list(csv.DictReader((tmp_path / "repeats.csv").read_text().splitlines()))
@@ -157,14 +158,6 @@ def test_several_seeds_end_in_mean_and_deviation(tuned, pretrained, tmp_path):
     assert values[2] == pytest.approx(np.mean(values[:2])) and values[3] == pytest.approx(np.std(values[:2]))
     with pytest.raises(ValueError, match=r"holds 2 runs; name one of them, such as .*seed_0"):
         open_detector(str(tmp_path))
-
-
-def test_seeds_go_on_where_they_were_stopped(pretrained, tmp_path):
-    config = tiny(init=pretrained, repeats=2, data__validation="", selection__rule="last", duration="2 steps")
-    finetune.run(config, str(tmp_path), "1")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["seed_0"]
-    finetune.run(config, str(tmp_path))
-    assert [saved_parameters(f"{tmp_path}/seed_{seed}/checkpoints")[1]["step"] for seed in (0, 1)] == [2, 2]
 
 
 def test_an_oracle_is_called_one_everywhere(pretrained, tmp_path):

@@ -57,7 +57,8 @@ RULES = {
     # Files of strangers are read by little code: no jax, no torch, nothing that unpickles.
     "fsfm_jax.export.pickle_instructions": "",
     "fsfm_jax.export.official_file": "numpy flax export",
-    "fsfm_jax.export.torch_pickle": "export.pickle_instructions",
+    "fsfm_jax.export.numpy_pickle": "",
+    "fsfm_jax.export.torch_pickle": "export.pickle_instructions export.numpy_pickle",
     "fsfm_jax.export.torch_file": "export.torch_pickle numpy ml_dtypes",
     "fsfm_jax.export.safetensors_file": "numpy ml_dtypes",
     "fsfm_jax.analyze": UPPER + "analyze cv2",

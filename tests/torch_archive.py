@@ -55,6 +55,20 @@ def tensor(numbers=None, offset=0, shape=(2, 3), strides=(3, 1), trained=False, 
     return call("torch._utils._rebuild_tensor_v2", numbers, offset, shape, strides, trained, hooks, *more)
 
 
+PLAIN = (3, "<", None, None, None, -1, -1, 0)  # what NumPy writes of a dtype like float64
+
+
+def dtype(kind="f8", state=PLAIN, *more) -> Code:
+    """A dtype as NumPy pickles it."""
+    return Code(call("numpy.dtype", kind, *(more or (False, True))) + code(state) + b"b")
+
+
+def number(data: bytes, of: Code | None = None, module="numpy._core.multiarray") -> Code:
+    """A single number of NumPy, by default a float64."""
+    data = call("_codecs.encode", data.decode("latin1"), "latin1")
+    return call(f"{module}.scalar", dtype() if of is None else of, data)
+
+
 NUMBERS = np.arange(6, dtype=np.float32)
 
 

@@ -7,7 +7,6 @@
     figures/NAME_calibration.png    reliability before and after the detector's temperature, if it has one
 """
 
-import dataclasses
 import json
 import logging
 import os
@@ -125,7 +124,7 @@ def _write(folder: Path, results: dict[str, dict], detector: Detector, spec: Rep
         "checkpoint": detector.name,
         "detector": card,
         "selection": selection,
-        "evaluation": dataclasses.asdict(spec.evaluation),
+        "transform": spec.evaluation.transform,
         "data": results,
     }
     (folder / METRICS).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")

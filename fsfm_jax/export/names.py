@@ -63,6 +63,11 @@ def _leaves(modules: tuple) -> dict[str, str]:
     return {f"{ours}/{a}": f"{theirs}.{b}" for ours, theirs, leaves in modules for a, b in leaves.items()}
 
 
+# The number of a block. Ours only as `our_path` writes it; an official one in whatever form, to say how it should be.
+_OUR_INDEX = re.compile(r"(?<=block_)([0-9]{2}|[1-9][0-9]{2,8})(?=/)")
+_OFFICIAL_INDEX = re.compile(r"(?<=\.)\d{1,9}(?=\.(norm|attn|mlp))")
+
+
 @dataclasses.dataclass(frozen=True)
 class NameTable:
     """The parameters of one kind of official checkpoint.
@@ -101,21 +106,35 @@ ANTISPOOF = NameTable(
 
 
 def official_name(path: str, table: NameTable = PRETRAINING) -> str:
-    """Official name of our parameter, `encoder/block_03/mlp/fc1/kernel` -> `blocks.3.mlp.fc1.weight`."""
-    index = re.search(r"block_(\d+)", path)
-    row = table.rows.get(re.sub(r"block_\d+", "block_{i}", path))
-    if row is None:
+    """Official name of our parameter, `encoder/block_03/mlp/fc1/kernel` -> `blocks.3.mlp.fc1.weight`.
+
+    Raises:
+      ValueError: `path` is not in the table, or its block does not have a number of two digits (more from 100 on).
+    """
+    index = _OUR_INDEX.search(path)
+    row = table.rows.get(_OUR_INDEX.sub("{i}", path))
+    if row is None or "{" in path:
         raise ValueError(f"parameter {path}: no official name is known; add a row to the {table.kind} name table")
-    return row.replace("{i}", str(int(index[1]))) if index else row
+    return row.replace("{i}", index[0].removeprefix("0")) if index else row
 
 
 def our_path(name: str, table: NameTable = PRETRAINING) -> str:
-    """Our path of an official parameter name; the inverse of `official_name`."""
-    index = re.search(r"\.(\d+)\.(?=norm|attn|mlp)", name)
-    row = table.inverse.get(re.sub(r"\.\d+\.(?=norm|attn|mlp)", ".{i}.", name))
-    if row is None:
+    """Our path of an official parameter name; the inverse of `official_name`, so that no two names have one path.
+
+    Raises:
+      ValueError: `name` is not in the table, or has a block's number in another form than `official_name` writes.
+    """
+    index = _OFFICIAL_INDEX.search(name)
+    row = table.inverse.get(_OFFICIAL_INDEX.sub("{i}", name))
+    if row is None or "{" in name:
         raise ValueError(f"official parameter {name}: unknown; is this a {table.kind} checkpoint of FSFM?")
-    return row.replace("{i}", f"{int(index[1]):02d}") if index else row
+    path = row.replace("{i}", f"{int(index[0]):02d}") if index else row
+    if (written := official_name(path, table)) != name:
+        raise ValueError(
+            f"official parameter {name}: the name of this parameter is {written}; expected a block's number in the "
+            "digits 0 to 9 without zeros in front"
+        )
+    return path
 
 
 @dataclasses.dataclass(frozen=True)

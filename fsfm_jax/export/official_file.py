@@ -15,7 +15,7 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from fsfm_jax.export import safetensors_file, torch_file
-from fsfm_jax.export.names import NameTable, from_official_array, official_name, our_path
+from fsfm_jax.export.names import NameTable, from_official_array, our_path
 
 SUFFIXES = {".pth": "pth", ".pt": "pth", ".pth.tar": "pth", ".safetensors": "safetensors"}
 STATES = ("model", "state_dict")  # keys of the network: in pretraining and fine-tuning, in anti-spoofing
@@ -162,13 +162,14 @@ def _network(path: str, names: Iterable[str]) -> str:
 
 
 def _is_known(name: str, table: NameTable) -> bool:
-    """Whether `name` is exactly what the table would write, so that two names never mean one parameter."""
+    """Whether the table has `name`, or knows it for a second name of another."""
     if name in table.copies:
         return True
     try:
-        return "{" not in name and official_name(our_path(name, table), table) == name
+        our_path(name, table)
     except ValueError:
         return False
+    return True
 
 
 def _float32(path: str, name: str, tensor: Any) -> np.ndarray:

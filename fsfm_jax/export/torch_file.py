@@ -42,8 +42,9 @@ _CONSTANTS = {
 def read(path: str | os.PathLike) -> object:
     """What `torch.save` wrote: plain dicts, lists, tuples, sets, text and numbers, with a `Tensor` for every tensor.
 
-    An argparse.Namespace becomes a dict, paths, devices and dtypes become text, torch.Size a tuple. Nothing that the
-    file names is imported or called. `np.asarray(tensor)` or `tensor.read()` gives the numbers, in native byte order.
+    An argparse.Namespace becomes a dict, paths, devices and dtypes become text, torch.Size a tuple, a NumPy number the
+    one of Python. Nothing that the file names is imported or called. `np.asarray(tensor)` or `tensor.read()` gives the
+    numbers, in native byte order.
 
     Raises:
       ValueError: not such a file, a damaged one, or one that holds something else; the message says what.

@@ -12,7 +12,7 @@ import pickle  # for the codes of the instructions only
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
-from fsfm_jax.export import pickle_instructions
+from fsfm_jax.export import numpy_pickle, pickle_instructions
 
 MAX_PROGRAM = 16 << 20  # bytes; a ViT-L with its optimizer needs 0.2 MB
 MAX_INSTRUCTIONS = 1_000_000  # of which that ViT-L needs 50 000
@@ -48,8 +48,9 @@ def load(
     """The value that a program describes: dict, list, tuple, set, str, bytes, numbers, None, and `leaves`.
 
     All containers are new and belong to one place each. OrderedDict and argparse.Namespace become dict, and
-    pathlib.PosixPath becomes str. Keys of dicts and members of sets are str or int. `_metadata`, which PyTorch hangs
-    on the dict of a network, is left out.
+    pathlib.PosixPath becomes str. A single number of NumPy becomes a float, an int or a bool; its arrays are refused.
+    Keys of dicts and members of sets are str or int. `_metadata`, which PyTorch hangs on the dict of a network, is
+    left out.
 
     Args:
       program: protocol 2 or later.
@@ -183,10 +184,12 @@ class _Machine:
         target.update(zip(map(_key, values[::2]), values[1::2], strict=True))
 
     def _fill(self, state: object) -> None:
-        """Attributes of an object: the options of a namespace, and the versions that PyTorch hangs on a dict."""
+        """Attributes of an object: options of a namespace, versions that PyTorch hangs on a dict, a dtype of NumPy."""
         target = self._top()
         self._charge(state)
-        if type(target) is _Namespace and type(state) is dict:
+        if type(target) is numpy_pickle.NumpyDtype:
+            target.fill(state)
+        elif type(target) is _Namespace and type(state) is dict:
             target.update(state)
         elif type(target) is not _OrderedDict or type(state) is not dict or state.keys() != {"_metadata"}:
             raise ValueError(f"the description gives a {type(target).__name__} attributes")
@@ -251,4 +254,4 @@ _MAKERS = {
     "pathlib._local.PosixPath": _path,  # Python 3.13
     "__builtin__.set": _set,  # sets and bytes in protocol 2
     "_codecs.encode": _bytes,
-}
+} | numpy_pickle.MAKERS

@@ -1,12 +1,17 @@
 """The table between our parameter paths and the official names, in both directions."""
 
+import re
+
 import numpy as np
 import pytest
 import reference
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fsfm_jax.export.names import (
     ANTISPOOF,
     CLASSIFIER,
+    PRETRAINING,
     finetuned_from_official,
     finetuned_to_official,
     from_official,
@@ -53,6 +58,62 @@ def test_unknown_names_are_refused():
         our_path("blocks.0.attn.relative_position")
     with pytest.raises(ValueError, match="encoder/adapter/kernel: no official name"):
         official_name("encoder/adapter/kernel")
+
+
+OTHER_NUMBERS = ["00", "03", "\u0663", "\uff13", "1\u0660", "000000003"]  # 3 in Arabic and in wide digits, and a 10
+
+
+@pytest.mark.parametrize("written", OTHER_NUMBERS)
+def test_a_block_has_one_official_name_only(written):
+    for table, prefix in ((PRETRAINING, ""), (PRETRAINING, "rep_decoder_"), (ANTISPOOF, "backbone.vit.")):
+        name = f"{prefix}blocks.{written}.mlp.fc1.bias"
+        with pytest.raises(ValueError) as error:
+            our_path(name, table)
+        assert str(error.value) == (
+            f"official parameter {name}: the name of this parameter is {prefix}blocks.{int(written)}.mlp.fc1.bias; "
+            "expected a block's number in the digits 0 to 9 without zeros in front"
+        )
+
+
+@pytest.mark.parametrize("written", ["{i}", "", "-1", "+1", " 1", "1 ", "1_0", "\u00b2", "1.2", "x", "1" * 5000])
+def test_what_is_no_number_names_no_block(written):
+    with pytest.raises(ValueError, match=r"^official parameter blocks\..*: unknown; is this a pretraining checkpoint"):
+        our_path(f"blocks.{written}.norm1.weight")
+
+
+@pytest.mark.parametrize("written", ["{i}", "", "3", "003", "0100", "1\u0663", "\u0661\u0663", "1_0", "1" * 5000])
+def test_a_block_has_one_path_only(written):
+    with pytest.raises(ValueError, match=r"^parameter encoder/block_.*: no official name is known"):
+        official_name(f"encoder/block_{written}/norm1/scale")
+
+
+@pytest.mark.parametrize(("number", "ours"), [(0, "00"), (9, "09"), (10, "10"), (99, "99"), (100, "100")])
+def test_numbers_of_blocks(number, ours):
+    assert our_path(f"blocks.{number}.attn.qkv.bias") == f"encoder/block_{ours}/attn/qkv/bias"
+    assert official_name(f"encoder/block_{ours}/attn/qkv/bias") == f"blocks.{number}.attn.qkv.bias"
+
+
+@given(st.sampled_from([PRETRAINING, CLASSIFIER, ANTISPOOF]), st.data())
+def test_a_name_is_refused_or_is_the_one_that_is_written_back(table, data):
+    row = data.draw(st.sampled_from([*table.inverse]))
+    number = data.draw(st.integers(0, 10**9 - 1).map(str) | st.text(st.characters(categories=["Nd"])) | st.text())
+    name = row.replace("{i}", number)
+    try:
+        path = our_path(name, table)
+    except ValueError:
+        assert "{i}" in row and not re.fullmatch("0|[1-9][0-9]{0,8}", number)
+    else:
+        assert official_name(path, table) == name
+
+
+@pytest.mark.parametrize("second", ["blocks.00.norm1.weight", "blocks.\u0660.norm1.weight", "blocks.{i}.norm1.weight"])
+def test_no_parameter_is_lost_to_a_second_name(golden, second):
+    online = reference.state_dict(golden("pretrain_tiny"), "online/")
+    with pytest.raises(ValueError, match=f"^official parameter {second}: "):
+        from_official(online | {second: online["blocks.0.norm1.weight"] + 1}, reference.model_spec())
+    state = reference.state_dict(golden("finetune_tiny"), "plain_gp/state/")
+    with pytest.raises(ValueError, match=f"^official parameter {second}: "):
+        finetuned_from_official(state | {second: state["blocks.0.norm1.weight"] + 1}, CLASSIFIER)
 
 
 def test_other_positions_than_configured_are_refused(golden):

@@ -1,13 +1,17 @@
 """Weight files of PyTorch: every number of the official ones, and all that others may hold."""
 
+import math
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
-from torch_archive import NUMBERS, Code, archive, call, code, name, storage, tensor, tensors_of
+from hypothesis import given
+from hypothesis import strategies as st
+from torch_archive import NUMBERS, PLAIN, Code, archive, call, code, dtype, name, number, storage, tensor, tensors_of
 
 from fsfm_jax.export import torch_file
 
@@ -163,6 +167,78 @@ def test_all_protocols_are_understood(path, protocol):
     found = torch_file.read(archive(path, pickle.dumps(value, protocol)))
     assert found == value
     assert found["again"] is not found["a"]
+
+
+# Single numbers of NumPy.
+
+NUMPY = [
+    *[np.float16(x) for x in (0.1, -65504, 6e-8, np.inf)],
+    *[np.float32(x) for x in (0.1, -3e38, 1e-45, -np.inf)],
+    *[np.float64(x) for x in (0.1, -1e308, 5e-324, np.inf, -0.0)],
+    *[np.dtype(f"i{size}").type(x) for size in (1, 2, 4, 8) for x in (-(2 ** (8 * size - 1)), -2, 100)],
+    *[np.dtype(f"u{size}").type(x) for size in (1, 2, 4, 8) for x in (0, 130, 2 ** (8 * size) - 1)],
+    *[np.bool_(x) for x in (False, True)],
+]
+
+
+def renamed(program: bytes, module: bytes) -> bytes:
+    """A pickle as NumPy before 2 (numpy.core) or since (numpy._core) would have written it."""
+    old = next(name for name in (b"numpy.core.multiarray", b"numpy._core.multiarray") if name in program)
+    assert program.count(old) == 1
+    if program[1] < 4:
+        return program.replace(old, module)
+    program = program.replace(bytes([len(old)]) + old, bytes([len(module)]) + module)
+    assert program[2:3] == pickle.FRAME
+    return program[:3] + struct.pack("<Q", len(program) - 11) + program[11:]
+
+
+@pytest.mark.parametrize("module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("value", NUMPY, ids=repr)
+def test_a_number_of_numpy_becomes_the_same_one_of_python(path, value, protocol, module):
+    content = {"threshold": value, "again": [value], "valid_arg": [type(value)(0), type(value)(1)]}
+    found = torch_file.read(archive(path, renamed(pickle.dumps(content, protocol), module)))
+    expected = {"threshold": value.item(), "again": [value.item()], "valid_arg": [*map(type(value.item()), (0, 1))]}
+    assert repr(found) == repr(expected)  # the type, the sign of 0, every digit
+    assert type(found["threshold"]) in (float, int, bool)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_a_number_of_numpy_may_be_none(path, kind):
+    found = torch_file.read(archive(path, pickle.dumps(kind("nan"), 2)))
+    assert type(found) is float and math.isnan(found)
+
+
+@given(st.binary(min_size=8, max_size=8))
+def test_every_float64_of_numpy_comes_out_bit_by_bit(tmp_path_factory, data):
+    value = np.frombuffer(data, "<f8")[0]
+    path = tmp_path_factory.getbasetemp() / "drawn.pth"
+    assert struct.pack("<d", torch_file.read(archive(path, pickle.dumps(value, 2)))) == data
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "expected"),
+    [
+        ("f4", bytes.fromhex("00 00 c0 bf"), -1.5),
+        ("f2", bytes.fromhex("00 3e"), 1.5),
+        ("i4", bytes.fromhex("fe ff ff ff"), -2),
+        ("u4", bytes.fromhex("fe ff ff ff"), 2**32 - 2),
+        ("i8", bytes.fromhex("00 01 00 00 00 00 00 80"), -(2**63) + 256),
+        ("u2", bytes.fromhex("01 02"), 513),
+    ],
+)
+def test_the_bytes_of_a_number_of_numpy_begin_with_the_lowest(path, kind, data, expected):
+    found = torch_file.read(archive(path, number(data, dtype(kind))))
+    assert found == expected and type(found) is type(expected)
+
+
+def test_older_versions_of_numpy_write_arguments_of_a_dtype_as_numbers(path):
+    value = number(struct.pack("<d", 0.625), dtype("f8", PLAIN, 0, 1), "numpy.core.multiarray")
+    assert torch_file.read(archive(path, value)) == 0.625
+
+
+def test_an_integer_of_numpy_can_be_a_key(path):
+    assert torch_file.read(archive(path, pickle.dumps({np.int64(3): "c"}, 2))) == {3: "c"}
 
 
 def test_tensors_stay_in_the_file_until_they_are_read(path):

@@ -8,7 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from torch_archive import Code, archive, call, code, name, storage, tensor, tensors_of
+from torch_archive import PLAIN, Code, archive, call, code, dtype, name, number, storage, tensor, tensors_of
 
 from fsfm_jax.export import torch_file, torch_pickle
 
@@ -18,6 +18,7 @@ WHOLE = {  # some of everything
     "args": Code(call("argparse.Namespace") + code({"path": call("pathlib.PosixPath", "a", "b")}) + b"b"),
     "parameter": call("torch._utils._rebuild_parameter", tensor(), True, call("collections.OrderedDict")),
     "set": call("__builtin__.set", [1, "a"]),
+    "threshold": number(struct.pack("<d", 0.625)),
     7: (call("torch.device", "cuda", 0), call("torch.Size", (2, 3)), name("torch.float32")),
 }
 
@@ -45,7 +46,6 @@ CALLS = {  # the name that is refused (modules are called otherwise in protocol 
     "open": lambda canary: Reduced(open, (canary, "w")),
     "Popen": lambda canary: Reduced(subprocess.Popen, (["touch", canary],)),
     "(_reconstruct|_frombuffer)": lambda canary: np.zeros(2),
-    "scalar": lambda canary: np.float64(1),
 }
 
 
@@ -69,7 +69,9 @@ def test_the_canary_dies_with_the_unpickler_of_python(tmp_path):
     "asked",
     ["os.system", "torch.load", "torch.nn.modules.linear.Linear", "torch._utils._rebuild_sparse_tensor", "torch.Tensor"]
     + ["torch.ComplexFloatStorage", "torch.FloatStorage.__init__", "collections.OrderedDict.fromkeys", "pathlib.Path"]
-    + ["copyreg._reconstructor", "numpy.core.multiarray.scalar", "collections.defaultdict", "argparse.ArgumentParser"],
+    + ["copyreg._reconstructor", "numpy.core.multiarray._reconstruct", "numpy.ndarray"]
+    + ["numpy._core.multiarray._reconstruct", "numpy._core.numeric._frombuffer", "numpy.dtype.type", "numpy.float64"]
+    + ["numpy.multiarray.scalar", "numpy.dtypes.Float64DType", "collections.defaultdict", "argparse.ArgumentParser"],
 )
 def test_a_name_is_refused_as_soon_as_it_appears(path, asked):
     with pytest.raises(ValueError, match=f"it asks for '{asked}'"):
@@ -173,6 +175,56 @@ HOSTILE = {  # what it is: (the value of the file, a part of the refusal)
     "bytes with another codec": (call("_codecs.encode", "a", "rot13"), "a text and latin1"),
     "ordered dict of pairs": (call("collections.OrderedDict", [["a", 1]]), "OrderedDict has arguments"),
     "namespace of pairs": (call("argparse.Namespace", 1), "Namespace has arguments"),
+    # Of NumPy.
+    "dtype as a result": (dtype(), "NumpyDtype stands where a value"),
+    "dtype as a key": (Code(b"}" + dtype() + b"Ns"), "a NumpyDtype as a key"),
+    "dtype of nothing": (call("numpy.dtype"), r"it asks for numpy.dtype\(a NoneType\)"),
+    "dtype of fields": (call("numpy.dtype", [("a", "f8")], False, True), r"it asks for numpy.dtype\(a list\)"),
+    "dtype of a class": (call("numpy.dtype", name("numpy.dtype"), False, True), r"numpy.dtype\(a _Maker\)"),
+    "dtype of a long name": (call("numpy.dtype", "f" * 10**6, False, True), rf"numpy.dtype\('{'f' * 200}'\); of"),
+    "dtype of this machine's order": (call("numpy.dtype", "=f8", False, True), r"numpy.dtype\('=f8'\)"),
+    "dtype that is aligned": (call("numpy.dtype", "f8", True, True), "other arguments than False and True"),
+    "dtype of fractions": (call("numpy.dtype", "f8", 0.0, 1.0), "other arguments than False and True"),
+    "dtype without arguments": (call("numpy.dtype", "f8"), "other arguments than False and True"),
+    "dtype with metadata": (call("numpy.dtype", "f8", False, True, {"a": 1}), "other arguments than False and True"),
+    "big-endian": (dtype("f8", (3, ">", *PLAIN[2:])), r"numpy.dtype\('f8'\) has another .*; its byte order is '>'"),
+    "order of this machine": (dtype("f8", (3, "=", *PLAIN[2:])), "its byte order is '='"),
+    "no order": (dtype("f8", (3, "|", *PLAIN[2:])), "its byte order is '|'"),
+    "order of a byte": (dtype("i1"), r"numpy.dtype\('i1'\) .*plain number, \(3, '|', .*; its byte order is '<'"),
+    "long order": (dtype("f8", (3, "<" * 10**6, *PLAIN[2:])), "its byte order is '<<<<<<<<<<'"),
+    "state of another version": (dtype("f8", (4, *PLAIN[1:])), "'f8'.* has another state than a plain number"),
+    "subarray": (dtype("f8", (3, "<", (dtype(), (2,)), *PLAIN[3:])), "another state"),
+    "names": (dtype("f8", (3, "<", None, ("a",), *PLAIN[4:])), "another state"),
+    "fields": (dtype("f8", (3, "<", None, ("a",), {"a": (dtype(), 0)}, -1, -1, 0)), "another state"),
+    "another size": (dtype("f8", (*PLAIN[:5], 16, -1, 0)), "another state"),
+    "flags of objects": (dtype("f8", (*PLAIN[:7], 63)), "another state"),
+    "flags that are false": (dtype("f8", (*PLAIN[:7], False)), "another state"),
+    # numpy.dtype("f8") == None
+    "dtype for None": (dtype("f8", (3, "<", name("torch.DoubleStorage"), *PLAIN[3:])), "another state"),
+    "metadata": (dtype("f8", (*PLAIN, {"a": 1})), "another state"),
+    "state that is a dict": (dtype("f8", {"byteorder": "<"}), "has another state than a plain number, .* 0\\)$"),
+    "state of nothing": (dtype("f8", None), "another state"),
+    "state that is a number": (dtype("f8", 3), "another state"),
+    "state in a list": (dtype("f8", list(PLAIN)), "another state"),
+    "empty state": (dtype("f8", ()), "another state"),
+    "no state": (number(b"\0" * 8, call("numpy.dtype", "f8", False, True)), "of f8 has a dtype that was not given its"),
+    "bytes too few": (number(b"\0" * 7), "a NumPy number of f8 has 7 bytes, expected 8"),
+    "bytes too many": (number(b"\0" * 5, dtype("f4")), "a NumPy number of f4 has 5 bytes, expected 4"),
+    "no bytes": (number(b"", dtype("u1", (3, "|", *PLAIN[2:]))), "a NumPy number of u1 has 0 bytes, expected 1"),
+    "truth of 2": (number(b"\2", dtype("b1", (3, "|", *PLAIN[2:]))), "truth value of NumPy is the byte 2, expected 0"),
+    "number of text": (call("numpy.core.multiarray.scalar", dtype(), "\0" * 8), "arguments than a dtype and bytes"),
+    "number without bytes": (call("numpy.core.multiarray.scalar", dtype()), "arguments than a dtype and bytes"),
+    "number of another dtype": (
+        call("numpy._core.multiarray.scalar", name("torch.DoubleStorage"), call("_codecs.encode", "\0" * 8, "latin1")),
+        "arguments than a dtype and bytes",
+    ),
+    "number with more": (
+        call("numpy._core.multiarray.scalar", dtype(), call("_codecs.encode", "\0" * 8, "latin1"), None),
+        "arguments than a dtype and bytes",
+    ),
+    "state of a number": (Code(number(b"\0" * 8) + code(PLAIN) + b"b"), "gives a float attributes"),
+    "state of the dtype's name": (Code(name("numpy.dtype") + code(PLAIN) + b"b"), "gives a _Maker attributes"),
+    "number as a key": (Code(b"}" + number(b"\0" * 8) + b"Ns"), "a float as a key"),
 }
 
 
@@ -190,6 +242,50 @@ def test_the_bounds_on_work_hold(path, monkeypatch):
     monkeypatch.setattr(torch_pickle, "MAX_PROGRAM", 100)
     with pytest.raises(ValueError, match="data.pkl has 1003 bytes, at most 100 are read"):
         torch_file.read(archive(path, Code(b"N" * 1000)))
+
+
+OTHER_NUMPY = {  # a value of NumPy that is no plain number: the dtype that is refused
+    "M8": np.datetime64("2024-05-06"),
+    "m8": np.timedelta64(3, "s"),
+    "U2": np.str_("ab"),
+    "S2": np.bytes_(b"ab"),
+    "V4": np.void(b"abcd"),
+    "V12": np.array([(1, 2.0)], "i4,f8")[0],
+    "V16": np.array([(np.ones(2),)], [("a", "f8", 2)])[0],
+    "O8": np.dtype(object),
+    "c8": np.complex64(1j),
+    "c16": np.complex128(1j),
+    "f16": np.longdouble(1),
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("kind", OTHER_NUMPY)
+def test_other_values_of_numpy_are_refused_by_their_dtype(path, kind, protocol):
+    with pytest.raises(ValueError, match=rf"weights.pth: it asks for numpy.dtype\('{kind}'\); of NumPy only numbers"):
+        torch_file.read(archive(path, pickle.dumps({"threshold": OTHER_NUMPY[kind]}, protocol)))
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_big_endian_dtype_of_numpy_is_refused(path, protocol):
+    with pytest.raises(ValueError, match=r"numpy.dtype\('f4'\) has another state .*; its byte order is '>'"):
+        torch_file.read(archive(path, pickle.dumps(np.dtype(">f4"), protocol)))
+
+
+def test_the_bounds_on_work_hold_for_numbers_of_numpy(path, monkeypatch):
+    again = code([Code(number(struct.pack("<d", 0.5)) + b"q\0"), *[Code(b"h\0")] * 9])
+    monkeypatch.setattr(torch_pickle, "MAX_VALUES", 11)
+    assert torch_file.read(archive(path, again)) == [0.5] * 10
+    monkeypatch.setattr(torch_pickle, "MAX_VALUES", 10)
+    with pytest.raises(ValueError, match="more than 10, deeper"):
+        torch_file.read(archive(path, again))
+    # 3 arguments and "f8", a state of 8, 2 arguments with 8 letters and "latin1", 2 arguments with 8 bytes.
+    monkeypatch.setattr(torch_pickle, "MAX_ARGUMENTS", 5 + 8 + 16 + 10)
+    assert torch_file.read(archive(path, number(b"\0" * 8))) == 0
+    for less in range(5 + 8 + 16 + 10):
+        monkeypatch.setattr(torch_pickle, "MAX_ARGUMENTS", less)
+        with pytest.raises(ValueError, match=f"more than {less} letters and members"):
+            torch_file.read(archive(path, number(b"\0" * 8)))
 
 
 def test_the_worst_key_does_not_end_the_process(path):
