@@ -193,18 +193,21 @@ class _Run:
         """Chooses the step, calibrates, saves the detector and evaluates it on the test sets."""
         resolved, inputs, rule = self._resolved, self._inputs, self._resolved.selection
         choice, params = self._validation.chosen(last, params)
+        label = choice.label
+        if inputs.foreign and rule.kind == "source-validation":
+            label += f" Nothing was trained on {', '.join(inputs.foreign)}."
         calibration = None
         if inputs.validation is not None:
             found = self._scorer(self._scorer.place(params), inputs.validation)
             calibration = calibrate(found, resolved.false_alarm_rate)
         oracle = rule.kind == "oracle"
         card = self._describe(choice.step) | {
-            "selection": {"rule": rule.kind, "metric": rule.metric, "oracle": oracle, "label": choice.label},
+            "selection": {"rule": rule.kind, "metric": rule.metric, "oracle": oracle, "label": label},
             "calibration": calibration,
             "seen": remember(source for source, _ in inputs.sources),
         }
         save_detector(self._workdir, choice.step, params, card)
-        LOG.info("Detector: %s/detector. %s", self._workdir, choice.label)
+        LOG.info("Detector: %s/detector. %s", self._workdir, label)
         if not inputs.tests:
             return {}
         detector = Detector(self._workdir, resolved.task, params, card)

@@ -43,6 +43,13 @@ class Inputs:
     def examples(self) -> int:
         return sum(len(source) for source, _ in self.sources)
 
+    @property
+    def foreign(self) -> list[str]:
+        """Data sets of the validation that nothing was trained on: a choice made there was not made on the sources."""
+        trained = {source.dataset for source, _ in self.sources}
+        judges = () if self.validation is None else parts_of(self.validation)
+        return sorted({part.dataset for part in judges} - trained)
+
     def looked_at(self, rule: str) -> dict[str, LabelledSource]:
         """The data that are looked at while the detector learns, by the names of `metrics.selection.SPLITS`."""
         looked_at = {} if self.validation is None else {SPLITS["source-validation"]: self.validation}

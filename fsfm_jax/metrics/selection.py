@@ -97,8 +97,9 @@ def _value(rule: Rule, checkpoint: Evaluated) -> float:
 def _label(rule: Rule, step: int, best: float, total: int, without: int, winners: int) -> str:
     where = {
         "oracle": "the target's own test set (an oracle: these numbers are optimistic)",
-        "source-validation": "the validation split of the source; the target was not looked at",
+        "source-validation": "a validation split; the test set was not looked at",
     }[rule.kind]
+    extreme = {"lower": "lowest", "higher": "highest"}[rule.better]
     notes = f" {winners} steps were equal, the {rule.ties} one was taken." if winners > 1 else ""
     notes += f" {without} of {total} steps had no value." if without else ""
-    return f"Step {step} of {total} evaluated, the {rule.better} {rule.metric} wins ({best:.6g}) on {where}.{notes}"
+    return f"Step {step}, one of {total} looked at: the {extreme} {rule.metric} ({best:.6g}) on {where}.{notes}"

@@ -58,7 +58,7 @@ def test_the_best_step_wins_and_its_parameters_are_kept(tmp_path):
     validation.close()
     assert choice.step == 2 and params["p"] == np.float32(0.4)
     assert choice.value == pytest.approx(-np.log(0.9), rel=1e-6)
-    assert "the lower loss wins" in choice.label and choice.label.endswith("Looked at: val.")
+    assert "the lowest loss (" in choice.label and choice.label.endswith("Looked at: val.")
     # When the choice is made, only it is left.
     assert stored(tmp_path) == [2]
 

@@ -18,7 +18,7 @@ def test_the_released_anti_spoofing_rule_takes_the_later_tie_and_calls_itself_an
     choice = choose(RELEASED_ANTI_SPOOFING, RUN)
     assert (choice.step, choice.value) == (300, 0.1)
     assert (
-        "lower hter wins (0.1) on the target's own test set (an oracle: these numbers are optimistic)" in choice.label
+        "lowest hter (0.1) on the target's own test set (an oracle: these numbers are optimistic)" in choice.label
     )
     assert "2 steps were equal, the later one was taken" in choice.label
 
@@ -26,7 +26,7 @@ def test_the_released_anti_spoofing_rule_takes_the_later_tie_and_calls_itself_an
 def test_the_released_fine_tuning_rule_looks_at_the_source_only():
     choice = choose(RELEASED_FINE_TUNING, RUN)
     assert (choice.step, choice.value) == (100, 0.3)
-    assert "validation split of the source; the target was not looked at" in choice.label
+    assert "a validation split; the test set was not looked at" in choice.label
     assert "oracle" not in choice.label
     assert "1 of 4 steps had no value" in choice.label
 
