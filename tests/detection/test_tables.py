@@ -51,8 +51,9 @@ def test_the_oracle_of_anti_spoofing_has_a_column_of_its_own():
     assert cells(table({"ICM2O": summary}, "fas", []), "ICM2O") == [
         "60", "30", "20.00", "10.00", "95.00", "60.00", "7.68", "97.11",
     ]  # fmt: skip
-    # Without a threshold from elsewhere there is none: the oracle does not step in.
-    alone = {**summary, "video": {**video, "thresholds": [FIXED, oracle]}}
+    # Without a threshold from elsewhere there is none: neither the oracle nor one chosen on the set itself steps in.
+    fitted = at("equal error", True, half_total_error_rate=0.05)
+    alone = {**summary, "video": {**video, "thresholds": [FIXED, fitted, oracle]}}
     assert cells(table({"ICM2O": alone}, "fas", []), "ICM2O")[2:4] == ["undefined", "10.00"]
 
 

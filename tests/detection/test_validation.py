@@ -90,6 +90,22 @@ def test_a_run_that_goes_back_finds_its_earlier_winner_again(tmp_path):
     assert [entry["step"] for entry in again.history] == [1, 2, 3]
 
 
+def test_a_step_that_is_done_again_leaves_what_it_has_now(tmp_path):
+    killed = looks(tmp_path, LOSS, [(1, 0.1), (2, 0.4)])
+    killed.close()
+    again = looks(tmp_path, LOSS, [(2, 0.3)], history=killed.history[:1])
+    choice, params = again.chosen(2, None)
+    again.close()
+    assert choice.step == 2 and params["p"] == np.float32(0.3)
+
+
+def test_steps_that_do_not_win_push_nothing_out(tmp_path):
+    validation = looks(tmp_path, LOSS, [(1, 0.4), *((step, 0.1) for step in range(2, 7))])
+    choice, params = validation.chosen(6, None)
+    validation.close()
+    assert choice.step == 1 and params["p"] == np.float32(0.4)
+
+
 def test_later_ties_take_the_place_of_earlier_ones(tmp_path):
     validation = looks(tmp_path, HTER, [(1, 0.1), (2, 0.2)], split="target-test")
     choice, params = validation.chosen(2, None)
