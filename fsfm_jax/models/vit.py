@@ -26,6 +26,7 @@ SIZES = {
     "vit_l16": Size(1024, 24, 16, 16),
     "vit_h14": Size(1280, 32, 16, 14),
     "demo16": Size(128, 4, 4, 16),  # for two CPU cores; not a size of the paper
+    "tiny32": Size(64, 2, 4, 32),  # for tests that learn something: a quarter of the patches
     "tiny16": Size(48, 2, 4, 16),  # for tests
 }
 
