@@ -1,10 +1,11 @@
-# make demo: pretrain a small model on the bundled faces. make test: every promise, tested.
+# make demo: pretrain a small model on the bundled faces and make a detector of it. make test: every promise, tested.
 # make check: ruff + tests. make bench: the benchmarks. All in a virtual environment of the checkout.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SLOWEST := tests/test_end_to_end.py tests/prepare/test_pool.py
+SLOWEST := tests/test_downstream.py tests/test_finetune.py tests/test_end_to_end.py tests/prepare/test_pool.py
 DEMO_DIR ?= runs/pretrain_demo
+DETECTOR_DIR ?= runs/finetune_demo
 
 # XLA's persistent compile cache: a second run of anything compiles nothing.
 export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
@@ -33,6 +34,7 @@ $(VENV)-beam/.made: requirements-beam.txt
 demo: $(VENV)/.runtime
 	$(BIN)/python -m fsfm_jax.main --config=configs/pretrain_demo.py --workdir=$(DEMO_DIR) --stop_after=60%
 	$(BIN)/python -m fsfm_jax.main --config=configs/pretrain_demo.py --workdir=$(DEMO_DIR)
+	$(BIN)/python -m fsfm_jax.main --config=configs/finetune_demo.py --workdir=$(DETECTOR_DIR) --config.init=$(DEMO_DIR)
 
 # The slowest files first, so that no process waits for the other at the end.
 test: $(VENV)/.dev

@@ -213,5 +213,6 @@ class _Run:
         detector = Detector(self._workdir, resolved.task, params, card)
         folder = os.path.join(self._workdir, TEST_FOLDER)
         results = evaluate_sets(detector, inputs.tests, None, resolved.report, folder, self._scorer)
-        LOG.info("Results: %s", folder)
+        LOG.info("Table: %s/table.md", folder)
+        LOG.info("Pictures: %s", ", ".join(f"{folder}/figures/{name}.png" for name in results))
         return results

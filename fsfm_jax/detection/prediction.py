@@ -80,9 +80,11 @@ class Predictions:
     def columns(self, temperature: float | None) -> Mapping[str, np.ndarray]:
         """What a predictions file holds, one row per frame.
 
-        `score` is the probability of being real as the network says it, `calibrated` the same at `temperature` (left
-        out without one), `probability/CLASS` that of each class where there are more than two.
+        `score` is the probability of being real as the network says it, `forged` that of everything else (small ones
+        keep their digits), `calibrated` the first at `temperature` (left out without one), `probability/CLASS` that of
+        each class where there are more than two.
         """
+        probabilities = self.probabilities()
         columns = {
             "dataset": np.full(len(self.labels), self.dataset),
             "video": self.videos,
@@ -90,13 +92,14 @@ class Predictions:
             "label": self.labels,
             "class": np.array(self.class_names)[self.labels],
             "method": self.methods,
-            "score": self.probabilities()[:, self.real],
+            "score": probabilities[:, self.real],
+            "forged": np.delete(probabilities, self.real, axis=1).sum(axis=1),
         }
         if temperature is not None:
             columns["calibrated"] = self.probabilities(temperature)[:, self.real]
         if len(self.class_names) > 2:
-            each = self.probabilities().T
-            columns |= {f"probability/{name}": found for name, found in zip(self.class_names, each, strict=True)}
+            named = zip(self.class_names, probabilities.T, strict=True)
+            columns |= {f"probability/{name}": found for name, found in named}
         return columns | {"source": self.sources}
 
 

@@ -4,7 +4,7 @@
     metrics.json               all metrics of all data sets, with the reason for each number that is missing
     table.md                   the table of the papers, ours beside the published numbers
     figures/NAME.png           ROC curve and histogram of the scores, frames and videos
-    figures/NAME_calibration.png    reliability before and after the detector's temperature, if it has one
+    figures/NAME_calibration.png    reliability, before and after the detector's temperature if it has one
 """
 
 import json
@@ -109,11 +109,12 @@ def _draw(
     levels = {"frame": scored, "video": found.by_video().scored(scored.classes)}
     marks = {f"{level}s": chosen[level][-1].value for level in levels if chosen[level]}
     draw_scores(folder / f"{name}.png", name, {f"{level}s": scored for level, scored in levels.items()}, marks)
-    if temperature is not None:
-        diagrams = {}
-        for title, t in (("raw", 1.0), (f"T = {temperature:.3g}", temperature)):
-            diagrams[f"{title}: ECE {100 * calibrate.calibration_error(found, t):.1f} %"] = calibrate.diagram(found, t)
-        draw_reliability(folder / f"{name}_calibration.png", f"{name}, frames", diagrams)
+    temperatures = {"raw": 1.0} | ({} if temperature is None else {f"T = {temperature:.3g}": temperature})
+    diagrams = {
+        f"{title}: ECE {100 * calibrate.calibration_error(found, t):.1f} %": calibrate.diagram(found, t)
+        for title, t in temperatures.items()
+    }
+    draw_reliability(folder / f"{name}_calibration.png", f"{name}, frames", diagrams)
 
 
 def _write(folder: Path, results: dict[str, dict], detector: Detector, spec: ReportSpec) -> None:
@@ -137,7 +138,5 @@ def _calibration_note(detector: Detector) -> str:
     if calibration is None:
         return NOT_CALIBRATED
     kept = calibration["thresholds"]["video"][-1]
-    return (
-        f"Threshold of the detector for videos: {kept['value']:.6g} ({kept['rule']}, chosen on {kept['split']}). "
-        "HTER is at equal error on that split."
-    )
+    note = f"Threshold of the detector for videos: {kept['value']:.6g} ({kept['rule']}, chosen on {kept['split']})."
+    return note + (f" It has no temperature: {calibration['undefined']}." if calibration["undefined"] else "")

@@ -122,10 +122,13 @@ def test_videos_are_means_of_their_frames():
 def test_columns_of_the_file():
     found = predictions(np.log([[0.8, 0.2]]), [0], methods=np.array(["swap"]))
     columns = found.columns(2.0)
-    assert list(columns) == ["dataset", "video", "frame", "label", "class", "method", "score", "calibrated", "source"]
+    names = ["dataset", "video", "frame", "label", "class", "method", "score", "forged", "calibrated", "source"]
+    assert list(columns) == names
     assert columns["class"][0] == "fake" and columns["method"][0] == "swap"
-    np.testing.assert_allclose([columns["score"][0], columns["calibrated"][0]], [0.2, 1 / 3], rtol=1e-6)
+    found = [columns[name][0] for name in ("score", "forged", "calibrated")]
+    np.testing.assert_allclose(found, [0.2, 0.8, 1 / 3], rtol=1e-6)
     three = predictions(np.log([[0.7, 0.2, 0.1]]), [0], ("real", "deepfake", "spoof"), 0).columns(None)
+    np.testing.assert_allclose(three["forged"], [0.3], rtol=1e-6)
     assert "calibrated" not in three and [n for n in three if n.startswith("probability/")] == [
         "probability/real", "probability/deepfake", "probability/spoof",
     ]  # fmt: skip
