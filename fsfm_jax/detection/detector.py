@@ -16,7 +16,7 @@ import os
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from fsfm_jax.checkpoint import Checkpoints, Retention, saved_parameters
 from fsfm_jax.finetune_config import task_of
@@ -75,7 +75,7 @@ def save_detector(workdir: str, step: int, params: Any, card: dict) -> None:
             if old == step and checkpoints.run(old) == card:
                 return
             checkpoints.delete(old)
-        checkpoints.save(Kept(jnp.int32(step), params), card)
+        checkpoints.save(Kept(np.int32(step), params), card)
         checkpoints.wait()
     finally:
         checkpoints.close()
