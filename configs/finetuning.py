@@ -45,6 +45,9 @@ def finetune() -> ConfigDict:
 
     c.model = ConfigDict()
     c.model.size = "vit_b16"
+    # What `init` is: "fsfm", a run of ours or a file of FSFM or FS-VFM; or a file of "supervised" (timm's ViT), "deit",
+    # "mae", "dino", "clip", "mcf", "marlin".
+    c.model.base = "fsfm"
     c.model.network = "classifier"  # or "antispoof": bottleneck and unit columns behind the encoder
     c.model.pooling = "mean_patches"  # or "cls"
     c.model.drop_path = 0.1
@@ -52,6 +55,18 @@ def finetune() -> ConfigDict:
     c.model.norm_over = "tokens"  # of "antispoof": released code; "features": the few-shot method it builds on
     c.model.dtype = "bfloat16"
     c.model.remat = False
+
+    c.tuning = ConfigDict()
+    # What is trained: "full"; or with a frozen encoder "fs_adapter" or "linear_probe"; or in it "layer_norm", "bias"
+    # (BitFit), "lora". Heads always are.
+    c.tuning.method = "full"
+    c.tuning.reduction = 4  # of "fs_adapter": its bottleneck is so many times narrower than the encoder
+    c.tuning.rank = 8  # of "lora"
+    c.tuning.alpha = 16.0  # of "lora": updates are multiplied by alpha / rank
+
+    # Folder where features of a frozen encoder are kept and trained from, each image seen once; "": none.
+    c.features = ConfigDict()
+    c.features.cache = ""
 
     c.augment = ConfigDict()
     c.augment.crop = True  # random resized crop; False: the whole face
@@ -70,6 +85,8 @@ def finetune() -> ConfigDict:
 
     c.loss = ConfigDict()
     c.loss.smoothing = 0.1
+    c.loss.contrast = 0.0  # weight of the real-anchor loss of FS-Adapter; 0: none
+    c.loss.temperature = 0.07  # of that loss
 
     c.optimizer = ConfigDict()
     c.optimizer.base_learning_rate = 2e-4  # per 256 images

@@ -34,15 +34,18 @@ from fsfm_jax.finetune_config import Finetuning, RateSchedule, binding_fields, r
 from fsfm_jax.finetune_inputs import Inputs, open_inputs
 from fsfm_jax.models.classifier import initialise
 from fsfm_jax.models.scratch import scratch_initialisation
-from fsfm_jax.optim import ema, schedules
+from fsfm_jax.optim import ema, schedules, tuning
 from fsfm_jax.program import Program
 from fsfm_jax.report import METRICS_FILE, Reporter, Silent
 from fsfm_jax.run_identity import description, run_identity, saved_state
+from fsfm_jax.tasks.classify import REAL_ANCHOR
 from fsfm_jax.train.loop import train
 from fsfm_jax.train.state import TrainState, named_key
 
 LOG = logging.getLogger("fsfm_jax")
 TEST_FOLDER = "test"
+# What is reported of each step; of one loss alone its value is the whole.
+SHOWN = ("loss", REAL_ANCHOR, "learning_rate", "gradient_norm")
 
 
 def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
@@ -96,6 +99,7 @@ def make_program(resolved: Finetuning) -> Program:
         mesh=partition.make_mesh(),
         fsdp=resolved.fsdp,
         fsdp_min_size=resolved.fsdp_min_size,
+        trained=resolved.trained,
     )
 
 
@@ -112,8 +116,9 @@ class _Run:
     def __init__(self, config: ConfigDict, inputs: Inputs, workdir: str, stop_after: str):
         self._config, self._inputs, self._workdir = config, inputs, workdir
         self._resolved = resolve_finetuning(
-            config, inputs.examples, len(inputs.class_names), inputs.statistics, jax.device_count(), stop_after
-        )
+            config, inputs.examples, len(inputs.class_names), inputs.real, inputs.statistics, jax.device_count(),
+            stop_after,
+        )  # fmt: skip
         self._program = make_program(self._resolved)
         self._looked_at = inputs.looked_at(self._resolved.selection.kind)
         self._identity = run_identity(binding_fields(config), inputs.sources, inputs.statistics) | {
@@ -161,6 +166,8 @@ class _Run:
             params, report = initialise(pretrained.params, state.params, self._resolved.task.model.grid)
             notes = [f"from {pretrained.origin['path']}", *pretrained.origin["notes"], report.summary()]
             LOG.info("%s", "\n".join(notes))
+        part, whole = tuning.count(tuning.split(params, self._resolved.trained)[0]), tuning.count(params)
+        LOG.info("trained: %s of %s parameters (%.3g %%)", f"{part:,}", f"{whole:,}", 100 * part / whole)
         return state._replace(params=jax.device_put(jax.tree.map(jnp.asarray, params), self._program.shardings.params))
 
     def _describe(self, number: int) -> dict:
@@ -178,7 +185,7 @@ class _Run:
         reporter = Silent() if jax.process_index() else Reporter(path, first, resolved.loop.steps, batch)
 
         def write(number: int, values: dict[str, float]) -> None:
-            reporter.write(number, {name: values[name] for name in ("loss", "learning_rate", "gradient_norm")})
+            reporter.write(number, {name: value for name, value in values.items() if name in SHOWN})
 
         try:
             return train(

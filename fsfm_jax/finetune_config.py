@@ -19,12 +19,15 @@ from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
 from fsfm_jax.fields import accumulation, check_fields, flat, one_of, stop_step, to_steps
 from fsfm_jax.metrics.selection import LAST, METRICS, SPLITS, TIES, Rule
 from fsfm_jax.models.antispoof import NORM_AXES, AntiSpoofSpec
+from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.classifier import POOLINGS, ClassifierSpec
+from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.vit import SIZES
+from fsfm_jax.optim import tuning
 from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
 from fsfm_jax.optim.optimizer import DECAYS, OptimizerSpec
 from fsfm_jax.report_spec import ReportSpec, resolve_report
-from fsfm_jax.tasks.classify import ClassifyTask
+from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.loop import LoopSpec
 from fsfm_jax.train.step import NONFINITE, StepSpec
@@ -37,7 +40,7 @@ SCRATCH = "scratch"
 FREE_FIELDS = (
     "init", "repeats", "data.train", "data.validation", "data.test", "data.workers", "data.threads", "batch.per_device",
     "batch.accumulation", "model.remat", "evaluation.batch", "evaluation.threads", "checkpoint", "partition",
-    "calibration", "bootstrap", "report",
+    "calibration", "bootstrap", "report", "features",
 )  # fmt: skip
 
 
@@ -69,12 +72,14 @@ class Finetuning:
     retention: Retention
     fsdp: bool
     fsdp_min_size: int
+    trained: str
+    cache: str
 
 
 def resolve_finetuning(
-    c: ConfigDict, examples: int, classes: int, statistics: Statistics, devices: int, stop_after: str = ""
+    c: ConfigDict, examples: int, classes: int, real: int, statistics: Statistics, devices: int, stop_after: str = ""
 ) -> Finetuning:
-    """Resolves a fine-tuning configuration for `examples` training images of `classes` classes.
+    """Resolves a fine-tuning configuration for `examples` training images of `classes` classes, of which one is `real`.
 
     Raises:
       ValueError: any field that is unknown, misspelt, out of range or at odds with another.
@@ -89,13 +94,19 @@ def resolve_finetuning(
     mixed = bool(c.mix.probability and (c.mix.mixup or c.mix.cutmix))
     if mixed and micro % 2:
         raise ValueError(f"mix: images are mixed in pairs, and a micro-batch has {micro}; use an even number")
+    method = one_of("tuning.method", c.tuning.method, tuning.TUNINGS)
+    if method != tuning.FULL and c.init == SCRATCH:
+        raise ValueError(f"tuning.method: {method} keeps the encoder frozen, and from scratch it has learnt nothing")
+    if c.features.cache:
+        _check_cached(c, mixed)
     warmup, total = _durations(c, examples)
     size = SIZES[one_of("model.size", c.model.size, SIZES)]
     return Finetuning(
         seed=c.seed,
         task=ClassifyTask(
-            _model(c, classes), classes, c.loss.smoothing, mixed, statistics, erased=bool(c.augment.erase)
-        ),
+            _model(c, classes), classes, c.loss.smoothing, mixed, statistics, erased=bool(c.augment.erase),
+            contrast=_contrast(c, real),
+        ),  # fmt: skip
         stream=LabelledSpec(
             seed=c.seed,
             global_batch=c.batch.size,
@@ -135,6 +146,8 @@ def resolve_finetuning(
         retention=Retention(c.checkpoint.keep_latest, 0),
         fsdp=c.partition.fsdp,
         fsdp_min_size=c.partition.fsdp_min_size,
+        trained=tuning.TUNINGS[method],
+        cache=c.features.cache,
     )
 
 
@@ -144,6 +157,7 @@ def task_of(card: dict) -> ClassifyTask:
     c.update_from_flattened_dict(card["config"])
     classes = len(card["class_names"])
     statistics = Statistics(tuple(card["statistics"]["mean"]), tuple(card["statistics"]["std"]))
+    # To score only: losses have no part in it.
     return ClassifyTask(_model(c, classes), classes, c.loss.smoothing, False, statistics)
 
 
@@ -180,11 +194,42 @@ def _model(c: ConfigDict, classes: int) -> ClassifierSpec | AntiSpoofSpec:
         drop_path=c.model.drop_path,
         dtype=DTYPES[one_of("model.dtype", c.model.dtype, DTYPES)],
         remat=c.model.remat,
+        style=BASES[one_of("model.base", c.model.base, BASES)].style,
+        reduction=c.tuning.reduction if c.tuning.method == tuning.ADAPTER else None,
+        lora=LoraSpec(c.tuning.rank, c.tuning.alpha) if c.tuning.method == tuning.LORA else None,
     )
     if one_of("model.network", c.model.network, NETWORKS) == "antispoof":
         norm_over = one_of("model.norm_over", c.model.norm_over, NORM_AXES)
         return AntiSpoofSpec(norm_over=norm_over, dropout=c.model.dropout, **shared)
     return ClassifierSpec(classes=classes, pooling=one_of("model.pooling", c.model.pooling, POOLINGS), **shared)
+
+
+def _contrast(c: ConfigDict, real: int) -> ContrastSpec | None:
+    if not c.loss.contrast:
+        return None
+    if c.tuning.method != tuning.ADAPTER:
+        raise ValueError("loss.contrast: only FS-Adapter has features for it; set tuning.method or loss.contrast to 0")
+    return ContrastSpec(c.loss.contrast, c.loss.temperature, real)
+
+
+def _check_cached(c: ConfigDict, mixed: bool) -> None:
+    """Features of an image are one vector only if nothing is random before them and nothing is trained in them."""
+    if c.tuning.method not in tuning.BEHIND_THE_ENCODER:
+        raise ValueError(
+            f"features.cache: {c.tuning.method} changes the encoder; expected tuning.method "
+            f"{' or '.join(tuning.BEHIND_THE_ENCODER)}"
+        )
+    random = {
+        "augment.crop": c.augment.crop, "augment.flip": c.augment.flip,
+        "augment.rand_augment": c.augment.rand_augment != "none", "augment.erase": c.augment.erase,
+        "augment.saturation": c.augment.saturation, "mix.probability": mixed, "model.drop_path": c.model.drop_path,
+    }  # fmt: skip
+    on = [name for name, value in random.items() if value]
+    if on:
+        raise ValueError(
+            f"features.cache: each image is seen once, so nothing may change it; switch off {', '.join(on)} (the "
+            "variant `cached` of an adapter recipe does)"
+        )
 
 
 def _augment(c: ConfigDict, statistics: Statistics) -> AugmentSpec:

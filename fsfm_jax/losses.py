@@ -14,6 +14,10 @@ import jax.numpy as jnp
 
 PIXEL_EPSILON = 1e-6
 COSINE_EPSILON = 1e-8
+# Of the real-anchor loss, as released: in the logarithm, its value without any real face, and its scale.
+ANCHOR_EPSILON = 1e-6
+NO_ANCHOR = 1e-6
+ANCHOR_BASE_TEMPERATURE = 0.07
 
 # Names of the instance-discrimination losses.
 KINDS = ("ncs", "byol", "infonce", "mocov3", "simclr")
@@ -117,6 +121,35 @@ def instance_discrimination(
     if kind not in table:
         raise ValueError(f"loss.kind: expected one of {', '.join(table)}; found {kind!r}")
     return table[kind]
+
+
+def real_anchor(features: jax.Array, labels: jax.Array, real: int, temperature: float) -> jax.Array:
+    """The real-anchor contrastive loss of FS-Adapter, of each image, `[B, E], [B] int -> [B]`.
+
+    Real faces are drawn together, everything else is pushed away from them. With unit rows z, `s = z z^T / T` and the
+    other real faces P(i) of a real face i:
+
+        l(i) = -(T / 0.07) mean_{j in P(i)} (s[i, j] - m(i) - log(sum_{k != i} exp(s[i, k] - m(i)) + 1e-6))
+
+    with m(i) the row's maximum (1 / T, of i with itself), through which no gradient goes. The 1e-6 is not small: a face
+    at a right angle adds 6e-7 to the sum (T = 0.07). A forged face and a single real one have 0. The loss of a batch is
+    the mean over all of its images, forged ones, too (FS-VFM, FS-Adapter; the details are the released code's). Without
+    any real face each row is 1e-6, as officially, and has no gradient.
+
+    Args:
+      real: the label of real (bona fide) faces.
+    """
+    anchors = labels == real
+    similarity = features @ features.T / temperature
+    shifted = similarity - jax.lax.stop_gradient(similarity.max(axis=1, keepdims=True))
+    others = ~jnp.eye(len(labels), dtype=bool)
+    sums = jnp.sum(jnp.where(others, jnp.exp(shifted), 0), axis=1, keepdims=True)
+    likelihood = shifted - jnp.log(sums + ANCHOR_EPSILON)
+    pairs = others & anchors[:, None] & anchors[None]
+    count = jnp.sum(pairs, axis=1)
+    mean = jnp.sum(jnp.where(pairs, likelihood, 0), axis=1) / jnp.maximum(count, 1)
+    value = -(temperature / ANCHOR_BASE_TEMPERATURE) * mean
+    return jnp.where(anchors.any(), value, NO_ANCHOR)
 
 
 def soft_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:

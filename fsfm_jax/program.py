@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from fsfm_jax import partition
+from fsfm_jax.optim import tuning
 from fsfm_jax.optim.ema import TargetUpdate
 from fsfm_jax.optim.optimizer import OptimizerSpec, make_optimizer
 from fsfm_jax.tasks.base import Task
@@ -38,13 +39,14 @@ class Program:
         mesh: Mesh,
         fsdp: bool,
         fsdp_min_size: int,
+        trained: str = tuning.TUNINGS[tuning.FULL],
     ):
-        """`learning_rate(step)` is traceable; `example` says what a batch holds."""
+        """`learning_rate(step)` is traceable; `example` says what a batch holds; `trained` matches trained paths."""
         self.task, self.mesh = task, mesh
         self._seed, self._example, self._global_batch = seed, example, global_batch
         transformation = make_optimizer(optimizer)
-        self._step = make_step(task, transformation, target, learning_rate, step)
-        init = functools.partial(init_state, task=task, optimizer=transformation, target=target)
+        self._step = make_step(task, transformation, target, learning_rate, step, trained)
+        init = functools.partial(init_state, task=task, optimizer=transformation, target=target, trained=trained)
         abstract = jax.eval_shape(init, jnp.uint32(seed))
         self.shardings = partition.state_shardings(abstract, mesh, fsdp, fsdp_min_size)
         self.like = jax.tree.map(

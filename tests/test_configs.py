@@ -16,7 +16,7 @@ from fsfm_jax.metrics.selection import RELEASED_ANTI_SPOOFING
 from fsfm_jax.report_spec import resolve_report
 
 ROOT = Path(__file__).parent.parent
-FIELDS = {"__init__", "common", "finetuning", "evaluation", "tabulation"}  # what recipes are made of
+FIELDS = {"__init__", "common", "finetuning", "adapting", "evaluation", "tabulation"}  # what recipes are made of
 RECIPES = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - FIELDS)
 SIZED = ("pretrain_vits", "pretrain_vitb", "pretrain_vitl", "pretrain_vith")
 EXAMPLES = 3_000_000
@@ -74,7 +74,7 @@ TUNED = [name for name in RECIPES if name.startswith("finetune_")]
 
 
 def tuned(c, examples=200_000, devices=1):
-    return finetune_config.resolve_finetuning(c, examples, 2, config.STATISTICS["vggface2"], devices)
+    return finetune_config.resolve_finetuning(c, examples, 2, 1, config.STATISTICS["vggface2"], devices)
 
 
 @pytest.mark.parametrize("name", TUNED)

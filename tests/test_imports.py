@@ -74,7 +74,7 @@ RULES = {
     "fsfm_jax.detection.tables": "report_spec detection.published",
     "fsfm_jax.detection.repeats": "detection.tables",
     "fsfm_jax.report_spec": "data metrics fields ml_collections",
-    "fsfm_jax.pretrained": MODEL + "models tasks export run_identity",
+    "fsfm_jax.pretrained": MODEL + "config models tasks export run_identity",
     "fsfm_jax.evaluate": UPPER + "config configs detection export fields report_spec ml_collections",
     "fsfm_jax.tabulate": "configs detection fields finetune report_spec ml_collections",
     "fsfm_jax.finetune_config": UPPER + "config fields report_spec configs ml_collections",
@@ -84,8 +84,10 @@ RULES = {
     + "detection finetune_config finetune_inputs program report run_identity ml_collections",
     "fsfm_jax.run_identity": UPPER + "fields program ml_collections",
     "fsfm_jax.pretrain": UPPER + "config fields analyze ml_collections program run_identity",
-    "fsfm_jax.main": "package pretrain finetune evaluate tabulate jax absl ml_collections",
-    "configs": "configs.common configs.finetuning configs.evaluation configs.tabulation ml_collections",
+    "fsfm_jax.compare": UPPER + "analyze configs detection fields finetune finetune_config ml_collections",
+    "fsfm_jax.main": "package pretrain finetune evaluate tabulate compare jax absl ml_collections",
+    "configs": "configs.common configs.finetuning configs.adapting configs.comparison configs.evaluation "
+    "configs.tabulation ml_collections",
     "benchmarks": UPPER + "prepare config configs benchmarks absl cv2",
 }
 

@@ -7,8 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fsfm_jax.models.classifier import fine_tuned_encoder, mean_patches
+from fsfm_jax.models.adapter import adapted
+from fsfm_jax.models.classifier import fine_tuned_encoder, mean_patches, patches_of
 from fsfm_jax.models.layers import Linear, at_least_float32
+from fsfm_jax.models.lora import LoraSpec
+from fsfm_jax.models.style import PLAIN, Style
 from fsfm_jax.models.vit import Size, patchify
 
 NORM_AXES = ("tokens", "features")
@@ -29,6 +32,9 @@ class AntiSpoofSpec:
         as it was published for few-shot anti-spoofing and as the released adapters have it.
       drop_path: the last block's rate of stochastic depth while training (0 in the released recipes).
       dropout: rate after the bottleneck while training (0.5 there).
+      reduction: by how much the bottleneck of FS-Adapter is narrower than the encoder; None: no adapter. With one the
+        bottleneck of this network sees the pooled token alone, so `norm_over` is `features`.
+      style, lora: of the encoder.
     """
 
     size: Size
@@ -38,6 +44,9 @@ class AntiSpoofSpec:
     dropout: float
     dtype: jnp.dtype
     remat: bool
+    reduction: int | None = None
+    style: Style = PLAIN
+    lora: LoraSpec | None = None
 
     @property
     def grid(self) -> int:
@@ -49,38 +58,52 @@ class AntiSpoofed(NamedTuple):
 
     features: `[B, T, 512]`, scaled; slot 0 is the pooled token. T is 1 + N with `tokens`, 1 with `features`.
     logits: `[B, 2]` of slot 0, attack and bona fide.
+    contrast: `[B, D / r]`, unit rows for the real-anchor loss; None without an adapter.
     """
 
     features: jax.Array
     logits: jax.Array
+    contrast: jax.Array | None
 
 
 class AntiSpoof(nn.Module):
-    """Parameters `encoder`, `fc_norm`, `embedder` and `classifier`.
+    """Parameters `encoder`, `fc_norm`, `embedder` and `classifier`; with an adapter `adapter` and `projector`, too.
 
     Raises:
-      ValueError: a `norm_over` that is not one of `NORM_AXES`.
+      ValueError: a `norm_over` that is not one of `NORM_AXES`, or tokens where only the pooled one is there.
     """
 
     spec: AntiSpoofSpec
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool) -> AntiSpoofed:
-        """`images [B, H, W, 3]` normalised. `train` needs the streams "dropout" and (with a rate) "drop_path"."""
+    def __call__(self, images: jax.Array | None, train: bool, features: jax.Array | None = None) -> AntiSpoofed:
+        """Classifies `images [B, H, W, 3]`, normalised; `train` needs "dropout" and (with a rate) "drop_path".
+
+        `features [B, D]`, if given, are taken for the pooled tokens of the images, and the encoder is not run.
+        """
         spec = self.spec
         if spec.norm_over not in NORM_AXES:
             raise ValueError(f"model.norm_over: expected one of {', '.join(NORM_AXES)}; found {spec.norm_over!r}")
-        tokens = fine_tuned_encoder(spec, final_norm=False)(patchify(images, spec.size.patch_size), train=train)
-        pooled = mean_patches(tokens)[:, None]
-        # Slot 0 is the class token's; the patches go on without any norm, and only if they are looked at.
-        tokens = jnp.concatenate([pooled, tokens[:, 1:].astype(pooled.dtype)], 1) if _sees_all(spec) else pooled
+        if _sees_all(spec) and (spec.reduction is not None or features is not None):
+            raise ValueError("model.norm_over: an adapter and stored features are pooled; use features, not tokens")
+        patches, contrast = None, None
+        if features is None:
+            tokens = fine_tuned_encoder(spec, final_norm=False)(patchify(images, spec.size.patch_size), train=train)
+            patches = patches_of(spec, tokens)
+            features = mean_patches(patches)
+        if spec.reduction is not None:
+            features, contrast = adapted(features, spec.reduction)
+        tokens = features[:, None]
+        if _sees_all(spec):
+            # Slot 0 is the class token's; the patches go on without any norm.
+            tokens = jnp.concatenate([tokens, patches.astype(tokens.dtype)], axis=1)
         embed = Linear(
             EMBEDDING, spec.dtype, nn.initializers.normal(0.005), nn.initializers.constant(0.1), name="embedder"
         )
         hidden = nn.relu(at_least_float32(embed(tokens)))
         hidden = nn.Dropout(spec.dropout, rng_collection="dropout", name="dropout")(hidden, deterministic=not train)
-        features = _scaled(hidden, axis=1 if _sees_all(spec) else 2)
-        return AntiSpoofed(features, _UnitClassifier(name="classifier")(features[:, 0]))
+        scaled = _scaled(hidden, axis=1 if _sees_all(spec) else 2)
+        return AntiSpoofed(scaled, _UnitClassifier(name="classifier")(scaled[:, 0]), contrast)
 
 
 def _sees_all(spec: AntiSpoofSpec) -> bool:

@@ -1,6 +1,7 @@
 """The fine-tuned classifier: a pretrained encoder, pooling and one linear layer, and how it gets its weights."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,12 +11,16 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fsfm_jax.models.adapter import adapted, head_bias_start
 from fsfm_jax.models.layers import Linear, at_least_float32, layer_norm, resize_positions, sincos_positions
+from fsfm_jax.models.lora import LoraSpec
+from fsfm_jax.models.style import PLAIN, Style
 from fsfm_jax.models.vit import Encoder, Size, patchify
 
 POOLINGS = ("mean_patches", "cls")
 HEAD_DEVIATION = 2e-5  # so small that the first predictions are even (MAE, released code)
 POSITIONS = "encoder/pos_embed"
+CLASS_TOKEN = "encoder/cls_token"
 
 # Parts of a pretraining tree that a classifier has no use for, by path.
 _DROPPED = (
@@ -27,7 +32,7 @@ _DROPPED = (
     (r"predictor/.*", "the predictor of pretraining"),
 )
 # Parts that only fine-tuned networks have; they keep their fresh values.
-_NEW = r"(fc_norm|head|embedder|classifier|adapter|projector)/.*"
+_NEW = r"(fc_norm|head|embedder|classifier|adapter|projector)/.*|encoder/.*/lora_(down|up)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +45,8 @@ class ClassifierSpec:
       pooling: `mean_patches`, the mean without the class token and then a fresh norm (FSFM); or `cls`, the class
         token after the encoder's final norm.
       drop_path: the last block's rate of stochastic depth while training.
+      reduction: by how much the bottleneck of FS-Adapter is narrower than the encoder; None: no adapter.
+      style, lora: of the encoder.
     """
 
     size: Size
@@ -49,6 +56,9 @@ class ClassifierSpec:
     drop_path: float
     dtype: jnp.dtype
     remat: bool
+    reduction: int | None = None
+    style: Style = PLAIN
+    lora: LoraSpec | None = None
 
     @property
     def grid(self) -> int:
@@ -56,50 +66,96 @@ class ClassifierSpec:
 
 
 class Classified(NamedTuple):
-    """Output of the classifier, float32: `features [B, D]`, pooled and normed, and `logits [B, C]`."""
+    """Output of the classifier, float32.
+
+    features: `[B, D]`, pooled and normed.
+    logits: `[B, C]`.
+    contrast: `[B, D / r]`, unit rows for the real-anchor loss; None without an adapter.
+    """
 
     features: jax.Array
     logits: jax.Array
+    contrast: jax.Array | None
 
 
 class Classifier(nn.Module):
     """ViT with learnt positions, pooling and a linear head; parameters `encoder`, `fc_norm` and `head`.
 
+    With an adapter `adapter` and `projector` are added, and the head is twice as wide.
+
     Raises:
-      ValueError: a pooling that is not one of `POOLINGS`.
+      ValueError: a pooling that is not one of `POOLINGS`, or that the encoder has no token for.
     """
 
     spec: ClassifierSpec
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool) -> Classified:
-        """`images [B, H, W, 3]` normalised. `train` needs the stream "drop_path" if there is a rate."""
+    def __call__(self, images: jax.Array | None, train: bool, features: jax.Array | None = None) -> Classified:
+        """Classifies `images [B, H, W, 3]`, normalised; `train` needs the stream "drop_path" if there is a rate.
+
+        `features [B, D]`, if given, are taken for those of the images, and the encoder is not run.
+        """
         spec = self.spec
-        if spec.pooling not in POOLINGS:
-            raise ValueError(f"model.pooling: expected one of {', '.join(POOLINGS)}; found {spec.pooling!r}")
-        tokens = fine_tuned_encoder(spec, final_norm=spec.pooling == "cls")(
-            patchify(images, spec.size.patch_size), train=train
-        )
-        features = at_least_float32(tokens[:, 0]) if spec.pooling == "cls" else mean_patches(tokens)
-        head_init = nn.initializers.normal(HEAD_DEVIATION)  # the reference's cut at +-2 is far outside
-        logits = Linear(spec.classes, features.dtype, head_init, name="head")(features)
-        return Classified(features, logits)
+        if features is None:
+            features = pooled(spec, images, train)
+        behind, contrast = features, None
+        head_start = nn.initializers.normal(HEAD_DEVIATION)  # the reference's cut at +-2 is far outside
+        bias_start = nn.initializers.zeros_init()
+        if spec.reduction is not None:
+            behind, contrast = adapted(features, spec.reduction)
+            bias_start = head_bias_start(behind.shape[-1])
+        logits = Linear(spec.classes, behind.dtype, head_start, bias_start, name="head")(behind)
+        return Classified(features, logits, contrast)
+
+
+class PooledEncoder(nn.Module):
+    """The part of a fine-tuned network before its head: `[B, H, W, 3]`, normalised, to features `[B, D]` in float32.
+
+    Parameters `encoder` and `fc_norm`, as they are in the whole network.
+    """
+
+    spec: Any
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+        return pooled(self.spec, images, train)
+
+
+def pooled(spec: Any, images: jax.Array, train: bool) -> jax.Array:
+    """Pooled and normed features `[B, D]` in float32 of `images`, for use inside a module.
+
+    Raises:
+      ValueError: a pooling that is not one of `POOLINGS`, or that the encoder has no token for.
+    """
+    pooling = getattr(spec, "pooling", POOLINGS[0])  # anti-spoofing has no choice
+    if pooling not in POOLINGS:
+        raise ValueError(f"model.pooling: expected one of {', '.join(POOLINGS)}; found {pooling!r}")
+    if pooling == "cls" and not spec.style.class_token:
+        raise ValueError("model.pooling: this base model has no class token; use mean_patches")
+    encoder = fine_tuned_encoder(spec, final_norm=pooling == "cls")
+    tokens = encoder(patchify(images, spec.size.patch_size), train=train)
+    return at_least_float32(tokens[:, 0]) if pooling == "cls" else mean_patches(patches_of(spec, tokens))
 
 
 def fine_tuned_encoder(spec: Any, final_norm: bool) -> Encoder:
     """The module `encoder` of a fine-tuned network; to be called inside the network's own method.
 
-    `spec` has the fields `size`, `grid`, `dtype`, `remat` and `drop_path`.
+    `spec` has the fields `size`, `grid`, `dtype`, `remat`, `drop_path`, `style` and `lora`.
     """
     return Encoder(
         spec.size, spec.grid, spec.dtype, spec.remat, learnt_positions=True, final_norm=final_norm,
-        drop_path=spec.drop_path, name="encoder",
+        drop_path=spec.drop_path, style=spec.style, lora=spec.lora, name="encoder",
     )  # fmt: skip
 
 
-def mean_patches(tokens: jax.Array) -> jax.Array:
-    """`fc_norm` of the mean over patches, `[B, 1 + N, D] -> [B, D]` in float32; for use inside a module."""
-    mean = jnp.mean(at_least_float32(tokens[:, 1:]), axis=1)
+def patches_of(spec: Any, tokens: jax.Array) -> jax.Array:
+    """The tokens of the patches, `[B, N, D]`: all but the class token, if the encoder has one."""
+    return tokens[:, 1:] if spec.style.class_token else tokens
+
+
+def mean_patches(patches: jax.Array) -> jax.Array:
+    """`fc_norm` of the mean over patches, `[B, N, D] -> [B, D]` in float32; for use inside a module."""
+    mean = jnp.mean(at_least_float32(patches), axis=1)
     return layer_norm(mean.dtype, "fc_norm")(mean)
 
 
@@ -149,13 +205,16 @@ def initialise(pretrained: dict, fresh: dict, grid: int) -> tuple[dict, Initiali
     """
     source, result = (dict(flatten_dict(tree, sep="/")) for tree in (pretrained, fresh))
     if POSITIONS in result and POSITIONS not in source:
-        source[POSITIONS] = jnp.asarray(sincos_positions(result[POSITIONS].shape[-1], grid))[None]
+        table = sincos_positions(result[POSITIONS].shape[-1], grid)
+        source[POSITIONS] = jnp.asarray(table if CLASS_TOKEN in result else table[1:])[None]
     loaded, resized, dropped, new, complaints = [], [], {}, [], []
     for path in sorted(result):
+        if re.fullmatch(_NEW, path):
+            new.append(path)
+            continue
         if not path.startswith("encoder/"):
             new.append(path)
-            if not re.fullmatch(_NEW, path):
-                complaints.append(f"{path}: not a known part of a fine-tuned network")
+            complaints.append(f"{path}: not a known part of a fine-tuned network")
             continue
         if path not in source:
             complaints.append(f"{path}: not in the pretrained parameters")
@@ -163,7 +222,7 @@ def initialise(pretrained: dict, fresh: dict, grid: int) -> tuple[dict, Initiali
         value, want = source.pop(path), result[path]
         kept = loaded
         if path == POSITIONS and value.shape != want.shape:
-            value, kept = resize_positions(value, round((want.shape[1] - 1) ** 0.5)), resized
+            value, kept = resize_positions(value, math.isqrt(want.shape[1]), CLASS_TOKEN in result), resized
         if value.shape != want.shape or value.dtype != want.dtype:
             have = f"{value.dtype}{list(value.shape)}"
             complaints.append(f"{path}: {have} pretrained, {want.dtype}{list(want.shape)} expected")

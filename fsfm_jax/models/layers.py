@@ -15,6 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fsfm_jax.models.lora import DOWN, UP, LoraSpec
+from fsfm_jax.models.style import PLAIN, Style
+
 NORM_EPSILON = 1e-6  # every norm of the transformers; torch's default 1e-5 only in the heads
 
 
@@ -52,24 +55,28 @@ def _cubic_weights(old: int, new: int) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def resize_positions(table: jax.Array | np.ndarray, grid: int) -> jax.Array | np.ndarray:
+def resize_positions(
+    table: jax.Array | np.ndarray, grid: int, class_token: bool = True
+) -> jax.Array | np.ndarray:
     """Positions of another grid, `[1, 1 + G**2, D] -> [1, 1 + grid**2, D]`; the same grid gives `table` back.
 
     Bicubic over rows and columns with cell centres at halves, as the released code resizes; the class
-    token's row stays.
+    token's row stays. Without a class token the tables have no row for it.
 
     Raises:
-      ValueError: a table that is not one row and a square.
+      ValueError: a table that is not that row and a square.
     """
-    old = round((table.shape[1] - 1) ** 0.5)
-    if table.ndim != 3 or old * old != table.shape[1] - 1:
-        raise ValueError(f"positions: expected [1, 1 + G * G, D] for a grid of G by G patches; found {table.shape}")
+    first = int(class_token)
+    old = round((table.shape[1] - first) ** 0.5)
+    if table.ndim != 3 or old * old != table.shape[1] - first:
+        shape = f"[1, {'1 + ' * first}G * G, D]"
+        raise ValueError(f"positions: expected {shape} for a grid of G by G patches; found {table.shape}")
     if old == grid:
         return table
     weights = _cubic_weights(old, grid)
-    square = table[0, 1:].reshape(old, old, -1)
+    square = table[0, first:].reshape(old, old, -1)
     resized = jnp.einsum("ir,jc,rcd->ijd", weights, weights, square, precision=jax.lax.Precision.HIGHEST)
-    return jnp.concatenate([table[:, :1], resized.reshape(1, grid * grid, -1)], axis=1)
+    return jnp.concatenate([table[:, :first], resized.reshape(1, grid * grid, -1)], axis=1)
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
@@ -103,6 +110,11 @@ def layer_norm(dtype: jnp.dtype, name: str, epsilon: float = NORM_EPSILON) -> nn
     return nn.LayerNorm(epsilon=epsilon, dtype=dtype, use_fast_variance=False, name=name)
 
 
+def torch_uniform(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+    """PyTorch's default for the weight of a linear layer, `[fan in, fan out]`: U(+-1/sqrt(fan in))."""
+    return jax.random.uniform(key, shape, dtype, -(shape[0] ** -0.5), shape[0] ** -0.5)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention, `[B, T, D] -> [B, T, D]`; scale `E**-0.5`, no dropout.
 
@@ -111,11 +123,13 @@ class Attention(nn.Module):
 
     heads: int
     dtype: jnp.dtype
+    lora: LoraSpec | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, key_weight: jax.Array | np.ndarray | None = None) -> jax.Array:
         batch, tokens, width = x.shape
-        qkv = _QueryKeyValue(self.dtype, name="qkv")(x).reshape(batch, tokens, 3, self.heads, width // self.heads)
+        qkv = _QueryKeyValue(self.dtype, self.lora, name="qkv")(x)
+        qkv = qkv.reshape(batch, tokens, 3, self.heads, width // self.heads)
         query, key, value = jnp.moveaxis(qkv, (2, 3), (0, 2))  # each [B, H, T, E]
         logits = jnp.einsum("bhqe,bhke->bhqk", query * (width // self.heads) ** -0.5, key)
         logits = at_least_float32(logits)
@@ -132,9 +146,12 @@ class _QueryKeyValue(nn.Module):
     Softmax does not see a key bias (it adds the same number to a whole row), so its exact gradient is zero.
     Applied, Adam would turn the rounding noise of that gradient into steps of up to one learning rate, and
     two machines would disagree about it. The parameter stays, for the checkpoints, and is not added.
+
+    With `lora` the matrix has a low-rank update of its own parameters `lora_down` and `lora_up`.
     """
 
     dtype: jnp.dtype
+    lora: LoraSpec | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -143,20 +160,29 @@ class _QueryKeyValue(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (3 * width,))
         seen = np.repeat(np.array([1, 0, 1]), width).astype(bias.dtype)
         flat = x.reshape(-1, width).astype(self.dtype)
-        return (flat @ kernel.astype(self.dtype) + (bias * seen).astype(self.dtype)[None]).reshape(
-            *x.shape[:-1], 3 * width
-        )
+        product = flat @ kernel.astype(self.dtype) + (bias * seen).astype(self.dtype)[None]
+        if self.lora is not None:
+            # PyTorch's default for a linear layer, as LoRA's authors start it.
+            down = self.param(DOWN, torch_uniform, (width, self.lora.rank))
+            up = self.param(UP, nn.initializers.zeros_init(), (self.lora.rank, 3 * width))
+            product += self.lora.scale * ((flat @ down.astype(self.dtype)) @ up.astype(self.dtype))
+        return product.reshape(*x.shape[:-1], 3 * width)
 
 
 class Mlp(nn.Module):
-    """Two linear maps around an exact (erf) GELU, hidden width 4 D, `[B, T, D] -> [B, T, D]`."""
+    """Two linear maps around a GELU, exact (erf) or `quick`, hidden width 4 D, `[B, T, D] -> [B, T, D]`."""
 
     dtype: jnp.dtype
+    gelu: str = "erf"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         hidden = Linear(4 * x.shape[-1], self.dtype, name="fc1")(x)
-        return Linear(x.shape[-1], self.dtype, name="fc2")(jax.nn.gelu(hidden, approximate=False))
+        if self.gelu == "quick":
+            active = hidden * jax.nn.sigmoid(1.702 * hidden)
+        else:
+            active = jax.nn.gelu(hidden, approximate=False)
+        return Linear(x.shape[-1], self.dtype, name="fc2")(active)
 
 
 def drop_path(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
@@ -188,20 +214,30 @@ class Block(nn.Module):
     heads: int
     dtype: jnp.dtype
     drop_path: float = 0.0
+    style: Style = PLAIN
+    lora: LoraSpec | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, key_weight: jax.Array | np.ndarray | None = None) -> jax.Array:
-        x = x + self._drop(
-            Attention(self.heads, self.dtype, name="attn")(layer_norm(self.dtype, "norm1")(x), key_weight)
-        )
-        return x + self._drop(Mlp(self.dtype, name="mlp")(layer_norm(self.dtype, "norm2")(x)))
+        attention = Attention(self.heads, self.dtype, self.lora, name="attn")
+        mlp, epsilon = Mlp(self.dtype, self.style.gelu, name="mlp"), self.style.epsilon
+        x = x + self._drop(attention(layer_norm(self.dtype, "norm1", epsilon)(x), key_weight))
+        return x + self._drop(mlp(layer_norm(self.dtype, "norm2", epsilon)(x)))
 
     def _drop(self, branch: jax.Array) -> jax.Array:
         return drop_path(branch, self.drop_path, self.make_rng("drop_path")) if self.drop_path else branch
 
 
 def blocks(
-    x: jax.Array, depth: int, heads: int, dtype: jnp.dtype, remat: bool, key_weight=None, drop_path: float = 0.0
+    x: jax.Array,
+    depth: int,
+    heads: int,
+    dtype: jnp.dtype,
+    remat: bool,
+    key_weight=None,
+    drop_path: float = 0.0,
+    style: Style = PLAIN,
+    lora: LoraSpec | None = None,
 ) -> jax.Array:
     """Applies `depth` blocks named `block_00`, `block_01`, ... inside the calling module.
 
@@ -210,5 +246,5 @@ def blocks(
     """
     kind = nn.remat(Block) if remat else Block
     for index, rate in enumerate(drop_path_rates(drop_path, depth)):
-        x = kind(heads, dtype, rate, name=f"block_{index:02d}")(x, key_weight)
+        x = kind(heads, dtype, rate, style, lora, name=f"block_{index:02d}")(x, key_weight)
     return x

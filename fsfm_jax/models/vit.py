@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsfm_jax.models.layers import blocks, layer_norm, sincos_positions
+from fsfm_jax.models.lora import LoraSpec
+from fsfm_jax.models.style import PLAIN, Style
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +27,8 @@ SIZES = {
     "vit_b16": Size(768, 12, 12, 16),
     "vit_l16": Size(1024, 24, 16, 16),
     "vit_h14": Size(1280, 32, 16, 14),
+    "vit_s16_6h": Size(384, 12, 6, 16),  # the ViT-S of timm, DeiT and DINO: 6 heads of 64
+    "vit_l14": Size(1024, 24, 16, 14),  # CLIP's
     "demo16": Size(128, 4, 4, 16),  # for two CPU cores; not a size of the paper
     "tiny32": Size(64, 2, 4, 32),  # for tests that learn something: a quarter of the patches
     "tiny16": Size(48, 2, 4, 16),  # for tests
@@ -81,6 +85,8 @@ class Encoder(nn.Module):
         which starts there, class token's row included (fine-tuning).
       final_norm: whether the tokens pass the norm after the last block.
       drop_path: the last block's rate of stochastic depth while training (see `layers.drop_path_rates`).
+      style: the wiring of another base model; without a class token the positions have no row for one.
+      lora: low-rank updates of query, key and value.
     """
 
     size: Size
@@ -90,6 +96,8 @@ class Encoder(nn.Module):
     learnt_positions: bool = False
     final_norm: bool = True
     drop_path: float = 0.0
+    style: Style = PLAIN
+    lora: LoraSpec | None = None
 
     @nn.compact
     def __call__(self, patches: jax.Array, places: jax.Array | None = None, train: bool = False) -> jax.Array:
@@ -99,20 +107,29 @@ class Encoder(nn.Module):
         given is embedded, so that hidden patches cost nothing. `train` with a `drop_path` needs the random
         stream "drop_path".
         """
-        width = self.size.width
-        class_token = self.param("cls_token", nn.initializers.normal(0.02), (1, 1, width))
+        width, style = self.size.width, self.style
+        class_token = None
+        if style.class_token:
+            class_token = self.param("cls_token", nn.initializers.normal(0.02), (1, 1, width))
         table = sincos_positions(width, self.grid)
+        if not style.class_token:
+            table = table[1:]
         if self.learnt_positions:
             table = self.param("pos_embed", lambda key, start=table: jnp.asarray(start)[None])[0]
-            class_token = class_token + table[None, :1]
-        positions = table[1:]  # the class token's fixed position is zero
+            class_token = None if class_token is None else class_token + table[None, :1]
+        positions = table[1:] if style.class_token else table  # the class token's fixed position is zero
         x = PatchEmbed(width, self.dtype, name="patch_embed")(patches)
         if places is None:
             x = x + positions[None].astype(x.dtype)
         else:
             x = x + jnp.take(positions.astype(x.dtype), places, axis=0)
-        first = jnp.broadcast_to(class_token.astype(x.dtype), (x.shape[0], 1, width))
-        x = jnp.concatenate([first, x], axis=1)
+        if class_token is not None:
+            first = jnp.broadcast_to(class_token.astype(x.dtype), (x.shape[0], 1, width))
+            x = jnp.concatenate([first, x], axis=1)
+        if style.pre_norm:
+            x = layer_norm(self.dtype, "pre_norm", style.epsilon)(x)
         rate = self.drop_path if train else 0.0
-        x = blocks(x, self.size.depth, self.size.heads, self.dtype, self.remat, drop_path=rate)
-        return layer_norm(self.dtype, "norm")(x) if self.final_norm else x
+        x = blocks(
+            x, self.size.depth, self.size.heads, self.dtype, self.remat, drop_path=rate, style=style, lora=self.lora
+        )
+        return layer_norm(self.dtype, "norm", style.epsilon)(x) if self.final_norm else x

@@ -7,25 +7,45 @@ import jax
 import jax.numpy as jnp
 
 from fsfm_jax import losses
-from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec, with_unit_classifier
-from fsfm_jax.models.classifier import Classifier, ClassifierSpec
+from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofed, AntiSpoofSpec, with_unit_classifier
+from fsfm_jax.models.classifier import Classified, Classifier, ClassifierSpec, PooledEncoder
 from fsfm_jax.tasks import mixing
 from fsfm_jax.tasks.base import Batch, Terms
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
-CROSS_ENTROPY = "cross_entropy"
+CROSS_ENTROPY, REAL_ANCHOR = "cross_entropy", "real_anchor"
 STREAMS = ("drop_path", "dropout")
+FEATURES = "features"  # key of a batch that has pooled features instead of images
+
+
+@dataclasses.dataclass(frozen=True)
+class ContrastSpec:
+    """The real-anchor loss beside the cross-entropy.
+
+    Attributes:
+      weight: its factor.
+      temperature: of its similarities.
+      real: the label of real (bona fide) faces.
+    """
+
+    weight: float
+    temperature: float
+    real: int
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassifyTask:
     """Cross-entropy over batches with `image`, `label`, `erase`, `mix_cutmix`, `mix_ratio` and `mix_box`.
 
+    A batch may have `features [B, D]`, pooled and normed, instead of all but the label: then the encoder is not run.
+
     Attributes:
       model: a plain classifier, or the network of anti-spoofing.
       smoothing: share of a target that is spread over all classes.
       mixed: whether images are mixed in pairs. Pairs are made within a micro-batch.
       erased: whether batches have boxes to erase. Drawing noise for all pixels costs a fifth of a tiny model's step.
+      contrast: the real-anchor loss of a model with an adapter; None: none. Its pairs are made within a micro-batch.
+        It takes the features of the mixed images with the labels of the first of each pair, as released.
     """
 
     model: ClassifierSpec | AntiSpoofSpec
@@ -34,10 +54,11 @@ class ClassifyTask:
     mixed: bool
     statistics: Statistics
     erased: bool = True
+    contrast: ContrastSpec | None = None
 
     @property
     def term_weights(self) -> dict[str, float]:
-        return {CROSS_ENTROPY: 1.0}
+        return {CROSS_ENTROPY: 1.0} | ({REAL_ANCHOR: self.contrast.weight} if self.contrast else {})
 
     def init(self, key: jax.Array) -> Any:
         size = self.model.image_size
@@ -49,37 +70,65 @@ class ClassifyTask:
 
     def counts(self, batch: Batch) -> Terms:
         """Images of the batch."""
-        return {CROSS_ENTROPY: jnp.float32(batch["label"].shape[0])}
+        return {name: jnp.float32(batch["label"].shape[0]) for name in self.term_weights}
 
     def constrained(self, params: Any) -> Any:
         """With unit columns in the classifier of anti-spoofing; else as they are."""
         return with_unit_classifier(params) if isinstance(self.model, AntiSpoofSpec) else params
 
     def loss(self, params: Any, target: Any, batch: Batch, counts: Terms, key: jax.Array) -> tuple[jax.Array, Terms]:
-        """Mean cross-entropy over the images that `counts` counted, against smoothed and mixed targets."""
+        """Mean cross-entropy against smoothed and mixed targets, and the weighted mean of the real-anchor loss.
+
+        Both means are over the images that `counts` counted.
+        """
+        if FEATURES in batch:
+            inputs, features = None, batch[FEATURES]
+            targets = losses.smoothed_targets(batch["label"], self.classes, self.smoothing)
+        else:
+            (inputs, targets), features = self._mixed(batch, key), None
+        random = {name: _stream(key, name) for name in STREAMS}
+        found = self._network().apply({"params": params}, inputs, True, features, rngs=random)
+        terms = {CROSS_ENTROPY: jnp.sum(losses.soft_cross_entropy(found.logits, targets)) / counts[CROSS_ENTROPY]}
+        if self.contrast is not None:
+            anchors = losses.real_anchor(
+                found.contrast, batch["label"], self.contrast.real, self.contrast.temperature
+            )
+            terms[REAL_ANCHOR] = jnp.sum(anchors) / counts[REAL_ANCHOR]
+        return sum(weight * terms[name] for name, weight in self.term_weights.items()), terms
+
+    def _mixed(self, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Normalised images, erased and mixed, and their targets."""
         images = normalise(batch["image"], self.statistics)
         if self.erased:
             images = mixing.fill_erased(images, batch["erase"], _stream(key, "erase"))
-        if self.mixed:
-            # One draw for the whole batch: every row holds the same.
-            draw = batch["mix_cutmix"][0], batch["mix_ratio"][0], batch["mix_box"][0]
-            kept = mixing.kept_share(*draw, *images.shape[1:3])
-            images = mixing.mix_images(images, *draw)
-            targets = mixing.mix_targets(batch["label"], self.classes, self.smoothing, kept)
-        else:
-            targets = losses.smoothed_targets(batch["label"], self.classes, self.smoothing)
-        random = {name: _stream(key, name) for name in STREAMS}
-        logits = self._network().apply({"params": params}, images, True, rngs=random).logits
-        value = jnp.sum(losses.soft_cross_entropy(logits, targets)) / counts[CROSS_ENTROPY]
-        return value, {CROSS_ENTROPY: value}
+        if not self.mixed:
+            return images, losses.smoothed_targets(batch["label"], self.classes, self.smoothing)
+        # One draw for the whole batch: every row holds the same.
+        draw = batch["mix_cutmix"][0], batch["mix_ratio"][0], batch["mix_box"][0]
+        kept = mixing.kept_share(*draw, *images.shape[1:3])
+        targets = mixing.mix_targets(batch["label"], self.classes, self.smoothing, kept)
+        return mixing.mix_images(images, *draw), targets
 
     def log_probabilities(self, params: Any, images: jax.Array) -> jax.Array:
         """Logarithm of the softmax in float32, `[B, H, W, 3] uint8 -> [B, C]`."""
-        logits = self._network().apply({"params": params}, normalise(images, self.statistics), False).logits
-        return jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+        return _log_softmax(self._network().apply({"params": params}, normalise(images, self.statistics), False))
+
+    def pooled(self, params: Any, images: jax.Array) -> jax.Array:
+        """What the encoder makes of images, pooled and normed, `[B, H, W, 3] uint8 -> [B, D]` in float32."""
+        network = PooledEncoder(dataclasses.replace(self.model, lora=None))
+        parts = {name: params[name] for name in ("encoder", "fc_norm") if name in params}
+        return network.apply({"params": parts}, normalise(images, self.statistics), False)
+
+    def log_probabilities_of_features(self, params: Any, features: jax.Array) -> jax.Array:
+        """Like `log_probabilities`, of what `pooled` found, `[B, D] -> [B, C]`."""
+        return _log_softmax(self._network().apply({"params": params}, None, False, features))
 
     def _network(self) -> Classifier | AntiSpoof:
         return AntiSpoof(self.model) if isinstance(self.model, AntiSpoofSpec) else Classifier(self.model)
+
+
+def _log_softmax(found: Classified | AntiSpoofed) -> jax.Array:
+    return jax.nn.log_softmax(found.logits.astype(jnp.float32), axis=-1)
 
 
 def _stream(key: jax.Array, name: str) -> jax.Array:

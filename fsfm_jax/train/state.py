@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fsfm_jax.optim import tuning
 from fsfm_jax.optim.ema import TargetState, TargetUpdate
 from fsfm_jax.tasks.base import Task
 
@@ -15,7 +16,7 @@ class TrainState(NamedTuple):
 
     step: `[] int32`.
     params: online network, float32.
-    optimizer: optax state.
+    optimizer: optax state of the trained part of `params`.
     target: target network (an empty tree for tasks without one).
     key: `[]` typed PRNG key, root of every random choice on the device.
     """
@@ -28,14 +29,20 @@ class TrainState(NamedTuple):
 
 
 def init_state(
-    seed: jax.Array, task: Task, optimizer: optax.GradientTransformation, target: TargetUpdate
+    seed: jax.Array,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    target: TargetUpdate,
+    trained: str = tuning.TUNINGS[tuning.FULL],
 ) -> TrainState:
-    """The state at step 0, a pure function of `seed [] uint32`; the target starts as a copy of the online part."""
+    """The state at step 0, a pure function of `seed [] uint32`; the target starts as a copy of the online part.
+
+    `trained` matches the paths of the parameters that are trained (see `optim.tuning`).
+    """
     key = jax.random.key(seed)
     params = task.init(named_key(key, "init"))
-    return TrainState(
-        jnp.zeros((), jnp.int32), params, optimizer.init(params), target.init(params), named_key(key, "train")
-    )
+    moments = optimizer.init(tuning.split(params, trained)[0])
+    return TrainState(jnp.zeros((), jnp.int32), params, moments, target.init(params), named_key(key, "train"))
 
 
 def named_key(key: jax.Array, name: str) -> jax.Array:

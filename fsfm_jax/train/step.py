@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fsfm_jax.optim import tuning
 from fsfm_jax.optim.ema import TargetUpdate
 from fsfm_jax.tasks.base import Batch, Task
 from fsfm_jax.train.state import TrainState, named_key
@@ -58,13 +59,19 @@ def make_step(
     target_update: TargetUpdate,
     learning_rate: Callable[[jax.Array], jax.Array],
     spec: StepSpec,
+    trained: str = tuning.TUNINGS[tuning.FULL],
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds `step(state, batch) -> (state, metrics)`; everything is over the global batch.
+
+    Parameters whose path `trained` does not match are constants of the step: there is no gradient of them.
 
     metrics: `loss` and every term of the task, `[A]` (one value per micro-batch), `learning_rate []`,
     `gradient_norm []` before clipping.
     """
-    gradient = jax.value_and_grad(task.loss, has_aux=True)
+    def loss_of(part, frozen, *arguments):
+        return task.loss(tuning.joined(part, frozen), *arguments)
+
+    gradient = jax.value_and_grad(loss_of, has_aux=True)
     parts = spec.accumulation
     every_micro_step = spec.target_cadence == "micro_step"
 
@@ -75,13 +82,14 @@ def make_step(
 
     def accumulate(state: TrainState, batch: Batch):
         """Mean gradient, target after A - 1 micro-steps, whether the last micro-step counts, metrics `[A]`."""
+        part, frozen = tuning.split(state.params, trained)
         key = jax.random.fold_in(named_key(state.key, "step"), state.step)
 
-        def micro_step(carry, part):
+        def micro_step(carry, numbered):
             total, target, _ = carry
-            index, micro = part
+            index, micro = numbered
             (loss, terms), new = gradient(
-                state.params, target.params, micro, micro_counts(batch, micro), jax.random.fold_in(key, index)
+                part, frozen, target.params, micro, micro_counts(batch, micro), jax.random.fold_in(key, index)
             )
             counts = jnp.isfinite(loss) if spec.nonfinite == "skip" else jnp.array(True)
             total = jax.tree.map(lambda t, g: jnp.where(counts, t + g / parts, 0), total, new)
@@ -92,7 +100,7 @@ def make_step(
                 target = moved._replace(params=params, count=target.count + earlier)
             return (total, target, counts), {"loss": loss, **terms}
 
-        start = (jax.tree.map(jnp.zeros_like, state.params), state.target, jnp.array(True))
+        start = (jax.tree.map(jnp.zeros_like, part), state.target, jnp.array(True))
         if parts == 1:  # the same without a loop: the compiler may then fuse across the whole step
             carry, metrics = micro_step(start, (0, batch))
             return *carry, jax.tree.map(lambda m: m[None], metrics)
@@ -103,8 +111,10 @@ def make_step(
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         gradients, target, counts, metrics = accumulate(state, batch)
         rate = learning_rate(state.step)
-        updates, moments = optimizer.update(gradients, state.optimizer, state.params)
-        params = task.constrained(jax.tree.map(lambda p, u: p - rate.astype(p.dtype) * u, state.params, updates))
+        part, frozen = tuning.split(state.params, trained)
+        updates, moments = optimizer.update(gradients, state.optimizer, part)
+        moved_part = jax.tree.map(lambda p, u: p - rate.astype(p.dtype) * u, part, updates)
+        params = task.constrained(tuning.joined(moved_part, frozen))
         if spec.nonfinite == "skip":
             params = _choose(counts, params, state.params)
             moments = _choose(counts, moments, state.optimizer)

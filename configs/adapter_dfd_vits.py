@@ -1,0 +1,20 @@
+"""Deepfake detection with FS-Adapter on a frozen ViT-S/16 of FS-VFM, trained on FaceForensics++ c23.
+
+    python -m fsfm_jax.prepare.build --dataset=ffpp_all --input=DOWNLOAD --output=data/ffpp_all
+    python -m fsfm_jax.main --config=configs/adapter_dfd_vits.py --workdir=runs/adapter_dfd_vits
+
+84,578 parameters are trained. `init` is the --workdir of the pretraining run (`configs/pretrain_vits.py`) or an
+official checkpoint with its statistics beside it. Variants follow a colon: `:cached` (features are computed once:
+minutes, not hours, but no augmentation), `:linear-probe`, `:layer-norm`, `:bias`, `:lora`, `:released` (`adapt` in
+configs/adapting.py). Hardware: one accelerator; the papers used two GPUs with 256 images each. Cost: not known.
+Measured: not run here.
+"""
+
+from configs import adapting, finetuning
+
+
+def get_config(variant=""):
+    c = finetuning.finetune()
+    c.init = "runs/pretrain_vits"
+    c.model.size = "vit_s16"
+    return adapting.adapt(c, batch=512, duration="60 epochs", rate=1e-3, contrast=0.01, variant=variant)

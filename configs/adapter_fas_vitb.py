@@ -1,0 +1,19 @@
+"""Cross-domain face anti-spoofing with FS-Adapter on a frozen ViT-B/16 of FS-VFM: leave one data set out.
+
+    python -m fsfm_jax.prepare.build --dataset=mcio_frames --input=DOWNLOAD --output=data/mcio_frames
+    python -m fsfm_jax.main --config=configs/adapter_fas_vitb.py:O --workdir=runs/adapter_fas_vitb_O
+
+1,119,938 parameters are trained. The first word of the variant is the data set that is left out, and words behind it
+change the protocol as in `configs/finetune_fas_vitb.py`; others are `cached`, `linear-probe`, `layer-norm`, `bias` and
+`lora` (see `adapt` in configs/adapting.py). Three seeds, one after the other. Hardware: one accelerator; papers used
+one GPU. Cost: not known. Measured: not run here.
+"""
+
+from configs import adapting
+
+
+def get_config(variant="O"):
+    c = adapting.adapt_antispoof(variant, rate=5e-2, decay=5e-5, contrast=0.1)
+    c.init = "runs/pretrain_vitb"
+    c.model.size = "vit_b16"
+    return c

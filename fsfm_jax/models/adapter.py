@@ -1,0 +1,72 @@
+"""FS-Adapter: a bottleneck on the pooled features of a frozen encoder, and the features of its contrastive loss."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fsfm_jax.models.heads import l2_normalise
+from fsfm_jax.models.layers import Linear, torch_uniform
+
+
+class Adapted(NamedTuple):
+    """Output of the adapter.
+
+    features: `[B, 2 D]`, the pooled features and behind them what the bottleneck makes of them.
+    contrast: `[B, D / r]` float32, unit rows, of the bottleneck.
+    """
+
+    features: jax.Array
+    contrast: jax.Array
+
+
+def adapted(features: jax.Array, reduction: int) -> Adapted:
+    """Applies modules `adapter` and `projector` inside the calling module, `[B, D]` -> see `Adapted`.
+
+    `b = relu(W1 f)`, `a = relu(W2 b)` without biases, W1 to D / `reduction`; the result is `[f, a]`, and
+    `normalise(P b)` with a linear P for the real-anchor loss (FS-VFM, FS-Adapter).
+
+    Raises:
+      ValueError: a width that `reduction` does not divide.
+    """
+    width = features.shape[-1]
+    if reduction < 1 or width % reduction:
+        raise ValueError(f"tuning.reduction: expected a divisor of the width {width}; found {reduction}")
+    bottleneck, back = Adapter(width // reduction, name="adapter")(features)
+    start = _bias_start(bottleneck.shape[-1])
+    project = Linear(bottleneck.shape[-1], bottleneck.dtype, torch_uniform, start, name="projector")
+    return Adapted(jnp.concatenate([features, back], axis=-1), l2_normalise(project(bottleneck)))
+
+
+class Adapter(nn.Module):
+    """Two linear maps without bias, each before a ReLU: `[B, D] -> [B, width], [B, D]`."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        bottleneck = nn.relu(_Product(self.width, name="linear1")(x))
+        return bottleneck, nn.relu(_Product(x.shape[-1], name="linear2")(bottleneck))
+
+
+def head_bias_start(width: int):
+    """The start of the bias of a head that stands behind an adapter.
+
+    The released code replaces the head after its initialisation and then only its weight: the bias keeps PyTorch's
+    default, U(+-1/sqrt(fan in)).
+    """
+    return _bias_start(width)
+
+
+def _bias_start(fan_in: int):
+    bound = fan_in**-0.5
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+class _Product(nn.Module):
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x @ self.param("kernel", torch_uniform, (x.shape[-1], self.features)).astype(x.dtype)
