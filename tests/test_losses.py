@@ -72,3 +72,43 @@ def test_negative_cosine_is_scale_free_and_signed():
 def test_unknown_kind_is_refused_by_name():
     with pytest.raises(ValueError, match="loss.kind.*ncs.*found 'simsiam'"):
         losses.instance_discrimination("simsiam", 0.1, 1.0, True)
+
+
+# Real anchors.
+
+PATTERNS = (
+    "no_real", "one_real", "two_real", "half", "all_real", "half_real_is_1", "all_but_one_real", "single_real",
+    "single_fake", "real_fake_pair", "real_real_pair",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.1])
+def test_the_real_anchor_loss_equals_the_official_one_for_every_pattern(golden, temperature):
+    arrays = golden("finetune_tiny")
+    found = {name.split("/")[2] for name in arrays if name.startswith(f"real_anchor/t{temperature}/")}
+    assert found == set(PATTERNS)
+
+    def mean(features, labels, real):
+        return losses.real_anchor(features, labels, real, temperature).mean()
+
+    both = jax.value_and_grad(mean)
+    for pattern in PATTERNS:
+        case = f"real_anchor/t{temperature}/{pattern}"
+        labels, real = arrays[f"{case}/labels"], int(arrays[f"{case}/pos_class_index"])
+        features = jnp.asarray(arrays["real_anchor/features"][: len(labels)])
+        value, gradient = both(features, labels, real)
+        np.testing.assert_allclose(value, arrays[f"{case}/loss"], rtol=1e-5, atol=1e-9, err_msg=pattern)
+        official = arrays[f"{case}/grad"]
+        if np.any(official):
+            assert np.linalg.norm(gradient - official) < 1e-4 * np.linalg.norm(official), pattern
+        else:
+            assert not np.any(gradient), pattern
+
+
+def test_the_real_anchor_loss_by_hand():
+    # Two real faces at a right angle and a forged one opposite to the first, T = 1: sums of exp(s - 1).
+    z = jnp.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    e = np.exp
+    first = -(1 / 0.07) * (-1 - np.log(e(-1) + e(-2) + 1e-6))
+    second = -(1 / 0.07) * (-1 - np.log(2 * e(-1) + 1e-6))
+    np.testing.assert_allclose(losses.real_anchor(z, jnp.array([1, 1, 0]), 1, 1.0), [first, second, 0], rtol=1e-6)

@@ -39,7 +39,10 @@ def open_official(
     names, real = parse_classes(classes, "official.classes")
     found = read_detector(path, names, real, statistics)
     shared = dict(size=SIZES[found.size], image_size=found.image_size, drop_path=0.0, dtype=dtype, remat=False)
+    shared["reduction"] = found.reduction
     if found.network == "antispoof":
+        # A released adapter sees the pooled token alone, whatever the field says.
+        norm_over = norm_over if found.reduction is None else "features"
         model = AntiSpoofSpec(norm_over=norm_over, dropout=0.0, **shared)
     else:
         model = ClassifierSpec(classes=len(names), pooling=found.pooling, **shared)

@@ -14,8 +14,14 @@ from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.tasks.normalisation import Statistics
 
 FIELD = "checkpoint"
-_TABLES = {official_file.CLASSIFIER: names.CLASSIFIER, official_file.ANTISPOOF: names.ANTISPOOF}
-_HEADS = {official_file.CLASSIFIER: "head", official_file.ANTISPOOF: "classifier"}
+# Name table, and what makes the outputs.
+_KINDS = {
+    official_file.CLASSIFIER: (names.CLASSIFIER, "head"),
+    official_file.ADAPTER: (names.CLASSIFIER_ADAPTER, "head"),
+    official_file.ANTISPOOF: (names.ANTISPOOF, "classifier"),
+    official_file.ANTISPOOF_ADAPTER: (names.ANTISPOOF_ADAPTER, "classifier"),
+}
+_PLAIN = (official_file.CLASSIFIER, official_file.ADAPTER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +31,8 @@ class ReleasedDetector:
     Attributes:
       params: nested NumPy arrays in our layout, float32.
       network: "classifier" or "antispoof".
-      pooling: of a classifier, `mean_patches` or `cls`, from the norm that it has; None of anti-spoofing, whose
-        released networks normalise over tokens.
+      pooling: of a classifier, `mean_patches` or `cls`, from the norm that it has; None of anti-spoofing.
+      reduction: of FS-Adapter, from the width of its bottleneck; None without one.
       size: name in the table of sizes.
       image_size: side of its images in pixels, from its grid of positions.
       statistics: how its images are normalised.
@@ -37,6 +43,7 @@ class ReleasedDetector:
     params: dict
     network: str
     pooling: str | None
+    reduction: int | None
     size: str
     image_size: int
     statistics: Statistics
@@ -62,7 +69,7 @@ def read_detector(
 
     Raises:
       FileNotFoundError: no file there.
-      ValueError: another kind of network, an adapter, names or shapes that do not fit, another number of outputs than
+      ValueError: another kind of network, names or shapes that do not fit, another number of outputs than
         names, or no statistics.
     """
     if len(set(class_names)) != len(class_names) or not 0 <= real < len(class_names):
@@ -71,14 +78,19 @@ def read_detector(
             f"found {', '.join(class_names)} and {real}"
         )
     file = official_file.open_file(path, FIELD)
-    _check_network(file)
-    params, notes = official_file.parameters(file, _TABLES[file.network])
-    outputs = params.get(_HEADS[file.network], {}).get("bias")
+    if file.network == official_file.PRETRAINED:
+        raise ValueError(
+            f"{FIELD}: {path} holds {official_file.NETWORKS[file.network]}, which tells nothing apart yet; "
+            f"fine-tune it first, with init={path}"
+        )
+    table, head = _KINDS[file.network]
+    params, notes = official_file.parameters(file, table)
+    outputs = params.get(head, {}).get("bias")
     if outputs is None or outputs.shape != (len(class_names),):
         found = "no such array" if outputs is None else f"shape {list(outputs.shape)}"
         raise ValueError(
             f"{FIELD}: {path}: {len(class_names)} class names, {', '.join(class_names)}, so as many outputs are "
-            f"expected in {_HEADS[file.network]}/bias; found {found}. Name the classes in the order of the outputs"
+            f"expected in {head}/bias; found {found}. Name the classes in the order of the outputs"
         )
     try:
         size = recognise_size(params, sizes)
@@ -87,8 +99,9 @@ def read_detector(
     if "pos_embed" not in params["encoder"]:
         raise ValueError(f"{FIELD}: {path}: there is no pos_embed; a fine-tuned network has learnt positions")
     image_size = position_grid(params, sizes[size]) * sizes[size].patch_size
-    pooling = _pooling(params) if file.network == official_file.CLASSIFIER else None
-    _check_arrays(file, params, sizes[size], image_size, pooling, len(class_names))
+    pooling = ("mean_patches" if "fc_norm" in params else "cls") if file.network in _PLAIN else None
+    reduction = _reduction(file.path, params, sizes[size])
+    _check_arrays(file, params, sizes[size], image_size, pooling, reduction, len(class_names))
     own = statistics_beside(path)
     notes += _statistics_notes(own, statistics)
     if own is None and statistics is None:
@@ -98,8 +111,9 @@ def read_detector(
         )
     return ReleasedDetector(
         params,
-        file.network,
+        official_file.CLASSIFIER if file.network in _PLAIN else official_file.ANTISPOOF,
         pooling,
+        reduction,
         size,
         image_size,
         statistics if own is None else own,
@@ -109,24 +123,32 @@ def read_detector(
     )
 
 
-def _check_network(file: official_file.OfficialFile) -> None:
-    what = f"{FIELD}: {file.path} holds {official_file.NETWORKS[file.network]}"
-    if file.network == official_file.ADAPTER:
-        raise ValueError(f"{what}; adapters are not supported yet")
-    if file.network == official_file.PRETRAINED:
-        raise ValueError(f"{what}, which tells nothing apart yet; fine-tune it first, with init={file.path}")
-
-
-def _pooling(params: dict) -> str:
-    return "mean_patches" if "fc_norm" in params else "cls"
+def _reduction(path: str, params: dict, size: Size) -> int | None:
+    if "adapter" not in params:
+        return None
+    kernel = params["adapter"].get("linear1", {}).get("kernel")
+    if kernel is None or kernel.ndim != 2 or not kernel.shape[1] or size.width % kernel.shape[1]:
+        found = "no such array" if kernel is None else f"shape {list(kernel.shape)}"
+        raise ValueError(
+            f"{FIELD}: {path}: adapter.linear1.weight: expected a bottleneck that divides {size.width}; found {found}"
+        )
+    return size.width // kernel.shape[1]
 
 
 def _check_arrays(
-    file: official_file.OfficialFile, params: dict, size: Size, image_size: int, pooling: str | None, classes: int
+    file: official_file.OfficialFile,
+    params: dict,
+    size: Size,
+    image_size: int,
+    pooling: str | None,
+    reduction: int | None,
+    classes: int,
 ) -> None:
-    shared = dict(size=size, image_size=image_size, drop_path=0.0, dtype=jnp.float32, remat=False)
+    shared = dict(
+        size=size, image_size=image_size, drop_path=0.0, dtype=jnp.float32, remat=False, reduction=reduction
+    )  # fmt: skip
     if pooling is None:
-        network = AntiSpoof(AntiSpoofSpec(norm_over="tokens", dropout=0.0, **shared))
+        network = AntiSpoof(AntiSpoofSpec(norm_over="features", dropout=0.0, **shared))
     else:
         network = Classifier(ClassifierSpec(classes=classes, pooling=pooling, **shared))
     shapes = shapes_of(network, jnp.zeros((1, image_size, image_size, 3)), False)

@@ -1,8 +1,9 @@
 """Tables between our parameter paths and the names of the official PyTorch files, in both directions.
 
-There is one for each kind of file: pretraining (online and target network), the fine-tuned classifier, and the
-anti-spoofing network. A row says: our path, the official name, and how the array is laid out there. Linear weights are
-`[in, out]` here and `[out, in]` there; the patch embedding is a product here and a convolution there.
+There is one for each kind of file: pretraining (online and target network), the fine-tuned classifier, the
+anti-spoofing network, and the latter two with FS-Adapter, which adds names and changes none. A row says: our path, the
+official name, and how the array is laid out there. Linear weights are `[in, out]` here and `[out, in]` there; the patch
+embedding is a product here and a convolution there.
 """
 
 import dataclasses
@@ -57,6 +58,12 @@ _ANTISPOOF = (
     ("embedder", "embedder.bottleneck_layer_fc", LINEAR),
     ("classifier", "classifier.classifier_layer", LINEAR),
 )
+# The two maps of the bottleneck have no bias.
+_ADAPTER = (
+    ("adapter/linear1", "adapter.linear1", {"kernel": "weight"}),
+    ("adapter/linear2", "adapter.linear2", {"kernel": "weight"}),
+    ("projector", "projector", LINEAR),
+)
 
 
 def _leaves(modules: tuple) -> dict[str, str]:
@@ -76,11 +83,13 @@ class NameTable:
       kind: what errors call it.
       rows: our path -> official name; `{i}` stands for a block's index.
       copies: official names under which a file has an array a second time -> the name that we read.
+      unused: official names that a file has and its network does not use -> why.
     """
 
     kind: str
     rows: dict[str, str]
     copies: dict[str, str]
+    unused: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def inverse(self) -> dict[str, str]:
@@ -102,6 +111,17 @@ ANTISPOOF = NameTable(
         **_leaves(_ANTISPOOF),
     },
     {f"embedder.bottleneck_layer.0.{leaf}": f"embedder.bottleneck_layer_fc.{leaf}" for leaf in ("weight", "bias")},
+)
+CLASSIFIER_ADAPTER = NameTable("FS-Adapter", CLASSIFIER.rows | _leaves(_ADAPTER), CLASSIFIER.copies)
+ANTISPOOF_ADAPTER = NameTable(
+    "anti-spoofing FS-Adapter",
+    ANTISPOOF.rows
+    | _leaves(tuple((ours, f"backbone.vit.{theirs}", leaves) for ours, theirs, leaves in _ADAPTER)),
+    ANTISPOOF.copies,
+    {
+        f"backbone.vit.head.{leaf}": "a head of the backbone, frozen and without use: the classifier stands behind it"
+        for leaf in ("weight", "bias")
+    },
 )
 
 
@@ -194,7 +214,7 @@ def to_official(params: dict, spec: ModelSpec) -> dict[str, np.ndarray]:
 def finetuned_from_official(state: dict[str, np.ndarray], table: NameTable) -> dict:
     """Our nested parameters from the official state dict of a fine-tuned network, its learnt positions among them.
 
-    `table` is `CLASSIFIER` or `ANTISPOOF`.
+    `table` is `CLASSIFIER`, `ANTISPOOF` or one of those with FS-Adapter. What the table calls unused is left out.
 
     Raises:
       ValueError: an unknown name, or an array that the file has twice with different values.
@@ -202,11 +222,14 @@ def finetuned_from_official(state: dict[str, np.ndarray], table: NameTable) -> d
     for copy, original in table.copies.items():
         if copy in state and not (original in state and np.array_equal(state[copy], state[original])):
             raise ValueError(f"{copy}: expected the same values as {original}, of which it is a second name")
-    return _tree({name: value for name, value in state.items() if name not in table.copies}, table)
+    return _tree({name: value for name, value in state.items() if name not in table.copies | table.unused}, table)
 
 
 def finetuned_to_official(params: dict, table: NameTable, patch_size: int) -> dict[str, np.ndarray]:
-    """The official state dict of a fine-tuned network; the inverse of `finetuned_from_official`."""
+    """The official state dict of a fine-tuned network; the inverse of `finetuned_from_official`.
+
+    What the official network has without using it is not in it.
+    """
     state = _state(params, table, patch_size)
     return state | {copy: state[original] for copy, original in table.copies.items() if original in state}
 

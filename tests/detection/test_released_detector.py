@@ -42,10 +42,12 @@ def detector(path: str, names=NAMES, real: int = 1, statistics=GIVEN, sizes=SIZE
 def logits(found: ReleasedDetector, images: np.ndarray) -> np.ndarray:
     """Logits of normalised images, from nothing but what was read."""
     shared = dict(
-        size=SIZES[found.size], image_size=found.image_size, drop_path=0.0, dtype=jnp.float32, remat=False
+        size=SIZES[found.size], image_size=found.image_size, drop_path=0.0, dtype=jnp.float32, remat=False,
+        reduction=found.reduction,
     )  # fmt: skip
     if found.network == "antispoof":
-        network = AntiSpoof(AntiSpoofSpec(norm_over="tokens", dropout=0.5, **shared))
+        norm_over = "tokens" if found.reduction is None else "features"
+        network = AntiSpoof(AntiSpoofSpec(norm_over=norm_over, dropout=0.5, **shared))
     else:
         network = Classifier(ClassifierSpec(classes=len(found.class_names), pooling=found.pooling, **shared))
     run = jax.jit(lambda params, images: network.apply({"params": params}, images, train=False).logits)
@@ -156,18 +158,35 @@ def test_class_names_have_to_fit_the_outputs(tmp_path, golden, names, real, mess
     assert str(error.value).startswith(f"checkpoint: {path}: ")
 
 
-def test_other_networks_are_refused_by_name(tmp_path, golden):
-    for state, message in (
-        (
-            reference.state_dict(golden("pretrain_tiny"), "online/"),
-            "holds a pretrained network, which tells nothing apart yet; fine-tune it first, with init=",
-        ),
-        (classifier_state(golden, "adapter"), "holds a network with an adapter (FS-Adapter); adapters are not supp"),
-        (antispoof_state(golden, "fas_adapter"), "holds a network with an adapter (FS-Adapter); adapters are not supp"),
-    ):
-        path = write(tmp_path / "a.pth", state)
-        with pytest.raises(ValueError, match=re.escape(f"checkpoint: {path} {message}")):
-            detector(path)
+def test_pretrained_networks_are_refused(tmp_path, golden):
+    path = write(tmp_path / "a.pth", reference.state_dict(golden("pretrain_tiny"), "online/"))
+    message = f"checkpoint: {path} holds a pretrained network, which tells nothing apart yet; fine-tune it first, with "
+    with pytest.raises(ValueError, match=re.escape(f"{message}init={path}")):
+        detector(path)
+
+
+# FS-Adapter.
+
+
+@pytest.mark.parametrize(("kind", "network"), [("adapter", "classifier"), ("fas_adapter", "antispoof")])
+def test_an_adapter_of_a_file_has_the_official_logits(tmp_path, golden, kind, network):
+    state = classifier_state(golden, kind) if network == "classifier" else antispoof_state(golden, kind)
+    arrays = golden("finetune_tiny" if network == "classifier" else "fas_tiny")
+    found = detector(write(tmp_path / "a.pth", state))
+    assert (found.network, found.reduction) == (network, 4)
+    np.testing.assert_allclose(logits(found, arrays["in/images"]), arrays[f"{kind}/logits"], rtol=0, atol=2e-5)
+    unused = [note for note in found.origin["notes"] if note.startswith("not used: backbone.vit.head.")]
+    assert len(unused) == (2 if network == "antispoof" else 0)
+
+
+def test_a_bottleneck_that_cannot_be_is_refused(tmp_path, golden):
+    state = classifier_state(golden, "adapter")
+    state["adapter.linear1.weight"] = np.zeros((13, 48), np.float32)
+    with pytest.raises(ValueError, match=r"adapter.linear1.weight: expected a bottleneck that divides 48; .*\[48, 13\]"):
+        detector(write(tmp_path / "a.pth", state))
+    del state["adapter.linear1.weight"]
+    with pytest.raises(ValueError, match="adapter.linear1.weight: .* found no such array"):
+        detector(write(tmp_path / "b.pth", state))
 
 
 def test_a_file_of_another_place_or_name_is_refused(tmp_path):

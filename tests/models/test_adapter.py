@@ -1,0 +1,227 @@
+"""FS-Adapter against the official networks: outputs, losses, gradients, start, sizes, and the other tunings."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from flax.traverse_util import flatten_dict
+
+from fsfm_jax import losses
+from fsfm_jax.export.names import (
+    ANTISPOOF_ADAPTER,
+    CLASSIFIER_ADAPTER,
+    finetuned_from_official,
+    finetuned_to_official,
+    official_name,
+)
+from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
+from fsfm_jax.models.classifier import Classifier, ClassifierSpec, PooledEncoder, initialise
+from fsfm_jax.models.lora import LoraSpec, merged
+from fsfm_jax.models.vit import SIZES, Size
+from fsfm_jax.optim import tuning
+
+TINY = Size(48, 2, 4, 8)
+SHARED = dict(size=TINY, image_size=32, drop_path=0.0, dtype=jnp.float32, remat=False, reduction=4)
+CLASSIFIER_SPEC = ClassifierSpec(classes=2, pooling="mean_patches", **SHARED)
+ANTISPOOF_SPEC = AntiSpoofSpec(norm_over="features", dropout=0.5, **SHARED)
+NETWORKS = {
+    "adapter": ("finetune_tiny", "state/", Classifier(CLASSIFIER_SPEC), CLASSIFIER_ADAPTER),
+    "fas_adapter": ("fas_tiny", "state_before/", AntiSpoof(ANTISPOOF_SPEC), ANTISPOOF_ADAPTER),
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def passed(request, golden):
+    """One compiled forward and backward pass: kind, arrays, parameters, loss and its terms, output, gradient."""
+    file, state, network, table = NETWORKS[request.param]
+    everything = golden(file)
+    arrays = reference.state_dict(everything, f"{request.param}/")
+    params = finetuned_from_official(reference.state_dict(arrays, state), table)
+    images, labels = reference.images(everything["in/images"]), everything["in/labels"]
+
+    @jax.jit
+    def run(params):
+        def loss(params):
+            out = network.apply({"params": params}, images, train=False)
+            if request.param == "adapter":
+                first = losses.soft_cross_entropy(out.logits, everything["in/soft_targets"]).mean()
+            else:
+                first = losses.cross_entropy(out.logits, labels).mean()
+            contrast = losses.real_anchor(out.contrast, labels, 1, 0.07).mean()
+            return first + 0.1 * contrast, (out, first, contrast)
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    (total, (out, first, contrast)), gradient = run(params)
+    return request.param, arrays, params, (total, first, contrast), out, gradient
+
+
+def test_outputs_equal_the_official_ones(passed):
+    kind, arrays, _, _, out, _ = passed
+    np.testing.assert_allclose(out.logits, arrays["logits"], rtol=0, atol=2e-5)
+    name = {"adapter": "projection", "fas_adapter": "adapter_features"}[kind]
+    np.testing.assert_allclose(out.contrast, arrays[name], rtol=0, atol=2e-5)
+    if kind == "fas_adapter":
+        np.testing.assert_allclose(out.features[:, 0], arrays["feature"], rtol=0, atol=2e-5)
+
+
+def test_losses_equal_the_official_ones(passed):
+    kind, arrays, _, (total, first, contrast), *_ = passed
+    names = ("loss_total", "loss_cls_soft", "loss_con_real1") if kind == "adapter" else ("loss_eval_mode",)
+    for name, value in zip(names, (total, first, contrast), strict=False):
+        np.testing.assert_allclose(value, arrays[name], rtol=1e-5, err_msg=name)
+
+
+def test_gradient_of_every_parameter_equals_the_official_one(passed):
+    kind, arrays, params, *_, gradient = passed
+    table = NETWORKS[kind][3]
+    ours = finetuned_to_official(jax.tree.map(np.asarray, gradient), table, TINY.patch_size)
+    expected = reference.state_dict(arrays, {"adapter": "grad_total/", "fas_adapter": "grad_eval_mode/"}[kind])
+    assert len(expected) > 30 and expected.keys() <= ours.keys()
+    for name, official in expected.items():
+        assert np.linalg.norm(ours[name] - official) < 1e-4 * np.linalg.norm(official), name
+    # Names are added, none is changed; what is there without use is left out.
+    state = reference.state_dict(arrays, NETWORKS[kind][1])
+    assert ours.keys() | table.unused.keys() == state.keys()
+    back = finetuned_to_official(params, table, TINY.patch_size)
+    for name in back:
+        np.testing.assert_array_equal(back[name], state[name], err_msg=name)
+
+
+def shapes_of(network, size=224):
+    return jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, size, size, 3)), train=False))["params"]
+
+
+@pytest.mark.parametrize(
+    ("size", "classifier", "antispoof", "whole"),
+    [
+        ("vit_s16", 84_578, 477_794, 21_750_242),
+        ("vit_b16", 335_042, 1_119_938, 86_133_698),
+        ("vit_l16", 594_178, 1_640_194, 303_895_810),
+    ],
+)
+def test_trained_parameters_are_the_published_ones(size, classifier, antispoof, whole):
+    shared = SHARED | dict(size=SIZES[size], image_size=224)
+    networks = (
+        Classifier(ClassifierSpec(classes=2, pooling="mean_patches", **shared)),
+        AntiSpoof(AntiSpoofSpec(norm_over="features", dropout=0.5, **shared)),
+    )
+    shapes = [shapes_of(network) for network in networks]
+    trained = [tuning.split(tree, tuning.TUNINGS["fs_adapter"])[0] for tree in shapes]
+    assert [tuning.count(tree) for tree in trained] == [classifier, antispoof]
+    assert tuning.count(shapes[0]) == whole
+
+
+def test_what_the_recipe_trains_is_what_the_released_code_trains(golden):
+    group = reference.state_dict(golden("schedules"), "groups/vit_base_patch16_fs_adapter/")
+    official = {str(name) for name, on in zip(group["names"], group["peft_trainable"], strict=True) if on}
+    trained, frozen = tuning.split(shapes_of(Classifier(CLASSIFIER_SPEC), 32), tuning.TUNINGS["fs_adapter"])
+    assert {official_name(path, CLASSIFIER_ADAPTER) for path in flatten_dict(trained, sep="/")} == official
+    assert "fc_norm" in frozen and "head" not in frozen
+
+
+def test_the_start_is_that_of_pytorch():
+    wide = ClassifierSpec(classes=2, pooling="mean_patches", **SHARED | dict(size=Size(192, 1, 4, 8)))
+    params = jax.jit(lambda: Classifier(wide).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))()
+    params = params["params"]
+    # Uniform up to 1 / sqrt(fan in): of n draws the largest lies within a few 1/n, the deviation is bound / sqrt 3.
+    for path, fan_in in {
+        "adapter/linear1/kernel": 192, "adapter/linear2/kernel": 48, "projector/kernel": 48, "projector/bias": 48,
+        "head/bias": 384,
+    }.items():  # fmt: skip
+        values, bound = np.asarray(flatten_dict(params, sep="/")[path]), fan_in**-0.5
+        assert np.abs(values).max() <= bound and values.std() > 0, path
+        if values.size > 1000:
+            assert np.abs(values).max() > 0.99 * bound, path
+            np.testing.assert_allclose(values.std(), bound / np.sqrt(3), rtol=4 / np.sqrt(values.size), err_msg=path)
+    assert params["head"]["kernel"].shape == (384, 2) and 1.7e-5 < np.asarray(params["head"]["kernel"]).std() < 2.3e-5
+    assert params["adapter"]["linear1"].keys() == params["adapter"]["linear2"].keys() == {"kernel"}
+
+
+def test_a_bottleneck_must_divide_the_width():
+    bad = ClassifierSpec(classes=2, pooling="mean_patches", **SHARED | dict(reduction=5))
+    with pytest.raises(ValueError, match="tuning.reduction: expected a divisor of the width 48; found 5"):
+        shapes_of(Classifier(bad), 32)
+    tokens = AntiSpoof(AntiSpoofSpec(norm_over="tokens", dropout=0.5, **SHARED))
+    with pytest.raises(ValueError, match="model.norm_over: .* use features"):
+        shapes_of(tokens, 32)
+
+
+def test_stored_features_stand_for_the_images(golden):
+    for kind, (file, state, network, table) in NETWORKS.items():
+        arrays = golden(file)
+        params = finetuned_from_official(reference.state_dict(arrays, f"{kind}/{state}"), table)
+        images = reference.images(arrays["in/images"])
+        parts = {name: params[name] for name in ("encoder", "fc_norm")}
+        features = jax.jit(PooledEncoder(network.spec).apply, static_argnums=2)({"params": parts}, images, False)
+        head = {name: value for name, value in params.items() if name not in parts}
+        logits = network.apply({"params": head}, None, False, features).logits
+        np.testing.assert_allclose(logits, arrays[f"{kind}/logits"], rtol=0, atol=2e-5)
+
+
+def test_an_adapter_starts_from_pretraining_as_officially(golden):
+    pretrained = reference.parameters(golden("pretrain_tiny"), "online/")
+    start = jax.tree.map(lambda x: np.full(x.shape, 7, np.float32), shapes_of(AntiSpoof(ANTISPOOF_SPEC), 32))
+    params, report = initialise(pretrained, start, grid=4)
+    official = golden("fas_tiny")
+    taken = {official_name(path, ANTISPOOF_ADAPTER).removeprefix("backbone.vit.") for path in report.loaded}
+    assert taken == set(official["fas_adapter/backbone_keys_taken_from_checkpoint"])
+    # The projector of pretraining is another one: it is left out, and ours stays fresh.
+    assert "projector/fc1/kernel" in report.dropped and (params["projector"]["kernel"] == 7).all()
+
+
+# The tunings that FS-Adapter is compared with.
+
+
+def lora_spec():
+    return ClassifierSpec(classes=2, pooling="mean_patches", **SHARED | dict(reduction=None, lora=LoraSpec(2, 8.0)))
+
+
+def test_each_tuning_trains_what_its_name_says():
+    plain = ClassifierSpec(classes=2, pooling="mean_patches", **SHARED | dict(reduction=None))
+    tree = shapes_of(Classifier(plain), 32)
+    counts = {name: tuning.count(tuning.split(tree, tuning.TUNINGS[name])[0]) for name in tuning.TUNINGS}
+    head, width, depth = 2 * 48 + 2, 48, 2
+    norms = (2 * depth + 1) * 2 * width
+    biases = depth * (2 + 3 + 1 + 4 + 1) * width + 2 * width  # norms, qkv, proj, fc1, fc2; patches and fc_norm
+    expected = {"full": tuning.count(tree), "linear_probe": head, "layer_norm": norms + head, "bias": biases + head}
+    assert {name: counts[name] for name in expected} == expected
+    low_rank = tuning.split(shapes_of(Classifier(lora_spec()), 32), tuning.TUNINGS["lora"])[0]
+    assert tuning.count(low_rank) == depth * 2 * (width + 3 * width) + head
+
+
+def test_splitting_and_joining_is_the_identity():
+    tree = {"encoder": {"norm1": {"scale": 1, "bias": 2}, "attn": {"kernel": 3}}, "head": {"bias": 4}}
+    for rule in tuning.TUNINGS.values():
+        trained, frozen = tuning.split(tree, rule)
+        assert tuning.joined(trained, frozen) == tree
+        assert not flatten_dict(trained).keys() & flatten_dict(frozen).keys()
+    assert tuning.split(tree, tuning.TUNINGS["bias"])[1] == {
+        "encoder": {"norm1": {"scale": 1}, "attn": {"kernel": 3}}
+    }
+
+
+def test_lora_starts_as_the_frozen_network_and_merges_into_one():
+    network, images = Classifier(lora_spec()), jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
+    plain = ClassifierSpec(classes=2, pooling="mean_patches", **SHARED | dict(reduction=None))
+    params = network.init(jax.random.key(0), images, train=False)["params"]
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def features(network, params):
+        return network.apply({"params": params}, images, train=False).features
+
+    at_start = merged(params, LoraSpec(2, 8.0))
+    np.testing.assert_array_equal(features(network, params), features(Classifier(plain), at_start))
+    up = params["encoder"]["block_01"]["attn"]["qkv"]
+    up["lora_up"] = 0.1 * jax.random.normal(jax.random.key(2), up["lora_up"].shape)
+    together = merged(params, LoraSpec(2, 8.0))
+    assert not [path for path in flatten_dict(together, sep="/") if "lora" in path]
+    # alpha / rank = 4.
+    expected = up["kernel"] + 4 * np.asarray(up["lora_down"], np.float64) @ np.asarray(up["lora_up"], np.float64)
+    np.testing.assert_allclose(together["encoder"]["block_01"]["attn"]["qkv"]["kernel"], expected, rtol=0, atol=1e-6)
+    moved = features(network, params)
+    np.testing.assert_allclose(moved, features(Classifier(plain), together), rtol=0, atol=2e-5)
+    assert np.abs(moved - features(Classifier(plain), at_start)).max() > 1e-3
