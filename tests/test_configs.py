@@ -13,7 +13,9 @@ from fsfm_jax import config, finetune_config
 from fsfm_jax.data.masking import MaskSpec
 from fsfm_jax.detection.sets import open_sets
 from fsfm_jax.metrics.selection import RELEASED_ANTI_SPOOFING
+from fsfm_jax.optim.tuning import TUNINGS
 from fsfm_jax.report_spec import resolve_report
+from fsfm_jax.tasks.classify import ContrastSpec
 
 ROOT = Path(__file__).parent.parent
 FIELDS = {"__init__", "common", "finetuning", "adapting", "evaluation", "tabulation"}  # what recipes are made of
@@ -183,6 +185,93 @@ def test_anti_spoofing_recipes_are_the_released_ones():
     for variant in ("X", "O,celeb", "wmca,no-celeb", "", "O,fsfm"):
         with pytest.raises(ValueError, match="variant: expected one of"):
             finetuning.antispoof(variant)
+
+
+ADAPTED = [name for name in RECIPES if name.startswith("adapter_")]
+
+
+@pytest.mark.parametrize("name", ADAPTED)
+def test_adapter_recipes_and_their_comparators_resolve(name):
+    target = "O," if "_fas_" in name else ""
+    for variant, method in {
+        "": "fs_adapter", "linear-probe": "linear_probe", "layer-norm": "layer_norm", "bias": "bias", "lora": "lora",
+    }.items():  # fmt: skip
+        c = load(name, f"{target}{variant}".strip(","))
+        for devices in (1, 2, 8):
+            r = tuned(c, devices=devices)
+        assert c.tuning.method == method and r.trained == TUNINGS[method]
+        assert (r.task.contrast is None) == (method != "fs_adapter") == (r.task.model.reduction is None)
+        assert (r.task.model.lora is None) == (method != "lora") and r.optimizer.rate_rules == ()
+    with pytest.raises(ValueError, match="variant: expected one of .*'lorra'; did you mean 'lora'"):
+        load(name, f"{target}lorra")
+
+
+# Released scripts: rate, steps of 256,000 images, batch, weight of the real-anchor loss.
+@pytest.mark.parametrize(
+    "name, peak, steps, batch, contrast",
+    [
+        ("adapter_dfd_vits", 2e-3, 30_000, 512, 0.01),
+        ("adapter_dfd_vitb", 5e-3, 50_000, 256, 0.01),
+        ("adapter_dfd_vitl", 1e-2, 50_000, 256, 0.1),
+        ("adapter_diff_vits", 1e-2, 60_000, 256, 0.01),
+        ("adapter_diff_vitb", 1e-2, 50_000, 256, 0.05),
+        ("adapter_diff_vitl", 2e-2, 12_500, 1024, 0.1),
+    ],
+)
+def test_adapter_recipes_are_the_released_ones(name, peak, steps, batch, contrast):
+    c = load(name)
+    r = tuned(c, examples=256_000)
+    assert r.schedule.peak == pytest.approx(peak) and r.schedule.floor == 1e-6 and r.schedule.kind == "cosine"
+    epochs = 60 if name.endswith("vits") else 50
+    assert (r.loop.steps, r.stream.global_batch) == (steps, batch) and r.schedule.warmup == 5 * steps / epochs
+    assert r.task.contrast == ContrastSpec(contrast, 0.07, 1) and r.task.model.reduction == 4
+    assert r.task.model.drop_path == 0.1 and r.task.mixed and r.task.smoothing == 0.1
+    assert r.optimizer.weight_decay_rules[-1] == (".*", 0.0) and r.step.accumulation == 1
+    plain, released = config.flat(c), config.flat(load(name, "released"))
+    changed = {key: released[key] for key in plain if plain[key] != released[key]}
+    # Two GPUs, each with its own pairs.
+    assert changed == {"augment.interpolation": "bilinear", "nonfinite": "skip", "batch.accumulation": 2}
+
+
+@pytest.mark.parametrize(
+    "name, peak, decay, contrast",
+    [
+        ("adapter_fas_vits", 5e-2, 1e-6, 0.1),
+        ("adapter_fas_vitb", 5e-2, 5e-5, 0.1),
+        ("adapter_fas_vitl", 1e-3, 1e-7, 0.2),
+    ],
+)
+def test_anti_spoofing_adapters_are_the_released_ones(name, peak, decay, contrast):
+    c = load(name, "O")
+    r = tuned(c)
+    assert (r.schedule.kind, r.schedule.peak) == ("constant", peak) and c.repeats == 3 and r.loop.steps == 4000
+    assert r.optimizer.weight_decay_rules == ((".*", decay),) and r.optimizer.decay == "coupled"
+    assert r.stream.global_batch == 192 and r.stream.balanced and not r.task.mixed
+    assert r.task.contrast == ContrastSpec(contrast, 0.07, 1) and r.task.model.norm_over == "features"
+    assert tuned(load(name, "O,no-celeb,oracle,bias")).stream.global_batch == 144
+
+
+@pytest.mark.parametrize("name", ADAPTED)
+def test_cached_recipes_leave_every_image_as_it_is(name):
+    c = load(name, "O,cached" if "_fas_" in name else "cached")
+    assert tuned(c).cache == "runs/features"
+    for field, value in {
+        "augment.crop": True, "augment.flip": 0.5, "augment.rand_augment": "rand-m9-mstd0.5-inc1", "augment.erase": 0.1,
+        "augment.saturation": 0.5, "model.drop_path": 0.1, "tuning.method": "lora",
+    }.items():  # fmt: skip
+        with pytest.raises(ValueError, match=f"features.cache: .*{value if field == 'tuning.method' else field}"):
+            tuned(change(c.copy_and_resolve_references(), {field: value, "loss.contrast": 0.0}))
+
+
+def test_tunings_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="tuning.method: bias keeps the encoder frozen, and from scratch"):
+        tuned(change(load("adapter_dfd_vitb", "bias"), {"init": "scratch"}))
+    with pytest.raises(ValueError, match="loss.contrast: only FS-Adapter has features for it"):
+        tuned(change(load("adapter_dfd_vitb"), {"tuning.method": "bias"}))
+    with pytest.raises(ValueError, match="tuning.method: expected one of full, .*'adapter'"):
+        tuned(change(load("adapter_dfd_vitb"), {"tuning.method": "adapter"}))
+    with pytest.raises(ValueError, match="model.base: expected one of fsfm, .*'dyno'; did you mean 'dino'"):
+        tuned(change(load("adapter_dfd_vitb"), {"model.base": "dyno"}))
 
 
 EVALUATIONS = [name for name in RECIPES if name.startswith("eval_")]
