@@ -35,6 +35,10 @@ STATISTICS = {
         (0.25850796699523926, 0.21054500341415405, 0.20785294473171234),
     ),
     "imagenet": Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    # Those of base models: timm's ViT, CLIP, and MARLIN, which sees pixels of 0..1 as they are.
+    "inception": Statistics((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "clip": Statistics((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "unit": Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
 # What may differ between a run and its continuation: where it runs and how often it is saved or shown.

@@ -11,8 +11,11 @@ from fsfm_jax.data.labelled import LabelledSource, check_classes, check_disjoint
 from fsfm_jax.data.relabelled import open_classed, open_together, parse_classes, parts_of
 from fsfm_jax.data.sources import open_mixture
 from fsfm_jax.detection.sets import open_sets
+from fsfm_jax.fields import one_of
 from fsfm_jax.finetune_config import SCRATCH
 from fsfm_jax.metrics.selection import SPLITS
+from fsfm_jax.models.bases import BASES
+from fsfm_jax.models.vit import SIZES
 from fsfm_jax.pretrained import Pretrained, open_pretrained
 from fsfm_jax.run_identity import named_statistics
 from fsfm_jax.tasks.normalisation import Statistics
@@ -84,9 +87,23 @@ def open_inputs(config: ConfigDict) -> Inputs:
     for test in (part for source in tests.values() for part in parts_of(source)):
         for part in () if validation is None else parts_of(validation):
             check_disjoint(part, test)
-    pretrained = None if config.init == SCRATCH else open_pretrained(config.init)
+    pretrained = None if config.init == SCRATCH else _open_pretrained(config)
     statistics = _statistics(config.data.statistics, sources, pretrained)
     return Inputs(sources, validation, tests, class_names, real, pretrained, statistics)
+
+
+def _open_pretrained(config: ConfigDict) -> Pretrained:
+    """What `init` names, if it is of the size that the configuration asks for: heads cannot be seen in arrays."""
+    found = open_pretrained(config.init, one_of("model.base", config.model.base, BASES))
+    size = found.origin["size"]
+    if size != config.model.size:
+        heads = f", {SIZES[size].heads} heads" if size in SIZES else ""
+        wanted = SIZES[one_of("model.size", config.model.size, SIZES)]
+        raise ValueError(
+            f"init: {config.init} is {size}{heads}; model.size asks for {config.model.size}, {wanted.heads} heads. Set "
+            f"model.size to {size}"
+        )
+    return found
 
 
 def _statistics(name: str, sources: list, pretrained: Pretrained | None) -> Statistics:

@@ -1,15 +1,21 @@
-"""Where fine-tuning starts from: a pretraining run of ours, or a weight file of the official code or like it."""
+"""Where fine-tuning starts from: a pretraining run of ours, a weight file of the official code, or a base model's."""
 
 import dataclasses
 import os
 from collections.abc import Mapping
 
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
+from fsfm_jax.config import STATISTICS
 from fsfm_jax.export import official_file
+from fsfm_jax.export.base_file import open_base
 from fsfm_jax.export.encoder_size import check_shapes, position_grid, recognise_size, shapes_of
+from fsfm_jax.export.key_report import KeyReport
 from fsfm_jax.export.names import PRETRAINING
 from fsfm_jax.export.official_statistics import statistics_beside
+from fsfm_jax.models.bases import BASES, OWN
+from fsfm_jax.models.style import Style
 from fsfm_jax.models.vit import SIZES, Encoder, Size
 from fsfm_jax.run_identity import parameters_of
 from fsfm_jax.tasks.normalisation import Statistics
@@ -19,6 +25,7 @@ FIELD = "init"
 POSITIONS = {"encoder/pos_embed": "pos_embed"}
 DROPPED = ("decoder_pos_embed", "rep_decoder_pos_embed")
 TABLE = dataclasses.replace(PRETRAINING, rows=PRETRAINING.rows | POSITIONS)
+PROJECTOR = "projector.projection_head."  # a network of FSFM has one, and no other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,48 +38,71 @@ class Pretrained:
       statistics: the channel statistics of pretraining; None if nothing says what they were.
       origin: as JSON: `kind` ("run", "pth" or "safetensors"), `path`, `sha256` (None for a run), `size`, `step` of a
         run, `epoch` of a file that says it (counted from 0 by the official code), and `notes`, a list of text.
+      report: the account of every name of a file, or of a run's parameters.
     """
 
     params: dict
     statistics: Statistics | None
     origin: dict
+    report: KeyReport
 
 
-def open_pretrained(path: str, sizes: Mapping[str, Size] = SIZES) -> Pretrained:
+def open_pretrained(path: str, base: str = OWN, sizes: Mapping[str, Size] | None = None) -> Pretrained:
     """Opens the --workdir of a pretraining run, or a file that ends in .pth, .pt, .pth.tar or .safetensors.
 
-    A file may hold the online or the target network of FSFM, or a masked autoencoder or another ViT with the same
-    names; all its names have to be known, and all its numbers finite. Heads cannot be seen in the arrays: see
+    A file may hold the online or the target network of FSFM, or with another `base` the published network of that
+    name; all its names have to be known, and all numbers that are used finite. Heads cannot be seen in the arrays: see
     `recognise_size`.
+
+    Args:
+      base: a key of `models.bases.BASES`, the field `model.base`.
+      sizes: the sizes that it may have, by name; None for those of the base, and all for a run, which says its size.
 
     Raises:
       FileNotFoundError: nothing there.
-      ValueError: a run of another job, a damaged file, a fine-tuned network, unknown names, or an unknown size.
+      ValueError: a run of another job, a damaged file, a fine-tuned network, a network that is not of this base,
+        unknown names, missing arrays, or an unknown size.
     """
+    if base not in BASES:
+        raise ValueError(f"model.base: expected one of {', '.join(BASES)}; found {base!r}")
     if official_file.kind_of(path) is not None:
-        return _of_file(path, sizes)
+        known = {name: SIZES[name] for name in BASES[base].sizes} if sizes is None else sizes
+        return _of_file(path, known) if base == OWN else _of_base(path, base, known)
     if os.path.isfile(path):
         endings = ", ".join(official_file.SUFFIXES)
         raise ValueError(f"{FIELD}: {path} is a file; expected a --workdir, or a name that ends in {endings}")
-    return _of_run(path, sizes)
+    if base != OWN:
+        raise ValueError(f"{FIELD}: {path} is no weight file, and a run of ours has model.base {OWN}; found {base}")
+    return _of_run(path, SIZES if sizes is None else sizes)
 
 
 def _of_run(path: str, sizes: Mapping[str, Size]) -> Pretrained:
     params, saved = parameters_of(path, "pretrain", FIELD)
+    size = saved["config"]["model.size"]
+    if size not in sizes:
+        raise ValueError(f"{FIELD}: {path} has model.size {size!r}; known are {', '.join(sizes)}")
+    _check_encoder(path, params, size, sizes[size], BASES[OWN].style)
     origin = {
-        "kind": "run", "path": path, "sha256": None, "size": recognise_size(params, sizes), "step": saved["step"],
-        "notes": [],
+        "kind": "run", "path": path, "sha256": None, "size": size, "step": saved["step"], "notes": [],
     }  # fmt: skip
     statistics = Statistics(tuple(saved["statistics"]["mean"]), tuple(saved["statistics"]["std"]))
-    return Pretrained(params, statistics, origin)
+    return Pretrained(params, statistics, origin, KeyReport(tuple(sorted(flatten_dict(params, sep="/"))), {}, {}))
 
 
 def _of_file(path: str, sizes: Mapping[str, Size]) -> Pretrained:
+    """The networks of FSFM."""
     file = official_file.open_file(path, FIELD)
+    others = ", ".join(name for name in BASES if name != OWN)
     if file.network != official_file.PRETRAINED:
         raise ValueError(
             f"{FIELD}: {path} holds {official_file.NETWORKS[file.network]}; fine-tuning starts from "
-            f"{official_file.NETWORKS[official_file.PRETRAINED]}, take the file that this one was made from"
+            f"{official_file.NETWORKS[official_file.PRETRAINED]}, take the file that this one was made from. "
+            f"The classifier of a base model is left out if model.base says which: {others}"
+        )
+    if not any(name.startswith(PROJECTOR) for name in file.tensors):
+        raise ValueError(
+            f"{FIELD}: {path} holds no network of FSFM: it has no {PROJECTOR}*. Say what it is with model.base: "
+            f"{others}; that decides its heads, and how its pixels are normalised"
         )
     notes = _kind_notes(file.tensors)
     dropped = [name for name in DROPPED if name in file.tensors]
@@ -81,30 +111,43 @@ def _of_file(path: str, sizes: Mapping[str, Size]) -> Pretrained:
         kept = {name: tensor for name, tensor in file.tensors.items() if name not in dropped}
         file = dataclasses.replace(file, tensors=kept)
     params, converted = official_file.parameters(file, TABLE)
-    size = _size(path, params, sizes)
-    return Pretrained(params, statistics_beside(path), file.origin(size, notes + converted))
+    size = _size(path, params, sizes, BASES[OWN].style)
+    skipped = {name: "the fixed positions of a decoder" for name in dropped}
+    report = KeyReport(tuple(sorted(file.tensors)), skipped, {})
+    return Pretrained(params, statistics_beside(path), file.origin(size, notes + converted), report)
+
+
+def _of_base(path: str, base: str, sizes: Mapping[str, Size]) -> Pretrained:
+    """The published networks of others."""
+    opened, family = open_base(path, base, FIELD), BASES[base]
+    size = _size(path, opened.params, sizes, family.style)
+    statistics = statistics_beside(path) if family.statistics is None else STATISTICS[family.statistics]
+    origin = opened.file.origin(size, [*opened.report.summary(), *opened.notes])
+    return Pretrained(opened.params, statistics, origin, opened.report)
 
 
 def _kind_notes(names: Mapping) -> list[str]:
     if any(name.startswith("predictor.") for name in names):
         return []
-    if any(name.startswith("projector.") for name in names):
-        return ["the target network of pretraining: it has no predictor"]
-    return ["no projector: a masked autoencoder or another ViT, not a network of FSFM"]
+    return ["the target network of pretraining: it has no predictor"]
 
 
-def _size(path: str, params: dict, sizes: Mapping[str, Size]) -> str:
+def _size(path: str, params: dict, sizes: Mapping[str, Size], style: Style) -> str:
     """The size of the encoder, all of whose arrays have to be there."""
     try:
         name = recognise_size(params, sizes)
     except ValueError as error:
         raise ValueError(f"{FIELD}: {path}: {error}") from error
-    size, encoder = sizes[name], params["encoder"]
+    _check_encoder(path, params, name, sizes[name], style)
+    return name
+
+
+def _check_encoder(path: str, params: dict, name: str, size: Size, style: Style) -> None:
+    encoder = params["encoder"]
     learnt = "pos_embed" in encoder
     network = Encoder(
-        size, position_grid(params, size) if learnt else 1, jnp.float32, False, learnt_positions=learnt,
-        final_norm="norm" in encoder,
+        size, position_grid(params, size, style.class_token) if learnt else 1, jnp.float32, False,
+        learnt_positions=learnt, final_norm="norm" in encoder, style=style,
     )  # fmt: skip
     shapes = shapes_of(network, jnp.zeros((1, 1, 3 * size.patch_size**2)), jnp.zeros((1, 1), jnp.int32))
     check_shapes(encoder, shapes, f"{FIELD}: {path}, taken for {name}, part encoder")
-    return name

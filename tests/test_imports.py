@@ -79,7 +79,7 @@ RULES = {
     "fsfm_jax.tabulate": "configs detection fields finetune report_spec ml_collections",
     "fsfm_jax.finetune_config": UPPER + "config fields report_spec configs ml_collections",
     "fsfm_jax.finetune_inputs": UPPER
-    + "config detection finetune_config pretrained run_identity ml_collections",
+    + "config detection fields finetune_config pretrained run_identity ml_collections",
     "fsfm_jax.finetune": UPPER
     + "detection finetune_config finetune_inputs program report run_identity ml_collections",
     "fsfm_jax.run_identity": UPPER + "fields program ml_collections",

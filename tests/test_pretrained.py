@@ -1,5 +1,6 @@
 """Where fine-tuning starts from: runs of ours, official files and files like them, and what is refused."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -20,6 +21,7 @@ from fsfm_jax.checkpoint import Checkpoints, Retention
 from fsfm_jax.export.encoder_size import recognise_size
 from fsfm_jax.export.names import official_name, to_official
 from fsfm_jax.models import vit
+from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec, initialise
 from fsfm_jax.models.layers import sincos_positions
 from fsfm_jax.pretrained import open_pretrained
@@ -42,8 +44,8 @@ def masked_autoencoder(state) -> dict[str, np.ndarray]:
     return kept | {"mask_token": np.zeros((1, 1, 32), np.float32)}
 
 
-def opened(path, sizes=SIZES):
-    return open_pretrained(str(path), sizes)
+def opened(path, sizes=SIZES, base="fsfm"):
+    return open_pretrained(str(path), base, sizes)
 
 
 def fresh(pooling: str = "mean_patches") -> dict:
@@ -71,6 +73,8 @@ def test_every_number_of_an_official_file_arrives(golden, network):
             assert array.ndim == 1 or array.shape[:2] == (1, 1)
             np.testing.assert_array_equal(array, expected[f"{network}/{names[path]}"], err_msg=path)
     assert found.statistics is None
+    assert set(found.report.loaded) == set(names.values())
+    assert set(found.report.skipped) == dropped & set(map(str, expected[f"{network}/__names__"]))
 
 
 @pytest.mark.parametrize(
@@ -114,20 +118,18 @@ def test_a_classifier_starts_from_any_of_them(tmp_path, golden, state, masked_au
     elif kind == "masked_autoencoder":
         state = masked_autoencoder
     state["pos_embed"] = state["pos_embed"] + 1  # those of the file count, not those that could be computed
-    found = opened(write(tmp_path / "a.pth", state))
+    found = opened(write(tmp_path / "a.pth", state), base="mae" if kind == "masked_autoencoder" else "fsfm")
     params, report = initialise(found.params, fresh(pooling), grid=4)
     assert len(report.loaded) == 28 + 2 * (pooling == "cls")
     np.testing.assert_array_equal(params["encoder"]["pos_embed"], state["pos_embed"])
     weight = state["blocks.1.mlp.fc2.weight"]
     np.testing.assert_array_equal(params["encoder"]["block_01"]["mlp"]["fc2"]["kernel"], weight.T)
-    no_projector = "no projector: a masked autoencoder or another ViT, not a network of FSFM"
-    assert (no_projector in found.origin["notes"]) == (kind == "masked_autoencoder")
     assert "the target network of pretraining: it has no predictor" not in found.origin["notes"] or kind == "target"
 
 
-def test_an_encoder_without_positions_has_the_computed_ones(tmp_path, masked_autoencoder):
-    del masked_autoencoder["pos_embed"]
-    found = opened(write(tmp_path / "a.safetensors", masked_autoencoder))
+def test_an_encoder_without_positions_has_the_computed_ones(tmp_path, state):
+    del state["pos_embed"]
+    found = opened(write(tmp_path / "a.safetensors", state))
     params, report = initialise(found.params, fresh(), grid=4)
     np.testing.assert_array_equal(params["encoder"]["pos_embed"], sincos_positions(48, 4)[None])
     assert "encoder/pos_embed" in report.loaded
@@ -233,7 +235,7 @@ def test_fine_tuned_networks_are_no_start(tmp_path, golden):
     for place, what in (
         ("finetune_tiny/plain_gp/state/", "a fine-tuned classifier"),
         ("finetune_tiny/plain_cls/state/", "a fine-tuned classifier"),
-        ("finetune_tiny/adapter/state/", "a network with an adapter (FS-Adapter)"),
+        ("finetune_tiny/adapter/state/", "a fine-tuned classifier with FS-Adapter"),
         ("fas_tiny/fas_plain/state_before/", "a fine-tuned network of face anti-spoofing"),
     ):
         file, prefix = place.split("/", 1)
@@ -241,6 +243,23 @@ def test_fine_tuned_networks_are_no_start(tmp_path, golden):
         expected = f"init: {path} holds {what}; fine-tuning starts from a pretrained network, take the file"
         with pytest.raises(ValueError, match=re.escape(expected)):
             opened(path)
+
+
+def test_what_is_no_network_of_fsfm_has_to_be_named(tmp_path, masked_autoencoder):
+    path = write(tmp_path / "a.pth", masked_autoencoder)
+    with pytest.raises(ValueError, match=r"no network of FSFM: .* with model.base: supervised, deit, mae, dino, cli"):
+        opened(path)
+
+
+def test_a_network_of_fsfm_is_no_other(tmp_path, state):
+    path = write(tmp_path / "a.pth", state)
+    with pytest.raises(ValueError, match=r"expected the encoder of mae; .* the projector of FSFM; set model.base to f"):
+        opened(path, base="mae")
+
+
+def test_an_unknown_base_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="model.base: expected one of fsfm, supervised, .*; found 'vit'"):
+        opened(tmp_path / "a.pth", base="vit")
 
 
 @pytest.mark.parametrize(
@@ -297,15 +316,29 @@ def test_what_is_not_there_is_said(tmp_path):
 # Sizes.
 
 
-def test_sizes_are_told_apart_by_what_the_arrays_show():
-    # Otherwise the first of two rows would win without a word.
-    assert len({(size.width, size.depth, size.patch_size) for size in vit.SIZES.values()}) == len(vit.SIZES)
+def test_a_size_is_recognised_by_width_depth_and_patch():
     for name, size in vit.SIZES.items():
         encoder = {"patch_embed": {"kernel": np.empty((3 * size.patch_size**2, size.width), np.float32)}}
         encoder |= {f"block_{index:02d}": {} for index in range(size.depth)}
-        assert recognise_size({"encoder": encoder}) == name
+        assert recognise_size({"encoder": encoder}, {name: size}) == name
         deeper = vit.Size(size.width, size.depth + 1, size.heads, size.patch_size)
         assert recognise_size({"encoder": encoder}, {"deeper": deeper, "same": size}) == "same"
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_the_sizes_of_one_base_are_told_apart_by_what_the_arrays_show(base):
+    # Otherwise the first of two rows would win without a word: heads leave no trace.
+    sizes = {name: vit.SIZES[name] for name in BASES[base].sizes}
+    assert len({(size.width, size.depth, size.patch_size) for size in sizes.values()}) == len(sizes)
+
+
+def test_the_base_decides_the_heads():
+    small = {"patch_embed": {"kernel": np.empty((768, 384), np.float32)}} | {f"block_{i:02d}": {} for i in range(12)}
+    heads = {
+        base: vit.SIZES[recognise_size({"encoder": small}, {name: vit.SIZES[name] for name in BASES[base].sizes})].heads
+        for base in ("fsfm", "supervised", "deit", "dino", "marlin")
+    }
+    assert heads == {"fsfm": 12, "supervised": 6, "deit": 6, "dino": 6, "marlin": 6}
 
 
 def test_an_unknown_size_is_described(state, tmp_path):
@@ -337,10 +370,10 @@ class State(NamedTuple):
     params: dict
 
 
-def run(workdir: Path, params: dict, job: str = "pretrain") -> str:
+def run(workdir: Path, params: dict, job: str = "pretrain", size: str = "golden") -> str:
     """A working directory with one checkpoint."""
     checkpoints = Checkpoints(str(workdir / "checkpoints"), Retention(1, 0), asynchronous=False)
-    saved = {"config": {"job": job}, "step": 30, "statistics": VGGFACE2}
+    saved = {"config": {"job": job, "model.size": size}, "step": 30, "statistics": VGGFACE2}
     checkpoints.save(State(jnp.int32(30), jax.tree.map(jnp.asarray, params)), saved)
     checkpoints.wait()
     checkpoints.close()
@@ -359,6 +392,21 @@ def test_a_run_of_ours_is_a_start(tmp_path, golden):
     assert flat.keys() == expected.keys()
     for path, array in expected.items():
         np.testing.assert_array_equal(flat[path], array, err_msg=path)
+
+
+def test_a_run_says_its_size_itself(tmp_path, golden):
+    # Arrays of these two look the same; the heads are those that the run had.
+    sizes = {"first": SIZES["golden"], "second": dataclasses.replace(SIZES["golden"], heads=2)}
+    params = reference.parameters(golden("pretrain_tiny"), "online/")
+    workdir = run(tmp_path / "run", params, size="second")
+    assert opened(workdir, sizes).origin["size"] == "second"
+    with pytest.raises(ValueError, match="init: .*run has model.size 'second'; known are first$"):
+        opened(workdir, {"first": sizes["first"]})
+    wider = {"second": dataclasses.replace(SIZES["golden"], patch_size=4)}
+    with pytest.raises(ValueError, match=r"run, taken for second, part encoder: 1 arrays .*\n  patch_embed/kernel"):
+        opened(workdir, wider)
+    with pytest.raises(ValueError, match="run is no weight file, and a run of ours has model.base fsfm; found mae"):
+        opened(workdir, sizes, "mae")
 
 
 def test_a_run_of_another_job_is_refused(tmp_path, golden):

@@ -16,8 +16,8 @@ SHOWN = 20
 def recognise_size(params: dict, sizes: Mapping[str, Size] = SIZES) -> str:
     """Name of the size with the width, depth and patch size of `params["encoder"]`.
 
-    Heads leave no trace in the arrays: queries, keys and values of all heads lie side by side. So a network of width
-    384 is taken to have the 12 heads of FSFM (and MoCo v3), not the 6 of timm's ViT-S.
+    Heads leave no trace in the arrays: queries, keys and values of all heads lie side by side. So `sizes` have to be
+    those of the network's family (`models.bases`), of which no two look the same; of rows that do, the first is taken.
 
     Raises:
       ValueError: no such size, or no patch embedding to tell it from; the message says what was found.
@@ -38,9 +38,9 @@ def recognise_size(params: dict, sizes: Mapping[str, Size] = SIZES) -> str:
     )
 
 
-def position_grid(params: dict, size: Size) -> int:
+def position_grid(params: dict, size: Size, class_token: bool = True) -> int:
     """Rows of the grid of `encoder/pos_embed`: rounded down, and at least 1, where `check_shapes` will complain."""
-    return max(math.isqrt(max(params["encoder"]["pos_embed"].size // size.width - 1, 0)), 1)
+    return max(math.isqrt(max(params["encoder"]["pos_embed"].size // size.width - class_token, 0)), 1)
 
 
 def check_shapes(params: dict, expected: Any, what: str) -> None:

@@ -23,13 +23,15 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 PATCH_KERNEL = "encoder/patch_embed/kernel"
 SHOWN = 10
 
-PRETRAINED, CLASSIFIER, ANTISPOOF, ADAPTER = "pretrained", "classifier", "antispoof", "adapter"
+PRETRAINED, CLASSIFIER, ANTISPOOF = "pretrained", "classifier", "antispoof"
+ADAPTER, ANTISPOOF_ADAPTER = "adapter", "antispoof_adapter"
 # What an error calls them.
 NETWORKS = {
     PRETRAINED: "a pretrained network",
     CLASSIFIER: "a fine-tuned classifier",
     ANTISPOOF: "a fine-tuned network of face anti-spoofing",
-    ADAPTER: "a network with an adapter (FS-Adapter)",
+    ADAPTER: "a fine-tuned classifier with FS-Adapter",
+    ANTISPOOF_ADAPTER: "a fine-tuned network of face anti-spoofing with FS-Adapter",
 }
 
 
@@ -67,12 +69,14 @@ def kind_of(path: str) -> str | None:
     return next((kind for suffix, kind in SUFFIXES.items() if path.lower().endswith(suffix)), None)
 
 
-def open_file(path: str, field: str) -> OfficialFile:
-    """Opens a weight file that `field` of the configuration names.
+def content_of(path: str, field: str) -> tuple[str, str, Any]:
+    """Kind, SHA-256 and content of a weight file that `field` of the configuration names.
+
+    The content is whatever a .pth holds, and name -> tensor of a .safetensors.
 
     Raises:
       FileNotFoundError: no file there.
-      ValueError: a name with another end, a damaged file, or one without a network of these names.
+      ValueError: a name with another end, or a damaged file.
     """
     kind = kind_of(path)
     if kind is None:
@@ -80,13 +84,20 @@ def open_file(path: str, field: str) -> OfficialFile:
     if not os.path.isfile(path):
         what = "a folder, not a weight file" if os.path.isdir(path) else "not a file on this machine's disk"
         raise FileNotFoundError(f"{field}: {path} is {what}")
-    said: dict = {}
-    if kind == "pth":
-        tensors, said = _torch_state(path)
-    else:
-        tensors, _ = safetensors_file.read(path)
+    content = torch_file.read(path) if kind == "pth" else safetensors_file.read(path)[0]
     with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return kind, hashlib.file_digest(file, "sha256").hexdigest(), content
+
+
+def open_file(path: str, field: str) -> OfficialFile:
+    """Opens a weight file that `field` of the configuration names.
+
+    Raises:
+      FileNotFoundError: no file there.
+      ValueError: a name with another end, a damaged file, or one without a network of these names.
+    """
+    kind, digest, content = content_of(path, field)
+    tensors, said = torch_state(path, content, STATES) if kind == "pth" else (content, {})
     epoch, threshold = said.get("epoch"), said.get("threshold")
     return OfficialFile(
         path, kind, digest, _network(path, tensors), tensors,
@@ -106,11 +117,12 @@ def parameters(file: OfficialFile, table: NameTable) -> tuple[dict, list[str]]:
     if unknown:
         raise ValueError(
             f"{file.path}: {len(unknown)} of {len(file.tensors)} names are not known in {NETWORKS[file.network]}: "
-            f"{_shown(unknown)}"
+            f"{shown(unknown)}"
         )
     flat, others = {}, {}
-    for name, tensor in file.tensors.items():
-        array = _float32(file.path, name, tensor)
+    used = {name: tensor for name, tensor in file.tensors.items() if name not in table.unused}
+    for name, tensor in used.items():
+        array = float32(file.path, name, tensor)
         others.setdefault(tensor.dtype.name, []).append(name)
         if name in table.copies:
             original = table.copies[name]
@@ -124,46 +136,52 @@ def parameters(file: OfficialFile, table: NameTable) -> tuple[dict, list[str]]:
             raise ValueError(f"{file.path}: {name}: expected a convolution [D, 3, p, p]; found {list(array.shape)}")
         flat[path] = np.ascontiguousarray(from_official_array(path, array))
     others.pop("float32", None)
-    notes = [f"{len(names)} arrays were {dtype} and became float32" for dtype, names in sorted(others.items())]
+    notes = [f"not used: {name} ({table.unused[name]})" for name in file.tensors if name in table.unused]
+    notes += [f"{len(names)} arrays were {dtype} and became float32" for dtype, names in sorted(others.items())]
     return unflatten_dict(flat, sep="/"), notes
 
 
-def _torch_state(path: str) -> tuple[dict, dict]:
-    """The state dict, and the content around it."""
-    content = torch_file.read(path)
+def torch_state(path: str, content: Any, wrappers: tuple[str, ...]) -> tuple[dict, dict]:
+    """The state dict in the content of a .pth, below one of the keys `wrappers` or by itself, and what is around it.
+
+    Raises:
+      ValueError: none, or more than one.
+    """
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected the weights of a network; found a {type(content).__name__}")
-    keys = [key for key in STATES if isinstance(content.get(key), dict)]
+    keys = [key for key in wrappers if isinstance(content.get(key), dict)]
     if len(keys) > 1:
         raise ValueError(f"{path}: it has both {' and '.join(keys)}; which of them is meant?")
-    state, said = (content[keys[0]], content) if keys else (content, {})
+    state = content[keys[0]] if keys else content
+    said = {key: value for key, value in content.items() if key != keys[0]} if keys else {}
     strange = [str(k) for k, v in state.items() if type(k) is not str or not isinstance(v, torch_file.Tensor)]
     if strange or not state:
         raise ValueError(
-            f"{path}: expected a network under {' or '.join(STATES)}, or nothing but tensors; "
-            + (f"these are none: {_shown(strange)}" if strange else "found nothing")
+            f"{path}: expected a network under {' or '.join(wrappers)}, or nothing but tensors; "
+            + (f"these are none: {shown(strange)}" if strange else "found nothing")
         )
     return state, said
 
 
 def _network(path: str, names: Iterable[str]) -> str:
-    if any(re.search(r"(^|\.)adapter\.", name) for name in names):
-        return ADAPTER
+    adapted = any(re.search(r"(^|\.)adapter\.", name) for name in names)
     if any(name.startswith("backbone.vit.") for name in names):
-        return ANTISPOOF
+        return ANTISPOOF_ADAPTER if adapted else ANTISPOOF
+    if adapted:
+        return ADAPTER
     if any(name.startswith(("head.", "fc_norm.")) for name in names):
         return CLASSIFIER
     if "patch_embed.proj.weight" in names:
         return PRETRAINED
     raise ValueError(
         f"{path}: no vision transformer with the names of FSFM, such as patch_embed.proj.weight; "
-        f"found {_shown(list(names)) or 'nothing'}"
+        f"found {shown(list(names)) or 'nothing'}"
     )
 
 
 def _is_known(name: str, table: NameTable) -> bool:
-    """Whether the table has `name`, or knows it for a second name of another."""
-    if name in table.copies:
+    """Whether the table has `name`, or knows it for a second name of another or for one without use."""
+    if name in table.copies or name in table.unused:
         return True
     try:
         our_path(name, table)
@@ -172,7 +190,12 @@ def _is_known(name: str, table: NameTable) -> bool:
     return True
 
 
-def _float32(path: str, name: str, tensor: Any) -> np.ndarray:
+def float32(path: str, name: str, tensor: Any) -> np.ndarray:
+    """A tensor of a file as float32.
+
+    Raises:
+      ValueError: no floating-point numbers, or some that are not finite.
+    """
     if tensor.dtype.name not in FLOATS:
         raise ValueError(f"{path}: {name} has the dtype {tensor.dtype.name}; expected one of {', '.join(FLOATS)}")
     with np.errstate(over="ignore", invalid="ignore"):  # seen below
@@ -186,6 +209,7 @@ def _float32(path: str, name: str, tensor: Any) -> np.ndarray:
     return array
 
 
-def _shown(names: list[str]) -> str:
-    shown = ", ".join(name[:100] for name in names[:SHOWN])
-    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
+def shown(names: list[str]) -> str:
+    """Up to ten names, for an error."""
+    first = ", ".join(name[:100] for name in names[:SHOWN])
+    return f"{first} and {len(names) - SHOWN} more" if len(names) > SHOWN else first

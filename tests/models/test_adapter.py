@@ -194,13 +194,13 @@ def test_each_tuning_trains_what_its_name_says():
 
 
 def test_splitting_and_joining_is_the_identity():
-    tree = {"encoder": {"norm1": {"scale": 1, "bias": 2}, "attn": {"kernel": 3}}, "head": {"bias": 4}}
+    tree = {"encoder": {"norm1": {"scale": 1, "bias": 2}, "attn": {"kernel": 3, "bias_table": 5}}, "head": {"bias": 4}}
     for rule in tuning.TUNINGS.values():
         trained, frozen = tuning.split(tree, rule)
         assert tuning.joined(trained, frozen) == tree
         assert not flatten_dict(trained).keys() & flatten_dict(frozen).keys()
     assert tuning.split(tree, tuning.TUNINGS["bias"])[1] == {
-        "encoder": {"norm1": {"scale": 1}, "attn": {"kernel": 3}}
+        "encoder": {"norm1": {"scale": 1}, "attn": {"kernel": 3, "bias_table": 5}}
     }
 
 

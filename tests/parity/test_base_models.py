@@ -1,0 +1,199 @@
+"""The features of base models against timm and transformers, from files that PyTorch has written.
+
+Random weights, float32; run by `make test-parity`, since these packages are not among those of `make test`.
+"""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+WHY = "timm, torch and transformers are needed; run `make test-parity`"
+torch = pytest.importorskip("torch", reason=WHY)
+vision_transformer = pytest.importorskip("timm.models.vision_transformer", reason=WHY)
+transformers = pytest.importorskip("transformers", reason=WHY)
+
+from fsfm_jax.export.base_still import sinusoid  # noqa: E402
+from fsfm_jax.models.bases import BASES  # noqa: E402
+from fsfm_jax.models.vit import Encoder, Size, patchify  # noqa: E402
+from fsfm_jax.pretrained import open_pretrained  # noqa: E402
+
+SIZE = Size(48, 2, 4, 8)
+GRID = 4
+# Two blocks in float32 in another order of summation: some 1e-6 of numbers of about 1.
+TOLERANCE = 1e-5
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((2, 32, 32, 3), np.float32)
+
+
+def to_torch(images: np.ndarray):
+    return torch.from_numpy(np.moveaxis(images, -1, 1).copy())
+
+
+def randomised(module):
+    """Every parameter drawn, so that no bias is zero and no norm the identity."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            drawn = torch.randn(parameter.shape, generator=generator)
+            fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
+            scale = fan_in**-0.5 if parameter.ndim > 1 else 0.3
+            parameter.copy_(drawn * scale + (1.0 if "norm" in name and name.endswith("weight") else 0.0))
+    return module.eval()
+
+
+def features(path, base: str, images: np.ndarray, final_norm: bool = True, heads: int = SIZE.heads) -> np.ndarray:
+    """Our tokens of a file."""
+    size = Size(SIZE.width, SIZE.depth, heads, SIZE.patch_size)
+    found = open_pretrained(str(path), base, {"tiny": size})
+    assert found.origin["size"] == "tiny"
+    encoder = Encoder(
+        size, GRID, jnp.float32, False, learnt_positions=True, final_norm=final_norm, style=BASES[base].style
+    )
+    params = dict(found.params["encoder"])
+    if not final_norm:
+        del params["norm"]
+    with jax.default_matmul_precision("float32"):
+        return np.asarray(encoder.apply({"params": params}, patchify(images, SIZE.patch_size)))
+
+
+def timm_network(**changes):
+    shape = dict(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=4, num_classes=10)
+    return randomised(vision_transformer.VisionTransformer(**shape | changes))
+
+
+def timm_tokens(network, images):
+    with torch.no_grad():
+        return network.forward_features(to_torch(images)).numpy()
+
+
+@pytest.mark.parametrize(("base", "key"), [("supervised", None), ("deit", "model"), ("mae", "model"), ("dino", None)])
+def test_the_names_of_timm(tmp_path, images, base, key):
+    network = timm_network(num_classes=0 if base in ("mae", "dino") else 10)
+    state = network.state_dict()
+    torch.save(state if key is None else {key: state}, tmp_path / "a.pth")
+    np.testing.assert_allclose(features(tmp_path / "a.pth", base, images), timm_tokens(network, images), atol=TOLERANCE)
+
+
+def test_a_checkpoint_of_dino(tmp_path, images):
+    student, teacher = timm_network(num_classes=0), timm_network(num_classes=0)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter += 1
+    states = {
+        "student": {f"module.backbone.{name}": tensor for name, tensor in student.state_dict().items()},
+        "teacher": {f"backbone.{name}": tensor for name, tensor in teacher.state_dict().items()},
+    }
+    torch.save(states | {"epoch": 3, "dino_loss": {"center": torch.zeros(1, 8)}}, tmp_path / "a.pth")
+    found = features(tmp_path / "a.pth", "dino", images)
+    np.testing.assert_allclose(found, timm_tokens(teacher, images), atol=TOLERANCE)
+
+
+def test_the_number_of_heads_changes_the_features(tmp_path, images):
+    network = timm_network(num_heads=6)
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    expected = timm_tokens(network, images)
+    np.testing.assert_allclose(features(tmp_path / "a.pth", "supervised", images, heads=6), expected, atol=TOLERANCE)
+    assert np.abs(features(tmp_path / "a.pth", "supervised", images, heads=12) - expected).max() > 1e-2
+
+
+def clip_config(kind, **changes):
+    shape = dict(
+        hidden_size=48, intermediate_size=192, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8,
+        projection_dim=16,
+    )  # fmt: skip
+    return kind(**shape | changes)
+
+
+def clip_tokens(vision, images):
+    """Tokens before the last norm, and the class token behind it."""
+    with torch.no_grad():
+        out = vision(pixel_values=to_torch(images))
+    return out.last_hidden_state.numpy(), out.pooler_output.numpy()
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_the_image_encoder_of_clip(tmp_path, images, ending):
+    vision = randomised(transformers.CLIPVisionModel(clip_config(transformers.CLIPVisionConfig)))
+    path = tmp_path / f"model.{ending}"
+    if ending == "pth":
+        torch.save(vision.state_dict(), path)
+    else:
+        vision.save_pretrained(tmp_path)
+    tokens, pooled = clip_tokens(vision, images)
+    np.testing.assert_allclose(features(path, "clip", images, final_norm=False), tokens, atol=TOLERANCE)
+    np.testing.assert_allclose(features(path, "clip", images)[:, 0], pooled, atol=TOLERANCE)
+
+
+def test_clip_with_its_text_encoder(tmp_path, images):
+    text = dict(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, vocab_size=64,
+        max_position_embeddings=8,
+    )  # fmt: skip
+    config = transformers.CLIPConfig(
+        text_config=text, vision_config=clip_config(dict), projection_dim=16
+    )
+    network = randomised(transformers.CLIPModel(config))
+    network.save_pretrained(tmp_path)
+    _, pooled = clip_tokens(network.vision_model, images)
+    found = features(tmp_path / "model.safetensors", "clip", images)[:, 0]
+    np.testing.assert_allclose(found, pooled, atol=TOLERANCE)
+
+
+def test_quick_gelu_is_not_the_exact_one(tmp_path, images):
+    exact = randomised(transformers.CLIPVisionModel(clip_config(transformers.CLIPVisionConfig, hidden_act="gelu")))
+    torch.save(exact.state_dict(), tmp_path / "a.pth")
+    _, pooled = clip_tokens(exact, images)
+    assert np.abs(features(tmp_path / "a.pth", "clip", images)[:, 0] - pooled).max() > 1e-3
+
+
+def test_a_video_network_on_a_still_picture(tmp_path, images):
+    config = transformers.VideoMAEConfig(
+        image_size=32, patch_size=8, num_frames=2, tubelet_size=2, hidden_size=48, num_hidden_layers=2,
+        num_attention_heads=4, intermediate_size=192, layer_norm_eps=1e-5, use_mean_pooling=False,
+    )  # fmt: skip
+    network = randomised(transformers.VideoMAEModel(config))
+    state, source = {}, network.state_dict()
+    for leaf in ("weight", "bias"):
+        state[f"encoder.patch_embedding.projection.{leaf}"] = source[f"embeddings.patch_embeddings.projection.{leaf}"]
+        state[f"encoder.norm.{leaf}"] = source[f"layernorm.{leaf}"]
+        for index in range(2):
+            block, layer = f"encoder.blocks.{index}", f"encoder.layer.{index}"
+            state[f"{block}.norm1.{leaf}"] = source[f"{layer}.layernorm_before.{leaf}"]
+            state[f"{block}.norm2.{leaf}"] = source[f"{layer}.layernorm_after.{leaf}"]
+            state[f"{block}.attn.proj.{leaf}"] = source[f"{layer}.attention.output.dense.{leaf}"]
+            state[f"{block}.mlp.layers.0.linear.{leaf}"] = source[f"{layer}.intermediate.dense.{leaf}"]
+            state[f"{block}.mlp.layers.1.linear.{leaf}"] = source[f"{layer}.output.dense.{leaf}"]
+    for index in range(2):
+        own = {
+            name.rsplit("attention.", 1)[1]: tensor
+            for name, tensor in source.items()
+            if name.startswith(f"encoder.layer.{index}.attention.attention.")
+        }
+        thirds = [own[f"{part}.weight"] for part in ("query", "key", "value")]
+        state[f"encoder.blocks.{index}.attn.qkv.weight"] = torch.cat(thirds)
+        # One parameter under the one or the other name, by the release of transformers.
+        for letter, part in (("q", "query"), ("v", "value")):
+            bias = own[f"{letter}_bias"] if f"{letter}_bias" in own else own[f"{part}.bias"]
+            state[f"encoder.blocks.{index}.attn.{letter}_bias"] = bias
+    state["encoder.pos_embedding.emb"] = torch.from_numpy(sinusoid(8 * GRID * GRID, 48)[None])
+    torch.save(state, tmp_path / "a.pt")
+    still = to_torch(images)[:, None].repeat(1, 2, 1, 1, 1)  # [B, T, 3, H, W], both frames alike
+    with torch.no_grad():
+        expected = network(pixel_values=still).last_hidden_state.numpy()
+    np.testing.assert_allclose(features(tmp_path / "a.pt", "marlin", images), expected, atol=TOLERANCE)
+
+
+def test_a_program_is_refused_as_one(tmp_path):
+    with warnings.catch_warnings():
+        # PyTorch discourages TorchScript, in which CLIP is published.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "ViT-B-16.pt")
+    with pytest.raises(ValueError, match=r"ViT-B-16.pt is a program \(TorchScript\), as OpenAI publishes CLIP"):
+        open_pretrained(str(tmp_path / "ViT-B-16.pt"), "clip")
