@@ -12,7 +12,7 @@ export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
 # No tool may go looking for weights or data on the network at run time.
 export NO_GCE_CHECK := true
 
-.PHONY: demo test test-beam lint check bench clean
+.PHONY: demo test test-beam test-parity lint check bench clean
 
 $(VENV)/.runtime: requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "fsfm_jax needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % v[:2])'
@@ -30,6 +30,12 @@ $(VENV)-beam/.made: requirements-beam.txt
 	$(VENV)-beam/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-beam.txt
 	@touch $@
 
+# As have the base models of others, with PyTorch.
+$(VENV)-parity/.made: requirements-parity.txt requirements-dev.txt requirements.txt
+	$(PYTHON) -m venv $(VENV)-parity
+	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-parity.txt
+	@touch $@
+
 # Stops once on purpose and goes on from its own checkpoint: the second command is the first one again.
 demo: $(VENV)/.runtime
 	$(BIN)/python -m fsfm_jax.main --config=configs/pretrain_demo.py --workdir=$(DEMO_DIR) --stop_after=60%
@@ -43,6 +49,9 @@ test: $(VENV)/.dev
 test-beam: $(VENV)-beam/.made
 	$(VENV)-beam/bin/python -m pytest --noconftest -W ignore::DeprecationWarning tests/prepare/test_beam.py
 
+test-parity: $(VENV)-parity/.made
+	$(VENV)-parity/bin/python -m pytest tests/parity
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 
@@ -55,4 +64,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.metrics
 
 clean:
-	rm -rf $(VENV) $(VENV)-beam .cache runs
+	rm -rf $(VENV) $(VENV)-beam $(VENV)-parity .cache runs

@@ -1,5 +1,6 @@
 """Runs of the official FS-Adapter engine through our train step, and what stays untouched by it."""
 
+import functools
 import json
 
 import jax
@@ -17,7 +18,7 @@ from fsfm_jax.optim.layer_decay import weight_decay_rules
 from fsfm_jax.optim.optimizer import OptimizerSpec, make_optimizer
 from fsfm_jax.optim.schedules import warmup_cosine
 from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
-from fsfm_jax.train.state import TrainState
+from fsfm_jax.train.state import TrainState, init_state
 from fsfm_jax.train.step import StepSpec, make_step
 
 SIZE = Size(48, 2, 4, 8)
@@ -96,6 +97,18 @@ def test_frozen_parameters_keep_every_bit_and_have_no_moments(run):
     trained = tuning.count(tuning.split(first.params, TRAINED)[0])
     # Adam's two moments and its count.
     assert tuning.count(last.optimizer) == 2 * trained + 1
+
+
+def test_a_fresh_state_has_moments_of_what_is_trained_alone():
+    spec = ClassifierSpec(SIZE, 32, 2, "mean_patches", 0.0, jnp.float32, False, reduction=4)
+    task = ClassifyTask(spec, 2, 0.1, False, reference.IDENTITY)
+    optimizer = make_optimizer(OptimizerSpec(0.9, 0.999, 1e-8, weight_decay_rules(0.0), None))
+    init = functools.partial(
+        init_state, task=task, optimizer=optimizer, target=ema.frozen(task.target_part), trained=TRAINED
+    )
+    state = jax.eval_shape(init, jnp.uint32(0))
+    trained, frozen = tuning.split(state.params, TRAINED)
+    assert tuning.count(state.optimizer) == 2 * tuning.count(trained) + 1 and tuning.count(frozen) > 50_000
 
 
 def test_no_gradient_of_what_is_frozen_is_computed(run):
