@@ -1,6 +1,11 @@
 """How the published files of base models name the arrays of their encoders: facts, one table for each base.
 
-The names of MARLIN and MCF are those that their public code writes; the files themselves were not at hand.
+The names of MARLIN and MCF are those that their public code writes, and Hugging Face's those that transformers writes;
+the files themselves were not at hand.
+
+No file says the epsilon of its norms. Ours is that of training, 1e-6 for ViT, DeiT, DINO and MAE, whatever the
+configuration beside a file of Hugging Face says (1e-12 by default). That changes what a norm makes of a token of
+variance v by a factor of 1 - 1e-6/(2v): rounding noise of float32 for tokens of variance 1, and 0.5% at v = 1e-4.
 """
 
 import dataclasses
@@ -56,8 +61,8 @@ class Naming:
 
 # A network with one of these is another one, even if all the rest would fit.
 REFUSED = {
-    r"(.*\.)?(dist_token|head_dist\..*)": "a second token before the patches, as a distilled DeiT; take the file "
-    "without distillation",
+    r"(.*\.)?(dist_token|head_dist\..*|distillation_(token|classifier\..*))": "a second token before the patches, as a "
+    "distilled DeiT; take the file without distillation",
     r"(.*\.)?(reg_token|register_tokens)": "register tokens between the class token and the patches",
     r".*\.(ls[12]\.gamma|gamma_[12]|lambda_[12]|layer_scale[12]\..*)": "layer scale on the branches of each block",
     r".*\.attn\.[qk]_norm\..*": "norms of queries and keys",
@@ -73,8 +78,9 @@ def refusal(name: str) -> str | None:
 
 
 _PLAIN = {theirs: ours for ours, theirs in CLASSIFIER.rows.items() if ours.startswith("encoder/")}
+_POOLER = {r"pooler\..*": "the pooler of Hugging Face, a layer over the class token behind the encoder"}
 _CLASSIFIER = {
-    r"head\..*": "the classifier of ImageNet",
+    r"(head|classifier)\..*": "the classifier of ImageNet",
     r"pre_logits\..*": "the layer before the classifier of ImageNet",
     r"fc_norm\..*": "the norm between pooling and the classifier of ImageNet",
 }
@@ -89,12 +95,12 @@ def _modules(modules: dict[str, str], kernel: str = "kernel") -> dict[str, str]:
     }
 
 
-def _thirds(theirs: str, leaves: dict[str, str]) -> dict[str, str]:
+def _thirds(theirs: str, layers: tuple[str, str, str] = ("q_proj", "k_proj", "v_proj")) -> dict[str, str]:
     """Query, key and value of each block, which the file holds apart."""
     return {
-        f"{theirs}.{letter}_proj.{leaf}": f"encoder/block_{{i}}/attn/qkv/{ours}:{place}"
-        for place, letter in enumerate("qkv")
-        for leaf, ours in leaves.items()
+        f"{theirs}.{layer}.{leaf}": f"encoder/block_{{i}}/attn/qkv/{ours}:{place}"
+        for place, layer in enumerate(layers)
+        for leaf, ours in (("weight", "kernel"), ("bias", "bias"))
     }
 
 
@@ -120,7 +126,7 @@ _HUGGING_FACE_CLIP = {
     "embeddings.class_embedding": "encoder/cls_token",
     "embeddings.position_embedding.weight": "encoder/pos_embed",
     "embeddings.patch_embedding.weight": "encoder/patch_embed/kernel",
-    **_thirds("encoder.layers.{i}.self_attn", {"weight": "kernel", "bias": "bias"}),
+    **_thirds("encoder.layers.{i}.self_attn"),
     **_modules({
         "encoder.layers.{i}.self_attn.out_proj": "block_{i}/attn/proj",
         "encoder.layers.{i}.mlp.fc1": "block_{i}/mlp/fc1",
@@ -133,6 +139,32 @@ _HUGGING_FACE_CLIP = {
         "post_layernorm": "norm",
     }, "scale"),
 }  # fmt: skip
+_HUGGING_FACE_VIT = {
+    "embeddings.cls_token": "encoder/cls_token",
+    "embeddings.position_embeddings": "encoder/pos_embed",
+    **_modules({"embeddings.patch_embeddings.projection": "patch_embed"}),
+    **_modules({"layernorm": "norm"}, "scale"),
+    # As files are published and `save_pretrained` writes them.
+    **_thirds("encoder.layer.{i}.attention.attention", ("query", "key", "value")),
+    **_modules({
+        "encoder.layer.{i}.attention.output.dense": "block_{i}/attn/proj",
+        "encoder.layer.{i}.intermediate.dense": "block_{i}/mlp/fc1",
+        "encoder.layer.{i}.output.dense": "block_{i}/mlp/fc2",
+    }),
+    # As the `state_dict` of transformers 5 has them in memory.
+    **_thirds("layers.{i}.attention"),
+    **_modules({
+        "layers.{i}.attention.o_proj": "block_{i}/attn/proj",
+        "layers.{i}.mlp.fc1": "block_{i}/mlp/fc1",
+        "layers.{i}.mlp.fc2": "block_{i}/mlp/fc2",
+    }),
+    **_modules({
+        f"{layer}.{{i}}.layernorm_{theirs}": f"block_{{i}}/{ours}"
+        for layer in ("encoder.layer", "layers")
+        for theirs, ours in (("before", "norm1"), ("after", "norm2"))
+    }, "scale"),
+}  # fmt: skip
+_VIT = _PLAIN | _HUGGING_FACE_VIT
 _MARLIN = {
     "encoder.patch_embedding.projection.weight": "encoder/patch_embed/kernel",
     "encoder.patch_embedding.projection.bias": "encoder/patch_embed/bias",
@@ -153,11 +185,15 @@ _MARLIN = {
 }  # fmt: skip
 
 NAMINGS = {
-    "supervised": Naming(_PLAIN, _CLASSIFIER),
-    "deit": Naming(_PLAIN, _CLASSIFIER),
-    "mae": Naming(_PLAIN, {r"mask_token|decoder_.*": "the decoder of MAE", **_CLASSIFIER}),
+    "supervised": Naming(_VIT, _CLASSIFIER | _POOLER, ("module.", "vit.")),
+    # Without distillation, Hugging Face has DeiT as a plain ViT.
+    "deit": Naming(_VIT, _CLASSIFIER | _POOLER, ("module.", "vit.", "deit.")),
+    "mae": Naming(
+        _VIT, {r"mask_token|decoder[_.].*": "the decoder of MAE"} | _CLASSIFIER | _POOLER, ("module.", "vit."),
+    ),
+    # No classifier is skipped: the network behind it may have been trained with labels since.
     "dino": Naming(
-        _PLAIN, {r"head\..*": "the projection head of DINO"}, ("module.", "backbone."),
+        _VIT, {r"head\..*": "the projection head of DINO"} | _POOLER, ("module.", "backbone.", "vit."),
         ("model", "state_dict", "teacher"),
     ),
     "clip": Naming(

@@ -47,6 +47,32 @@ def plain() -> dict[str, np.ndarray]:
     return numbers(shapes)
 
 
+HUGGING_FACE_LAYERS = {
+    "saved": ("encoder.layer", ["attention.attention.query", "attention.attention.key", "attention.attention.value"], {
+        "attn.proj": "attention.output.dense", "mlp.fc1": "intermediate.dense", "mlp.fc2": "output.dense",
+    }),
+    "in memory": ("layers", ["attention.q_proj", "attention.k_proj", "attention.v_proj"], {
+        "attn.proj": "attention.o_proj", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2",
+    }),
+}  # fmt: skip
+
+
+def hugging_face_vit(prefix: str = "vit.", kind: str = "saved") -> dict[str, np.ndarray]:
+    """The numbers of `plain` under the names of Hugging Face's ViT, in a file that it saved or as it is in memory."""
+    layers, thirds, names = HUGGING_FACE_LAYERS[kind]
+    names = names | {"norm1": "layernorm_before", "norm2": "layernorm_after"}
+    state = {"embeddings.cls_token": plain()["cls_token"], "embeddings.position_embeddings": plain()["pos_embed"]}
+    for leaf in ("weight", "bias"):
+        state[f"embeddings.patch_embeddings.projection.{leaf}"] = plain()[f"patch_embed.proj.{leaf}"]
+        state[f"layernorm.{leaf}"] = plain()[f"norm.{leaf}"]
+        for index in range(DEPTH):
+            arrays = np.split(plain()[f"blocks.{index}.attn.qkv.{leaf}"], 3)
+            state |= {f"{layers}.{index}.{name}.{leaf}": a for name, a in zip(thirds, arrays, strict=True)}
+            for ours, theirs in names.items():
+                state[f"{layers}.{index}.{theirs}.{leaf}"] = plain()[f"blocks.{index}.{ours}.{leaf}"]
+    return {f"{prefix}{name}": array for name, array in state.items()}
+
+
 def openai() -> dict[str, np.ndarray]:
     d, shapes = WIDTH, {"visual.class_embedding": (WIDTH,), "visual.positional_embedding": (TOKENS, WIDTH)}
     shapes |= {"visual.conv1.weight": (d, 3, PATCH, PATCH), "visual.proj": (d, 5), "logit_scale": (1,)}
@@ -95,11 +121,23 @@ def mcf() -> dict[str, np.ndarray]:
 
 
 HEAD = numbers(both("head", 10, WIDTH))
+CLASSIFIER = numbers(both("classifier", 10, WIDTH))
+POOLER = numbers(both("pooler.dense", WIDTH, WIDTH))
+HUGGING_FACE_DECODER = numbers(
+    {"decoder.mask_token": (1, 1, 4), "decoder.decoder_pos_embed": (1, TOKENS, 4)}
+    | both("decoder.decoder_embed", 4, WIDTH)
+    | both("decoder.decoder_layers.0.attention.attention.query", 4, 4)
+)
 STATES = {
     "supervised": lambda: plain() | HEAD | numbers(both("pre_logits.fc", WIDTH, WIDTH)),
     "deit": lambda: plain() | HEAD,
     "mae": lambda: plain() | numbers({"mask_token": (1, 1, 4), "decoder_pos_embed": (1, TOKENS, 4)}),
     "dino": lambda: plain() | numbers(both("head.mlp.0", 9, WIDTH) | {"head.last_layer.weight_g": (9, 1)}),
+    "supervised hugging_face": lambda: hugging_face_vit() | CLASSIFIER,
+    "supervised bare": lambda: hugging_face_vit("") | POOLER,
+    "deit hugging_face": lambda: hugging_face_vit("deit.") | CLASSIFIER,
+    "mae hugging_face": lambda: hugging_face_vit() | HUGGING_FACE_DECODER,
+    "dino hugging_face": lambda: hugging_face_vit("", "in memory") | POOLER,
     "clip openai": openai,
     "clip hugging_face": hugging_face,
     "clip bare": lambda: {k: v for k, v in hugging_face("").items() if not k.startswith(("text", "visual", "logit"))},
@@ -175,6 +213,33 @@ def test_the_two_names_of_clip_are_one_network(tmp_path):
     assert trees[0].keys() == trees[1].keys() and len(trees[0]) == 4 + 4 + 12 * DEPTH
     for path, array in trees[0].items():
         np.testing.assert_array_equal(trees[1][path], array, err_msg=path)
+
+
+@pytest.mark.parametrize("base", ["supervised", "deit", "mae", "dino"])
+def test_the_three_names_of_a_vit_are_one_network(tmp_path, base):
+    states = [plain(), *(hugging_face_vit(prefix, kind) for prefix in ("", "vit.") for kind in HUGGING_FACE_LAYERS)]
+    expected, *others = (
+        flatten_dict(opened(write(tmp_path / f"{number}.safetensors", state), base).params, sep="/")
+        for number, state in enumerate(states)
+    )
+    for tree in others:
+        assert tree.keys() == expected.keys() and len(tree) == 4 + 2 + 12 * DEPTH
+        for path, array in expected.items():
+            np.testing.assert_array_equal(tree[path], array, err_msg=path)
+
+
+def test_what_hugging_face_has_beside_a_vit_is_skipped_with_its_reason(tmp_path):
+    skipped = {
+        kind: opened(write(tmp_path / f"{number}.pth", STATES[kind]()), kind.split()[0]).report.skipped
+        for number, kind in enumerate(["supervised hugging_face", "dino hugging_face", "mae hugging_face"])
+    }
+    assert skipped == {
+        "supervised hugging_face": dict.fromkeys(CLASSIFIER, "the classifier of ImageNet"),
+        "dino hugging_face": dict.fromkeys(
+            POOLER, "the pooler of Hugging Face, a layer over the class token behind the encoder"
+        ),
+        "mae hugging_face": dict.fromkeys(HUGGING_FACE_DECODER, "the decoder of MAE"),
+    }
 
 
 def test_layouts_by_hand(tmp_path):
@@ -307,6 +372,10 @@ def test_the_summary_counts_and_gives_reasons(tmp_path):
     [
         ("dist_token", "a second token before the patches, as a distilled DeiT; take the file without"),
         ("head_dist.weight", "a second token before the patches"),
+        ("deit.embeddings.distillation_token", "a second token before the patches"),
+        ("distillation_classifier.weight", "a second token before the patches"),
+        ("vit.embeddings.register_tokens", "register tokens between"),
+        ("encoder.layer.0.layer_scale1.lambda1", "layer scale"),
         ("reg_token", "register tokens between"),
         ("register_tokens", "register tokens between"),
         ("blocks.0.ls1.gamma", "layer scale"),
@@ -341,6 +410,9 @@ def test_the_names_of_another_base_are_recognised(tmp_path):
     refused(write(tmp_path / "a.pth", openai()), "mae", "not known in a file of mae: .* names of clip: see model.base$")
     mae = STATES["mae"]()
     refused(write(tmp_path / "b.pth", mae), "supervised", "file of supervised: .* names of mae or mcf: see model.base$")
+    path = write(tmp_path / "d.pth", hugging_face_vit() | CLASSIFIER)
+    expected = "2 of .* of dino: classifier.weight, classifier.bias. These are names of supervised or deit or mae: see"
+    refused(path, "dino", expected)
     refused(write(tmp_path / "c.pth", HEAD), "deit", "2 of 2 names .* none of them is an array of the encoder$")
 
 
@@ -362,12 +434,13 @@ def test_everything_that_is_missing_is_named(tmp_path):
     ("base", "name", "missing"),
     [
         ("mae", "blocks.0.attn.qkv.bias", ("",)),
+        ("supervised hugging_face", "vit.encoder.layer.0.attention.attention.key.bias", (" (key)",)),
         ("marlin", "encoder.blocks.0.attn.v_bias", (" (key)", " (value)")),
         ("marlin", "encoder.blocks.0.attn.q_bias", (" (query)", " (key)")),
     ],
 )
 def test_zeros_stand_for_no_bias_but_that_of_the_key(tmp_path, base, name, missing):
-    state = STATES[base]()
+    state, base = STATES[base](), base.split()[0]
     del state[name]
     listed = ", ".join(f"encoder/block_00/attn/qkv/bias{part}" for part in missing)
     expected = f"{len(missing)} arrays of the encoder of {base} are not in the file: {listed}"

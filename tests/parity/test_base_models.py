@@ -102,12 +102,77 @@ def test_the_number_of_heads_changes_the_features(tmp_path, images):
     assert np.abs(features(tmp_path / "a.pth", "supervised", images, heads=12) - expected).max() > 1e-2
 
 
+SHAPE = dict(
+    hidden_size=48, intermediate_size=192, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8,
+)  # fmt: skip
+# base -> the class in which Hugging Face publishes it.
+HUGGING_FACE = {
+    "supervised": (transformers.ViTForImageClassification, transformers.ViTConfig),
+    "deit": (transformers.ViTForImageClassification, transformers.ViTConfig),
+    "dino": (transformers.ViTModel, transformers.ViTConfig),
+    "mae": (transformers.ViTMAEForPreTraining, transformers.ViTMAEConfig),
+}
+
+
+def hugging_face_network(base: str, **changes):
+    kind, config = HUGGING_FACE[base]
+    decoder = dict(decoder_hidden_size=24, decoder_num_hidden_layers=1, decoder_num_attention_heads=2)
+    return randomised(kind(config(**SHAPE | changes | (decoder if base == "mae" else {}))))
+
+
+def hugging_face_tokens(network, images):
+    """Tokens behind the last norm, all of them and in their order."""
+    vit = getattr(network, "vit", network)
+    if vit.config.model_type == "vit_mae":
+        # It leaves tokens out and shuffles the rest; the plain ViT with its weights does neither.
+        config = transformers.ViTConfig(**SHAPE, layer_norm_eps=vit.config.layer_norm_eps)
+        plain = transformers.ViTModel(config, add_pooling_layer=False).eval()
+        plain.load_state_dict(vit.state_dict())
+        vit = plain
+    with torch.no_grad():
+        return vit(pixel_values=to_torch(images)).last_hidden_state.numpy()
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+@pytest.mark.parametrize("base", HUGGING_FACE)
+def test_the_names_of_hugging_face(tmp_path, images, base, ending):
+    network, path = hugging_face_network(base, layer_norm_eps=1e-6), tmp_path / f"model.{ending}"
+    if ending == "pth":
+        torch.save(network.state_dict(), path)  # names of transformers 5, which it does not write itself
+        assert any(".q_proj." in name for name in network.state_dict())
+    else:
+        network.save_pretrained(tmp_path)
+    expected = hugging_face_tokens(network, images)
+    np.testing.assert_allclose(features(path, base, images), expected, atol=TOLERANCE)
+
+
+def test_a_distilled_deit_is_refused(tmp_path):
+    network = transformers.DeiTForImageClassification(transformers.DeiTConfig(**SHAPE))
+    network.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="deit.embeddings.distillation_token: .* a second token before the patches"):
+        open_pretrained(str(tmp_path / "model.safetensors"), "deit")
+
+
+def test_the_epsilon_of_hugging_face_is_noise_on_tokens_of_variance_one_and_no_less(tmp_path, images):
+    def difference(scale, **changes):
+        """Of all features, if the tokens before the blocks have about this standard deviation."""
+        network = hugging_face_network("dino", **changes)
+        with torch.no_grad():
+            network.embeddings.cls_token /= network.embeddings.cls_token.std()
+            for parameter in network.embeddings.parameters():
+                parameter *= scale
+        torch.save(network.state_dict(), tmp_path / "a.pth")
+        return np.abs(features(tmp_path / "a.pth", "dino", images) - hugging_face_tokens(network, images)).max()
+
+    assert transformers.ViTConfig().layer_norm_eps == transformers.ViTMAEConfig().layer_norm_eps == 1e-12
+    # The first norm differs by 1e-6/(2 v) of numbers up to 4: 2e-6 at variance v = 1, and 2e-2 at v = 1e-4.
+    assert difference(1.0) < TOLERANCE
+    assert 5e-3 < difference(0.01) < 5e-2
+    assert difference(0.01, layer_norm_eps=1e-6) < TOLERANCE
+
+
 def clip_config(kind, **changes):
-    shape = dict(
-        hidden_size=48, intermediate_size=192, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8,
-        projection_dim=16,
-    )  # fmt: skip
-    return kind(**shape | changes)
+    return kind(**SHAPE | dict(projection_dim=16) | changes)
 
 
 def clip_tokens(vision, images):
