@@ -2,6 +2,7 @@
 
 Below the working directory (with several seeds below `seed_N` of it):
 
+    initialisation.json what became of every array of the pretraining, and where each parameter comes from
     checkpoints/        from which the run goes on
     metrics.jsonl       every step
     validation.jsonl    every look at the validation set
@@ -11,6 +12,7 @@ Below the working directory (with several seeds below `seed_N` of it):
 """
 
 import functools
+import json
 import logging
 import os
 from typing import Any
@@ -22,9 +24,12 @@ from ml_collections import ConfigDict
 
 from fsfm_jax import partition, records
 from fsfm_jax.checkpoint import Checkpoints
+from fsfm_jax.data.feature_stream import FEATURES, UNAUGMENTED, FeatureSource, FeatureStream
 from fsfm_jax.data.labelled_stream import ERASE, MIX_BOX, MIX_CUTMIX, MIX_RATIO, LabelledStream
+from fsfm_jax.data.stream import Batches
 from fsfm_jax.detection.calibrate import calibrate
 from fsfm_jax.detection.detector import REPEATS, Detector, save_detector
+from fsfm_jax.detection.features import FeatureCache, FeatureScorer
 from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.detection.repeats import write_repeats
 from fsfm_jax.detection.results import evaluate_sets
@@ -43,7 +48,7 @@ from fsfm_jax.train.loop import train
 from fsfm_jax.train.state import TrainState, named_key
 
 LOG = logging.getLogger("fsfm_jax")
-TEST_FOLDER = "test"
+TEST_FOLDER, ACCOUNT = "test", "initialisation.json"
 # What is reported of each step; of one loss alone its value is the whole.
 SHOWN = ("loss", REAL_ANCHOR, "learning_rate", "gradient_norm")
 
@@ -79,21 +84,25 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
 
 def make_program(resolved: Finetuning) -> Program:
     """The program of a resolved run on all devices."""
-    size = resolved.task.model.image_size
+    model = resolved.task.model
+    if resolved.cache:
+        example = {FEATURES: ((model.size.width,), np.float32), records.LABEL: ((), np.int32)}
+    else:
+        example = {
+            records.IMAGE: ((model.image_size, model.image_size, 3), np.uint8),
+            records.LABEL: ((), np.int32),
+            ERASE: ((4,), np.int32),
+            MIX_CUTMIX: ((), np.bool_),
+            MIX_RATIO: ((), np.float32),
+            MIX_BOX: ((4,), np.int32),
+        }
     return Program(
         task=resolved.task,
         optimizer=resolved.optimizer,
         target=ema.frozen(resolved.task.target_part),
         learning_rate=functools.partial(learning_rate_of, resolved.schedule),
         step=resolved.step,
-        example={
-            records.IMAGE: ((size, size, 3), np.uint8),
-            records.LABEL: ((), np.int32),
-            ERASE: ((4,), np.int32),
-            MIX_CUTMIX: ((), np.bool_),
-            MIX_RATIO: ((), np.float32),
-            MIX_BOX: ((4,), np.int32),
-        },
+        example=example,
         global_batch=resolved.stream.global_batch,
         seed=resolved.seed,
         mesh=partition.make_mesh(),
@@ -127,7 +136,8 @@ class _Run:
             "looked_at": {split: source.fingerprint for split, source in self._looked_at.items()},
         }
         self._origin = None if inputs.pretrained is None else inputs.pretrained.origin
-        self._scorer = Scorer(self._resolved.task, self._resolved.report.evaluation, self._program.mesh)
+        self._cache: FeatureCache | None = None
+        self._scorer: Scorer | FeatureScorer | None = None
         self._validation: Validation | None = None
 
     def go(self) -> dict | None:
@@ -137,6 +147,7 @@ class _Run:
             state = saved_state(checkpoints, self._program, self._identity, self._workdir)
             history = [] if state is None else checkpoints.run(int(state.step))["evaluated"]
             state = self._initial() if state is None else state
+            self._scorer = self._make_scorer(state)
             rule = self._resolved.selection
             self._validation = Validation(self._looked_at, rule, self._scorer, history, self._workdir)
             self._announce(int(state.step))
@@ -149,6 +160,27 @@ class _Run:
             checkpoints.close()
             if self._validation is not None:
                 self._validation.close()
+
+    def _make_scorer(self, state: TrainState) -> Scorer | FeatureScorer:
+        """What scores data sets; of a frozen encoder with a cache, after all features are there."""
+        resolved, inputs, mesh = self._resolved, self._inputs, self._program.mesh
+        spec = resolved.report.evaluation
+        if not resolved.cache:
+            return Scorer(resolved.task, spec, mesh)
+        self._cache = FeatureCache(resolved.cache, resolved.task, state.params, spec, mesh)
+        trains = int(state.step) < resolved.loop.stop_after
+        wanted = [(source, UNAUGMENTED) for source, _ in inputs.sources if trains]
+        wanted += [(source, spec.transform) for source in (*self._looked_at.values(), *inputs.tests.values())]
+        self._cache.prepare(wanted)
+        return FeatureScorer(resolved.task, spec, mesh, self._cache)
+
+    def _batches(self, first: int) -> Batches:
+        """The batches of training from step `first` on."""
+        spec, place = self._resolved.stream, (first, jax.process_index(), jax.process_count())
+        if self._cache is None:
+            return LabelledStream(self._inputs.sources, spec, *place)
+        kept = [(FeatureSource(s, self._cache.of(s, UNAUGMENTED)), weight) for s, weight in self._inputs.sources]
+        return FeatureStream(kept, spec, *place)
 
     def _announce(self, first: int) -> None:
         names, last = self._inputs.class_names, self._resolved.loop.steps
@@ -166,6 +198,10 @@ class _Run:
             params, report = initialise(pretrained.params, state.params, self._resolved.task.model.grid)
             notes = [f"from {pretrained.origin['path']}", *pretrained.origin["notes"], report.summary()]
             LOG.info("%s", "\n".join(notes))
+            if jax.process_index() == 0:
+                account = {"file": pretrained.report.to_json(), "network": report.to_json()}
+                with open(os.path.join(self._workdir, ACCOUNT), "w", encoding="utf-8") as file:
+                    file.write(json.dumps(account, indent=1) + "\n")
         part, whole = tuning.count(tuning.split(params, self._resolved.trained)[0]), tuning.count(params)
         LOG.info("trained: %s of %s parameters (%.3g %%)", f"{part:,}", f"{whole:,}", 100 * part / whole)
         return state._replace(params=jax.device_put(jax.tree.map(jnp.asarray, params), self._program.shardings.params))
@@ -178,9 +214,7 @@ class _Run:
     def _train(self, state: TrainState, checkpoints: Checkpoints) -> TrainState:
         first, resolved = int(state.step), self._resolved
         step = self._program.compiled_step()
-        stream = LabelledStream(
-            self._inputs.sources, resolved.stream, first, jax.process_index(), jax.process_count()
-        )
+        stream = self._batches(first)
         path, batch = os.path.join(self._workdir, METRICS_FILE), resolved.stream.global_batch
         reporter = Silent() if jax.process_index() else Reporter(path, first, resolved.loop.steps, batch)
 

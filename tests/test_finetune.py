@@ -54,6 +54,16 @@ def test_a_run_leaves_checkpoint_metrics_and_looks(tuned):
         assert [json.loads(line)["step"] for line in file] == list(range(1, STEPS + 1))
 
 
+def test_a_run_accounts_for_every_array_of_both_networks(tuned, pretrained):
+    account = json.loads(Path(tuned, "initialisation.json").read_text())
+    before, after = (set(flatten_dict(parameters(workdir), sep="/")) for workdir in (pretrained, tuned))
+    network = account["network"]
+    assert sorted(network["loaded"] + network["resized"] + network["new"]) == sorted(after)
+    # Positions are fixed in pretraining: they are computed.
+    assert set(network["loaded"]) - {"encoder/pos_embed"} | network["dropped"].keys() == before
+    assert sorted([*account["file"]["loaded"], *account["file"]["skipped"]]) == sorted(before)
+
+
 def test_a_run_ends_with_a_detector_that_knows_what_its_scores_mean(tuned, pretrained):
     detector = open_detector(tuned)
     card = detector.card
@@ -214,7 +224,7 @@ def test_one_detector_of_four_classes(pretrained, tmp_path):
         ({"augment.flip": 2.0}, ValueError, "augment.flip: expected at least 0 and at most 1; found 2.0"),
         ({"batch.size": 2048}, ValueError, "batch.size: 2048 images per step, but the training data has 24"),
         ({"optimizer.warmup": "9 steps"}, ValueError, "optimizer.warmup: '9 steps' is not shorter than the run"),
-        ({"model.size": "vit_b16"}, ValueError, "the pretrained parameters do not fit the network"),
+        ({"model.size": "vit_b16"}, ValueError, "init: .* is tiny16, 4 heads; model.size asks for vit_b16, 12 heads"),
     ],
 )
 def test_what_does_not_fit_is_refused(pretrained, tmp_path, fields, error, text):

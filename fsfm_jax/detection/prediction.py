@@ -1,7 +1,7 @@
 """Scores of a classifier on a labelled data set: every example exactly once, on any number of devices and hosts."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from fsfm_jax import partition, records
 from fsfm_jax.data.labelled import LabelledSource
 from fsfm_jax.data.labelled_stream import DETAILS, INDEX, VALID, details_of, evaluation_batches
+from fsfm_jax.data.stream import Batch
 from fsfm_jax.metrics import calibration
 from fsfm_jax.metrics.multiclass import Classified
 from fsfm_jax.metrics.scored import Classes, Scored
@@ -107,19 +108,74 @@ def _spoken(name: str) -> str:
     return name.replace("_", " ")
 
 
+class Sweep:
+    """What a function says of every example of a data set, each asked about exactly once; compiled once."""
+
+    def __init__(self, function: Callable[[Any, jax.Array], jax.Array], key: str, batch: int, mesh: Mesh):
+        """`function(params, batch[key] [B, ...]) -> [B, W]`; `batch` is B. Raises ValueError if the devices do not
+        divide it.
+        """
+        if batch % mesh.size:
+            raise ValueError(f"evaluation.batch: {batch} images do not divide among {mesh.size} devices")
+        self._key, self._mesh = key, mesh
+        self._apply = jax.jit(function, out_shardings=partition.batch_sharding(mesh))
+
+    def place(self, params: Any) -> Any:
+        """`params` as arrays on every device of the mesh."""
+        return jax.device_put(jax.tree.map(jnp.asarray, params), partition.replicated(self._mesh))
+
+    def __call__(self, params: Any, batches: Iterable[Batch], count: int) -> tuple[np.ndarray, dict[int, tuple]]:
+        """What is said of the `count` examples in `batches`, `[count, W] float32`, the same on every host.
+
+        Args:
+          params: on the mesh.
+          batches: this host's rows, with `index` and `valid`; with `details`, those are given back by index.
+        """
+        found, seen, details = None, np.zeros(count, np.int64), {}
+
+        def take(index: np.ndarray, valid: np.ndarray, values: jax.Array) -> None:
+            nonlocal found
+            rows = index, valid, np.concatenate([np.asarray(part.data) for part in _shards(values)])
+            if jax.process_count() > 1:
+                rows = multihost_utils.process_allgather(rows, tiled=True)
+            index, valid, values = (np.asarray(part) for part in rows)
+            if found is None:
+                found = np.full((count, values.shape[1]), np.nan, np.float32)
+            found[index[valid]] = values[valid]
+            np.add.at(seen, index[valid], 1)
+
+        pending = None
+        for batch in batches:
+            inputs = partition.to_global({self._key: batch[self._key]}, self._mesh)[self._key]
+            values = self._apply(params, inputs)
+            # Results are fetched a batch late: the device does not wait for the next photos.
+            if pending is not None:
+                take(*pending)
+            pending = batch[INDEX], batch[VALID], values
+            if DETAILS in batch:
+                details.update(zip(batch[INDEX][batch[VALID]].tolist(), batch[DETAILS], strict=True))
+        take(*pending)
+        assert (seen == 1).all(), "an example was not met exactly once"
+        return found, details
+
+
+def image_batches(source: LabelledSource, transform: str, size: int, spec: EvaluationSpec) -> Iterator[Batch]:
+    """This host's rows of all photos of `source`, for a `Sweep`; ValueError as `evaluation_batches`."""
+    hosts = jax.process_index(), jax.process_count()
+    return evaluation_batches(source, transform, size, spec.batch, spec.threads, *hosts)
+
+
 class Scorer:
     """Scores labelled data sets with the network of a task; compiled once."""
 
     def __init__(self, task: ClassifyTask, spec: EvaluationSpec, mesh: Mesh):
         """Raises ValueError for a batch that the devices do not divide."""
-        if spec.batch % mesh.size:
-            raise ValueError(f"evaluation.batch: {spec.batch} images do not divide among {mesh.size} devices")
-        self._size, self._spec, self._mesh = task.model.image_size, spec, mesh
-        self._apply = jax.jit(task.log_probabilities, out_shardings=partition.batch_sharding(mesh))
+        self._size, self._spec = task.model.image_size, spec
+        self._sweep = Sweep(task.log_probabilities, records.IMAGE, spec.batch, mesh)
 
     def place(self, params: Any) -> Any:
         """`params` as arrays on every device of the mesh."""
-        return jax.device_put(jax.tree.map(jnp.asarray, params), partition.replicated(self._mesh))
+        return self._sweep.place(params)
 
     def __call__(self, params: Any, source: LabelledSource) -> Predictions:
         """Scores all examples of `source`; `params` lie on the mesh.
@@ -127,42 +183,34 @@ class Scorer:
         Raises:
           ValueError: hosts that do not divide the batch, a photo that cannot be decoded, or a score that is not finite.
         """
-        found = np.full((len(source), len(source.class_names)), np.nan, np.float32)
-        seen, details = np.zeros(len(source), np.int64), {}
-        hosts, host = jax.process_count(), jax.process_index()
+        batches = image_batches(source, self._spec.transform, self._size, self._spec)
+        return predictions_of(source, *self._sweep(params, batches, len(source)))
 
-        def take(index: np.ndarray, valid: np.ndarray, scores: jax.Array) -> None:
-            rows = index, valid, np.concatenate([np.asarray(part.data) for part in _shards(scores)])
-            if hosts > 1:
-                rows = multihost_utils.process_allgather(rows, tiled=True)
-            index, valid, values = (np.asarray(part) for part in rows)
-            found[index[valid]] = values[valid]
-            np.add.at(seen, index[valid], 1)
 
-        pending = None
-        for batch in evaluation_batches(
-            source, self._spec.transform, self._size, self._spec.batch, self._spec.threads, host, hosts
-        ):
-            images = partition.to_global({records.IMAGE: batch[records.IMAGE]}, self._mesh)[records.IMAGE]
-            scores = self._apply(params, images)
-            # Scores are fetched a batch late: the device does not wait for the next photos.
-            if pending is not None:
-                take(*pending)
-            pending = batch[INDEX], batch[VALID], scores
-            details.update(zip(batch[INDEX][batch[VALID]].tolist(), batch[DETAILS], strict=True))
-        take(*pending)
-        assert (seen == 1).all(), "an example was not scored exactly once"
-        bad = ~np.isfinite(found).all(axis=1)
-        if bad.any():
-            first = source[int(np.argmax(bad))][records.SOURCE]
-            raise ValueError(
-                f"{source.name}: {int(bad.sum())} of {len(found)} scores are not finite, first of {first}; the "
-                "detector's weights or statistics are damaged, or bfloat16 is too coarse for it (model.dtype)"
-            )
-        # Rows of other hosts are read here once more: text does not travel between devices.
-        rows = [details.get(index) or details_of(source[index]) for index in range(len(source))]
-        columns = (np.array(column) for column in zip(*rows, strict=True))
-        return Predictions(source.name, found, source.class_names, source.real, *columns)
+def predictions_of(source: LabelledSource, scores: np.ndarray, details: Mapping[int, tuple]) -> Predictions:
+    """Log-probabilities `[n, C]` of all examples of `source` with what is known of each.
+
+    `details` has the `DETAIL_COLUMNS` of some examples by index; the others are read.
+
+    Raises:
+      ValueError: a score that is not finite.
+    """
+    check_finite(source, scores, "scores", "the detector's weights")
+    # Rows of other hosts are read here once more: text does not travel between devices.
+    rows = [details.get(index) or details_of(source[index]) for index in range(len(source))]
+    columns = (np.array(column) for column in zip(*rows, strict=True))
+    return Predictions(source.name, scores, source.class_names, source.real, *columns)
+
+
+def check_finite(source: LabelledSource, values: np.ndarray, what: str, whose: str) -> None:
+    """Refuses rows `[n, W]` with NaN or infinity; ValueError with how many there are and the first photo."""
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        first = source[int(np.argmax(bad))][records.SOURCE]
+        raise ValueError(
+            f"{source.name}: {int(bad.sum())} of {len(values)} {what} are not finite, first of {first}; {whose} or "
+            "statistics are damaged, or bfloat16 is too coarse for it (model.dtype)"
+        )
 
 
 def _shards(array: jax.Array) -> list:

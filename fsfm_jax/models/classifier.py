@@ -175,6 +175,13 @@ class Initialised:
     dropped: Mapping[str, str]
     new: tuple[str, ...]
 
+    def to_json(self) -> dict:
+        """The report as lists, dicts and text."""
+        return {
+            "loaded": list(self.loaded), "resized": list(self.resized), "dropped": dict(self.dropped),
+            "new": list(self.new),
+        }  # fmt: skip
+
     def summary(self) -> str:
         """A text of a few lines for the start of a run."""
         reasons = {reason: sum(other == reason for other in self.dropped.values()) for reason in self.dropped.values()}

@@ -1,0 +1,220 @@
+"""Pooled features of a frozen encoder: computed once for every image, kept on disk, scored by the head alone.
+
+A set of features is two files in the folder of the cache:
+
+    DIGEST.npy     `[n, D] float32`, one row per example of a data set
+    DIGEST.json    in words what they are features of, and the checksum of the rows
+
+The digest is of everything that decides about the values: the encoder's parameters and wiring, the statistics, the
+transform and the data set. So runs, seeds and tunings share a folder, and what differs in any of these is another file.
+The number of images that the encoder sees at a time is not part of it: that is rounding.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any, BinaryIO
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from fsfm_jax import records
+from fsfm_jax.checkpoint import same_json
+from fsfm_jax.data.feature_stream import FEATURES, feature_batches
+from fsfm_jax.data.labelled import LabelledSource
+from fsfm_jax.data.labelled_stream import details_of
+from fsfm_jax.detection.prediction import Predictions, Sweep, check_finite, image_batches, predictions_of
+from fsfm_jax.models.classifier import POOLINGS
+from fsfm_jax.report_spec import EvaluationSpec
+from fsfm_jax.tasks.classify import ClassifyTask
+
+LOG = logging.getLogger("fsfm_jax")
+FORMAT = 1  # raised when the same encoder would find other features by new code
+ENCODER = ("encoder", "fc_norm")  # the parameters that features depend on
+WHAT = "Pooled features of a frozen encoder, [examples, width] float32, one row per example of the data set."
+
+
+class FeatureCache:
+    """The features of data sets by one encoder, from a folder or computed and put there."""
+
+    def __init__(self, folder: str, task: ClassifyTask, params: dict, spec: EvaluationSpec, mesh: Mesh):
+        """`params` has the encoder of the task's network; it is copied. `spec.transform` plays no part.
+
+        Raises:
+          ValueError: a folder that is not on a file system, or a batch that the devices do not divide.
+        """
+        if "://" in folder:
+            raise ValueError(f"features.cache: expected a local folder, whose files can be mapped; found {folder}")
+        self._folder, self._task, self._spec = folder, task, spec
+        self._sweep = Sweep(task.pooled, records.IMAGE, spec.batch, mesh)
+        # On the host, and a copy: training gives the arrays of its state away.
+        placed = self._sweep.place({name: params[name] for name in ENCODER if name in params})
+        self._encoder = jax.tree.map(np.array, placed)
+        self._about = _about(task, self._encoder)
+        self._opened: dict[str, np.ndarray] = {}
+
+    def of(self, source: LabelledSource, transform: str) -> np.ndarray:
+        """Features of all examples of `source` after `transform`, `[n, D] float32`, mapped from the file.
+
+        They are computed if the folder does not have them. A file that is damaged, cut short or of another shape or
+        type is not believed: it is computed again, since nothing is lost by that, and a warning says so.
+
+        Raises:
+          ValueError: a photo that cannot be decoded, or a feature that is not finite; nothing is kept then.
+        """
+        about = self._describe(source, transform)
+        name = _digest(about)
+        if not self._find(name, about):
+            self._compute(name, about, source)
+        return self._opened[name]
+
+    def prepare(self, wanted: Iterable[tuple[LabelledSource, str]]) -> None:
+        """Finds or computes the features of sources by their transforms, and says how many there were."""
+        wanted = {_digest(self._describe(*one)): one for one in wanted}
+        found = [name for name, one in wanted.items() if self._find(name, self._describe(*one))]
+        counts = [sum(len(wanted[name][0]) for name in names) for names in (wanted, found)]
+        LOG.info(
+            "features of %d images, computed once: no augmentation, mixing or drop path; %d of them found in %s",
+            *counts, self._folder,
+        )  # fmt: skip
+        for source, transform in wanted.values():
+            self.of(source, transform)
+
+    def key(self, source: LabelledSource, transform: str) -> str:
+        """The name of the files of a source and a transform, without their endings."""
+        return _digest(self._describe(source, transform))
+
+    def _describe(self, source: LabelledSource, transform: str) -> dict:
+        data = {"data": source.name, "fingerprint": source.fingerprint, "examples": len(source)}
+        return same_json(self._about | data | {"transform": transform})
+
+    def _find(self, name: str, about: dict) -> bool:
+        """Whether the features are known, on all hosts alike."""
+        if name in self._opened:
+            return True
+        found = self._open(name, about)
+        # Computing needs every host: one that misses the file makes all compute.
+        if jax.process_count() > 1:
+            known = multihost_utils.process_allgather(np.array(found is not None))
+            found = found if known.all() else None
+        if found is not None:
+            self._opened[name] = found
+        return found is not None
+
+    def _compute(self, name: str, about: dict, source: LabelledSource) -> None:
+        started = time.monotonic()
+        batches = image_batches(source, about["transform"], self._task.model.image_size, self._spec)
+        found, _ = self._sweep(self._sweep.place(self._encoder), batches, len(source))
+        check_finite(source, found, "features", "the encoder's weights")
+        # Other hosts keep what they gathered, so they need not wait for the file.
+        self._opened[name] = found
+        if jax.process_index() == 0:
+            self._write(name, about, found)
+            self._opened[name] = np.lib.format.open_memmap(self._path(name, "npy"), mode="r")
+        LOG.info("features of %s: %d images in %.0f s", source.name, len(source), time.monotonic() - started)
+
+    def _path(self, name: str, ending: str) -> str:
+        return os.path.join(self._folder, f"{name}.{ending}")
+
+    def _open(self, name: str, about: dict) -> np.ndarray | None:
+        path = self._path(name, "npy")
+        try:
+            with open(self._path(name, "json"), encoding="utf-8") as file:
+                card = json.load(file)
+            values = np.lib.format.open_memmap(path, mode="r")
+        except FileNotFoundError:  # the text is the last to be written: without it the rows are not finished
+            return None
+        except (ValueError, EOFError) as error:
+            LOG.warning("features.cache: %s cannot be read (%s); it is computed again", path, error)
+            return None
+        shape = (about["examples"], self._task.model.size.width)
+        if values.shape != shape or values.dtype != np.float32:
+            wrong = f"expected {list(shape)} float32, found {list(values.shape)} {values.dtype}"
+        elif card != _card(about, values):
+            wrong = "not what its text says, or its checksum is another"
+        else:
+            return values
+        LOG.warning("features.cache: %s is damaged (%s); it is computed again", path, wrong)
+        return None
+
+    def _write(self, name: str, about: dict, values: np.ndarray) -> None:
+        os.makedirs(self._folder, exist_ok=True)
+        text = json.dumps(_card(about, values), indent=1).encode()
+        _put(self._path(name, "npy"), lambda file: np.save(file, values))
+        _put(self._path(name, "json"), lambda file: file.write(text))
+
+
+class FeatureScorer:
+    """A `Scorer` that takes the features of a cache for those of the photos; the head is compiled once."""
+
+    def __init__(self, task: ClassifyTask, spec: EvaluationSpec, mesh: Mesh, cache: FeatureCache):
+        """`cache` is of the encoder of all parameters that are scored; ValueError as `Scorer`."""
+        self._spec, self._cache = spec, cache
+        self._sweep = Sweep(task.log_probabilities_of_features, FEATURES, spec.batch, mesh)
+        self._details: dict[str, dict[int, tuple]] = {}
+
+    def place(self, params: Any) -> Any:
+        """What of `params` is behind the encoder, as arrays on every device of the mesh."""
+        return self._sweep.place({name: part for name, part in params.items() if name not in ENCODER})
+
+    def __call__(self, params: Any, source: LabelledSource) -> Predictions:
+        """Scores all examples of `source`; `params` are what `place` made of them.
+
+        Raises:
+          ValueError: as `FeatureCache.of`, or a score that is not finite.
+        """
+        features, key = self._cache.of(source, self._spec.transform), self._cache.key(source, self._spec.transform)
+        if key not in self._details:  # a set is looked at often, its texts are read once
+            self._details[key] = {index: details_of(source[index]) for index in range(len(source))}
+        batches = feature_batches(features, self._spec.batch, jax.process_index(), jax.process_count())
+        scores, _ = self._sweep(params, batches, len(source))
+        return predictions_of(source, scores, self._details[key])
+
+
+def _about(task: ClassifyTask, encoder: dict) -> dict:
+    """What of an encoder decides about features, as JSON."""
+    model, digest = task.model, hashlib.sha256()
+    for path, value in sorted(flatten_dict(encoder, sep="/").items()):
+        digest.update(f"{path} {value.dtype} {value.shape}\n".encode())
+        digest.update(np.ascontiguousarray(value))
+    return {
+        "format": FORMAT,
+        "encoder": digest.hexdigest(),
+        "size": dataclasses.asdict(model.size),
+        "style": dataclasses.asdict(model.style),
+        "image_size": model.image_size,
+        "pooling": getattr(model, "pooling", POOLINGS[0]),  # anti-spoofing has no choice
+        "dtype": jnp.dtype(model.dtype).name,
+        "statistics": dataclasses.asdict(task.statistics),
+    }
+
+
+def _digest(about: dict) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def _card(about: dict, values: np.ndarray) -> dict:
+    return {"what": WHAT, **about, "sha256": hashlib.sha256(np.ascontiguousarray(values)).hexdigest()}
+
+
+def _put(path: str, write: Callable[[BinaryIO], Any]) -> None:
+    """A file that is there as a whole or not at all, also when two runs write it at a time."""
+    part = f"{path}.{uuid.uuid4().hex}.tmp"
+    try:
+        with open(part, "xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        if os.path.exists(part):
+            os.unlink(part)
