@@ -62,6 +62,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.input
 	$(BIN)/python -m benchmarks.prepare
 	$(BIN)/python -m benchmarks.metrics
+	$(BIN)/python -m benchmarks.adapter
 
 clean:
 	rm -rf $(VENV) $(VENV)-beam $(VENV)-parity .cache runs

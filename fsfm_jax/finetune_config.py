@@ -219,6 +219,8 @@ def _check_cached(c: ConfigDict, mixed: bool) -> None:
             f"features.cache: {c.tuning.method} changes the encoder; expected tuning.method "
             f"{' or '.join(tuning.BEHIND_THE_ENCODER)}"
         )
+    if c.model.network == "antispoof" and c.model.norm_over == "tokens":
+        raise ValueError("features.cache: model.norm_over: tokens looks at every token, the cache has pooled ones")
     random = {
         "augment.crop": c.augment.crop, "augment.flip": c.augment.flip,
         "augment.rand_augment": c.augment.rand_augment != "none", "augment.erase": c.augment.erase,

@@ -84,11 +84,13 @@ RULES = {
     + "detection finetune_config finetune_inputs program report run_identity ml_collections",
     "fsfm_jax.run_identity": UPPER + "fields program ml_collections",
     "fsfm_jax.pretrain": UPPER + "config fields analyze ml_collections program run_identity",
-    "fsfm_jax.compare": UPPER + "analyze configs detection fields finetune finetune_config ml_collections",
+    "fsfm_jax.compare_config": "configs fields finetune_config models optim ml_collections",
+    "fsfm_jax.compare": UPPER
+    + "analyze compare_config configs detection fields finetune finetune_config finetune_inputs ml_collections",
     "fsfm_jax.main": "package pretrain finetune evaluate tabulate compare jax absl ml_collections",
     "configs": "configs.common configs.finetuning configs.adapting configs.comparison configs.evaluation "
     "configs.tabulation ml_collections",
-    "benchmarks": UPPER + "prepare config configs benchmarks absl cv2",
+    "benchmarks": UPPER + "prepare config configs detection finetune finetune_config benchmarks absl cv2",
 }
 
 
