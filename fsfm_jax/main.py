@@ -14,9 +14,12 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from fsfm_jax import evaluate, finetune, pretrain, tabulate
+from fsfm_jax import compare, evaluate, finetune, pretrain, tabulate
 
-JOBS = {"pretrain": pretrain.run, "finetune": finetune.run, "evaluate": evaluate.run, "tabulate": tabulate.run}
+JOBS = {
+    "pretrain": pretrain.run, "finetune": finetune.run, "evaluate": evaluate.run, "tabulate": tabulate.run,
+    "compare": compare.run,
+}  # fmt: skip
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file, FILE.py or FILE.py:VARIANT.", lock_config=True

@@ -10,6 +10,7 @@ import pytest
 
 from configs import common, evaluation, finetuning
 from fsfm_jax import config, finetune_config
+from fsfm_jax.compare_config import plan
 from fsfm_jax.data.masking import MaskSpec
 from fsfm_jax.detection.sets import open_sets
 from fsfm_jax.metrics.selection import RELEASED_ANTI_SPOOFING
@@ -18,7 +19,8 @@ from fsfm_jax.report_spec import resolve_report
 from fsfm_jax.tasks.classify import ContrastSpec
 
 ROOT = Path(__file__).parent.parent
-FIELDS = {"__init__", "common", "finetuning", "adapting", "evaluation", "tabulation"}  # what recipes are made of
+# What recipes are made of.
+FIELDS = {"__init__", "common", "finetuning", "adapting", "comparison", "evaluation", "tabulation"}
 RECIPES = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - FIELDS)
 SIZED = ("pretrain_vits", "pretrain_vitb", "pretrain_vitl", "pretrain_vith")
 EXAMPLES = 3_000_000
@@ -264,6 +266,8 @@ def test_cached_recipes_leave_every_image_as_it_is(name):
 
 
 def test_tunings_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="features.cache: model.norm_over: tokens looks at every token"):
+        tuned(change(load("adapter_fas_vitb", "O,cached,linear-probe"), {"model.norm_over": "tokens"}))
     with pytest.raises(ValueError, match="tuning.method: bias keeps the encoder frozen, and from scratch"):
         tuned(change(load("adapter_dfd_vitb", "bias"), {"init": "scratch"}))
     with pytest.raises(ValueError, match="loss.contrast: only FS-Adapter has features for it"):
@@ -302,6 +306,25 @@ def test_evaluation_recipes(name, variant, names):
 
 def test_every_evaluation_recipe_was_looked_at():
     assert set(EVALUATIONS) == {"eval_dfd", "eval_diff", "eval_fas", "eval_unified"}
+
+
+COMPARISONS = {"compare_dfd": (62, ["vit_b16"]), "compare_fas": (76, ["vit_b16"]), "compare_demo": (4, ["demo16"])}
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_every_cell_of_a_comparison_resolves(name):
+    cells, sizes = COMPARISONS[name]
+    planned = plan(load(name))
+    # From scratch there is full tuning alone, once for each task; all others have every tuning.
+    assert len(planned.cells) == cells and sorted({cell.config.model.size for cell in planned.cells}) == sizes
+    for cell in planned.cells:
+        resolved = tuned(cell.config)
+        assert resolved.loop.steps > resolved.schedule.warmup and cell.config.data.test, cell
+    assert len({cell.folder("") for cell in planned.cells}) == cells
+
+
+def test_every_comparison_recipe_was_looked_at():
+    assert set(COMPARISONS) == {name for name in RECIPES if name.startswith("compare_")}
 
 
 # Model size, patches that stay visible, micro-batches of the released script on its four GPUs.

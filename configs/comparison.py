@@ -1,0 +1,42 @@
+"""Every field of a comparison: several base models, tuned in several ways, for several tasks."""
+
+from ml_collections import ConfigDict
+
+# Tasks are those of the recipes; anti-spoofing has a target, as "fas_O". "demo" is drawn, and of size "demo".
+FAMILIES = ("dfd", "diff", "fas", "demo")
+SIZES = ("vits", "vitb", "vitl", "demo")
+# Fields of a cell that the comparison itself sets, and what sets them.
+DECIDED = {
+    "job": "job", "init": "models", "model.base": "models", "tuning.method": "tunings", "repeats": "seeds",
+    "report.layout": "tasks",
+}  # fmt: skip
+# Words of `variant`: of which tasks, and whether of frozen encoders alone; no other variant is of all models.
+WORDS = {
+    "cached": (("dfd", "diff", "fas", "demo"), True),
+    "released": (("dfd", "diff", "fas"), False),
+    "no-celeb": (("fas",), False),
+    "5-shot": (("fas",), False),
+    "oracle": (("fas",), False),
+}
+
+
+def compare() -> ConfigDict:
+    """Models x tunings x tasks as one table and one picture, every field.
+
+    A cell is a fine-tuning with the recipe `finetune_TASK_SIZE` or, frozen, `adapter_TASK_SIZE`, tested on the sets of
+    `eval_TASK`. From scratch there is full tuning alone; other tunings of it are left out, and the table says so.
+    """
+    c = ConfigDict()
+    c.job = "compare"
+    # "NAME=BASE:INIT,NAME=BASE:INIT", BASE as model.base and INIT as init of a fine-tuning; "NAME=scratch". A masked
+    # autoencoder of ours with another mask is "MAE CRFR-P=fsfm:runs/mae_crfr_p".
+    c.models = "FS-VFM=fsfm:runs/pretrain_vitb,scratch=scratch"
+    c.tunings = "full,fs_adapter,linear_probe,layer_norm,bias,lora"  # as tuning.method
+    c.tasks = "dfd"  # "dfd,diff,fas_M,fas_C,fas_I,fas_O", also "fas_wmca", "fas_cefa", "fas_surf"; or "demo"
+    c.size = "vitb"  # or "vits", "vitl", "demo"; a base that has other heads or patches takes its own of that width
+    # Words for the recipes that have them, with commas: "cached" (FS-Adapter and linear probe), "released";
+    # of anti-spoofing "no-celeb", "5-shot", "oracle".
+    c.variant = ""
+    c.seeds = 0  # runs of each cell; 0: as many as its recipe has
+    c.changes = ""  # fields of every cell, "batch.size=64;duration=2 epochs"
+    return c

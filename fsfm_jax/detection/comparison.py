@@ -1,0 +1,219 @@
+"""The table of a comparison: models x tunings x test sets, as Markdown and, one number a row, as CSV."""
+
+import csv
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import jax
+
+from fsfm_jax.detection import tables
+from fsfm_jax.detection.detector import REPEATS
+from fsfm_jax.detection.repeats import spread
+from fsfm_jax.detection.results import METRICS
+from fsfm_jax.finetune_config import task_of
+from fsfm_jax.optim import tuning
+
+TEST_FOLDER = "test"  # of a fine-tuning
+AUC = {"dfd": "video AUC", "diff": "AUC", "fas": "AUC"}  # column of each layout that the picture shows
+MAIN = {layout: ("HTER", auc) if layout == "fas" else (auc,) for layout, auc in AUC.items()}  # columns of the table
+MEAN = "mean"
+HEAD = (
+    "task", "model", "tuning", "data set", "metric", "mean", "deviation", "seeds", "trained parameters",
+    "all parameters",
+)  # fmt: skip
+THRESHOLD = "HTER is at the threshold of equal error on the validation split."
+ORACLE = "The step was chosen on the test set itself, by an oracle; these numbers are optimistic: "
+
+Spread = tuple[float, float | None]  # mean and deviation in percent; no deviation with one seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a finished cell found.
+
+    Attributes:
+      trained, parameters: numbers that were trained, and all.
+      summaries: of the test sets by name, for each seed.
+      labels: how the step was chosen, for each seed.
+      oracle: whether that was done on the test set.
+    """
+
+    trained: int
+    parameters: int
+    summaries: tuple[Mapping[str, Mapping], ...]
+    labels: tuple[str, ...]
+    oracle: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A cell: its place, the names of its test sets, and what it found, None before it has ended."""
+
+    task: str
+    model: str
+    tuning: str
+    layout: str
+    sets: tuple[str, ...]
+    found: Found | None
+
+    @property
+    def family(self) -> str:
+        """The task without its target: those of one family share a table."""
+        return self.task.partition("_")[0]
+
+
+class Row:
+    """A model with a tuning: its entries of all tasks of a family, one behind the other."""
+
+    def __init__(self, entries: Sequence[Entry]):
+        self.entries = entries
+        self.model, self.tuning = entries[0].model, entries[0].tuning
+
+    @property
+    def counts(self) -> tuple[int, int] | None:
+        """Trained and all parameters, None while nothing has ended."""
+        ended = [entry.found for entry in self.entries if entry.found]
+        return (ended[0].trained, ended[0].parameters) if ended else None
+
+    def mean(self, metric: str) -> Spread | None:
+        """Over all test sets, and the deviation of that mean over seeds; None if a set is missing or undefined."""
+        seeds = [values(entry, name, metric) for entry in self.entries for name in entry.sets]
+        if any(each is None or None in each for each in seeds) or len({len(each) for each in seeds}) > 1:
+            return None
+        return spread_of([math.fsum(of_seed) / len(of_seed) for of_seed in zip(*seeds, strict=True)])
+
+
+def read(workdir: str, seeds: Sequence[int]) -> Found:
+    """What a fine-tuning with these seeds found, from the results that it left.
+
+    Raises:
+      FileNotFoundError: there are none of one of the seeds.
+    """
+    folders = [os.path.join(workdir, REPEATS.format(seed)) for seed in seeds] if len(seeds) > 1 else [workdir]
+    files = [Path(folder, TEST_FOLDER, METRICS) for folder in folders]
+    missing = [str(file) for file in files if not file.exists()]
+    if missing:
+        gone = ", ".join(missing)
+        raise FileNotFoundError(f"{workdir} has ended, but {gone} is gone; remove that folder to run it again")
+    contents = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    trained, parameters = count(contents[0]["detector"])
+    return Found(
+        trained,
+        parameters,
+        tuple(content["data"] for content in contents),
+        tuple(content["selection"]["label"] for content in contents),
+        any(content["selection"]["oracle"] for content in contents),
+    )
+
+
+def count(card: dict) -> tuple[int, int]:
+    """Numbers that were trained, and all, in the network of a detector with this card."""
+    params = jax.eval_shape(task_of(card).init, jax.random.key(0))
+    trained, _ = tuning.split(params, tuning.TUNINGS[card["config"]["tuning.method"]])
+    return tuning.count(trained), tuning.count(params)
+
+
+def values(entry: Entry, name: str, metric: str) -> list[float | None] | None:
+    """A metric of a test set in percent for each seed, None where it is undefined; None if the cell has not ended."""
+    if entry.found is None:
+        return None
+    first = entry.found.summaries[0]
+    (column,) = [column for column in tables.columns(entry.layout, first) if column.title == metric]
+    each = [column.value(name, summaries[name]) for summaries in entry.found.summaries]
+    return [None if value is None else 100 * value for value in each]
+
+
+def spread_of(each: Sequence[float | None]) -> Spread | None:
+    """Mean and deviation over seeds, the deviation divided by their number; None if one is undefined."""
+    if None in each:
+        return None
+    mean, deviation = spread(each)
+    return mean, None if len(each) == 1 else deviation
+
+
+def rows(entries: Iterable[Entry]) -> dict[str, list[Row]]:
+    """The rows of each family, in the order of the entries."""
+    grouped: dict[str, dict[tuple[str, str], list[Entry]]] = {}
+    for entry in entries:
+        grouped.setdefault(entry.family, {}).setdefault((entry.model, entry.tuning), []).append(entry)
+    return {family: [Row(group) for group in found.values()] for family, found in grouped.items()}
+
+
+def write_csv(path: Path, entries: Sequence[Entry]) -> None:
+    """Writes a row for each cell that has ended, test set and metric, in percent, then the mean over the task's sets.
+
+    Mean and deviation are over seeds; what is undefined is left empty.
+    """
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEAD)
+        for entry in entries:
+            if entry.found is None:
+                continue
+            columns = tables.columns(entry.layout, entry.found.summaries[0])
+            titles = [column.title for column in columns if not column.published]
+            found = [(name, t, spread_of(values(entry, name, t))) for name in entry.sets for t in titles]
+            found += [(MEAN, title, Row([entry]).mean(title)) for title in titles]
+            for name, title, cell in found:
+                numbers = ["" if value is None else repr(value) for value in cell or (None, None)]
+                counts = len(entry.found.summaries), entry.found.trained, entry.found.parameters
+                writer.writerow([entry.task, entry.model, entry.tuning, name, title, *numbers, *counts])
+
+
+def table(entries: Sequence[Entry], notes: Sequence[str]) -> str:
+    """A table for each family of tasks: a row for each model and tuning, its main metrics in percent, their means.
+
+    Cells that have not ended are left empty. Below the tables stand `notes`, and how the step of each detector was
+    chosen.
+    """
+    parts = [_section(family, found) for family, found in rows(entries).items()]
+    if notes:
+        parts.append("\n".join(f"- {note}" for note in notes))
+    chosen = [
+        f"- {entry.task}, {entry.model}, {entry.tuning}{f', run {number + 1}' if len(labels) > 1 else ''}: {label}"
+        for entry in entries
+        for labels in ([entry.found.labels] if entry.found else [])
+        for number, label in enumerate(labels)
+    ]
+    if chosen:
+        parts.append("\n".join(["## How the steps were chosen", "", *chosen]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(family: str, found: Sequence[Row]) -> str:
+    first = found[0].entries
+    metrics = MAIN[first[0].layout]
+    places = [(index, name) for index, entry in enumerate(first) for name in entry.sets]
+    sets = [*(name for _, name in places), *([MEAN] if len(places) > 1 else [])]
+    titles = [f"{name} {metric}" for metric in metrics for name in sets]
+    head = ["model", "tuning", "trained", "share", *titles]
+    lines = [head, ["---"] * len(head)]
+    for row in found:
+        cells = []
+        for metric in metrics:
+            cells += [_shown(row.entries[index], name, metric) for index, name in places]
+            cells += [tables.EMPTY if (mean := row.mean(metric)) is None else _text(mean)] if len(places) > 1 else []
+        counts = row.counts
+        sizes = ["", ""] if counts is None else [f"{counts[0]:,}", f"{100 * counts[0] / counts[1]:.3g} %"]
+        lines.append([row.model, row.tuning, *sizes, *cells])
+    oracles = [f"{row.model}, {row.tuning}" for row in found if any(e.found and e.found.oracle for e in row.entries)]
+    below = [*([THRESHOLD] if "HTER" in metrics else []), *([ORACLE + "; ".join(oracles) + "."] if oracles else [])]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n\n".join([f"## {family}, %", text, *(["  \n".join(below)] if below else [])])
+
+
+def _shown(entry: Entry, name: str, metric: str) -> str:
+    each = values(entry, name, metric)
+    if each is None:
+        return ""
+    cell = spread_of(each)
+    return tables.UNDEFINED if cell is None else _text(cell)
+
+
+def _text(cell: Spread) -> str:
+    mean, deviation = cell
+    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
