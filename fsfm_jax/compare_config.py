@@ -19,6 +19,7 @@ from fsfm_jax.optim import tuning
 RUNS = "runs"
 DEMO = "demo"
 DEMO_CONTRAST = 0.01  # that of FS-Adapter for deepfakes
+DEMO_BEHIND = ("60 epochs", 0.3)  # of what stands behind a frozen encoder: hundreds of parameters learn fast, or long
 WORDS_OF = {method: word for word, (method, *_) in adapting.COMPARATORS.items()}
 
 
@@ -167,8 +168,9 @@ def _recipe(task: str, method: str, size: str, words: Sequence[str], model: Mode
     if family == DEMO:
         c = importlib.import_module("configs.finetune_demo").get_config()
         if method != tuning.FULL:
-            rate = c.optimizer.base_learning_rate
-            adapting.adapt(c, c.batch.size, c.duration, rate, DEMO_CONTRAST, ",".join(own))
+            length = c.duration, c.optimizer.base_learning_rate
+            length = DEMO_BEHIND if method in tuning.BEHIND_THE_ENCODER else length
+            adapting.adapt(c, c.batch.size, *length, DEMO_CONTRAST, ",".join(own))
     else:
         # Only these two families have a recipe from scratch of their own.
         own += [SCRATCH] if model.init == SCRATCH and family != "fas" else []
