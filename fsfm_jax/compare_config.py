@@ -19,7 +19,9 @@ from fsfm_jax.optim import tuning
 RUNS = "runs"
 DEMO = "demo"
 DEMO_CONTRAST = 0.01  # that of FS-Adapter for deepfakes
-DEMO_BEHIND = ("60 epochs", 0.3)  # of what stands behind a frozen encoder: hundreds of parameters learn fast, or long
+# Duration and rate of what stands behind a frozen encoder in the demo. At the rate of the probe the bottleneck, which has
+# no biases, closes for all faces: 98 % of the demo's features are the same for every face.
+DEMO_BEHIND = {tuning.ADAPTER: ("150 epochs", 0.01), "linear_probe": ("60 epochs", 0.3)}
 WORDS_OF = {method: word for word, (method, *_) in adapting.COMPARATORS.items()}
 
 
@@ -169,7 +171,7 @@ def _recipe(task: str, method: str, size: str, words: Sequence[str], model: Mode
         c = importlib.import_module("configs.finetune_demo").get_config()
         if method != tuning.FULL:
             length = c.duration, c.optimizer.base_learning_rate
-            length = DEMO_BEHIND if method in tuning.BEHIND_THE_ENCODER else length
+            length = DEMO_BEHIND.get(method, length)
             adapting.adapt(c, c.batch.size, *length, DEMO_CONTRAST, ",".join(own))
     else:
         # Only these two families have a recipe from scratch of their own.
