@@ -19,7 +19,7 @@ from fsfm_jax.optim import tuning
 RUNS = "runs"
 DEMO = "demo"
 DEMO_CONTRAST = 0.01  # that of FS-Adapter for deepfakes
-# Duration and rate of what stands behind a frozen encoder in the demo. At the rate of the probe the bottleneck, which has
+# Duration and rate of what stands behind a frozen encoder in the demo. At the probe's rate the bottleneck, which has
 # no biases, closes for all faces: 98 % of the demo's features are the same for every face.
 DEMO_BEHIND = {tuning.ADAPTER: ("150 epochs", 0.01), "linear_probe": ("60 epochs", 0.3)}
 WORDS_OF = {method: word for word, (method, *_) in adapting.COMPARATORS.items()}
