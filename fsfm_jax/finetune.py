@@ -43,14 +43,16 @@ from fsfm_jax.optim import ema, schedules, tuning
 from fsfm_jax.program import Program
 from fsfm_jax.report import METRICS_FILE, Reporter, Silent
 from fsfm_jax.run_identity import description, run_identity, saved_state
-from fsfm_jax.tasks.classify import REAL_ANCHOR
+from fsfm_jax.tasks.classify import OPEN_UNITS, REAL_ANCHOR
 from fsfm_jax.train.loop import train
 from fsfm_jax.train.state import TrainState, named_key
 
 LOG = logging.getLogger("fsfm_jax")
 TEST_FOLDER, ACCOUNT = "test", "initialisation.json"
+CLOSED = "FS-Adapter's bottleneck let no face of the last step pass: what was trained is a linear probe. Lower "
+CLOSED += "optimizer.base_learning_rate; open_units in metrics.jsonl says when it closed"
 # What is reported of each step; of one loss alone its value is the whole.
-SHOWN = ("loss", REAL_ANCHOR, "learning_rate", "gradient_norm")
+SHOWN = ("loss", REAL_ANCHOR, OPEN_UNITS, "learning_rate", "gradient_norm")
 
 
 def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
@@ -219,6 +221,8 @@ class _Run:
         reporter = Silent() if jax.process_index() else Reporter(path, first, resolved.loop.steps, batch)
 
         def write(number: int, values: dict[str, float]) -> None:
+            if number == resolved.loop.steps and values.get(OPEN_UNITS) == 0:
+                LOG.warning(CLOSED)
             reporter.write(number, {name: value for name, value in values.items() if name in SHOWN})
 
         try:

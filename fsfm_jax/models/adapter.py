@@ -15,10 +15,13 @@ class Adapted(NamedTuple):
 
     features: `[B, 2 D]`, the pooled features and behind them what the bottleneck makes of them.
     contrast: `[B, D / r]` float32, unit rows, of the bottleneck.
+    open_units: `[]`, the share of the bottleneck's units that at least one image of the batch passes. Without biases
+      they close for good if every face closes them; at 0 the adapter adds nothing to the features.
     """
 
     features: jax.Array
     contrast: jax.Array
+    open_units: jax.Array
 
 
 def adapted(features: jax.Array, reduction: int) -> Adapted:
@@ -36,7 +39,8 @@ def adapted(features: jax.Array, reduction: int) -> Adapted:
     bottleneck, back = Adapter(width // reduction, name="adapter")(features)
     start = _bias_start(bottleneck.shape[-1])
     project = Linear(bottleneck.shape[-1], bottleneck.dtype, torch_uniform, start, name="projector")
-    return Adapted(jnp.concatenate([features, back], axis=-1), l2_normalise(project(bottleneck)))
+    share = jnp.mean(jnp.any(bottleneck > 0, axis=0).astype(jnp.float32))
+    return Adapted(jnp.concatenate([features, back], axis=-1), l2_normalise(project(bottleneck)), share)
 
 
 class Adapter(nn.Module):

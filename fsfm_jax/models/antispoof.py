@@ -58,12 +58,13 @@ class AntiSpoofed(NamedTuple):
 
     features: `[B, T, 512]`, scaled; slot 0 is the pooled token. T is 1 + N with `tokens`, 1 with `features`.
     logits: `[B, 2]` of slot 0, attack and bona fide.
-    contrast: `[B, D / r]`, unit rows for the real-anchor loss; None without an adapter.
+    contrast, open_units: of an adapter, see `adapter.Adapted`; None without one.
     """
 
     features: jax.Array
     logits: jax.Array
     contrast: jax.Array | None
+    open_units: jax.Array | None
 
 
 class AntiSpoof(nn.Module):
@@ -86,13 +87,13 @@ class AntiSpoof(nn.Module):
             raise ValueError(f"model.norm_over: expected one of {', '.join(NORM_AXES)}; found {spec.norm_over!r}")
         if _sees_all(spec) and (spec.reduction is not None or features is not None):
             raise ValueError("model.norm_over: an adapter and stored features are pooled; use features, not tokens")
-        patches, contrast = None, None
+        patches, contrast, open_units = None, None, None
         if features is None:
             tokens = fine_tuned_encoder(spec, final_norm=False)(patchify(images, spec.size.patch_size), train=train)
             patches = patches_of(spec, tokens)
             features = mean_patches(patches)
         if spec.reduction is not None:
-            features, contrast = adapted(features, spec.reduction)
+            features, contrast, open_units = adapted(features, spec.reduction)
         tokens = features[:, None]
         if _sees_all(spec):
             # Slot 0 is the class token's; the patches go on without any norm.
@@ -103,7 +104,8 @@ class AntiSpoof(nn.Module):
         hidden = nn.relu(at_least_float32(embed(tokens)))
         hidden = nn.Dropout(spec.dropout, rng_collection="dropout", name="dropout")(hidden, deterministic=not train)
         scaled = _scaled(hidden, axis=1 if _sees_all(spec) else 2)
-        return AntiSpoofed(scaled, _UnitClassifier(name="classifier")(scaled[:, 0]), contrast)
+        logits = _UnitClassifier(name="classifier")(scaled[:, 0])
+        return AntiSpoofed(scaled, logits, contrast, open_units)
 
 
 def _sees_all(spec: AntiSpoofSpec) -> bool:

@@ -70,12 +70,13 @@ class Classified(NamedTuple):
 
     features: `[B, D]`, pooled and normed.
     logits: `[B, C]`.
-    contrast: `[B, D / r]`, unit rows for the real-anchor loss; None without an adapter.
+    contrast, open_units: of an adapter, see `adapter.Adapted`; None without one.
     """
 
     features: jax.Array
     logits: jax.Array
     contrast: jax.Array | None
+    open_units: jax.Array | None
 
 
 class Classifier(nn.Module):
@@ -98,14 +99,14 @@ class Classifier(nn.Module):
         spec = self.spec
         if features is None:
             features = pooled(spec, images, train)
-        behind, contrast = features, None
+        behind, contrast, open_units = features, None, None
         head_start = nn.initializers.normal(HEAD_DEVIATION)  # the reference's cut at +-2 is far outside
         bias_start = nn.initializers.zeros_init()
         if spec.reduction is not None:
-            behind, contrast = adapted(features, spec.reduction)
+            behind, contrast, open_units = adapted(features, spec.reduction)
             bias_start = head_bias_start(behind.shape[-1])
         logits = Linear(spec.classes, behind.dtype, head_start, bias_start, name="head")(behind)
-        return Classified(features, logits, contrast)
+        return Classified(features, logits, contrast, open_units)
 
 
 class PooledEncoder(nn.Module):

@@ -14,6 +14,7 @@ from fsfm_jax.tasks.base import Batch, Terms
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 CROSS_ENTROPY, REAL_ANCHOR = "cross_entropy", "real_anchor"
+OPEN_UNITS = "open_units"  # of FS-Adapter's bottleneck, a number to watch
 STREAMS = ("drop_path", "dropout")
 FEATURES = "features"  # key of a batch that has pooled features instead of images
 
@@ -79,7 +80,8 @@ class ClassifyTask:
     def loss(self, params: Any, target: Any, batch: Batch, counts: Terms, key: jax.Array) -> tuple[jax.Array, Terms]:
         """Mean cross-entropy against smoothed and mixed targets, and the weighted mean of the real-anchor loss.
 
-        Both means are over the images that `counts` counted.
+        Both means are over the images that `counts` counted. With an adapter, the share of its open units is a term
+        without weight.
         """
         if FEATURES in batch:
             inputs, features = None, batch[FEATURES]
@@ -94,7 +96,8 @@ class ClassifyTask:
                 found.contrast, batch["label"], self.contrast.real, self.contrast.temperature
             )
             terms[REAL_ANCHOR] = jnp.sum(anchors) / counts[REAL_ANCHOR]
-        return sum(weight * terms[name] for name, weight in self.term_weights.items()), terms
+        total = sum(weight * terms[name] for name, weight in self.term_weights.items())
+        return total, terms | ({} if found.open_units is None else {OPEN_UNITS: found.open_units})
 
     def _mixed(self, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Normalised images, erased and mixed, and their targets."""

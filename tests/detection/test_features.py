@@ -365,7 +365,7 @@ def runs(tmp_path_factory):
                 finetune.run(config, features)
             found[name] = photos, features, tuple(computing)
             computing.clear()
-    return found | {"encoder": pretrained.params["encoder"]}
+        yield found | {"encoder": pretrained.params["encoder"], "cache": str(cache)}
 
 
 def steps(workdir: str) -> list[dict]:
@@ -418,3 +418,22 @@ def test_each_image_is_computed_once_for_all_runs(runs):
         ("forged:blend:16:1:0", transform), ("forged:blend:24:0:0", "resize"), ("forged:blend:8:2:1", transform),
     ]  # fmt: skip
     assert second == ()
+
+
+def test_a_closed_bottleneck_is_said_at_the_end(runs, tmp_path, monkeypatch, caplog):
+    def closed(*arguments, real=finetune.initialise):
+        params, report = real(*arguments)
+        params["adapter"]["linear1"]["kernel"] = 0 * params["adapter"]["linear1"]["kernel"]  # a ReLU's slope at 0 is 0
+        return params, report
+
+    config = tiny(init="fresh", **FIXED, **RUNS["fs_adapter"] | {"data__test": ""})
+    config.features.cache = runs["cache"]
+    text = "bottleneck let no face of the last step pass"
+    with caplog.at_level(logging.WARNING):
+        finetune.run(config, str(tmp_path / "open"))
+        assert text not in caplog.text
+        monkeypatch.setattr(finetune, "initialise", closed)
+        finetune.run(config, str(tmp_path / "closed"))
+    assert caplog.text.count(text) == 1
+    assert [line["open_units"] for line in steps(tmp_path / "closed")] == [0] * 4
+    assert all(line["open_units"] > 0 for line in steps(tmp_path / "open"))

@@ -150,6 +150,20 @@ def test_a_bottleneck_must_divide_the_width():
         shapes_of(tokens, 32)
 
 
+def test_open_units_are_those_that_some_image_passes():
+    # Two units of a width of eight: the first passes on the second image alone, the other on none.
+    features = np.zeros((3, 8), np.float32)
+    features[:, 0], features[:, 1] = (-1, 2, -1), 1
+    network = Classifier(ClassifierSpec(classes=2, pooling="mean_patches", **SHARED | dict(reduction=4)))
+    params = jax.tree.map(np.zeros_like, network.init(jax.random.key(0), None, False, features)["params"])
+    kernel = params["adapter"]["linear1"]["kernel"]
+    assert kernel.shape == (8, 2)
+    kernel[0, 0], kernel[1, 1] = 1, -1
+    assert network.apply({"params": params}, None, False, features).open_units == 0.5
+    kernel[0, 0] = 0
+    assert network.apply({"params": params}, None, False, features).open_units == 0
+
+
 def test_stored_features_stand_for_the_images(golden):
     for kind, (file, state, network, table) in NETWORKS.items():
         arrays = golden(file)

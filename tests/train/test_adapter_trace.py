@@ -68,6 +68,7 @@ def test_every_micro_step_has_the_official_losses(run):
     for ours, official in (("loss", "loss"), ("cross_entropy", "cls_loss"), ("real_anchor", "con_loss")):
         found = np.concatenate([row[ours] for row in rows])
         np.testing.assert_allclose(found, arrays[official], rtol=1e-5, atol=1e-9, err_msg=ours)
+    assert all(((0 < row["open_units"]) & (row["open_units"] <= 1)).all() for row in rows)
 
 
 def test_every_step_has_the_official_rate_and_gradient_norm(run):
