@@ -37,7 +37,7 @@ def adapted(features: jax.Array, reduction: int) -> Adapted:
     if reduction < 1 or width % reduction:
         raise ValueError(f"tuning.reduction: expected a divisor of the width {width}; found {reduction}")
     bottleneck, back = Adapter(width // reduction, name="adapter")(features)
-    start = _bias_start(bottleneck.shape[-1])
+    start = uniform_bias(bottleneck.shape[-1])
     project = Linear(bottleneck.shape[-1], bottleneck.dtype, torch_uniform, start, name="projector")
     share = jnp.mean(jnp.any(bottleneck > 0, axis=0).astype(jnp.float32))
     return Adapted(jnp.concatenate([features, back], axis=-1), l2_normalise(project(bottleneck)), share)
@@ -54,16 +54,8 @@ class Adapter(nn.Module):
         return bottleneck, nn.relu(_Product(x.shape[-1], name="linear2")(bottleneck))
 
 
-def head_bias_start(width: int):
-    """The start of the bias of a head that stands behind an adapter.
-
-    The released code replaces the head after its initialisation and then only its weight: the bias keeps PyTorch's
-    default, U(+-1/sqrt(fan in)).
-    """
-    return _bias_start(width)
-
-
-def _bias_start(fan_in: int):
+def uniform_bias(fan_in: int):
+    """PyTorch's default start for the bias of a linear layer: U(+-1/sqrt(fan in))."""
     bound = fan_in**-0.5
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fsfm_jax.models.adapter import adapted, head_bias_start
+from fsfm_jax.models.adapter import adapted, uniform_bias
 from fsfm_jax.models.layers import Linear, at_least_float32, layer_norm, resize_positions, sincos_positions
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.style import PLAIN, Style
@@ -104,7 +104,8 @@ class Classifier(nn.Module):
         bias_start = nn.initializers.zeros_init()
         if spec.reduction is not None:
             behind, contrast, open_units = adapted(features, spec.reduction)
-            bias_start = head_bias_start(behind.shape[-1])
+            # The released code replaces the head after its initialisation, and then only the weight.
+            bias_start = uniform_bias(behind.shape[-1])
         logits = Linear(spec.classes, behind.dtype, head_start, bias_start, name="head")(behind)
         return Classified(features, logits, contrast, open_units)
 

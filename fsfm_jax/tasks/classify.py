@@ -118,9 +118,8 @@ class ClassifyTask:
 
     def pooled(self, params: Any, images: jax.Array) -> jax.Array:
         """What the encoder makes of images, pooled and normed, `[B, H, W, 3] uint8 -> [B, D]` in float32."""
-        network = PooledEncoder(dataclasses.replace(self.model, lora=None))
         parts = {name: params[name] for name in ("encoder", "fc_norm") if name in params}
-        return network.apply({"params": parts}, normalise(images, self.statistics), False)
+        return PooledEncoder(self.model).apply({"params": parts}, normalise(images, self.statistics), False)
 
     def log_probabilities_of_features(self, params: Any, features: jax.Array) -> jax.Array:
         """Like `log_probabilities`, of what `pooled` found, `[B, D] -> [B, C]`."""
