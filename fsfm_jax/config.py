@@ -105,32 +105,7 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
             "an optimizer step may not see an image twice"
         )
     parts = accumulation(c.batch.size, c.batch.per_device, devices, c.batch.accumulation)
-    model = ModelSpec(
-        size=size,
-        image_size=records.IMAGE_SIZE,
-        seen=seen_patches(patches, c.mask.ratio),
-        pixel_width=c.model.pixel_width,
-        pixel_depth=c.model.pixel_depth,
-        pixel_heads=c.model.pixel_heads,
-        rep_depth=c.model.rep_depth,
-        rep_heads=c.model.rep_heads,
-        projection_hidden=c.model.projection_hidden,
-        projection_features=c.model.projection_features,
-        instance_discrimination=c.model.instance_discrimination,
-        target_view=one_of("model.target_view", c.model.target_view, TARGET_VIEWS),
-        rep_decoded=one_of("model.rep_decoded", c.model.rep_decoded, DECODED),
-        rep_positions=one_of("model.rep_positions", c.model.rep_positions, POSITIONS),
-        dtype=DTYPES[one_of("model.dtype", c.model.dtype, DTYPES)],
-        remat=c.model.remat,
-    )
-    for field, heads, width in (
-        ("model.pixel_heads", c.model.pixel_heads, c.model.pixel_width),
-        ("model.rep_heads", c.model.rep_heads, size.width),
-    ):
-        if width % heads:
-            raise ValueError(f"{field}: {heads} heads do not divide the width {width}")
-    if c.model.pixel_width % 4:
-        raise ValueError(f"model.pixel_width: {c.model.pixel_width} is not divisible by 4, as positions need it")
+    model = pretraining_model(c)
     loss = LossSpec(
         normalise_pixels=c.loss.normalise_pixels,
         region_weight=c.loss.region_weight,
@@ -212,6 +187,42 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         figure_data=c.figure.data,
         figure_faces=c.figure.faces,
     )
+
+
+def pretraining_model(c: ConfigDict, image_size: int = records.IMAGE_SIZE) -> ModelSpec:
+    """The networks that a pretraining configuration asks for, for square images of `image_size` pixels.
+
+    Raises:
+      ValueError: a name that is not known, or heads that do not divide a width.
+    """
+    size = SIZES[one_of("model.size", c.model.size, SIZES)]
+    model = ModelSpec(
+        size=size,
+        image_size=image_size,
+        seen=seen_patches((image_size // size.patch_size) ** 2, c.mask.ratio),
+        pixel_width=c.model.pixel_width,
+        pixel_depth=c.model.pixel_depth,
+        pixel_heads=c.model.pixel_heads,
+        rep_depth=c.model.rep_depth,
+        rep_heads=c.model.rep_heads,
+        projection_hidden=c.model.projection_hidden,
+        projection_features=c.model.projection_features,
+        instance_discrimination=c.model.instance_discrimination,
+        target_view=one_of("model.target_view", c.model.target_view, TARGET_VIEWS),
+        rep_decoded=one_of("model.rep_decoded", c.model.rep_decoded, DECODED),
+        rep_positions=one_of("model.rep_positions", c.model.rep_positions, POSITIONS),
+        dtype=DTYPES[one_of("model.dtype", c.model.dtype, DTYPES)],
+        remat=c.model.remat,
+    )
+    for field, heads, width in (
+        ("model.pixel_heads", c.model.pixel_heads, c.model.pixel_width),
+        ("model.rep_heads", c.model.rep_heads, size.width),
+    ):
+        if width % heads:
+            raise ValueError(f"{field}: {heads} heads do not divide the width {width}")
+    if c.model.pixel_width % 4:
+        raise ValueError(f"model.pixel_width: {c.model.pixel_width} is not divisible by 4, as positions need it")
+    return model
 
 
 def binding_fields(config: ConfigDict, parts: int) -> dict:

@@ -9,6 +9,7 @@ embedding is a product here and a convolution there.
 import dataclasses
 import functools
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -51,7 +52,7 @@ _PRETRAINING = (
     ("pixel_decoder/norm", "decoder_norm", NORM),
     ("pixel_decoder/pred", "decoder_pred", LINEAR),
 )
-_CLASSIFIER = (*_ENCODER, ("fc_norm", "fc_norm", NORM), ("head", "head", LINEAR))
+_CLASSIFIER = (*_ENCODER, ("head", "head", LINEAR), ("fc_norm", "fc_norm", NORM))
 _ANTISPOOF = (
     *((ours, f"backbone.vit.{theirs}", leaves) for ours, theirs, leaves in _ENCODER if ours != "encoder/norm"),
     ("fc_norm", "backbone.vit.fc_norm", NORM),
@@ -172,6 +173,33 @@ class Positions:
             "rep_decoder_pos_embed": rep if spec.rep_positions == "sincos" else np.zeros_like(rep),
         }
         return cls({name: table[None] for name, table in tables.items() if name in names})
+
+
+# Names in front of all others, in the order of the official modules: the parameters that are no layer's.
+_FIRST = ("cls_token", "pos_embed", "mask_token", "rep_decoder_pos_embed", "decoder_pos_embed")
+
+
+def official_order(names: Iterable[str], table: NameTable = PRETRAINING) -> list[str]:
+    """Official names in the order of a `state_dict`, block by block: what an optimizer's numbers count in.
+
+    Second names of an array come behind all others, then names that the table does not have.
+    """
+    rows = [*table.inverse]
+    ranks = {row: rank for rank, row in enumerate(rows)}
+    parts: dict[str, int] = {}
+    for rank, row in enumerate(rows):
+        parts.setdefault(row.split(".{i}.")[0] if "{i}" in row else row, rank)
+
+    def place(name: str) -> tuple[int, int, int, int]:
+        if name in _FIRST:
+            return 0, _FIRST.index(name), 0, 0
+        index = _OFFICIAL_INDEX.search(name)
+        row = _OFFICIAL_INDEX.sub("{i}", name)
+        if row not in ranks:
+            return (2, [*table.copies].index(name), 0, 0) if name in table.copies else (3, 0, 0, 0)
+        return 1, parts[row.split(".{i}.")[0]], int(index[0]) if index else 0, ranks[row]
+
+    return sorted(names, key=place)
 
 
 def to_official_array(path: str, array: np.ndarray, patch_size: int) -> np.ndarray:

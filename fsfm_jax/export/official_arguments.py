@@ -1,0 +1,103 @@
+"""The command-line options that an official pretraining file carries in `args`, as fields of our configuration."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+LOSSES = {"SimSiam": "ncs", "BYOL": "byol", "InfoNCE": "infonce", "MOCOv3": "mocov3", "SimCLR": "simclr"}
+NEGATIVES = {"all": True, "positive": False}
+FACTORIES = {
+    "vit_s16": "fsfm_vit_small_patch16",
+    "vit_b16": "fsfm_vit_base_patch16",
+    "vit_l16": "fsfm_vit_large_patch16",
+    "vit_h14": "fsfm_vit_huge_patch14",
+}
+# An option of ours in `args`: epochs done, with the part of the one that was going on. Official code counts whole ones.
+EPOCHS_DONE = "fsfm_jax_epochs_done"
+
+
+def _epochs(value: Any) -> str | None:
+    return f"{value:g} epochs" if _number(value) is not None else None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int else None
+
+
+def _truth(value: Any) -> bool | None:
+    return value if type(value) is bool else None
+
+
+class _Row(NamedTuple):
+    """An option, the field that it is here, and what it says there; None for a value that the option cannot have."""
+
+    option: str
+    field: str
+    ours: Callable[[Any], Any]
+
+
+_ROWS = (
+    _Row("epochs", "duration", _epochs),
+    _Row("warmup_epochs", "optimizer.warmup", _epochs),
+    _Row("blr", "optimizer.base_learning_rate", _number),
+    _Row("min_lr", "optimizer.min_learning_rate", _number),
+    _Row("weight_decay", "optimizer.weight_decay", _number),
+    _Row("accum_iter", "batch.accumulation", _whole),
+    _Row("mask_ratio", "mask.ratio", _number),
+    _Row("norm_pix_loss", "loss.normalise_pixels", _truth),
+    _Row("weight_sfr", "loss.region_weight", _number),
+    _Row("weight_cl", "loss.instance_weight", _number),
+    _Row("cl_loss", "loss.kind", LOSSES.get),
+    _Row("cl_sample", "loss.negatives", NEGATIVES.get),
+    _Row("t_momentum", "target.momentum", _number),
+)
+
+
+def fields_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Field of our configuration -> its value, for the options that are there and have a value of their kind."""
+    found = {row.field: row.ours(options[row.option]) for row in _ROWS if _is_plain(options.get(row.option))}
+    rate, base = (_number(options.get(name)) for name in ("lr", "blr"))
+    if rate and base:  # the rate is per 256 images (FSFM, released recipes)
+        found["batch.size"] = round(256 * rate / base)
+    return {field: value for field, value in found.items() if value is not None}
+
+
+def options_of(
+    fields: Mapping[str, Any], epochs: Callable[[str, Any], float], accumulation: int, image_size: int
+) -> dict:
+    """The options of a run of ours, those that the official code would have been started with.
+
+    Args:
+      fields: of the configuration, by name; epochs: name and value of a duration -> epochs.
+      accumulation: micro-batches of a step.
+    """
+    kinds = {ours: theirs for theirs, ours in LOSSES.items()}
+    batch = fields["batch.size"]
+    values = dict(fields) | {
+        "duration": _round(epochs("duration", fields["duration"])),
+        "optimizer.warmup": _round(epochs("optimizer.warmup", fields["optimizer.warmup"])),
+        "batch.accumulation": accumulation,
+        "loss.kind": kinds[fields["loss.kind"]],
+        "loss.negatives": "all" if fields["loss.negatives"] else "positive",
+    }
+    return {
+        "model": FACTORIES.get(fields["model.size"], fields["model.size"]),
+        "input_size": image_size,
+        "batch_size": batch // accumulation,
+        **{row.option: values[row.field] for row in _ROWS},
+        "lr": fields["optimizer.base_learning_rate"] * batch / 256,
+        "seed": fields["seed"],
+        "world_size": 1,
+    }
+
+
+def _round(epochs: float) -> int | float:
+    return int(epochs) if epochs == int(epochs) else epochs
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) in (str, int, float, bool)
