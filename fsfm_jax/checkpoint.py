@@ -145,6 +145,18 @@ def saved_parameters(directory: str, step: int | None = None) -> tuple[dict, dic
     Raises:
       FileNotFoundError: no checkpoint there.
     """
+    parts, run = saved_parts(directory, ("params",), step)
+    return parts["params"], run
+
+
+def saved_parts(directory: str, names: tuple[str, ...], step: int | None = None) -> tuple[dict, dict]:
+    """Parts of the state by name, and the `run` item, of the last checkpoint in `directory` or that of `step`.
+
+    Arrays are NumPy's; nothing else is read. A part that the state does not have is left out.
+
+    Raises:
+      FileNotFoundError: no checkpoint there.
+    """
     path = epath.Path(directory)
     options = ocp.CheckpointManagerOptions(read_only=True)
     handlers = {STATE: ocp.PyTreeCheckpointHandler(), RUN: ocp.JsonCheckpointHandler()}
@@ -156,15 +168,16 @@ def saved_parameters(directory: str, step: int | None = None) -> tuple[dict, dic
             wanted = "checkpoint" if step is None else f"checkpoint of step {step}"
             raise FileNotFoundError(f"no {wanted} in {directory}; let that run save one first")
         saved = manager.item_metadata(step)[STATE]
-        tree = getattr(saved, "tree", saved)["params"]
-        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+        tree = getattr(saved, "tree", saved)
+        trees = {name: tree[name] for name in names if name in tree}
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), trees)
         numpy = jax.tree.map(lambda x: ocp.RestoreArgs(restore_type=np.ndarray), like)
-        args = ocp.args.PyTreeRestore({"params": like}, restore_args={"params": numpy}, partial_restore=True)
+        args = ocp.args.PyTreeRestore(like, restore_args=numpy, partial_restore=True)
         restored = manager.restore(step, args=ocp.args.Composite(**{STATE: args, RUN: ocp.args.JsonRestore()}))
-    params = restored[STATE]["params"]
+    parts = {name: restored[STATE][name] for name in trees}
     # A partial restore leaves what it does not find as it was asked for, without a word.
-    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(params)), "parameters were not read"
-    return params, restored[RUN]
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(parts)), "arrays were not read"
+    return parts, restored[RUN]
 
 
 def _flat(tree: Any) -> dict[str, Any]:

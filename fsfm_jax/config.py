@@ -92,7 +92,6 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
     """
     check_fields(c, common.pretrain())
     size = SIZES[one_of("model.size", c.model.size, SIZES)]
-    patches = (records.IMAGE_SIZE // size.patch_size) ** 2
     mask = MaskSpec(
         one_of("mask.strategy", c.mask.strategy, STRATEGIES),
         c.mask.ratio,

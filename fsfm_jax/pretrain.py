@@ -12,12 +12,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsfm_jax import config as configuration
-from fsfm_jax import partition, records
+from fsfm_jax import fields, partition, records
 from fsfm_jax.analyze import reconstruction
 from fsfm_jax.checkpoint import Checkpoints
 from fsfm_jax.config import Pretraining, Schedule
 from fsfm_jax.data.sources import Source, open_mixture, open_source
 from fsfm_jax.data.stream import Stream
+from fsfm_jax.imported import adopted_state, lineage
 from fsfm_jax.optim import ema, schedules
 from fsfm_jax.program import Program
 from fsfm_jax.report import METRICS_FILE, Reporter, Silent
@@ -50,11 +51,18 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     identity = run_identity(binding, sources, statistics)
 
     def describe(number: int) -> dict:
-        return description(identity, config, number, resolved.stream.global_batch)
+        return description(identity, config, number, resolved.stream.global_batch) | lineage(workdir)
 
     checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"), resolved.retention)
     try:
-        state = saved_state(checkpoints, program, identity, workdir) or program.initial_state()
+        state = saved_state(checkpoints, program, identity, workdir)
+        if state is None:
+            schedule = resolved.schedule
+            state = adopted_state(
+                workdir, program, fields.flat(config), statistics, examples, resolved.stream.global_batch,
+                schedule.total, schedule.target_total // schedule.total,
+            )  # fmt: skip
+        state = state or program.initial_state()
         first = int(state.step)
         _announce(resolved, sources, program, first)
         if first < resolved.loop.stop_after:

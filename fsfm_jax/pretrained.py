@@ -71,21 +71,24 @@ def open_pretrained(path: str, base: str = OWN, sizes: Mapping[str, Size] | None
     if os.path.isfile(path):
         endings = ", ".join(official_file.SUFFIXES)
         raise ValueError(f"{FIELD}: {path} is a file; expected a --workdir, or a name that ends in {endings}")
-    if base != OWN:
-        raise ValueError(f"{FIELD}: {path} is no weight file, and a run of ours has model.base {OWN}; found {base}")
-    return _of_run(path, SIZES if sizes is None else sizes)
+    return _of_run(path, base, SIZES if sizes is None else sizes)
 
 
-def _of_run(path: str, sizes: Mapping[str, Size]) -> Pretrained:
+def _of_run(path: str, base: str, sizes: Mapping[str, Size]) -> Pretrained:
+    """A run of ours, or what `export.from_torch` made of the files of others."""
     params, saved = parameters_of(path, "pretrain", FIELD)
+    known = saved["base"] if "base" in saved else OWN
+    if base != known:
+        raise ValueError(f"{FIELD}: {path} is no weight file, but a run with model.base {known}; found {base}")
     size = saved["config"]["model.size"]
     if size not in sizes:
         raise ValueError(f"{FIELD}: {path} has model.size {size!r}; known are {', '.join(sizes)}")
-    _check_encoder(path, params, size, sizes[size], BASES[OWN].style)
+    _check_encoder(path, params, size, sizes[size], BASES[base].style)
     origin = {
         "kind": "run", "path": path, "sha256": None, "size": size, "step": saved["step"], "notes": [],
     }  # fmt: skip
-    statistics = Statistics(tuple(saved["statistics"]["mean"]), tuple(saved["statistics"]["std"]))
+    kept = saved["statistics"]
+    statistics = None if kept is None else Statistics(tuple(kept["mean"]), tuple(kept["std"]))
     return Pretrained(params, statistics, origin, KeyReport(tuple(sorted(flatten_dict(params, sep="/"))), {}, {}))
 
 

@@ -15,6 +15,7 @@ from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.state import TrainState
 
 Mixture = Sequence[tuple[Any, float | None]]  # data sets with their weights
+IMPORTED = "imported"  # folder of what others have trained
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -83,11 +84,16 @@ def saved_state(checkpoints: Checkpoints, program: Program, identity: dict, work
 def parameters_of(workdir: str, job: str, field: str) -> tuple[dict, dict]:
     """Parameters and `run` item of the last checkpoint of a run of `job`, whose working directory `field` names.
 
+    Of a run that others have trained and that was not gone on with, those are the imported ones.
+
     Raises:
       FileNotFoundError: no such run, or it has saved nothing yet.
       ValueError: a run of another job.
     """
     directory = os.path.join(workdir, "checkpoints")
+    imported = os.path.join(workdir, IMPORTED)
+    if os.path.isdir(imported) and not (os.path.isdir(directory) and any(map(str.isdigit, os.listdir(directory)))):
+        directory = imported
     if not workdir or ("://" not in workdir and not os.path.isdir(directory)):
         raise FileNotFoundError(
             f"{field}: no run at {workdir or 'an empty path'}; expected the --workdir of a run of job {job}"

@@ -45,6 +45,7 @@ class OfficialFile:
       network: one of `NETWORKS`, recognised by the names of its tensors.
       tensors: official name -> tensor; `np.asarray` reads it.
       epoch, threshold: what a file says beside the tensors, and None if it does not.
+      beside: all else in a .pth, such as `optimizer`, `scaler` and `args`; empty for a .safetensors.
     """
 
     path: str
@@ -54,6 +55,7 @@ class OfficialFile:
     tensors: Mapping[str, Any]
     epoch: int | None
     threshold: float | None
+    beside: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def origin(self, size: str, notes: Iterable[str]) -> dict:
         """Where parameters come from, as JSON; what the file does not say is left out."""
@@ -103,6 +105,7 @@ def open_file(path: str, field: str) -> OfficialFile:
         path, kind, digest, _network(path, tensors), tensors,
         epoch=epoch if type(epoch) is int else None,
         threshold=threshold if type(threshold) is float and math.isfinite(threshold) else None,
+        beside=said,
     )  # fmt: skip
 
 

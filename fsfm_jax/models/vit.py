@@ -32,6 +32,7 @@ SIZES = {
     "demo16": Size(128, 4, 4, 16),  # for two CPU cores; not a size of the paper
     "tiny32": Size(64, 2, 4, 32),  # for tests that learn something: a quarter of the patches
     "tiny16": Size(48, 2, 4, 16),  # for tests
+    "tiny8": Size(48, 2, 4, 8),  # of the golden numbers, with images of 32 pixels
 }
 
 
