@@ -157,8 +157,9 @@ def task_of(card: dict) -> ClassifyTask:
     c.update_from_flattened_dict(card["config"])
     classes = len(card["class_names"])
     statistics = Statistics(tuple(card["statistics"]["mean"]), tuple(card["statistics"]["std"]))
+    image_size = card["image_size"] if "image_size" in card else records.IMAGE_SIZE  # that of an imported one
     # To score only: losses have no part in it.
-    return ClassifyTask(_model(c, classes), classes, c.loss.smoothing, False, statistics)
+    return ClassifyTask(_model(c, classes, image_size), classes, c.loss.smoothing, False, statistics)
 
 
 def binding_fields(config: ConfigDict) -> dict:
@@ -187,10 +188,10 @@ def _selection(c: ConfigDict) -> Rule:
     return Rule(kind, metric, METRICS[metric], ties)
 
 
-def _model(c: ConfigDict, classes: int) -> ClassifierSpec | AntiSpoofSpec:
+def _model(c: ConfigDict, classes: int, image_size: int = records.IMAGE_SIZE) -> ClassifierSpec | AntiSpoofSpec:
     shared = dict(
         size=SIZES[c.model.size],
-        image_size=records.IMAGE_SIZE,
+        image_size=image_size,
         drop_path=c.model.drop_path,
         dtype=DTYPES[one_of("model.dtype", c.model.dtype, DTYPES)],
         remat=c.model.remat,

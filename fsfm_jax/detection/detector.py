@@ -7,18 +7,21 @@ A fine-tuning run ends with one in `WORKDIR/detector`, a checkpoint whose `run` 
     step, selection      which step of the run it is, and the sentence on how that was chosen
     calibration          temperature and thresholds from a validation split, or null
     seen                 the videos it was trained on (`detection.seen_videos`)
+    image_size           side of its images, if it is not that of the records
     config, origin, ...  the recipe, where its pretraining came from, versions
 """
 
 import dataclasses
 import glob
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fsfm_jax.checkpoint import Checkpoints, Retention, saved_parameters
+from fsfm_jax.checkpoint import Checkpoints, Retention, saved_parameters, saved_parts
 from fsfm_jax.finetune_config import task_of
 from fsfm_jax.metrics.thresholds import Threshold
 from fsfm_jax.run_identity import parameters_of
@@ -29,10 +32,14 @@ REPEATS = "seed_{}"  # folder of one of several runs
 
 
 class Kept(NamedTuple):
-    """Parameters of a step, as they are stored without the optimizer."""
+    """Parameters of a step, as they are stored without the optimizer.
+
+    carried: arrays of an official file that its network does not use, by official name; to give it back as it was.
+    """
 
     step: jax.Array
     params: Any
+    carried: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,15 +74,15 @@ class Detector:
         return [] if calibration is None else [Threshold.from_json(t) for t in calibration["thresholds"][level]]
 
 
-def save_detector(workdir: str, step: int, params: Any, card: dict) -> None:
-    """Writes `WORKDIR/detector`, in place of another one if there is."""
+def save_detector(workdir: str, step: int, params: Any, card: dict, carried: Mapping | None = None) -> None:
+    """Writes `WORKDIR/detector`, in place of another one if there is; `carried` as in `Kept`."""
     checkpoints = Checkpoints(os.path.join(workdir, FOLDER), Retention(1, 0), asynchronous=False)
     try:
         for old in checkpoints.steps():
             if old == step and checkpoints.run(old) == card:
                 return
             checkpoints.delete(old)
-        checkpoints.save(Kept(np.int32(step), params), card)
+        checkpoints.save(Kept(np.int32(step), params, unflatten_dict(carried or {}, sep=".")), card)
         checkpoints.wait()
     finally:
         checkpoints.close()
@@ -100,3 +107,9 @@ def open_detector(workdir: str) -> Detector:
         )
     params, card = saved_parameters(directory)
     return Detector(workdir, task_of(card), params, card)
+
+
+def carried_arrays(workdir: str) -> dict[str, np.ndarray]:
+    """What an imported detector carries of its official file, by official name."""
+    parts, _ = saved_parts(os.path.join(workdir, FOLDER), ("carried",))
+    return flatten_dict(parts["carried"], sep=".") if parts.get("carried") else {}
