@@ -161,7 +161,7 @@ def main(arguments: list[str]) -> None:
     chosen: Any = flags.FLAGS
     if not 2 <= len(arguments) <= 3 or chosen.output is None:
         raise app.UsageError("expected FILE.pth, for a pretraining also TARGET.pth, and --output=DIR")
-    absl_logging.set_verbosity(absl_logging.WARNING)
+    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
     try:
         lines = convert(arguments[1:], chosen.output, **{name: getattr(chosen, name) for name in SETTINGS})
     except (ValueError, OSError) as error:

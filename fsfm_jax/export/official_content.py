@@ -1,0 +1,149 @@
+"""What the official code saves in its `.pth` files, made of our networks.
+
+The scaler of mixed precision is that of a fresh run where ours has none: official code refuses an empty one on a GPU.
+"""
+
+import json
+from collections import OrderedDict
+
+import numpy as np
+
+from fsfm_jax.detection.detector import Detector, carried_arrays
+from fsfm_jax.export import names
+from fsfm_jax.export.official_arguments import EPOCHS_DONE, options_of
+from fsfm_jax.export.official_optimizer import Settings, official_optimizer
+from fsfm_jax.export.opened_run import OpenedRun, whole_epochs
+from fsfm_jax.export.torch_writer import Options
+from fsfm_jax.fields import accumulation, flat, to_steps
+from fsfm_jax.models.antispoof import AntiSpoofSpec
+from fsfm_jax.models.lora import merged
+from fsfm_jax.optim.schedules import warmup_cosine
+
+SCALER = {
+    "scale": 65536.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000, "_growth_tracker": 0,
+}  # fmt: skip
+_TABLES = {
+    (False, False): names.CLASSIFIER,
+    (False, True): names.CLASSIFIER_ADAPTER,
+    (True, False): names.ANTISPOOF,
+    (True, True): names.ANTISPOOF_ADAPTER,
+}
+
+
+def pretraining_contents(run: OpenedRun) -> tuple[int, dict, dict | None]:
+    """The number of the last epoch, and the content of the files of the online and the target network.
+
+    An imported run that was not gone on with keeps everything that its files said.
+
+    Raises:
+      ValueError: a run without a number of epochs.
+    """
+    if run.epochs is None:
+        raise ValueError("--format=official: nothing says how many epochs were done; expected a pretraining of FSFM")
+    online = _state(run, run.params, "online")
+    shapes = {name: array.shape for name, array in online.items()}
+    optimizer = official_optimizer(run.moments, shapes, _settings(run), run.spec.size.patch_size)
+    said = run.item["official"] if "official" in run.item else {}
+    epoch = said["epoch"] if "epoch" in said else whole_epochs(run.epochs, run.step) - 1
+    options = said["args"] if isinstance(said.get("args"), dict) else _options(run)
+    rest = {
+        "optimizer": optimizer,
+        "epoch": epoch,
+        "scaler": said["scaler"] if "scaler" in said else SCALER,
+        "args": Options(options),
+    }
+    target = None if run.target is None else {"model": _state(run, run.target, "target")} | rest
+    return epoch, {"model": online} | rest, target
+
+
+def finetuned_content(detector: Detector) -> tuple[str, dict]:
+    """Name and content of the file of a fine-tuned network: without the optimizer, which a detector does not keep."""
+    model, state = detector.task.model, finetuned_state(detector)
+    options = Options(json.loads(json.dumps(detector.card["config"])))
+    if isinstance(model, AntiSpoofSpec):
+        official = detector.card["official"] if "official" in detector.card else {}
+        unknown = dict.fromkeys(("valid_arg", "best_model_EER", "best_model_ACER", "best_model_ACC"))
+        return "checkpoint_run_0.pth.tar", {
+            "epoch": detector.card["origin"]["epoch"] if _has_epoch(detector) else detector.card["step"],
+            "state_dict": state,
+            **unknown,
+            "threshold": _threshold(detector),
+            **{key: value for key, value in official.items() if key in unknown},
+        }
+    official = detector.card["official"] if "official" in detector.card else {}
+    return "checkpoint-min_val_loss.pth", {
+        "model": state,
+        "epoch": official["epoch"] if "epoch" in official else 0,
+        "scaler": official["scaler"] if "scaler" in official else SCALER,
+        "args": Options(official["args"]) if isinstance(official.get("args"), dict) else options,
+    }
+
+
+def finetuned_state(detector: Detector) -> OrderedDict:
+    """The official state dict of a detector: LoRA's updates added, and what an imported one carries put back.
+
+    Raises:
+      ValueError: an encoder that the official code does not have.
+    """
+    model = detector.task.model
+    if model.style.pre_norm or not model.style.class_token:
+        raise ValueError("the official networks have a plain ViT; this encoder is another: use export.serialize")
+    params = detector.params if model.lora is None else merged(detector.params, model.lora)
+    table = _TABLES[isinstance(model, AntiSpoofSpec), model.reduction is not None]
+    state = names.finetuned_to_official(params, table, model.size.patch_size)
+    state |= carried_arrays(detector.name) if "official" in detector.card else _fresh(detector, table)
+    return _ordered(state, table)
+
+
+def _fresh(detector: Detector, table: names.NameTable) -> dict[str, np.ndarray]:
+    """Zeros for what the official network has and does not use; loading it strictly needs them."""
+    shapes = {"weight": (2, 2 * detector.task.model.size.width), "bias": (2,)}
+    return {name: np.zeros(shapes[name.rpartition(".")[2]], np.float32) for name in table.unused}
+
+
+def _state(run: OpenedRun, params: dict, network: str) -> OrderedDict:
+    state = names.to_official(params, run.spec)
+    carried = run.carried[network] if network in run.carried else {}
+    return _ordered(state | carried, names.PRETRAINING)
+
+
+def _ordered(state: dict, table: names.NameTable) -> OrderedDict:
+    # Arrays under two names stay one, so that a file has them once.
+    whole = {id(array): np.ascontiguousarray(array) for array in state.values()}
+    return OrderedDict((name, whole[id(state[name])]) for name in names.official_order(state, table))
+
+
+def _settings(run: OpenedRun) -> Settings:
+    c = run.config
+    size, examples = c.batch.size, max(run.examples, 1)
+    peak, total, warmup = c.optimizer.base_learning_rate * size / 256, 1.0, 0.0
+    if run.examples:
+        total, warmup = (
+            to_steps(text, name, examples, size)
+            for name, text in (("duration", c.duration), ("optimizer.warmup", c.optimizer.warmup))
+        )
+    rate = float(warmup_cosine(run.step, peak, c.optimizer.min_learning_rate, warmup, total))
+    if "official" in run.item:  # without data there is no schedule; official code sets it again anyway
+        said = run.item["official"].get("args")
+        rate = said["lr"] if isinstance(said, dict) and type(said.get("lr")) is float else peak
+    o = c.optimizer
+    return Settings(rate, o.beta1, o.beta2, o.epsilon, o.weight_decay)
+
+
+def _options(run: OpenedRun) -> dict:
+    c = run.config
+    parts = accumulation(c.batch.size, c.batch.per_device, 1, c.batch.accumulation)
+    return options_of(flat(c), run.epochs_of, parts, run.spec.image_size) | {EPOCHS_DONE: run.epochs}
+
+
+def _has_epoch(detector: Detector) -> bool:
+    return detector.card["origin"] is not None and "epoch" in detector.card["origin"]
+
+
+def _threshold(detector: Detector) -> float | None:
+    """The threshold of videos at equal error rates, or what an imported file said."""
+    origin = detector.card["origin"]
+    if origin is not None and "threshold" in origin:
+        return origin["threshold"]
+    kept = detector.thresholds("video")
+    return kept[0].value if kept else None

@@ -1,0 +1,94 @@
+"""The JSON beside exported weights: everything that gives their numbers a meaning, and how to know the files again."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from importlib import metadata
+
+from fsfm_jax.detection.detector import Detector
+from fsfm_jax.export.opened_run import OpenedRun
+from fsfm_jax.export.whole_file import whole_file
+from fsfm_jax.models.antispoof import AntiSpoofSpec
+from fsfm_jax.models.vit import SIZES
+
+LICENCE = "Weights that the authors of FSFM and FS-VFM released are CC BY-NC 4.0 and stay so after any conversion."
+
+
+def config_hash(fields: dict) -> str:
+    """SHA-256 of a configuration, by name and value, as JSON with sorted names and without spaces."""
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def of_run(run: OpenedRun) -> dict:
+    """What there is to say of a pretraining run."""
+    return {
+        "kind": "pretrained",
+        "size": run.config.model.size,
+        "image_size": run.spec.image_size,
+        "base": run.base,
+        "statistics": None if run.statistics is None else dataclasses.asdict(run.statistics),
+        "pooling": None,
+        "class_names": None,
+        "real": None,
+        "threshold": None,
+        "step": run.step,
+        "epochs": run.epochs,
+        "config": run.item["config"],
+        "config_sha256": config_hash(run.item["config"]),
+        **_provenance(run.item),
+    }
+
+
+def of_detector(detector: Detector) -> dict:
+    """What there is to say of a detector; `threshold` is on the mean score of a video's frames."""
+    model, card = detector.task.model, detector.card
+    antispoof = isinstance(model, AntiSpoofSpec)
+    video = detector.thresholds("video")
+    return {
+        "kind": "antispoof" if antispoof else "classifier",
+        "size": next(name for name, size in SIZES.items() if size == model.size),
+        "image_size": model.image_size,
+        "statistics": card["statistics"],
+        "pooling": "mean_patches" if antispoof else model.pooling,
+        "norm_over": model.norm_over if antispoof else None,
+        "reduction": model.reduction,
+        "class_names": list(detector.class_names),
+        "real": detector.real,
+        "score": f"softmax of the outputs at index {detector.real}, the probability of being "
+        f"{detector.class_names[detector.real]}",
+        "temperature": detector.temperature,
+        "threshold": video[0].as_json() if video else None,
+        "thresholds": None if card["calibration"] is None else card["calibration"]["thresholds"],
+        "selection": card["selection"],
+        "step": card["step"] if "step" in card else None,
+        "config": card["config"],
+        "config_sha256": config_hash(card["config"]),
+        **_provenance(card),
+    }
+
+
+def write_sidecar(path: str, said: dict, files: Iterable[str]) -> None:
+    """Writes `said` with the size and SHA-256 of each file, which lie in the folder of `path`."""
+    sums = {}
+    for name in files:
+        with open(os.path.join(os.path.dirname(path), name), "rb") as file:
+            sums[name] = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
+    if len(sums) == 1:
+        said = said | {"sha256": next(iter(sums.values()))["sha256"]}
+    with whole_file(path) as file:
+        file.write((json.dumps(said | {"files": sums}, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _provenance(item: dict) -> dict:
+    imported = item["imported"] if "imported" in item else item["origin"] if "official" in item else None
+    origin = item["origin"] if "origin" in item else None
+    versions = item["versions"] if "versions" in item else {}
+    foreign = imported is not None or (origin is not None and origin.get("sha256"))
+    return {
+        "origin": origin if imported is None else imported,
+        "versions": versions | {"exported_with_jax": metadata.version("jax")},
+        "licence": LICENCE if foreign else None,
+    }

@@ -1,0 +1,215 @@
+"""A run of ours becomes weight files for PyTorch.
+
+    python -m fsfm_jax.export.to_torch --checkpoint=runs/vitb --format=official --output=exports/vitb
+    python -m fsfm_jax.export.to_torch --checkpoint=runs/dfd --format=timm --output=exports/dfd.pth
+    python -m fsfm_jax.export.to_torch --checkpoint=runs/dfd --format=safetensors --output=exports/dfd.safetensors
+    python -m fsfm_jax.export.to_torch --checkpoint=runs/dfd --format=huggingface --output=exports/dfd
+
+| format        | of a pretraining run                                     | of a detector                             |
+|---------------|----------------------------------------------------------|-------------------------------------------|
+| `official`    | `checkpoint-N.pth` and `checkpoint-te-N.pth`, with which | the file that the official test scripts   |
+|               | official training goes on                                | read                                      |
+| `timm`        | a state dict for `timm.create_model`                     | the same, with its classifier             |
+| `safetensors` | the same without pickle                                  | the same; with official names if it is no |
+|               |                                                          | network of timm                           |
+| `huggingface` | a folder for `ViTModel`; with --decoder, and of a plain  | a folder for                              |
+|               | masked autoencoder, for `ViTMAEForPreTraining`           | `AutoModelForImageClassification`         |
+
+Beside the weights lies a JSON with channel statistics, pooling, class names, the index of real faces, thresholds, the
+configuration and its hash, and the SHA-256 of every file. PyTorch is not needed. Nothing is overwritten.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+from absl import logging as absl_logging
+
+from fsfm_jax.detection.detector import FOLDER, Detector, open_detector
+from fsfm_jax.export import huggingface, official_content, safetensors_file, sidecar, torch_writer
+from fsfm_jax.export.official_statistics import STATISTICS_FILE
+from fsfm_jax.export.opened_run import OpenedRun, open_run
+from fsfm_jax.export.timm_state import TimmModel, classifier_state, pretrained_state
+from fsfm_jax.models.antispoof import AntiSpoofSpec
+from fsfm_jax.models.bases import OWN
+
+FORMATS = ("official", "timm", "safetensors", "huggingface")
+NETWORKS = ("online", "target")
+POOLINGS = ("avg", "token")
+CARD = "fsfm_jax.json"  # in folders; a file has its name and .json
+MODEL = "model"
+
+
+def convert(
+    checkpoint: str,
+    format: str,
+    output: str,
+    step: int | None = None,
+    network: str = "online",
+    pooling: str = "avg",
+    decoder: bool = False,
+) -> list[str]:
+    """Writes `output` and returns the paths of what was written.
+
+    Args:
+      checkpoint: working directory of a pretraining or fine-tuning run, or one that `from_torch` made.
+      format: one of `FORMATS`. output: a folder for official and huggingface, a file (or a folder for one) for others.
+      step: of a pretraining, its last by default. network: which of its networks, where the format has one.
+      pooling: of a pretraining in timm's formats. decoder: whether the Hugging Face folder has the pixel decoder.
+
+    Raises:
+      FileNotFoundError: no such run or checkpoint.
+      ValueError: a network that the format does not have, or files that are there already.
+    """
+    found = _open(checkpoint, step)
+    said = sidecar.of_run(found) if isinstance(found, OpenedRun) else sidecar.of_detector(found)
+    said = {"format": format, "checkpoint": os.path.basename(os.path.normpath(checkpoint)), **said}
+    if format == "official":
+        return _official(found, said, output)
+    if format == "huggingface":
+        return _huggingface(_chosen(found, network), said | {"network": network}, output, decoder)
+    state, call = _state(_chosen(found, network), format, pooling)
+    if isinstance(found, OpenedRun):
+        said |= {"network": network, "pooling": "mean_patches" if pooling == "avg" else "cls"}
+    said |= {"timm": call}
+    path = _file(output, ".pth" if format == "timm" else ".safetensors")
+    if format == "timm":
+        torch_writer.write(path, state)
+    else:
+        safetensors_file.write(path, state, {"format": "pt"})
+    card = f"{path}.json"
+    sidecar.write_sidecar(card, said, [os.path.basename(path)])
+    return [path, card]
+
+
+def _open(checkpoint: str, step: int | None) -> OpenedRun | Detector:
+    if os.path.isdir(os.path.join(checkpoint, FOLDER)):
+        if step is not None:
+            raise ValueError(f"--step: {checkpoint} holds a detector, which is of one step; leave it out")
+        return open_detector(checkpoint)
+    return open_run(checkpoint, step)
+
+
+def _chosen(found: OpenedRun | Detector, network: str) -> OpenedRun | Detector:
+    """A pretraining run with the parameters of `network` in the place of the online one's."""
+    if network == "online" or isinstance(found, Detector):
+        return found
+    if found.target is None:
+        raise ValueError("--network=target: this run has no target network")
+    return dataclasses.replace(found, params=found.target)
+
+
+def _official(found: OpenedRun | Detector, said: dict, output: str) -> list[str]:
+    if isinstance(found, Detector):
+        name, content = official_content.finetuned_content(found)
+        files, statistics = {name: content}, found.task.statistics
+    elif found.base != OWN:
+        raise ValueError(f"--format=official: an encoder of {found.base} is none of FSFM; take another format")
+    else:
+        epoch, online, target = official_content.pretraining_contents(found)
+        files, statistics = {f"checkpoint-{epoch}.pth": online}, found.statistics
+        if target is not None:
+            files[f"checkpoint-te-{epoch}.pth"] = target
+    names = [*files, *([STATISTICS_FILE] if statistics is not None else [])]
+    paths = _folder(output, [*names, CARD])
+    for name, content in files.items():
+        torch_writer.write(os.path.join(output, name), content)
+    if statistics is not None:
+        with open(os.path.join(output, STATISTICS_FILE), "w", encoding="utf-8") as file:
+            file.write(json.dumps({"mean": list(statistics.mean), "std": list(statistics.std)}) + "\n")
+    sidecar.write_sidecar(paths[-1], said, names)
+    return paths
+
+
+def _huggingface(found: OpenedRun | Detector, said: dict, output: str, decoder: bool) -> list[str]:
+    if isinstance(found, OpenedRun):
+        if found.statistics is None:
+            raise ValueError("--format=huggingface: nothing says the channel statistics; import with --statistics=NAME")
+        plain = found.spec.instance_discrimination is False and "pixel_decoder" in found.params
+        model = huggingface.pretrained_model(found.params, found.spec, found.statistics, decoder or plain)
+    elif isinstance(found.task.model, AntiSpoofSpec):
+        raise ValueError("--format=huggingface: transformers has no network of anti-spoofing; use export.serialize")
+    else:
+        task = found.task
+        model = huggingface.classifier_model(found.params, task.model, task.statistics, found.class_names)
+    names = ["config.json", "preprocessor_config.json", "model.safetensors"]
+    paths = _folder(output, [*names, CARD])
+    huggingface.write(model, output)
+    sidecar.write_sidecar(paths[-1], said | {"architecture": model.architecture}, names)
+    return paths
+
+
+def _state(found: OpenedRun | Detector, format: str, pooling: str) -> tuple[Mapping[str, np.ndarray], dict | None]:
+    """Arrays by name, and the arguments of `timm.create_model`; None for a network with official names."""
+    if isinstance(found, OpenedRun):
+        made: TimmModel = pretrained_state(found.params, found.spec.size, found.spec.image_size, pooling)
+        return made.state, made.call
+    model = found.task.model
+    if isinstance(model, AntiSpoofSpec) or model.reduction is not None:
+        if format == "timm":
+            what = "a network of anti-spoofing" if isinstance(model, AntiSpoofSpec) else "an FS-Adapter"
+            raise ValueError(
+                f"--format=timm: timm has no such network as {what}; use --format=official or safetensors, which have "
+                "official names, or export.serialize"
+            )
+        return official_content.finetuned_state(found), None
+    made = classifier_state(found.params, model)
+    return made.state, made.call
+
+
+def _folder(output: str, names: list[str]) -> list[str]:
+    """Paths in a folder, which is made; nothing may be there under these names."""
+    if os.path.isfile(output):
+        raise ValueError(f"--output: {output} is a file; expected a folder for this format")
+    os.makedirs(output, exist_ok=True)
+    return [_new(os.path.join(output, name)) for name in names]
+
+
+def _file(output: str, suffix: str) -> str:
+    path = output if output.endswith(suffix) else os.path.join(output, MODEL + suffix)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    _new(f"{path}.json")
+    return _new(path)
+
+
+def _new(path: str) -> str:
+    if os.path.exists(path):
+        raise ValueError(f"--output: {path} is there already; remove it or choose another place")
+    return path
+
+
+def _define_flags() -> None:
+    # Not when imported: flags are shared by the whole process, and other programs have an --output too.
+    flags.DEFINE_string("checkpoint", None, "Working directory of a run.")
+    flags.DEFINE_enum("format", None, FORMATS, "Which files to write.")
+    flags.DEFINE_string("output", None, "Folder or file to make.")
+    flags.DEFINE_integer("step", None, "Checkpoint of a pretraining run; by default the last one.")
+    flags.DEFINE_enum("network", "online", NETWORKS, "Of a pretraining run, where the format has one network.")
+    flags.DEFINE_enum("pooling", "avg", POOLINGS, "Of a pretraining run, as timm's global_pool.")
+    flags.DEFINE_bool("decoder", False, "Of a pretraining run for Hugging Face: with the pixel decoder, as ViTMAE.")
+
+
+SETTINGS = ("checkpoint", "format", "output", "step", "network", "pooling", "decoder")
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the command line."""
+    chosen: Any = flags.FLAGS
+    if len(arguments) > 1 or None in (chosen.checkpoint, chosen.format, chosen.output):
+        raise app.UsageError("expected --checkpoint=DIR, --format and --output, and nothing else")
+    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
+    try:
+        paths = convert(**{name: getattr(chosen, name) for name in SETTINGS})
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print("\n".join(paths))
+
+
+if __name__ == "__main__":
+    _define_flags()
+    app.run(main)
