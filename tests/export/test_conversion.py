@@ -1,0 +1,189 @@
+"""Both directions through the command lines' functions: official files, runs of ours, and what goes on from them."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import official_weights
+import pytest
+import reference
+from test_end_to_end import stored, tiny_config
+
+from fsfm_jax import pretrain
+from fsfm_jax.detection.detector import open_detector
+from fsfm_jax.export import from_torch, to_torch, torch_file
+from fsfm_jax.export.names import official_order, to_official
+from fsfm_jax.imported import open_imported
+from fsfm_jax.pretrained import open_pretrained
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+PAIR = [str(GOLDEN / "checkpoint-599.pth"), str(GOLDEN / "checkpoint-te-599.pth")]
+
+
+def leaves(value, place=""):
+    """Everything in the content of a file, by place."""
+    if isinstance(value, dict | list | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {name: leaf for key, item in items for name, leaf in leaves(item, f"{place}/{key}").items()}
+    return {place: np.asarray(value) if isinstance(value, torch_file.Tensor) else value}
+
+
+def assert_same_bits(found, expected):
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype and found[name].shape == array.shape, name
+        assert found[name].tobytes() == array.tobytes(), name
+
+
+def arrays(path):
+    return {name: leaf for name, leaf in leaves(torch_file.read(path)).items() if isinstance(leaf, np.ndarray)}
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """The working directory of the golden pair."""
+    workdir = str(tmp_path_factory.mktemp("golden") / "run")
+    said = from_torch.convert(PAIR, workdir, "vggface2", pixel_heads=4, rep_heads=4)
+    assert said[0] == f"{workdir}: tiny8, online and target network, moments after 1 steps, 600 epochs done"
+    return workdir
+
+
+def test_every_tensor_of_the_golden_pair_is_there(imported, golden):
+    expect, (state, run) = golden("checkpoint_expect"), open_imported(imported)
+    for network, params in (("online", state.params), ("target", state.target)):
+        names = [str(name) for name in expect[f"{network}/__names__"]]
+        found = reference_state(params, network, state.carried)
+        assert official_order(found) == names == list(found)
+        sums = np.array([float(np.sum(found[name], dtype=np.float64)) for name in names])
+        norms = np.array([float(np.linalg.norm(found[name].astype(np.float64))) for name in names])
+        # Their sums are of float32 in another order: n terms of about 1 each round by at most n * 6e-8 of the largest.
+        np.testing.assert_allclose(sums, expect[f"{network}/__sum__"], rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(norms, expect[f"{network}/__norm__"], rtol=1e-5)
+        assert ["x".join(map(str, found[name].shape)) for name in names] == list(expect[f"{network}/__shapes__"])
+        whole = {name: expect[f"{network}/{name}"] for name in names if f"{network}/{name}" in expect}
+        assert_same_bits({name: found[name] for name in whole}, whole)
+        assert len(whole) > 40
+    assert run["epochs"] == 600 and run["config"]["loss.kind"] == "ncs" and "mask.ratio" in run["known"]
+
+
+def reference_state(params, network, carried):
+    """The official state dict of one of the two networks."""
+    state = to_official(params, reference.model_spec()) | carried[network]
+    return {name: state[name] for name in official_order(state)}
+
+
+def test_the_moments_of_the_golden_optimizer_are_mapped(imported, golden):
+    expect, (state, _) = golden("checkpoint_expect"), open_imported(imported)
+    assert int(state.moments["count"]) == 1
+    order = [str(name) for name in expect["optimizer_param_order"]]
+    mu, nu = (to_official(state.moments[key], reference.model_spec()) for key in ("mu", "nu"))
+    norms = [np.linalg.norm(mu[name].astype(np.float64)) for name in order]
+    sums = [np.sum(nu[name], dtype=np.float64) for name in order]
+    np.testing.assert_allclose(norms, expect["optimizer_exp_avg_norm"], rtol=1e-5)
+    np.testing.assert_allclose(sums, expect["optimizer_exp_avg_sq_sum"], rtol=1e-5)
+
+
+def test_official_files_come_back_bit_for_bit(imported, tmp_path):
+    paths = to_torch.convert(imported, "official", str(tmp_path))
+    assert [Path(path).name for path in paths] == [
+        "checkpoint-599.pth", "checkpoint-te-599.pth", "pretrain_ds_mean_std.txt", "fsfm_jax.json",
+    ]  # fmt: skip
+    for path, original in zip(paths, PAIR, strict=False):
+        assert_same_bits(arrays(path), arrays(original))
+        again, before = torch_file.read(path), torch_file.read(original)
+        assert list(again["model"]) == list(before["model"]) and list(again) == list(before)
+        assert again["args"] == before["args"] and again["epoch"] == before["epoch"]
+        for group, old in zip(again["optimizer"]["param_groups"], before["optimizer"]["param_groups"], strict=True):
+            assert group == {name: old[name] for name in group}
+
+
+def test_the_imported_network_gives_the_golden_numbers(tmp_path, golden):
+    arrays_ = golden("pretrain_tiny")
+    path = tmp_path / "checkpoint-0.pth"
+    official_weights.write(path, reference.state_dict(arrays_, "online/"), epoch=0)
+    target = tmp_path / "checkpoint-te-0.pth"
+    official_weights.write(target, reference.state_dict(arrays_, "target/"), epoch=0)
+    from_torch.convert([str(path), str(target)], str(tmp_path / "run"), "vggface2", pixel_heads=4, rep_heads=4)
+    state, _ = open_imported(str(tmp_path / "run"))
+    task, batch = reference.task(), reference.batch(arrays_)
+    params, target = (jax.tree.map(jnp.asarray, tree) for tree in (state.params, state.target))
+    total, terms = jax.jit(task.loss)(params, target, batch, task.counts(batch), jax.random.key(0))
+    np.testing.assert_allclose(total, arrays_["out/loss_total_SimSiam"], rtol=1e-5)
+    np.testing.assert_allclose(terms["masked"], arrays_["out/loss_rec_all"], rtol=1e-5)
+
+
+def run_config(**changes):
+    return tiny_config(duration="6 steps", batch__per_device=1, checkpoint__every="2 steps", **changes)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of ours of six steps with a checkpoint at every second one."""
+    workdir = tmp_path_factory.mktemp("ours")
+    pretrain.run(run_config(), str(workdir))
+    return workdir
+
+
+def test_a_run_that_went_through_official_files_ends_as_if_nothing_had_been(run, tmp_path):
+    official, again = tmp_path / "official", tmp_path / "again"
+    paths = to_torch.convert(str(run), "official", str(official), step=4)
+    epoch = json.loads(Path(paths[-1]).read_text())["epochs"]
+    from_torch.convert(paths[:2], str(again))
+    assert_same_bits(
+        {name: leaf for name, leaf in leaves_of(open_imported(str(again))[0]).items()},
+        {name: leaf for name, leaf in parts_of(stored(run, 4)).items()},
+    )
+    assert epoch == open_imported(str(again))[1]["epochs"]
+    pretrain.run(run_config(), str(again))
+    assert_same_bits(stored(again, 6), stored(run, 6))
+    kept = json.loads((again / "import.json").read_text())
+    assert set(kept["files"]) == {"online", "target"}
+
+
+def leaves_of(state):
+    flat = jax.tree_util.tree_flatten_with_path({"params": state.params, "target": state.target})[0]
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in flat}
+
+
+def parts_of(whole):
+    return {
+        name.replace("['target']['params']", "['target']"): leaf
+        for name, leaf in whole.items()
+        if name.startswith("['params']") or name.startswith("['target']['params']")
+    }
+
+
+def test_fine_tuning_can_start_from_an_imported_run(imported):
+    found = open_pretrained(imported)
+    assert found.origin["size"] == "tiny8" and found.statistics.mean[0] == 0.5482207536697388
+    assert_same_bits(
+        dict(jax.tree_util.tree_leaves_with_path(found.params)),
+        dict(jax.tree_util.tree_leaves_with_path(open_imported(imported)[0].params)),
+    )
+
+
+@pytest.mark.parametrize(("file", "prefix", "key"), [
+    ("finetune_tiny", "plain_gp/state/", "model"),
+    ("finetune_tiny", "plain_cls/state/", "model"),
+    ("finetune_tiny", "adapter/state/", "model"),
+    ("fas_tiny", "fas_plain/state_before/", "state_dict"),
+    ("fas_tiny", "fas_adapter/state_before/", "state_dict"),
+])  # fmt: skip
+def test_fine_tuned_files_become_detectors_and_come_back_bit_for_bit(tmp_path, golden, file, prefix, key):
+    state = reference.state_dict(golden(file), prefix)
+    path = tmp_path / ("checkpoint_run_0.pth.tar" if key == "state_dict" else "checkpoint-min_val_loss.pth")
+    official_weights.write(path, state, key, epoch=7)
+    said = from_torch.convert([str(path)], str(tmp_path / "run"), "vggface2")
+    assert "its outputs are taken for fake, real, real being real; the file does not say it" in said
+    detector = open_detector(str(tmp_path / "run"))
+    assert detector.task.model.image_size == 32 and detector.real == 1
+    paths = to_torch.convert(str(tmp_path / "run"), "official", str(tmp_path / "back"))
+    assert Path(paths[0]).name == path.name
+    content = torch_file.read(paths[0])
+    assert_same_bits({name: np.asarray(tensor) for name, tensor in content[key].items()}, state)
+    assert content["epoch"] == 7
+    card = json.loads(Path(paths[-1]).read_text())
+    assert (card["class_names"], card["real"], card["threshold"]) == (["fake", "real"], 1, None)
+    assert card["pooling"] == ("cls" if "plain_cls" in prefix else "mean_patches") and len(card["config_sha256"]) == 64
