@@ -54,6 +54,16 @@ RULES = {
     "fsfm_jax.tasks": MODEL + "models losses metrics tasks",
     "fsfm_jax.train": UPPER,
     "fsfm_jax.export": UPPER + "export",
+    "fsfm_jax.export.whole_file": "",
+    "fsfm_jax.export.torch_writer": "numpy ml_dtypes export.whole_file",
+    "fsfm_jax.export.official_run": UPPER + "config configs fields export",
+    # Programs that put whole checkpoints into other formats stand above detectors and jobs' configurations.
+    "fsfm_jax.export.opened_run": UPPER + "config configs fields imported export run_identity ml_collections",
+    "fsfm_jax.export.official_content": UPPER + "detection fields export",
+    "fsfm_jax.export.sidecar": UPPER + "detection export",
+    "fsfm_jax.export.from_torch": UPPER
+    + "config configs detection fields imported pretrained run_identity export absl",
+    "fsfm_jax.export.to_torch": UPPER + "detection export absl",
     # Files of strangers are read by little code: no jax, no torch, nothing that unpickles.
     "fsfm_jax.export.pickle_instructions": "",
     "fsfm_jax.export.official_file": "numpy flax export",
@@ -69,6 +79,7 @@ RULES = {
     "fsfm_jax.program": UPPER,
     # A finished detector: what it says of data, what it is worth, what is written of it.
     "fsfm_jax.detection": UPPER + "analyze detection export finetune_config report_spec run_identity",
+    "fsfm_jax.detection.imported_detector": UPPER + "configs detection export fields",
     "fsfm_jax.detection.prediction_file": "numpy pyarrow",
     "fsfm_jax.detection.published": "",
     "fsfm_jax.detection.tables": "report_spec detection.published",
@@ -83,7 +94,8 @@ RULES = {
     "fsfm_jax.finetune": UPPER
     + "detection finetune_config finetune_inputs program report run_identity ml_collections",
     "fsfm_jax.run_identity": UPPER + "fields program ml_collections",
-    "fsfm_jax.pretrain": UPPER + "config fields analyze ml_collections program run_identity",
+    "fsfm_jax.imported": UPPER + "export program run_identity",
+    "fsfm_jax.pretrain": UPPER + "config fields imported analyze ml_collections program run_identity",
     "fsfm_jax.compare_config": "configs fields finetune_config models optim ml_collections",
     "fsfm_jax.compare": UPPER
     + "analyze compare_config configs detection fields finetune finetune_config finetune_inputs ml_collections",

@@ -405,7 +405,7 @@ def test_a_run_says_its_size_itself(tmp_path, golden):
     wider = {"second": dataclasses.replace(SIZES["golden"], patch_size=4)}
     with pytest.raises(ValueError, match=r"run, taken for second, part encoder: 1 arrays .*\n  patch_embed/kernel"):
         opened(workdir, wider)
-    with pytest.raises(ValueError, match="run is no weight file, and a run of ours has model.base fsfm; found mae"):
+    with pytest.raises(ValueError, match="run is no weight file, but a run with model.base fsfm; found mae"):
         opened(workdir, sizes, "mae")
 
 

@@ -1,6 +1,10 @@
 """Both directions through the command lines' functions: official files, runs of ours, and what goes on from them."""
 
+import dataclasses
+import hashlib
 import json
+import logging
+import shutil
 from pathlib import Path
 
 import jax
@@ -13,9 +17,10 @@ from test_end_to_end import stored, tiny_config
 
 from fsfm_jax import pretrain
 from fsfm_jax.detection.detector import open_detector
-from fsfm_jax.export import from_torch, to_torch, torch_file
+from fsfm_jax.export import from_torch, safetensors_file, to_torch, torch_file
 from fsfm_jax.export.names import official_order, to_official
 from fsfm_jax.imported import open_imported
+from fsfm_jax.models.bases import BASES
 from fsfm_jax.pretrained import open_pretrained
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -115,7 +120,8 @@ def test_the_imported_network_gives_the_golden_numbers(tmp_path, golden):
 
 
 def run_config(**changes):
-    return tiny_config(duration="6 steps", batch__per_device=1, checkpoint__every="2 steps", **changes)
+    fixed = {"duration": "6 steps", "batch__per_device": 1, "checkpoint__every": "2 steps"}
+    return tiny_config(**fixed | changes)
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +193,126 @@ def test_fine_tuned_files_become_detectors_and_come_back_bit_for_bit(tmp_path, g
     card = json.loads(Path(paths[-1]).read_text())
     assert (card["class_names"], card["real"], card["threshold"]) == (["fake", "real"], 1, None)
     assert card["pooling"] == ("cls" if "plain_cls" in prefix else "mean_patches") and len(card["config_sha256"]) == 64
+
+
+def test_the_encoder_of_a_masked_autoencoder_is_recognised_and_fine_tuned_from(tmp_path, golden):
+    online = reference.state_dict(golden("pretrain_tiny"), "online/")
+    parts = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.", "mask_token", "decoder_")
+    state = {name: array for name, array in online.items() if name.startswith(parts)}
+    official_weights.write(tmp_path / "mae.pth", state)
+    sizes = {**BASES, "mae": dataclasses.replace(BASES["mae"], sizes=("tiny8",))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fsfm_jax.pretrained.BASES", sizes)
+        said = from_torch.convert([str(tmp_path / "mae.pth")], str(tmp_path / "run"))
+    wanted = f"fine-tune with --config.init={tmp_path}/run --config.model.base=mae"
+    assert said[0] == f"{tmp_path}/run: the encoder of mae, tiny8; {wanted}"
+    found = open_pretrained(str(tmp_path / "run"), "mae")
+    np.testing.assert_array_equal(found.params["encoder"]["norm"]["bias"], state["norm.bias"])
+    assert found.statistics.mean == (0.485, 0.456, 0.406)
+    with pytest.raises(ValueError, match="a run with model.base mae; found fsfm"):
+        open_pretrained(str(tmp_path / "run"))
+    with pytest.raises(ValueError, match="do not say how far they were"):
+        pretrain.run(run_config(), str(tmp_path / "run"))
+    with pytest.raises(ValueError, match="--format=official: an encoder of mae is none of FSFM"):
+        to_torch.convert(str(tmp_path / "run"), "official", str(tmp_path / "out"))
+
+
+REFUSED = {
+    "swapped": (PAIR[::-1], {}, "checkpoint-te-599.pth holds a pretrained network without a predictor.*the first file"),
+    "twice": ([PAIR[0]] * 2, {}, "checkpoint-599.pth holds a pretrained network with a predictor.*the second file"),
+    "statistics": (PAIR, {"statistics": "vgface2"}, "--statistics: expected one of .*; did you mean 'vggface2'"),
+    "base": (PAIR[:1], {"base": "may"}, "--base: expected one of"),
+    "heads": (PAIR, {"pixel_heads": 5}, "model.pixel_heads: 5 heads do not divide the width 32"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_files_that_do_not_fit_are_refused_and_nothing_is_left(tmp_path, case):
+    paths, settings, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        from_torch.convert(paths, str(tmp_path / "run"), **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_pairs_of_two_epochs_sizes_and_positions_are_refused(tmp_path, golden):
+    online, target = (reference.state_dict(golden("pretrain_tiny"), f"{n}/") for n in ("online", "target"))
+
+    def pair(online, target, epoch=3):
+        official_weights.write(tmp_path / "a.pth", online, epoch=3)
+        official_weights.write(tmp_path / "b.pth", target, epoch=epoch)
+        from_torch.convert([str(tmp_path / "a.pth"), str(tmp_path / "b.pth")], str(tmp_path / "run"))
+
+    with pytest.raises(ValueError, match="b.pth is of epoch 4, .*a.pth of epoch 3; expected the pair"):
+        pair(online, target, 4)
+    with pytest.raises(ValueError, match="projector/fc1/bias: nothing found"):
+        pair(online, {name: array for name, array in target.items() if name != "projector.projection_head.0.bias"})
+    with pytest.raises(ValueError, match="decoder_pos_embed: expected sine and cosine of a grid of 4 by 4"):
+        pair(online | {"decoder_pos_embed": online["decoder_pos_embed"] + 1}, target)
+
+
+def test_a_network_alone_is_used_with_a_word_about_it(tmp_path):
+    said = from_torch.convert(PAIR[:1], str(tmp_path / "run"))
+    assert "it would start as a copy of the online one" in said[1]
+    assert said[2] == f"{PAIR[1]} lies beside it; name it as the second file to go on with it"
+    assert "nothing says how its pixels were normalised" in said[3]
+    assert open_pretrained(str(tmp_path / "run")).statistics is None
+    with pytest.raises(ValueError, match="has a folder imported already"):
+        from_torch.convert(PAIR, str(tmp_path / "run"))
+
+
+def test_going_on_says_what_differs_and_refuses_another_network(imported, tmp_path, caplog):
+    workdir = tmp_path / "run"
+    shutil.copytree(imported, workdir)
+    with pytest.raises(ValueError, match="imported, for model.size tiny16: .* arrays are not those of the network"):
+        pretrain.run(run_config(), str(workdir))
+    shape = {
+        "model__size": "tiny8", "model__pixel_width": 32, "model__pixel_depth": 2, "model__pixel_heads": 4,
+        "model__rep_depth": 2, "model__rep_heads": 4, "model__projection_hidden": 64,
+        "model__projection_features": 16,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="duration: '6 steps' is 6 steps, but the imported run has done 600 epochs"):
+        pretrain.run(run_config(**shape), str(workdir))
+    caplog.set_level(logging.INFO, "fsfm_jax")
+    longer = run_config(**shape | {"duration": "700 epochs", "optimizer__warmup": "40 epochs"})
+    pretrain.run(longer, str(workdir), stop_after="1")  # it is beyond that already
+    (warning,) = [record.message for record in caplog.records if "other settings" in record.message]
+    assert "\n  duration: 2 epochs there, 700 epochs here" in warning and "mask.ratio" not in warning
+    images = 14  # of the bundled set, in batches of 8
+    assert f"600 epochs done, which is step {600 * images // 8}" in caplog.text
+
+
+def test_exports_do_not_overwrite_and_say_what_a_format_lacks(imported, tmp_path, golden):
+    state = reference.state_dict(golden("finetune_tiny"), "adapter/state/")
+    official_weights.write(tmp_path / "adapter.pth", state)
+    adapter = str(tmp_path / "adapter")
+    from_torch.convert([str(tmp_path / "adapter.pth")], adapter, "vggface2")
+    with pytest.raises(ValueError, match="timm has no such network as an FS-Adapter; use --format=official or safe"):
+        to_torch.convert(adapter, "timm", str(tmp_path / "a.pth"))
+    path, card = to_torch.convert(adapter, "safetensors", str(tmp_path / "a.safetensors"))
+    assert_same_bits(dict(safetensors_file.read(path)[0]), dict(sorted(state.items())))
+    said = json.loads(Path(card).read_text())
+    assert said["sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest() and said["timm"] is None
+    assert said["reduction"] == 4 and said["statistics"]["mean"][0] == 0.5482207536697388
+    with pytest.raises(ValueError, match=r"a.safetensors\S* is there already"):
+        to_torch.convert(adapter, "safetensors", str(tmp_path / "a.safetensors"))
+    with pytest.raises(ValueError, match="--step: .* holds a detector"):
+        to_torch.convert(adapter, "official", str(tmp_path / "b"), step=3)
+    with pytest.raises(FileNotFoundError, match="--checkpoint: no run at .*nowhere"):
+        to_torch.convert(str(tmp_path / "nowhere"), "official", str(tmp_path / "b"))
+
+
+@pytest.mark.parametrize("network", ["online", "target"])
+def test_the_encoder_of_a_run_in_the_formats_of_others(imported, tmp_path, network):
+    state = open_imported(imported)[0]
+    params = state.params if network == "online" else state.target
+    path, card = to_torch.convert(imported, "timm", str(tmp_path / "folder"), network=network, pooling="token")
+    assert path == str(tmp_path / "folder" / "model.pth")
+    found = torch_file.read(path)
+    np.testing.assert_array_equal(np.asarray(found["norm.weight"]), params["encoder"]["norm"]["scale"])
+    said = json.loads(Path(card).read_text())
+    assert (said["network"], said["pooling"], said["timm"]["kwargs"]["num_classes"]) == (network, "cls", 0)
+    decoder = network == "online"
+    paths = to_torch.convert(imported, "huggingface", str(tmp_path / "hf"), network=network, decoder=decoder)
+    said = json.loads(Path(paths[-1]).read_text())
+    assert said["architecture"] == {"online": "ViTMAEForPreTraining", "target": "ViTModel"}[network]
+    assert set(said["files"]) == {"config.json", "preprocessor_config.json", "model.safetensors"}

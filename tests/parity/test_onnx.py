@@ -1,0 +1,89 @@
+"""Detectors as ONNX: ONNX Runtime finds our scores, for any batch.
+
+Needs the packages of requirements-onnx.txt, which are not among those of `make test`.
+"""
+
+import json
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import serialized
+
+WHY = "jax2onnx and onnxruntime are needed: pip install --no-deps --requirement requirements-onnx.txt"
+pytest.importorskip("jax2onnx", reason=WHY)
+onnxruntime = pytest.importorskip("onnxruntime", reason=WHY)
+
+from fsfm_jax.export import artifact, onnx_file, serialize  # noqa: E402
+from fsfm_jax.tasks.classify import ClassifyTask  # noqa: E402
+
+# What somebody does who has the two files and ONNX Runtime.
+STRANGER = """
+import json, sys
+import numpy as np
+FILE = sys.argv[1]
+for count in (1, 5):
+    images = np.load(sys.argv[2])[:count]
+    for line in json.load(open(FILE + ".json"))["how_to_use"]:
+        exec(line)
+    np.save(sys.argv[3] + str(count), log_probabilities)
+assert not {"fsfm_jax", "jax", "flax"} & set(sys.modules), sorted(sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"model__network": "antispoof"},
+        {"model__network": "antispoof", "model__norm_over": "features", "tuning__method": "fs_adapter"},
+        {"model__base": "clip", "tuning__method": "lora", "model__pooling": "cls"},
+        {"model__base": "marlin", "model__remat": True},
+    ],
+)
+def test_onnx_runtime_finds_our_scores(config, tmp_path):
+    detector, pixels = serialized.detector(**config), serialized.images(5)
+    path = tmp_path / "detector.onnx"
+    card = serialize.serialize(detector, str(path), "onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (taken,), (given,) = session.get_inputs(), session.get_outputs()
+    assert (taken.name, taken.type, taken.shape) == ("images", "tensor(uint8)", ["b", 32, 32, 3])
+    assert (given.name, given.type, given.shape) == ("log_probabilities", "tensor(float)", ["b", 2])
+    want = serialized.live(detector, pixels)
+    assert want.std(axis=0).min() > 0.01
+    for count in (1, 5):
+        (found,) = session.run(None, {"images": pixels[:count]})
+        np.testing.assert_allclose(found, want[:count], rtol=0, atol=serialized.TOLERANCE)
+    assert card["artifact"]["largest_difference_of_log_probabilities"] < serialized.TOLERANCE
+
+
+def test_the_sidecar_is_enough_for_a_stranger(tmp_path):
+    detector, pixels = serialized.detector(), serialized.images(5)
+    path = tmp_path / "detector.onnx"
+    serialize.serialize(detector, str(path), "onnx")
+    np.save(tmp_path / "images.npy", pixels)
+    places = [str(path), str(tmp_path / "images.npy"), str(tmp_path / "scores")]
+    subprocess.run([sys.executable, "-I", "-c", STRANGER, *places], cwd=tmp_path, check=True)
+    want = serialized.live(detector, pixels)
+    for count in (1, 5):
+        found = np.load(tmp_path / f"scores{count}.npy")
+        np.testing.assert_allclose(found, want[:count], rtol=0, atol=serialized.TOLERANCE)
+    assert json.loads((tmp_path / "detector.onnx.json").read_text())["artifact"]["opset"] == onnx_file.OPSET
+    with pytest.raises(ValueError, match="expected an artifact of jax.export; its sidecar says 'onnx'"):
+        artifact.read(path)
+
+
+def test_a_conversion_with_other_scores_is_refused(tmp_path, monkeypatch):
+    calls, own = [], ClassifyTask.log_probabilities
+
+    def first_right(task, params, images):
+        # As if the converter had read the network wrongly: what it traces is not what is run afterwards.
+        calls.append(images)
+        return own(task, params, images) + jnp.float32(len(calls) > 1) * 1e-3
+
+    monkeypatch.setattr(ClassifyTask, "log_probabilities", first_right)
+    with pytest.raises(ValueError, match="of 3 random images within 0.0001; found a difference of 0.001"):
+        serialize.serialize(serialized.detector(), str(tmp_path / "detector.onnx"), "onnx")
+    assert not list(tmp_path.iterdir())
