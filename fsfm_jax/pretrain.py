@@ -62,6 +62,8 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
                 workdir, program, fields.flat(config), statistics, examples, resolved.stream.global_batch,
                 schedule.total, schedule.target_total // schedule.total,
             )  # fmt: skip
+            if state is not None:
+                checkpoints.save(state, describe(int(state.step)))  # from here on it is a run of ours
         state = state or program.initial_state()
         first = int(state.step)
         _announce(resolved, sources, program, first)

@@ -277,8 +277,11 @@ def test_going_on_says_what_differs_and_refuses_another_network(imported, tmp_pa
     pretrain.run(longer, str(workdir), stop_after="1")  # it is beyond that already
     (warning,) = [record.message for record in caplog.records if "other settings" in record.message]
     assert "\n  duration: 2 epochs there, 700 epochs here" in warning and "mask.ratio" not in warning
-    images = 14  # of the bundled set, in batches of 8
-    assert f"600 epochs done, which is step {600 * images // 8}" in caplog.text
+    step = 600 * 19 // 8  # 19 bundled images in batches of 8
+    assert f"600 epochs done, which is step {step}" in caplog.text
+    kept = stored(workdir, step)  # from now on it is a run of ours
+    np.testing.assert_array_equal(kept["['target']['count']"], step)
+    np.testing.assert_array_equal(kept["['params']['mask_token']"], open_imported(imported)[0].params["mask_token"])
 
 
 def test_exports_do_not_overwrite_and_say_what_a_format_lacks(imported, tmp_path, golden):
