@@ -30,10 +30,11 @@ $(VENV)-beam/.made: requirements-beam.txt
 	$(VENV)-beam/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-beam.txt
 	@touch $@
 
-# As have the base models of others, with PyTorch.
-$(VENV)-parity/.made: requirements-parity.txt requirements-dev.txt requirements.txt
+# As have the base models of others, with PyTorch, and the converter to ONNX, whose own requirements contradict ours.
+$(VENV)-parity/.made: requirements-parity.txt requirements-onnx.txt requirements-dev.txt requirements.txt
 	$(PYTHON) -m venv $(VENV)-parity
 	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-parity.txt
+	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-onnx.txt
 	@touch $@
 
 # Stops once on purpose and goes on from its own checkpoint: the second command is the first one again.

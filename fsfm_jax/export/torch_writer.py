@@ -19,7 +19,7 @@ from fsfm_jax.export.whole_file import whole_file
 
 FOLDER = "archive"  # any name is read
 ALIGNMENT = 64  # bytes; lets PyTorch map the numbers of a file into memory
-MAX_INTEGER = 255  # bytes of an integer
+MAX_INTEGER = 16  # bytes of an integer, as many as `torch_file` reads
 
 _STORAGES = {
     np.dtype("<f4"): "FloatStorage",

@@ -114,6 +114,7 @@ def test_another_file_with_the_right_digest_cannot_be_read(copied, garbage):
         ({"image_size": 0}, "image_size: expected from 1 to 4096 pixels; found '0'"),
         ({"artifact__sha256": None}, "artifact.sha256: expected str; found 'None'"),
         ({"calibration__temperature": -1.0}, "calibration.temperature: expected a positive number or null; found '-1"),
+        ({"statistics__mean": [float("nan")] * 3}, "expected a table in JSON: the number NaN is none of JSON"),
         ({"calibration__thresholds": {"frame": []}}, "calibration.thresholds: expected those of frame and video"),
     ],
 )
@@ -123,7 +124,7 @@ def test_a_sidecar_that_lies_is_refused(copied, changes, text):
         artifact.read(copied)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"real": NaN}', "[" * 100_000], ids=["empty", "list", "nan", "deep"])
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000], ids=["empty", "list", "deep"])
 def test_a_sidecar_that_is_no_table_is_refused(copied, text):
     Path(f"{copied}.json").write_text(text)
     with pytest.raises(ValueError, match=r"\.json: expected (a table in JSON|the format)"):

@@ -32,7 +32,7 @@ def path(tmp_path):
 
 TOUCH = Code(code("touch canary"))
 RUNNING = {  # the instructions, a part of the refusal, whether the unpickler of Python runs them
-    "GLOBAL and REDUCE": (name("os.system") + TOUCH + b"\x85R", "it asks for 'os.system', .* nothing was executed", True),
+    "GLOBAL and REDUCE": (name("os.system") + TOUCH + b"\x85R", "'os.system', .* nothing was executed", True),
     "STACK_GLOBAL": (b"\x8c\2os\x8c\6system\x93" + TOUCH + b"\x85R", "it asks for 'os.system'", True),
     "eval": (name("builtins.eval") + code("open('canary', 'w')") + b"\x85R", "it asks for 'builtins.eval'", True),
     "INST": (b"(" + TOUCH + b"ios\nsystem\n", "instruction 0x69, which torch.save does not write", True),
@@ -85,7 +85,7 @@ NESTED = {
     "tuples in a set": (b"\x8f()" + b"\x85" * DEEP + b"\x90", "a tuple as a key"),
     "tuples as a shape": (name("torch.Size") + b")" + b"\x85" * DEEP + b"R", "other arguments than whole numbers"),
     "tuples as an identity": (b")" + b"\x85" * DEEP + b"Q", "not a storage of five parts"),
-    "tuples as the state of a dtype": (call("numpy.dtype", "f8", False, True) + b")" + b"\x85" * DEEP + b"b", "another st"),
+    "tuples as a state": (call("numpy.dtype", "f8", False, True) + b")" + b"\x85" * DEEP + b"b", "another state"),
 }  # fmt: skip
 
 
@@ -101,24 +101,24 @@ KEYS = b"}(" + b"".join(b"M" + struct.pack("<H", key) + b"N" for key in range(40
 MEMBERS = b"](" + b"".join(b"M" + struct.pack("<H", key) for key in range(8000)) + b"eq\0"
 DOUBLED = {"lists": b"](h\0h\0eq\0", "tuples": b"h\0h\0\x86q\0", "dicts": b"}(K\0h\0K\1h\0uq\0"}
 BOMBS = {
-    "empty sets": (b"(" + b"\x8f" * 19_900 + b"t", None),
-    "empty dicts that are remembered": (b"(" + b"}\x94" * 9_900 + b"t", None),
-    "copies of a dict": (b"(" + KEYS + (name("argparse.Namespace") + b")\x81h\0b") * 2000 + b"t", "letters and members"),
+    "empty sets": (b"(" + b"\x8f" * 9_900 + b"t", None),
+    "empty dicts that are remembered": (b"(" + b"}\x94" * 4_900 + b"t", None),
+    "copies of a dict": (b"(" + KEYS + (name("argparse.Namespace") + b")\x81h\0b") * 2000 + b"t", "letters and"),
     "copies of a set": (b"(" + MEMBERS + (name("__builtin__.set") + b"h\0\x85R") * 2000 + b"t", "letters and members"),
     "copies of a text": (
         b"(" + code("a" * 9000) + b"q\0" + (name("_codecs.encode") + b"h\0" + code("latin1") + b"\x86R") * 2000 + b"t",
         "letters and members",
     ),
-    **{f"doubled {kind}": (b"]q\0" + again * 40, "0, deeper than 32, or") for kind, again in DOUBLED.items()},
+    **{f"doubled {kind}": (b"(]q\0" + again * 40 + b"t", "deeper than 32, or con") for kind, again in DOUBLED.items()},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("program", "sentence"), BOMBS.values(), ids=BOMBS)
 def test_memory_grows_with_the_instructions_only(path, monkeypatch, program, sentence):
-    # Per instruction at most one value, of which a set is the largest: 216 bytes, 16 of the collector and a place on the
-    # stack; the copy for the caller takes as much again. Per member of an argument up to 16 / (3 / 5) * 4 bytes of a set
-    # that has just grown.
-    bound = 20_000
+    # Per instruction at most one value, of which a set is the largest: 216 bytes, 16 of the collector and a place on
+    # the stack; the copy for the caller takes as much again. Per member of an argument up to 16 / (3 / 5) * 4 bytes of
+    # a set that has just grown.
+    bound = 10_000
     for limit in ("MAX_INSTRUCTIONS", "MAX_VALUES", "MAX_ARGUMENTS"):
         monkeypatch.setattr(torch_pickle, limit, bound)
     archive(path, Code(program))
@@ -208,7 +208,7 @@ def test_the_stride_of_an_axis_of_one_number_does_not_matter(path, stride):
 
 # Archives.
 
-NAMES = ["../x", "/etc/passwd", "weights/../../x", "weights\\x", "weights/x\0.pkl", "weights/\x1b[2J", "weights/x/", "."]
+NAMES = ["../x", "/etc/passwd", "weights/../../x", "weights\\x", "weights/x\0.p", "weights/\x1b[2J", "weights/x/", "."]
 
 
 @pytest.mark.parametrize("entry", NAMES)
@@ -250,7 +250,8 @@ def extra_field(size: int, offset: int) -> bytes:
     info.extra = struct.pack("<HHQQQ", 1, 24, size, size, offset)
     data = packed(GOOD[:1])
     start = len(data) - 22 - 46 - len("weights/data.pkl")
-    entry = struct.pack("<4s6H3I5HII", b"PK\1\2", 45, 45, 0, 0, 0, 0, 0, *(2**32 - 1,) * 2, 14, 28, 0, 0, 0, 0, 2**32 - 1)
+    most = 2**32 - 1
+    entry = struct.pack("<4s6H3I5HII", b"PK\1\2", 45, 45, 0, 0, 0, 0, 0, most, most, 14, 28, 0, 0, 0, 0, most)
     directory = data[start:-22] + entry + info.filename.encode() + info.extra
     return data[:start] + directory + struct.pack("<4s4HIIH", b"PK\5\6", 0, 0, 2, 2, len(directory), start, 0)
 
@@ -262,18 +263,18 @@ LYING = {
     "many": (changed(BIG, b"PK\6\6", 32, struct.pack("<Q", 1 << 40)), "has 1099511627776 entries, at most 100000"),
     "start": (changed(SMALL, b"PK\5\6", 16, struct.pack("<I", 7)), "bytes of directory from 7 do not end at"),
     "size": (changed(SMALL, b"PK\5\6", 12, struct.pack("<I", 46)), "46 bytes of directory from .* do not end"),
-    "size of a big file": (changed(BIG, b"PK\6\6", 40, struct.pack("<Q", 1 << 63)), "directory has 9223372036854775808"),
+    "size of a big file": (changed(BIG, b"PK\6\6", 40, struct.pack("<Q", 1 << 63)), "directory has 92233720368547758"),
     "start of a big file": (changed(BIG, b"PK\6\6", 48, struct.pack("<Q", 1 << 63)), "from 9223372036854775808 do not"),
     "no record of a big file": (changed(BIG, b"PK\6\6", 0, b"PK\6\0"), "record for big files is not where"),
     "record elsewhere": (changed(BIG, b"PK\6\7", 8, struct.pack("<Q", 0)), "record for big files is not where"),
     "disks": (changed(BIG, b"PK\6\7", 16, struct.pack("<I", 9)), "damaged or cut off: zipfiles that span multiple"),
     "place beyond": (extra_field(0, 1 << 62), "'weights/data/0' is not where the directory says"),
     "size beyond": (extra_field(1 << 62, 0), "'weights/data/0' goes beyond the end of the file"),
-    "overlap": (changed(SMALL, b"PK\1\2", 42, b"\0\0\0\0"), "'weights/data/0' overlaps another one"),
+    "overlap": (changed(SMALL, b"PK\1\2", 42, b"\0\0\0\0"), "'weights/data.pkl' overlaps another one"),
     "longer than its place": (
-        changed(SMALL, b"PK\1\2", 20, struct.pack("<II", 64, 64)), "'weights/data/0' has 64 bytes, expected 6"
+        changed(SMALL, b"PK\1\2", 20, struct.pack("<II", 64, 64)), "weights/data/0 has 64 bytes, expected 6 numbers"
     ),
-    "extra field": (changed(SMALL, b"PK\1\2", 30, b"\4\0"), "damaged or cut off: "),
+    "extra field": (extra_field(0, 0).replace(b"\1\0\x18\0", b"\1\0\x63\0"), "damaged or cut off: Corrupt extra field"),
     "name": (changed(changed(SMALL, b"PK\1\2", 46, b"\xff"), b"PK\1\2", 8, b"\0\x08"), "damaged or cut off: .* decode"),
     "version": (changed(SMALL, b"PK\1\2", 6, b"\xff\0"), "damaged or cut off: zip file version 25.5"),
 }  # fmt: skip
@@ -313,7 +314,7 @@ def test_an_archive_without_its_last_bytes_is_refused(path, cut):
     [
         (Code(b"X\1\0\0\0\xff"), "the description has a text that is not UTF-8: "),
         (Code(b"c\xff\n\xff\n"), "the description has a text that is not UTF-8: "),
-        (call("_codecs.encode", "\u0142", "latin1"), "_codecs.encode has a text with other letters than those of latin1"),
+        (call("_codecs.encode", "\u0142", "latin1"), "_codecs.encode has a text with other letters than those of lat"),
     ],
 )
 def test_letters_of_another_kind_are_told(path, program, sentence):
@@ -354,7 +355,7 @@ HEADERS = {
     "no UTF-8": (b'{"\xff"', "its header is no JSON in UTF-8: "),
     "many lists": (b'{"w":[' + b"[]," * 1_000_000 + b"0]}", "has 2000002 lists, tables and commas, at most 2000000"),
     "hole": ({"w": ENTRY | {"shape": [5], "data_offsets": [4, 24]}}, "begins at byte 4, expected 0"),
-    "beyond the file": ({"w": ENTRY | {"shape": [2**40], "data_offsets": [0, 2**42]}}, "the file has 24: it is cut off"),
+    "beyond the file": ({"w": ENTRY | {"shape": [2**40], "data_offsets": [0, 2**42]}}, "the file has 24: it is cut"),
     "size of truth": ({"w": ENTRY | {"data_offsets": [False, 24]}}, "not whole numbers"),
 }  # fmt: skip
 
@@ -392,7 +393,7 @@ def test_a_mutant_is_a_function_of_the_seed_and_its_place():
     drawn = [mutant(3, number) for number in range(40)]
     assert drawn == [mutant(3, number) for number in range(40)]
     assert sum(data != honest.data for honest, _, data in drawn) > 35
-    assert {data for *_, data in drawn}.isdisjoint(data for *_, data in (mutant(4, number) for number in range(40)))
+    assert sum(one == other for one, other in zip(drawn, [mutant(4, number) for number in range(40)], strict=True)) < 5
     assert len({honest.name for honest in seeds()}) == 10
 
 
@@ -407,6 +408,7 @@ def raises(error):
     return read
 
 path = os.path.abspath("weights.pth")
+judge(path, torch_file.read, "canary")  # imports what is imported late
 for read in (
     torch_file.read,
     lambda path: pickle.load(open(path, "rb")),

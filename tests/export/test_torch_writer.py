@@ -14,7 +14,7 @@ from fsfm_jax.export.torch_writer import ALIGNMENT, Options, write
 
 DTYPES = ["<f4", "<f8", "<f2", "<i8", "<i4", "<i2", "i1", "u1", "?", ml_dtypes.bfloat16]
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 127), (1 << 127) - 1) | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.integers(1 - (1 << 127), (1 << 127) - 1) | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4)
     | st.lists(inner, max_size=4).map(tuple)
     | st.dictionaries(st.text(max_size=5) | st.integers(-9, 9), inner, max_size=4),
@@ -28,6 +28,12 @@ def test_plain_values_come_back(tmp_path_factory, value):
     write(path, value)
     again = torch_file.read(path)
     assert again == value and repr(again) == repr(value)  # 1, 1.0 and True are equal
+
+
+@pytest.mark.parametrize("value", [0, -1, (1 << 31) - 1, 1 << 31, -(1 << 31), -(1 << 31) - 1, 3 << 30, 1 << 64])
+def test_integers_at_the_edges_of_four_bytes(tmp_path, value):
+    write(tmp_path / "a.pth", [value, -value])
+    assert torch_file.read(tmp_path / "a.pth") == [value, -value]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

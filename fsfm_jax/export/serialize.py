@@ -1,0 +1,292 @@
+"""A trained detector becomes one file that runs without this project, and a sidecar that says how to use it.
+
+    python -m fsfm_jax.export.serialize --checkpoint=runs/dfd --output=detector.jax
+    python -m fsfm_jax.export.serialize --checkpoint=FINETUNED.pth --classes=fake,real --output=dfd.jax
+    python -m fsfm_jax.export.serialize --checkpoint=runs/dfd --output=detector.onnx --format=onnx --dtype=float32
+
+The first two write what `jax.export` writes, for CPU, CUDA and TPU together and batches of any size, with the
+parameters in it: bytes of RGB in, logarithms of probabilities out. `artifact.read` opens it again, and so does any
+program that has JAX. The third writes ONNX; see `onnx_file`. `FILE.json` has the names of the classes, what the images
+have to be, the thresholds, where the detector comes from, and a program of a few lines.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from absl import logging as absl_logging
+from jax import export
+
+from fsfm_jax import __version__
+from fsfm_jax.config import DTYPES, STATISTICS
+from fsfm_jax.detection.detector import Detector, open_detector
+from fsfm_jax.detection.official import open_official
+from fsfm_jax.export import artifact, onnx_file
+from fsfm_jax.export.official_file import kind_of
+from fsfm_jax.export.whole_file import whole_file
+from fsfm_jax.fields import one_of
+from fsfm_jax.models.antispoof import NORM_AXES
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+KNOWN_PLATFORMS = (*PLATFORMS, "rocm")
+FORMATS = ("jax", "onnx")
+OFFICIAL_DTYPE = "bfloat16"  # as an evaluation takes official files
+# Of graph and names beside the parameters; ViT-B has 130 kB.
+ROOM = 1 << 24
+_PACKAGES = ("jax", "jaxlib", "flax", "numpy")
+
+
+def open_checkpoint(
+    checkpoint: str, dtype: str = "", classes: str = "", statistics: str = "", norm_over: str = ""
+) -> Detector:
+    """The detector of a finished fine-tuning run, or of an official fine-tuned file.
+
+    Args:
+      dtype: of the matrix products; "": the detector's own, and bfloat16 for official files.
+      classes, statistics, norm_over: what official files do not say, see `open_official`; "" for runs. The last is
+        "tokens" if it is "".
+
+    Raises:
+      FileNotFoundError: nothing there, or a run that has not ended.
+      ValueError: what `open_detector` and `open_official` refuse, or a flag for the other kind of checkpoint.
+    """
+    chosen = DTYPES[one_of("--dtype", dtype, DTYPES)] if dtype else None
+    if not checkpoint or kind_of(checkpoint) is None:
+        given = {"classes": classes, "statistics": statistics, "norm_over": norm_over}
+        if any(given.values()):
+            names = ", ".join(f"--{name}" for name, value in given.items() if value)
+            raise ValueError(f"{names}: expected for official files alone; {checkpoint} is a run, which says it itself")
+        detector = open_detector(checkpoint)
+        if chosen is None:
+            return detector
+        model = dataclasses.replace(detector.task.model, dtype=chosen)
+        return dataclasses.replace(detector, task=dataclasses.replace(detector.task, model=model))
+    if not classes:
+        raise ValueError(
+            f"--classes: {checkpoint} does not say what its outputs are; name them by index, such as fake,real"
+        )
+    known = STATISTICS[one_of("--statistics", statistics, STATISTICS)] if statistics else None
+    norm_over = one_of("--norm_over", norm_over or NORM_AXES[0], NORM_AXES)
+    return open_official(checkpoint, classes, known, norm_over, chosen or DTYPES[OFFICIAL_DTYPE])
+
+
+def serialize(detector: Detector, output: str, form: str = "jax", platforms: tuple[str, ...] | None = None) -> dict:
+    """Writes `output` and `output.json`, in place of others of these names, and returns the sidecar.
+
+    Args:
+      form: "jax", or "onnx", which knows neither platforms nor bfloat16.
+      platforms: that the file is to run on; None for `PLATFORMS`.
+
+    Raises:
+      ValueError: parameters that do not fit into one file, a platform or format that is not known, or ONNX in bfloat16.
+      FileNotFoundError: no folder to write to.
+      ModuleNotFoundError: the packages for ONNX are not installed.
+    """
+    one_of("--format", form, FORMATS)
+    if form == "onnx" and platforms is not None:
+        raise ValueError("--platforms: ONNX has none, its runtime chooses; leave it out")
+    platforms = PLATFORMS if platforms is None else platforms
+    for platform in platforms:
+        one_of("--platforms", platform, KNOWN_PLATFORMS)
+    if not platforms or len(set(platforms)) != len(platforms):
+        raise ValueError(f"--platforms: expected some that differ, such as cpu,cuda; found {','.join(platforms)!r}")
+    folder = os.path.dirname(os.path.abspath(output))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"--output: there is no folder {folder}")
+    check_size(detector)
+    if form == "onnx":
+        content, about = onnx_file.converted(detector.task, detector.params)
+    else:
+        exported = _exported(detector, platforms)
+        content = bytes(exported.serialize())
+        about = {
+            "kind": artifact.JAX_EXPORT,
+            "platforms": list(exported.platforms),
+            "calling_convention_version": exported.calling_convention_version,
+        }
+    about |= {
+        "file": os.path.basename(output), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(),
+        "dtype": _dtype(detector),
+    }  # fmt: skip
+    # As it will be read again.
+    card = json.loads(json.dumps(_sidecar(detector, about), allow_nan=False))
+    if form == "jax":
+        artifact.opened(output, content, card)  # Whoever gets it reads it with the same checks.
+    with whole_file(output) as file:
+        file.write(content)
+    with whole_file(artifact.sidecar_of(output)) as file:
+        file.write((json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
+    return card
+
+
+def _exported(detector: Detector, platforms: tuple[str, ...]) -> export.Exported:
+    # Elsewhere no compiled function closes over arrays, since each becomes a constant of the program. Here that is what
+    # is wanted: the file has to be whole. They are NumPy arrays, so that what is made of parameters alone, such as
+    # their bfloat16, is made by NumPy while tracing: half the file.
+    params = jax.tree.map(np.asarray, detector.params)
+    side = detector.task.model.image_size
+    images = jax.ShapeDtypeStruct((*export.symbolic_shape("b"), side, side, 3), jnp.uint8)
+    with _without_paths():
+        score = jax.jit(lambda images: detector.task.log_probabilities(params, images))
+        return export.export(score, platforms=platforms)(images)
+
+
+@contextlib.contextmanager
+def _without_paths() -> Iterator[None]:
+    """Leaves out where in our source each operation comes from: paths of this machine, and other bytes on each."""
+    before = jax.config.jax_traceback_in_locations_limit
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", before)
+
+
+def check_size(detector: Detector) -> None:
+    """Refuses what one file cannot hold, before any work; ValueError."""
+    width = np.dtype(detector.task.model.dtype).itemsize
+    needed = 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(detector.params):
+        matrix = path[0].key == "encoder" and path[-1].key == "kernel"
+        needed += leaf.size * (width if matrix else leaf.dtype.itemsize)
+    if needed > artifact.MAX_BYTES - ROOM:
+        remedy = "; --dtype=bfloat16 needs half of it" if width > 2 else "; save a smaller network"
+        raise ValueError(
+            f"{detector.name}: one file holds at most {artifact.MAX_BYTES:,} bytes (offsets of 31 bits, in ONNX, too); "
+            f"its parameters in {_dtype(detector)} are {needed:,}{remedy}"
+        )
+
+
+def _dtype(detector: Detector) -> str:
+    return np.dtype(detector.task.model.dtype).name
+
+
+def _sidecar(detector: Detector, about: dict) -> dict:
+    """Everything that somebody needs to use the file, as JSON."""
+    card, side, classes = detector.card, detector.task.model.image_size, len(detector.class_names)
+    # An imported detector's configuration names its network alone; nothing is known of its training.
+    config = card["config"] if "config" in card and "official" not in card else None
+    trained = config["model.dtype"] if config else None
+    transform = config["evaluation.transform"] if config else None
+    return {
+        "format": artifact.FORMAT,
+        "format_version": artifact.VERSION,
+        "artifact": about,
+        "how_to_use": onnx_file.USE if about["kind"] == onnx_file.KIND else _USE,
+        "input": {
+            "name": "images",
+            "shape": ["b", side, side, 3],
+            "dtype": "uint8",
+            "meaning": "face crops, RGB, 0..255; rows from the top, columns from the left. b is any number from 1 on "
+            "(JAX compiles each new one once). The file normalises them itself.",
+            "transform": transform,
+            "preparation": _PREPARATION.format(side=side, room=side * 8 // 7, transform=transform or "not known"),
+        },
+        "output": {
+            "shape": ["b", classes],
+            "dtype": "float32",
+            "meaning": "natural logarithms of the class probabilities, columns in the order of class_names; the score "
+            "of an image is the probability of being real, exp(output[:, real])",
+        },
+        "class_names": list(detector.class_names),
+        "real": detector.real,
+        "image_size": side,
+        "statistics": dict(card["statistics"]),
+        "calibration": card["calibration"],
+        "calibration_meaning": _CALIBRATED if card["calibration"] else _UNCALIBRATED,
+        "selection": card["selection"],
+        "precision": _precision(_dtype(detector), trained),
+        "config_sha256": _digest(config),
+        "origin": {"checkpoint": detector.name, "step": card.get("step"), "started_from": card.get("origin")},
+        "versions": {
+            "training": card.get("versions"),
+            "serialization": {"fsfm_jax": __version__} | {name: metadata.version(name) for name in _PACKAGES},
+        },
+    }
+
+
+_USE = [
+    "import jax",
+    "from jax import export",
+    "score = jax.jit(export.deserialize(bytearray(open(FILE, 'rb').read())).call)",
+    "log_probabilities = score(images)",
+]
+_PREPARATION = (
+    "Crop each face as the training data were (the papers: a square, 1.3 times the longer side of the detector's box). "
+    "Then 'resize_center' is: bicubic with antialiasing, the shorter side to {room} pixels, and of that the middle "
+    "{side} x {side}; 'resize' is: the whole crop to {side} x {side}. Selection and calibration saw: {transform}."
+)
+_CALIBRATED = (
+    "Calibrated probabilities are softmax(output / temperature); with temperature null there are none, see undefined. "
+    "Thresholds are of the score as it comes, without temperature: real if score >= value. Those of 'frame' are for "
+    "one image, those of 'video' for the mean score over the frames of a video. Rates are those on their split."
+)
+_UNCALIBRATED = "No temperature and no threshold was kept with this detector: choose them on validation data of yours."
+
+
+def _precision(dtype: str, trained: str | None) -> str:
+    text = (
+        f"Matrix products in {dtype}, softmax and norms in float32. On the same device the scores are those of the "
+        "detector before, up to the order of summation; GPUs and TPUs may multiply float32 with fewer bits unless JAX "
+        "is told otherwise (jax_default_matmul_precision)."
+    )
+    if trained is not None and trained != dtype:
+        text += f" It was trained, selected and calibrated in {trained}; scores differ by the rounding between both."
+    return text
+
+
+def _digest(config: Any) -> str | None:
+    """SHA-256 of a training configuration, as JSON with sorted keys and without spaces; None without one."""
+    if config is None:
+        return None
+    return hashlib.sha256(json.dumps(dict(config), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _define_flags() -> None:
+    # Not when imported: flags are shared by the whole process, and other programs have an --output too.
+    flags.DEFINE_string("checkpoint", None, "Working directory of a fine-tuning run, or an official FILE.pth.")
+    flags.DEFINE_string("output", None, "File to write; FILE.json is written beside it.")
+    flags.DEFINE_enum("format", "jax", FORMATS, "What to write.")
+    platforms = f"Some of {', '.join(KNOWN_PLATFORMS)}, by default {', '.join(PLATFORMS)}; for the format jax."
+    flags.DEFINE_list("platforms", None, platforms)
+    flags.DEFINE_string("dtype", "", f"One of {', '.join(DTYPES)}; by default the run's, {OFFICIAL_DTYPE} of files.")
+    flags.DEFINE_string("classes", "", "Of official files: their classes by index, such as fake,real.")
+    flags.DEFINE_string("statistics", "", f"Of official files, if none lie beside: one of {', '.join(STATISTICS)}.")
+    flags.DEFINE_string("norm_over", "", f"Of official anti-spoofing files: {' or '.join(NORM_AXES)} (the first).")
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the command line."""
+    chosen: Any = flags.FLAGS
+    if len(arguments) > 1 or chosen.checkpoint is None or chosen.output is None:
+        raise app.UsageError("expected --checkpoint=WORKDIR_OR_FILE and --output=FILE, options as --name=value")
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    try:
+        detector = open_checkpoint(
+            chosen.checkpoint, chosen.dtype, chosen.classes, chosen.statistics, chosen.norm_over
+        )
+        platforms = None if chosen.platforms is None else tuple(chosen.platforms)
+        card = serialize(detector, chosen.output, chosen.format, platforms)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        sys.exit(f"error: {error}")
+    about = card["artifact"]
+    print(
+        f"{chosen.output}: {about['bytes']:,} bytes, {about['kind']}, {about['dtype']}, "
+        f"for {', '.join(about['platforms'])}"
+    )
+    print(f"{artifact.sidecar_of(chosen.output)} says how to use it")
+
+
+if __name__ == "__main__":
+    _define_flags()
+    app.run(main)
