@@ -124,7 +124,7 @@ def commands():
 
 def test_modules_and_flags_exist():
     found = commands()
-    assert {"fsfm_jax.main", "fsfm_jax.prepare.build"} <= {module for module, _ in found}
+    assert {"fsfm_jax.main", "fsfm_jax.prepare.build", "fsfm_jax.export.from_torch"} <= {module for module, _ in found}
     for module, line in found:
         spec = importlib.util.find_spec(module)
         assert spec is not None, module
@@ -137,7 +137,8 @@ def test_modules_and_flags_exist():
 
 
 def test_flags_in_prose_exist():
-    source = "".join((ROOT / "fsfm_jax" / name).read_text() for name in ("main.py", "prepare/build.py"))
+    programs = ("main.py", "prepare/build.py", "export/from_torch.py", "export/to_torch.py", "export/serialize.py")
+    source = "".join((ROOT / "fsfm_jax" / name).read_text() for name in programs)
     defined = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", source)
     assert [flag for _, flag in every(r"`--(\w+)", PAGES) if flag not in defined] == []
 
