@@ -29,7 +29,7 @@ from configs import common
 from fsfm_jax.config import STATISTICS
 from fsfm_jax.detection.imported_detector import import_detector
 from fsfm_jax.export import official_file
-from fsfm_jax.export.official_run import OfficialRun, read_run
+from fsfm_jax.export.official_run import OfficialRun, is_plain, read_run
 from fsfm_jax.fields import flat, one_of
 from fsfm_jax.imported import save_imported
 from fsfm_jax.models.antispoof import NORM_AXES
@@ -79,7 +79,7 @@ def convert(
             f"its outputs are taken for {', '.join(names)}, {names[real]} being real; the file does not say it",
             *detector.card["origin"]["notes"],
         ]
-    if file is not None and any(name.startswith(PROJECTOR) for name in file.tensors):
+    if file is not None and (is_plain(file) or any(name.startswith(PROJECTOR) for name in file.tensors)):
         return _import_run(read_run(paths[0], paths[1] if paths[1:] else None, pixel_heads, rep_heads), known, output)
     _alone(paths, "an encoder")
     if not base and file is not None and {"mask_token", "decoder_embed.weight"} <= set(file.tensors):
@@ -109,6 +109,7 @@ def _import_run(run: OfficialRun, statistics: Statistics | None, output: str) ->
     save_imported(output, run.params, run.target, run.moments, run.carried, item)
     moments = "no moments" if run.moments is None else f"moments after {run.moments.count:,} steps"
     networks = "online network" if run.target is None else "online and target network"
+    networks = networks if run.spec.instance_discrimination else "masked autoencoder"
     epochs = "an unknown number of" if run.epochs is None else f"{run.epochs:g}"
     return [f"{output}: {run.fields['model.size']}, {networks}, {moments}, {epochs} epochs done", *notes]
 

@@ -77,7 +77,11 @@ def read_run(path: str, target: str | None, pixel_heads: int, rep_heads: int) ->
       ValueError: other networks than these, two files of different runs or sizes, unknown names, arrays of other shapes
         or not finite, positions that are neither zeros nor sine and cosine, or another optimizer.
     """
-    online = _open(path, "the first file", PREDICTOR, True)
+    online = official_file.open_file(path, FIELD)
+    if not is_plain(online):
+        _check(online, "the first file", True)
+    elif target is not None:
+        raise ValueError(f"{FIELD}: {path} is a masked autoencoder of ours, which has no target; leave {target}")
     params, carried, notes = _network(online)
     spec, fields, known = _spec(online, params, carried, pixel_heads, rep_heads)
     expected = jax.eval_shape(lambda: _task(spec).init(jax.random.key(0)))
@@ -89,7 +93,8 @@ def read_run(path: str, target: str | None, pixel_heads: int, rep_heads: int) ->
     files, carried = {ONLINE: {"path": path, "sha256": online.sha256}}, {ONLINE: carried}
     second = None
     if target is not None:
-        opened = _open(target, "the second file", PREDICTOR, False)
+        opened = official_file.open_file(target, FIELD)
+        _check(opened, "the second file", False)
         if opened.epoch != online.epoch:
             raise ValueError(
                 f"{FIELD}: {target} is of epoch {opened.epoch}, {path} of epoch {online.epoch}; expected the pair that "
@@ -99,7 +104,7 @@ def read_run(path: str, target: str | None, pixel_heads: int, rep_heads: int) ->
         check_shapes(second, _task(spec).target_part(expected), f"{FIELD}: {target}, the target of {path}")
         files[TARGET] = {"path": target, "sha256": opened.sha256}
         notes += more
-    else:
+    elif not is_plain(online):
         notes.append("no file of the target network: it would start as a copy of the online one")
         pair = os.path.basename(path).replace("checkpoint-", "checkpoint-te-", 1)
         if pair != os.path.basename(path) and os.path.isfile(beside := os.path.join(os.path.dirname(path), pair)):
@@ -110,16 +115,27 @@ def read_run(path: str, target: str | None, pixel_heads: int, rep_heads: int) ->
     )  # fmt: skip
 
 
-def _open(path: str, which: str, prefix: str, expected: bool) -> official_file.OfficialFile:
-    file = official_file.open_file(path, FIELD)
-    online = any(name.startswith(prefix) for name in file.tensors)
+def is_plain(file: official_file.OfficialFile) -> bool:
+    """Whether a file holds a masked autoencoder that was pretrained here and exported.
+
+    Those of MAE have their mask token elsewhere, which names and shapes need not show; ours carry an option of ours.
+    """
+    options = file.beside.get("args")
+    ours = isinstance(options, dict) and official_arguments.EPOCHS_DONE in options
+    return ours and not any(name.startswith("projector.") for name in file.tensors)
+
+
+def _check(file: official_file.OfficialFile, which: str, expected: bool) -> None:
+    """Whether a file has the online network, or the target."""
+    online = any(name.startswith(PREDICTOR) for name in file.tensors)
     if file.network != official_file.PRETRAINED or online != expected:
         found = official_file.NETWORKS[file.network]
         if file.network == official_file.PRETRAINED:
             found += " with a predictor, as the online one has" if online else " without a predictor, as the target is"
         wanted = "online (checkpoint-N.pth)" if expected else "target (checkpoint-te-N.pth)"
-        raise ValueError(f"{FIELD}: {path} holds {found}; expected the {wanted} network of pretraining as {which}")
-    return file
+        raise ValueError(
+            f"{FIELD}: {file.path} holds {found}; expected the {wanted} network of pretraining as {which}"
+        )
 
 
 def _network(file: official_file.OfficialFile) -> tuple[dict, dict[str, np.ndarray], list[str]]:
@@ -149,12 +165,16 @@ def _spec(
         "model.pixel_width": params["pixel_decoder"]["embed"]["kernel"].shape[1],
         "model.pixel_depth": _blocks(params["pixel_decoder"]),
         "model.pixel_heads": pixel_heads,
-        "model.rep_depth": _blocks(params["rep_decoder"]),
         "model.rep_heads": rep_heads,
-        "model.projection_hidden": params["projector"]["fc1"]["kernel"].shape[1],
-        "model.projection_features": params["projector"]["fc2"]["kernel"].shape[1],
         "model.rep_positions": _positions(file, tables, SIZES[size].width, params, grid),
+        "model.instance_discrimination": not is_plain(file),
     }
+    if not is_plain(file):
+        facts |= {
+            "model.rep_depth": _blocks(params["rep_decoder"]),
+            "model.projection_hidden": params["projector"]["fc1"]["kernel"].shape[1],
+            "model.projection_features": params["projector"]["fc2"]["kernel"].shape[1],
+        }
     options = file.beside["args"] if isinstance(file.beside.get("args"), dict) else {}
     said = official_arguments.fields_of(options)
     config = common.vary(common.pretrain(), "released", said.get("batch.accumulation", 1))

@@ -126,24 +126,24 @@ def run_config(**changes):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of ours of six steps with a checkpoint at every second one."""
+    """A run of ours of six steps, stopped at the fourth, with a checkpoint at every second one."""
     workdir = tmp_path_factory.mktemp("ours")
-    pretrain.run(run_config(), str(workdir))
+    pretrain.run(run_config(), str(workdir), stop_after="4")  # no picture is drawn then
     return workdir
 
 
 def test_a_run_that_went_through_official_files_ends_as_if_nothing_had_been(run, tmp_path):
     official, again = tmp_path / "official", tmp_path / "again"
-    paths = to_torch.convert(str(run), "official", str(official), step=4)
+    paths = to_torch.convert(str(run), "official", str(official), step=2)
     epoch = json.loads(Path(paths[-1]).read_text())["epochs"]
     from_torch.convert(paths[:2], str(again))
     assert_same_bits(
         {name: leaf for name, leaf in leaves_of(open_imported(str(again))[0]).items()},
-        {name: leaf for name, leaf in parts_of(stored(run, 4)).items()},
+        {name: leaf for name, leaf in parts_of(stored(run, 2)).items()},
     )
     assert epoch == open_imported(str(again))[1]["epochs"]
-    pretrain.run(run_config(), str(again))
-    assert_same_bits(stored(again, 6), stored(run, 6))
+    pretrain.run(run_config(), str(again), stop_after="4")
+    assert_same_bits(stored(again, 4), stored(run, 4))
     kept = json.loads((again / "import.json").read_text())
     assert set(kept["files"]) == {"online", "target"}
 
@@ -319,3 +319,17 @@ def test_the_encoder_of_a_run_in_the_formats_of_others(imported, tmp_path, netwo
     said = json.loads(Path(paths[-1]).read_text())
     assert said["architecture"] == {"online": "ViTMAEForPreTraining", "target": "ViTModel"}[network]
     assert set(said["files"]) == {"config.json", "preprocessor_config.json", "model.safetensors"}
+
+
+def test_a_masked_autoencoder_of_ours_comes_back(tmp_path):
+    config = run_config(model__instance_discrimination=False, mask__strategy="random", optimizer__warmup="1 steps")
+    pretrain.run(config, str(tmp_path / "run"), stop_after="2")
+    path, *_ = to_torch.convert(str(tmp_path / "run"), "official", str(tmp_path / "out"))
+    assert "checkpoint-te-" not in "".join(name.name for name in (tmp_path / "out").iterdir())
+    said = from_torch.convert([path], str(tmp_path / "again"))
+    assert said[0].startswith(f"{tmp_path}/again: tiny16, masked autoencoder, moments after 2 steps")
+    assert_same_bits(leaves_of(open_imported(str(tmp_path / "again"))[0]), parts_of(stored(tmp_path / "run", 2)))
+    with pytest.raises(ValueError, match="is a masked autoencoder of ours, which has no target"):
+        from_torch.convert([path, PAIR[1]], str(tmp_path / "third"))
+    found = to_torch.convert(str(tmp_path / "run"), "huggingface", str(tmp_path / "hf"))
+    assert json.loads(Path(found[-1]).read_text())["architecture"] == "ViTMAEForPreTraining"
