@@ -35,7 +35,7 @@ def decode(program: bytes) -> Iterator[tuple[bytes, object]]:
 
     def line() -> str:
         end = program.find(b"\n", place)
-        return take((end if end >= 0 else len(program)) - place + 1)[:-1].decode()
+        return _text(take((end if end >= 0 else len(program)) - place + 1)[:-1])
 
     while (code := take(1)) != pickle.STOP:
         if code in _NUMBER:
@@ -54,7 +54,14 @@ def _counted(code: bytes, data: bytes) -> object:
     if code in _BYTES:
         return data
     if code in _TEXT:
-        return data.decode("utf-8", "surrogatepass")
+        return _text(data)
     if len(data) > MAX_INTEGER:
         raise ValueError(f"an integer has {len(data)} bytes, at most {MAX_INTEGER} are read")
     return int.from_bytes(data, "little", signed=True)
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the description has a text that is not UTF-8: {error}") from error

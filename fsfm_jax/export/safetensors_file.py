@@ -15,6 +15,8 @@ import ml_dtypes
 import numpy as np
 
 MAX_HEADER = 100_000_000  # bytes, as in the format
+MAX_ITEMS = 2_000_000  # lists, tables and commas of the header; a tensor needs about ten of them
+MAX_DIGITS = 20  # as many as the largest number of 64 bits
 MAX_DIMENSIONS = 32
 MAX_BYTES = 1 << 62  # of one tensor's shape: numpy counts bytes in 64 bits
 METADATA = "__metadata__"
@@ -53,6 +55,8 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
         metadata = header.pop(METADATA, {})
         if type(metadata) is not dict or not all(type(text) is str for text in metadata.values()):
             raise ValueError(f"{METADATA} is not a table of text")
+        for text in (*header, *metadata, *metadata.values()):
+            _check_letters(text)
         places = {name: _place(name, entry) for name, entry in header.items()}
         _check_cover(
             [(name, first, last) for name, (_, _, first, last) in places.items()], os.path.getsize(path) - start
@@ -124,10 +128,16 @@ def _header(path: str) -> tuple[dict, int]:
         text = file.read(size)
     if not text.startswith(b"{"):
         raise ValueError("it is no safetensors file: its header does not begin with {")
+    if (items := sum(map(text.count, (b"{", b"[", b",")))) > MAX_ITEMS:
+        raise ValueError(f"its header has {items} lists, tables and commas, at most {MAX_ITEMS} are read")
     try:
-        header = json.loads(text.decode(), object_pairs_hook=_table, parse_constant=_refuse_constant)
+        header = json.loads(
+            text.decode(), object_pairs_hook=_table, parse_constant=_refuse_constant, parse_int=_whole_number
+        )
     except RecursionError as error:
         raise ValueError("its header is nested too deeply") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"its header is no JSON in UTF-8: {error}") from error
     return header, 8 + size
 
 
@@ -144,6 +154,20 @@ def _refuse_constant(word: str) -> None:
     raise ValueError(f"its header has the number {word}")
 
 
+def _whole_number(word: str) -> int:
+    if len(word) > MAX_DIGITS:
+        raise ValueError(f"its header has a number of {len(word)} digits, at most {MAX_DIGITS} are read")
+    return int(word)
+
+
+def _check_letters(text: str) -> None:
+    """Refuses halves of letters, which JSON can escape and no file of names can be written with."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"its header has the name or text {text[:200]!r}, which is no Unicode: {error}") from error
+
+
 def _place(name: str, entry: object) -> tuple[np.dtype, tuple[int, ...], int, int]:
     """Dtype, shape, first byte and last byte + 1 of one tensor."""
     name = f"tensor {name[:200]!r}"
@@ -151,7 +175,8 @@ def _place(name: str, entry: object) -> tuple[np.dtype, tuple[int, ...], int, in
         raise ValueError(f"{name} has no dtype, shape and data_offsets, or more than these")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if type(dtype) is not str or dtype not in DTYPES:
-        raise ValueError(f"{name} has the dtype {str(dtype)[:20]!r}, which is not one of {', '.join(DTYPES)}")
+        shown = repr(dtype[:20]) if type(dtype) is str else f"of a {type(dtype).__name__}"
+        raise ValueError(f"{name} has the dtype {shown}, which is not one of {', '.join(DTYPES)}")
     for numbers in (shape, offsets):
         if type(numbers) is not list or not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError(f"{name} has a shape or data_offsets that are not whole numbers from 0 on")

@@ -7,6 +7,7 @@ as they are. Tensors stay in the file until they are asked for; reading one take
 import dataclasses
 import math
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -20,6 +21,7 @@ MAX_DIRECTORY = 8 << 20  # bytes of the archive's directory
 MAX_ENTRIES = 100_000
 MAX_DIMENSIONS = 32
 MAX_BYTES = 1 << 62  # of one tensor's shape: numpy counts bytes in 64 bits
+MAX_REPEATS = 64  # bytes of all tensors per byte of the file; layers may share their numbers
 
 _DTYPES = {
     "Float": np.dtype("<f4"),
@@ -37,6 +39,8 @@ _CONSTANTS = {
     **{f"torch.{name}Storage": dtype for name, dtype in _DTYPES.items()},
     **{f"torch.{dtype.name}": f"torch.{dtype.name}" for dtype in _DTYPES.values()},
 }
+# Another system's slash, what a terminal would obey, and parts that lead elsewhere.
+_STRANGE = re.compile(r"[\\\0-\x1f\x7f-\x9f]|(^|/)\.{0,2}(/|\Z)")
 
 
 def read(path: str | os.PathLike) -> object:
@@ -63,12 +67,11 @@ def read(path: str | os.PathLike) -> object:
             "torch.Size": _size,
             "torch.device": _device,
         }
-
-        def storage(identity: object) -> Storage:
-            return _storage(identity, entries)
-
         program = entries["data.pkl"].read(torch_pickle.MAX_PROGRAM)
-        return torch_pickle.load(program, makers, _CONSTANTS, storage, leaves=(Tensor,))
+        value = torch_pickle.load(program, makers, _CONSTANTS, lambda identity: _storage(identity, entries), (Tensor,))
+        if (wanted := _bytes(value)) > MAX_REPEATS * (length := os.path.getsize(path)):
+            raise ValueError(f"its tensors have {wanted} bytes, more than {MAX_REPEATS} times the {length} of the file")
+        return value
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -144,7 +147,9 @@ class Tensor:
         if 0 in self.shape:
             return np.empty(self.shape, self.dtype)
         numbers = np.frombuffer(data, self.dtype, offset=self.offset * self.dtype.itemsize)
-        strides = [stride * self.dtype.itemsize for stride in self.strides]
+        # Along an axis of one number no step is taken, so PyTorch may have written anything.
+        steps = [stride if size > 1 else 0 for size, stride in zip(self.shape, self.strides, strict=True)]
+        strides = [step * self.dtype.itemsize for step in steps]
         return np.lib.stride_tricks.as_strided(numbers, self.shape, strides).copy()
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
@@ -163,25 +168,24 @@ def _entries(path: str) -> dict[str, Entry]:
                 "it is not in the zip format of torch.save; files of PyTorch before 1.6 have to be written again "
                 "by a newer PyTorch"
             )
-        _check_directory(file, length)
+        count = _check_directory(file, length)
         try:
             infos = zipfile.ZipFile(file).infolist()
-        except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
+        except (zipfile.BadZipFile, NotImplementedError, struct.error, UnicodeDecodeError) as error:
             raise ValueError(f"it is damaged or cut off: {error}") from error
-        if len(infos) > MAX_ENTRIES:
-            raise ValueError(f"the archive has {len(infos)} entries, at most {MAX_ENTRIES} are read")
+        if len(infos) != count:
+            raise ValueError(f"the archive has {len(infos)} entries, but says {count}")
         entries = {}
         folder = infos[0].orig_filename.split("/")[0] + "/" if infos else "/"
         for info in infos:
-            name = info.orig_filename.removeprefix(folder)
-            shown = info.orig_filename[:200]
-            if name == info.orig_filename or "\\" in name or {"", ".", ".."} & set(name.split("/")):
-                raise ValueError(f"the entry {shown!r} is not below the folder {folder[:200]!r}")
+            name, shown = info.orig_filename.removeprefix(folder), repr(info.orig_filename[:200])
+            if name == info.orig_filename or _STRANGE.search(info.orig_filename):
+                raise ValueError(f"the entry {shown} is not below the folder {folder[:200]!r}")
             if name in entries:
-                raise ValueError(f"the archive has two entries {shown!r}")
+                raise ValueError(f"the archive has two entries {shown}")
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & 1:
-                raise ValueError(f"the entry {shown!r} is compressed or encrypted; torch.save does neither")
-            entries[name] = Entry(path, shown, _start(file, info, length), info.file_size, info.CRC)
+                raise ValueError(f"the entry {shown} is compressed or encrypted; torch.save does neither")
+            entries[name] = Entry(path, shown[1:-1], _start(file, info, length), info.file_size, info.CRC)
     end = 0
     for entry in sorted(entries.values(), key=lambda entry: (entry.start, entry.size)):
         if entry.start < end:
@@ -190,20 +194,28 @@ def _entries(path: str) -> dict[str, Entry]:
     return entries
 
 
-def _check_directory(file, length: int) -> None:
-    """Bounds the directory before it is read as a whole: its size is in the last record, or in the one for big files.
+def _check_directory(file, length: int) -> int:
+    """Bounds the directory before it is read as a whole, and says how many entries it has.
 
-    The records are 22 bytes at the end, 20 bytes before them that point to the big one, and its 56 bytes before these.
+    Its size is in the last record, or in the one for big files: 22 bytes at the end, 20 bytes before them that point
+    to the big one, and its 56 bytes before these. Nothing may be in between, or zipfile could look elsewhere.
     """
     file.seek(max(0, length - 98))
     tail = file.read(98).rjust(98, b"\0")
-    (size,) = struct.unpack("<I", tail[88:92])
-    if tail[56:60] == b"PK\6\7" and tail[:4] == b"PK\6\6":
-        (size,) = struct.unpack("<Q", tail[40:48])
     if tail[76:80] != b"PK\5\6" or tail[96:] != b"\0\0":
         raise ValueError("it is damaged or cut off: the archive has no directory at its end")
+    (count, size, start), end = struct.unpack("<HII", tail[86:96]), length - 22
+    if tail[56:60] == b"PK\6\7":
+        (count, size, start), end = struct.unpack("<QQQ", tail[32:56]), length - 98
+        if tail[:4] != b"PK\6\6" or tail[64:72] != struct.pack("<q", end):
+            raise ValueError("it is damaged or cut off: the record for big files is not where it is said to be")
     if size > MAX_DIRECTORY:
         raise ValueError(f"the archive's directory has {size} bytes, at most {MAX_DIRECTORY} are read")
+    if count > MAX_ENTRIES:
+        raise ValueError(f"the archive has {count} entries, at most {MAX_ENTRIES} are read")
+    if start + size != end:
+        raise ValueError(f"it is damaged or cut off: {size} bytes of directory from {start} do not end at {end}")
+    return count
 
 
 def _start(file, info: zipfile.ZipInfo, length: int) -> int:
@@ -255,6 +267,14 @@ def _tensor(*arguments: object) -> Tensor:
     if count and count > reach:
         raise ValueError(f"{name} has {count} numbers, but covers only {reach}: views that repeat are not read")
     return Tensor(storage, offset, shape, strides)
+
+
+def _bytes(value: object) -> int:
+    """Bytes of the arrays of all tensors in a value, as often as they are there."""
+    if type(value) is Tensor:
+        return math.prod(value.shape) * value.dtype.itemsize
+    items = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()
+    return sum(map(_bytes, items))
 
 
 def _are_counts(values: object) -> bool:

@@ -17,7 +17,7 @@ from fsfm_jax.export import numpy_pickle, pickle_instructions
 MAX_PROGRAM = 16 << 20  # bytes; a ViT-L with its optimizer needs 0.2 MB
 MAX_INSTRUCTIONS = 1_000_000  # of which that ViT-L needs 50 000
 MAX_VALUES = 1_000_000  # of the result; a list in two places counts twice
-MAX_ARGUMENTS = 16 << 20  # letters and members that all makers together are given
+MAX_ARGUMENTS = 4 << 20  # letters and members that all makers together are given; a member may take 64 bytes
 MAX_DEPTH = 32  # containers inside one another
 MAX_KEY = 1 << 31  # larger numbers could be chosen so that their hashes collide
 
@@ -50,7 +50,7 @@ def load(
     All containers are new and belong to one place each. OrderedDict and argparse.Namespace become dict, and
     pathlib.PosixPath becomes str. A single number of NumPy becomes a float, an int or a bool; its arrays are refused.
     Keys of dicts and members of sets are str or int. `_metadata`, which PyTorch hangs on the dict of a network, is
-    left out.
+    left out, as are attributes of an OrderedDict that have the names of its items.
 
     Args:
       program: protocol 2 or later.
@@ -132,7 +132,9 @@ class _Machine:
             self._charge(arguments, *arguments)
             return maker.make(*arguments)
         if code == pickle.BINPERSID:
-            return self._reference(*self._pop(1))
+            (identity,) = self._pop(1)
+            self._charge(identity, *(identity if type(identity) is tuple else ()))
+            return self._reference(identity)
         raise ValueError(f"the description has the pickle instruction 0x{code.hex()}, which torch.save does not write")
 
     def _named(self, name: str) -> object:
@@ -191,7 +193,12 @@ class _Machine:
             target.fill(state)
         elif type(target) is _Namespace and type(state) is dict:
             target.update(state)
-        elif type(target) is not _OrderedDict or type(state) is not dict or state.keys() != {"_metadata"}:
+        elif (
+            type(target) is not _OrderedDict
+            or type(state) is not dict
+            # Attributes with the names of its items repeat these, as in the files of `torch_writer`.
+            or (state.keys() != {"_metadata"} and state.keys() != target.keys())
+        ):
             raise ValueError(f"the description gives a {type(target).__name__} attributes")
 
 
@@ -244,7 +251,10 @@ def _set(*arguments: object) -> set:
 def _bytes(*arguments: object) -> bytes:
     if len(arguments) != 2 or type(arguments[0]) is not str or arguments[1] != "latin1":
         raise ValueError("_codecs.encode has other arguments than a text and latin1")
-    return arguments[0].encode("latin1")
+    try:
+        return arguments[0].encode("latin1")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"_codecs.encode has a text with other letters than those of latin1: {error}") from error
 
 
 _MAKERS = {

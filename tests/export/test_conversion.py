@@ -19,6 +19,7 @@ from fsfm_jax import pretrain
 from fsfm_jax.detection.detector import open_detector
 from fsfm_jax.export import from_torch, safetensors_file, to_torch, torch_file
 from fsfm_jax.export.names import official_order, to_official
+from fsfm_jax.export.opened_run import open_run
 from fsfm_jax.imported import open_imported
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.pretrained import open_pretrained
@@ -144,8 +145,10 @@ def test_a_run_that_went_through_official_files_ends_as_if_nothing_had_been(run,
     assert epoch == open_imported(str(again))[1]["epochs"]
     pretrain.run(run_config(), str(again), stop_after="4")
     assert_same_bits(stored(again, 4), stored(run, 4))
-    kept = json.loads((again / "import.json").read_text())
-    assert set(kept["files"]) == {"online", "target"}
+    for item in (json.loads((again / "import.json").read_text()), open_run(str(again)).item["imported"]):
+        assert {network: file["path"] for network, file in item["files"].items()} == {
+            "online": paths[0], "target": paths[1],
+        }  # fmt: skip
 
 
 def leaves_of(state):

@@ -108,7 +108,10 @@ def test_the_names_of_a_masked_autoencoder(pretrained):
     decoder |= pair("decoder.decoder_norm") | pair("decoder.decoder_pred")
     assert model.state.keys() == vit_names("vit.") | pair("vit.layernorm") | decoder
     assert model.state["decoder.decoder_pred.weight"].shape == (48, 12)
-    assert model.state["decoder.decoder_pos_embed"].shape == (1, 5, 12)
+    # Row 1, column 0: zero and one for the column, then sines and cosines of 1, 10000**(-1/3) and 10000**(-2/3).
+    angles = 10000 ** (-np.arange(3) / 3)
+    expected = np.concatenate([np.zeros(3), np.ones(3), np.sin(angles), np.cos(angles)])
+    np.testing.assert_allclose(model.state["decoder.decoder_pos_embed"][0, 3], expected, atol=1e-7)
 
 
 def test_the_mask_token_passes_the_map_to_the_decoder(pretrained):
