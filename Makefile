@@ -64,6 +64,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.prepare
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.adapter
+	$(BIN)/python -m benchmarks.hostile
 
 clean:
 	rm -rf $(VENV) $(VENV)-beam $(VENV)-parity .cache runs

@@ -105,7 +105,8 @@ RULES = {
     "fsfm_jax.main": "package pretrain finetune evaluate tabulate compare jax absl ml_collections",
     "configs": "configs.common configs.finetuning configs.adapting configs.comparison configs.evaluation "
     "configs.tabulation ml_collections",
-    "benchmarks": UPPER + "ml_dtypes prepare config configs detection export finetune finetune_config benchmarks absl cv2",
+    "benchmarks": UPPER
+    + "ml_dtypes prepare config configs detection export finetune finetune_config benchmarks absl cv2",
 }
 
 
