@@ -11,7 +11,6 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 
 from fsfm_jax.export import safetensors_file
@@ -96,7 +95,8 @@ def seeds() -> tuple[Seed, ...]:
     options = _text("args") + b"cargparse\nNamespace\n)\x81}" + _text("out") + b"cpathlib\nPosixPath\n"
     options += _text("a") + b"\x85Rsb"
     program = b"\x80\2}(" + model + _text("size") + size + options + b"u."
-    arrays = [floats, np.int64([7]), np.array([True, False, True]), np.array([1, -2], ml_dtypes.bfloat16), floats[:0]]
+    bfloats = np.array([1, -2], safetensors_file.DTYPES["BF16"])
+    arrays = [floats, np.int64([7]), np.array([True, False, True]), bfloats, floats[:0]]
     storages = [(f"weights/data/{key}", array.tobytes()) for key, array in enumerate(arrays)]
     tensors = packed([("weights/data.pkl", program), ("weights/byteorder", b"little"), *storages])
     found = [Seed("tensors.pth", PTH, tensors), Seed("tensors of a big file.pth", PTH, for_big_files(tensors))]

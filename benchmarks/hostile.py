@@ -24,12 +24,11 @@ from pathlib import Path
 
 from benchmarks.honest_files import PTH, SAFETENSORS, seeds
 from benchmarks.masks import write_results
-from benchmarks.mutations import mutant
+from benchmarks.mutations import CANARY, mutant
 from benchmarks.verdicts import READ, REFUSED, judge, read_safetensors, read_torch, refusals
 
 SECONDS = 20  # for one mutant; a million instructions, as many as are followed, take three
 MEMORY = 1 << 30  # bytes of address space beyond those of the libraries
-CANARY = "canary"
 READERS = {PTH: read_torch, SAFETENSORS: read_safetensors}
 
 

@@ -4,6 +4,7 @@ The scaler of mixed precision is that of a fresh run where ours has none: offici
 """
 
 import json
+import math
 from collections import OrderedDict
 
 import numpy as np
@@ -73,7 +74,7 @@ def finetuned_content(detector: Detector) -> tuple[str, dict]:
     official = detector.card["official"] if "official" in detector.card else {}
     return "checkpoint-min_val_loss.pth", {
         "model": state,
-        "epoch": official["epoch"] if "epoch" in official else 0,
+        "epoch": official["epoch"] if "epoch" in official else _last_epoch(detector.card),
         "scaler": official["scaler"] if "scaler" in official else SCALER,
         "args": Options(official["args"]) if isinstance(official.get("args"), dict) else options,
     }
@@ -134,6 +135,12 @@ def _options(run: OpenedRun) -> dict:
     c = run.config
     parts = accumulation(c.batch.size, c.batch.per_device, 1, c.batch.accumulation)
     return options_of(flat(c), run.epochs_of, parts, run.spec.image_size) | {EPOCHS_DONE: run.epochs}
+
+
+def _last_epoch(card: dict) -> int:
+    """The epoch, counted from 0, in which the step of the detector was."""
+    examples = sum(source["examples"] for source in card["data"]) if "data" in card else 0
+    return max(math.ceil(card["step"] * card["config"]["batch.size"] / examples) - 1, 0) if examples else 0
 
 
 def _has_epoch(detector: Detector) -> bool:

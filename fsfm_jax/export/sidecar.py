@@ -60,7 +60,7 @@ def of_detector(detector: Detector) -> dict:
         "score": f"softmax of the outputs at index {detector.real}, the probability of being "
         f"{detector.class_names[detector.real]}",
         "temperature": detector.temperature,
-        "threshold": video[0].as_json() if video else None,
+        "threshold": video[0].as_json() if video else _official_threshold(card),
         "thresholds": None if card["calibration"] is None else card["calibration"]["thresholds"],
         "selection": card["selection"],
         "step": card["step"] if "step" in card else None,
@@ -80,6 +80,14 @@ def write_sidecar(path: str, said: dict, files: Iterable[str]) -> None:
         said = said | {"sha256": next(iter(sums.values()))["sha256"]}
     with whole_file(path) as file:
         file.write((json.dumps(said | {"files": sums}, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _official_threshold(card: dict) -> dict | None:
+    """What an official file of anti-spoofing says; its code chooses it on the target's test set."""
+    origin = card["origin"]
+    if origin is None or "threshold" not in origin:
+        return None
+    return {"value": origin["threshold"], "rule": "equal error, as the official file says", "split": "its test set"}
 
 
 def _provenance(item: dict) -> dict:

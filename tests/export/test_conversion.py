@@ -183,7 +183,7 @@ def test_fine_tuning_can_start_from_an_imported_run(imported):
 def test_fine_tuned_files_become_detectors_and_come_back_bit_for_bit(tmp_path, golden, file, prefix, key):
     state = reference.state_dict(golden(file), prefix)
     path = tmp_path / ("checkpoint_run_0.pth.tar" if key == "state_dict" else "checkpoint-min_val_loss.pth")
-    official_weights.write(path, state, key, epoch=7)
+    official_weights.write(path, state, key, epoch=7, **({"threshold": 0.25} if key == "state_dict" else {}))
     said = from_torch.convert([str(path)], str(tmp_path / "run"), "vggface2")
     assert "its outputs are taken for fake, real, real being real; the file does not say it" in said
     detector = open_detector(str(tmp_path / "run"))
@@ -194,7 +194,11 @@ def test_fine_tuned_files_become_detectors_and_come_back_bit_for_bit(tmp_path, g
     assert_same_bits({name: np.asarray(tensor) for name, tensor in content[key].items()}, state)
     assert content["epoch"] == 7
     card = json.loads(Path(paths[-1]).read_text())
-    assert (card["class_names"], card["real"], card["threshold"]) == (["fake", "real"], 1, None)
+    assert (card["class_names"], card["real"]) == (["fake", "real"], 1)
+    if key == "state_dict":
+        assert content["threshold"] == card["threshold"]["value"] == 0.25
+    else:
+        assert card["threshold"] is None
     assert card["pooling"] == ("cls" if "plain_cls" in prefix else "mean_patches") and len(card["config_sha256"]) == 64
 
 
