@@ -58,7 +58,17 @@ def pretraining_contents(run: OpenedRun) -> tuple[int, dict, dict | None]:
 
 
 def finetuned_content(detector: Detector) -> tuple[str, dict]:
-    """Name and content of the file of a fine-tuned network: without the optimizer, which a detector does not keep."""
+    """Name and content of the file of a fine-tuned network: without the optimizer, which a detector does not keep.
+
+    Raises:
+      ValueError: a network that the official code would compute in another way.
+    """
+    tokens = getattr(detector.task.model, "norm_over", "tokens") == "tokens" or detector.task.model.reduction
+    if not tokens and "official" not in detector.card:
+        raise ValueError(
+            "--format=official: the official network of anti-spoofing scales over tokens, this one has model.norm_over: "
+            "features, and its scores would be others; use safetensors or export.serialize"
+        )
     model, state = detector.task.model, finetuned_state(detector)
     options = Options(json.loads(json.dumps(detector.card["config"])))
     if isinstance(model, AntiSpoofSpec):

@@ -13,15 +13,19 @@ import numpy as np
 import official_weights
 import pytest
 import reference
+import serialized
+from flax.traverse_util import flatten_dict
 from test_end_to_end import stored, tiny_config
 
 from fsfm_jax import pretrain
 from fsfm_jax.detection.detector import open_detector
 from fsfm_jax.export import from_torch, safetensors_file, to_torch, torch_file
 from fsfm_jax.export.names import official_order, to_official
+from fsfm_jax.export.official_content import finetuned_content
 from fsfm_jax.export.opened_run import open_run
 from fsfm_jax.imported import open_imported
 from fsfm_jax.models.bases import BASES
+from fsfm_jax.models.lora import merged
 from fsfm_jax.pretrained import open_pretrained
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -340,3 +344,40 @@ def test_a_masked_autoencoder_of_ours_comes_back(tmp_path):
         from_torch.convert([path, PAIR[1]], str(tmp_path / "third"))
     found = to_torch.convert(str(tmp_path / "run"), "huggingface", str(tmp_path / "hf"))
     assert json.loads(Path(found[-1]).read_text())["architecture"] == "ViTMAEForPreTraining"
+
+
+@pytest.mark.parametrize("fields", [
+    {}, {"model__pooling": "cls"}, {"tuning__method": "fs_adapter"}, {"tuning__method": "lora"},
+    {"model__network": "antispoof"},
+    {"model__network": "antispoof", "model__norm_over": "features", "tuning__method": "fs_adapter"},
+])  # fmt: skip
+def test_a_detector_of_ours_comes_back_from_its_official_file(tmp_path, fields):
+    workdir = serialized.run(tmp_path / "run", **fields)
+    ours = open_detector(workdir)
+    path, _, card = to_torch.convert(workdir, "official", str(tmp_path / "official"))
+    from_torch.convert([path], str(tmp_path / "again"))
+    again = open_detector(str(tmp_path / "again"))
+    wanted = ours.params if ours.task.model.lora is None else merged(ours.params, ours.task.model.lora)
+    plain = jax.tree.map(np.asarray, wanted)
+    assert_same_bits(flatten_dict(again.params, sep="/"), flatten_dict(plain, sep="/"))
+    assert again.task.statistics == ours.task.statistics and again.task.model.reduction == ours.task.model.reduction
+    said = json.loads(Path(card).read_text())
+    assert said["threshold"] == serialized.THRESHOLD and said["temperature"] == 1.5
+    names = list(torch_file.read(path)["state_dict" if "model__network" in fields else "model"])
+    # What a strict load of the official network needs beside what it uses.
+    assert ("backbone.vit.head.weight" in names) == (len(fields) == 3)
+
+
+def test_a_network_that_official_code_would_compute_otherwise_is_refused(tmp_path):
+    workdir = serialized.run(tmp_path / "run", model__network="antispoof", model__norm_over="features")
+    with pytest.raises(ValueError, match="scales over tokens, this one has model.norm_over: features"):
+        to_torch.convert(workdir, "official", str(tmp_path / "official"))
+    assert to_torch.convert(workdir, "safetensors", str(tmp_path / "safe"))
+
+
+def test_an_official_file_says_the_epoch_of_its_step():
+    detector = serialized.detector()
+    size = detector.card["config"]["batch.size"]
+    for step, epoch in ((1, 0), (10, 0), (11, 1), (20, 1)):
+        card = detector.card | {"step": step, "data": [{"examples": 4 * size}, {"examples": 6 * size}]}
+        assert finetuned_content(dataclasses.replace(detector, card=card))[1]["epoch"] == epoch
