@@ -88,6 +88,7 @@ def seeds() -> tuple[Seed, ...]:
         _tensor("Bool", "2", 3, (3,), (1,)),
         _tensor("BFloat16", "3", 2, (2,), (1,)),
         _tensor("Half", "4", 0, (0, 4), (4, 1)),
+        _tensor("Float", "0", 6, (1, 6, 1), (6, 1, 1)),
     ]
     items = b"".join(_text(f"blocks.{index}.weight") + code for index, code in enumerate(state))
     size = b"ctorch\nSize\n(K\2K\3t\x85R" + _text("device") + b"ctorch\ndevice\n" + _text("cuda") + b"K\1\x86R"

@@ -66,8 +66,8 @@ def finetuned_content(detector: Detector) -> tuple[str, dict]:
     tokens = getattr(detector.task.model, "norm_over", "tokens") == "tokens" or detector.task.model.reduction
     if not tokens and "official" not in detector.card:
         raise ValueError(
-            "--format=official: the official network of anti-spoofing scales over tokens, this one has model.norm_over: "
-            "features, and its scores would be others; use safetensors or export.serialize"
+            "--format=official: the official network of anti-spoofing scales over tokens, this one has "
+            "model.norm_over: features, and its scores would be others; use safetensors or export.serialize"
         )
     model, state = detector.task.model, finetuned_state(detector)
     options = Options(json.loads(json.dumps(detector.card["config"])))
