@@ -78,14 +78,14 @@ def lineage(workdir: str) -> dict:
         return {IMPORTED: json.load(file)}
 
 
-def open_imported(workdir: str) -> tuple[Imported, dict] | None:
-    """The imported state in `workdir` and its `run` item; None if there is none."""
+def open_imported(workdir: str, parts: tuple[str, ...] = Imported._fields) -> tuple[Imported, dict] | None:
+    """The imported state in `workdir` and its `run` item; None if there is none. Other `parts` are left out, empty."""
     directory = os.path.join(workdir, IMPORTED)
     if "://" in workdir or not os.path.isdir(directory):
         return None
-    parts, run = saved_parts(directory, Imported._fields)
-    carried = {network: flatten_dict(tables, sep=".") for network, tables in parts.get("carried", {}).items()}
-    found = {name: parts.get(name, {}) for name in Imported._fields} | {"carried": carried}
+    kept, run = saved_parts(directory, parts)
+    carried = {network: flatten_dict(tables, sep=".") for network, tables in kept.get("carried", {}).items()}
+    found = {name: kept.get(name, {}) for name in Imported._fields} | {"carried": carried}
     return Imported(**found), run
 
 

@@ -61,8 +61,10 @@ class OpenedRun:
         return sum(source["examples"] for source in self.item["data"]) if "data" in self.item else 0
 
 
-def open_run(workdir: str, step: int | None = None) -> OpenedRun:
+def open_run(workdir: str, step: int | None = None, moments: bool = True) -> OpenedRun:
     """Opens the last checkpoint of a pretraining run, that of `step`, or what was imported.
+
+    Without `moments` those are not read, which are two thirds of it.
 
     Raises:
       FileNotFoundError: no such run or checkpoint.
@@ -70,7 +72,8 @@ def open_run(workdir: str, step: int | None = None) -> OpenedRun:
     """
     directory = os.path.join(workdir, "checkpoints")
     has_steps = os.path.isdir(directory) and any(map(str.isdigit, os.listdir(directory)))
-    imported = None if has_steps else open_imported(workdir)
+    wanted = ("params", "target", "carried") + (("moments",) if moments else ())
+    imported = None if has_steps else open_imported(workdir, wanted)
     if imported is not None:
         return _imported(*imported)
     if not has_steps:
@@ -78,14 +81,14 @@ def open_run(workdir: str, step: int | None = None) -> OpenedRun:
             f"{FIELD}: no run at {workdir or 'an empty path'} that has saved something; expected the --workdir of a "
             "pretraining or of a fine-tuning that has ended, or what export.from_torch made"
         )
-    parts, item = saved_parts(directory, ("params", "optimizer", "target"), step)
+    parts, item = saved_parts(directory, ("params", "target") + (("optimizer",) if moments else ()), step)
     if item["config"]["job"] != "pretrain":
         raise ValueError(
             f"{FIELD}: {workdir} holds a run of job {item['config']['job']!r}, and no detector: run its "
             "command again to end it"
         )
     config = _config(item["all_fields"])
-    adam, size = _adam(parts["optimizer"]), config.batch.size
+    adam, size = _adam(parts["optimizer"]) if moments else None, config.batch.size
     examples = sum(source["examples"] for source in item["data"])
     return OpenedRun(
         params=parts["params"],

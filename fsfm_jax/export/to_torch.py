@@ -66,7 +66,7 @@ def convert(
       FileNotFoundError: no such run or checkpoint.
       ValueError: a network that the format does not have, or files that are there already.
     """
-    found = _open(checkpoint, step)
+    found = _open(checkpoint, step, moments=format == "official")
     said = sidecar.of_run(found) if isinstance(found, OpenedRun) else sidecar.of_detector(found)
     said = {"format": format, "checkpoint": os.path.basename(os.path.normpath(checkpoint)), **said}
     if format == "official":
@@ -87,12 +87,12 @@ def convert(
     return [path, card]
 
 
-def _open(checkpoint: str, step: int | None) -> OpenedRun | Detector:
+def _open(checkpoint: str, step: int | None, moments: bool) -> OpenedRun | Detector:
     if os.path.isdir(os.path.join(checkpoint, FOLDER)):
         if step is not None:
             raise ValueError(f"--step: {checkpoint} holds a detector, which is of one step; leave it out")
         return open_detector(checkpoint)
-    return open_run(checkpoint, step)
+    return open_run(checkpoint, step, moments)
 
 
 def _chosen(found: OpenedRun | Detector, network: str) -> OpenedRun | Detector:
