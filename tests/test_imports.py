@@ -73,7 +73,7 @@ RULES = {
     "fsfm_jax.export.numpy_pickle": "",
     "fsfm_jax.export.torch_pickle": "export.pickle_instructions export.numpy_pickle",
     "fsfm_jax.export.torch_file": "export.torch_pickle numpy ml_dtypes",
-    "fsfm_jax.export.safetensors_file": "numpy ml_dtypes",
+    "fsfm_jax.export.safetensors_file": "numpy ml_dtypes export.whole_file",
     "fsfm_jax.analyze": UPPER + "analyze cv2",
     "fsfm_jax.apps": UPPER + "export apps cv2",
     "fsfm_jax.fields": "ml_collections",

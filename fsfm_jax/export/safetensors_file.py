@@ -14,6 +14,8 @@ from collections.abc import Mapping
 import ml_dtypes
 import numpy as np
 
+from fsfm_jax.export.whole_file import whole_file
+
 MAX_HEADER = 100_000_000  # bytes, as in the format
 MAX_ITEMS = 2_000_000  # lists, tables and commas of the header; a tensor needs about ten of them
 MAX_DIGITS = 20  # as many as the largest number of 64 bits
@@ -101,18 +103,10 @@ def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: 
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER:
         raise ValueError(f"{path}: the header would have {len(text)} bytes, the format allows {MAX_HEADER}")
-    unfinished = f"{path}.{os.getpid()}.tmp"
-    with open(unfinished, "xb") as file:
-        try:
-            file.write(struct.pack("<Q", len(text)) + text)
-            for name in names:
-                file.write(tensors[name].astype(tensors[name].dtype.newbyteorder("<"), copy=False).tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        finally:
-            if os.path.exists(unfinished):
-                os.remove(unfinished)
+    with whole_file(path) as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name in names:
+            file.write(tensors[name].astype(tensors[name].dtype.newbyteorder("<"), copy=False).tobytes())
 
 
 def _header(path: str) -> tuple[dict, int]:
