@@ -36,7 +36,7 @@ from fsfm_jax.export.official_statistics import STATISTICS_FILE
 from fsfm_jax.export.opened_run import OpenedRun, open_run
 from fsfm_jax.export.timm_state import TimmModel, classifier_state, pretrained_state
 from fsfm_jax.models.antispoof import AntiSpoofSpec
-from fsfm_jax.models.bases import OWN
+from fsfm_jax.models.bases import BASES, OWN
 
 FORMATS = ("official", "timm", "safetensors", "huggingface")
 NETWORKS = ("online", "target")
@@ -147,7 +147,8 @@ def _huggingface(found: OpenedRun | Detector, said: dict, output: str, decoder: 
 def _state(found: OpenedRun | Detector, format: str, pooling: str) -> tuple[Mapping[str, np.ndarray], dict | None]:
     """Arrays by name, and the arguments of `timm.create_model`; None for a network with official names."""
     if isinstance(found, OpenedRun):
-        made: TimmModel = pretrained_state(found.params, found.spec.size, found.spec.image_size, pooling)
+        style = BASES[found.base].style
+        made: TimmModel = pretrained_state(found.params, found.spec.size, found.spec.image_size, pooling, style)
         return made.state, made.call
     model = found.task.model
     if isinstance(model, AntiSpoofSpec) or model.reduction is not None:
