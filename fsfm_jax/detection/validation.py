@@ -60,7 +60,7 @@ class Validation:
             shown = "undefined" if found["auc"] is None else f"{100 * found['auc']:.2f} %"
             LOG.info("step %d, %s (%s): loss %.4f, video AUC %s", number, found["dataset"], split, found["loss"], shown)
         if self._kept is not None and self._choice().step == number:
-            self._kept.save(Kept(np.int32(number), state.params), {"step": number})
+            self._kept.save(Kept(np.int32(number), state.params, {}), {"step": number})
             self._kept.wait()
 
     def chosen(self, last: int, params: dict) -> tuple[Choice, dict]:
