@@ -110,7 +110,7 @@ def adopted_state(
       updates: of the target, in a step.
 
     Raises:
-      ValueError: networks of other shapes, a file that does not say how far it was, or a run that has ended.
+      ValueError: networks of other shapes or positions, a file that does not say how far it was, or a run that has ended.
     """
     found = open_imported(workdir)
     if found is None:
@@ -120,6 +120,9 @@ def adopted_state(
         raise ValueError(f"{workdir}: the imported files do not say how far they were; use it with init= to fine-tune")
     what = f"{workdir}/{IMPORTED}, for model.size {fields['model.size']}"
     check_shapes(imported.params, program.like.params, what)
+    positions = "model.rep_positions"  # the one thing of the networks that shapes do not show
+    if run["config"][positions] != fields[positions]:
+        raise ValueError(f"{positions}: expected {run['config'][positions]}, as in {what}; found {fields[positions]}")
     if imported.target:
         check_shapes(imported.target, program.like.target.params, f"{what}, target network")
     step = round(run["epochs"] * examples / batch)

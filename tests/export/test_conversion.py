@@ -283,6 +283,8 @@ def test_going_on_says_what_differs_and_refuses_another_network(imported, tmp_pa
     }  # fmt: skip
     with pytest.raises(ValueError, match="duration: '6 steps' is 6 steps, but the imported run has done 600 epochs"):
         pretrain.run(run_config(**shape), str(workdir))
+    with pytest.raises(ValueError, match="model.rep_positions: expected zeros, as in .*; found sincos"):
+        pretrain.run(run_config(**shape, model__rep_positions="sincos"), str(workdir))
     caplog.set_level(logging.INFO, "fsfm_jax")
     longer = run_config(**shape | {"duration": "700 epochs", "optimizer__warmup": "40 epochs"})
     pretrain.run(longer, str(workdir), stop_after="1")  # it is beyond that already
