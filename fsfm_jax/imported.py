@@ -110,7 +110,7 @@ def adopted_state(
       updates: of the target, in a step.
 
     Raises:
-      ValueError: networks of other shapes or positions, a file that does not say how far it was, or a run that has ended.
+      ValueError: networks of other shapes or positions, no word of how far they were, or a run that has ended.
     """
     found = open_imported(workdir)
     if found is None:
