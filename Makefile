@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SLOWEST := tests/test_downstream.py tests/test_finetune.py tests/test_end_to_end.py tests/prepare/test_pool.py
+SLOWEST := tests/test_downstream.py tests/test_finetune.py tests/test_end_to_end.py tests/prepare/test_pool.py \
+    tests/export/test_conversion.py
 DEMO_DIR ?= runs/pretrain_demo
 DETECTOR_DIR ?= runs/finetune_demo
 
