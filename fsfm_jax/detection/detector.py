@@ -23,7 +23,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fsfm_jax.checkpoint import Checkpoints, Retention, saved_parameters, saved_parts
 from fsfm_jax.finetune_config import task_of
-from fsfm_jax.metrics.thresholds import Threshold
+from fsfm_jax.metrics.card import Carded
 from fsfm_jax.run_identity import parameters_of
 from fsfm_jax.tasks.classify import ClassifyTask
 
@@ -43,7 +43,7 @@ class Kept(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Detector:
+class Detector(Carded):
     """A network with parameters and card.
 
     Attributes:
@@ -55,23 +55,6 @@ class Detector:
     params: Any
     card: dict
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return tuple(self.card["class_names"])
-
-    @property
-    def real(self) -> int:
-        return self.card["real"]
-
-    @property
-    def temperature(self) -> float | None:
-        """What its logits are divided by for calibrated probabilities; None if it was not calibrated."""
-        return None if self.card["calibration"] is None else self.card["calibration"]["temperature"]
-
-    def thresholds(self, level: str) -> list[Threshold]:
-        """The thresholds it keeps for "frame" or "video"; empty if it was not calibrated."""
-        calibration = self.card["calibration"]
-        return [] if calibration is None else [Threshold.from_json(t) for t in calibration["thresholds"][level]]
 
 
 def save_detector(workdir: str, step: int, params: Any, card: dict, carried: Mapping | None = None) -> None:

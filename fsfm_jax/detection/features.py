@@ -16,9 +16,8 @@ import json
 import logging
 import os
 import time
-import uuid
-from collections.abc import Callable, Iterable
-from typing import Any, BinaryIO
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +32,7 @@ from fsfm_jax.data.feature_stream import FEATURES, feature_batches
 from fsfm_jax.data.labelled import LabelledSource
 from fsfm_jax.data.labelled_stream import details_of
 from fsfm_jax.detection.prediction import Predictions, Sweep, check_finite, image_batches, predictions_of
+from fsfm_jax.export.whole_file import whole_file
 from fsfm_jax.models.classifier import POOLINGS
 from fsfm_jax.report_spec import EvaluationSpec
 from fsfm_jax.tasks.classify import ClassifyTask
@@ -149,8 +149,10 @@ class FeatureCache:
     def _write(self, name: str, about: dict, values: np.ndarray) -> None:
         os.makedirs(self._folder, exist_ok=True)
         text = json.dumps(_card(about, values), indent=1).encode()
-        _put(self._path(name, "npy"), lambda file: np.save(file, values))
-        _put(self._path(name, "json"), lambda file: file.write(text))
+        with whole_file(self._path(name, "npy")) as file:
+            np.save(file, values)
+        with whole_file(self._path(name, "json")) as file:
+            file.write(text)
 
 
 class FeatureScorer:
@@ -204,17 +206,3 @@ def _digest(about: dict) -> str:
 
 def _card(about: dict, values: np.ndarray) -> dict:
     return {"what": WHAT, **about, "sha256": hashlib.sha256(np.ascontiguousarray(values)).hexdigest()}
-
-
-def _put(path: str, write: Callable[[BinaryIO], Any]) -> None:
-    """A file that is there as a whole or not at all, also when two runs write it at a time."""
-    part = f"{path}.{uuid.uuid4().hex}.tmp"
-    try:
-        with open(part, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.unlink(part)

@@ -26,6 +26,7 @@ from jax import export
 from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import chlo, sdy, stablehlo
 
+from fsfm_jax.metrics.card import Carded
 from fsfm_jax.metrics.thresholds import Threshold
 
 FORMAT, VERSION = "fsfm_jax detector", 1
@@ -54,7 +55,7 @@ _TYPES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Artifact:
+class Artifact(Carded):
     """A serialized detector, with the names that `detection.detector.Detector` has.
 
     Attributes:
@@ -67,27 +68,9 @@ class Artifact:
     _call: Callable[[Any], jax.Array]
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        return tuple(self.card["class_names"])
-
-    @property
-    def real(self) -> int:
-        return self.card["real"]
-
-    @property
     def image_size(self) -> int:
         """Side of the square images in pixels."""
         return self.card["image_size"]
-
-    @property
-    def temperature(self) -> float | None:
-        """What its logits are divided by for calibrated probabilities; None if it was not calibrated."""
-        return None if self.card["calibration"] is None else self.card["calibration"]["temperature"]
-
-    def thresholds(self, level: str) -> list[Threshold]:
-        """The thresholds it keeps for "frame" or "video"; empty if it was not calibrated."""
-        calibration = self.card["calibration"]
-        return [] if calibration is None else [Threshold.from_json(t) for t in calibration["thresholds"][level]]
 
     def log_probabilities(self, images: np.ndarray | jax.Array) -> jax.Array:
         """Natural logarithms of the class probabilities, `[n, S, S, 3] uint8` RGB -> `[n, C] float32`, n >= 1.

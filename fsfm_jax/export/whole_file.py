@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import uuid
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -14,7 +15,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
       OSError: the folder is not there or cannot be written to.
     """
     path = os.fspath(path)
-    unfinished = f"{path}.{os.getpid()}.tmp"
+    unfinished = f"{path}.{uuid.uuid4().hex}.tmp"  # two programs may write the same file at a time
     with open(unfinished, "xb") as file:
         try:
             yield file

@@ -11,6 +11,7 @@ import reference
 from flax.traverse_util import flatten_dict
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import SMALLEST, classifier, drawn
 
 from fsfm_jax.export import huggingface, safetensors_file
 from fsfm_jax.export.base_file import open_base
@@ -18,14 +19,13 @@ from fsfm_jax.export.encoder_size import shapes_of
 from fsfm_jax.export.huggingface import classifier_model, pretrained_model, write
 from fsfm_jax.export.huggingface_config import mask_ratio
 from fsfm_jax.models.bases import BASES
-from fsfm_jax.models.classifier import Classifier, ClassifierSpec
+from fsfm_jax.models.classifier import ClassifierSpec
 from fsfm_jax.models.fsfm import OnlineNetwork
 from fsfm_jax.models.lora import LoraSpec
-from fsfm_jax.models.vit import Encoder, Size
+from fsfm_jax.models.vit import Encoder
 from fsfm_jax.tasks.normalisation import Statistics
 
-SIZE = Size(8, 2, 2, 4)
-SIDE, GRID = 8, 2
+SIZE, SIDE, GRID = SMALLEST.size, SMALLEST.image_size, SMALLEST.grid
 STATISTICS = Statistics((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 CLASSES = ("real", "fake")
 PRETRAINING = reference.model_spec(
@@ -34,26 +34,13 @@ PRETRAINING = reference.model_spec(
 )  # fmt: skip
 
 
-def drawn(shapes, seed: int = 0) -> dict:
-    """A tree of these shapes with different numbers everywhere."""
-    random = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), shapes)
-
-
 @pytest.fixture(scope="module")
 def pretrained() -> dict:
     return drawn(shapes_of(OnlineNetwork(PRETRAINING), jnp.zeros((1, SIDE, SIDE, 3)), jnp.zeros((1, 4), bool)))
 
 
 def spec(**changes) -> ClassifierSpec:
-    fields = dict(
-        size=SIZE, image_size=SIDE, classes=2, pooling="mean_patches", drop_path=0.1, dtype=jnp.bfloat16, remat=True
-    )  # fmt: skip
-    return ClassifierSpec(**fields | changes)
-
-
-def classifier(of: ClassifierSpec) -> dict:
-    return drawn(shapes_of(Classifier(of), jnp.zeros((1, SIDE, SIDE, 3)), False))
+    return dataclasses.replace(SMALLEST, **{"classes": len(CLASSES), **changes})
 
 
 def encoder(style) -> dict:

@@ -1,22 +1,23 @@
 """State dicts for timm without timm: names, order, layout, the call that builds the network, and what is refused."""
 
+import dataclasses
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks import SMALLEST, classifier, drawn
 
 from fsfm_jax.export.encoder_size import shapes_of
 from fsfm_jax.export.timm_state import classifier_state, creation, pretrained_state
 from fsfm_jax.models.bases import BASES
-from fsfm_jax.models.classifier import Classifier, ClassifierSpec
+from fsfm_jax.models.classifier import ClassifierSpec
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.style import PLAIN
 from fsfm_jax.models.vit import SIZES, Encoder, Size
 
-SIZE = Size(8, 2, 2, 4)
-SIDE, GRID = 8, 2
+SIZE, SIDE, GRID = SMALLEST.size, SMALLEST.image_size, SMALLEST.grid
 CLIP, MARLIN = BASES["clip"].style, BASES["marlin"].style
 # As timm 1.0 lists them; test_exports.py in tests/parity asks timm.
 BLOCK = [
@@ -28,26 +29,13 @@ NAMES = ["cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.
 NAMES += [f"blocks.{index}.{name}" for index in range(2) for name in BLOCK]
 
 
-def drawn(shapes, seed: int = 0) -> dict:
-    """A tree of these shapes with different numbers everywhere, in the alphabetical order of JAX."""
-    random = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), shapes)
-
-
 def encoder(learnt: bool = False, style=PLAIN) -> dict:
     network = Encoder(SIZE, GRID, jnp.float32, False, learnt_positions=learnt, style=style)
     return {"encoder": drawn(shapes_of(network, jnp.zeros((1, GRID**2, 48))))}
 
 
 def spec(**changes) -> ClassifierSpec:
-    fields = dict(
-        size=SIZE, image_size=SIDE, classes=3, pooling="mean_patches", drop_path=0.1, dtype=jnp.bfloat16, remat=True
-    )  # fmt: skip
-    return ClassifierSpec(**fields | changes)
-
-
-def classifier(of: ClassifierSpec) -> dict:
-    return drawn(shapes_of(Classifier(of), jnp.zeros((1, SIDE, SIDE, 3)), False))
+    return dataclasses.replace(SMALLEST, **changes)
 
 
 def test_names_come_in_the_order_of_timm():

@@ -4,10 +4,12 @@ Random weights, float32, nothing from the network; run by `make test-parity`, si
 of `make test`.
 """
 
+import dataclasses
 import json
 
 import jax
 import jax.numpy as jnp
+import networks
 import numpy as np
 import pytest
 import reference
@@ -82,14 +84,12 @@ def tokens(params: dict, images: np.ndarray, style=PLAIN) -> np.ndarray:
 
 
 def spec(**changes) -> ClassifierSpec:
-    fields = dict(
-        size=SIZE, image_size=SIDE, classes=3, pooling="mean_patches", drop_path=0.1, dtype=jnp.float32, remat=False
-    )  # fmt: skip
-    return ClassifierSpec(**fields | changes)
+    plain = dataclasses.replace(networks.SMALLEST, size=SIZE, image_size=SIDE, dtype=jnp.float32, remat=False)
+    return dataclasses.replace(plain, **changes)
 
 
 def classifier(of: ClassifierSpec) -> dict:
-    return drawn(shapes_of(Classifier(of), jnp.zeros((1, SIDE, SIDE, 3)), False))
+    return networks.classifier(of, drawn)
 
 
 def classified(params: dict, of: ClassifierSpec, images: np.ndarray):

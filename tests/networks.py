@@ -1,0 +1,29 @@
+"""Tiny networks for tests of what is exported: specifications, and parameters of given shapes."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fsfm_jax.export.encoder_size import shapes_of
+from fsfm_jax.models.classifier import Classifier, ClassifierSpec
+from fsfm_jax.models.vit import Size
+
+# The smallest with two of everything: 8 pixels in 4 patches.
+SMALLEST = ClassifierSpec(
+    size=Size(8, 2, 2, 4), image_size=8, classes=3, pooling="mean_patches", drop_path=0.1, dtype=jnp.bfloat16,
+    remat=True,
+)  # fmt: skip
+
+
+def drawn(shapes, seed: int = 0) -> dict:
+    """A tree of these shapes with different numbers everywhere, in the alphabetical order of JAX."""
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), shapes)
+
+
+def classifier(of: ClassifierSpec, draw: Callable[..., dict] = drawn) -> dict:
+    """Parameters of a classifier."""
+    side = of.image_size
+    return draw(shapes_of(Classifier(of), jnp.zeros((1, side, side, 3)), False))
