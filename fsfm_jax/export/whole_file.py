@@ -24,4 +24,4 @@ def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
             os.replace(unfinished, path)
         finally:
             if os.path.exists(unfinished):
-                os.remove(unfinished)
+                os.unlink(unfinished)
