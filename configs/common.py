@@ -26,6 +26,7 @@ def pretrain() -> ConfigDict:
     c.data.augment = False  # random crop and flip, of photo and parsing map with one draw
     c.data.workers = 0  # loader processes; 0: threads of the training process
     c.data.threads = 2  # loader threads per process; more than the cores gains nothing
+    c.data.repeat_batch = False  # True: the first batch again and again; the device's own speed, and useless weights
 
     c.batch = ConfigDict()
     c.batch.size = 4096  # images of one optimizer step, over all devices
@@ -46,7 +47,7 @@ def pretrain() -> ConfigDict:
     c.model.rep_decoded = "both"  # or "online", "neither": supplement C.1
     c.model.rep_positions = "zeros"  # released weights; "sincos": as the paper draws it
     c.model.dtype = "bfloat16"  # of the matrix products; parameters, norms, softmax, losses are float32
-    c.model.remat = False  # compute activations twice instead of keeping them
+    c.model.remat = "none"  # compute activations again: of "attention", all but the "dots", or "full"; docs/SCALING.md
 
     c.mask = ConfigDict()
     c.mask.strategy = "crfr_p"  # or "random", "fasking_i", "frp", "crfr_r"
@@ -90,6 +91,8 @@ def pretrain() -> ConfigDict:
     c.checkpoint.keep_every = "20 epochs"  # kept for good; "0 steps": none
 
     c.partition = ConfigDict()
+    c.partition.replicas = config_dict.placeholder(int)  # groups that share nothing but gradients; not set: slices
+    c.partition.reduce_dtype = "float32"  # in which gradients are summed over devices; "bfloat16": half the bytes
     c.partition.fsdp = False  # split parameters, moments and target over the devices
     c.partition.fsdp_min_size = 65536  # smaller arrays stay whole on every device
 

@@ -54,7 +54,7 @@ def finetune() -> ConfigDict:
     c.model.dropout = 0.5  # of "antispoof"
     c.model.norm_over = "tokens"  # of "antispoof": released code; "features": the few-shot method it builds on
     c.model.dtype = "bfloat16"
-    c.model.remat = False
+    c.model.remat = "none"  # or "attention", "dots", "full"; see docs/SCALING.md
 
     c.tuning = ConfigDict()
     # What is trained: "full"; or with a frozen encoder "fs_adapter" or "linear_probe"; or in it "layer_norm", "bias"
@@ -119,6 +119,7 @@ def finetune() -> ConfigDict:
     c.checkpoint.keep_every = "0 steps"
 
     c.partition = ConfigDict()
+    c.partition.replicas = config_dict.placeholder(int)
     c.partition.fsdp = False
     c.partition.fsdp_min_size = 65536
     c.update(evaluation.looking())

@@ -28,7 +28,7 @@ from configs import common
 def get_config(variant: str = "") -> ConfigDict:
     c = common.pretrain()
     c.model.size = "vit_h14"
-    c.model.remat = True
+    c.model.remat = "full"
     c.batch.per_device = 32  # a guess: half of ViT-L; not compiled
     c.partition.fsdp = True
     return common.vary(c, variant, accumulation=4)

@@ -27,6 +27,6 @@ from configs import common
 def get_config(variant: str = "") -> ConfigDict:
     c = common.pretrain()
     c.model.size = "vit_l16"
-    c.model.remat = True  # without it a prototype with 64 images a v5e chip did not fit; with it 7.5 GB
+    c.model.remat = "full"  # without it a prototype with 64 images a v5e chip did not fit; with it 7.5 GB
     c.batch.per_device = 64
     return common.vary(c, variant, accumulation=4)

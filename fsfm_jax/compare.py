@@ -36,8 +36,8 @@ CSV, PICTURE = "table.csv", "comparison.png"
 # What may differ between a cell that has ended and the one that is asked for: where it ran and how fast.
 FREE_FIELDS = {
     "data.workers", "data.threads", "batch.per_device", "batch.accumulation", "model.remat", "features.cache",
-    "evaluation.batch", "evaluation.threads", "checkpoint.keep_latest", "checkpoint.keep_every", "partition.fsdp",
-    "partition.fsdp_min_size", "report.predictions",
+    "evaluation.batch", "evaluation.threads", "checkpoint.keep_latest", "checkpoint.keep_every",
+    "partition.replicas", "partition.fsdp", "partition.fsdp_min_size", "report.predictions",
 }  # fmt: skip
 
 

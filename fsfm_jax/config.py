@@ -16,6 +16,7 @@ from fsfm_jax.data.masking import COUNTS, REGION_DRAWS, STRATEGIES, MaskSpec, se
 from fsfm_jax.data.stream import StreamSpec
 from fsfm_jax.fields import accumulation, check_fields, flat, one_of, stop_step, to_steps
 from fsfm_jax.models.fsfm import DECODED, POSITIONS, TARGET_VIEWS, ModelSpec
+from fsfm_jax.models.remat import REMATS
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim.optimizer import OptimizerSpec
 from fsfm_jax.tasks.pretrain import LossSpec, Statistics
@@ -76,6 +77,7 @@ class Pretraining:
     schedule: Schedule
     loop: LoopSpec
     retention: Retention
+    replicas: int | None
     fsdp: bool
     fsdp_min_size: int
     figure_data: str
@@ -119,6 +121,7 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         ratio_over=one_of("loss.ratio_over", c.loss.ratio_over, RATIOS),
         target_cadence=one_of("target.cadence", c.target.cadence, CADENCES),
         nonfinite=one_of("nonfinite", c.nonfinite, NONFINITE),
+        reduce_dtype=DTYPES[one_of("partition.reduce_dtype", c.partition.reduce_dtype, DTYPES)],
     )
     stream = StreamSpec(
         seed=c.seed,
@@ -181,6 +184,7 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
             # In whole saves: only a step that is saved can be kept.
             save_every * max(1, round(keep / save_every)) if keep else 0,
         ),
+        replicas=c.partition.replicas,
         fsdp=c.partition.fsdp,
         fsdp_min_size=c.partition.fsdp_min_size,
         figure_data=c.figure.data,
@@ -211,7 +215,7 @@ def pretraining_model(c: ConfigDict, image_size: int = records.IMAGE_SIZE) -> Mo
         rep_decoded=one_of("model.rep_decoded", c.model.rep_decoded, DECODED),
         rep_positions=one_of("model.rep_positions", c.model.rep_positions, POSITIONS),
         dtype=DTYPES[one_of("model.dtype", c.model.dtype, DTYPES)],
-        remat=c.model.remat,
+        remat=one_of("model.remat", c.model.remat, REMATS),
     )
     for field, heads, width in (
         ("model.pixel_heads", c.model.pixel_heads, c.model.pixel_width),
@@ -236,6 +240,6 @@ def binding_fields(config: ConfigDict, parts: int) -> dict:
         if not any(name == free or name.startswith(f"{free}.") for free in FREE_FIELDS)
     }
     c = config
-    negatives = c.model.instance_discrimination and c.loss.kind in ("infonce", "mocov3", "simclr")
+    negatives = c.model.instance_discrimination and c.loss.kind not in losses.WITHOUT_NEGATIVES
     per_part = c.loss.ratio_over == "micro_batch" or c.target.cadence == "micro_step" or c.nonfinite == "skip"
     return fields | ({"batch.accumulation": parts} if negatives or per_part else {})

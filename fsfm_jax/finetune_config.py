@@ -22,6 +22,7 @@ from fsfm_jax.models.antispoof import NORM_AXES, AntiSpoofSpec
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.classifier import POOLINGS, ClassifierSpec
 from fsfm_jax.models.lora import LoraSpec
+from fsfm_jax.models.remat import REMATS
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim import tuning
 from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
@@ -70,6 +71,7 @@ class Finetuning:
     report: ReportSpec
     loop: LoopSpec
     retention: Retention
+    replicas: int | None
     fsdp: bool
     fsdp_min_size: int
     trained: str
@@ -144,6 +146,7 @@ def resolve_finetuning(
         report=resolve_report(c),
         loop=LoopSpec(total, stop_step(stop_after, total), _save_every(c, examples), c.nonfinite),
         retention=Retention(c.checkpoint.keep_latest, 0),
+        replicas=c.partition.replicas,
         fsdp=c.partition.fsdp,
         fsdp_min_size=c.partition.fsdp_min_size,
         trained=tuning.TUNINGS[method],
@@ -194,7 +197,7 @@ def _model(c: ConfigDict, classes: int, image_size: int = records.IMAGE_SIZE) ->
         image_size=image_size,
         drop_path=c.model.drop_path,
         dtype=DTYPES[one_of("model.dtype", c.model.dtype, DTYPES)],
-        remat=c.model.remat,
+        remat=one_of("model.remat", c.model.remat, REMATS),
         style=BASES[one_of("model.base", c.model.base, BASES)].style,
         reduction=c.tuning.reduction if c.tuning.method == tuning.ADAPTER else None,
         lora=LoraSpec(c.tuning.rank, c.tuning.alpha) if c.tuning.method == tuning.LORA else None,

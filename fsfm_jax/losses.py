@@ -20,7 +20,8 @@ NO_ANCHOR = 1e-6
 ANCHOR_BASE_TEMPERATURE = 0.07
 
 # Names of the instance-discrimination losses.
-KINDS = ("ncs", "byol", "infonce", "mocov3", "simclr")
+WITHOUT_NEGATIVES = ("ncs", "byol")  # means over images, each compared with its own target alone
+KINDS = (*WITHOUT_NEGATIVES, "infonce", "mocov3", "simclr")
 
 
 class Ratio(NamedTuple):

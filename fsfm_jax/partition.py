@@ -1,24 +1,54 @@
-"""Where arrays live: one `data` axis over all devices, state replicated or sharded along it (FSDP)."""
+"""Where arrays live: a mesh of `replica` x `data`, state replicated or sharded along `data` (FSDP).
+
+`data` is the axis within a slice, whose chips are joined by fast links; `replica` joins slices over the data centre's
+network. Batches are split along both. The state is never split along `replica`: what crosses the slow network is the
+sum of the gradients, once per optimizer step, and nothing else.
+"""
 
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-AXIS = "data"
+REPLICA, DATA = "replica", "data"
 
 
-def make_mesh(devices: list | None = None) -> Mesh:
-    """A one-dimensional mesh over `devices`, by default all devices of all processes."""
+def make_mesh(devices: list | None = None, replicas: int | None = None) -> Mesh:
+    """A mesh `[replicas, devices / replicas]` over `devices`, by default all devices of all processes.
+
+    `replicas` None means one for each slice that the devices are of, which is one where there are no slices. Machines
+    with several GPUs and a slower network between them are replicas, too, if asked for.
+
+    Raises:
+      ValueError: replicas that the devices do not divide among, or that are not the slices.
+    """
     devices = jax.devices() if devices is None else devices
+    slices = len({_slice_of(device) for device in devices})
+    replicas = slices if replicas is None else replicas
+    if slices > 1 and replicas != slices:
+        raise ValueError(f"partition.replicas: expected {slices}, one for each slice, or nothing; found {replicas}")
+    if replicas < 1 or len(devices) % replicas:
+        raise ValueError(f"partition.replicas: {len(devices)} devices do not divide among {replicas} replicas")
+    each = len(devices) // replicas
     # Auto is written out: under jax's default, Explicit, every operation would have to name its sharding.
-    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+    types = (AxisType.Auto, AxisType.Auto)
+    if slices == 1:
+        return jax.make_mesh((replicas, each), (REPLICA, DATA), axis_types=types, devices=devices)
+    # `jax.make_mesh` refuses several slices.
+    placed = mesh_utils.create_hybrid_device_mesh((1, each), (replicas, 1), devices, allow_split_physical_axes=True)
+    return Mesh(placed, (REPLICA, DATA), axis_types=types)
+
+
+def _slice_of(device: Any) -> int:
+    """The slice of a TPU chip; other devices have none."""
+    return getattr(device, "slice_index", 0)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Batches are split along their first axis."""
-    return NamedSharding(mesh, PartitionSpec(AXIS))
+    """Batches are split along their first axis, over all devices."""
+    return NamedSharding(mesh, PartitionSpec((REPLICA, DATA)))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -30,16 +60,17 @@ def state_shardings(abstract_state: Any, mesh: Mesh, fsdp: bool, fsdp_min_size: 
     """A sharding for every leaf of a state.
 
     Data parallel: all replicated. FSDP: a leaf of at least `fsdp_min_size` elements is split along its longest
-    axis that the number of devices divides; parameters, moments and target alike, so each device holds its
-    share of all three and the compiler gathers a layer's weights where it uses them.
+    axis that the number of devices of a replica divides; parameters, moments and target alike, so each device holds
+    its share of all three and the compiler gathers a layer's weights where it uses them.
     """
+    shards = mesh.shape[DATA]
 
     def place(leaf) -> NamedSharding:
-        axes = [axis for axis, length in enumerate(leaf.shape) if length % mesh.size == 0]
+        axes = [axis for axis, length in enumerate(leaf.shape) if length % shards == 0]
         if not fsdp or leaf.size < fsdp_min_size or not axes:
             return replicated(mesh)
         longest = max(axes, key=lambda axis: leaf.shape[axis])
-        return NamedSharding(mesh, PartitionSpec(*[AXIS if axis == longest else None for axis in range(leaf.ndim)]))
+        return NamedSharding(mesh, PartitionSpec(*[DATA if axis == longest else None for axis in range(leaf.ndim)]))
 
     return jax.tree.map(place, abstract_state)
 

@@ -45,7 +45,9 @@ class Program:
         self.task, self.mesh = task, mesh
         self._seed, self._example, self._global_batch = seed, example, global_batch
         transformation = make_optimizer(optimizer)
-        self._step = make_step(task, transformation, target, learning_rate, step, trained)
+        # Sharded parameters are gathered and their gradients scattered within each micro-batch anyway.
+        local = partition.batch_sharding(mesh) if task.per_image and not fsdp and mesh.size > 1 else None
+        self._step = make_step(task, transformation, target, learning_rate, step, trained, local)
         init = functools.partial(init_state, task=task, optimizer=transformation, target=target, trained=trained)
         abstract = jax.eval_shape(init, jnp.uint32(seed))
         self.shardings = partition.state_shardings(abstract, mesh, fsdp, fsdp_min_size)
@@ -58,15 +60,18 @@ class Program:
         """The state at step 0, created where it lives."""
         return self._init(jnp.uint32(self._seed))
 
+    def lowered_step(self) -> jax.stages.Lowered:
+        """The train step for exactly the shapes of this run, not compiled; the mesh may be one that is not here."""
+        placed = self.shardings, partition.replicated(self.mesh)
+        return jax.jit(self._step, donate_argnums=0, out_shardings=placed).lower(self.like, self._batch_like())
+
     def compiled_step(self) -> Any:
         """The train step, compiled for exactly the shapes of this run; other shapes raise.
 
         Compiled ahead, so that a program that does not fit the device says so before any data is read.
         """
-        placed = self.shardings, partition.replicated(self.mesh)
         started = time.monotonic()
-        lowered = jax.jit(self._step, donate_argnums=0, out_shardings=placed).lower(self.like, self._batch_like())
-        compiled = lowered.compile()
+        compiled = self.lowered_step().compile()
         memory = compiled.memory_analysis()
         if memory is not None:
             LOG.info(

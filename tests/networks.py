@@ -13,7 +13,7 @@ from fsfm_jax.models.vit import Size
 # The smallest with two of everything: 8 pixels in 4 patches.
 SMALLEST = ClassifierSpec(
     size=Size(8, 2, 2, 4), image_size=8, classes=3, pooling="mean_patches", drop_path=0.1, dtype=jnp.bfloat16,
-    remat=True,
+    remat="full",
 )  # fmt: skip
 
 

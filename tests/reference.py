@@ -21,7 +21,7 @@ def model_spec(dtype=jnp.float32, **changes) -> ModelSpec:
     fields = dict(
         size=Size(48, 2, 4, 8), image_size=32, seen=4, pixel_width=32, pixel_depth=2, pixel_heads=4, rep_depth=2,
         rep_heads=4, projection_hidden=64, projection_features=16, instance_discrimination=True, target_view="full",
-        rep_decoded="both", rep_positions="zeros", dtype=dtype, remat=False,
+        rep_decoded="both", rep_positions="zeros", dtype=dtype, remat="none",
     )  # fmt: skip
     return ModelSpec(**{**fields, **changes})
 

@@ -38,7 +38,7 @@ def open_official(
         )
     names, real = parse_classes(classes, "official.classes")
     found = read_detector(path, names, real, statistics)
-    shared = dict(size=SIZES[found.size], image_size=found.image_size, drop_path=0.0, dtype=dtype, remat=False)
+    shared = dict(size=SIZES[found.size], image_size=found.image_size, drop_path=0.0, dtype=dtype, remat="none")
     shared["reduction"] = found.reduction
     if found.network == "antispoof":
         # A released adapter sees the pooled token alone, whatever the field says.

@@ -145,7 +145,7 @@ def _check_arrays(
     classes: int,
 ) -> None:
     shared = dict(
-        size=size, image_size=image_size, drop_path=0.0, dtype=jnp.float32, remat=False, reduction=reduction
+        size=size, image_size=image_size, drop_path=0.0, dtype=jnp.float32, remat="none", reduction=reduction
     )  # fmt: skip
     if pooling is None:
         network = AntiSpoof(AntiSpoofSpec(norm_over="features", dropout=0.0, **shared))

@@ -43,7 +43,7 @@ class AntiSpoofSpec:
     drop_path: float
     dropout: float
     dtype: jnp.dtype
-    remat: bool
+    remat: str
     reduction: int | None = None
     style: Style = PLAIN
     lora: LoraSpec | None = None

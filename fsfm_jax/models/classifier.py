@@ -55,7 +55,7 @@ class ClassifierSpec:
     pooling: str
     drop_path: float
     dtype: jnp.dtype
-    remat: bool
+    remat: str
     reduction: int | None = None
     style: Style = PLAIN
     lora: LoraSpec | None = None

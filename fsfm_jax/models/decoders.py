@@ -80,7 +80,7 @@ class RepresentationDecoder(nn.Module):
     grid: int
     positions: str  # "zeros" | "sincos"
     dtype: jnp.dtype
-    remat: bool
+    remat: str
 
     @nn.compact
     def __call__(self, tokens: jax.Array, mask_token: jax.Array, view: View | None) -> jax.Array:
@@ -123,7 +123,7 @@ class PixelDecoder(nn.Module):
     grid: int
     pixels: int
     dtype: jnp.dtype
-    remat: bool
+    remat: str
 
     @nn.compact
     def __call__(self, tokens: jax.Array, mask_token: jax.Array, view: View) -> jax.Array:

@@ -47,7 +47,7 @@ class ModelSpec:
     rep_decoded: str
     rep_positions: str
     dtype: jnp.dtype
-    remat: bool
+    remat: str
 
     @property
     def grid(self) -> int:

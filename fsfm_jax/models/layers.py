@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsfm_jax.models.lora import DOWN, UP, LoraSpec
+from fsfm_jax.models.remat import NONE, rematerialised_attention, rematerialised_block
 from fsfm_jax.models.style import PLAIN, Style
 
 NORM_EPSILON = 1e-6  # every norm of the transformers; torch's default 1e-5 only in the heads
@@ -124,6 +125,7 @@ class Attention(nn.Module):
     heads: int
     dtype: jnp.dtype
     lora: LoraSpec | None = None
+    remat: str = NONE
 
     @nn.compact
     def __call__(self, x: jax.Array, key_weight: jax.Array | np.ndarray | None = None) -> jax.Array:
@@ -131,13 +133,20 @@ class Attention(nn.Module):
         qkv = _QueryKeyValue(self.dtype, self.lora, name="qkv")(x)
         qkv = qkv.reshape(batch, tokens, 3, self.heads, width // self.heads)
         query, key, value = jnp.moveaxis(qkv, (2, 3), (0, 2))  # each [B, H, T, E]
-        logits = jnp.einsum("bhqe,bhke->bhqk", query * (width // self.heads) ** -0.5, key)
-        logits = at_least_float32(logits)
-        if key_weight is not None:
-            logits += jnp.log(jnp.asarray(key_weight, logits.dtype))[None, None, None]
-        weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
-        mixed = jnp.einsum("bhqk,bhke->bqhe", weights, value).reshape(batch, tokens, width)
-        return Linear(width, self.dtype, name="proj")(mixed)
+        mixed = rematerialised_attention(functools.partial(attend, key_weight=key_weight), self.remat)(query, key, value)
+        return Linear(width, self.dtype, name="proj")(mixed.reshape(batch, tokens, width))
+
+
+def attend(query: jax.Array, key: jax.Array, value: jax.Array, key_weight=None) -> jax.Array:
+    """Values mixed by the softmax of scaled products, `3 x [B, H, T, E] -> [B, T, H, E]`.
+
+    `key_weight [T]`, if given, counts token `t` as `key_weight[t]` equal keys. The softmax is in float32 or higher.
+    """
+    logits = at_least_float32(jnp.einsum("bhqe,bhke->bhqk", query * query.shape[-1] ** -0.5, key))
+    if key_weight is not None:
+        logits += jnp.log(jnp.asarray(key_weight, logits.dtype))[None, None, None]
+    weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
+    return jnp.einsum("bhqk,bhke->bqhe", weights, value)
 
 
 class _QueryKeyValue(nn.Module):
@@ -216,10 +225,11 @@ class Block(nn.Module):
     drop_path: float = 0.0
     style: Style = PLAIN
     lora: LoraSpec | None = None
+    remat: str = NONE
 
     @nn.compact
     def __call__(self, x: jax.Array, key_weight: jax.Array | np.ndarray | None = None) -> jax.Array:
-        attention = Attention(self.heads, self.dtype, self.lora, name="attn")
+        attention = Attention(self.heads, self.dtype, self.lora, self.remat, name="attn")
         mlp, epsilon = Mlp(self.dtype, self.style.gelu, name="mlp"), self.style.epsilon
         x = x + self._drop(attention(layer_norm(self.dtype, "norm1", epsilon)(x), key_weight))
         return x + self._drop(mlp(layer_norm(self.dtype, "norm2", epsilon)(x)))
@@ -233,7 +243,7 @@ def blocks(
     depth: int,
     heads: int,
     dtype: jnp.dtype,
-    remat: bool,
+    remat: str,
     key_weight=None,
     drop_path: float = 0.0,
     style: Style = PLAIN,
@@ -241,10 +251,10 @@ def blocks(
 ) -> jax.Array:
     """Applies `depth` blocks named `block_00`, `block_01`, ... inside the calling module.
 
-    With `remat` the backward pass computes each block's activations again instead of keeping them.
+    `remat` says what the backward pass computes again instead of keeping it, one of `remat.REMATS`.
     `drop_path` is the last block's rate (see `drop_path_rates`).
     """
-    kind = nn.remat(Block) if remat else Block
+    kind = rematerialised_block(Block, remat)
     for index, rate in enumerate(drop_path_rates(drop_path, depth)):
-        x = kind(heads, dtype, rate, style, lora, name=f"block_{index:02d}")(x, key_weight)
+        x = kind(heads, dtype, rate, style, lora, remat, name=f"block_{index:02d}")(x, key_weight)
     return x

@@ -93,7 +93,7 @@ class Encoder(nn.Module):
     size: Size
     grid: int
     dtype: jnp.dtype
-    remat: bool
+    remat: str
     learnt_positions: bool = False
     final_norm: bool = True
     drop_path: float = 0.0

@@ -11,6 +11,13 @@ Terms = dict[str, jax.Array]
 class Task(Protocol):
     """A model with its loss. All methods are pure and traceable."""
 
+    @property
+    def per_image(self) -> bool:
+        """Whether the loss, given `counts`, is a mean of what each image alone contributes, with nothing random.
+
+        Devices can then gather the gradients of their own images without a word to each other.
+        """
+
     def init(self, key: jax.Array) -> Any:
         """Parameters of the trained network, float32, from a typed key."""
 

@@ -61,6 +61,11 @@ class ClassifyTask:
     def term_weights(self) -> dict[str, float]:
         return {CROSS_ENTROPY: 1.0} | ({REAL_ANCHOR: self.contrast.weight} if self.contrast else {})
 
+    @property
+    def per_image(self) -> bool:
+        """Never: images are mixed and contrasted with each other, and random draws must not depend on the devices."""
+        return False
+
     def init(self, key: jax.Array) -> Any:
         size = self.model.image_size
         return self._network().init(key, jnp.zeros((1, size, size, 3)), False)["params"]

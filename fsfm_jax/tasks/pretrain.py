@@ -51,6 +51,11 @@ class PretrainTask:
         weights = {MASKED: 1.0, REGION: self.loss_spec.region_weight}
         return weights | ({INSTANCE: self.loss_spec.instance_weight} if self.model.instance_discrimination else {})
 
+    @property
+    def per_image(self) -> bool:
+        """Not with negatives: those are the other images of the micro-batch."""
+        return not self.model.instance_discrimination or self.loss_spec.kind in losses.WITHOUT_NEGATIVES
+
     def init(self, key: jax.Array) -> Any:
         image = jnp.zeros((1, self.model.image_size, self.model.image_size, 3))
         mask = jnp.arange(self.model.patches)[None] >= self.model.seen

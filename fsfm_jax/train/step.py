@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding
 
 from fsfm_jax.optim import tuning
 from fsfm_jax.optim.ema import TargetUpdate
@@ -32,12 +33,14 @@ class StepSpec:
         its horizon then depends on A).
       nonfinite: `stop` leaves NaNs in the metrics for the loop to stop at; `skip` repeats the released code: a
         micro-batch whose loss is not finite discards the gradients gathered so far and moves nothing.
+      reduce_dtype: in which gradients are summed over devices, where each device gathers its own (see `make_step`).
     """
 
     accumulation: int
     ratio_over: str
     target_cadence: str
     nonfinite: str
+    reduce_dtype: jnp.dtype = jnp.float32
 
 
 def split_batch(batch: Batch, parts: int) -> Batch:
@@ -47,6 +50,24 @@ def split_batch(batch: Batch, parts: int) -> Batch:
     would move all of it between devices.
     """
     return jax.tree.map(lambda x: x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+
+
+def split_shards(batch: Batch, local: NamedSharding) -> Batch:
+    """`[B, ...] -> [S, B / S, ...]`: the rows of each of the S devices, which are neighbours, without moving any."""
+    shards = local.mesh.size
+    cut = jax.tree.map(lambda x: x.reshape(shards, x.shape[0] // shards, *x.shape[1:]), batch)
+    return jax.lax.with_sharding_constraint(cut, local)
+
+
+def _over_shards(tree: Any, dtype: jnp.dtype) -> Any:
+    """Mean over the first axis, `[S, ...] -> [...]`, summed in `dtype`: the one place where gradients cross devices."""
+
+    def mean(x):
+        # jnp.sum would add in float32 whatever the type is, and so send twice the bytes.
+        total = jax.lax.reduce(x.astype(dtype), jnp.zeros((), dtype), jax.lax.add, (0,))
+        return total.astype(x.dtype) / x.shape[0]
+
+    return jax.tree.map(mean, tree)
 
 
 def _choose(condition: jax.Array, yes: Any, no: Any) -> Any:
@@ -60,10 +81,15 @@ def make_step(
     learning_rate: Callable[[jax.Array], jax.Array],
     spec: StepSpec,
     trained: str = tuning.TUNINGS[tuning.FULL],
+    local: NamedSharding | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds `step(state, batch) -> (state, metrics)`; everything is over the global batch.
 
     Parameters whose path `trained` does not match are constants of the step: there is no gradient of them.
+
+    `local` splits a first axis over S devices. With it each device gathers the gradient of its own images over all
+    micro-batches, and they are summed over devices once; without it the compiler sums after each micro-batch, in the
+    type of the products. It is for tasks that are `per_image`, with the whole state on every device.
 
     metrics: `loss` and every term of the task, `[A]` (one value per micro-batch), `learning_rate []`,
     `gradient_norm []` before clipping.
@@ -73,7 +99,17 @@ def make_step(
 
     gradient = jax.value_and_grad(loss_of, has_aux=True)
     parts = spec.accumulation
+    shards = local.mesh.size if local else 1
     every_micro_step = spec.target_cadence == "micro_step"
+
+    def gathered(part, frozen, target, micro, counts, key):
+        """Loss, terms and gradient of a micro-batch, with an axis of S shards in front if each is for itself."""
+        if local is None:
+            return gradient(part, frozen, target, micro, counts, key)
+        # A mean over equal shards: each has its share of the counts.
+        counts = jax.tree.map(lambda count: count / shards, counts)
+        of_shards = jax.vmap(gradient, in_axes=(None, None, None, 0, None, None))
+        return of_shards(part, frozen, target, split_shards(micro, local), counts, key)
 
     def micro_counts(batch: Batch, micro: Batch) -> Metrics:
         if spec.ratio_over == "micro_batch":
@@ -88,10 +124,10 @@ def make_step(
         def micro_step(carry, numbered):
             total, target, _ = carry
             index, micro = numbered
-            (loss, terms), new = gradient(
+            (loss, terms), new = gathered(
                 part, frozen, target.params, micro, micro_counts(batch, micro), jax.random.fold_in(key, index)
             )
-            counts = jnp.isfinite(loss) if spec.nonfinite == "skip" else jnp.array(True)
+            counts = jnp.all(jnp.isfinite(loss)) if spec.nonfinite == "skip" else jnp.array(True)
             total = jax.tree.map(lambda t, g: jnp.where(counts, t + g / parts, 0), total, new)
             if every_micro_step:
                 moved = target_update.update(state.params, target)
@@ -100,13 +136,22 @@ def make_step(
                 target = moved._replace(params=params, count=target.count + earlier)
             return (total, target, counts), {"loss": loss, **terms}
 
-        start = (jax.tree.map(jnp.zeros_like, part), state.target, jnp.array(True))
+        start = (jax.tree.map(zeros, part), state.target, jnp.array(True))
         if parts == 1:  # the same without a loop: the compiler may then fuse across the whole step
-            carry, metrics = micro_step(start, (0, batch))
-            return *carry, jax.tree.map(lambda m: m[None], metrics)
-        micros = split_batch(batch, parts)
-        carry, metrics = jax.lax.scan(micro_step, start, (jnp.arange(parts), micros))
-        return *carry, metrics
+            (total, target, counts), metrics = micro_step(start, (0, batch))
+            metrics = jax.tree.map(lambda m: m[None], metrics)
+        else:
+            micros = split_batch(batch, parts)
+            (total, target, counts), metrics = jax.lax.scan(micro_step, start, (jnp.arange(parts), micros))
+        if local is not None:
+            total = _over_shards(total, spec.reduce_dtype)
+            metrics = jax.tree.map(lambda m: jnp.mean(m, axis=1), metrics)
+        return total, target, counts, metrics
+
+    def zeros(x):
+        if local is None:
+            return jnp.zeros_like(x)
+        return jax.lax.with_sharding_constraint(jnp.zeros((shards, *x.shape), x.dtype), local)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         gradients, target, counts, metrics = accumulate(state, batch)

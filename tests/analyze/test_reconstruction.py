@@ -19,7 +19,7 @@ from fsfm_jax.tasks.pretrain import LossSpec, PretrainTask, Statistics
 MODEL = ModelSpec(
     size=SIZES["tiny16"], image_size=224, seen=49, pixel_width=16, pixel_depth=1, pixel_heads=2, rep_depth=1,
     rep_heads=4, projection_hidden=16, projection_features=8, instance_discrimination=False, target_view="full",
-    rep_decoded="both", rep_positions="zeros", dtype=jnp.float32, remat=False,
+    rep_decoded="both", rep_positions="zeros", dtype=jnp.float32, remat="none",
 )  # fmt: skip
 STATISTICS = Statistics((0.5, 0.4, 0.3), (0.25, 0.2, 0.3))
 MASK = MaskSpec("crfr_p", 0.75, "image", "exact")

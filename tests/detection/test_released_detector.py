@@ -42,7 +42,7 @@ def detector(path: str, names=NAMES, real: int = 1, statistics=GIVEN, sizes=SIZE
 def logits(found: ReleasedDetector, images: np.ndarray) -> np.ndarray:
     """Logits of normalised images, from nothing but what was read."""
     shared = dict(
-        size=SIZES[found.size], image_size=found.image_size, drop_path=0.0, dtype=jnp.float32, remat=False,
+        size=SIZES[found.size], image_size=found.image_size, drop_path=0.0, dtype=jnp.float32, remat="none",
         reduction=found.reduction,
     )  # fmt: skip
     if found.network == "antispoof":

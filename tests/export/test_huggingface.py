@@ -30,7 +30,7 @@ STATISTICS = Statistics((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 CLASSES = ("real", "fake")
 PRETRAINING = reference.model_spec(
     size=SIZE, image_size=SIDE, seen=1, pixel_width=12, pixel_depth=1, pixel_heads=3, rep_depth=1,
-    projection_hidden=4, projection_features=4, remat=True, dtype=jnp.bfloat16,
+    projection_hidden=4, projection_features=4, remat="full", dtype=jnp.bfloat16,
 )  # fmt: skip
 
 

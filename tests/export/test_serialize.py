@@ -128,7 +128,7 @@ def test_bfloat16_halves_the_file_and_is_said(written, run, tmp_path):
         {"model__network": "antispoof"},
         {"model__network": "antispoof", "model__norm_over": "features", "tuning__method": "fs_adapter"},
         {"model__base": "clip", "tuning__method": "lora", "model__pooling": "cls"},
-        {"model__base": "marlin", "model__dtype": "bfloat16", "model__remat": True},
+        {"model__base": "marlin", "model__dtype": "bfloat16", "model__remat": "full"},
     ],
 )
 def test_every_network_is_made_of_operations_that_are_read_again(config, tmp_path):

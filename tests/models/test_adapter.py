@@ -24,7 +24,7 @@ from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.optim import tuning
 
 TINY = Size(48, 2, 4, 8)
-SHARED = dict(size=TINY, image_size=32, drop_path=0.0, dtype=jnp.float32, remat=False, reduction=4)
+SHARED = dict(size=TINY, image_size=32, drop_path=0.0, dtype=jnp.float32, remat="none", reduction=4)
 CLASSIFIER_SPEC = ClassifierSpec(classes=2, pooling="mean_patches", **SHARED)
 ANTISPOOF_SPEC = AntiSpoofSpec(norm_over="features", dropout=0.5, **SHARED)
 NETWORKS = {

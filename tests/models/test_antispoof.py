@@ -19,7 +19,7 @@ TINY = Size(48, 2, 4, 8)
 
 def spec(norm_over="tokens", **changes) -> AntiSpoofSpec:
     fields = dict(
-        size=TINY, image_size=32, norm_over=norm_over, drop_path=0.0, dropout=0.5, dtype=jnp.float32, remat=False
+        size=TINY, image_size=32, norm_over=norm_over, drop_path=0.0, dropout=0.5, dtype=jnp.float32, remat="none"
     )  # fmt: skip
     return AntiSpoofSpec(**{**fields, **changes})
 

@@ -20,7 +20,7 @@ POOLED = {"plain_gp": "mean_patches", "plain_cls": "cls"}
 
 def spec(pooling="mean_patches", **changes) -> ClassifierSpec:
     fields = dict(
-        size=TINY, image_size=32, classes=2, pooling=pooling, drop_path=0.0, dtype=jnp.float32, remat=False
+        size=TINY, image_size=32, classes=2, pooling=pooling, drop_path=0.0, dtype=jnp.float32, remat="none"
     )  # fmt: skip
     return ClassifierSpec(**{**fields, **changes})
 

@@ -84,7 +84,7 @@ def tokens(params: dict, images: np.ndarray, style=PLAIN) -> np.ndarray:
 
 
 def spec(**changes) -> ClassifierSpec:
-    plain = dataclasses.replace(networks.SMALLEST, size=SIZE, image_size=SIDE, dtype=jnp.float32, remat=False)
+    plain = dataclasses.replace(networks.SMALLEST, size=SIZE, image_size=SIDE, dtype=jnp.float32, remat="none")
     return dataclasses.replace(plain, **changes)
 
 

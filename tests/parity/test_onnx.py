@@ -40,7 +40,7 @@ assert not {"fsfm_jax", "jax", "flax"} & set(sys.modules), sorted(sys.modules)
         {"model__network": "antispoof"},
         {"model__network": "antispoof", "model__norm_over": "features", "tuning__method": "fs_adapter"},
         {"model__base": "clip", "tuning__method": "lora", "model__pooling": "cls"},
-        {"model__base": "marlin", "model__remat": True},
+        {"model__base": "marlin", "model__remat": "full"},
     ],
 )
 def test_onnx_runtime_finds_our_scores(config, tmp_path):

@@ -14,7 +14,7 @@ from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 STATISTICS = Statistics((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
-TINY = dict(size=Size(16, 2, 2, 8), image_size=16, dtype=jnp.float32, remat=False)
+TINY = dict(size=Size(16, 2, 2, 8), image_size=16, dtype=jnp.float32, remat="none")
 PLAIN = ClassifyTask(
     ClassifierSpec(classes=2, pooling="mean_patches", drop_path=0.0, **TINY), 2, 0.1, True, STATISTICS
 )  # fmt: skip

@@ -48,14 +48,19 @@ def initial_state(task):
     )
 
 
-def run(task, devices, fsdp, accumulation=1, ratio="global_batch", steps=3, cadence="optimizer_step"):
-    mesh = partition.make_mesh(jax.devices()[:devices])
+def run(
+    task, devices, fsdp, accumulation=1, ratio="global_batch", steps=3, cadence="optimizer_step", local=False,
+    replicas=None, reduce_dtype=jnp.float32,
+):  # fmt: skip
+    mesh = partition.make_mesh(jax.devices()[:devices], replicas)
     update = moving_average(lambda count: 0.1 / (1 + count), task.target_part)
     state = initial_state(dataclasses.replace(task, loss_spec=reference.OFFICIAL_LOSS))
     state = state._replace(key=jax.random.key(7))
     shardings = partition.state_shardings(state, mesh, fsdp, 16)
     state = jax.device_put(state, shardings)
-    step = make_step(task, OPTIMIZER, update, lambda s: 1e-3 * (1 + s), StepSpec(accumulation, ratio, cadence, "stop"))
+    spec = StepSpec(accumulation, ratio, cadence, "stop", reduce_dtype)
+    alone = partition.batch_sharding(mesh) if local else None
+    step = make_step(task, OPTIMIZER, update, lambda s: 1e-3 * (1 + s), spec, local=alone)
     placed = shardings, partition.replicated(mesh)
     step = jax.jit(step, in_shardings=(shardings, partition.batch_sharding(mesh)), out_shardings=placed)
     losses = []
@@ -86,6 +91,25 @@ def test_eight_devices_give_the_numbers_of_one(single, fsdp):
     np.testing.assert_allclose(losses, single[1], rtol=1e-6)
     for part in ("params", "target"):
         assert relative(getattr(single[0], part), getattr(state, part)) < 1e-6
+
+
+@pytest.mark.parametrize("ratio", ["global_batch", "micro_batch"])
+def test_devices_that_gather_alone_give_the_numbers_of_one(ratio):
+    one, losses = run(small_task(), 1, False, accumulation=2, ratio=ratio)
+    state, alone = run(small_task(), 8, False, accumulation=2, ratio=ratio, local=True, replicas=2)
+    np.testing.assert_allclose(alone, losses, rtol=1e-6)
+    for part in ("params", "target"):
+        assert relative(getattr(one, part), getattr(state, part)) < 1e-5
+
+
+def test_gradients_summed_in_bfloat16_are_rounded_to_it():
+    (state, _), (rounded, _) = (
+        run(small_task(), 8, False, steps=1, local=True, reduce_dtype=dtype) for dtype in (jnp.float32, jnp.bfloat16)
+    )
+    one, other = (jax.tree.leaves(s.optimizer[1].mu) for s in (state, rounded))
+    worst = relative(one, other)
+    # Eight numbers rounded to 8 bits, and seven sums of them; the clipping that follows scales both alike.
+    assert 1e-4 < worst < 8 * 2**-8
 
 
 def test_fsdp_splits_parameters_moments_and_target(single):

@@ -1,0 +1,158 @@
+"""FLOPs of the networks per image, counted by hand: what the method needs, not what a compiler makes of it.
+
+Twice the multiply-adds of all products with weights and of attention. Elementwise work, means, losses, the one mask
+token of a batch and the optimizer are left out. The count has what the code saves without changing a number: hidden
+patches are not embedded, representation decoders average before their last map, and equal mask tokens are one token.
+Activations that are computed again (`remat`) are no work of the method, and not counted.
+
+A network is a list of steps in the order in which data pass them. Backward, a product costs its own FLOPs once for the
+gradient of its weight, if that is trained, and once for that of its input, if anything before it is trained.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator
+
+from fsfm_jax.models.antispoof import CLASSES, EMBEDDING, AntiSpoofSpec
+from fsfm_jax.models.classifier import ClassifierSpec
+from fsfm_jax.models.fsfm import ModelSpec
+from fsfm_jax.models.lora import DOWN, UP, LoraSpec
+from fsfm_jax.models.style import PLAIN, Style
+from fsfm_jax.models.vit import Size
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A product or a parameter on the way of the data.
+
+    Attributes:
+      flops: forward, per image; 0 of what is added or scaled.
+      weights: paths of the weights that are multiplied; none of attention, whose two factors are both data.
+      added: paths of what is added or scaled after it: trained, they need the gradient of everything behind.
+    """
+
+    flops: float = 0.0
+    weights: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+
+
+def forward(steps: Iterable[Step]) -> float:
+    """FLOPs of an inference."""
+    return sum(step.flops for step in steps)
+
+
+def backward(steps: Iterable[Step], trained: str) -> float:
+    """FLOPs of the gradients of the parameters whose path `trained` matches as a whole."""
+    total, before = 0.0, False
+    for step in steps:
+        learns = any(re.fullmatch(trained, path) for path in step.weights)
+        if step.weights:
+            total += step.flops * (learns + before)
+        else:  # both factors of attention are data
+            total += step.flops * 2 * before
+        before = before or learns or any(re.fullmatch(trained, path) for path in step.added)
+    return total
+
+
+def pretraining(spec: ModelSpec) -> float:
+    """One image of a training step: online network forward and backward, target forward.
+
+    The branches of the online network part behind its encoder, whose gradient is that of their sum.
+    """
+    seen, patches, width = spec.seen, spec.patches, spec.size.width
+    encoder = [*_encoder(spec.size, seen, PLAIN, None), Step(added=("encoder/norm/scale",))]
+    online = [encoder, list(_pixel_decoder(spec))]
+    target = 0.0
+    if spec.instance_discrimination:
+        decoded = [*_rep_decoder(spec, seen)] if spec.rep_decoded in ("both", "online") else []
+        head = [*_head("projector", width, spec), *_head("predictor", spec.projection_features, spec)]
+        online.append([*decoded, *head])
+        shown = {"full": patches, "other_visible": seen, "masked": patches - seen}[spec.target_view]
+        target += forward(_encoder(spec.size, shown, PLAIN, None)) + forward(_head("projector", width, spec))
+        if spec.rep_decoded == "both":
+            target += forward(_rep_decoder(spec, shown))
+    # Everything is trained, so a branch begins behind something trained.
+    behind = [Step(added=("encoder",))]
+    gradients = backward(encoder, ".*") + sum(backward([*behind, *branch], ".*") for branch in online[1:])
+    return sum(forward(branch) for branch in online) + gradients + target
+
+
+def detector(spec: ClassifierSpec | AntiSpoofSpec, cached: bool = False) -> float:
+    """Inference of one image; `cached`: from stored features."""
+    return forward(_detector(spec, cached))
+
+
+def finetuning(spec: ClassifierSpec | AntiSpoofSpec, trained: str, cached: bool = False) -> float:
+    """One image of a training step in which the paths that `trained` matches are trained."""
+    steps = list(_detector(spec, cached))
+    return forward(steps) + backward(steps, trained)
+
+
+def block(tokens: int, width: int, hidden: int = 4) -> float:
+    """FLOPs of a transformer block forward: its four maps, `24 T D**2`, and attention, `4 T**2 D`."""
+    return 2.0 * tokens * width * width * (4 + 2 * hidden) + 4.0 * tokens * tokens * width
+
+
+def _map(path: str, rows: float, inputs: int, outputs: int, bias: bool = True) -> Step:
+    return Step(2.0 * rows * inputs * outputs, (f"{path}/kernel",), (f"{path}/bias",) if bias else ())
+
+
+def _blocks(path: str, depth: int, tokens: int, width: int, lora: LoraSpec | None = None) -> Iterator[Step]:
+    for index in range(depth):
+        name = f"{path}/block_{index:02d}"
+        yield Step(added=(f"{name}/norm1/scale", f"{name}/norm1/bias"))
+        yield _map(f"{name}/attn/qkv", tokens, width, 3 * width)
+        if lora is not None:  # beside the product, whose input gradient it shares: each has its own
+            yield Step(2.0 * tokens * width * lora.rank, (f"{name}/attn/qkv/{DOWN}",))
+            yield Step(2.0 * tokens * lora.rank * 3 * width, (f"{name}/attn/qkv/{UP}",))
+        yield Step(4.0 * tokens * tokens * width)
+        yield _map(f"{name}/attn/proj", tokens, width, width)
+        yield Step(added=(f"{name}/norm2/scale", f"{name}/norm2/bias"))
+        yield _map(f"{name}/mlp/fc1", tokens, width, 4 * width)
+        yield _map(f"{name}/mlp/fc2", tokens, 4 * width, width)
+
+
+def _encoder(size: Size, patches: int, style: Style, lora: LoraSpec | None) -> Iterator[Step]:
+    tokens = patches + style.class_token
+    yield _map("encoder/patch_embed", patches, 3 * size.patch_size**2, size.width)
+    yield Step(added=("encoder/cls_token", "encoder/pos_embed", "encoder/pre_norm/scale", "encoder/pre_norm/bias"))
+    yield from _blocks("encoder", size.depth, tokens, size.width, lora)
+
+
+def _pixel_decoder(spec: ModelSpec) -> Iterator[Step]:
+    width = spec.pixel_width
+    yield _map("pixel_decoder/embed", 1 + spec.seen, spec.size.width, width)
+    yield from _blocks("pixel_decoder", spec.pixel_depth, 1 + spec.patches, width)
+    yield _map("pixel_decoder/pred", spec.patches, width, 3 * spec.size.patch_size**2)
+
+
+def _rep_decoder(spec: ModelSpec, shown: int) -> Iterator[Step]:
+    width, tokens = spec.size.width, 1 + shown
+    yield _map("rep_decoder/embed", tokens, width, width)
+    if shown < spec.patches:
+        tokens = 1 + spec.patches if spec.rep_positions == "sincos" else tokens + 1
+    yield from _blocks("rep_decoder", spec.rep_depth, tokens, width)
+    yield _map("rep_decoder/pred", 1, width, width)
+
+
+def _head(path: str, inputs: int, spec: ModelSpec) -> Iterator[Step]:
+    yield _map(f"{path}/fc1", 1, inputs, spec.projection_hidden)
+    yield _map(f"{path}/fc2", 1, spec.projection_hidden, spec.projection_features)
+
+
+def _detector(spec: ClassifierSpec | AntiSpoofSpec, cached: bool) -> Iterator[Step]:
+    width, patches, features = spec.size.width, spec.grid**2, spec.size.width
+    if not cached:
+        yield from _encoder(spec.size, patches, spec.style, spec.lora)
+        yield Step(added=("encoder/norm/scale", "encoder/norm/bias", "fc_norm/scale", "fc_norm/bias"))
+    if spec.reduction is not None:
+        narrow = width // spec.reduction
+        yield _map("adapter/linear1", 1, width, narrow, bias=False)
+        yield _map("adapter/linear2", 1, narrow, width, bias=False)
+        yield _map("projector", 1, narrow, narrow)
+        features = 2 * width
+    if isinstance(spec, AntiSpoofSpec):
+        yield _map("embedder", 1 + patches if spec.norm_over == "tokens" else 1, features, EMBEDDING)
+        yield _map("classifier", 1, EMBEDDING, CLASSES)
+    else:
+        yield _map("head", 1, features, spec.classes)
