@@ -6,6 +6,7 @@ renames it, so a checkpoint that is visible is whole.
 """
 
 import dataclasses
+import itertools
 import json
 from typing import Any
 
@@ -16,6 +17,8 @@ from etils import epath
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSteps, LatestN
 
 STATE, RUN = "state", "run"
+# How often this process has asked for an interruption.
+_ASKED = itertools.count(1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +91,14 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.check_for_errors()
 
-    def preempted(self, step: int) -> bool:
-        """Whether the cluster announced an interruption; every host must ask at every step."""
-        return self._manager.reached_preemption(step)
+    def preempted(self) -> bool:
+        """Whether the cluster announced an interruption, or any of several hosts got SIGTERM.
+
+        Every host must ask equally often: all of them are told at the same question, the first that none of them has
+        asked yet, and at that one only. Questions are counted over all runs of the process. With the numbers of steps
+        instead, a notice would be lost that comes before the first step of a continuation, or between two runs.
+        """
+        return self._manager.reached_preemption(next(_ASKED))
 
     def close(self) -> None:
         self._manager.close()

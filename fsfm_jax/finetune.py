@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fsfm_jax import partition, records
@@ -46,13 +47,14 @@ from fsfm_jax.run_identity import description, run_identity, saved_state
 from fsfm_jax.tasks.classify import OPEN_UNITS, REAL_ANCHOR
 from fsfm_jax.train.loop import train
 from fsfm_jax.train.state import TrainState, named_key
+from fsfm_jax.workdir import make_folder, write_text
 
 LOG = logging.getLogger("fsfm_jax")
 TEST_FOLDER, ACCOUNT = "test", "initialisation.json"
 CLOSED = "FS-Adapter's bottleneck let no face of the last step pass: what was trained is a linear probe. Lower "
 CLOSED += "optimizer.base_learning_rate; open_units in metrics.jsonl says when it closed"
 # What is reported of each step; of one loss alone its value is the whole.
-SHOWN = ("loss", REAL_ANCHOR, OPEN_UNITS, "learning_rate", "gradient_norm")
+SHOWN = ("loss", REAL_ANCHOR, OPEN_UNITS, "learning_rate", "gradient_norm", "input_wait")
 
 
 def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
@@ -62,6 +64,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
       ValueError: a configuration, data set or checkpoint that does not fit; see the message.
       FileNotFoundError: data or a pretraining that is not there.
       NonFinite: the loss or the gradient is NaN or infinite.
+      Interrupted: the process was told to stop; everything is saved.
     """
     inputs = open_inputs(config)
     if config.repeats == 1:
@@ -72,8 +75,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
         one = config.copy_and_resolve_references()
         one.seed, one.repeats = seed, 1
         folder = os.path.join(workdir, REPEATS.format(seed))
-        if "://" not in folder:
-            os.makedirs(folder, exist_ok=True)
+        make_folder(folder)
         LOG.info("seed %d: %s", seed, folder)
         finished = _Run(one, inputs, folder, stop_after).go()
         if finished is None:
@@ -84,8 +86,8 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
         write_repeats(workdir, results, config.report.layout)
 
 
-def make_program(resolved: Finetuning) -> Program:
-    """The program of a resolved run on all devices."""
+def make_program(resolved: Finetuning, mesh: Mesh | None = None) -> Program:
+    """The program of a resolved run on `mesh`, by default on all devices."""
     model = resolved.task.model
     if resolved.cache:
         example = {FEATURES: ((model.size.width,), np.float32), records.LABEL: ((), np.int32)}
@@ -107,7 +109,7 @@ def make_program(resolved: Finetuning) -> Program:
         example=example,
         global_batch=resolved.stream.global_batch,
         seed=resolved.seed,
-        mesh=partition.make_mesh(),
+        mesh=partition.make_mesh(replicas=resolved.replicas) if mesh is None else mesh,
         fsdp=resolved.fsdp,
         fsdp_min_size=resolved.fsdp_min_size,
         trained=resolved.trained,
@@ -202,8 +204,7 @@ class _Run:
             LOG.info("%s", "\n".join(notes))
             if jax.process_index() == 0:
                 account = {"file": pretrained.report.to_json(), "network": report.to_json()}
-                with open(os.path.join(self._workdir, ACCOUNT), "w", encoding="utf-8") as file:
-                    file.write(json.dumps(account, indent=1) + "\n")
+                write_text(os.path.join(self._workdir, ACCOUNT), json.dumps(account, indent=1) + "\n")
         part, whole = tuning.count(tuning.split(params, self._resolved.trained)[0]), tuning.count(params)
         LOG.info("trained: %s of %s parameters (%.3g %%)", f"{part:,}", f"{whole:,}", 100 * part / whole)
         return state._replace(params=jax.device_put(jax.tree.map(jnp.asarray, params), self._program.shardings.params))
@@ -228,7 +229,7 @@ class _Run:
         try:
             return train(
                 state, step, stream, self._program.to_device, checkpoints, self._describe, write, resolved.loop,
-                self._validation,
+                self._validation, reporter.flush,
             )  # fmt: skip
         finally:
             stream.close()

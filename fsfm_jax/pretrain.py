@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fsfm_jax import config as configuration
@@ -17,7 +18,7 @@ from fsfm_jax.analyze import reconstruction
 from fsfm_jax.checkpoint import Checkpoints
 from fsfm_jax.config import Pretraining, Schedule
 from fsfm_jax.data.sources import Source, open_mixture, open_source
-from fsfm_jax.data.stream import Stream
+from fsfm_jax.data.stream import FirstBatch, Stream
 from fsfm_jax.imported import adopted_state, lineage
 from fsfm_jax.optim import ema, schedules
 from fsfm_jax.program import Program
@@ -40,6 +41,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
       ValueError: a configuration, data set or checkpoint that does not fit; see the message.
       FileNotFoundError: data that is not there.
       NonFinite: a loss term or the gradient is NaN or infinite.
+      Interrupted: the process was told to stop; everything is saved.
     """
     sources = open_mixture(config.data.train)
     examples = sum(len(source) for source, _ in sources)
@@ -48,6 +50,8 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     statistics = named_statistics(config.data.statistics, sources, configuration.STATISTICS)
     program = make_program(resolved, statistics)
     binding = configuration.binding_fields(config, resolved.step.accumulation)
+    if not config.data.repeat_batch:
+        del binding["data.repeat_batch"]  # runs from before there was such a field go on
     identity = run_identity(binding, sources, statistics)
 
     def describe(number: int) -> dict:
@@ -68,7 +72,9 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
         first = int(state.step)
         _announce(resolved, sources, program, first)
         if first < resolved.loop.stop_after:
-            state = _train(state, program, resolved, sources, checkpoints, describe, workdir)
+            state = _train(
+                state, program, resolved, sources, checkpoints, describe, workdir, config.data.repeat_batch
+            )
         saved = checkpoints.directory / str(int(state.step))
         if int(state.step) < resolved.loop.steps:
             LOG.info(
@@ -81,8 +87,8 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
         checkpoints.close()
 
 
-def make_program(resolved: Pretraining, statistics: Statistics) -> Program:
-    """The program of a resolved run on all devices."""
+def make_program(resolved: Pretraining, statistics: Statistics, mesh: Mesh | None = None) -> Program:
+    """The program of a resolved run on `mesh`, by default on all devices."""
     task = PretrainTask(resolved.model, resolved.loss, statistics)
     patches, size = (resolved.model.patches,), resolved.model.image_size
     masks = [records.MASK, records.REGION_MASK] + [records.OTHER_MASK] * resolved.stream.other_mask
@@ -95,7 +101,7 @@ def make_program(resolved: Pretraining, statistics: Statistics) -> Program:
         example={records.IMAGE: ((size, size, 3), np.uint8), **{name: (patches, np.bool_) for name in masks}},
         global_batch=resolved.stream.global_batch,
         seed=resolved.seed,
-        mesh=partition.make_mesh(),
+        mesh=partition.make_mesh(replicas=resolved.replicas) if mesh is None else mesh,
         fsdp=resolved.fsdp,
         fsdp_min_size=resolved.fsdp_min_size,
     )
@@ -120,15 +126,18 @@ def learning_rate_of(s: Schedule, step: jax.Array) -> jax.Array:
 
 def _train(
     state: TrainState, program: Program, resolved: Pretraining, sources: Mixture, checkpoints: Checkpoints, describe,
-    workdir: str,
+    workdir: str, repeat_batch: bool,
 ) -> TrainState:  # fmt: skip
     first = int(state.step)
     step = program.compiled_step()
     stream = Stream(sources, resolved.stream, first, jax.process_index(), jax.process_count())
+    if repeat_batch:
+        LOG.warning("data.repeat_batch: one batch again and again; what is trained is of no use")
+        stream = FirstBatch(stream)
     reporter = _reporter(workdir, first, resolved)
 
     def write(number: int, values: dict[str, float]) -> None:
-        shown = ("loss", *program.task.term_weights, "learning_rate", "gradient_norm")
+        shown = ("loss", *program.task.term_weights, "learning_rate", "gradient_norm", "input_wait")
         values = {name: values[name] for name in shown}  # jit sorts names; this is the order to read them in
         if resolved.model.instance_discrimination:
             last_update = number * resolved.schedule.target_total // resolved.schedule.total - 1
@@ -136,7 +145,9 @@ def _train(
         reporter.write(number, values)
 
     try:
-        return train(state, step, stream, program.to_device, checkpoints, describe, write, resolved.loop)
+        return train(
+            state, step, stream, program.to_device, checkpoints, describe, write, resolved.loop, flush=reporter.flush
+        )
     finally:
         stream.close()
         reporter.close()

@@ -2,13 +2,13 @@
 
 import json
 import math
-import os
 import shutil
 import sys
 import time
-from typing import TextIO
 
 from tqdm import tqdm
+
+from fsfm_jax.workdir import Lines
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -28,15 +28,17 @@ class Reporter:
     """Shows and records the metrics of a run.
 
     On a terminal one line is rewritten; elsewhere (a log file) a line is written every `plain_seconds`.
-    Speed and time left are over the steps of this process, its first (compiling) step left out.
+    Speed and time left are over the steps of this process, its first (compiling) step left out; `input_wait` is each
+    step's own in the file, and in the line that of all steps since the last `plain_seconds` began.
     """
 
     def __init__(self, path: str, first_step: int, last_step: int, images_per_step: int, plain_seconds: float = 15.0):
-        _forget_after(path, first_step)
-        self._file: TextIO = open(path, "a", buffering=1)
+        # Steps that were lost with an interrupted process will be written again.
+        self._file = Lines(path, keep=lambda line: json.loads(line)["step"] <= first_step)
         self._first, self._last, self._images = first_step, last_step, images_per_step
         self._started: tuple[int, float] | None = None
         self._plain_seconds, self._next_line = plain_seconds, 0.0
+        self._before, self._waited, self._watched = math.nan, 0.0, 0.0
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=last_step,
@@ -57,41 +59,47 @@ class Reporter:
             "images_per_second": rate * self._images,
             "seconds_left": (self._last - step) / rate if rate else math.nan,
         }
-        self._file.write(json.dumps({"step": step, **_finite({**metrics, **speed})}) + "\n")
+        self._file.add(json.dumps({"step": step, **_finite({**metrics, **speed})}))
+        self._watch(now, metrics.get("input_wait", math.nan))
         line = self._line(step, metrics, speed)
+        due = now >= self._next_line
         if self._terminal:
             self._bar.n = step
             self._bar.set_description_str(line)
-        elif now >= self._next_line or step == self._last:
-            self._next_line = now + self._plain_seconds
+        elif due or step == self._last:
             print(line, file=sys.stderr, flush=True)
+        if due:
+            self._next_line = now + self._plain_seconds
+            self._waited = self._watched = 0.0
+
+    def _watch(self, now: float, share: float) -> None:
+        """Takes the share of a step's time that was spent waiting for its batch."""
+        seconds, self._before = now - self._before, now
+        if math.isfinite(share) and math.isfinite(seconds):
+            self._waited += share * seconds
+            self._watched += seconds
 
     def _line(self, step: int, metrics: dict[str, float], speed: dict[str, float]) -> str:
         shown = dict(metrics)
         rate, momentum = shown.pop("learning_rate"), shown.pop("momentum", None)
         shown.pop("gradient_norm")
+        shown.pop("input_wait", None)
         losses = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
         ema = "" if momentum is None else f" ema {momentum:.5f}"
         left = duration(speed["seconds_left"])
         pace = speed["images_per_second"]
         images = f"{pace:.1f} img/s" if math.isfinite(pace) else "first step"
+        waits = f"  input-bound {100 * self._waited / self._watched:.0f} %" if self._watched else ""
         # What matters most comes first: a narrow terminal cuts the end off.
-        return f"step {step}/{self._last}  {left} left  {images}  {losses}  lr {rate:.1e}{ema}"
+        return f"step {step}/{self._last}  {left} left  {images}  {losses}  lr {rate:.1e}{ema}{waits}"
+
+    def flush(self) -> None:
+        """Returns when everything written is where it can be read, also in an object store."""
+        self._file.flush()
 
     def close(self) -> None:
         self._bar.close()
         self._file.close()
-
-
-def _forget_after(path: str, step: int) -> None:
-    """Drops the lines of steps that were lost with an interrupted process and will be written again."""
-    if not os.path.exists(path):
-        return
-    with open(path) as file:
-        lines = [line for line in file if line.endswith("}\n") and json.loads(line)["step"] <= step]
-    with open(path + ".tmp", "w") as file:
-        file.writelines(lines)
-    os.replace(path + ".tmp", path)
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:
@@ -103,5 +111,7 @@ class Silent:
     """The reporter of every process but the first."""
 
     def write(self, step: int, metrics: dict[str, float]) -> None: ...
+
+    def flush(self) -> None: ...
 
     def close(self) -> None: ...

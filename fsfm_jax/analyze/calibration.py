@@ -14,7 +14,7 @@ DIAGONAL = (150, 150, 150)
 RADIUS = 4
 
 
-def draw_reliability(path: Path, title: str, diagrams: Mapping[str, Reliability]) -> None:
+def draw_reliability(path: str | Path, title: str, diagrams: Mapping[str, Reliability]) -> None:
     """Writes a PNG: the observed share of each bin against its mean probability, below it the bins' counts.
 
     A calibrated detector lies on the diagonal, points below it are too sure of the event. Bins without examples have no

@@ -17,7 +17,7 @@ ENDS = (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10)
 
 
 def draw_scores(
-    path: Path, title: str, levels: Mapping[str, Scored], thresholds: Mapping[str, float] | None = None
+    path: str | Path, title: str, levels: Mapping[str, Scored], thresholds: Mapping[str, float] | None = None
 ) -> None:
     """Writes a PNG: the ROC curves of all levels in one panel, then a histogram of the scores of each level.
 

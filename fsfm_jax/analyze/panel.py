@@ -7,6 +7,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from fsfm_jax import workdir
+
 Colour = tuple[int, int, int]
 
 # Colours are blue, green, red as OpenCV has them.
@@ -85,7 +87,7 @@ def make_panel(
     return panel
 
 
-def save(path: Path, picture: np.ndarray) -> None:
+def save(path: str | Path, picture: np.ndarray) -> None:
     """Writes a PNG; picture: `[H, W, 3] uint8`, blue, green, red.
 
     Raises:
@@ -93,7 +95,8 @@ def save(path: Path, picture: np.ndarray) -> None:
     """
     done, data = cv2.imencode(".png", picture)
     assert done, path
-    path.write_bytes(data.tobytes())
+    with workdir.whole(path) as file:
+        file.write(data.tobytes())
 
 
 def _write(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsfm_jax import losses, records, regions
+from fsfm_jax.analyze.panel import save
 from fsfm_jax.data.masking import MaskSpec, draw_masks, draw_region
 from fsfm_jax.data.photo import decode_image
 from fsfm_jax.data.sources import Source
@@ -125,8 +126,12 @@ def _write(path: str, rows: list, errors: list[float], normalised: bool) -> None
     if normalised:
         note += " Predicted texture is shown with each patch's true mean and contrast."
     _text(canvas, note, GAP, height - 8, 0.42, FAINT)
-    if not cv2.imwrite(path, canvas[..., ::-1]):
-        raise OSError(f"cannot write the picture {path}; is the folder there and the disk not full?")
+    try:
+        save(path, canvas[..., ::-1])
+    except OSError as error:
+        raise OSError(
+            f"cannot write the picture {path} ({error}); is the folder there and the disk not full?"
+        ) from error
 
 
 def _text(canvas: np.ndarray, text: str, x: int, y: int, scale: float, colour: tuple[int, int, int]) -> None:

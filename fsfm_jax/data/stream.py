@@ -162,6 +162,21 @@ class Batches:
         self._iterator.close()
 
 
+class FirstBatch:
+    """The first batch of a stream again and again, without its loader: what remains is the speed of the device."""
+
+    def __init__(self, batches: Batches):
+        """Takes a batch of `batches` and closes it."""
+        self._batch = next(batches)
+        batches.close()
+
+    def __next__(self) -> Batch:
+        return self._batch
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class Stream(Batches):
     """The endless batches of pretraining.
 

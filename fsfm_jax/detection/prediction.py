@@ -117,12 +117,18 @@ class Sweep:
         """
         if batch % mesh.size:
             raise ValueError(f"evaluation.batch: {batch} images do not divide among {mesh.size} devices")
-        self._key, self._mesh = key, mesh
+        self._key, self._batch, self._mesh = key, batch, mesh
         self._apply = jax.jit(function, out_shardings=partition.batch_sharding(mesh))
 
     def place(self, params: Any) -> Any:
         """`params` as arrays on every device of the mesh."""
         return jax.device_put(jax.tree.map(jnp.asarray, params), partition.replicated(self._mesh))
+
+    def lowered(self, params: Any, shape: tuple[int, ...], dtype: Any) -> jax.stages.Lowered:
+        """The function for parameters of the shapes of `params` and rows of `shape`, not compiled, nothing placed."""
+        everywhere, split = partition.replicated(self._mesh), partition.batch_sharding(self._mesh)
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), params)
+        return self._apply.lower(like, jax.ShapeDtypeStruct((self._batch, *shape), dtype, sharding=split))
 
     def __call__(self, params: Any, batches: Iterable[Batch], count: int) -> tuple[np.ndarray, dict[int, tuple]]:
         """What is said of the `count` examples in `batches`, `[count, W] float32`, the same on every host.
@@ -170,12 +176,17 @@ class Scorer:
 
     def __init__(self, task: ClassifyTask, spec: EvaluationSpec, mesh: Mesh):
         """Raises ValueError for a batch that the devices do not divide."""
-        self._size, self._spec = task.model.image_size, spec
+        self._task, self._size, self._spec = task, task.model.image_size, spec
         self._sweep = Sweep(task.log_probabilities, records.IMAGE, spec.batch, mesh)
 
     def place(self, params: Any) -> Any:
         """`params` as arrays on every device of the mesh."""
         return self._sweep.place(params)
+
+    def lowered(self) -> jax.stages.Lowered:
+        """What scores a batch, not compiled; the mesh may be one that is not here."""
+        params = jax.eval_shape(self._task.init, jax.random.key(0))
+        return self._sweep.lowered(params, (self._size, self._size, 3), np.uint8)
 
     def __call__(self, params: Any, source: LabelledSource) -> Predictions:
         """Scores all examples of `source`; `params` lie on the mesh.

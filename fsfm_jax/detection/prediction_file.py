@@ -10,7 +10,6 @@ columns as text there, or look at such a table with something else.
 
 import csv
 import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +17,8 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+
+from fsfm_jax import workdir
 
 SUFFIXES = (".csv", ".parquet")
 # Rows that are Python objects at the same time, and those of a row group of a Parquet file.
@@ -32,7 +33,7 @@ _TYPES = {"f": pyarrow.float64(), "i": pyarrow.int64(), "U": pyarrow.string()}
 Columns = dict[str, np.ndarray]
 
 
-def write_predictions(path: Path, columns: Mapping[str, np.ndarray | Sequence]) -> None:
+def write_predictions(path: str | Path, columns: Mapping[str, np.ndarray | Sequence]) -> None:
     """Writes a table; its suffix decides how: `.csv` (UTF-8) or `.parquet` (zstd, text as a dictionary).
 
     The file appears under its name only when it is complete.
@@ -48,15 +49,8 @@ def write_predictions(path: Path, columns: Mapping[str, np.ndarray | Sequence]) 
     """
     write = {".csv": _write_csv, ".parquet": _write_parquet}[_suffix(path)]
     checked = _check(columns)
-    unfinished = Path(f"{path}.{os.getpid()}.tmp")
-    with open(unfinished, "xb") as file:
-        try:
-            write(file, checked)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    with workdir.whole(path) as file:
+        write(file, checked)
 
 
 def read_predictions(path: Path) -> Columns:
@@ -74,7 +68,7 @@ def read_predictions(path: Path) -> Columns:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _suffix(path: Path) -> str:
+def _suffix(path: str | Path) -> str:
     suffix = Path(path).suffix
     if suffix not in SUFFIXES:
         raise ValueError(f"{path}: expected a file name that ends with {' or '.join(SUFFIXES)}")

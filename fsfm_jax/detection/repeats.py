@@ -1,12 +1,13 @@
 """Several runs that differ in their seed only: a table of all of them, their mean and their deviation."""
 
 import csv
+import io
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from fsfm_jax.detection import tables
+from fsfm_jax.workdir import write_text
 
 CSV, TABLE = "repeats.csv", "repeats.md"
 
@@ -21,13 +22,12 @@ def write_repeats(workdir: str, results: Mapping[int, Mapping[str, dict]], layou
       results: summaries by seed, then by name of the data set.
     """
     head, rows = repeats(results, layout)
-    path = os.path.join(workdir, CSV)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerows([head, *[[row[0], row[1], *("" if v is None else repr(v) for v in row[2:])] for row in rows]])
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([head, *[[*row[:2], *("" if v is None else repr(v) for v in row[2:])] for row in rows]])
+    write_text(os.path.join(workdir, CSV), text.getvalue())
     shown = [[row[0], str(row[1]), *("" if v is None else f"{v:.2f}" for v in row[2:])] for row in rows]
     lines = [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *shown]]
-    Path(workdir, TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(os.path.join(workdir, TABLE), "\n".join(lines) + "\n")
 
 
 def repeats(results: Mapping[int, Mapping[str, dict]], layout: str) -> tuple[list[str], list[list]]:

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import jax
 
@@ -26,6 +25,7 @@ from fsfm_jax.metrics.multiclass import summarise_classes
 from fsfm_jax.metrics.summary import Resampling, summarise
 from fsfm_jax.metrics.thresholds import Threshold
 from fsfm_jax.report_spec import ReportSpec
+from fsfm_jax.workdir import make_folder, write_text
 
 LOG = logging.getLogger("fsfm_jax")
 METRICS, TABLE = "metrics.json", "table.md"
@@ -54,18 +54,18 @@ def evaluate_sets(
     writes = jax.process_index() == 0
     if writes:
         for part in ("predictions", "figures"):
-            os.makedirs(os.path.join(folder, part), exist_ok=True)
+            make_folder(os.path.join(folder, part))
     results = {}
     for name, source in sets.items():
         found = scorer(params, source)
         results[name] = summary_of(found, chosen, detector.temperature, spec.resampling)
         if writes:
-            path = Path(folder) / "predictions" / f"{name}.{spec.predictions}"
+            path = os.path.join(folder, "predictions", f"{name}.{spec.predictions}")
             prediction_file.write_predictions(path, found.columns(detector.temperature))
-            _draw(Path(folder) / "figures", name, found, chosen, detector.temperature)
+            _draw(os.path.join(folder, "figures", name), name, found, chosen, detector.temperature)
         LOG.info("%s: %s", name, line(results[name]))
     if writes:
-        _write(Path(folder), results, detector, spec)
+        _write(folder, results, detector, spec)
     return results
 
 
@@ -103,21 +103,21 @@ def line(summary: dict) -> str:
 
 
 def _draw(
-    folder: Path, name: str, found: Predictions, chosen: Mapping[str, list[Threshold]], temperature: float | None
+    path: str, name: str, found: Predictions, chosen: Mapping[str, list[Threshold]], temperature: float | None
 ) -> None:
     scored = found.scored()
     levels = {"frame": scored, "video": found.by_video().scored(scored.classes)}
     marks = {f"{level}s": chosen[level][-1].value for level in levels if chosen[level]}
-    draw_scores(folder / f"{name}.png", name, {f"{level}s": scored for level, scored in levels.items()}, marks)
+    draw_scores(f"{path}.png", name, {f"{level}s": scored for level, scored in levels.items()}, marks)
     temperatures = {"raw": 1.0} | ({} if temperature is None else {f"T = {temperature:.3g}": temperature})
     diagrams = {
         f"{title}: ECE {100 * calibrate.calibration_error(found, t):.1f} %": calibrate.diagram(found, t)
         for title, t in temperatures.items()
     }
-    draw_reliability(folder / f"{name}_calibration.png", f"{name}, frames", diagrams)
+    draw_reliability(f"{path}_calibration.png", f"{name}, frames", diagrams)
 
 
-def _write(folder: Path, results: dict[str, dict], detector: Detector, spec: ReportSpec) -> None:
+def _write(folder: str, results: dict[str, dict], detector: Detector, spec: ReportSpec) -> None:
     # Long and of no use to a reader.
     card = {name: value for name, value in detector.card.items() if name not in ("seen", "evaluated")}
     selection = detector.card["selection"]
@@ -128,9 +128,9 @@ def _write(folder: Path, results: dict[str, dict], detector: Detector, spec: Rep
         "transform": spec.evaluation.transform,
         "data": results,
     }
-    (folder / METRICS).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(os.path.join(folder, METRICS), json.dumps(content, indent=1, sort_keys=True) + "\n")
     notes = [f"Detector: {detector.name}. {selection['label']}", _calibration_note(detector)]
-    (folder / TABLE).write_text(tables.table(results, spec.layout, notes), encoding="utf-8")
+    write_text(os.path.join(folder, TABLE), tables.table(results, spec.layout, notes))
 
 
 def _calibration_note(detector: Detector) -> str:

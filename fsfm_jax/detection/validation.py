@@ -18,6 +18,7 @@ from fsfm_jax.metrics.scored import Scored
 from fsfm_jax.metrics.selection import METRICS, SPLITS, Choice, Evaluated, Rule, choose
 from fsfm_jax.metrics.value import Value, undefined
 from fsfm_jax.train.state import TrainState
+from fsfm_jax.workdir import write_text
 
 LOG = logging.getLogger("fsfm_jax")
 FILE, FOLDER = "validation.jsonl", "selected"
@@ -89,9 +90,7 @@ class Validation:
     def _write(self) -> None:
         if jax.process_index() or not self._looked_at:
             return
-        with open(self._path + ".tmp", "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(entry, sort_keys=True) + "\n" for entry in self.history)
-        os.replace(self._path + ".tmp", self._path)
+        write_text(self._path, "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in self.history))
 
 
 def _look(found: Predictions) -> dict:

@@ -3,6 +3,9 @@
 Per step: look for a request to stop -> evaluate and save if due -> take the next batch -> step -> read the
 metrics of the step before. The batch is taken after the save, so a checkpoint never claims an example that was not
 trained on; metrics are read one step late, so the device never waits for the host.
+
+A run that is told to stop saves and raises `Interrupted`: whatever was to come after it, another seed or another cell
+of a comparison, is left to the next command.
 """
 
 import dataclasses
@@ -16,7 +19,11 @@ import jax
 import numpy as np
 
 from fsfm_jax.checkpoint import Checkpoints
+from fsfm_jax.train.input_wait import InputWait
 from fsfm_jax.train.state import TrainState
+
+# EX_TEMPFAIL of sysexits.h: nothing is wrong, start the same command again.
+TRY_AGAIN = 75
 
 
 class NonFinite(FloatingPointError):
@@ -41,15 +48,30 @@ class LoopSpec:
     nonfinite: str
 
 
+class Interrupted(Exception):
+    """The run was told to stop; its state is saved, and the same command goes on.
+
+    Attributes:
+      exit_code: 0 if a person stopped it with Ctrl-C, else `TRY_AGAIN`, by which a scheduler knows to start it again.
+    """
+
+    def __init__(self, number: int, steps: int, by: signal.Signals):
+        super().__init__(f"Stopped after step {number} of {steps} by {by.name}; the same command goes on from there")
+        self.exit_code = 0 if by == signal.SIGINT else TRY_AGAIN
+
+
 class StopRequest:
     """Notes SIGTERM and SIGINT while it is entered, so that the loop can save before it ends.
 
     A second signal acts as it would without us. With several processes nothing is noted: one of them stopping
-    alone would leave the others waiting, so there `jax.distributed` takes the signal and tells all of them.
+    alone would leave the others waiting, so there `jax.distributed` takes SIGTERM and tells all of them.
+
+    Attributes:
+      by: the signal, None as long as there was none.
     """
 
     def __init__(self):
-        self.wanted = False
+        self.by: signal.Signals | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -58,7 +80,7 @@ class StopRequest:
         return self
 
     def _note(self, number: int, frame: Any) -> None:
-        self.wanted = True
+        self.by = signal.Signals(number)
         signal.signal(number, self._before[number])
 
     def __exit__(self, *_: Any) -> None:
@@ -76,30 +98,35 @@ def train(
     write: Callable[[int, dict[str, float]], None],
     spec: LoopSpec,
     evaluate: Callable[[int, TrainState], None] | None = None,
+    flush: Callable[[], None] = lambda: None,
 ) -> TrainState:
-    """Runs `step` until `spec.stop_after`, or until the process is asked to stop, and saves.
+    """Runs `step` until `spec.stop_after`, or until the process is told to stop, and saves.
 
     Args:
       state: donated to the first step.
       batches: must begin with the batch of step `state.step`.
       run: the checkpoint's `run` item at a step.
-      write: takes the metrics of a finished step, means over its micro-batches.
+      write: takes the metrics of a finished step, means over its micro-batches, and its `input_wait`.
       evaluate: looks at the state before each regular save, and at the end of the run; called again for a step that
         it has looked at, it must do nothing.
+      flush: called before each save, so that what was written of a run is never behind what is saved of it.
 
     Returns:
       The last state, saved.
 
     Raises:
+      Interrupted: the process was told to stop; everything is saved.
       NonFinite: names step and term; nothing of or after that step was saved.
       Whatever a batch raises, after the state before that batch is saved.
     """
     number = int(state.step)
     last_saved = number if number in checkpoints.steps() else None
-    pending = None
+    pending, waits = None, InputWait()
     with StopRequest() as stop:
-        while number < spec.stop_after:
-            if stop.wanted or checkpoints.preempted(number):
+        while True:
+            # Also after the last step: what comes after this run would not know of it.
+            by = signal.SIGTERM if checkpoints.preempted() else stop.by
+            if by is not None or number >= spec.stop_after:
                 break
             if number and number % spec.save_every == 0:
                 pending = _report(pending, write, spec.nonfinite)
@@ -107,8 +134,10 @@ def train(
                 if evaluate is not None:
                     evaluate(number, state)
                 if number != last_saved:
+                    flush()
                     checkpoints.save(state, run(number))
                     last_saved = number
+            waits.begin()
             try:
                 batch = next(batches)
             except Exception:
@@ -116,20 +145,27 @@ def train(
                 # the others may have got their batch: with several, the last checkpoint has to do.
                 if jax.process_count() == 1:
                     _report(pending, write, spec.nonfinite)
+                    flush()
                     checkpoints.save(state, run(number))
                     checkpoints.wait()
                 raise
+            waits.arrived(idle=pending is None or all(value.is_ready() for value in pending[1].values()))
             batch = to_device(batch)
             with jax.transfer_guard("disallow"):
                 state, metrics = step(state, batch)
             _report(pending, write, spec.nonfinite)
             number += 1
-            pending = (number, metrics)
+            pending = (number, metrics, waits.end())
         _report(pending, write, spec.nonfinite)
         if evaluate is not None and number == spec.steps:
             evaluate(number, state)
+        flush()
         checkpoints.save(state, run(number))
         checkpoints.wait()
+        waits.advise()
+        by = by or stop.by
+    if by is not None:
+        raise Interrupted(number, spec.steps, by)
     return state
 
 
@@ -139,14 +175,14 @@ def _mean(values: np.ndarray, finite_only: bool) -> float:
     return float(np.mean(kept)) if kept.size else math.nan
 
 
-def _report(pending: tuple[int, dict[str, jax.Array]] | None, write: Callable, nonfinite: str) -> None:
+def _report(pending: tuple[int, dict[str, jax.Array], float] | None, write: Callable, nonfinite: str) -> None:
     """Writes the metrics of a finished step; raises NonFinite for a bad one."""
     if pending is None:
         return
-    number, metrics = pending
+    number, metrics, input_wait = pending
     values = {name: _mean(jax.device_get(value), nonfinite == "skip") for name, value in metrics.items()}
     bad = [name for name, value in values.items() if not math.isfinite(value)]
-    write(number, values)
+    write(number, values | {"input_wait": input_wait})
     if bad and nonfinite == "stop":
         shown = ", ".join(f"{name} = {value}" for name, value in values.items())
         raise NonFinite(

@@ -1,5 +1,6 @@
 """The loop: the order of what it does, the ways in which it ends, and what is saved in each of them."""
 
+import logging
 import math
 import os
 import signal
@@ -10,7 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from fsfm_jax.train.loop import LoopSpec, NonFinite, StopRequest, train
+from fsfm_jax.train import input_wait
+from fsfm_jax.train.input_wait import SETTLING, InputWait
+from fsfm_jax.train.loop import TRY_AGAIN, Interrupted, LoopSpec, NonFinite, StopRequest, train
 
 
 class State(NamedTuple):
@@ -24,9 +27,10 @@ class Recorder:
     def __init__(self, saved=(), metrics=lambda number: {"loss": np.float32([number])}, preempted_at=None):
         self.events: list[tuple] = []
         self.written: dict[int, dict] = {}
+        self.waits: dict[int, float] = {}
         self.saved, self.metrics, self.preempted_at = list(saved), metrics, preempted_at
         self.during_step = lambda number: None
-        self.bad_batch = None
+        self.bad_batch, self.done = None, 0
 
     # Checkpoints.
 
@@ -41,9 +45,9 @@ class Recorder:
     def wait(self) -> None:
         self.events.append(("wait",))
 
-    def preempted(self, number: int) -> bool:
-        self.events.append(("asked", number))
-        return number == self.preempted_at
+    def preempted(self) -> bool:
+        self.events.append(("asked", self.done))
+        return self.done == self.preempted_at
 
     # The rest.
 
@@ -55,19 +59,28 @@ class Recorder:
             yield {"number": np.int64(number)}
 
     def step(self, state: State, batch: dict) -> tuple[State, dict]:
-        number = int(state.step) + 1
+        self.done = number = int(state.step) + 1
         self.events.append(("step", number))
         self.during_step(number)
-        return State(np.int32(number), (*state.seen, int(batch["number"]))), self.metrics(number)
+        metrics = {name: jax.device_put(value) for name, value in self.metrics(number).items()}
+        return State(np.int32(number), (*state.seen, int(batch["number"]))), metrics
 
     def write(self, number: int, values: dict) -> None:
         self.events.append(("write", number))
+        self.waits[number] = values.pop("input_wait")
         self.written[number] = values
+
+    def flush(self) -> None:
+        self.events.append(("flush",))
 
     def train(self, steps=5, stop_after=None, save_every=100, nonfinite="stop", first=0) -> State:
         spec = LoopSpec(steps, stop_after or steps, save_every, nonfinite)
         start = State(np.int32(first), tuple(range(first)))
-        return train(start, self.step, self.batches(first), lambda b: b, self, lambda n: {"of": n}, self.write, spec)
+        self.done = first
+        return train(
+            start, self.step, self.batches(first), lambda b: b, self, lambda n: {"of": n}, self.write, spec,
+            flush=self.flush,
+        )  # fmt: skip
 
     def all(self, *kinds: str) -> list[tuple]:
         return [event for event in self.events if event[0] in kinds]
@@ -80,10 +93,11 @@ def test_the_order_is_stop_save_batch_step_and_the_report_of_the_step_before():
         ("asked", 0), ("batch", 0), ("step", 1),
         ("asked", 1), ("batch", 1), ("step", 2), ("write", 1),
         # Before a save the metrics are looked at, so that nothing bad is saved.
-        ("asked", 2), ("write", 2), ("save", 2), ("batch", 2), ("step", 3),
+        ("asked", 2), ("write", 2), ("flush",), ("save", 2), ("batch", 2), ("step", 3),
         ("asked", 3), ("batch", 3), ("step", 4), ("write", 3),
-        ("asked", 4), ("write", 4), ("save", 4), ("batch", 4), ("step", 5),
-        ("write", 5), ("save", 5), ("wait",),
+        ("asked", 4), ("write", 4), ("flush",), ("save", 4), ("batch", 4), ("step", 5),
+        # Asked after the last step, too: another run may follow this one.
+        ("asked", 5), ("write", 5), ("flush",), ("save", 5), ("wait",),
     ]  # fmt: skip
     assert final.step == 5 and final.seen == (0, 1, 2, 3, 4)
     assert run.written == {number: {"loss": float(number)} for number in range(1, 6)}
@@ -102,14 +116,17 @@ def test_a_continuation_does_not_save_again_what_it_started_from():
     assert run.all("batch", "save") == [("batch", 4), ("batch", 5), ("save", 6), ("batch", 6), ("save", 7)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_the_step_finish_then_saves_and_ends(number):
+@pytest.mark.parametrize("steps", [3, 1000])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 0)])
+def test_a_signal_lets_the_step_finish_then_saves_and_ends(number, code, steps):
     run = Recorder()
     run.during_step = lambda step: os.kill(os.getpid(), number) if step == 3 else None
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    final = run.train(steps=1000)
-    assert final.step == 3
-    assert run.events[-4:] == [("write", 2), ("write", 3), ("save", 3), ("wait",)]
+    # Also in the last step: nobody else would hear of it, and more may be planned for after this run.
+    with pytest.raises(Interrupted, match=rf"after step 3 of {steps} by {number.name}; the same command goes") as stop:
+        run.train(steps=steps)
+    assert stop.value.exit_code == code
+    assert run.events[-6:] == [("write", 2), ("asked", 3), ("write", 3), ("flush",), ("save", 3), ("wait",)]
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
@@ -118,9 +135,9 @@ def test_a_second_signal_acts_as_without_the_loop():
     before = signal.signal(signal.SIGTERM, lambda number, frame: outer.append(number))
     try:
         with StopRequest() as stop:
-            assert not stop.wanted
+            assert stop.by is None
             os.kill(os.getpid(), signal.SIGTERM)
-            assert stop.wanted and not outer
+            assert stop.by is signal.SIGTERM and not outer
             os.kill(os.getpid(), signal.SIGTERM)
             assert outer == [signal.SIGTERM]
     finally:
@@ -137,7 +154,9 @@ def test_the_loop_runs_outside_the_main_thread_where_signals_cannot_be_taken():
 
 def test_an_announced_interruption_saves_and_ends():
     run = Recorder(preempted_at=3)
-    assert run.train(steps=1000, save_every=2).step == 3
+    with pytest.raises(Interrupted, match="after step 3 of 1000") as stop:
+        run.train(steps=1000, save_every=2)
+    assert stop.value.exit_code == TRY_AGAIN == os.EX_TEMPFAIL
     assert run.all("save", "wait") == [("save", 2), ("save", 3), ("wait",)]
     assert run.all("asked") == [("asked", number) for number in range(4)]
 
@@ -191,7 +210,7 @@ def test_a_batch_that_fails_costs_no_step():
     run.bad_batch = 3
     with pytest.raises(ValueError, match="photo 17 is damaged"):
         run.train(steps=10, save_every=100)
-    assert run.events[-3:] == [("write", 3), ("save", 3), ("wait",)]
+    assert run.events[-4:] == [("write", 3), ("flush",), ("save", 3), ("wait",)]
 
 
 def test_a_batch_that_fails_on_one_of_several_hosts_does_not_wait_for_the_others(monkeypatch):
@@ -219,3 +238,87 @@ def test_the_step_may_not_move_data_to_the_device_unnoticed():
         run.train(steps=1)
     run.during_step = lambda number: add(jax.device_put(np.ones(3, np.float32)))
     assert run.train(steps=1).step == 1
+
+
+class Clock:
+    """`time.monotonic` that only moves when told to."""
+
+    def __init__(self, monkeypatch):
+        self.now = 50.0
+        monkeypatch.setattr(input_wait, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def step(self, waits: InputWait, batch: float, rest: float, idle: bool = True) -> float:
+        """A step that waits `batch` seconds for its batch and takes `rest` for everything else."""
+        waits.begin()
+        self.now += batch
+        waits.arrived(idle)
+        self.now += rest
+        return waits.end()
+
+
+def test_a_wait_for_input_counts_where_the_device_had_nothing_to_do(monkeypatch, caplog):
+    clock, waits = Clock(monkeypatch), InputWait()
+    for _ in range(SETTLING):
+        assert math.isnan(clock.step(waits, 100, 1))
+    assert clock.step(waits, 3, 1) == 0.75
+    clock.now += 1000  # a save
+    assert clock.step(waits, 3, 1, idle=False) == 0
+    assert clock.step(waits, 0, 0) == 0
+    assert clock.step(waits, 0, 2) == 0
+    with caplog.at_level(logging.WARNING, "fsfm_jax"):
+        waits.advise()
+    # 3 of 4 + 4 + 2 seconds.
+    assert "Host 0: the device waited for its input 30 % of the time. Take more" in caplog.text
+    for word in ("data.workers", "data.threads", "--image_encoding=jpeg", "data.repeat_batch=True"):
+        assert word in caplog.text
+
+
+@pytest.mark.parametrize(("batch", "rest"), [(0.9, 9.2), (0, 0)])
+def test_a_run_that_hardly_waits_gets_no_advice(monkeypatch, caplog, batch, rest):
+    clock, waits = Clock(monkeypatch), InputWait()
+    for _ in range(SETTLING + 1):
+        clock.step(waits, batch, rest)
+    with caplog.at_level(logging.WARNING, "fsfm_jax"):
+        waits.advise()
+        InputWait().advise()  # of a run without a step
+    assert not caplog.text
+
+
+class Result:
+    """Metrics of a step that the device has finished, or not."""
+
+    def __init__(self, ready: bool):
+        self.ready = ready
+
+    def is_ready(self) -> bool:
+        return self.ready
+
+    def __array__(self, *_, **__) -> np.ndarray:
+        return np.float32([1.0])
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_each_step_is_written_with_the_share_of_its_own_wait(monkeypatch, caplog, ready):
+    clock, run = Clock(monkeypatch), Recorder()
+    monkeypatch.setattr(jax, "device_put", lambda value: value)
+    monkeypatch.setattr(jax, "device_get", np.asarray)
+    run.metrics = lambda number: {"loss": Result(ready)}
+
+    def batches(first):
+        for number in range(first, 1000):
+            clock.now += number  # step n waits n - 1 seconds
+            yield {"number": np.int64(number)}
+
+    def step(number):
+        clock.now += 1
+
+    run.batches, run.during_step = batches, step
+    with caplog.at_level(logging.WARNING, "fsfm_jax"):
+        run.train(steps=SETTLING + 2)
+    assert all(math.isnan(run.waits.pop(number)) for number in range(1, SETTLING + 1))
+    five, six = (5 / 6, 6 / 7) if ready else (0, 0)
+    assert run.waits == {SETTLING + 1: pytest.approx(five), SETTLING + 2: pytest.approx(six)}
+    assert ("85 % of the time" in caplog.text) == ready

@@ -1,0 +1,112 @@
+"""Files of a working directory: a folder of a file system, or a place in an object store such as gs://BUCKET/RUN.
+
+Everything that a run writes there, checkpoints aside, is written by this file. An object store has no folders and
+appends nothing, but an object appears only when all of it has arrived.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import BinaryIO
+
+from etils import epath
+
+from fsfm_jax.export.whole_file import whole_file
+
+# An object of lines is sent anew with all its lines, at the end of a long run some 100 MB.
+SECONDS_BETWEEN_SENDS = 300.0
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+    """Whether `path` is in an object store; spelt with its scheme, as in gs://BUCKET/RUN."""
+    return "://" in os.fspath(path)
+
+
+def make_folder(path: str) -> None:
+    """Makes the folder `path` with those above it. An object store needs none: that it can be reached is looked at.
+
+    Raises:
+      ValueError: a scheme that nothing here knows, or the package that reads it is not installed.
+    """
+    if not is_remote(path):
+        os.makedirs(path, exist_ok=True)
+        return
+    try:
+        epath.Path(path).exists()
+    except KeyError as error:
+        raise ValueError(f"{path}: expected a folder, or gs:// or s3:// with a place; found {error}") from error
+    except ImportError as error:
+        raise ValueError(
+            f"{path}: {error}; for gs:// that is gcsfs=={metadata.version('fsspec')}, of the version of fsspec here"
+        ) from error
+
+
+@contextlib.contextmanager
+def whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A file to write to, which is at `path` when the block has ended without an error; before, what was there is.
+
+    Raises:
+      OSError: the folder is not there or cannot be written to.
+    """
+    if not is_remote(path):
+        with whole_file(path) as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as file:  # a real one, for those who ask for its number
+        yield file
+        file.seek(0)
+        with epath.Path(path).open("wb") as target:
+            shutil.copyfileobj(file, target)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes `text` as UTF-8, whole or not at all."""
+    with whole(path) as file:
+        file.write(text.encode())
+
+
+class Lines:
+    """A text file that grows line by line, going on with the lines it has.
+
+    On a file system a line is in the file before `add` returns. In an object store it is there after `flush`, and
+    otherwise within five minutes or with the next line.
+    """
+
+    def __init__(self, path: str, keep: Callable[[str], bool]):
+        """Opens the file at `path`; lines that `keep` refuses are dropped, and a last one that was cut short."""
+        self._path, self._remote = path, is_remote(path)
+        place = epath.Path(path)
+        found = place.read_text().splitlines(keepends=True) if place.exists() else []
+        self._lines = [line for line in found if line.endswith("\n") and keep(line)]
+        if self._lines != found:
+            write_text(path, "".join(self._lines))
+        self._file, self._sent, self._unsent = None, time.monotonic(), False
+        if not self._remote:
+            self._lines = []
+            self._file = open(path, "a", buffering=1, encoding="utf-8")
+
+    def add(self, line: str) -> None:
+        """Adds `line`, which has no line feed."""
+        if self._file is not None:
+            self._file.write(line + "\n")
+            return
+        self._lines.append(line + "\n")
+        self._unsent = True
+        if time.monotonic() - self._sent >= SECONDS_BETWEEN_SENDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Returns when all lines are where they can be read."""
+        if self._unsent:
+            write_text(self._path, "".join(self._lines))
+            self._sent, self._unsent = time.monotonic(), False
+
+    def close(self) -> None:
+        """Flushes, and closes the file."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Training on the GPUs of one machine: one process for all of them, started again as long as it asks for that.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=commands.sh
+source "$(dirname "${BASH_SOURCE[0]}")/commands.sh"
+
+usage() {
+    cat <<'TEXT'
+usage: launch/gpu.sh [OPTION...] -- PROGRAM-OPTION...
+
+  --python=PYTHON    with requirements-cuda.txt installed (default .venv/bin/python of this checkout)
+  --gpus=0,1         these GPUs alone (default all)
+  --max-restarts=N   so often at most (default 100)
+  --dry-run          print the command and execute nothing
+  --help
+
+The program is `python -m fsfm_jax.main PROGRAM-OPTION...`; it needs --config= and --workdir=, and
+relative paths count from the checkout.
+Ctrl-C, or SIGTERM to this script, lets it save and ends the loop.
+TEXT
+}
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+PYTHON=$ROOT/.venv/bin/python GPUS='' MAX_RESTARTS=100 PROGRAM=()
+while [[ $# -gt 0 ]]; do
+    case $1 in
+        --python=*) PYTHON=${1#*=} ;;
+        --gpus=*) GPUS=${1#*=} ;;
+        --max-restarts=*) MAX_RESTARTS=${1#*=} ;;
+        --dry-run) DRY_RUN=true ;;
+        --help) usage; exit 0 ;;
+        --) shift; PROGRAM=("$@"); break ;;
+        *) misuse "no option $(quoted "$1"); --help lists them. Those of the program come after a lone --." ;;
+    esac
+    shift
+done
+count --max-restarts "$MAX_RESTARTS" 0
+[[ -z $GPUS || $GPUS =~ ^[0-9]+(,[0-9]+)*$ ]] || misuse "--gpus: expected numbers such as 0,1, found $(quoted "$GPUS")."
+program ${PROGRAM[@]+"${PROGRAM[@]}"}
+
+LINE=(env "--chdir=$ROOT" ${GPUS:+"CUDA_VISIBLE_DEVICES=$GPUS"} "$PYTHON" -m fsfm_jax.main "${PROGRAM[@]}")
+if "$DRY_RUN"; then
+    execute "${LINE[@]}"
+    exit
+fi
+
+# In the background, so that our own signals need not wait for its end; as a job of its own (-m), since what a shell
+# starts in the background does not hear Ctrl-C otherwise.
+set -m
+TOLD=false
+told() {
+    TOLD=true
+    kill "-$1" "$CHILD" 2>/dev/null || true
+}
+trap 'told TERM' TERM
+trap 'told INT' INT
+
+restarts=0
+while true; do
+    "${LINE[@]}" &
+    CHILD=$!
+    await "$CHILD"
+    if [[ $CODE -ne $RESTART ]] || "$TOLD"; then exit "$CODE"; fi
+    restarts=$((restarts + 1))
+    say "the program wants to be started again ($restarts of at most $MAX_RESTARTS)"
+    [[ $restarts -le $MAX_RESTARTS ]] || exit "$RESTART"
+done

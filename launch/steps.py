@@ -1,0 +1,168 @@
+"""What a configuration will run on the accelerator, ready to be compiled for devices that are not here."""
+
+import dataclasses
+import importlib
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from fsfm_jax import config as configuration
+from fsfm_jax import finetune, partition, pretrain
+from fsfm_jax.config import STATISTICS
+from fsfm_jax.data.relabelled import parse_classes
+from fsfm_jax.detection.prediction import Scorer
+from fsfm_jax.fields import one_of
+from fsfm_jax.finetune_config import resolve_finetuning
+from fsfm_jax.models import flops
+from fsfm_jax.optim import tuning
+from fsfm_jax.report_spec import resolve_report
+from launch.chips import Slice
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+CLASSES, REAL = 2, 1  # of data sets that name none: fake and real
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A train step, or the scoring of a batch.
+
+    Attributes:
+      name: of its configuration.
+      lower: traces it for the slice.
+      images: of one call, on all devices.
+      parts: micro-batches of one call.
+      model_flops: per image, what the method needs.
+      trained: shapes of the parameters that are trained; none of an evaluation.
+      state_bytes: of parameters, moments and target on one device, and those that FSDP would leave there.
+      remat, fsdp: as configured; None of an evaluation, which has neither.
+    """
+
+    name: str
+    lower: Callable[[], jax.stages.Lowered]
+    images: int
+    parts: int
+    model_flops: float
+    trained: tuple[tuple[int, ...], ...]
+    state_bytes: tuple[int, int]
+    remat: str | None
+    fsdp: bool | None
+
+
+def step_of(name: str, config: ConfigDict, on: Slice, examples: int, detector: ConfigDict | None = None) -> Step:
+    """The step of a configuration for `examples` training images on a slice.
+
+    Nothing is opened: two classes, unless the configuration names them, and named statistics. An evaluation scores
+    with the network of the fine-tuning configuration `detector`.
+
+    Raises:
+      ValueError: a field that is at odds with another or with the slice, or a job without a step.
+    """
+    job = one_of("config.job", config.job, ("pretrain", "finetune", "evaluate"))
+    if job == "evaluate":
+        return _evaluation(name, config, on, detector)
+    return {"pretrain": _pretraining, "finetune": _finetuning}[job](name, config, on, examples)
+
+
+def with_micro_batch(config: ConfigDict, per_device: int) -> ConfigDict:
+    """A copy of a training configuration whose devices take at most so many images at once."""
+    changed = config.copy_and_resolve_references()
+    changed.batch.per_device, changed.batch.accumulation = per_device, None
+    return changed
+
+
+def micro_batches(config: ConfigDict, devices: int) -> tuple[int, ...]:
+    """Numbers of images that a device may take at once in a step of `batch.size`, the largest first."""
+    share = config.batch.size // devices
+    return tuple(share // parts for parts in range(1, share + 1) if share % parts == 0)
+
+
+def family(config: ConfigDict) -> Iterator[tuple[str, ConfigDict, ConfigDict | None]]:
+    """All recipes of the size of a training configuration, by name; an evaluation with that of its detector.
+
+    Raises:
+      ValueError: a size that no recipe of the papers has.
+    """
+    size = config.model.size
+    names = sorted(path.stem for path in CONFIGS.glob("*.py"))
+    found = {name: _load(name) for name in names if name.startswith(("pretrain_", "finetune_", "adapter_", "eval_"))}
+    mine = {name: c for name, c in found.items() if c.job != "evaluate" and c.model.size == size}
+    for job in ("pretrain_", "finetune_", "adapter_"):
+        yield from ((name, c, None) for name, c in mine.items() if name.startswith(job))
+    for name in (name for name in found if name.startswith("eval_")):
+        tuned = [c for other, c in mine.items() if other.startswith(f"finetune_{name.removeprefix('eval_')}_")]
+        if tuned:
+            yield name, found[name], tuned[0]
+
+
+def _load(name: str) -> ConfigDict:
+    return importlib.import_module(f"configs.{name}").get_config()
+
+
+def _pretraining(name: str, config: ConfigDict, on: Slice, examples: int) -> Step:
+    resolved = configuration.resolve_pretraining(config, examples, len(on.devices))
+    mesh = partition.make_mesh(list(on.devices), resolved.replicas)
+    program = pretrain.make_program(resolved, _statistics(config), mesh)
+    return _training(name, config, resolved, program, flops.pretraining(resolved.model), tuning.TUNINGS[tuning.FULL])
+
+
+def _finetuning(name: str, config: ConfigDict, on: Slice, examples: int) -> Step:
+    resolved = _resolve_finetuning(config, on, examples)
+    program = finetune.make_program(resolved, partition.make_mesh(list(on.devices), resolved.replicas))
+    cost = flops.finetuning(resolved.task.model, resolved.trained, bool(resolved.cache))
+    return _training(name, config, resolved, program, cost, resolved.trained)
+
+
+def _resolve_finetuning(config: ConfigDict, on: Slice, examples: int):
+    classes, real = CLASSES, REAL
+    if config.data.classes:
+        names, real = parse_classes(config.data.classes)
+        classes = len(names)
+    return resolve_finetuning(config, examples, classes, real, _statistics(config), len(on.devices))
+
+
+def _training(name: str, config: ConfigDict, resolved, program, cost: float, trained: str) -> Step:
+    part, _ = tuning.split(program.like.params, trained)
+    devices = program.mesh.size
+    split = partition.state_shardings(program.like, program.mesh, True, resolved.fsdp_min_size)
+    whole = sum(_bytes(leaf, leaf.sharding) for leaf in jax.tree.leaves(program.like))
+    shared = sum(_bytes(*pair) for pair in zip(jax.tree.leaves(program.like), jax.tree.leaves(split), strict=True))
+    return Step(
+        name=name,
+        lower=program.lowered_step,
+        images=resolved.stream.global_batch,
+        parts=resolved.step.accumulation,
+        model_flops=cost,
+        trained=tuple(leaf.shape for leaf in jax.tree.leaves(part)),
+        state_bytes=(whole, shared if devices > 1 else whole),
+        remat=config.model.remat,
+        fsdp=resolved.fsdp,
+    )
+
+
+def _evaluation(name: str, config: ConfigDict, on: Slice, detector: ConfigDict | None) -> Step:
+    if detector is None:
+        raise ValueError("an evaluation looks with a detector: name its recipe, --detector=FILE.py")
+    # The batches of its training have no part in this, and need not divide among the devices.
+    tuned = detector.copy_and_resolve_references()
+    tuned.batch.size = tuned.batch.per_device = 2 * len(on.devices)
+    task = _resolve_finetuning(tuned, on, 10**9).task
+    spec = resolve_report(config).evaluation
+    scorer = Scorer(task, spec, partition.make_mesh(list(on.devices)))
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+    return Step(name, scorer.lowered, spec.batch, 1, flops.detector(task.model), (), (size, size), None, None)
+
+
+def _statistics(config: ConfigDict):
+    named = config.data.statistics
+    return STATISTICS[named if named in STATISTICS else "vggface2"]
+
+
+def _bytes(leaf: jax.ShapeDtypeStruct, sharding) -> int:
+    shape = sharding.shard_shape(leaf.shape)
+    # A typed key has two numbers of four bytes.
+    size = 8 if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype.itemsize
+    return math.prod(shape) * size

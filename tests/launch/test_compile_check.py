@@ -1,0 +1,231 @@
+"""The whole check on simulated devices: what it counts, what it says, and how it ends."""
+
+import contextlib
+import io
+import json
+import os
+
+import jax
+import pytest
+from ml_collections import ConfigDict
+from tuning import FINETUNING, PRETRAINING, changed
+
+from configs import evaluation, finetuning, pretrain_demo
+from launch import check, compile_check, report, steps
+from launch.chips import CHIPS, GIB, Slice, open_slice
+
+EXAMPLES = 1000
+TINY = {**PRETRAINING, "batch.size": 16, "batch.per_device": 16, "duration": "1 epochs"}
+DETECTOR = {**FINETUNING, "duration": "1 epochs", "optimizer.warmup": "0 steps", "evaluation.batch": 16}
+
+
+def pretraining(**fields) -> ConfigDict:
+    return changed(pretrain_demo.get_config(), {**TINY, **{k.replace("__", "."): v for k, v in fields.items()}})
+
+
+def fine_tuning(**fields) -> ConfigDict:
+    return changed(finetuning.finetune(), {**DETECTOR, **{k.replace("__", "."): v for k, v in fields.items()}})
+
+
+def checked(config: ConfigDict, devices: int, detector: ConfigDict | None = None) -> check.Outcome:
+    on = open_slice(f"cpu:{devices}")
+    return check.check(steps.step_of("tiny", config, on, EXAMPLES, detector), on)
+
+
+@pytest.fixture(scope="module")
+def by_devices():
+    """The same step on 2, 4 and 8 devices."""
+    return {devices: checked(pretraining(), devices) for devices in (2, 4, 8)}
+
+
+def test_messages_do_not_multiply_with_the_devices(by_devices):
+    found = {devices: [(c.kind, c.dtype, c.count, c.bytes) for c in outcome.figures.collectives]
+             for devices, outcome in by_devices.items()}  # fmt: skip
+    assert found[2] == found[4] == found[8] and found[2]
+
+
+def test_a_step_of_one_part_reduces_each_gradient_once(by_devices):
+    for outcome in by_devices.values():
+        assert outcome.figures.gradient_copies == pytest.approx(1, abs=0.01)
+        assert set(outcome.figures.gradient_reductions) == {"f32"}
+        assert outcome.figures.gathered_parameters == 0 and outcome.rebuilt == 0 and not outcome.defects()
+
+
+def test_compiled_flops_are_the_models_and_elementwise_work(by_devices):
+    for devices, outcome in by_devices.items():
+        images = 16 / devices
+        products = outcome.figures.product_flops / (images * outcome.step.model_flops)
+        # The mask token's embedding, three products of widths 48 and 16 on each device, and means over 197 tokens.
+        left_out = (6 * 48 * 16 + images * 3 * 2 * 197 * 48) / (images * outcome.step.model_flops)
+        assert 1 <= products <= 1 + left_out
+        # In so small a network softmax and norms are a quarter of the work; products are part of all.
+        assert outcome.figures.product_flops < outcome.figures.flops < 1.6 * outcome.figures.product_flops
+
+
+def test_accumulation_does_the_same_work_in_more_passes(by_devices):
+    whole, parts = by_devices[2], checked(pretraining(batch__per_device=2), 2)
+    assert (parts.step.parts, parts.micro_batch, parts.images) == (4, 2, 8)
+    assert parts.figures.unknown_loops == ()
+    # All products are in the loop; its three more passes embed the mask token three times more.
+    more = 3 * 6 * 48 * 16
+    assert parts.figures.product_flops == pytest.approx(whole.figures.product_flops + more, rel=1e-6)
+
+
+def test_fsdp_gathers_parameters_and_holds_a_share_of_the_state():
+    outcome = checked(pretraining(partition__fsdp=True, partition__fsdp_min_size=256), 8)
+    whole, share = outcome.step.state_bytes
+    assert outcome.figures.gathered_parameters > 0 and not outcome.defects()
+    assert outcome.figures.memory.arguments < 0.25 * whole and share < 0.25 * whole
+    # The same without FSDP would be a defect.
+    step = check.dataclasses.replace(outcome.step, fsdp=False)
+    (defect,) = check.dataclasses.replace(outcome, step=step).defects()
+    assert "parameters are gathered although partition.fsdp is off" in defect
+
+
+def test_state_is_what_the_program_takes(by_devices):
+    outcome = by_devices[8]
+    batch = 2 * (224 * 224 * 3 + 2 * 196)  # two images with two masks on each device
+    assert outcome.figures.memory.arguments == pytest.approx(outcome.step.state_bytes[0] + batch, rel=0.01)
+
+
+def test_fine_tuning_an_adapter_and_evaluating_are_checked_too():
+    full = checked(fine_tuning(), 2)
+    adapter = checked(fine_tuning(tuning__method="fs_adapter", loss__contrast=0.1, batch__per_device=16), 2)
+    looked = checked(changed(evaluation.evaluate(), {"evaluation.batch": 16}), 2, fine_tuning())
+    assert full.step.parts == 4 and adapter.step.parts == 1 and looked.images == 8
+    assert len(adapter.step.trained) < len(full.step.trained) and looked.step.trained == ()
+    for outcome in (full, adapter, looked):
+        products = outcome.figures.product_flops / (outcome.images * outcome.step.model_flops)
+        assert 1 <= products < 1.05
+    assert "no messages between devices" in report.describe(looked)
+
+
+def test_an_evaluation_needs_a_detector():
+    with pytest.raises(ValueError, match="an evaluation looks with a detector: name its recipe, --detector"):
+        checked(evaluation.evaluate(), 2)
+
+
+def test_a_batch_that_does_not_divide_is_a_sentence():
+    with pytest.raises(ValueError, match="batch.size: 16 images do not divide among 3 devices; use 18 or 15"):
+        checked(pretraining(), 3)
+
+
+def test_findings_are_json_and_text(by_devices):
+    outcome = by_devices[4]
+    found = json.loads(json.dumps(report.to_json(outcome)))
+    assert (found["chips"], found["images_per_step"], found["images_at_once"], found["fits"]) == (4, 16, 4, True)
+    assert found["figures"]["memory"]["temporaries"] == outcome.figures.memory.temporaries
+    assert found["rooflines"] == {} and found["chip"] is None and found["versions"]["jax"] == jax.__version__
+    text = report.describe(outcome)
+    assert "tiny on cpu:4 (4 simulated devices): 16 images a step, 4 at once on a device in 1 part(s)" in text
+    assert "gradients: reductions" in text and "DEFECT" not in text
+
+
+class Refused:
+    """A step whose compiler runs out of memory beyond 3 images at once."""
+
+    def __init__(self, images: int, message: str):
+        self._images, self._message = images, message
+
+    def compile(self):
+        raise jax.errors.JaxRuntimeError(self._message)
+
+
+def refused(message: str, images: int = 32, fsdp: bool | None = False, remat: str | None = "none") -> check.Outcome:
+    on = Slice("v5e:2x2", CHIPS["v5e"], tuple(jax.devices()[:4]))
+    step = steps.Step(
+        "large", lambda: Refused(images, message), 4 * images, 1, 1e9, ((8, 8),), (2 * GIB, GIB // 2), remat, fsdp
+    )
+    return check.check(step, on)
+
+
+def test_what_does_not_fit_is_an_outcome_with_a_remedy():
+    said = "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (34.00G) "
+    outcome = refused(said + "exceeds available HBM (15.75G).")
+    assert not outcome.fits and outcome.needed == 34 * GIB and outcome.defects() == []
+    assert "DOES NOT FIT: needs 34.00 GiB, 18.25 GiB more than a device's 15.75 GiB" in report.describe(outcome)
+    # 2 GiB of state and one for each image.
+    assert report.remedy(outcome, (32, 16, 8)).split("; ") == [
+        "batch.per_device=8 with 4 micro-batches should need 10.00 GiB",
+        "model.remat is none: a stronger one keeps less (full: no activations of a block)",
+        "partition.fsdp=True leaves 0.50 GiB of the 2.00 GiB of state on a device",
+    ]
+    assert json.loads(json.dumps(report.to_json(outcome)))["figures"] is None
+
+
+def test_remedies_that_were_taken_are_not_offered():
+    outcome = refused("RESOURCE_EXHAUSTED: Used 17.00G of 15.75G hbm.", fsdp=True, remat="full")
+    # Half a gibibyte of state is left on a device; 16 images need the half of 16.5 and it.
+    assert report.remedy(outcome, (32, 16)) == "batch.per_device=16 with 2 micro-batches should need 8.75 GiB"
+    assert report.remedy(refused("RESOURCE_EXHAUSTED", fsdp=None, remat=None), ()) == "a smaller evaluation.batch"
+
+
+def test_other_errors_of_the_compiler_are_raised():
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        refused("INTERNAL: a defect")
+
+
+@pytest.mark.parametrize(
+    ("said", "gibibytes"),
+    [
+        ("Used 20.33G of 15.75G hbm. Exceeded hbm capacity by 4.58G", 20.33),
+        ("the total memory required for HLO temporaries (250.92G) exceeds available HBM (15.75G)", 250.92),
+        ("HLO temporaries (1536.00M) exceeds", 1.5),
+        ("out of memory", None),
+    ],
+)
+def test_what_the_compiler_would_need(said, gibibytes):
+    found = check.needed_bytes(said)
+    assert found is None if gibibytes is None else found == pytest.approx(gibibytes * GIB)
+
+
+def test_what_xla_writes_to_stderr_is_counted_and_kept_from_the_user(capfd):
+    with check.captured_stderr() as said:
+        os.write(2, f"E0000 {check.REBUILT}. The compiler cannot go\n".encode())
+        os.write(2, b"another word\n")
+    assert said[0].count(check.REBUILT) == 1
+    assert capfd.readouterr().err == "another word\n"
+
+
+def test_recipes_of_a_size_are_found_with_their_evaluations():
+    found = {name: (c.job, None if tuned is None else tuned.model.size)
+             for name, c, tuned in steps.family(pretrain_demo_of("vit_l16"))}  # fmt: skip
+    assert list(found) == [
+        "pretrain_vitl", "finetune_dfd_vitl", "finetune_diff_vitl", "finetune_fas_vitl", "adapter_dfd_vitl",
+        "adapter_diff_vitl", "adapter_fas_vitl", "eval_dfd", "eval_diff", "eval_fas",
+    ]  # fmt: skip
+    assert found["eval_fas"] == ("evaluate", "vit_l16") and found["pretrain_vitl"] == ("pretrain", None)
+
+
+def pretrain_demo_of(size: str) -> ConfigDict:
+    c = pretrain_demo.get_config()
+    c.model.size = size
+    return c
+
+
+def test_all_goes_on_after_a_recipe_that_does_not_fit_the_slice(monkeypatch):
+    recipes = [("one", pretraining(batch__size=15, batch__per_device=15), None), ("other", fine_tuning(), None)]
+    monkeypatch.setattr(compile_check, "family", lambda config: iter(recipes))
+    monkeypatch.setattr(compile_check, "check", lambda step, on: refused("RESOURCE_EXHAUSTED"))
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        found = compile_check.run("mine", pretraining(), open_slice("cpu:2"), EXAMPLES, everything=True)
+    assert [(one["config"], one["fits"], "error" in one) for one in found] == [
+        ("large", False, False), ("one", False, True), ("large", False, False),
+    ]  # fmt: skip
+    assert "one on cpu:2: batch.size: 15 images do not divide among 2 devices" in said.getvalue()
+
+
+def test_the_search_compiles_smaller_batches(monkeypatch):
+    on = Slice("v5e:2x2", CHIPS["v5e"], tuple(jax.devices()[:4]))
+    tried = []
+
+    def pretend(step, where):
+        tried.append(step.images / 4 / step.parts)
+        return refused(f"RESOURCE_EXHAUSTED: Used {2 + 4 * tried[-1]:.2f}G of 15.75G hbm", int(tried[-1]))
+
+    monkeypatch.setattr(compile_check, "check", pretend)
+    with contextlib.redirect_stdout(io.StringIO()):
+        (found,) = compile_check.run("mine", pretraining(batch__size=32), on, EXAMPLES, search=True)
+    # The stand-in never fits, so all that should fit by proportion are tried down to one image.
+    assert found["search"]["largest"] is None and tried == [8, 2, 1]
