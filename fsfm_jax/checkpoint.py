@@ -43,6 +43,14 @@ def _keys_back(stored: Any, like: Any) -> Any:
     return jax.tree.map(back, stored, like)
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager, except that it leaves the cluster's notices to `Checkpoints.preempted`."""
+
+    def reached_preemption(self, step: int) -> bool:
+        # It would ask at each save, by the number of the step: the count of questions would be lost.
+        return False
+
+
 class Checkpoints:
     """The checkpoints of one working directory."""
 
@@ -52,7 +60,7 @@ class Checkpoints:
         if retention.every:
             keep.append(EveryNSteps(retention.every))
         self.directory = epath.Path(directory)
-        self._manager = ocp.CheckpointManager(
+        self._manager = _Manager(
             self.directory.absolute() if "://" not in directory else self.directory,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=AnyPreservationPolicy(keep),
@@ -98,7 +106,7 @@ class Checkpoints:
         asked yet, and at that one only. Questions are counted over all runs of the process. With the numbers of steps
         instead, a notice would be lost that comes before the first step of a continuation, or between two runs.
         """
-        return self._manager.reached_preemption(next(_ASKED))
+        return ocp.utils.reached_preemption(next(_ASKED))
 
     def close(self) -> None:
         self._manager.close()

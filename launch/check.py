@@ -17,6 +17,8 @@ from launch.steps import Step
 
 # XLA's word on stderr for an array that all devices rebuild to split it in another way.
 REBUILT = "[SPMD] Involuntary full rematerialization"
+# Copies of the gradient from which on it is reduced again. Other sums may have as many numbers as a parameter.
+TWICE = 1.5
 _UNITS = {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
 _AMOUNT = r"([\d.]+)([KMGT])"
 
@@ -68,7 +70,7 @@ class Outcome:
             return found
         if self.step.fsdp is False and figures.gathered_parameters:
             found.append(f"{figures.gathered_parameters} parameters are gathered although partition.fsdp is off")
-        if self.step.trained and len(self.on.devices) > 1 and figures.gradient_copies > 1.01:
+        if self.step.trained and len(self.on.devices) > 1 and figures.gradient_copies > TWICE:
             found.append(f"each gradient is reduced {figures.gradient_copies:.3g} times a step; once is enough")
         if figures.unknown_loops:
             found.append(f"loops {', '.join(figures.unknown_loops)} are counted as one pass: their number is not known")
@@ -90,7 +92,7 @@ def check(step: Step, on: Slice) -> Outcome:
     seconds, rebuilt = time.monotonic() - started, said[0].count(REBUILT)
     if compiled is None:
         return Outcome(step, on, images, seconds, needed, available, None, rebuilt, {})
-    found = figures(compiled, step.trained, len(on.devices))
+    found = figures(compiled, step.trained, len(on.devices), step.compared)
     lines = {} if on.chip is None else rooflines(found, step.model_flops * images, images, on.chip)
     return Outcome(step, on, images, seconds, found.memory.needed, available, found, rebuilt, lines)
 

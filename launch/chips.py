@@ -118,7 +118,7 @@ def open_slice(name: str) -> Slice:
     return Slice(name, CHIPS[kind], _described(name))
 
 
-def prepare_environment(devices: int = 8) -> None:
+def prepare_environment(devices: int) -> None:
     """Lets the TPU compiler run where there is no TPU; to be called before JAX makes its first array.
 
     It would otherwise ask the cloud's metadata server what machine this is, for minutes. `devices`: simulated ones.
@@ -126,8 +126,12 @@ def prepare_environment(devices: int = 8) -> None:
     os.environ["JAX_PLATFORMS"] = SIMULATED
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    # Nothing is run, so that several compilers do not take a chip from each other.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     jax.config.update("jax_platforms", SIMULATED)
     jax.config.update("jax_num_cpu_devices", devices)
+    # What comes from the cache was not compiled: no time, and no warnings of the partitioner.
+    jax.config.update("jax_enable_compilation_cache", False)
 
 
 def _described(name: str) -> tuple[Any, ...]:

@@ -19,10 +19,10 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
 from launch.check import Outcome, check
-from launch.chips import Slice, open_slice, prepare_environment
+from launch.chips import SIMULATED, Slice, open_slice, parse, prepare_environment
 from launch.report import describe, remedy, to_json
 from launch.search import largest_fitting
-from launch.steps import family, micro_batches, step_of, with_micro_batch
+from launch.steps import OF, family, micro_batches, step_of, with_micro_batch
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file, FILE.py or FILE.py:VARIANT.", lock_config=True
@@ -91,12 +91,20 @@ def _searched(
     return {"largest": best, "tried": {str(images): need for images, need in tried.items()}}
 
 
+def _name(flag: str) -> str:
+    """`FOLDER/NAME.py:VARIANT` -> `NAME:VARIANT`."""
+    path, colon, variant = flags.FLAGS[flag].config_filename.partition(":")
+    return os.path.splitext(os.path.basename(path))[0] + colon + variant
+
+
 def main(arguments: list[str]) -> None:
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected arguments {arguments[1:]}; options are spelt --name=value")
     absl_logging.set_verbosity(absl_logging.WARNING)
     try:
-        name = os.path.splitext(os.path.basename(flags.FLAGS["config"].config_filename.split(":")[0]))[0]
+        kind, devices = parse(_TOPOLOGY.value)
+        prepare_environment(devices if kind == SIMULATED else 1)
+        name = _name("config") + (OF + _name("detector") if _DETECTOR.value is not None else "")
         on = open_slice(_TOPOLOGY.value)
         found = run(name, _CONFIG.value, on, _EXAMPLES.value, _SEARCH.value, _ALL.value, _DETECTOR.value)
     except ValueError as error:
@@ -108,6 +116,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    prepare_environment()
     flags.mark_flags_as_required(["config", "topology"])
     app.run(main)

@@ -78,8 +78,13 @@ class Figures:
     unknown_loops: tuple[str, ...]
 
 
-def figures(compiled: Any, parameters: Iterable[tuple[int, ...]], devices: int) -> Figures:
-    """Reads a `jax.stages.Compiled`; `parameters` are the shapes of those that are trained."""
+def figures(
+    compiled: Any, parameters: Iterable[tuple[int, ...]], devices: int, compared: tuple[int, ...] | None = None
+) -> Figures:
+    """Reads a `jax.stages.Compiled`; `parameters` are the shapes of those that are trained.
+
+    Arrays of the shape `compared` may be gathered whatever parameter has it, too.
+    """
     module = Module.parse(compiled.as_text())
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
     products, once = product_flops(module)
@@ -99,7 +104,7 @@ def figures(compiled: Any, parameters: Iterable[tuple[int, ...]], devices: int) 
         collectives=collectives(module, devices),
         gradient_reductions=reductions,
         gradient_copies=copies,
-        gathered_parameters=gathered_parameters(module, parameters),
+        gathered_parameters=gathered_parameters(module, parameters, compared),
         unknown_loops=module.unknown_loops,
     )  # fmt: skip
 
@@ -168,9 +173,14 @@ def group_size(rest: str, devices: int) -> int:
     return devices
 
 
-def gathered_parameters(module: Module, parameters: Iterable[tuple[int, ...]]) -> int:
-    """All-gathers whose result has the shape of a parameter of two or more axes, in any order of the axes."""
-    whole = {_sorted(shape) for shape in parameters if len(_sorted(shape)) > 1}
+def gathered_parameters(
+    module: Module, parameters: Iterable[tuple[int, ...]], compared: tuple[int, ...] | None = None
+) -> int:
+    """All-gathers whose result has the shape of a parameter of two or more axes, in any order of the axes.
+
+    A parameter of the shape `compared` cannot be told from features that are gathered, and is not counted.
+    """
+    whole = {_sorted(shape) for shape in parameters if len(_sorted(shape)) > 1} - {_sorted(compared or ())}
     return sum(
         times * sum(_sorted(shape.dims) in whole for shape in _moved(instruction, kind))
         for instruction, kind, times in _messages(module)

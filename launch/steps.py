@@ -21,6 +21,7 @@ from fsfm_jax.optim import tuning
 from fsfm_jax.report_spec import resolve_report
 from launch.chips import Slice
 
+OF = " of "  # between the names of an evaluation and of the fine-tuning whose detector it looks with
 CONFIGS = Path(__file__).parents[1] / "configs"
 CLASSES, REAL = 2, 1  # of data sets that name none: fake and real
 
@@ -36,6 +37,8 @@ class Step:
       parts: micro-batches of one call.
       model_flops: per image, what the method needs.
       trained: shapes of the parameters that are trained; none of an evaluation.
+      compared: shape of the features that the loss compares between all images at once, which devices have to gather
+        for it; None of other losses.
       state_bytes: of parameters, moments and target on one device, and those that FSDP would leave there.
       remat, fsdp: as configured; None of an evaluation, which has neither.
     """
@@ -46,6 +49,7 @@ class Step:
     parts: int
     model_flops: float
     trained: tuple[tuple[int, ...], ...]
+    compared: tuple[int, int] | None
     state_bytes: tuple[int, int]
     remat: str | None
     fsdp: bool | None
@@ -92,9 +96,8 @@ def family(config: ConfigDict) -> Iterator[tuple[str, ConfigDict, ConfigDict | N
     for job in ("pretrain_", "finetune_", "adapter_"):
         yield from ((name, c, None) for name, c in mine.items() if name.startswith(job))
     for name in (name for name in found if name.startswith("eval_")):
-        tuned = [c for other, c in mine.items() if other.startswith(f"finetune_{name.removeprefix('eval_')}_")]
-        if tuned:
-            yield name, found[name], tuned[0]
+        for other in (other for other in mine if other.startswith(f"finetune_{name.removeprefix('eval_')}_")):
+            yield f"{name}{OF}{other}", found[name], mine[other]
 
 
 def _load(name: str) -> ConfigDict:
@@ -105,14 +108,22 @@ def _pretraining(name: str, config: ConfigDict, on: Slice, examples: int) -> Ste
     resolved = configuration.resolve_pretraining(config, examples, len(on.devices))
     mesh = partition.make_mesh(list(on.devices), resolved.replicas)
     program = pretrain.make_program(resolved, _statistics(config), mesh)
-    return _training(name, config, resolved, program, flops.pretraining(resolved.model), tuning.TUNINGS[tuning.FULL])
+    cost, rows = flops.pretraining(resolved.model), resolved.stream.global_batch // resolved.step.accumulation
+    compared = None
+    if resolved.model.instance_discrimination and resolved.loss.kind in ("infonce", "mocov3", "simclr"):
+        compared = rows, resolved.model.projection_features
+    return _training(name, config, resolved, program, cost, tuning.TUNINGS[tuning.FULL], compared)
 
 
 def _finetuning(name: str, config: ConfigDict, on: Slice, examples: int) -> Step:
     resolved = _resolve_finetuning(config, on, examples)
     program = finetune.make_program(resolved, partition.make_mesh(list(on.devices), resolved.replicas))
     cost = flops.finetuning(resolved.task.model, resolved.trained, bool(resolved.cache))
-    return _training(name, config, resolved, program, cost, resolved.trained)
+    model, compared = resolved.task.model, None
+    if resolved.task.contrast is not None:
+        rows = resolved.stream.global_batch // resolved.step.accumulation
+        compared = rows, model.size.width // model.reduction
+    return _training(name, config, resolved, program, cost, resolved.trained, compared)
 
 
 def _resolve_finetuning(config: ConfigDict, on: Slice, examples: int):
@@ -123,12 +134,13 @@ def _resolve_finetuning(config: ConfigDict, on: Slice, examples: int):
     return resolve_finetuning(config, examples, classes, real, _statistics(config), len(on.devices))
 
 
-def _training(name: str, config: ConfigDict, resolved, program, cost: float, trained: str) -> Step:
+def _training(name: str, config: ConfigDict, resolved, program, cost: float, trained: str, compared) -> Step:
     part, _ = tuning.split(program.like.params, trained)
-    devices = program.mesh.size
-    split = partition.state_shardings(program.like, program.mesh, True, resolved.fsdp_min_size)
-    whole = sum(_bytes(leaf, leaf.sharding) for leaf in jax.tree.leaves(program.like))
-    shared = sum(_bytes(*pair) for pair in zip(jax.tree.leaves(program.like), jax.tree.leaves(split), strict=True))
+
+    def state_bytes(fsdp: bool) -> int:
+        shardings = partition.state_shardings(program.like, program.mesh, fsdp, resolved.fsdp_min_size)
+        return sum(jax.tree.leaves(jax.tree.map(_bytes, program.like, shardings)))
+
     return Step(
         name=name,
         lower=program.lowered_step,
@@ -136,7 +148,8 @@ def _training(name: str, config: ConfigDict, resolved, program, cost: float, tra
         parts=resolved.step.accumulation,
         model_flops=cost,
         trained=tuple(leaf.shape for leaf in jax.tree.leaves(part)),
-        state_bytes=(whole, shared if devices > 1 else whole),
+        compared=compared,
+        state_bytes=(state_bytes(False), state_bytes(True)),
         remat=config.model.remat,
         fsdp=resolved.fsdp,
     )
@@ -153,7 +166,7 @@ def _evaluation(name: str, config: ConfigDict, on: Slice, detector: ConfigDict |
     scorer = Scorer(task, spec, partition.make_mesh(list(on.devices)))
     params = jax.eval_shape(task.init, jax.random.key(0))
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
-    return Step(name, scorer.lowered, spec.batch, 1, flops.detector(task.model), (), (size, size), None, None)
+    return Step(name, scorer.lowered, spec.batch, 1, flops.detector(task.model), (), None, (size, size), None, None)
 
 
 def _statistics(config: ConfigDict):
@@ -161,7 +174,7 @@ def _statistics(config: ConfigDict):
     return STATISTICS[named if named in STATISTICS else "vggface2"]
 
 
-def _bytes(leaf: jax.ShapeDtypeStruct, sharding) -> int:
+def _bytes(leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> int:
     shape = sharding.shard_shape(leaf.shape)
     # A typed key has two numbers of four bytes.
     size = 8 if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype.itemsize

@@ -5,30 +5,33 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import portpicker
 import pytest
 from tuning import PRETRAINING
 
+from fsfm_jax.checkpoint import saved_parts
+from fsfm_jax.train.state import TrainState
+
 ROOT = Path(__file__).parent.parent
-LAST, SAVE_EVERY, TOLD_AT, TOLD_HOST = 12, 4, 6, 2
+LAST, SAVE_EVERY, TOLD_AT, TOLD_HOST = 8, 4, 5, 2
 # One device takes four turns for a batch, four take one. The run is longer than the test: it draws no picture.
 FIELDS = {
     **PRETRAINING, "batch.per_device": 2, "duration": f"{2 * LAST} steps", "checkpoint.every": f"{SAVE_EVERY} steps",
     "checkpoint.keep_latest": 9, "optimizer.base_learning_rate": 1e-3, "optimizer.warmup": "2 steps",
 }  # fmt: skip
-SPLIT = {"partition.fsdp": True, "partition.fsdp_min_size": 64}
+SPLIT = {"partition.fsdp": True, "partition.fsdp_min_size": 4000}
 # A host of a cluster. It does its tasks in turn, the last one as the command line does, and notes the rows of batches.
 HOST = """
 import functools, hashlib, json, os, signal, sys, time
 import jax
 from absl import app, flags
 
-port, hosts, host, devices, last, tasks = json.loads(sys.argv[1])
+port, folder, hosts, host, devices, last, tasks = json.loads(sys.argv[1])
 jax.config.update("jax_num_cpu_devices", devices)
 if hosts > 1:
     jax.distributed.initialize(f"localhost:{port}", hosts, host)
@@ -39,19 +42,34 @@ from fsfm_jax.program import Program
 
 rows, told = [], None
 
+def tell():
+    # JAX looks once a second whether there was a signal.
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(3)
+
 class Noted(pretrain.Stream):
     def __next__(self):
         if told == [host, len(rows)]:
-            os.kill(os.getpid(), signal.SIGTERM)
+            tell()
         batch = super().__next__()
         whole = [b"".join(batch[key][row].tobytes() for key in sorted(batch)) for row in range(len(batch["image"]))]
         rows.append([hashlib.sha256(row).hexdigest() for row in whole])
         return batch
 
 pretrain.Stream = Noted
+
+@functools.cache
+def compiled_step(program, compiled_step=Program.compiled_step):
+    step = compiled_step(program)
+    # Gloo waits 30 seconds for the slowest host, whose compiler may have had less of the processor.
+    open(f"{folder}/compiled-{host}", "w").close()
+    while not all(os.path.exists(f"{folder}/compiled-{other}") for other in range(hosts)):
+        time.sleep(0.02)
+    return step
+
 # Each process compiles for itself: once for all of its runs.
 pretrain.make_program = functools.cache(pretrain.make_program)
-Program.compiled_step = functools.cache(Program.compiled_step)
+Program.compiled_step = compiled_step
 
 for task in tasks[:-1]:
     flags.FLAGS.mark_as_parsed()  # grain reads a flag
@@ -63,8 +81,7 @@ for task in tasks[:-1]:
     rows.clear()
 told = tasks[-1]["told"]
 if told == [host, -1]:
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(0.5)
+    tell()
 flags.FLAGS.unparse_flags()
 flags.mark_flags_as_required(["config", "workdir"])
 sys.argv = ["main", "--config=configs/pretrain_demo.py", f"--workdir={tasks[-1]['workdir']}", f"--stop_after={last}"]
@@ -80,11 +97,11 @@ def task(workdir: Path, told: tuple[int, int] | None = None, **fields) -> dict:
 
 def start(hosts: int, devices: int, *tasks: dict) -> list[subprocess.Popen]:
     """`hosts` processes with `devices` each, which do `tasks` together."""
-    port = portpicker.pick_unused_port()
+    port, folder = portpicker.pick_unused_port(), tempfile.mkdtemp(dir=Path(tasks[0]["workdir"]).parent)
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     return [
         subprocess.Popen(
-            [sys.executable, "-c", HOST, json.dumps([port, hosts, host, devices, LAST, tasks])],
+            [sys.executable, "-c", HOST, json.dumps([port, folder, hosts, host, devices, LAST, tasks])],
             cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment,
         )
         for host in range(hosts)
@@ -104,10 +121,10 @@ def saved_steps(workdir: Path) -> list[int]:
 
 def stored(workdir: Path, step: int) -> dict[str, np.ndarray]:
     """Every array of a checkpoint, by name."""
-    with ocp.StandardCheckpointer() as reader:
-        tree = reader.restore((workdir / "checkpoints" / str(step) / "state").absolute())
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    parts, _ = saved_parts(str(workdir / "checkpoints"), TrainState._fields, step)
+    assert parts.keys() == set(TrainState._fields)
+    leaves = jax.tree_util.tree_flatten_with_path(parts)[0]
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
 def curve(workdir: Path, name: str = "loss") -> np.ndarray:
@@ -156,7 +173,7 @@ def test_hosts_share_the_batches_of_one_host_without_overlap(runs):
     # The loader takes batches of its own accord only: those of the steps, in their order.
     assert [len(batch) for batch in alone] == [PRETRAINING["batch.size"]] * LAST
     assert len({row for batch in alone[:2] for row in batch}) == 2 * PRETRAINING["batch.size"]
-    for hosts, folder, first in ((4, "four", 0), (2, "on_two", 2 * SAVE_EVERY)):
+    for hosts, folder, first in ((4, "four", 0), (2, "on_two", SAVE_EVERY)):
         shares = rows(runs[folder], hosts)
         assert len(shares) == LAST - first
         for share, whole in zip(shares, alone[first:], strict=True):
@@ -164,17 +181,20 @@ def test_hosts_share_the_batches_of_one_host_without_overlap(runs):
             assert list(share) == [whole[host::hosts] for host in range(hosts)]
 
 
-def test_hosts_learn_what_one_host_learns(runs):
-    alone = curve(runs["one"])
-    assert np.ptp(alone) > 0.05
+@pytest.mark.parametrize("name", ["loss", "masked", "region", "instance", "gradient_norm"])
+def test_hosts_learn_what_one_host_learns(runs, name):
+    # Sums in another order differ by 1e-7, and at this learning rate eight steps do not make more of it. The term
+    # "instance" is a sum of cosines and near zero: there it is the absolute difference.
+    alone, relative = curve(runs["one"], name), name != "instance"
+    assert np.ptp(alone) > 1e-2
     for folder in ("four", "on_two", "on_one"):
-        for name in ("loss", "masked", "region", "instance", "gradient_norm"):
-            print(folder, name, np.abs(curve(runs[folder], name) / curve(runs["one"], name) - 1))
+        found = curve(runs[folder], name)
+        np.testing.assert_allclose(found, alone, rtol=1e-6 * relative, atol=1e-6 * (not relative), err_msg=folder)
 
 
 def test_a_host_that_is_told_to_stop_stops_all_of_them_with_everything_saved(runs):
     ((first, stopped_at),) = [runs["told_at"]]
-    assert first == SAVE_EVERY and TOLD_AT <= stopped_at < 2 * SAVE_EVERY
+    assert first == SAVE_EVERY and TOLD_AT < stopped_at < LAST
     message = f"Stopped after step {stopped_at} of {2 * LAST} by SIGTERM; the same command goes on from there"
     assert message in runs["said"]["told"]
     assert f"at step {stopped_at} of {2 * LAST}" in runs["said"]["again"]
@@ -190,5 +210,5 @@ def test_hosts_that_go_on_do_what_undisturbed_hosts_do_bit_for_bit(runs):
 
 def test_a_host_told_to_stop_before_the_first_step_of_a_continuation_is_heard(runs):
     # The notice counts questions, not steps, or it would wait for a step that has long been done.
-    assert f"Stopped after step {2 * SAVE_EVERY} of {2 * LAST} by SIGTERM" in runs["said"]["early"]
-    assert saved_steps(runs["early"]) == [SAVE_EVERY, 2 * SAVE_EVERY]
+    assert f"Stopped after step {SAVE_EVERY} of {2 * LAST} by SIGTERM" in runs["said"]["early"]
+    assert saved_steps(runs["early"]) == [SAVE_EVERY]

@@ -146,8 +146,24 @@ def test_on_a_terminal_one_line_is_rewritten(path, clock, monkeypatch):
     assert last.startswith(" 75%|") and all(part in last for part in ("step 3/4", "8.0 img/s", "0m02s left"))
 
 
+def test_the_line_says_how_long_the_device_waited_for_input_since_the_line_before(path, clock, capsys):
+    reporter = Reporter(path, 0, 100, 16, plain_seconds=10.0)
+    # Of the first step nobody knows when it began, and of the second the loop does not know yet.
+    for step, (seconds, share) in enumerate([(2, 0.9), (2, math.nan), (3, 0.5), (6, 0.0), (5, 1.0), (5, 1.0)], 1):
+        clock.now += seconds
+        reporter.write(step, METRICS | {"input_wait": share})
+    reporter.close()
+    shown = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[0] for line in shown] == ["step 1/100", "step 4/100", "step 6/100"]
+    # 1.5 of 9 seconds, then 10 of 10.
+    assert "input-bound" not in shown[0]
+    assert shown[1].endswith("  input-bound 17 %") and shown[2].endswith("  input-bound 100 %")
+    assert [line["input_wait"] for line in lines(path)] == [0.9, None, 0.5, 0.0, 1.0, 1.0]
+
+
 def test_other_processes_are_silent(capsys):
     reporter = Silent()
     reporter.write(1, METRICS)
+    reporter.flush()
     reporter.close()
     assert capsys.readouterr() == ("", "")

@@ -78,8 +78,8 @@ def pretraining(spec: ModelSpec) -> float:
 
 
 def detector(spec: ClassifierSpec | AntiSpoofSpec, cached: bool = False) -> float:
-    """Inference of one image; `cached`: from stored features."""
-    return forward(_detector(spec, cached))
+    """Inference of one image; `cached`: from stored features. What only an adapter's loss needs is not computed."""
+    return forward(step for step in _detector(spec, cached) if "projector/kernel" not in step.weights)
 
 
 def finetuning(spec: ClassifierSpec | AntiSpoofSpec, trained: str, cached: bool = False) -> float:

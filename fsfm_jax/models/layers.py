@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fsfm_jax.models.attention import attend
+from fsfm_jax.models.gelu import gelu
 from fsfm_jax.models.lora import DOWN, UP, LoraSpec
 from fsfm_jax.models.remat import NONE, rematerialised_attention, rematerialised_block
 from fsfm_jax.models.style import PLAIN, Style
@@ -129,24 +131,10 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, key_weight: jax.Array | np.ndarray | None = None) -> jax.Array:
-        batch, tokens, width = x.shape
         qkv = _QueryKeyValue(self.dtype, self.lora, name="qkv")(x)
-        qkv = qkv.reshape(batch, tokens, 3, self.heads, width // self.heads)
-        query, key, value = jnp.moveaxis(qkv, (2, 3), (0, 2))  # each [B, H, T, E]
-        mixed = rematerialised_attention(functools.partial(attend, key_weight=key_weight), self.remat)(query, key, value)
-        return Linear(width, self.dtype, name="proj")(mixed.reshape(batch, tokens, width))
-
-
-def attend(query: jax.Array, key: jax.Array, value: jax.Array, key_weight=None) -> jax.Array:
-    """Values mixed by the softmax of scaled products, `3 x [B, H, T, E] -> [B, T, H, E]`.
-
-    `key_weight [T]`, if given, counts token `t` as `key_weight[t]` equal keys. The softmax is in float32 or higher.
-    """
-    logits = at_least_float32(jnp.einsum("bhqe,bhke->bhqk", query * query.shape[-1] ** -0.5, key))
-    if key_weight is not None:
-        logits += jnp.log(jnp.asarray(key_weight, logits.dtype))[None, None, None]
-    weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
-    return jnp.einsum("bhqk,bhke->bqhe", weights, value)
+        log_weight = None if key_weight is None else jnp.log(jnp.asarray(key_weight, at_least_float32(qkv).dtype))
+        mix = rematerialised_attention(functools.partial(attend, heads=self.heads), self.remat)
+        return Linear(x.shape[-1], self.dtype, name="proj")(mix(qkv, log_weight))
 
 
 class _QueryKeyValue(nn.Module):
@@ -190,7 +178,7 @@ class Mlp(nn.Module):
         if self.gelu == "quick":
             active = hidden * jax.nn.sigmoid(1.702 * hidden)
         else:
-            active = jax.nn.gelu(hidden, approximate=False)
+            active = gelu(hidden)
         return Linear(x.shape[-1], self.dtype, name="fc2")(active)
 
 

@@ -1,8 +1,10 @@
 """The whole check on simulated devices: what it counts, what it says, and how it ends."""
 
 import contextlib
+import dataclasses
 import io
 import json
+import math
 import os
 
 import jax
@@ -11,12 +13,21 @@ from ml_collections import ConfigDict
 from tuning import FINETUNING, PRETRAINING, changed
 
 from configs import evaluation, finetuning, pretrain_demo
+from fsfm_jax.models.vit import SIZES, Size
 from launch import check, compile_check, report, steps
 from launch.chips import CHIPS, GIB, Slice, open_slice
 
 EXAMPLES = 1000
-TINY = {**PRETRAINING, "batch.size": 16, "batch.per_device": 16, "duration": "1 epochs"}
-DETECTOR = {**FINETUNING, "duration": "1 epochs", "optimizer.warmup": "0 steps", "evaluation.batch": 16}
+# A plain masked autoencoder compiles in half the time.
+TINY = {
+    **PRETRAINING, "batch.size": 16, "batch.per_device": 16, "duration": "1 epochs", "model.size": "tiny32",
+    "model.instance_discrimination": False, "mask.strategy": "random",
+}  # fmt: skip
+DETECTOR = {
+    **FINETUNING, "duration": "1 epochs", "optimizer.warmup": "0 steps", "evaluation.batch": 16, "model.size": "tiny32",
+    "batch.per_device": 16, "augment.erase": 0.0, "mix.probability": 0.0, "tuning.method": "fs_adapter",
+    "loss.contrast": 0.1,
+}  # fmt: skip
 
 
 def pretraining(**fields) -> ConfigDict:
@@ -32,8 +43,16 @@ def checked(config: ConfigDict, devices: int, detector: ConfigDict | None = None
     return check.check(steps.step_of("tiny", config, on, EXAMPLES, detector), on)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def shallow():
+    """One block instead of two: what is tested is the check."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "tiny32", Size(64, 1, 4, 32))
+        yield
+
+
 @pytest.fixture(scope="module")
-def by_devices():
+def by_devices(shallow):
     """The same step on 2, 4 and 8 devices."""
     return {devices: checked(pretraining(), devices) for devices in (2, 4, 8)}
 
@@ -53,50 +72,55 @@ def test_a_step_of_one_part_reduces_each_gradient_once(by_devices):
 
 def test_compiled_flops_are_the_models_and_elementwise_work(by_devices):
     for devices, outcome in by_devices.items():
-        images = 16 / devices
-        products = outcome.figures.product_flops / (images * outcome.step.model_flops)
-        # The mask token's embedding, three products of widths 48 and 16 on each device, and means over 197 tokens.
-        left_out = (6 * 48 * 16 + images * 3 * 2 * 197 * 48) / (images * outcome.step.model_flops)
-        assert 1 <= products <= 1 + left_out
-        # In so small a network softmax and norms are a quarter of the work; products are part of all.
-        assert outcome.figures.product_flops < outcome.figures.flops < 1.6 * outcome.figures.product_flops
+        count = 16 / devices * outcome.step.model_flops
+        # What the count leaves out: the mask token's embedding, three products of widths 64 and 16, of which the
+        # compiler multiplies one vector with one other without calling it a product.
+        assert count + 2 * 64 * 16 <= outcome.figures.product_flops <= count + 3 * 2 * 64 * 16
+        # XLA's own count has products, as often as they run, and everything else. In so small a network norms, softmax
+        # and the optimizer are a good part of it.
+        assert outcome.figures.product_flops < outcome.figures.flops < 2 * outcome.figures.product_flops
 
 
 def test_accumulation_does_the_same_work_in_more_passes(by_devices):
     whole, parts = by_devices[2], checked(pretraining(batch__per_device=2), 2)
     assert (parts.step.parts, parts.micro_batch, parts.images) == (4, 2, 8)
-    assert parts.figures.unknown_loops == ()
-    # All products are in the loop; its three more passes embed the mask token three times more.
-    more = 3 * 6 * 48 * 16
-    assert parts.figures.product_flops == pytest.approx(whole.figures.product_flops + more, rel=1e-6)
+    # All products are in the loop. Its three more passes embed the mask token three times more, or no time more where
+    # the compiler takes that out of the loop.
+    more = parts.figures.product_flops - whole.figures.product_flops
+    assert 0 <= more <= 3 * 3 * 2 * 64 * 16
+    assert parts.figures.unknown_loops == () and parts.figures.gradient_copies == pytest.approx(1, abs=0.01)
 
 
 def test_fsdp_gathers_parameters_and_holds_a_share_of_the_state():
     outcome = checked(pretraining(partition__fsdp=True, partition__fsdp_min_size=256), 8)
     whole, share = outcome.step.state_bytes
-    assert outcome.figures.gathered_parameters > 0 and not outcome.defects()
-    assert outcome.figures.memory.arguments < 0.25 * whole and share < 0.25 * whole
+    assert outcome.figures.gathered_parameters > 0
+    assert not [defect for defect in outcome.defects() if "gathered" in defect]
+    batch = 2 * (224 * 224 * 3 + 2 * 49)
+    assert outcome.figures.memory.arguments == pytest.approx(share + batch, rel=0.01) and share < 0.25 * whole
     # The same without FSDP would be a defect.
-    step = check.dataclasses.replace(outcome.step, fsdp=False)
-    (defect,) = check.dataclasses.replace(outcome, step=step).defects()
+    (*_, defect) = dataclasses.replace(outcome, step=dataclasses.replace(outcome.step, fsdp=False)).defects()
     assert "parameters are gathered although partition.fsdp is off" in defect
 
 
 def test_state_is_what_the_program_takes(by_devices):
     outcome = by_devices[8]
-    batch = 2 * (224 * 224 * 3 + 2 * 196)  # two images with two masks on each device
+    batch = 2 * (224 * 224 * 3 + 2 * 49)  # two images with two masks on each device
     assert outcome.figures.memory.arguments == pytest.approx(outcome.step.state_bytes[0] + batch, rel=0.01)
 
 
 def test_fine_tuning_an_adapter_and_evaluating_are_checked_too():
-    full = checked(fine_tuning(), 2)
-    adapter = checked(fine_tuning(tuning__method="fs_adapter", loss__contrast=0.1, batch__per_device=16), 2)
+    adapter = checked(fine_tuning(), 2)
     looked = checked(changed(evaluation.evaluate(), {"evaluation.batch": 16}), 2, fine_tuning())
-    assert full.step.parts == 4 and adapter.step.parts == 1 and looked.images == 8
-    assert len(adapter.step.trained) < len(full.step.trained) and looked.step.trained == ()
-    for outcome in (full, adapter, looked):
-        products = outcome.figures.product_flops / (outcome.images * outcome.step.model_flops)
-        assert 1 <= products < 1.05
+    assert adapter.step.parts == 1 and adapter.images == looked.images == 8
+    # Bottleneck, projector and head: two maps of 64 and 16 without biases, 16 x 16 and 16, 128 x 2 and 2.
+    assert sum(map(math.prod, adapter.step.trained)) == 2 * 64 * 16 + 16 * 17 + 129 * 2 and looked.step.trained == ()
+    # The similarities of 16 images with 16 numbers, and their gradients, are no part of the count.
+    count = 8 * adapter.step.model_flops
+    assert count <= adapter.figures.product_flops <= count + 3 * 2 * 16 * 16 * 16
+    assert looked.figures.product_flops == 8 * looked.step.model_flops < count
+    # The loss gathers [16, 16] features: as many as the projector's kernel has numbers, and in its shape.
+    assert adapter.step.compared == (16, 16) and not adapter.defects()
     assert "no messages between devices" in report.describe(looked)
 
 
@@ -122,10 +146,10 @@ def test_findings_are_json_and_text(by_devices):
 
 
 class Refused:
-    """A step whose compiler runs out of memory beyond 3 images at once."""
+    """What a compiler says no to."""
 
-    def __init__(self, images: int, message: str):
-        self._images, self._message = images, message
+    def __init__(self, message: str):
+        self._message = message
 
     def compile(self):
         raise jax.errors.JaxRuntimeError(self._message)
@@ -134,7 +158,7 @@ class Refused:
 def refused(message: str, images: int = 32, fsdp: bool | None = False, remat: str | None = "none") -> check.Outcome:
     on = Slice("v5e:2x2", CHIPS["v5e"], tuple(jax.devices()[:4]))
     step = steps.Step(
-        "large", lambda: Refused(images, message), 4 * images, 1, 1e9, ((8, 8),), (2 * GIB, GIB // 2), remat, fsdp
+        "large", lambda: Refused(message), 4 * images, 1, 1e9, ((8, 8),), None, (2 * GIB, GIB // 2), remat, fsdp
     )
     return check.check(step, on)
 
@@ -192,9 +216,11 @@ def test_recipes_of_a_size_are_found_with_their_evaluations():
              for name, c, tuned in steps.family(pretrain_demo_of("vit_l16"))}  # fmt: skip
     assert list(found) == [
         "pretrain_vitl", "finetune_dfd_vitl", "finetune_diff_vitl", "finetune_fas_vitl", "adapter_dfd_vitl",
-        "adapter_diff_vitl", "adapter_fas_vitl", "eval_dfd", "eval_diff", "eval_fas",
+        "adapter_diff_vitl", "adapter_fas_vitl", "eval_dfd of finetune_dfd_vitl", "eval_diff of finetune_diff_vitl",
+        "eval_fas of finetune_fas_vitl",
     ]  # fmt: skip
-    assert found["eval_fas"] == ("evaluate", "vit_l16") and found["pretrain_vitl"] == ("pretrain", None)
+    assert found["eval_fas of finetune_fas_vitl"] == ("evaluate", "vit_l16")
+    assert found["pretrain_vitl"] == ("pretrain", None)
 
 
 def pretrain_demo_of(size: str) -> ConfigDict:

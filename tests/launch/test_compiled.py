@@ -166,6 +166,8 @@ def test_a_gathered_parameter_is_known_by_its_shape_in_any_order():
     module = hlo.Module.parse(CPU)
     assert compiled.gathered_parameters(module, [(16, 8)]) == 5
     assert compiled.gathered_parameters(module, [(16, 9), (128,)]) == 0
+    # Features of 8 images that a loss compares may be gathered.
+    assert compiled.gathered_parameters(module, [(16, 8), (8, 32)], compared=(8, 16)) == 0
 
 
 def test_what_an_asynchronous_gather_took_is_not_what_it_gave():

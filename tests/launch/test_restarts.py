@@ -135,8 +135,10 @@ def test_how_a_run_on_a_worker_ended(stand_ins, code, seen):
     assert f"ended with exit code {code}" in worker("status", "n").stderr
 
 
+# Goes on until it hears a signal; not for ever, so that a test that fails leaves nothing behind.
+WAITS = "echo up; for _ in {1..500}; do sleep 0.02; done; exit 9"
 # Saves when it is told to, and dies of a second signal, as the program does.
-SAVES = 'trap "trap - TERM; sleep 0.3; exit 75" TERM; echo up; while :; do sleep 0.02; done'
+SAVES = f'trap "trap - TERM; sleep 0.5; exit 75" TERM; {WAITS}'
 
 
 def appears(file: Path, text: str) -> None:
@@ -166,6 +168,8 @@ def test_a_run_on_a_worker_outlives_its_connection_and_saves_when_the_machine_go
     # The machine goes down: everything hears of it, the supervisor too.
     for name in ("supervisor", "program"):
         os.kill(int((folder / name).read_text()), signal.SIGTERM)
+    time.sleep(0.1)  # the supervisor alone hears a second one, while the program saves
+    os.kill(supervisor, signal.SIGTERM)
     assert worker("follow", "n").returncode == 75
     appears(home / "calls", "gs://b/logs/n-")
 
@@ -219,8 +223,7 @@ def test_gpus_of_one_machine(stand_ins, answers, times, code):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 0)])
 def test_gpus_of_one_machine_pass_a_signal_on_and_end(stand_ins, number, code):
-    body = 'trap "exit 75" TERM; trap "exit 0" INT; echo up; while :; do sleep 0.02; done\n'
-    stand_ins.add("program", body)
+    stand_ins.add("program", f'trap "exit 75" TERM; trap "exit 0" INT; {WAITS}\n')
     log = stand_ins.folder / "log"
     line = [ROOT / "launch" / "gpu.sh", f"--python={stand_ins.programs}/program", "--", "--config=c", "--workdir=w"]
     with log.open("w") as out, subprocess.Popen(line, stdout=out, env=stand_ins.environment()) as process:

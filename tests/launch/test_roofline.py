@@ -41,7 +41,7 @@ def test_a_chip_of_two_devices_shares_its_peaks_among_them():
     assert found.seconds == {PRODUCTS: 4.0, MEMORY: 1.0, LINKS: 8.0}
     # Both devices take 8 images in those 8 seconds.
     assert (found.images_per_second, found.mfu) == (2.0, 2 * 1500 / (8 * 1000))
-    clock = rooflines(figures(cycles=50), 1500.0, 8, two)["cycles"]
+    clock = rooflines(figures(cycles=50, products=1.0), 1500.0, 8, two)["cycles"]
     assert clock.seconds["estimated cycles"] == 5.0  # a core's cycles do not become fewer
 
 

@@ -53,8 +53,11 @@ def test_an_adapter_by_hand():
     spec = dataclasses.replace(PLAIN, reduction=4)
     first, second, project, head = (2 * inputs * outputs for inputs, outputs in ((8, 2), (2, 8), (2, 2), (16, 3)))
     behind = first + second + project + head
+    # Inference does without the projector.
+    forward = flops.detector(PLAIN) - 2 * 8 * 3 + behind
+    assert flops.detector(spec) == forward - project
     # The frozen encoder has no gradient, so the bottleneck's input has none.
-    assert flops.finetuning(spec, tuning.TUNINGS[tuning.ADAPTER]) == flops.detector(spec) + 2 * behind - first
+    assert flops.finetuning(spec, tuning.TUNINGS[tuning.ADAPTER]) == forward + 2 * behind - first
 
 
 def test_pretraining_by_hand():
@@ -150,8 +153,9 @@ def test_fine_tuning_is_what_jax_traces(name):
     assert found == expected
 
 
-@pytest.mark.parametrize("model", [PLAIN, ANTISPOOF], ids=["classifier", "antispoof"])
-def test_inference_is_what_jax_traces(model):
+@pytest.mark.parametrize("name", ["full", "antispoof", "fs_adapter"])
+def test_inference_is_what_jax_traces(name):
+    model = DETECTORS[name][0]
     network = AntiSpoof(model) if isinstance(model, AntiSpoofSpec) else Classifier(model)
     images = jnp.zeros((IMAGES, 8, 8, 3))
     params = jax.eval_shape(lambda: network.init(jax.random.key(0), images, False))

@@ -1,0 +1,122 @@
+"""Every recipe's step compiled for TPU slices: memory, FLOPs, messages and estimated speed, without a TPU.
+
+    python -m benchmarks.tpu [--sizes=vits,vitb,vitl,vith] [--topologies=v5e:4x4,v6e:4x4] [--search] [--again]
+
+Needs the packages of requirements-tpu.txt. Each pair of a recipe and a slice is a process of its own
+(`launch.compile_check`): the pretrainings of the sizes, and with `--all` fine-tuning, adapters and evaluations. What is
+found goes to benchmarks/results/tpu.json after each process, and what is there is not compiled once more, unless
+`--again` asks for it or it is of another compiler. Speeds are the compiler's estimates: nothing runs on a TPU here.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from absl import app, flags
+
+from benchmarks.masks import RESULTS
+from launch.report import versions
+from launch.steps import OF, family
+
+FILE = RESULTS / "tpu.json"
+ROOT = Path(__file__).parents[1]
+WHAT = "Compiled ahead of time for slices that were not there; speeds are estimates of the compiler."
+
+_SIZES = flags.DEFINE_list("sizes", ["vits", "vitb", "vitl", "vith"], "Endings of the configs/pretrain_SIZE.py.")
+_TOPOLOGIES = flags.DEFINE_list("topologies", ["v5e:2x2", "v5e:4x4", "v6e:4x4", "v5p:2x2x2"], "Slices.")
+_ALL = flags.DEFINE_bool("all", False, "Fine-tuning, adapters and evaluations, too.")
+_SEARCH = flags.DEFINE_bool("search", False, "Find the most images that a device can take at once.")
+_AGAIN = flags.DEFINE_bool("again", False, "Compile what is in the file already.")
+
+
+def known() -> list[dict]:
+    """Findings of the file; those of other versions, which are compiled again, are left out."""
+    if not FILE.exists():
+        return []
+    now = versions()
+    return [one for one in json.loads(FILE.read_text())["found"] if one.get("versions", now) == now]
+
+
+def key(one: dict) -> tuple[str, str]:
+    """What of a finding is compiled only once."""
+    return one["config"], one["topology"]
+
+
+def merged(old: list[dict], new: list[dict]) -> list[dict]:
+    """Findings by recipe and slice, new ones in the place of old ones."""
+    replaced = {key(one): one for one in old} | {key(one): one for one in new}
+    return [replaced[name] for name in sorted(replaced)]
+
+
+def recipes(size: str) -> list[str]:
+    """Names of what is compiled for a size, as `launch.compile_check` has them."""
+    pretraining = f"pretrain_{size}"
+    if not _ALL.value:
+        return [pretraining]
+    return [name for name, _, _ in family(importlib.import_module(f"configs.{pretraining}").get_config())]
+
+
+def compiled(name: str, topology: str) -> list[dict]:
+    """What a process of its own finds; RuntimeError with its last words if it says nothing."""
+    recipe, _, detector = name.partition(OF)
+    with tempfile.TemporaryDirectory() as folder:
+        output = os.path.join(folder, "found.json")
+        command = [
+            sys.executable, "-m", "launch.compile_check", f"--config=configs/{recipe}.py", f"--topology={topology}",
+            f"--output={output}", *([f"--detector=configs/{detector}.py"] if detector else []),
+            *(["--search"] if _SEARCH.value else []),
+        ]  # fmt: skip
+        done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+        if not os.path.exists(output):
+            if "error: " in done.stderr:  # a sentence for the user: a finding as well
+                said = done.stderr.rsplit("error: ", 1)[1].strip()
+                return [{"config": name, "topology": topology, "fits": False, "error": said, "versions": versions()}]
+            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
+        with open(output, encoding="utf-8") as file:
+            return json.load(file)
+
+
+def row(one: dict) -> list[str]:
+    """A line of the table."""
+    gib = 2**30
+    if "error" in one:
+        return [one["config"], one["topology"], "", one["error"], *[""] * 6]
+    needed, there = one["needed_bytes"], one["available_bytes"]
+    used = "" if needed is None else f"{needed / gib:.1f} of {there / gib:.1f}"
+    cells = [one["config"], one["topology"], f"{one['images_at_once']:g} x {one['micro_batches']}", used]
+    if not one["fits"]:
+        return [*cells, "does not fit", *[""] * 5]
+    figures, lines = one["figures"], one["rooflines"]
+    return [
+        *cells, "fits", f"{one['compiled_over_model_flops']:.3f}", f"{lines['cycles']['images_per_second']:.0f}",
+        f"{lines['cycles']['mfu']:.3f}", f"{figures['gradient_copies']:.2f}", f"{one['compile_seconds']:.0f}",
+    ]  # fmt: skip
+
+
+HEADER = [
+    "recipe", "slice", "images at once x parts", "GiB of a device", "", "compiled / model FLOPs",
+    "images/s a chip, estimated", "MFU, estimated", "reductions of a gradient", "compile s",
+]  # fmt: skip
+
+
+def main(arguments: list[str]) -> None:
+    found = known()
+    for topology in _TOPOLOGIES.value:
+        for name in (name for size in _SIZES.value for name in recipes(size)):
+            there = [one for one in found if key(one) == (name, topology)]
+            searched = not _SEARCH.value or all("search" in one or "error" in one for one in there)
+            if there and searched and not _AGAIN.value:
+                continue
+            found = merged(found, compiled(name, topology))
+            RESULTS.mkdir(exist_ok=True)
+            FILE.write_text(json.dumps({"what": WHAT, "versions": versions(), "found": found}, indent=1) + "\n")
+    lines = [HEADER, ["---"] * len(HEADER), *map(row, found)]
+    print("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,96 @@
+"""Attention and GELU with gradients of their own, against the differentiated formulas in float64."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import enable_x64
+from scipy.special import erf
+
+from fsfm_jax.models.attention import attend
+from fsfm_jax.models.gelu import gelu
+from fsfm_jax.models.layers import Attention
+
+BATCH, TOKENS, HEADS, SIZE = 2, 5, 3, 4
+
+
+def formula(qkv, log_weight):
+    """Attention as it is written, `[B, T, 3 D] -> [B, T, D]`."""
+    batch, tokens, width = qkv.shape
+    query, key, value = jnp.moveaxis(qkv.reshape(batch, tokens, 3, HEADS, -1), 2, 0)
+    logits = jnp.einsum("bqhe,bkhe->bhqk", query, key) / query.shape[-1] ** 0.5
+    if log_weight is not None:
+        logits += log_weight[None, None, None]
+    weights = jnp.exp(logits) / jnp.exp(logits).sum(axis=-1, keepdims=True)
+    return jnp.einsum("bhqk,bkhe->bqhe", weights, value).reshape(batch, tokens, width // 3)
+
+
+def drawn(*shape, seed=0, dtype=np.float64):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def value_and_gradients(function, *arguments):
+    """Value, and the gradient of a drawn linear form of it, with respect to all arguments."""
+    out, back = jax.vjp(function, *arguments)
+    return out, *back(drawn(*out.shape, seed=9, dtype=out.dtype))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_attention_and_its_gradient_are_those_of_the_formula(weighted):
+    with enable_x64(True):
+        qkv, log_weight = drawn(BATCH, TOKENS, 3 * HEADS * SIZE), drawn(TOKENS, seed=1) if weighted else None
+        ours = value_and_gradients(jax.jit(functools.partial(attend, heads=HEADS)), qkv, log_weight)
+        plain = value_and_gradients(jax.jit(formula), qkv, log_weight)
+    assert ours[0].dtype == np.float64 and np.abs(plain[1]).max() > 0.1
+    for found, wanted in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_attention_by_hand():
+    # One head of size one. Logits q k: a query of 0 sees both values alike, one of ln 3 with keys 0 and 1 as 1 : 3.
+    qkv = jnp.asarray([[[0.0, 0.0, 4.0], [np.log(3.0), 1.0, 8.0]]])
+    np.testing.assert_allclose(attend(qkv, None, 1)[0, :, 0], [6.0, 7.0], rtol=1e-6)
+    # The first key counted three times: 3 : 1 and 3 : 3.
+    counted = attend(qkv, jnp.log(jnp.asarray([3.0, 1.0])), 1)
+    np.testing.assert_allclose(counted[0, :, 0], [5.0, 6.0], rtol=1e-6)
+
+
+def test_a_key_with_a_weight_is_that_many_equal_keys():
+    module, x = Attention(HEADS, jnp.float32), drawn(BATCH, 3, HEADS * SIZE, dtype=np.float32)
+    params = module.init(jax.random.key(0), x)
+    folded = module.apply(params, x, np.array([1, 1, 2]))
+    np.testing.assert_allclose(folded, module.apply(params, x[:, [0, 1, 2, 2]])[:, :3], rtol=0, atol=1e-6)
+
+
+def test_attention_in_bfloat16_has_its_softmax_in_float32():
+    qkv = drawn(BATCH, TOKENS, 3 * HEADS * SIZE, dtype=jnp.bfloat16)
+    lowered = jax.jit(functools.partial(value_and_gradients, functools.partial(attend, heads=HEADS))).lower(qkv, None)
+    exponentials = [line for line in lowered.as_text().splitlines() if "exponential" in line]
+    assert exponentials and all("xf32>" in line for line in exponentials)
+    out, gradient, _ = value_and_gradients(functools.partial(attend, heads=HEADS), qkv, None)
+    assert out.dtype == gradient.dtype == jnp.bfloat16
+    plain = value_and_gradients(formula, qkv.astype(jnp.float32), None)
+    # Some roundings of 1 in 256 of sums of a few terms of about 1.
+    for found, wanted in zip((out, gradient), plain, strict=False):
+        np.testing.assert_allclose(found.astype(jnp.float32), wanted, rtol=0, atol=8 / 256)
+
+
+def test_gelu_and_its_gradient_are_those_of_the_formula():
+    with enable_x64(True):
+        x = jnp.linspace(-12.0, 12.0, 4801)
+        out, gradient = value_and_gradients(jax.jit(gelu), x)
+        plain = value_and_gradients(jax.jit(lambda x: x * jax.scipy.stats.norm.cdf(x)), x)
+        np.testing.assert_allclose(out, plain[0], rtol=0, atol=1e-14)
+        np.testing.assert_allclose(gradient, plain[1], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype, rounding", [(jnp.float32, 2e-7), (jnp.bfloat16, 1 / 256)])
+def test_gelu_is_rounded_once_in_the_type_of_its_argument(dtype, rounding):
+    x = jnp.linspace(-3.0, 3.0, 601).astype(dtype)
+    exact = np.asarray(x, np.float64)
+    exact *= 0.5 * (1 + erf(exact / np.sqrt(2)))
+    assert gelu(x).dtype == dtype
+    # Relative: 1 + erf taken in bfloat16 would be off by a third at -3.
+    np.testing.assert_allclose(np.asarray(gelu(x), np.float64), exact, rtol=rounding, atol=2e-7)
