@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import jax
 
+from fsfm_jax.models.affine import traced_for
 from launch.chips import GIB, Slice
 from launch.compiled import Figures, figures
 from launch.roofline import Roofline, rooflines
@@ -82,7 +83,7 @@ def check(step: Step, on: Slice) -> Outcome:
     images = step.images / len(on.devices)
     available = None if on.chip is None else on.chip.program_gib * GIB
     started = time.monotonic()
-    with captured_stderr() as said:
+    with captured_stderr() as said, traced_for("cpu" if on.chip is None else "tpu"):
         try:
             compiled = step.lower().compile()
         except jax.errors.JaxRuntimeError as error:

@@ -17,6 +17,7 @@ from prepared import records_of_folder
 
 from configs import pretrain_demo
 from fsfm_jax import pretrain
+from fsfm_jax.checkpoint import saved_parts
 from fsfm_jax.train.loop import NonFinite
 
 ROOT = Path(__file__).parent.parent
@@ -154,6 +155,21 @@ def test_another_run_in_the_same_folder_is_refused(straight, changes, message):
     with pytest.raises(ValueError, match=message):
         pretrain.run(tiny_config(**changes), str(straight[0]))
     assert saved_steps(straight[0]) == before
+
+
+def test_the_first_batch_again_and_again_is_another_run(straight, tmp_path):
+    config = tiny_config(data__repeat_batch=True)
+    pretrain.run(config, str(tmp_path), "2")
+    rows, others = (
+        [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()[:2]]
+        for folder in (tmp_path, straight[0])
+    )
+    # The learning rate of the first step is zero: the second has the same weights, and here the same batch.
+    assert rows[0] == pytest.approx(rows[1], rel=1e-6) and abs(others[0] - others[1]) > 1e-3
+    with pytest.raises(ValueError, match=r"data.repeat_batch: True saved, absent asked for"):
+        pretrain.run(tiny_config(), str(tmp_path))
+    # A run from before there was such a field goes on.
+    assert "data.repeat_batch" not in saved_parts(str(straight[0] / "checkpoints"), ())[1]["config"]
 
 
 def test_mistakes_on_the_command_line_are_one_clear_line(tmp_path):

@@ -9,10 +9,9 @@ import pytest
 from etils import epath
 from etils.epath import backend
 from fsspec.implementations.memory import MemoryFileSystem
-from tuning import PRETRAINING, changed, tiny
+from tuning import tiny
 
-from configs import pretrain_demo
-from fsfm_jax import checkpoint, finetune, pretrain, workdir
+from fsfm_jax import checkpoint, finetune, workdir
 from fsfm_jax.workdir import Lines, make_folder, whole, write_text
 
 EVERYTHING = lambda line: True  # noqa: E731
@@ -121,19 +120,15 @@ def test_jobs_leave_everything_in_a_bucket(bucket, tmp_path, monkeypatch):
     local = lambda path: Path(tmp_path, str(path).removeprefix("gs://"))  # noqa: E731
     monkeypatch.setattr(checkpoint, "epath", types.SimpleNamespace(Path=lambda path: epath.Path(local(path))))
     monkeypatch.chdir(tmp_path)
-    pretrain.run(changed(pretrain_demo.get_config(), PRETRAINING), "gs://bucket/pretrained")
-    config = tiny(init="gs://bucket/pretrained", data__test="A=forged:blend:16:2")
-    finetune.run(config, "gs://bucket/tuned", "4")
+    config = tiny(init="scratch", data__statistics="vggface2", data__test="A=forged:blend:16:2")
     finetune.run(config, "gs://bucket/tuned")
     assert not (tmp_path / "gs:").exists()
     results = ("predictions/A.csv", "metrics.json", "table.md", "figures/A.png", "figures/A_calibration.png")
     assert {path.removeprefix("/bucket/") for path in bucket} == {
-        "pretrained/metrics.jsonl", "pretrained/reconstruction.png", "tuned/metrics.jsonl", "tuned/validation.jsonl",
-        "tuned/initialisation.json", *(f"tuned/test/{name}" for name in results),
+        "tuned/metrics.jsonl", "tuned/validation.jsonl", *(f"tuned/test/{name}" for name in results)
     }  # fmt: skip
     steps = [json.loads(line)["step"] for line in read("gs://bucket/tuned/metrics.jsonl").splitlines()]
     looks = [json.loads(line)["step"] for line in read("gs://bucket/tuned/validation.jsonl").splitlines()]
     assert (steps, looks) == ([1, 2, 3, 4, 5, 6], [3, 6])
     assert len(read("gs://bucket/tuned/test/predictions/A.csv").splitlines()) == 1 + 16
-    for name in ("pretrained/reconstruction.png", "tuned/test/figures/A.png"):
-        assert bucket[f"/bucket/{name}"].getvalue().startswith(b"\x89PNG")
+    assert bucket["/bucket/tuned/test/figures/A.png"].getvalue().startswith(b"\x89PNG")

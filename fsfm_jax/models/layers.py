@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fsfm_jax.models.affine import affine, from_heads, to_heads
 from fsfm_jax.models.attention import attend
 from fsfm_jax.models.gelu import gelu
 from fsfm_jax.models.lora import DOWN, UP, LoraSpec
@@ -88,11 +89,7 @@ def at_least_float32(x: jax.Array) -> jax.Array:
 
 
 class Linear(nn.Module):
-    """Affine map of the last axis, `[..., D] -> [..., features]`; Xavier-uniform weight and zero bias unless told.
-
-    The operand is flattened to two dimensions: XLA's CPU backend is about twice as fast on `[B T, D]`,
-    and the TPU compiler is indifferent.
-    """
+    """Affine map of the last axis, `[..., D] -> [..., features]`; Xavier-uniform weight and zero bias unless told."""
 
     features: int
     dtype: jnp.dtype
@@ -103,8 +100,7 @@ class Linear(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", self.bias_init, (self.features,))
-        flat = x.reshape(-1, x.shape[-1]).astype(self.dtype)
-        return (flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None]).reshape(*x.shape[:-1], self.features)
+        return affine(x, kernel, bias, self.dtype)
 
 
 def layer_norm(dtype: jnp.dtype, name: str, epsilon: float = NORM_EPSILON) -> nn.LayerNorm:
@@ -131,14 +127,14 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, key_weight: jax.Array | np.ndarray | None = None) -> jax.Array:
-        qkv = _QueryKeyValue(self.dtype, self.lora, name="qkv")(x)
-        log_weight = None if key_weight is None else jnp.log(jnp.asarray(key_weight, at_least_float32(qkv).dtype))
-        mix = rematerialised_attention(functools.partial(attend, heads=self.heads), self.remat)
-        return Linear(x.shape[-1], self.dtype, name="proj")(mix(qkv, log_weight))
+        query, key, value = _QueryKeyValue(self.heads, self.dtype, self.lora, name="qkv")(x)
+        log_weight = None if key_weight is None else jnp.log(jnp.asarray(key_weight, at_least_float32(query).dtype))
+        mixed = rematerialised_attention(attend, self.remat)(query, key, value, log_weight)
+        return _Projection(x.shape[-1], self.dtype, name="proj")(mixed)
 
 
 class _QueryKeyValue(nn.Module):
-    """One product for queries, keys and values, `[B, T, D] -> [B, T, 3 D]`.
+    """Queries, keys and values of each head, `[B, T, D] -> 3 x [B, H, T, E]`.
 
     Softmax does not see a key bias (it adds the same number to a whole row), so its exact gradient is zero.
     Applied, Adam would turn the rounding noise of that gradient into steps of up to one learning rate, and
@@ -147,23 +143,39 @@ class _QueryKeyValue(nn.Module):
     With `lora` the matrix has a low-rank update of its own parameters `lora_down` and `lora_up`.
     """
 
+    heads: int
     dtype: jnp.dtype
     lora: LoraSpec | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array) -> list[jax.Array]:
         width = x.shape[-1]
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), (width, 3 * width))
         bias = self.param("bias", nn.initializers.zeros_init(), (3 * width,))
         seen = np.repeat(np.array([1, 0, 1]), width).astype(bias.dtype)
-        flat = x.reshape(-1, width).astype(self.dtype)
-        product = flat @ kernel.astype(self.dtype) + (bias * seen).astype(self.dtype)[None]
-        if self.lora is not None:
-            # PyTorch's default for a linear layer, as LoRA's authors start it.
-            down = self.param(DOWN, torch_uniform, (width, self.lora.rank))
-            up = self.param(UP, nn.initializers.zeros_init(), (self.lora.rank, 3 * width))
-            product += self.lora.scale * ((flat @ down.astype(self.dtype)) @ up.astype(self.dtype))
-        return product.reshape(*x.shape[:-1], 3 * width)
+        products = to_heads(x, kernel, bias * seen, self.heads, self.dtype)
+        if self.lora is None:
+            return products
+        # PyTorch's default for a linear layer, as LoRA's authors start it.
+        down = self.param(DOWN, torch_uniform, (width, self.lora.rank))
+        up = self.param(UP, nn.initializers.zeros_init(), (self.lora.rank, 3 * width))
+        low = affine(x, down, jnp.zeros(self.lora.rank), self.dtype)
+        updates = to_heads(low, up, jnp.zeros_like(bias), self.heads, self.dtype)
+        return [product + self.lora.scale * update for product, update in zip(products, updates, strict=True)]
+
+
+class _Projection(nn.Module):
+    """Affine map of all heads side by side, `[B, H, T, E] -> [B, T, features]`."""
+
+    features: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, mixed: jax.Array) -> jax.Array:
+        shape = mixed.shape[1] * mixed.shape[3], self.features
+        kernel = self.param("kernel", nn.initializers.xavier_uniform(), shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        return from_heads(mixed, kernel, bias, self.dtype)
 
 
 class Mlp(nn.Module):

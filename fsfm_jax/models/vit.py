@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fsfm_jax.models.affine import affine
 from fsfm_jax.models.layers import blocks, layer_norm, sincos_positions
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.style import PLAIN, Style
@@ -73,9 +74,7 @@ class PatchEmbed(nn.Module):
 
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), (pixels, self.width))
         bias = self.param("bias", bias_init, (self.width,))
-        flat = patches.reshape(-1, pixels).astype(self.dtype)
-        embedded = flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None]
-        return embedded.reshape(*patches.shape[:-1], self.width)
+        return affine(patches, kernel, bias, self.dtype)
 
 
 class Encoder(nn.Module):

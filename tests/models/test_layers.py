@@ -9,11 +9,20 @@ import pytest
 from jax import enable_x64
 from scipy.special import erf
 
+from fsfm_jax.models.affine import affine, traced_for
 from fsfm_jax.models.attention import attend
 from fsfm_jax.models.gelu import gelu
 from fsfm_jax.models.layers import Attention
+from fsfm_jax.models.lora import LoraSpec
 
 BATCH, TOKENS, HEADS, SIZE = 2, 5, 3, 4
+
+
+def joint(qkv, log_weight, heads):
+    """`attend` on one array, `[B, T, 3 D] -> [B, T, D]`."""
+    batch, tokens, width = qkv.shape
+    query, key, value = qkv.reshape(batch, tokens, 3, heads, -1).transpose(2, 0, 3, 1, 4)
+    return attend(query, key, value, log_weight).transpose(0, 2, 1, 3).reshape(batch, tokens, width // 3)
 
 
 def formula(qkv, log_weight):
@@ -41,7 +50,7 @@ def value_and_gradients(function, *arguments):
 def test_attention_and_its_gradient_are_those_of_the_formula(weighted):
     with enable_x64(True):
         qkv, log_weight = drawn(BATCH, TOKENS, 3 * HEADS * SIZE), drawn(TOKENS, seed=1) if weighted else None
-        ours = value_and_gradients(jax.jit(functools.partial(attend, heads=HEADS)), qkv, log_weight)
+        ours = value_and_gradients(jax.jit(functools.partial(joint, heads=HEADS)), qkv, log_weight)
         plain = value_and_gradients(jax.jit(formula), qkv, log_weight)
     assert ours[0].dtype == np.float64 and np.abs(plain[1]).max() > 0.1
     for found, wanted in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
@@ -51,9 +60,9 @@ def test_attention_and_its_gradient_are_those_of_the_formula(weighted):
 def test_attention_by_hand():
     # One head of size one. Logits q k: a query of 0 sees both values alike, one of ln 3 with keys 0 and 1 as 1 : 3.
     qkv = jnp.asarray([[[0.0, 0.0, 4.0], [np.log(3.0), 1.0, 8.0]]])
-    np.testing.assert_allclose(attend(qkv, None, 1)[0, :, 0], [6.0, 7.0], rtol=1e-6)
+    np.testing.assert_allclose(joint(qkv, None, 1)[0, :, 0], [6.0, 7.0], rtol=1e-6)
     # The first key counted three times: 3 : 1 and 3 : 3.
-    counted = attend(qkv, jnp.log(jnp.asarray([3.0, 1.0])), 1)
+    counted = joint(qkv, jnp.log(jnp.asarray([3.0, 1.0])), 1)
     np.testing.assert_allclose(counted[0, :, 0], [5.0, 6.0], rtol=1e-6)
 
 
@@ -66,10 +75,10 @@ def test_a_key_with_a_weight_is_that_many_equal_keys():
 
 def test_attention_in_bfloat16_has_its_softmax_in_float32():
     qkv = drawn(BATCH, TOKENS, 3 * HEADS * SIZE, dtype=jnp.bfloat16)
-    lowered = jax.jit(functools.partial(value_and_gradients, functools.partial(attend, heads=HEADS))).lower(qkv, None)
+    lowered = jax.jit(functools.partial(value_and_gradients, functools.partial(joint, heads=HEADS))).lower(qkv, None)
     exponentials = [line for line in lowered.as_text().splitlines() if "exponential" in line]
     assert exponentials and all("xf32>" in line for line in exponentials)
-    out, gradient, _ = value_and_gradients(functools.partial(attend, heads=HEADS), qkv, None)
+    out, gradient, _ = value_and_gradients(functools.partial(joint, heads=HEADS), qkv, None)
     assert out.dtype == gradient.dtype == jnp.bfloat16
     plain = value_and_gradients(formula, qkv.astype(jnp.float32), None)
     # Some roundings of 1 in 256 of sums of a few terms of about 1.
@@ -94,3 +103,32 @@ def test_gelu_is_rounded_once_in_the_type_of_its_argument(dtype, rounding):
     assert gelu(x).dtype == dtype
     # Relative: 1 + erf taken in bfloat16 would be off by a third at -3.
     np.testing.assert_allclose(np.asarray(gelu(x), np.float64), exact, rtol=rounding, atol=2e-7)
+
+
+@pytest.mark.parametrize("lora", [None, LoraSpec(2, 3.0)])
+def test_attention_as_a_tpu_wants_it_has_the_same_numbers(lora):
+    module, x = Attention(HEADS, jnp.float32, lora), drawn(BATCH, TOKENS, HEADS * SIZE, dtype=np.float32)
+    params = jax.tree.map(lambda leaf: drawn(*leaf.shape, dtype=np.float32) / 3, module.init(jax.random.key(0), x))
+
+    def gradients(params, x):
+        return value_and_gradients(lambda params, x: module.apply(params, x, np.arange(1, TOKENS + 1)), params, x)
+
+    plain = jax.jit(gradients)(params, x)
+    with traced_for("tpu"):
+        straight = jax.jit(lambda *arguments: gradients(*arguments))(params, x)
+        text = jax.jit(lambda *arguments: module.apply(*arguments)).lower(params, x).as_text()
+    # What it is for: heads stand before tokens without a transposition of their own.
+    assert "stablehlo.transpose" in jax.jit(module.apply).lower(params, x).as_text()
+    assert f"tensor<{BATCH}x{TOKENS}x3x{HEADS}x{SIZE}xf32>" not in text
+    for found, wanted in zip(jax.tree.leaves(straight), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * np.abs(wanted).max())
+
+
+def test_affine_keeps_all_axes_but_the_last_in_both_forms():
+    x, kernel, bias = (drawn(*shape, dtype=np.float32) for shape in ((2, 3, 4), (4, 5), (5,)))
+    for platform in ("cpu", "tpu"):
+        with traced_for(platform):
+            for rank in (1, 2, 3):
+                part = x[(0,) * (3 - rank)]
+                wanted = np.einsum("...d,df->...f", part, kernel) + np.asarray(bias)
+                np.testing.assert_allclose(affine(part, kernel, bias, jnp.float32), wanted, rtol=0, atol=1e-5)

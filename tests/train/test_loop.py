@@ -130,6 +130,13 @@ def test_a_signal_lets_the_step_finish_then_saves_and_ends(number, code, steps):
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
+def test_a_signal_during_the_last_save_is_not_lost(monkeypatch):
+    run = Recorder()
+    monkeypatch.setattr(run, "wait", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted, match="after step 2 of 2 by SIGTERM"):
+        run.train(steps=2)
+
+
 def test_a_second_signal_acts_as_without_the_loop():
     outer = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: outer.append(number))
