@@ -13,7 +13,7 @@ export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
 # No tool may go looking for weights or data on the network at run time.
 export NO_GCE_CHECK := true
 
-.PHONY: demo test test-beam test-parity lint check bench clean
+.PHONY: demo test test-beam test-parity test-tpu lint check bench clean
 
 $(VENV)/.runtime: requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "fsfm_jax needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % v[:2])'
@@ -38,6 +38,12 @@ $(VENV)-parity/.made: requirements-parity.txt requirements-onnx.txt requirements
 	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-onnx.txt
 	@touch $@
 
+# As has the TPU compiler, which compiles for slices that are not there.
+$(VENV)-tpu/.made: requirements-tpu.txt requirements-dev.txt requirements.txt
+	$(PYTHON) -m venv $(VENV)-tpu
+	$(VENV)-tpu/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-tpu.txt --requirement requirements-dev.txt
+	@touch $@
+
 # Stops once on purpose and goes on from its own checkpoint: the second command is the first one again.
 demo: $(VENV)/.runtime
 	$(BIN)/python -m fsfm_jax.main --config=configs/pretrain_demo.py --workdir=$(DEMO_DIR) --stop_after=60%
@@ -54,6 +60,9 @@ test-beam: $(VENV)-beam/.made
 test-parity: $(VENV)-parity/.made
 	$(VENV)-parity/bin/python -m pytest tests/parity
 
+test-tpu: $(VENV)-tpu/.made
+	$(VENV)-tpu/bin/python -m pytest tests/tpu
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 
@@ -68,4 +77,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.hostile
 
 clean:
-	rm -rf $(VENV) $(VENV)-beam $(VENV)-parity .cache runs
+	rm -rf $(VENV) $(VENV)-beam $(VENV)-parity $(VENV)-tpu .cache runs

@@ -48,7 +48,7 @@ def test_names_come_in_the_order_of_timm():
 
 def test_ten_blocks_and_more_are_in_the_order_of_their_numbers():
     size = Size(8, 11, 2, 4)
-    network = Encoder(size, GRID, jnp.float32, False)
+    network = Encoder(size, GRID, jnp.float32, "none")
     params = {"encoder": drawn(shapes_of(network, jnp.zeros((1, GRID**2, 48))))}
     names = list(pretrained_state(params, size, SIDE, "token").state)
     assert [name for name in names if name.endswith("norm1.bias")] == [f"blocks.{i}.norm1.bias" for i in range(11)]

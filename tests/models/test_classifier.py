@@ -175,7 +175,7 @@ def test_the_loaded_encoder_computes_what_it_computed_in_pretraining(golden):
 
     @jax.jit
     def both(pretrained, params):
-        tokens = Encoder(TINY, 4, jnp.float32, False).apply({"params": pretrained["encoder"]}, patchify(images, 8))
+        tokens = Encoder(TINY, 4, jnp.float32, "none").apply({"params": pretrained["encoder"]}, patchify(images, 8))
         return tokens[:, 0], Classifier(spec("cls")).apply({"params": params}, images, train=False).features
 
     before, after = both(pretrained, params)
@@ -268,12 +268,12 @@ def trained():
 
         return jax.jit(jax.grad(loss, has_aux=True))
 
-    return {remat: run(remat) for remat in (False, True)}, params, images
+    return {remat: run(remat) for remat in ("none", "full")}, params, images
 
 
 def test_drop_path_is_a_function_of_its_key_and_only_for_training(trained):
     run, params, images = trained
-    logits = [run[False](params, jax.random.key(seed))[1] for seed in (0, 0, 1)]
+    logits = [run["none"](params, jax.random.key(seed))[1] for seed in (0, 0, 1)]
     np.testing.assert_array_equal(logits[0], logits[1])
     assert np.abs(logits[0] - logits[2]).max() > 0.1
     quiet, plain = (

@@ -210,7 +210,7 @@ def test_view_drops_surplus_visible_patches():
 def test_counting_equal_mask_tokens_once_equals_computing_each(monkeypatch):
     # "zeros" folds the N - K equal mask tokens into one; "sincos" with its table zeroed computes all of them.
     decoder = {
-        positions: RepresentationDecoder(2, 4, 4, positions, jnp.float32, False) for positions in ("zeros", "sincos")
+        positions: RepresentationDecoder(2, 4, 4, positions, jnp.float32, "none") for positions in ("zeros", "sincos")
     }
     keys = jax.random.split(jax.random.key(0), 4)
     tokens, mask_token = jax.random.normal(keys[0], (3, 5, 48)), jax.random.normal(keys[1], (48,))
@@ -240,7 +240,7 @@ def test_positions_in_the_representation_decoder_are_a_switch(golden):
     params = {"params": reference.parameters(arrays, "online/")["rep_decoder"]}
     moved = {}
     for kind in ("zeros", "sincos"):
-        decoder = RepresentationDecoder(2, 4, 4, kind, jnp.float32, False)
+        decoder = RepresentationDecoder(2, 4, 4, kind, jnp.float32, "none")
         out = jax.jit(decoder.apply)(params, tokens, jnp.asarray(arrays["online/mask_token"][0, 0]), view_of(mask, 4))
         moved[kind] = float(jnp.abs(out[0] - out[1]).max())
     assert moved["zeros"] == 0
@@ -341,7 +341,8 @@ def test_bfloat16_products_leave_parameters_and_losses_in_float32(plain_step):
     assert loss != plain_step[0][0]
 
 
-def test_computing_activations_twice_changes_nothing(plain_step):
-    again = one_step(remat="full")
+@pytest.mark.parametrize("remat", ["attention", "dots", "full"])
+def test_computing_activations_twice_changes_nothing(plain_step, remat):
+    again = one_step(remat=remat)
     for a, b in zip(jax.tree.leaves(plain_step), jax.tree.leaves(again), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * max(1.0, float(np.abs(a).max())))
