@@ -5,7 +5,12 @@
 Records with PNG and with JPEG photos, and the official way: one .png and one .npy file for each face. The bundled faces
 are read over and over, so the disk plays no part; on a real one the small files cost a seek each.
 `images/s` is by the clock and suffers from other programs; processor time per image does not, but it counts this
-process alone and is left out where workers do the decoding. Writes benchmarks/results/input.json.
+process alone and is left out where workers do the decoding.
+
+A trainer says itself which one limits it: `input_wait` in its metrics and "input-bound" in its progress line. With
+--config.data.repeat_batch=True it shows the speed of the device alone, to compare with the rates here.
+
+Writes benchmarks/results/input.json.
 """
 
 import tempfile

@@ -49,7 +49,7 @@ def opened(path, sizes=SIZES, base="fsfm"):
 
 
 def fresh(pooling: str = "mean_patches") -> dict:
-    spec = ClassifierSpec(SIZES["golden"], 32, 2, pooling, 0.0, jnp.float32, False)
+    spec = ClassifierSpec(SIZES["golden"], 32, 2, pooling, 0.0, jnp.float32, "none")
     shapes = jax.eval_shape(lambda: Classifier(spec).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
     return jax.tree.map(lambda leaf: np.full(leaf.shape, 7, np.float32), shapes["params"])
 

@@ -34,7 +34,7 @@ def encoder_arrays(params: dict, size: Size, image_size: int, style: Style = PLA
     if encoder is None:
         raise ValueError(f"expected parameters with an encoder; found {', '.join(sorted(params)) or 'none'}")
     _check_wiring(encoder, style)
-    network = Encoder(size, grid, jnp.float32, False, learnt_positions="pos_embed" in encoder, style=style)
+    network = Encoder(size, grid, jnp.float32, "none", learnt_positions="pos_embed" in encoder, style=style)
     expected = shapes_of(network, jnp.zeros((1, grid**2, 3 * size.patch_size**2)))
     check_shapes({"encoder": encoder}, {"encoder": expected}, f"an encoder for images of {image_size} pixels")
     arrays = _flat({"encoder": encoder})

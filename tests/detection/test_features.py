@@ -36,7 +36,7 @@ from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 ROOT = Path(__file__).parents[2]
 SIZE, COUNT = Size(16, 1, 2, 8), 19
-MODEL = ClassifierSpec(SIZE, 16, 2, "mean_patches", 0.0, jnp.float32, False, reduction=4)
+MODEL = ClassifierSpec(SIZE, 16, 2, "mean_patches", 0.0, jnp.float32, "none", reduction=4)
 TASK = ClassifyTask(MODEL, 2, 0.0, False, Statistics((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
 SPEC = EvaluationSpec("resize", 8, 2)
 # One pass through two blocks in float32, its sums in the order of another batch shape: some 1e-7 of features of size 1.
@@ -120,7 +120,7 @@ def test_the_text_beside_them_says_what_they_are(kept):
 
 def test_batch_devices_and_what_is_behind_the_encoder_play_no_part(params, kept):
     other = {**params, "head": jax.tree.map(lambda x: x + 1, params["head"])}
-    spoof = dataclasses.replace(TASK, model=AntiSpoofSpec(SIZE, 16, "features", 0.0, 0.5, jnp.float32, False))
+    spoof = dataclasses.replace(TASK, model=AntiSpoofSpec(SIZE, 16, "features", 0.0, 0.5, jnp.float32, "none"))
     for changes in ({"spec": EvaluationSpec("resize_center", 16, 1)}, {"devices": 1}, {"task": spoof}):
         found, read = computed(kept, other, **changes)
         assert read == 0 and len(found) == COUNT
@@ -336,7 +336,7 @@ RUNS = {
 def runs(tmp_path_factory):
     """Workdirs of each of `RUNS`, from photos and from features, and the sets that were computed; the `encoder`."""
     cache, found, computing = tmp_path_factory.mktemp("cache"), {}, []
-    encoder = ClassifierSpec(SIZES["tiny16"], records.IMAGE_SIZE, 2, "mean_patches", 0.0, jnp.float32, False)
+    encoder = ClassifierSpec(SIZES["tiny16"], records.IMAGE_SIZE, 2, "mean_patches", 0.0, jnp.float32, "none")
     fresh = jax.jit(ClassifyTask(encoder, 2, 0.0, False, TASK.statistics).init)(jax.random.key(3))
     # A pretraining that was never trained: it would take longer than all that is looked at here.
     origin = {"path": "fresh", "size": "tiny16", "notes": []}

@@ -16,7 +16,7 @@ from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics
 
 IDENTITY = Statistics((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-MODEL = ClassifierSpec(Size(16, 1, 2, 8), 16, 2, "mean_patches", 0.0, jnp.float32, False)
+MODEL = ClassifierSpec(Size(16, 1, 2, 8), 16, 2, "mean_patches", 0.0, jnp.float32, "none")
 TASK = ClassifyTask(MODEL, 2, 0.0, False, IDENTITY)
 
 

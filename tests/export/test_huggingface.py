@@ -44,7 +44,7 @@ def spec(**changes) -> ClassifierSpec:
 
 
 def encoder(style) -> dict:
-    network = Encoder(SIZE, GRID, jnp.float32, False, learnt_positions=True, style=style)
+    network = Encoder(SIZE, GRID, jnp.float32, "none", learnt_positions=True, style=style)
     return {"encoder": drawn(shapes_of(network, jnp.zeros((1, GRID**2, 48))))}
 
 

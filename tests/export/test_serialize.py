@@ -143,7 +143,7 @@ def test_what_one_file_cannot_hold_is_refused_before_any_work(tmp_path):
     huge = {
         name: dataclasses.replace(
             detector.task,
-            model=ClassifierSpec(SIZES["vit_h14"], 224, 2, "mean_patches", 0.0, dtype, False),
+            model=ClassifierSpec(SIZES["vit_h14"], 224, 2, "mean_patches", 0.0, dtype, "none"),
         )
         for name, dtype in (("float32", jnp.float32), ("bfloat16", jnp.bfloat16))
     }

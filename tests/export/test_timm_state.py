@@ -30,7 +30,7 @@ NAMES += [f"blocks.{index}.{name}" for index in range(2) for name in BLOCK]
 
 
 def encoder(learnt: bool = False, style=PLAIN) -> dict:
-    network = Encoder(SIZE, GRID, jnp.float32, False, learnt_positions=learnt, style=style)
+    network = Encoder(SIZE, GRID, jnp.float32, "none", learnt_positions=learnt, style=style)
     return {"encoder": drawn(shapes_of(network, jnp.zeros((1, GRID**2, 48))))}
 
 

@@ -17,7 +17,7 @@ TINY = Size(48, 2, 4, 8)
 
 def start(size=TINY, pooling="mean_patches", image_size=32) -> dict:
     """Parameters in which every number is 3."""
-    spec = ClassifierSpec(size, image_size, 2, pooling, 0.0, jnp.float32, False)
+    spec = ClassifierSpec(size, image_size, 2, pooling, 0.0, jnp.float32, "none")
     inputs = jnp.zeros((1, image_size, image_size, 3))
     shapes = jax.eval_shape(lambda: Classifier(spec).init(jax.random.key(0), inputs, train=False))["params"]
     return jax.tree.map(lambda leaf: np.full(leaf.shape, 3, np.float32), shapes)
@@ -110,8 +110,8 @@ def test_the_input_stays_and_heads_are_passed_on():
 
 def test_all_parameters_of_all_networks_are_covered():
     for pooling in ("mean_patches", "cls"):
-        covered(Classifier(ClassifierSpec(TINY, 16, 2, pooling, 0.0, jnp.float32, False)), 16)
-    covered(AntiSpoof(AntiSpoofSpec(TINY, 16, "tokens", 0.0, 0.5, jnp.float32, False)), 16)
+        covered(Classifier(ClassifierSpec(TINY, 16, 2, pooling, 0.0, jnp.float32, "none")), 16)
+    covered(AntiSpoof(AntiSpoofSpec(TINY, 16, "tokens", 0.0, 0.5, jnp.float32, "none")), 16)
 
 
 def covered(network, side: int) -> None:

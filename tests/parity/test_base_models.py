@@ -53,7 +53,7 @@ def features(path, base: str, images: np.ndarray, final_norm: bool = True, heads
     found = open_pretrained(str(path), base, {"tiny": size})
     assert found.origin["size"] == "tiny"
     encoder = Encoder(
-        size, GRID, jnp.float32, False, learnt_positions=True, final_norm=final_norm, style=BASES[base].style
+        size, GRID, jnp.float32, "none", learnt_positions=True, final_norm=final_norm, style=BASES[base].style
     )
     params = dict(found.params["encoder"])
     if not final_norm:

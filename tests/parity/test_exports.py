@@ -78,7 +78,7 @@ def to_torch(images: np.ndarray):
 def tokens(params: dict, images: np.ndarray, style=PLAIN) -> np.ndarray:
     """Ours of a pretrained encoder, `[B, 1 + N, D]` behind its final norm."""
     learnt = "pos_embed" in params["encoder"]
-    encoder = Encoder(SIZE, GRID, jnp.float32, False, learnt_positions=learnt, style=style)
+    encoder = Encoder(SIZE, GRID, jnp.float32, "none", learnt_positions=learnt, style=style)
     with jax.default_matmul_precision("float32"):
         return np.asarray(encoder.apply({"params": params["encoder"]}, patchify(images, SIZE.patch_size)))
 

@@ -33,7 +33,7 @@ def run(golden):
     c = json.loads(str(arrays["config_json"]))
     epochs, micro_steps = arrays["labels"].shape[:2]
     parts = c["accum_iter"]
-    spec = ClassifierSpec(SIZE, 32, 2, "mean_patches", 0.0, jnp.float32, False, reduction=4)
+    spec = ClassifierSpec(SIZE, 32, 2, "mean_patches", 0.0, jnp.float32, "none", reduction=4)
     contrast = ContrastSpec(c["weight_cl"], c["temperature"], c["real_class_index"])
     task = ClassifyTask(spec, 2, 0.1, False, reference.IDENTITY, erased=False, contrast=contrast)
     optimizer = make_optimizer(OptimizerSpec(*c["betas"], 1e-8, weight_decay_rules(c["weight_decay"]), c["clip_grad"]))
@@ -101,7 +101,7 @@ def test_frozen_parameters_keep_every_bit_and_have_no_moments(run):
 
 
 def test_a_fresh_state_has_moments_of_what_is_trained_alone():
-    spec = ClassifierSpec(SIZE, 32, 2, "mean_patches", 0.0, jnp.float32, False, reduction=4)
+    spec = ClassifierSpec(SIZE, 32, 2, "mean_patches", 0.0, jnp.float32, "none", reduction=4)
     task = ClassifyTask(spec, 2, 0.1, False, reference.IDENTITY)
     optimizer = make_optimizer(OptimizerSpec(0.9, 0.999, 1e-8, weight_decay_rules(0.0), None))
     init = functools.partial(

@@ -26,7 +26,7 @@ def run(golden):
     arrays = reference.state_dict(golden("finetune_tiny_trace"), "plain_gp/trace/")
     c = json.loads(str(arrays["config_json"]))
     epochs, steps = arrays["labels"].shape[:2]
-    network = Classifier(ClassifierSpec(SIZE, 32, 2, "mean_patches", 0.0, jnp.float32, False))
+    network = Classifier(ClassifierSpec(SIZE, 32, 2, "mean_patches", 0.0, jnp.float32, "none"))
     optimizer = make_optimizer(
         OptimizerSpec(
             *c["betas"],
