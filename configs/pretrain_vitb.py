@@ -5,13 +5,13 @@
     python -m fsfm_jax.main --config=configs/pretrain_vitb.py:fsfm400 --workdir=runs/pretrain_vitb_fsfm400
 
 Hardware: FSFM used four RTX A6000 with micro-batches of 256 images in four parts. `batch.per_device` here
-is meant for TPU v5e (16 GB) without remat: on 16 chips a step of 4096 images has two parts.
+is meant for TPU v5e (16 GB) without remat: on 16 chips a step of 4096 images has eight parts. Compiled for
+v5e:2x2, 32 images at once need 4.3 of 15.75 GiB; 128 fit as well, but are slower by the compiler's estimate.
 
-Cost, derived and not measured: 119.3 GFLOP an image (analytic count, forward and backward, target
-included; computing equal mask tokens once, as this code does, leaves out about a tenth of it). 600 epochs
-x 3.1 million images x 119.3 GFLOP = 2.2e20 FLOP. On 16 v5e chips at an assumed 40 % of 197 TFLOP/s: 2.2e20
-/ (16 x 0.40 x 197e12) = 49 hours, 780 chip-hours; 400 epochs 33 hours. On four A6000 at 18.5 TFLOP/s each
-(what a published MAE run reached): 35 days.
+Cost, estimated and not measured: 103.9 GFLOP an image (analytic count, forward and backward, target
+included, equal mask tokens computed once). The TPU compiler's estimate of its own program is 563 images/s a
+v5e chip, 30 % of its peak: 600 epochs x 3.1 million images / 563 = 918 chip-hours, 57 hours on 16 chips;
+400 epochs 38 hours. On four A6000 at 18.5 TFLOP/s each (what a published MAE run reached): 30 days.
 
 To reproduce: FS-VFM ViT-B (arXiv 2510.10663, its tables). `fsfm400`: FSFM, supplement Tab. 3, fine-tuned
 on FF++ c23, video AUC in %: CDFv2 91.44, DFDC 83.47, DFDCp 89.71, WDF 86.96. `ffpp`: supplement C, mean
@@ -27,5 +27,5 @@ from configs import common
 def get_config(variant: str = "") -> ConfigDict:
     c = common.pretrain()
     c.model.size = "vit_b16"
-    c.batch.per_device = 128  # by extrapolation from a prototype compiled for 64 images a v5e chip: 6.4 GB
+    c.batch.per_device = 32
     return common.vary(c, variant, accumulation=4)

@@ -5,14 +5,13 @@
     python -m fsfm_jax.main --config=configs/pretrain_vitl.py:ffpp --workdir=runs/pretrain_vitl_ffpp
 
 Hardware: the released script uses four GPUs with micro-batches of 256 images in four parts.
-`batch.per_device` here is meant for TPU v5e (16 GB) with remat: on 16 chips a step of 4096 images has four
-parts.
+`batch.per_device` here is meant for TPU v5e (16 GB) without remat: on 16 chips a step of 4096 images has
+eight parts. Compiled for v5e:2x2, 32 images at once need 10.2 of 15.75 GiB.
 
-Cost, derived and not measured: 292.4 GFLOP an image (analytic count, forward and backward, target
-included; computing equal mask tokens once, as this code does, leaves out about 8 % of it, remat adds up to
-one online forward pass that is not counted). 600 epochs x 3.1 million images x 292.4 GFLOP = 5.4e20 FLOP.
-On 16 v5e chips at an assumed 40 % of 197 TFLOP/s: 5.4e20 / (16 x 0.40 x 197e12) = 120 hours, 1920
-chip-hours. On four A6000 at 18.5 TFLOP/s each (what a published MAE run of ViT-B reached): 85 days.
+Cost, estimated and not measured: 265.7 GFLOP an image (analytic count, forward and backward, target
+included, equal mask tokens computed once). The TPU compiler's estimate of its own program is 252 images/s a
+v5e chip, 34 % of its peak: 600 epochs x 3.1 million images / 252 = 2050 chip-hours, 128 hours on 16 chips.
+On four A6000 at 18.5 TFLOP/s each (what a published MAE run of ViT-B reached): 77 days.
 
 To reproduce: FS-VFM ViT-L (arXiv 2510.10663, its tables). `ffpp`: FSFM, supplement C, mean DfD AUC of
 frames 77.43, of videos 83.15. The papers have no `fsfm400` of this size.
@@ -27,6 +26,5 @@ from configs import common
 def get_config(variant: str = "") -> ConfigDict:
     c = common.pretrain()
     c.model.size = "vit_l16"
-    c.model.remat = "full"  # without it a prototype with 64 images a v5e chip did not fit; with it 7.5 GB
-    c.batch.per_device = 64
+    c.batch.per_device = 32
     return common.vary(c, variant, accumulation=4)

@@ -6,7 +6,7 @@
 
 Hardware: the released script uses four GPUs with micro-batches of 512 images in two parts.
 `batch.per_device` here is meant for TPU v5e (16 GB) without remat: on 16 chips a step of 4096 images has
-one part.
+eight parts. More fit, but are slower by the compiler's estimate of ViT-B (docs/SCALING.md).
 
 Cost, derived and not measured: 55.0 GFLOP an image (analytic count, forward and backward, target included;
 computing equal mask tokens once, as this code does, leaves out about 6 % of it). 600 epochs x 3.1 million
@@ -27,5 +27,5 @@ from configs import common
 def get_config(variant: str = "") -> ConfigDict:
     c = common.pretrain()
     c.model.size = "vit_s16"
-    c.batch.per_device = 256  # half of ViT-B's width, so about the memory of 128 there; not compiled
+    c.batch.per_device = 32
     return common.vary(c, variant, accumulation=2)

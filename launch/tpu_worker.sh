@@ -48,7 +48,8 @@ supervise() {
     program=$!
     printf '%s\n' "$program" >"$FOLDER/program"
     if [[ $LOGS != - ]]; then
-        while sleep 60; do upload; done &
+        # $$ is the supervisor, also in here: killed, it takes this along.
+        while sleep 60 && kill -0 $$ 2>/dev/null; do upload; done &
         uploader=$!
     fi
     await "$program"

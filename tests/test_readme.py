@@ -51,7 +51,7 @@ def test_links_lead_somewhere(path):
 
 def test_named_files_exist():
     """Inline code such as `fsfm_jax/main.py` or `configs/`."""
-    found = [name for _, name in every(r"`((?:configs|fsfm_jax|tests|docs|benchmarks)/[\w/.\-]*)", TEXTS)]
+    found = [name for _, name in every(r"`((?:configs|fsfm_jax|launch|tests|docs|benchmarks)/[\w/.\-]*)", TEXTS)]
     assert len(found) > 10
     assert [name for name in found if not (ROOT / name).exists()] == []
 
@@ -128,7 +128,7 @@ def test_modules_and_flags_exist():
     for module, line in found:
         spec = importlib.util.find_spec(module)
         assert spec is not None, module
-        if not module.startswith("fsfm_jax"):
+        if not module.startswith(("fsfm_jax", "launch")):
             continue
         defined = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", Path(spec.origin).read_text())
         # What stands in quotes is handed on to another program.
@@ -137,10 +137,12 @@ def test_modules_and_flags_exist():
 
 
 def test_flags_in_prose_exist():
-    programs = ("main.py", "prepare/build.py", "export/from_torch.py", "export/to_torch.py", "export/serialize.py")
-    source = "".join((ROOT / "fsfm_jax" / name).read_text() for name in programs)
-    defined = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", source)
-    assert [flag for _, flag in every(r"`--(\w+)", PAGES) if flag not in defined] == []
+    jobs = ("main.py", "prepare/build.py", "export/from_torch.py", "export/to_torch.py", "export/serialize.py")
+    programs = [*(ROOT / "fsfm_jax" / name for name in jobs), ROOT / "launch" / "compile_check.py"]
+    defined = [name for path in programs for name in re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", path.read_text())]
+    scripts = [path.read_text() for path in (ROOT / "launch").iterdir() if path.suffix in (".sh", ".sbatch")]
+    defined += [name for text in scripts for name in re.findall(r"--([a-z][\w-]+)", text)]
+    assert [flag for _, flag in every(r"`--([\w-]+)", PAGES) if flag not in defined] == []
 
 
 def test_named_configurations_load():

@@ -180,7 +180,7 @@ def test_a_run_on_a_worker_outlives_its_connection_and_saves_when_the_machine_go
     assert worker("follow", "n").returncode == 0
     assert "does not go on" in worker("stop", "n").stderr
     # Killed together with its supervisor: no code, and no success.
-    worker(*start)
+    worker("start", "n", "-", *start[3:])
     appears(folder / "log", "up\nup\nup")
     os.kill(int((folder / "supervisor").read_text()), signal.SIGKILL)
     os.kill(int((folder / "program").read_text()), signal.SIGKILL)
