@@ -110,8 +110,8 @@ def test_products_of_a_cpu_are_counted_by_what_is_contracted():
     [
         ("{size=3}", 5, 3, 3, 9),  # every place meets a number
         ("{size=3 pad=1_1}", 5, 3, 5, 13),  # 3 for each output but 2 at both ends
-        ("{size=2 stride=2}", 6, 2, 3, 6),
-        ("{size=2 rhs_dilate=3}", 5, 2, 2, 4),
+        ("{size=2 stride=2 pad=0_1}", 5, 2, 3, 5),  # numbers 0 and 1, 2 and 3, 4
+        ("{size=2 pad=0_1 rhs_dilate=3}", 5, 2, 3, 5),  # 0 and 3, 1 and 4, 2
         ("{size=3 pad=1_1 lhs_dilate=2}", 3, 3, 5, 7),  # numbers at 0, 2, 4: 1, 2, 1, 2, 1
     ],
 )
