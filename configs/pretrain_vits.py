@@ -6,13 +6,13 @@
 
 Hardware: the released script uses four GPUs with micro-batches of 512 images in two parts.
 `batch.per_device` here is meant for TPU v5e (16 GB) without remat: on 16 chips a step of 4096 images has
-eight parts. More fit, but are slower by the compiler's estimate of ViT-B (docs/SCALING.md).
+eight parts, which need 2.4 of 15.75 GiB. More fit, but were slower by the estimate of ViT-B (docs/SCALING.md).
 
-Cost, derived and not measured: 55.0 GFLOP an image (analytic count, forward and backward, target included;
-computing equal mask tokens once, as this code does, leaves out about 6 % of it). 600 epochs x 3.1 million
-images x 55.0 GFLOP = 1.02e20 FLOP. On 16 v5e chips at an assumed 40 % of 197 TFLOP/s: 1.02e20 / (16 x 0.40
-x 197e12) = 22.5 hours, 360 chip-hours. On four A6000 at 18.5 TFLOP/s each (what a published MAE run of
-ViT-B reached): 16 days.
+Cost, estimated and not measured: 50.7 GFLOP an image (analytic count, forward and backward, target included,
+equal mask tokens computed once). The TPU compiler's estimate of its own program is 777 images/s a v5e chip,
+20 % of its peak (12 heads of 32, and the pixel decoder of the larger models): 600 epochs x 3.1 million
+images / 777 = 665 chip-hours, 42 hours on 16 chips. On four A6000 at 18.5 TFLOP/s each (what a published
+MAE run of ViT-B reached): 15 days.
 
 To reproduce: FS-VFM ViT-S (arXiv 2510.10663, its tables). `ffpp`: FSFM, supplement C, mean DfD AUC of
 frames 74.80, of videos 80.20. The papers have no `fsfm400` of this size.

@@ -63,7 +63,7 @@ class Program:
     def lowered_step(self) -> jax.stages.Lowered:
         """The train step for exactly the shapes of this run, not compiled; the mesh may be one that is not here."""
         placed = self.shardings, partition.replicated(self.mesh)
-        return jax.jit(self._step, donate_argnums=0, out_shardings=placed).lower(self.like, self._batch_like())
+        return jax.jit(self._step, donate_argnums=0, out_shardings=placed).lower(self.like, self.batch_like())
 
     def compiled_step(self) -> Any:
         """The train step, compiled for exactly the shapes of this run; other shapes raise.
@@ -84,7 +84,8 @@ class Program:
         """This process's rows of a batch as arrays over all devices."""
         return partition.to_global(batch, self.mesh)
 
-    def _batch_like(self) -> dict[str, jax.ShapeDtypeStruct]:
+    def batch_like(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes, types and places of the images of one step."""
         sharding = partition.batch_sharding(self.mesh)
         return {
             name: jax.ShapeDtypeStruct((self._global_batch, *shape), dtype, sharding=sharding)

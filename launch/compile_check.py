@@ -85,8 +85,7 @@ def _searched(
         return other.fits, other.needed
 
     first = round(outcome.micro_batch)
-    state = outcome.step.state_bytes[1 if outcome.step.fsdp else 0]
-    best, tried = largest_fitting(choices, first, needs, state, outcome.available)
+    best, tried = largest_fitting(choices, first, needs, outcome.step.held_bytes, outcome.available)
     print(f"  search: {'nothing fits' if best is None else f'{best} images on a device at once fit'}", flush=True)
     return {"largest": best, "tried": {str(images): need for images, need in tried.items()}}
 

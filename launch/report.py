@@ -28,6 +28,7 @@ def to_json(outcome: Outcome) -> dict:
         "needed_bytes": outcome.needed,
         "available_bytes": outcome.available,
         "state_bytes": step.state_bytes[1 if step.fsdp else 0],
+        "batch_bytes": step.batch_bytes,
         "compile_seconds": round(outcome.seconds, 1),
         "model_flops_per_image": step.model_flops,
         "compiled_over_model_flops": outcome.flops_ratio,
@@ -88,16 +89,20 @@ def remedy(outcome: Outcome, choices: tuple[int, ...]) -> str:
     """What would make room for a step that does not fit, in numbers; `choices` are the images a device may take."""
     step, available = outcome.step, outcome.available
     state, shared = step.state_bytes
-    ways = []
+    held, ways = step.held_bytes, []
     if outcome.needed is not None and choices:
-        held = shared if step.fsdp else state
-        smaller = [choice for choice in choices if choice < outcome.micro_batch]
-        best = by_proportion(smaller, outcome.micro_batch, outcome.needed, held, available)
+        best = by_proportion(choices, outcome.micro_batch, outcome.needed, held, available)
         if best is not None:
             ways.append(
                 f"batch.per_device={best} with {round(outcome.images / best)} micro-batches should need "
                 f"{_gib(held + best * (outcome.needed - held) / outcome.micro_batch)}"
             )
+    # Micro-batches are cut from the step's images by a copy of them.
+    if choices and 2 * step.batch_bytes > available / 4:
+        ways.append(
+            f"the images of a step take {_gib(step.batch_bytes)} of a device, twice with micro-batches: a smaller "
+            "batch.size, or more chips"
+        )
     if step.remat not in (None, "full"):
         ways.append(f"model.remat is {step.remat}: a stronger one keeps less (full: no activations of a block)")
     if step.fsdp is False and state - shared > 0:

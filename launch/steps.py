@@ -39,6 +39,7 @@ class Step:
       trained: shapes of the parameters that are trained; none of an evaluation.
       compared: shape of the features that the loss compares between all images at once, which devices have to gather
         for it; None of other losses.
+      batch_bytes: of the images of a step on one device, before anything is computed of them.
       state_bytes: of parameters, moments and target on one device, and those that FSDP would leave there.
       remat, fsdp: as configured; None of an evaluation, which has neither.
     """
@@ -50,9 +51,15 @@ class Step:
     model_flops: float
     trained: tuple[tuple[int, ...], ...]
     compared: tuple[int, int] | None
+    batch_bytes: int
     state_bytes: tuple[int, int]
     remat: str | None
     fsdp: bool | None
+
+    @property
+    def held_bytes(self) -> int:
+        """What lies on a device however few images it takes at once: the state, and the images of the whole step."""
+        return self.state_bytes[1 if self.fsdp else 0] + self.batch_bytes
 
 
 def step_of(name: str, config: ConfigDict, on: Slice, examples: int, detector: ConfigDict | None = None) -> Step:
@@ -149,6 +156,7 @@ def _training(name: str, config: ConfigDict, resolved, program, cost: float, tra
         model_flops=cost,
         trained=tuple(leaf.shape for leaf in jax.tree.leaves(part)),
         compared=compared,
+        batch_bytes=sum(_bytes(leaf, leaf.sharding) for leaf in program.batch_like().values()),
         state_bytes=(state_bytes(False), state_bytes(True)),
         remat=config.model.remat,
         fsdp=resolved.fsdp,
@@ -166,7 +174,9 @@ def _evaluation(name: str, config: ConfigDict, on: Slice, detector: ConfigDict |
     scorer = Scorer(task, spec, partition.make_mesh(list(on.devices)))
     params = jax.eval_shape(task.init, jax.random.key(0))
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
-    return Step(name, scorer.lowered, spec.batch, 1, flops.detector(task.model), (), None, (size, size), None, None)
+    images = spec.batch // len(on.devices) * task.model.image_size**2 * 3
+    cost = flops.detector(task.model)
+    return Step(name, scorer.lowered, spec.batch, 1, cost, (), None, images, (size, size), None, None)
 
 
 def _statistics(config: ConfigDict):

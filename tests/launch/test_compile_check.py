@@ -96,8 +96,8 @@ def test_fsdp_gathers_parameters_and_holds_a_share_of_the_state():
     whole, share = outcome.step.state_bytes
     assert outcome.figures.gathered_parameters > 0
     assert not [defect for defect in outcome.defects() if "gathered" in defect]
-    batch = 2 * (224 * 224 * 3 + 2 * 49)
-    assert outcome.figures.memory.arguments == pytest.approx(share + batch, rel=0.01) and share < 0.25 * whole
+    assert outcome.figures.memory.arguments == pytest.approx(outcome.step.held_bytes, rel=0.01)
+    assert outcome.step.held_bytes == share + outcome.step.batch_bytes and share < 0.25 * whole
     # The same without FSDP would be a defect.
     (*_, defect) = dataclasses.replace(outcome, step=dataclasses.replace(outcome.step, fsdp=False)).defects()
     assert "parameters are gathered although partition.fsdp is off" in defect
@@ -105,8 +105,10 @@ def test_fsdp_gathers_parameters_and_holds_a_share_of_the_state():
 
 def test_state_is_what_the_program_takes(by_devices):
     outcome = by_devices[8]
-    batch = 2 * (224 * 224 * 3 + 2 * 49)  # two images with two masks on each device
-    assert outcome.figures.memory.arguments == pytest.approx(outcome.step.state_bytes[0] + batch, rel=0.01)
+    assert outcome.step.batch_bytes == 2 * (224 * 224 * 3 + 2 * 49)  # two images with two masks on each device
+    assert outcome.figures.memory.arguments == pytest.approx(outcome.step.held_bytes, rel=0.01)
+    # The new state lies where the old one was.
+    assert outcome.figures.memory.aliased == pytest.approx(outcome.step.state_bytes[0], rel=0.01)
 
 
 def test_fine_tuning_an_adapter_and_evaluating_are_checked_too():
@@ -155,10 +157,13 @@ class Refused:
         raise jax.errors.JaxRuntimeError(self._message)
 
 
-def refused(message: str, images: int = 32, fsdp: bool | None = False, remat: str | None = "none") -> check.Outcome:
+def refused(
+    message: str, images: int = 32, fsdp: bool | None = False, remat: str | None = "none", batch_bytes: int = 0
+) -> check.Outcome:
     on = Slice("v5e:2x2", CHIPS["v5e"], tuple(jax.devices()[:4]))
     step = steps.Step(
-        "large", lambda: Refused(message), 4 * images, 1, 1e9, ((8, 8),), None, (2 * GIB, GIB // 2), remat, fsdp
+        "large", lambda: Refused(message), 4 * images, 1, 1e9, ((8, 8),), None, batch_bytes,
+        (2 * GIB, GIB // 2), remat, fsdp,
     )
     return check.check(step, on)
 
@@ -182,6 +187,14 @@ def test_remedies_that_were_taken_are_not_offered():
     # Half a gibibyte of state is left on a device; 16 images need the half of 16.5 and it.
     assert report.remedy(outcome, (32, 16)) == "batch.per_device=16 with 2 micro-batches should need 8.75 GiB"
     assert report.remedy(refused("RESOURCE_EXHAUSTED", fsdp=None, remat=None), ()) == "a smaller evaluation.batch"
+
+
+def test_images_that_fill_the_memory_are_named():
+    # 9 of the 15.75 GiB are images and 2 state: 7 for 32 images at once, of which 4.75 leave 21.7.
+    outcome = refused("RESOURCE_EXHAUSTED: Used 18.00G of 15.75G hbm.", batch_bytes=9 * GIB, remat="full")
+    first, second, _ = report.remedy(outcome, (32, 16)).split("; ")
+    assert first == "batch.per_device=16 with 2 micro-batches should need 14.50 GiB"
+    assert second.startswith("the images of a step take 9.00 GiB of a device, twice with micro-batches: a smaller")
 
 
 def test_other_errors_of_the_compiler_are_raised():
