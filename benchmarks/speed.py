@@ -31,7 +31,8 @@ from fsfm_jax.finetune_config import Finetuning, resolve_finetuning
 from fsfm_jax.program import Program
 
 DATA, IMAGES, STEPS = STATISTICS["vggface2"], 64, "100 steps"
-TURNS = {"pretrain ViT-S": 11, "pretrain ViT-B": 7, "fine-tune ViT-S": 11, "inference ViT-S": 11}
+TURNS = {"inference ViT-S": 11, "fine-tune ViT-S": 11, "pretrain ViT-S": 11, "pretrain ViT-B": 7}
+WARM_UP = 4  # turns in which memory settles
 SIZES = {"S": "vit_s16", "B": "vit_b16"}
 BATCH, INFERENCE_BATCH = 8, 32
 COMMON = {
@@ -122,10 +123,10 @@ def seconds(work: Callable) -> tuple[float, float]:
 
 
 def row(name: str) -> dict[str, str]:
-    """Measures one pair; the first two turns find cold caches and are left out."""
+    """Measures one pair."""
     job, size = name.split(" ViT-")
     pair = MADE[job](size)
-    turns = np.array([(seconds(pair.ours), seconds(pair.theirs)) for _ in range(TURNS[name] + 2)][2:])
+    turns = np.array([(seconds(pair.ours), seconds(pair.theirs)) for _ in range(TURNS[name] + WARM_UP)][WARM_UP:])
     ours, theirs = np.median(turns[:, :, 0], axis=0)
     ratios = turns[:, 1] / turns[:, 0]  # [turns, (clock, processors)]
     low, middle, high = np.quantile(ratios[:, 0], (0.25, 0.5, 0.75))

@@ -5,6 +5,7 @@ network. Batches are split along both. The state is never split along `replica`:
 sum of the gradients, once per optimizer step, and nothing else.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -61,18 +62,42 @@ def state_shardings(abstract_state: Any, mesh: Mesh, fsdp: bool, fsdp_min_size: 
 
     Data parallel: all replicated. FSDP: a leaf of at least `fsdp_min_size` elements is split along its longest
     axis that the number of devices of a replica divides; parameters, moments and target alike, so each device holds
-    its share of all three and the compiler gathers a layer's weights where it uses them.
+    its share of all three.
     """
-    shards = mesh.shape[DATA]
+    return jax.tree.map(lambda leaf: _place(leaf, mesh, fsdp_min_size) if fsdp else replicated(mesh), abstract_state)
 
-    def place(leaf) -> NamedSharding:
-        axes = [axis for axis, length in enumerate(leaf.shape) if length % shards == 0]
-        if not fsdp or leaf.size < fsdp_min_size or not axes:
-            return replicated(mesh)
-        longest = max(axes, key=lambda axis: leaf.shape[axis])
-        return NamedSharding(mesh, PartitionSpec(*[DATA if axis == longest else None for axis in range(leaf.ndim)]))
 
-    return jax.tree.map(place, abstract_state)
+def _place(leaf: Any, mesh: Mesh, min_size: int) -> NamedSharding:
+    """The sharding of one leaf under FSDP; a function of its shape alone."""
+    axes = [axis for axis, length in enumerate(leaf.shape) if length % mesh.shape[DATA] == 0]
+    if leaf.size < min_size or not axes:
+        return replicated(mesh)
+    longest = max(axes, key=lambda axis: leaf.shape[axis])
+    return NamedSharding(mesh, PartitionSpec(*[DATA if axis == longest else None for axis in range(leaf.ndim)]))
+
+
+def gathered(tree: Any, mesh: Mesh, fsdp_min_size: int) -> Any:
+    """`tree` of a state that FSDP splits, whole on every device where it is used; its gradient is split again.
+
+    Left to itself the compiler splits activations as it finds the weights split, and sends them around instead.
+    """
+    return jax.tree.map(lambda leaf: _gathered(leaf, replicated(mesh), _place(leaf, mesh, fsdp_min_size)), tree)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _gathered(leaf: jax.Array, whole: NamedSharding, share: NamedSharding) -> jax.Array:
+    return jax.lax.with_sharding_constraint(leaf, whole)
+
+
+def _gathered_forward(leaf, whole, share):
+    return _gathered(leaf, whole, share), None
+
+
+def _gathered_backward(whole, share, _, gradient):
+    return (jax.lax.with_sharding_constraint(gradient, share),)
+
+
+_gathered.defvjp(_gathered_forward, _gathered_backward)
 
 
 def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

@@ -82,6 +82,7 @@ def make_step(
     spec: StepSpec,
     trained: str = tuning.TUNINGS[tuning.FULL],
     local: NamedSharding | None = None,
+    gather: Callable[[Any], Any] = lambda tree: tree,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds `step(state, batch) -> (state, metrics)`; everything is over the global batch.
 
@@ -91,11 +92,14 @@ def make_step(
     micro-batches, and they are summed over devices once; without it the compiler sums after each micro-batch, in the
     type of the products. It is for tasks that are `per_image`, with the whole state on every device.
 
+    `gather` makes parameters whole that are split over devices.
+
     metrics: `loss` and every term of the task, `[A]` (one value per micro-batch), `learning_rate []`,
     `gradient_norm []` before clipping.
     """
     def loss_of(part, frozen, *arguments):
-        return task.loss(tuning.joined(part, frozen), *arguments)
+        target, *others = arguments
+        return task.loss(gather(tuning.joined(part, frozen)), gather(target), *others)
 
     gradient = jax.value_and_grad(loss_of, has_aux=True)
     parts = spec.accumulation

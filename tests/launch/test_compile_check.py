@@ -95,7 +95,9 @@ def test_fsdp_gathers_parameters_and_holds_a_share_of_the_state():
     outcome = checked(pretraining(partition__fsdp=True, partition__fsdp_min_size=256), 8)
     whole, share = outcome.step.state_bytes
     assert outcome.figures.gathered_parameters > 0
-    assert not [defect for defect in outcome.defects() if "gathered" in defect]
+    assert outcome.defects() == [] and outcome.rebuilt == 0
+    # Weights go to the images, never the other way.
+    assert {"all-gather"} < {one.kind for one in outcome.figures.collectives} <= {"all-gather", "all-reduce", "reduce-scatter"}
     assert outcome.figures.memory.arguments == pytest.approx(outcome.step.held_bytes, rel=0.01)
     assert outcome.step.held_bytes == share + outcome.step.batch_bytes and share < 0.25 * whole
     # The same without FSDP would be a defect.
