@@ -1,13 +1,15 @@
 """Steps on a CPU against the same steps in plain PyTorch: pretraining, fine-tuning, inference.
 
-    make .venv-parity/.made && .venv-parity/bin/python -m benchmarks.speed
+    make .venv-parity/.made
+    MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 .venv-parity/bin/python -m benchmarks.speed
 
 float32, the same batches from the host's memory, as many threads as this process may use, in both. Each pair takes
 turns in one process, so that other programs slow both down; the ratio is the median over the turns (above 1: ours is
 faster), with its quartiles. Beside it the ratio of processor time, which other programs hardly change but threads that
-wait for each other do. What the steps in PyTorch are, see `torch_step`. Freed memory stays with the process, as in
-a run of ours (see `host_memory`); PyTorch gains from that, too. With names of steps behind the command only those are
-measured and nothing is written. Writes benchmarks/results/speed.json.
+wait for each other do. What the steps in PyTorch are, see `torch_step`. The three variables tell glibc to keep freed
+memory for the next step, instead of giving it back to the system, which hands it out again filled with zeros; both
+gain from that. With names of steps behind the command only those are measured and nothing is written. Writes
+benchmarks/results/speed.json.
 """
 
 import logging
@@ -24,7 +26,7 @@ from absl import app
 from benchmarks import torch_step
 from benchmarks.masks import write_results
 from configs import common, finetuning
-from fsfm_jax import finetune, host_memory, pretrain
+from fsfm_jax import finetune, pretrain
 from fsfm_jax.config import STATISTICS, resolve_pretraining
 from fsfm_jax.data.labelled_stream import ERASE, MIX_BOX, MIX_CUTMIX, MIX_RATIO
 from fsfm_jax.finetune_config import Finetuning, resolve_finetuning
@@ -139,7 +141,7 @@ def row(name: str) -> dict[str, str]:
 
 def main(arguments: list[str]) -> None:
     logging.getLogger("absl").setLevel(logging.WARNING)
-    kept = host_memory.keep_freed_memory()
+    kept = "MALLOC_TRIM_THRESHOLD_" in os.environ
     threads = len(os.sched_getaffinity(0))  # XLA takes as many
     torch.set_num_threads(threads)
     chosen = arguments[1:] or list(TURNS)

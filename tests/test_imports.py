@@ -113,9 +113,10 @@ RULES = {
     + "ml_dtypes prepare config configs detection export finetune finetune_config benchmarks absl cv2",
     "benchmarks.speed": UPPER + "config configs finetune finetune_config pretrain program benchmarks absl "
     "ml_collections torch",
-    "benchmarks.torch_step": "numpy torch timm benchmarks",
+    "benchmarks.torch_step": MODEL + "models tasks torch timm benchmarks",
     "benchmarks.tpu": "benchmarks configs launch absl",
-    "launch": UPPER + "config fields finetune finetune_config pretrain report_spec detection launch absl ml_collections",
+    "launch": UPPER
+    + "config fields finetune finetune_config pretrain report_spec detection launch absl ml_collections",
 }
 
 

@@ -34,20 +34,22 @@ JAX_EXPORT = "jax.export"  # the kind of artifact that is read here
 MAX_BYTES = 2**31 - 1  # a flatbuffer has offsets of 31 bits
 MAX_SIDECAR = 1 << 24
 MAX_SIDE = 4096  # pixels
-# What our networks are lowered to; custom calls are looked at by name.
+# What our networks are lowered to; custom calls and composites are looked at by name.
 OPERATIONS = frozenset(
     "builtin.module func.func func.call func.return".split()
     + [
         f"stablehlo.{name}"
         for name in (
-            "abs add broadcast_in_dim case compare concatenate constant convert custom_call divide dot_general "
-            "dynamic_broadcast_in_dim dynamic_gather dynamic_reshape exponential get_dimension_size log maximum "
-            "multiply negate real_dynamic_slice reduce reshape return rsqrt select sqrt subtract transpose"
+            "abs add broadcast_in_dim case clamp compare composite concatenate constant convert custom_call divide "
+            "dot_general dynamic_broadcast_in_dim dynamic_gather dynamic_reshape exponential get_dimension_size log "
+            "maximum multiply negate real_dynamic_slice reduce reshape return rsqrt select sqrt subtract transpose"
         ).split()
     ]
 )
 # Compares the batch with 1 while the module is compiled. Any other may run whatever is registered in jaxlib.
 CUSTOM_CALLS = frozenset({"shape_assertion"})
+# Functions that come with their arithmetic, which is looked at as well; a compiler may know a better one by the name.
+COMPOSITES = frozenset({"chlo.erf"})
 _TYPES = {
     "artifact": dict, "class_names": list, "real": int, "image_size": int, "statistics": dict, "selection": dict,
     "calibration": dict | None, "origin": dict,
@@ -226,6 +228,10 @@ def _deserialized(path: str, content: bytes) -> export.Exported:
             target = ir.StringAttr(operation.attributes["call_target_name"]).value
             if target not in CUSTOM_CALLS:
                 foreign.add(f"custom call {target}")
+        elif operation.name == "stablehlo.composite":
+            name = ir.StringAttr(operation.attributes["name"]).value
+            if name not in COMPOSITES:
+                foreign.add(f"composite {name}")
         todo += [inner.operation for region in operation.regions for block in region for inner in block]
     if foreign:
         raise ValueError(

@@ -147,6 +147,12 @@ def _looped(pixels):
     return jax.lax.while_loop(lambda x: x.sum() < 0, lambda x: x, pixels[:, 0, 0, :2].astype(jnp.float32))
 
 
+def test_composites_are_looked_at_by_name(copied, monkeypatch):
+    monkeypatch.setattr(artifact, "COMPOSITES", frozenset({"somebody.else"}))
+    with pytest.raises(ValueError, match="found composite chlo.erf. Do not run this file"):
+        artifact.read(copied)
+
+
 @pytest.mark.parametrize("function, text", [(_solved, "found .*custom call "), (_looped, "found stablehlo.while")])
 def test_operations_that_no_detector_has_are_refused(copied, function, text):
     replace(copied, exported(function, SIDE, SIDE, 3))

@@ -97,7 +97,8 @@ def test_fsdp_gathers_parameters_and_holds_a_share_of_the_state():
     assert outcome.figures.gathered_parameters > 0
     assert outcome.defects() == [] and outcome.rebuilt == 0
     # Weights go to the images, never the other way.
-    assert {"all-gather"} < {one.kind for one in outcome.figures.collectives} <= {"all-gather", "all-reduce", "reduce-scatter"}
+    kinds = {one.kind for one in outcome.figures.collectives}
+    assert {"all-gather"} < kinds <= {"all-gather", "all-reduce", "reduce-scatter"}
     assert outcome.figures.memory.arguments == pytest.approx(outcome.step.held_bytes, rel=0.01)
     assert outcome.step.held_bytes == share + outcome.step.batch_bytes and share < 0.25 * whole
     # The same without FSDP would be a defect.
