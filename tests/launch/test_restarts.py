@@ -221,8 +221,19 @@ def test_gpus_of_one_machine(stand_ins, answers, times, code):
     assert stand_ins.calls() == [["program", "-m", "fsfm_jax.main", "--config=c", "--workdir=w w"]] * times
 
 
+@pytest.fixture
+def interruptible():
+    """Programs that are started inside can be interrupted, also where the tests run in the background.
+
+    A shell lets what it starts there ignore Ctrl-C, their children inherit that, and no script can undo it.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 0)])
-def test_gpus_of_one_machine_pass_a_signal_on_and_end(stand_ins, number, code):
+def test_gpus_of_one_machine_pass_a_signal_on_and_end(stand_ins, interruptible, number, code):
     stand_ins.add("program", f'trap "exit 75" TERM; trap "exit 0" INT; {WAITS}\n')
     log = stand_ins.folder / "log"
     line = [ROOT / "launch" / "gpu.sh", f"--python={stand_ins.programs}/program", "--", "--config=c", "--workdir=w"]
