@@ -76,11 +76,13 @@ def _place(leaf: Any, mesh: Mesh, min_size: int) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[DATA if axis == longest else None for axis in range(leaf.ndim)]))
 
 
-def gathered(tree: Any, mesh: Mesh, fsdp_min_size: int) -> Any:
-    """`tree` of a state that FSDP splits, whole on every device where it is used; its gradient is split again.
+def gathered(tree: Any, mesh: Mesh, fsdp: bool, fsdp_min_size: int) -> Any:
+    """`tree` of a state as `state_shardings` places it, whole on every device where it is used.
 
-    Left to itself the compiler splits activations as it finds the weights split, and sends them around instead.
+    Under FSDP its gradient is split again; data parallel it is `tree`. Left to itself the compiler splits activations as it finds the weights split, and sends them around instead.
     """
+    if not fsdp:
+        return tree
     return jax.tree.map(lambda leaf: _gathered(leaf, replicated(mesh), _place(leaf, mesh, fsdp_min_size)), tree)
 
 

@@ -47,10 +47,8 @@ class Program:
         transformation = make_optimizer(optimizer)
         # Sharded parameters are gathered and their gradients scattered within each micro-batch anyway.
         local = partition.batch_sharding(mesh) if task.per_image and not fsdp and mesh.size > 1 else None
-        gather = {"gather": functools.partial(partition.gathered, mesh=mesh, fsdp_min_size=fsdp_min_size)}
-        self._step = make_step(
-            task, transformation, target, learning_rate, step, trained, local, **(gather if fsdp else {})
-        )
+        gather = functools.partial(partition.gathered, mesh=mesh, fsdp=fsdp, fsdp_min_size=fsdp_min_size)
+        self._step = make_step(task, transformation, target, learning_rate, step, trained, local, gather)
         init = functools.partial(init_state, task=task, optimizer=transformation, target=target, trained=trained)
         abstract = jax.eval_shape(init, jnp.uint32(seed))
         self.shardings = partition.state_shardings(abstract, mesh, fsdp, fsdp_min_size)

@@ -16,6 +16,7 @@ from fsfm_jax.data.relabelled import parse_classes
 from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.fields import one_of
 from fsfm_jax.finetune_config import resolve_finetuning
+from fsfm_jax.losses import WITHOUT_NEGATIVES
 from fsfm_jax.models import flops
 from fsfm_jax.optim import tuning
 from fsfm_jax.report_spec import resolve_report
@@ -117,7 +118,7 @@ def _pretraining(name: str, config: ConfigDict, on: Slice, examples: int) -> Ste
     program = pretrain.make_program(resolved, _statistics(config), mesh)
     cost, rows = flops.pretraining(resolved.model), resolved.stream.global_batch // resolved.step.accumulation
     compared = None
-    if resolved.model.instance_discrimination and resolved.loss.kind in ("infonce", "mocov3", "simclr"):
+    if resolved.model.instance_discrimination and resolved.loss.kind not in WITHOUT_NEGATIVES:
         compared = rows, resolved.model.projection_features
     return _training(name, config, resolved, program, cost, tuning.TUNINGS[tuning.FULL], compared)
 

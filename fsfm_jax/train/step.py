@@ -106,7 +106,7 @@ def make_step(
     shards = local.mesh.size if local else 1
     every_micro_step = spec.target_cadence == "micro_step"
 
-    def gathered(part, frozen, target, micro, counts, key):
+    def micro_gradient(part, frozen, target, micro, counts, key):
         """Loss, terms and gradient of a micro-batch, with an axis of S shards in front if each is for itself."""
         if local is None:
             return gradient(part, frozen, target, micro, counts, key)
@@ -128,7 +128,7 @@ def make_step(
         def micro_step(carry, numbered):
             total, target, _ = carry
             index, micro = numbered
-            (loss, terms), new = gathered(
+            (loss, terms), new = micro_gradient(
                 part, frozen, target.params, micro, micro_counts(batch, micro), jax.random.fold_in(key, index)
             )
             counts = jnp.all(jnp.isfinite(loss)) if spec.nonfinite == "skip" else jnp.array(True)

@@ -60,8 +60,8 @@ def run(
     state = jax.device_put(state, shardings)
     spec = StepSpec(accumulation, ratio, cadence, "stop", reduce_dtype)
     alone = partition.batch_sharding(mesh) if local else None
-    gather = {"gather": functools.partial(partition.gathered, mesh=mesh, fsdp_min_size=16)} if fsdp else {}
-    step = make_step(task, OPTIMIZER, update, lambda s: 1e-3 * (1 + s), spec, local=alone, **gather)
+    gather = functools.partial(partition.gathered, mesh=mesh, fsdp=fsdp, fsdp_min_size=16)
+    step = make_step(task, OPTIMIZER, update, lambda s: 1e-3 * (1 + s), spec, local=alone, gather=gather)
     placed = shardings, partition.replicated(mesh)
     step = jax.jit(step, in_shardings=(shardings, partition.batch_sharding(mesh)), out_shardings=placed)
     losses = []
