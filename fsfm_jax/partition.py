@@ -79,7 +79,8 @@ def _place(leaf: Any, mesh: Mesh, min_size: int) -> NamedSharding:
 def gathered(tree: Any, mesh: Mesh, fsdp: bool, fsdp_min_size: int) -> Any:
     """`tree` of a state as `state_shardings` places it, whole on every device where it is used.
 
-    Under FSDP its gradient is split again; data parallel it is `tree`. Left to itself the compiler splits activations as it finds the weights split, and sends them around instead.
+    Under FSDP its gradient is split again; data parallel it is `tree`. Left to itself the compiler splits activations
+    as it finds the weights split, and sends them around instead.
     """
     if not fsdp:
         return tree
