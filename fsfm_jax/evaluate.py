@@ -1,23 +1,21 @@
 """The evaluation job: one detector on many data sets. What it writes is listed at `detection.results`."""
 
+import dataclasses
 import functools
 
 from ml_collections import ConfigDict
 
 from configs import evaluation
 from fsfm_jax import partition
-from fsfm_jax.config import DTYPES, STATISTICS
 from fsfm_jax.data.labelled import LabelledSource, check_labels, open_labelled
 from fsfm_jax.data.relabelled import open_classed
-from fsfm_jax.detection.detector import Detector, open_detector
-from fsfm_jax.detection.official import open_official
+from fsfm_jax.detection.detector import Detector
+from fsfm_jax.detection.opened_detector import Unsaid, is_official, open_checkpoint
 from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.detection.results import evaluate_sets
 from fsfm_jax.detection.seen_videos import check_unseen
 from fsfm_jax.detection.sets import open_sets
-from fsfm_jax.export.official_file import kind_of
-from fsfm_jax.fields import check_fields, one_of
-from fsfm_jax.models.antispoof import NORM_AXES
+from fsfm_jax.fields import check_fields
 from fsfm_jax.report_spec import resolve_report
 
 
@@ -43,18 +41,11 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
 
 def _open_detector(config: ConfigDict) -> Detector:
     official = config.official
-    if not config.checkpoint or kind_of(config.checkpoint) is None:
-        if official.classes or official.statistics:
-            raise ValueError(
-                f"official.classes, official.statistics: {config.checkpoint} is a run of ours, which says both itself"
-            )
-        return open_detector(config.checkpoint)
-    statistics = None
-    if official.statistics:
-        statistics = STATISTICS[one_of("official.statistics", official.statistics, STATISTICS)]
-    dtype = DTYPES[one_of("official.dtype", official.dtype, DTYPES)]
-    norm_over = one_of("official.norm_over", official.norm_over, NORM_AXES)
-    return open_official(config.checkpoint, official.classes, statistics, norm_over, dtype)
+    unsaid, dtype = Unsaid(official.classes, official.statistics), ""
+    if is_official(config.checkpoint):
+        # These two have defaults, which mean nothing to a run.
+        unsaid, dtype = dataclasses.replace(unsaid, norm_over=official.norm_over), official.dtype
+    return open_checkpoint(config.checkpoint, unsaid, dtype, "official.{}")
 
 
 def _open_for(detector: Detector, spec: str) -> LabelledSource:

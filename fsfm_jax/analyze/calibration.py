@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from fsfm_jax.analyze.panel import LINES, Colour, make_panel, save
@@ -40,8 +39,7 @@ def _shares(title: str, legend: list[tuple[str, Colour]], diagrams: list[tuple[R
         filled = diagram.counts > 0
         across, up = diagram.predicted[filled], diagram.observed[filled]
         panel.curve(across, up, colour)
-        for point in panel.pixels(across, up).tolist():
-            cv2.circle(panel.picture, point, RADIUS, colour, cv2.FILLED, cv2.LINE_AA)
+        panel.points(across, up, colour, RADIUS)
     return panel.picture
 
 

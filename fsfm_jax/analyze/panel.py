@@ -39,6 +39,11 @@ class Panel(NamedTuple):
         """Joins the points `[N], [N]` by straight lines."""
         cv2.polylines(self.picture, [self.pixels(across, up)], False, colour, width, cv2.LINE_AA)
 
+    def points(self, across: np.ndarray, up: np.ndarray, colour: Colour, radius: int = 3) -> None:
+        """A filled circle at each point `[N], [N]`."""
+        for point in self.pixels(across, up).tolist():
+            cv2.circle(self.picture, point, radius, colour, cv2.FILLED, cv2.LINE_AA)
+
     def vertical(self, across: float, colour: Colour) -> None:
         """A line from the lower to the upper edge, one pixel wide."""
         lower, upper = self.pixels([across, across], [0, 1]).tolist()

@@ -11,7 +11,6 @@ have to be, the thresholds, where the detector comes from, and a program of a fe
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
@@ -29,10 +28,9 @@ from jax import export
 
 from fsfm_jax import __version__
 from fsfm_jax.config import DTYPES, STATISTICS
-from fsfm_jax.detection.detector import Detector, open_detector
-from fsfm_jax.detection.official import open_official
+from fsfm_jax.detection.detector import Detector
+from fsfm_jax.detection.opened_detector import OFFICIAL_DTYPE, Unsaid, open_checkpoint
 from fsfm_jax.export import artifact, onnx_file
-from fsfm_jax.export.official_file import kind_of
 from fsfm_jax.export.whole_file import whole_file
 from fsfm_jax.fields import one_of
 from fsfm_jax.models.antispoof import NORM_AXES
@@ -40,44 +38,9 @@ from fsfm_jax.models.antispoof import NORM_AXES
 PLATFORMS = ("cpu", "cuda", "tpu")
 KNOWN_PLATFORMS = (*PLATFORMS, "rocm")
 FORMATS = ("jax", "onnx")
-OFFICIAL_DTYPE = "bfloat16"  # as an evaluation takes official files
 # Of graph and names beside the parameters; ViT-B has 130 kB.
 ROOM = 1 << 24
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy")
-
-
-def open_checkpoint(
-    checkpoint: str, dtype: str = "", classes: str = "", statistics: str = "", norm_over: str = ""
-) -> Detector:
-    """The detector of a finished fine-tuning run, or of an official fine-tuned file.
-
-    Args:
-      dtype: of the matrix products; "": the detector's own, and bfloat16 for official files.
-      classes, statistics, norm_over: what official files do not say, see `open_official`; "" for runs. The last is
-        "tokens" if it is "".
-
-    Raises:
-      FileNotFoundError: nothing there, or a run that has not ended.
-      ValueError: what `open_detector` and `open_official` refuse, or a flag for the other kind of checkpoint.
-    """
-    chosen = DTYPES[one_of("--dtype", dtype, DTYPES)] if dtype else None
-    if not checkpoint or kind_of(checkpoint) is None:
-        given = {"classes": classes, "statistics": statistics, "norm_over": norm_over}
-        if any(given.values()):
-            names = ", ".join(f"--{name}" for name, value in given.items() if value)
-            raise ValueError(f"{names}: expected for official files alone; {checkpoint} is a run, which says it itself")
-        detector = open_detector(checkpoint)
-        if chosen is None:
-            return detector
-        model = dataclasses.replace(detector.task.model, dtype=chosen)
-        return dataclasses.replace(detector, task=dataclasses.replace(detector.task, model=model))
-    if not classes:
-        raise ValueError(
-            f"--classes: {checkpoint} does not say what its outputs are; name them by index, such as fake,real"
-        )
-    known = STATISTICS[one_of("--statistics", statistics, STATISTICS)] if statistics else None
-    norm_over = one_of("--norm_over", norm_over or NORM_AXES[0], NORM_AXES)
-    return open_official(checkpoint, classes, known, norm_over, chosen or DTYPES[OFFICIAL_DTYPE])
 
 
 def serialize(detector: Detector, output: str, form: str = "jax", platforms: tuple[str, ...] | None = None) -> dict:
@@ -272,9 +235,8 @@ def main(arguments: list[str]) -> None:
         raise app.UsageError("expected --checkpoint=WORKDIR_OR_FILE and --output=FILE, options as --name=value")
     absl_logging.set_verbosity(absl_logging.WARNING)
     try:
-        detector = open_checkpoint(
-            chosen.checkpoint, chosen.dtype, chosen.classes, chosen.statistics, chosen.norm_over
-        )
+        unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
+        detector = open_checkpoint(chosen.checkpoint, unsaid, chosen.dtype)
         platforms = None if chosen.platforms is None else tuple(chosen.platforms)
         card = serialize(detector, chosen.output, chosen.format, platforms)
     except (ValueError, OSError, ModuleNotFoundError) as error:

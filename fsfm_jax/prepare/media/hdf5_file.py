@@ -27,6 +27,7 @@ class Hdf5File:
     """An open recording; frames are numbered in the order of the numbers in their names."""
 
     note = ""
+    rate = None
 
     def __init__(self, path: str | os.PathLike):
         """Raises `Unusable`: "damaged" or "no_frames"."""

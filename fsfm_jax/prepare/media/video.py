@@ -23,6 +23,7 @@ class Video(Protocol):
 
     count: int  # frames that the container promises; there may be fewer
     note: str  # what the container told instead, if the frames had to be counted; else ""
+    rate: float | None  # frames a second, if the file tells
 
     def read(self, index: int) -> np.ndarray:
         """Frame `index` as `[H, W, 3] uint8` RGB; indices must ascend. Raises `Unusable`, e.g. "frame_missing"."""

@@ -5,6 +5,7 @@ must be those of a known container, only the reader of that container is allowed
 One thread, no hardware and no clock: the same file gives the same pixels.
 """
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -65,7 +66,8 @@ class VideoFile:
     """An open video, read from its start to its end.
 
     `count` is the number of frames that the container promises, and there may be fewer. Where the container does not
-    tell it, the frames are counted by reading through the file once, and `note` says so. Frames are numbered in the
+    tell it, the frames are counted by reading through the file once, and `note` says so. `rate` is the number of frames
+    a second that it tells, None without one. Frames are numbered in the
     order they are shown; those that cannot be decoded have no number. A stored rotation is applied. Frames whose
     size changes on the way are scaled to that of the first.
     """
@@ -76,6 +78,8 @@ class VideoFile:
         self._next = 0  # index of the frame that the next grab gets
         self._ended = False
         self.note = ""
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = float(rate) if 0 < rate < math.inf else None
         told = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         if container.tells_count and 1 <= told <= MAX_FRAMES:
             self.count = int(told)

@@ -1,0 +1,78 @@
+"""Pictures of a verdict: heat maps over the faces, and for a video the course of its score."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from fsfm_jax.analyze.cam import overlay
+from fsfm_jax.analyze.panel import BLACK, LINES, Colour, make_panel
+from fsfm_jax.apps.judge import Judge
+from fsfm_jax.apps.reading import VIDEO, Reading
+from fsfm_jax.apps.verdict import Verdict
+from fsfm_jax.data.photo import encode_png
+
+PNG_COMPRESSION = 3
+# Of a video so many faces, spread over it; a photo's faces all.
+PICTURES = 8
+GAP = 4
+
+
+def overlays(judge: Judge, reading: Reading, most: int = PICTURES) -> list[tuple[int, np.ndarray]]:
+    """Index of a crop, and that face with its heat map beside it, `[S, 2 S + 4, 3] uint8` RGB.
+
+    Raises:
+      ValueError: a judge without heat maps.
+    """
+    every = len(reading.crops)
+    chosen = range(every) if every <= most else np.unique(np.linspace(0, every - 1, most, dtype=int)).tolist()
+    if not chosen:
+        return []
+    pixels = np.stack([reading.crops[index].pixels for index in chosen])
+    gap = np.full((pixels.shape[1], GAP, 3), 255, np.uint8)
+    return [
+        (index, np.concatenate([face, gap, overlay(face, heat)], axis=1))
+        for index, face, heat in zip(chosen, pixels, judge.heat(pixels), strict=True)
+    ]
+
+
+def timeline(verdict: Verdict) -> np.ndarray:
+    """P(real) of the faces of a video along its length, `[H, W, 3] uint8` RGB.
+
+    Raises:
+      ValueError: a file without a face.
+    """
+    if not verdict.faces:
+        raise ValueError(f"{verdict.path}: expected a file with a face, found {verdict.reason}")
+    timed = all(face.second is not None for face in verdict.faces)
+    last = max((face.second if timed else face.crop.frame) for face in verdict.faces)
+    text = f"0 to {last:.3g} seconds" if timed else f"frames 0 to {last}"
+    legend: list[tuple[str, Colour]] = [(f"score of the video: {verdict.score:.4f}", LINES[1])]
+    if verdict.threshold is not None:
+        legend.append((f"{verdict.verdict}; threshold {verdict.threshold.value:.4g}", BLACK))
+    panel = make_panel("P(real) along the video", text, "P(real)", legend, len(legend), height=220)
+    across = np.array([face.second if timed else face.crop.frame for face in verdict.faces]) / max(last, 1e-9)
+    panel.curve([0, 1], [verdict.score, verdict.score], LINES[1], width=1)
+    if verdict.threshold is not None and 0 <= verdict.threshold.value <= 1:
+        panel.curve([0, 1], [verdict.threshold.value] * 2, BLACK, width=1)
+    for number in sorted({face.crop.face for face in verdict.faces}):
+        of = np.array([face.crop.face == number for face in verdict.faces])
+        scores = np.array([face.score for face in verdict.faces])
+        panel.curve(across[of], scores[of], LINES[0])
+        panel.points(across[of], scores[of], LINES[0])
+    return panel.picture[..., ::-1]
+
+
+def write_pictures(folder: str, number: int, judge: Judge, reading: Reading, verdict: Verdict) -> Sequence[str]:
+    """Writes the pictures of a file to `folder`, names starting with its number, and returns their names."""
+    # The name of the file itself stays out: it may be anything.
+    pictures = {}
+    for index, picture in overlays(judge, reading):
+        crop = reading.crops[index]
+        pictures[f"{number:05d}_frame{crop.frame}_face{crop.face}.png"] = picture
+    if reading.kind == VIDEO and verdict.faces:
+        pictures[f"{number:05d}_timeline.png"] = timeline(verdict)
+    for name, picture in pictures.items():
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(encode_png(np.ascontiguousarray(picture), PNG_COMPRESSION))
+    return tuple(pictures)

@@ -1,0 +1,36 @@
+"""The process in which files of strangers are decoded: paths in, crops out, with limits on memory and core files.
+
+Started by `readers.Readers` as `python -m fsfm_jax.apps.read_worker SETTINGS BYTES`, settings as JSON. It reads one
+path a line, in JSON, from its standard input and answers as `wire` says; it ends with its input.
+"""
+
+import json
+import os
+import resource
+import sys
+
+from fsfm_jax.apps.reading import FaceReader, Settings
+from fsfm_jax.apps.wire import write_message, write_reading
+
+READY, REFUSED = "ready", "refused"
+
+
+def main() -> None:
+    settings, limit = Settings(**json.loads(sys.argv[1])), int(sys.argv[2])
+    # Libraries print where they like; the answers have a door of their own.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    try:
+        reader = FaceReader(settings)
+    except (ValueError, OSError, RuntimeError) as error:
+        write_message(answers, {REFUSED: str(error)}, [])
+        return
+    write_message(answers, {READY: True}, [])
+    for line in sys.stdin.buffer:
+        write_reading(answers, reader.read(json.loads(line)))
+
+
+if __name__ == "__main__":
+    main()

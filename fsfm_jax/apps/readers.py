@@ -1,0 +1,179 @@
+"""Worker processes that read files, several at a time; a file that kills or stalls its worker is only a file less."""
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+
+from fsfm_jax.apps.read_worker import READY, REFUSED
+from fsfm_jax.apps.reading import Reading, Settings
+from fsfm_jax.apps.wire import BrokenWorker, read_header, read_reading
+
+MEMORY = 4 << 30  # bytes of address space of a worker; a photo of 100 million pixels takes 300 MB decoded
+SECONDS = 300.0
+AHEAD = 2  # files in work or finished per worker beyond the one that is waited for
+
+
+class Readers:
+    """Reads files with `workers` processes; a context manager."""
+
+    def __init__(self, settings: Settings, workers: int, seconds: float = SECONDS, memory: int = MEMORY):
+        """Starts the first worker.
+
+        Args:
+          seconds: that a file may take before its worker is killed.
+          memory: bytes of address space of a worker.
+
+        Raises:
+          ValueError: no worker, or a detector, parser or weights that cannot be had; the text is that of `FaceReader`.
+        """
+        if workers < 1:
+            raise ValueError(f"workers: expected at least 1, found {workers}")
+        self._settings, self._seconds, self._memory = settings, seconds, memory
+        self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
+        self._alive: set[_Worker] = set()
+        self._closed = False
+        self._idle.put(self._started())
+        for _ in range(workers - 1):
+            self._idle.put(None)  # started when it is needed
+        self._workers = workers
+        self._threads = concurrent.futures.ThreadPoolExecutor(workers, "reader")
+
+    def __enter__(self) -> "Readers":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the workers; files that are being read are given up."""
+        self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in list(self._alive):
+            worker.kill()
+        for _ in range(self._workers):  # threads that were reading give theirs back
+            worker = self._idle.get()
+            if worker is not None:
+                worker.end()
+
+    def read(self, path: str) -> Reading:
+        """Reads one file; may be called from several threads.
+
+        Raises:
+          RuntimeError: a worker dies before it can read anything.
+        """
+        worker = self._idle.get()
+        try:
+            worker = worker or self._started()
+            return worker.read(path)
+        except BrokenWorker as error:
+            self._alive.discard(worker)
+            worker.end()
+            (late, said), worker = (worker.late, worker.last_words()), None
+            if late:
+                return Reading(path, "", reason="stuck", detail=f"given up after {self._seconds:g} seconds")
+            return Reading(path, "", reason="died", detail=f"the process that decoded it failed: {error}{said}")
+        finally:
+            self._idle.put(worker)
+
+    def read_all(self, paths: Iterable[str]) -> Iterator[Reading]:
+        """Reads files in their order, a few ahead of what is taken."""
+        pending: collections.deque[concurrent.futures.Future[Reading]] = collections.deque()
+        try:
+            for path in paths:
+                pending.append(self._threads.submit(self.read, path))
+                if len(pending) > AHEAD * self._workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def _started(self) -> "_Worker":
+        if self._closed:
+            raise RuntimeError("these readers have been closed")
+        worker = _Worker(self._settings, self._seconds, self._memory)
+        self._alive.add(worker)
+        return worker
+
+
+class _Worker:
+    """One process and the pipes to it."""
+
+    def __init__(self, settings: Settings, seconds: float, memory: int):
+        self._side, self._seconds, self.late = settings.side, seconds, False
+        self._errors = tempfile.TemporaryFile()
+        command = [
+            sys.executable, "-m", "fsfm_jax.apps.read_worker", json.dumps(dataclasses.asdict(settings)), str(memory)
+        ]  # fmt: skip
+        # Safe path: the folder that the user stands in is not a place to import from.
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        environment = os.environ | {"PYTHONPATH": root, "PYTHONSAFEPATH": "1"}
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
+        # A group of its own: Ctrl-C is for the parent, which ends its workers.
+        self._process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+        try:
+            said = self._in_time(lambda: read_header(self._process.stdout))
+        except BrokenWorker as error:
+            self.end()
+            why = f"{error}{self.last_words()}"
+            raise RuntimeError(f"a process for reading files could not be started: {why}") from error
+        if READY not in said:
+            self.end()
+            raise ValueError(str(said.get(REFUSED)))
+
+    def read(self, path: str) -> Reading:
+        """The answer about a file; BrokenWorker if there is none."""
+
+        def ask() -> Reading:
+            try:
+                self._process.stdin.write(json.dumps(path).encode() + b"\n")
+                self._process.stdin.flush()
+            except BrokenPipeError as error:
+                raise BrokenWorker("it had ended") from error
+            return read_reading(self._process.stdout, path, self._side)
+
+        return self._in_time(ask)
+
+    def _in_time(self, ask):
+        def too_late() -> None:
+            self.late = True
+            self.kill()
+
+        timer = threading.Timer(self._seconds, too_late)
+        timer.daemon = True
+        timer.start()
+        try:
+            return ask()
+        finally:
+            timer.cancel()
+
+    def kill(self) -> None:
+        """Kills the process; whoever waits for its answer gets a BrokenWorker."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """Kills the process and frees what it had."""
+        self.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+    def last_words(self) -> str:
+        """What the process wrote last to its standard error output, as the end of a sentence."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        self._errors.close()
+        code = self._process.returncode
+        how = f" (signal {-code})" if code < 0 else ""
+        return how + (f"; it said: {lines[-1][:300]}" if lines else "")

@@ -1,0 +1,263 @@
+"""From a photo or video of a stranger to face crops as a network sees them; what cannot be used says why.
+
+The crops are those of the preparation of training data: the same decoders, detectors, square and resizing. This runs in
+a process of its own (`read_worker`), because decoders are written in C and the files come from anybody.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator
+
+import cv2
+import numpy as np
+
+from fsfm_jax import records
+from fsfm_jax.data.resizing import EVALUATIONS, for_evaluation, resize_whole
+from fsfm_jax.prepare.crop import SCALE, Detection, NoFace, Square, cut, square_of
+from fsfm_jax.prepare.detect.detector import Detector, make_detector
+from fsfm_jax.prepare.media import video_file
+from fsfm_jax.prepare.media.photo_file import read_photo
+from fsfm_jax.prepare.media.raw_file import first_bytes
+from fsfm_jax.prepare.media.unusable import Unusable
+from fsfm_jax.prepare.media.video import open_video
+from fsfm_jax.prepare.options import NONE
+from fsfm_jax.prepare.parse.parser import Parser, make_parser
+from fsfm_jax.prepare.sampling import chains, spaced
+
+PHOTO, VIDEO = "photo", "video"
+LARGEST, SUREST, EVERY = "largest", "surest", "all"
+FACES = (LARGEST, SUREST, EVERY)
+# Of a picture with more faces the largest or surest of these many are taken; a crowd must not fill the memory.
+MOST_FACES = 64
+MOST_FRAMES = 1024  # of a video
+MOST_CROPS = 4096  # of a file, 600 MB for 224 pixels
+# Words that are given here and in `readers`, beside those of `unusable.REASONS`.
+REASONS = {
+    "no_face": "the detector found no face",
+    "not_parsed": "the parser saw no face in the detector's box",
+    "failed": "detector, parser or resizing failed",
+    "too_many": "the file has more faces than are taken",
+    "died": "the process that decoded the file ended, such as for lack of memory",
+    "stuck": "the file took too long",
+}
+# What the libraries raise for a picture they cannot cope with; anything else is a fault of ours and ends the process.
+FAILURES = (ValueError, RuntimeError, ArithmeticError, IndexError, MemoryError, OSError, cv2.error)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How files are read; in types that JSON has.
+
+    Attributes:
+      side: of the network's images in pixels.
+      transform: of a crop, as in evaluation: "resize" or "resize_center".
+      detector: name of a face detector, or "none": files are face crops already.
+      faces: of a picture, "largest", "surest" (which the preparation keeps), or "all".
+      frames: of a video, equally spaced.
+      scale: side of the crop over that of the detector's box.
+      crop_size: side to which crops are resized before `transform`, as in data sets that store them so; None: native.
+      parser: name of a face parser, or "none"; with one, `side` is 224 and `transform` "resize".
+      parser_weights: file of its weights, where it has none of its own.
+
+    Raises:
+      ValueError: a setting that is not one of those allowed.
+    """
+
+    side: int
+    transform: str = "resize_center"
+    detector: str = "dlib+blazeface"
+    faces: str = LARGEST
+    frames: int = 32
+    scale: float = SCALE
+    crop_size: int | None = None
+    parser: str = NONE
+    parser_weights: str = ""
+
+    def __post_init__(self):
+        for name, allowed in (("transform", EVALUATIONS), ("faces", FACES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}: expected one of {', '.join(allowed)}; found {getattr(self, name)!r}")
+        if not 1 <= self.frames <= MOST_FRAMES:
+            raise ValueError(f"frames: expected 1 to {MOST_FRAMES} of each video; found {self.frames}")
+        if not 0.5 <= self.scale <= 5:
+            raise ValueError(f"scale: expected 0.5 to 5 times the detector's box; found {self.scale}")
+        if self.crop_size is not None and self.crop_size < 1:
+            raise ValueError(f"crop_size: expected at least 1 pixel; found {self.crop_size}")
+        if self.parser != NONE and (self.side, self.transform) != (records.IMAGE_SIZE, "resize"):
+            raise ValueError(
+                f"parser: maps are of the whole crop at {records.IMAGE_SIZE} pixels, expected resize to that; found "
+                f"{self.transform} to {self.side}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop:
+    """A face.
+
+    Attributes:
+      frame: of a video, from 0; 0 of a photo. face: number within the frame, in the order of the chosen rule.
+      box: left, top, right, bottom of the detector in pixels, inclusive. square: x, y and side of what was cut out.
+      sureness: of the detector, comparable within one detector only; NaN of a ready-made crop.
+      pixels: `[side, side, 3] uint8` RGB, what the network takes.
+      parsing_map: `[224, 224] uint8`, if a parser was asked for.
+    """
+
+    frame: int
+    face: int
+    box: tuple[int, int, int, int]
+    square: tuple[int, int, int]
+    sureness: float
+    pixels: np.ndarray
+    parsing_map: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Miss:
+    """A frame without a face to score, with a word of `REASONS` or `unusable.REASONS` and a sentence."""
+
+    frame: int
+    reason: str
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a file holds.
+
+    Attributes:
+      kind: "photo" or "video"; "" if it is neither.
+      reason, detail: why there is no crop at all: a word and a sentence; "" if there are some.
+      rate: frames a second of a video, if its file says so.
+      size: height and width of the first picture that was decoded, (0, 0) if none was.
+    """
+
+    path: str
+    kind: str
+    crops: tuple[Crop, ...] = ()
+    misses: tuple[Miss, ...] = ()
+    reason: str = ""
+    detail: str = ""
+    rate: float | None = None
+    size: tuple[int, int] = (0, 0)
+
+
+class FaceReader:
+    """Reads files; holds the detector and the parser, which take a second to load."""
+
+    def __init__(self, settings: Settings):
+        """Raises ValueError, FileNotFoundError or RuntimeError as `make_detector` and `make_parser`."""
+        self._settings = settings
+        self._detector: Detector | None = None if settings.detector == NONE else make_detector(settings.detector)
+        self._parser: Parser | None = (
+            None if settings.parser == NONE else make_parser(settings.parser, settings.parser_weights)
+        )
+        cv2.setNumThreads(1)
+
+    def read(self, path: str) -> Reading:
+        """The faces of a photo or video; never raises for what is wrong with the file."""
+        kind = ""
+        try:
+            start = first_bytes(path, video_file.START_LENGTH)
+            moving = video_file.container_of(start) is not None
+            kind = VIDEO if moving else PHOTO
+            return self._of_video(path) if moving else self._of_photo(path)
+        except Unusable as error:
+            unknown = error.reason == "unknown_format"
+            detail = "neither a photo (PNG, JPEG, WebP, BMP) nor a video" if unknown else str(error)
+            return Reading(path, "" if unknown else kind, reason=error.reason, detail=detail)
+
+    def _of_photo(self, path: str) -> Reading:
+        image = read_photo(path)
+        found = list(self._faces(image, 0))
+        return _reading(path, PHOTO, found, None, image.shape[:2])
+
+    def _of_video(self, path: str) -> Reading:
+        found: list[Crop | Miss] = []
+        size = (0, 0)
+        with open_video(path) as video:
+            for chain in chains(spaced(self._settings.frames), video.count):
+                if len(found) > MOST_CROPS - MOST_FACES:
+                    found.append(Miss(chain.start, "too_many", f"no more than {MOST_CROPS} faces of a file are taken"))
+                    break
+                try:
+                    image = video.read(chain.start)
+                except Unusable as error:
+                    found.append(Miss(chain.start, error.reason, str(error)))
+                    if error.reason == "frame_missing":
+                        break  # nor are those behind it
+                    continue
+                size = image.shape[:2]
+                found += self._faces(image, chain.start)
+            return _reading(path, VIDEO, found, video.rate, size)
+
+    def _faces(self, image: np.ndarray, frame: int) -> Iterator[Crop | Miss]:
+        if self._detector is None:
+            yield from self._attempts(frame, [lambda: self._ready_made(image, frame)])
+            return
+        try:
+            boxes = self._boxes(image)
+        except FAILURES as error:
+            yield Miss(frame, "failed", f"the detector failed: {type(error).__name__}: {error}")
+            return
+        if not boxes:
+            yield Miss(frame, "no_face", "the detector found no face")
+        attempts = [functools.partial(self._cut_out, image, frame, number, box) for number, box in enumerate(boxes)]
+        yield from self._attempts(frame, attempts)
+
+    def _attempts(self, frame: int, attempts: Iterable[Callable[[], Crop]]) -> Iterator[Crop | Miss]:
+        for attempt in attempts:
+            try:
+                yield attempt()
+            except NoFace as error:
+                yield Miss(frame, "not_parsed", str(error))
+            except FAILURES as error:
+                yield Miss(frame, "failed", f"{type(error).__name__}: {error}")
+
+    def _boxes(self, image: np.ndarray) -> list[Detection]:
+        """Those that are asked for, in their order; a box outside of the picture is none."""
+        height, width = image.shape[:2]
+        found = [
+            box for box in self._detector(image)
+            if box.right > 0 and box.bottom > 0 and box.left < width - 1 and box.top < height - 1
+        ]  # fmt: skip
+        if self._settings.faces != SUREST:
+            found.sort(key=lambda box: (box.right - box.left) * (box.bottom - box.top), reverse=True)
+        return found[: MOST_FACES if self._settings.faces == EVERY else 1]
+
+    def _cut_out(self, image: np.ndarray, frame: int, number: int, box: Detection) -> Crop:
+        square = square_of(box, *image.shape[:2], self._settings.scale)
+        parsing_map = None if self._parser is None else self._parser(image, box, square, records.IMAGE_SIZE)
+        pixels = self._transformed(cut(image, square, self._settings.crop_size))
+        edges = (box.left, box.top, box.right, box.bottom)
+        return Crop(frame, number, edges, (square.x, square.y, square.size), float(box.score), pixels, parsing_map)
+
+    def _ready_made(self, image: np.ndarray, frame: int) -> Crop:
+        height, width = image.shape[:2]
+        whole, parsing_map = (0, 0, width - 1, height - 1), None
+        if self._parser is not None:
+            side = records.IMAGE_SIZE
+            box = Detection(0, 0, side - 1, side - 1, math.nan)
+            parsing_map = self._parser(resize_whole(image, side), box, Square(0, 0, side), side)
+        pixels = self._transformed(image)
+        return Crop(frame, 0, whole, (0, 0, min(height, width)), math.nan, pixels, parsing_map)
+
+    def _transformed(self, crop: np.ndarray) -> np.ndarray:
+        return for_evaluation(self._settings.transform, crop, self._settings.side)
+
+
+def _reading(
+    path: str, kind: str, found: list[Crop | Miss], rate: float | None, size: tuple[int, int]
+) -> Reading:
+    crops = tuple(one for one in found if isinstance(one, Crop))
+    misses = tuple(one for one in found if isinstance(one, Miss))
+    reason = detail = ""
+    if not crops:
+        # What most frames lack is what the file lacks.
+        reasons = [miss.reason for miss in misses]
+        reason = max(reasons, key=reasons.count) if reasons else "no_frames"
+        detail = next((miss.detail for miss in misses if miss.reason == reason), "the video has no frames")
+        if kind == VIDEO and len(misses) > 1:
+            detail += f" (of {len(misses)} frames)"
+    return Reading(path, kind, crops, misses, reason, detail, rate, size)
+

@@ -1,0 +1,39 @@
+"""Scores many files with full batches: crops of several files share one; verdicts come in the order of the files."""
+
+import collections
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from fsfm_jax.apps.judge import Judge
+from fsfm_jax.apps.reading import Reading
+from fsfm_jax.apps.verdict import Rule, Verdict, judged
+
+
+def verdicts(judge: Judge, rule: Rule, readings: Iterable[Reading]) -> Iterator[tuple[Reading, Verdict]]:
+    """What `judge` says of each file, in order.
+
+    Holds the crops of as many files as fill a batch; a file's verdict comes when its last crop is scored.
+    """
+    waiting: collections.deque[Reading] = collections.deque()  # not told of yet
+    queued: collections.deque[np.ndarray] = collections.deque()  # crops without a score
+    scores: collections.deque[np.ndarray] = collections.deque()  # of crops of the files that wait, in order
+
+    def ready() -> Iterator[tuple[Reading, Verdict]]:
+        while waiting and len(waiting[0].crops) <= len(scores):
+            reading = waiting.popleft()
+            rows = [scores.popleft() for _ in reading.crops]
+            yield reading, judged(judge, rule, reading, np.array(rows).reshape(len(rows), len(judge.class_names)))
+
+    def score(count: int) -> None:
+        scores.extend(judge.log_probabilities(np.stack([queued.popleft() for _ in range(count)])))
+
+    for reading in readings:
+        waiting.append(reading)
+        queued.extend(crop.pixels for crop in reading.crops)
+        while len(queued) >= judge.batch:
+            score(judge.batch)
+        yield from ready()
+    if queued:
+        score(len(queued))
+    yield from ready()

@@ -1,0 +1,165 @@
+"""What a detector says of a file: the score of each face, of the whole, and real or forged at a threshold it keeps.
+
+The score is the probability of being real (bona fide), as everywhere. Of a frame with several faces the one that looks
+most forged counts; the score of a video is the mean over its frames.
+"""
+
+import dataclasses
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from fsfm_jax.apps.reading import PHOTO, Crop, Miss, Reading
+from fsfm_jax.metrics.card import Carded
+from fsfm_jax.metrics.thresholds import Threshold, fixed
+
+REAL, FORGED = "real", "forged"
+FALSE_ALARM, EQUAL_ERROR = "false_alarm", "equal_error"
+RULES = (FALSE_ALARM, EQUAL_ERROR)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """The thresholds that decide; None where a detector keeps none.
+
+    Attributes:
+      frame: for a photo. video: for the mean over the frames of a video.
+      temperature: for calibrated probabilities.
+    """
+
+    frame: Threshold | None
+    video: Threshold | None
+    temperature: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceScore:
+    """A face and its scores, probabilities of being real.
+
+    Attributes:
+      crop: where it is.
+      second: of the video, if the file says how many frames it has a second.
+      score: as the network says it; calibrated: at the temperature that the detector keeps.
+      classes: probability of each class by name.
+    """
+
+    crop: Crop
+    second: float | None
+    score: float
+    calibrated: float | None
+    classes: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What is said of a file.
+
+    Attributes:
+      score, calibrated: of the whole file; None without a face.
+      verdict: "real" or "forged", "" without a threshold or without a face.
+      reason, detail: why there is no score, a word and a sentence.
+    """
+
+    path: str
+    kind: str
+    faces: tuple[FaceScore, ...]
+    misses: tuple[Miss, ...]
+    score: float | None
+    calibrated: float | None
+    verdict: str
+    threshold: Threshold | None
+    reason: str
+    detail: str
+
+    def as_json(self) -> dict:
+        """Everything but pixels."""
+        return {
+            "file": self.path, "kind": self.kind, "score": self.score, "calibrated": self.calibrated,
+            "verdict": self.verdict or None, "threshold": None if self.threshold is None else self.threshold.as_json(),
+            "reason": self.reason or None, "detail": self.detail or None,
+            "faces": [_face_json(face) for face in self.faces],
+            "misses": [dataclasses.asdict(miss) for miss in self.misses],
+        }  # fmt: skip
+
+
+def rule_of(carded: Carded, threshold: str = FALSE_ALARM) -> Rule:
+    """How a detector decides.
+
+    Args:
+      threshold: "false_alarm", that of its stated rate of false alarms; "equal_error"; or a number, for both levels.
+
+    Raises:
+      ValueError: neither of these.
+    """
+    if threshold in RULES:
+        found = {level: _kept(carded, level, threshold) for level in ("frame", "video")}
+        return Rule(found["frame"], found["video"], carded.temperature)
+    try:
+        value = fixed(float(threshold))
+    except ValueError as error:
+        raise ValueError(f"threshold: expected {', '.join(RULES)} or a number; found {threshold!r}") from error
+    return Rule(value, value, carded.temperature)
+
+
+def _kept(carded: Carded, level: str, rule: str) -> Threshold | None:
+    equal = rule == EQUAL_ERROR
+    return next((one for one in carded.thresholds(level) if (one.rule == "equal error") == equal), None)
+
+
+def said(threshold: Threshold) -> str:
+    """A threshold as a sentence: what it decides and how often it calls a real face forged."""
+    text = f"forged if P(real) < {threshold.value:.4g} ({threshold.chosen_on}"
+    rate = threshold.false_negative_rate
+    return text + (")" if rate.reason else f": {100 * rate.value:.2g} % of real ones called forged there)")
+
+
+def judged(carded: Carded, rule: Rule, reading: Reading, log_probabilities: np.ndarray) -> Verdict:
+    """The verdict on a file, from the scores `[n, C]` of its n crops."""
+    faces = tuple(
+        _face(carded, rule, reading, crop, row)
+        for crop, row in zip(reading.crops, log_probabilities.astype(np.float64), strict=True)
+    )
+    threshold = rule.frame if reading.kind == PHOTO else rule.video
+    score = _whole(faces, [face.score for face in faces])
+    known = [face.calibrated for face in faces if face.calibrated is not None]
+    calibrated = _whole(faces, known) if len(known) == len(faces) else None
+    verdict = "" if threshold is None or score is None else REAL if score >= threshold.value else FORGED
+    return Verdict(
+        reading.path, reading.kind, faces, reading.misses, score, calibrated, verdict, threshold, reading.reason,
+        reading.detail,
+    )  # fmt: skip
+
+
+def _face(carded: Carded, rule: Rule, reading: Reading, crop: Crop, row: np.ndarray) -> FaceScore:
+    probabilities = _softmax(row)
+    calibrated = None if rule.temperature is None else float(_softmax(row / rule.temperature)[carded.real])
+    second = None if reading.kind == PHOTO or not reading.rate else crop.frame / reading.rate
+    classes = dict(zip(carded.class_names, map(float, probabilities), strict=True))
+    return FaceScore(crop, second, float(probabilities[carded.real]), calibrated, classes)
+
+
+def _softmax(row: np.ndarray) -> np.ndarray:
+    likely = np.exp(row - row.max())
+    return likely / likely.sum()
+
+
+def _whole(faces: Sequence[FaceScore], values: Sequence[float]) -> float | None:
+    """The mean over frames of the least value of each; None without a face."""
+    if not faces:
+        return None
+    frames: dict[int, float] = defaultdict(lambda: math.inf)
+    for face, value in zip(faces, values, strict=True):
+        frames[face.crop.frame] = min(frames[face.crop.frame], value)
+    return math.fsum(frames.values()) / len(frames)
+
+
+def _face_json(face: FaceScore) -> dict:
+    crop = face.crop
+    sure = None if math.isnan(crop.sureness) else crop.sureness
+    return {
+        "frame": crop.frame, "second": face.second, "face": crop.face, "box": list(crop.box),
+        "square": list(crop.square), "detector": sure, "score": face.score, "calibrated": face.calibrated,
+        "classes": face.classes,
+    }  # fmt: skip

@@ -1,0 +1,101 @@
+"""What a worker process answers, as bytes: a header in JSON, then the pixels of each crop.
+
+Workers decode the files of strangers. Whoever takes one over could send anything, so answers are data and nothing else:
+they are not unpickled, and their sizes are checked before memory is taken.
+"""
+
+import dataclasses
+import json
+import struct
+from typing import BinaryIO
+
+import numpy as np
+
+from fsfm_jax import records
+from fsfm_jax.apps.reading import MOST_CROPS, Crop, Miss, Reading
+
+_LENGTH = struct.Struct("<Q")
+MAX_HEADER = 1 << 26
+
+
+class BrokenWorker(Exception):
+    """A worker ended, or did not answer as agreed; the text says what came."""
+
+
+def write_message(file: BinaryIO, content: dict, blocks: list[bytes]) -> None:
+    """Writes `content` as JSON, then `blocks` as they are."""
+    header = json.dumps(content).encode()
+    file.write(_LENGTH.pack(len(header)) + header)
+    for block in blocks:
+        file.write(block)
+    file.flush()
+
+
+def read_header(file: BinaryIO) -> dict:
+    """The JSON of the next message.
+
+    Raises:
+      BrokenWorker: the stream has ended, or holds something else.
+    """
+    (length,) = _LENGTH.unpack(_exactly(file, _LENGTH.size))
+    if length > MAX_HEADER:
+        raise BrokenWorker(f"a header of {length} bytes")
+    try:
+        content = json.loads(_exactly(file, length))
+    except ValueError as error:
+        raise BrokenWorker("a header that is not JSON") from error
+    if not isinstance(content, dict):
+        raise BrokenWorker("a header that is not an object")
+    return content
+
+
+def write_reading(file: BinaryIO, reading: Reading) -> None:
+    """Writes one answer."""
+    blocks, crops = [], []
+    for crop in reading.crops:
+        parsed = crop.parsing_map is not None
+        crops.append([crop.frame, crop.face, crop.box, crop.square, crop.sureness, parsed])
+        blocks += [crop.pixels.tobytes()] + ([crop.parsing_map.tobytes()] if parsed else [])
+    content = {
+        "kind": reading.kind, "reason": reading.reason, "detail": reading.detail, "rate": reading.rate,
+        "size": reading.size, "misses": [dataclasses.astuple(miss) for miss in reading.misses], "crops": crops,
+    }  # fmt: skip
+    write_message(file, content, blocks)
+
+
+def read_reading(file: BinaryIO, path: str, side: int) -> Reading:
+    """The answer about the file `path`, with crops of `side` pixels.
+
+    Raises:
+      BrokenWorker: the stream has ended, or holds something else.
+    """
+    content = read_header(file)
+    try:
+        if len(content["crops"]) > MOST_CROPS:
+            raise BrokenWorker(f"{len(content['crops'])} crops")
+        crops = []
+        for frame, face, box, square, sureness, parsed in content["crops"]:
+            pixels = _array(file, (side, side, 3))
+            parsing_map = _array(file, (records.IMAGE_SIZE, records.IMAGE_SIZE)) if parsed else None
+            left, top, right, bottom = map(int, box)
+            x, y, size = map(int, square)
+            edges = (left, top, right, bottom), (x, y, size)
+            crops.append(Crop(int(frame), int(face), *edges, float(sureness), pixels, parsing_map))
+        misses = tuple(Miss(int(frame), str(reason), str(detail)) for frame, reason, detail in content["misses"])
+        height, width = map(int, content["size"])
+        rate = None if content["rate"] is None else float(content["rate"])
+        words = (str(content[name]) for name in ("reason", "detail"))
+        return Reading(path, str(content["kind"]), tuple(crops), misses, *words, rate, (height, width))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BrokenWorker(f"an answer of another form ({type(error).__name__}: {error})") from error
+
+
+def _array(file: BinaryIO, shape: tuple[int, ...]) -> np.ndarray:
+    return np.frombuffer(_exactly(file, int(np.prod(shape))), np.uint8).reshape(shape)
+
+
+def _exactly(file: BinaryIO, length: int) -> bytes:
+    data = file.read(length)
+    if len(data) != length:
+        raise BrokenWorker("it ended")
+    return data
