@@ -78,13 +78,23 @@ RULES = {
     "fsfm_jax.export.torch_file": "export.torch_pickle numpy ml_dtypes",
     "fsfm_jax.export.safetensors_file": "numpy ml_dtypes export.whole_file",
     "fsfm_jax.analyze": UPPER + "analyze cv2",
-    "fsfm_jax.apps": UPPER + "export apps cv2",
+    # Files of strangers are decoded without jax, in processes of their own.
+    "fsfm_jax.apps": "apps",
+    "fsfm_jax.apps.reading": "records data.resizing prepare apps numpy cv2",
+    "fsfm_jax.apps.wire": "records apps numpy",
+    "fsfm_jax.apps.judge": MODEL + "analyze detection export metrics apps",
+    "fsfm_jax.apps.verdict": "numpy metrics apps",
+    "fsfm_jax.apps.scoring": "numpy apps",
+    "fsfm_jax.apps.outputs": "metrics apps",
+    "fsfm_jax.apps.explained": "numpy analyze data.photo apps",
+    "fsfm_jax.apps.predict": "absl detection prepare apps",
     "fsfm_jax.fields": "ml_collections",
     "fsfm_jax.config": UPPER + "fields configs ml_collections",
     # A job puts everything together; main chooses the job.
     "fsfm_jax.program": UPPER,
     # A finished detector: what it says of data, what it is worth, what is written of it.
     "fsfm_jax.detection": UPPER + "analyze detection export finetune_config report_spec run_identity",
+    "fsfm_jax.detection.opened_detector": "config detection export fields models",
     "fsfm_jax.detection.imported_detector": UPPER + "configs detection export fields",
     "fsfm_jax.detection.prediction_file": "numpy pyarrow workdir",
     "fsfm_jax.detection.published": "",
@@ -92,7 +102,7 @@ RULES = {
     "fsfm_jax.detection.repeats": "detection.tables workdir",
     "fsfm_jax.report_spec": "data metrics fields ml_collections",
     "fsfm_jax.pretrained": MODEL + "config models tasks export run_identity",
-    "fsfm_jax.evaluate": UPPER + "config configs detection export fields report_spec ml_collections",
+    "fsfm_jax.evaluate": UPPER + "configs detection fields report_spec ml_collections",
     "fsfm_jax.tabulate": "configs detection fields finetune report_spec ml_collections",
     "fsfm_jax.finetune_config": UPPER + "config fields report_spec configs ml_collections",
     "fsfm_jax.finetune_inputs": UPPER
@@ -198,7 +208,8 @@ def test_other_frameworks_are_imported_nowhere(library):
 
 def test_loader_processes_and_preparation_never_meet_jax():
     # Not only directly: nothing that they import, import after import, may lead to it.
-    for start in (m for m in MODULES if m.startswith((f"{PACKAGE}.data", f"{PACKAGE}.prepare"))):
+    readers = f"{PACKAGE}.apps.read_worker"
+    for start in (m for m in MODULES if m.startswith((f"{PACKAGE}.data", f"{PACKAGE}.prepare", readers))):
         reached, todo = set(), {start}
         while todo:
             module = todo.pop()

@@ -46,7 +46,7 @@ def timeline(verdict: Verdict) -> np.ndarray:
         raise ValueError(f"{verdict.path}: expected a file with a face, found {verdict.reason}")
     timed = all(face.second is not None for face in verdict.faces)
     last = max((face.second if timed else face.crop.frame) for face in verdict.faces)
-    text = f"0 to {last:.3g} seconds" if timed else f"frames 0 to {last}"
+    text = f"share of {last:.3g} seconds" if timed else f"share of {last} frames"
     legend: list[tuple[str, Colour]] = [(f"score of the video: {verdict.score:.4f}", LINES[1])]
     if verdict.threshold is not None:
         legend.append((f"{verdict.verdict}; threshold {verdict.threshold.value:.4g}", BLACK))

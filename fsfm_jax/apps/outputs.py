@@ -25,19 +25,24 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
-def row(verdict: Verdict) -> str:
+def width_for(paths: Sequence[str]) -> int:
+    """Of the column of names."""
+    return min(WIDEST, max(len("file"), *(len(plain(path)) for path in paths)))
+
+
+def row(verdict: Verdict, width: int) -> str:
     """A line of the table; see `header`."""
     name = plain(verdict.path)
-    name = name if len(name) <= WIDEST else "..." + name[3 - WIDEST :]
+    name = name if len(name) <= width else "..." + name[3 - width :]
     if verdict.score is None:
-        return f"{name:{WIDEST}} {'-':>5} {'-':>7} {'-':>10}  {verdict.reason}: {plain(verdict.detail)}"
+        return f"{name:{width}} {'-':>5} {'-':>7} {'-':>10}  {verdict.reason}: {plain(verdict.detail)}"
     calibrated = "-" if verdict.calibrated is None else f"{verdict.calibrated:.4f}"
-    return f"{name:{WIDEST}} {len(verdict.faces):5} {verdict.score:7.4f} {calibrated:>10}  {verdict.verdict or '-'}"
+    return f"{name:{width}} {len(verdict.faces):5} {verdict.score:7.4f} {calibrated:>10}  {verdict.verdict or '-'}"
 
 
-def header() -> str:
-    """The first line of the table."""
-    return f"{'file':{WIDEST}} {'faces':>5} {'P(real)':>7} {'calibrated':>10}  verdict"
+def header(width: int) -> str:
+    """The first line of the table, whose names have `width` columns."""
+    return f"{'file':{width}} {'faces':>5} {'P(real)':>7} {'calibrated':>10}  verdict"
 
 
 def explanation(carded: Carded, rule: Rule) -> list[str]:

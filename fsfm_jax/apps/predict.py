@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 from fsfm_jax.apps.reading import FACES, LARGEST, MOST_FRAMES
 from fsfm_jax.prepare.crop import SCALE
@@ -55,6 +56,7 @@ def main(arguments: list[str]) -> None:
     chosen: Any = flags.FLAGS
     if chosen.checkpoint is None or len(arguments) < 2:
         raise app.UsageError("expected --checkpoint=WORKDIR_OR_FILE and photos, videos or folders")
+    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
     try:
         code = _run(chosen, arguments[1:])
     except (ValueError, OSError, RuntimeError) as error:
@@ -91,11 +93,12 @@ def _run(chosen: Any, arguments: list[str]) -> int:
     )  # fmt: skip
     table = sys.stderr if STANDARD_OUTPUT in (chosen.json, chosen.csv) else sys.stdout
     found, pictures = [], {}
-    print(outputs.header(), file=table)
+    width = outputs.width_for(paths)
+    print(outputs.header(width), file=table)
     workers = min(chosen.workers or len(os.sched_getaffinity(0)), len(paths))
     with Readers(settings, workers, chosen.seconds) as readers:
         for reading, verdict in verdicts(judge, rule, readers.read_all(paths)):
-            print(outputs.row(verdict), file=table, flush=True)
+            print(outputs.row(verdict, width), file=table, flush=True)
             if chosen.explain:
                 names = explained.write_pictures(chosen.explain, len(found), judge, reading, verdict)
                 pictures[verdict.path] = list(names)

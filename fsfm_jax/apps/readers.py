@@ -76,8 +76,7 @@ class Readers:
             return worker.read(path)
         except BrokenWorker as error:
             self._alive.discard(worker)
-            worker.end()
-            (late, said), worker = (worker.late, worker.last_words()), None
+            late, said, worker = worker.late, worker.end(), None
             if late:
                 return Reading(path, "", reason="stuck", detail=f"given up after {self._seconds:g} seconds")
             return Reading(path, "", reason="died", detail=f"the process that decoded it failed: {error}{said}")
@@ -124,8 +123,7 @@ class _Worker:
         try:
             said = self._in_time(lambda: read_header(self._process.stdout))
         except BrokenWorker as error:
-            self.end()
-            why = f"{error}{self.last_words()}"
+            why = f"{error}{self.end()}"
             raise RuntimeError(f"a process for reading files could not be started: {why}") from error
         if READY not in said:
             self.end()
@@ -161,19 +159,16 @@ class _Worker:
         """Kills the process; whoever waits for its answer gets a BrokenWorker."""
         self._process.kill()
 
-    def end(self) -> None:
-        """Kills the process and frees what it had."""
+    def end(self) -> str:
+        """Kills the process, frees what it had, and returns its last words as the end of a sentence."""
         self.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-
-    def last_words(self) -> str:
-        """What the process wrote last to its standard error output, as the end of a sentence."""
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        self._errors.close()
+        with self._errors:
+            self._errors.seek(0)
+            lines = self._errors.read().decode(errors="replace").strip().splitlines()
         code = self._process.returncode
         how = f" (signal {-code})" if code < 0 else ""
         return how + (f"; it said: {lines[-1][:300]}" if lines else "")

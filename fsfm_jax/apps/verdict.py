@@ -109,10 +109,10 @@ def _kept(carded: Carded, level: str, rule: str) -> Threshold | None:
 
 
 def said(threshold: Threshold) -> str:
-    """A threshold as a sentence: what it decides and how often it calls a real face forged."""
-    text = f"forged if P(real) < {threshold.value:.4g} ({threshold.chosen_on}"
+    """A threshold as a sentence: what it decides, and how often it called a real face forged where it was chosen."""
     rate = threshold.false_negative_rate
-    return text + (")" if rate.reason else f": {100 * rate.value:.2g} % of real ones called forged there)")
+    alarms = "" if rate.reason else f"; false alarms there: {100 * rate.value:.2g} % of the real ones"
+    return f"forged if P(real) < {threshold.value:.4g} ({threshold.chosen_on}{alarms})"
 
 
 def judged(carded: Carded, rule: Rule, reading: Reading, log_probabilities: np.ndarray) -> Verdict:

@@ -1,0 +1,61 @@
+"""Grad-CAM of a detector: where in a face the evidence for a class lies, seen from the last block.
+
+The network is watched from outside, by an interceptor of Flax, and stays as it is. With A the output of the last
+block's first norm and y the score of a class, the map is ReLU(sum_d w_d A[n, d]) over the patches n, where w_d is the
+mean over all tokens of dy / dA[., d] (Selvaraju et al. 2017, on tokens as on pixels).
+"""
+
+import cv2
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fsfm_jax.models.layers import at_least_float32
+from fsfm_jax.tasks.classify import ClassifyTask
+
+NORM = "norm1"
+OPACITY = 0.5
+
+
+def class_activation(task: ClassifyTask, params, images: jax.Array, of: int) -> jax.Array:
+    """Maps of class `of`, `[B, S, S, 3] uint8 -> [B, G, G] float32`.
+
+    Each image's map is divided by its largest value, so 0..1; all zero where nothing speaks for the class. The score y
+    is the log-probability.
+    """
+    model = task.model
+    path = ("encoder", f"block_{model.size.depth - 1:02d}", NORM)
+    tokens = model.grid**2 + int(model.style.class_token)
+    zero = jnp.zeros((images.shape[0], tokens, model.size.width))
+
+    def score(shift: jax.Array) -> tuple[jax.Array, jax.Array]:
+        seen = []
+
+        def watch(call, arguments, keywords, context):
+            out = call(*arguments, **keywords)
+            if context.method_name != "__call__" or context.module.path[-3:] != path:
+                return out
+            seen.append(at_least_float32(out))
+            return (seen[-1] + shift).astype(out.dtype)
+
+        with nn.intercept_methods(watch):
+            found = task.log_probabilities(params, images)
+        (activation,) = seen
+        # Images do not see each other, so the gradient of the sum has that of each.
+        return jnp.sum(found[:, of]), activation
+
+    gradient, activation = jax.grad(score, has_aux=True)(zero)
+    weights = jnp.mean(gradient, axis=1, keepdims=True)
+    heat = jax.nn.relu(jnp.sum(weights * activation, axis=-1))[:, int(model.style.class_token) :]
+    largest = jnp.max(heat, axis=1, keepdims=True)
+    heat = heat / jnp.where(largest > 0, largest, 1)
+    return heat.reshape(-1, model.grid, model.grid).astype(jnp.float32)
+
+
+def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """A face with its map over it, `[S, S, 3] uint8` and `[G, G]` in 0..1 `-> [S, S, 3] uint8` RGB."""
+    side = image.shape[0]
+    wide = cv2.resize(np.asarray(heat, np.float32), (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    colours = cv2.applyColorMap(np.round(wide * 255).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
+    return np.round((1 - OPACITY) * image + OPACITY * colours).astype(np.uint8)

@@ -1,0 +1,45 @@
+"""Which files the arguments mean."""
+
+import os
+
+import pytest
+
+from fsfm_jax.apps.inputs import expanded
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    names = "b.jpg", "a.png", "sub/c.mp4", "sub/.hidden.jpg", ".git/d.jpg", "notes.txt", "[x].jpg", "deep/er/e.jpg"
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("arguments, found", [
+        (["b.jpg", "a.png", "b.jpg"], ["b.jpg", "a.png"]),
+        (["sub"], ["sub/c.mp4"]),
+        ([".git"], [".git/d.jpg"]),
+        (["*.jpg"], ["[x].jpg", "b.jpg"]),
+        (["**/*.jpg"], ["[x].jpg", "b.jpg", "deep/er/e.jpg"]),
+        (["[x].jpg"], ["[x].jpg"]),  # a name before it is a pattern
+        (["sub/.hidden.jpg"], ["sub/.hidden.jpg"]),
+        (["d*"], ["deep/er/e.jpg"]),
+    ])  # fmt: skip
+def test_files_folders_and_patterns(folder, arguments, found):
+    assert expanded(arguments) == found
+
+
+def test_a_folder_is_all_that_is_in_it_but_what_is_hidden(folder):
+    os.symlink("..", folder / "sub" / "loop")
+    assert expanded(["."]) == ["./[x].jpg", "./a.png", "./b.jpg", "./notes.txt", "./deep/er/e.jpg", "./sub/c.mp4"]
+
+
+def test_what_is_not_there_is_refused(folder):
+    with pytest.raises(FileNotFoundError, match="c.jpg: there is no such file or folder, and no file of this pattern"):
+        expanded(["b.jpg", "c.jpg"])
+    (folder / "empty").mkdir()
+    with pytest.raises(ValueError, match="expected photos or videos; found empty folders"):
+        expanded(["empty"])

@@ -1,0 +1,139 @@
+"""Worker processes: answers to the bit, the order of files, and workers that die, stall or lie."""
+
+import io
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+from videos import CLIP
+
+from fsfm_jax.apps import readers, wire
+from fsfm_jax.apps.reading import Crop, FaceReader, Miss, Reading, Settings
+
+SETTINGS = Settings(side=32, detector="blazeface", frames=2)
+PHOTO = CLIP.parent / "pd_nasa_astronaut.jpg"
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with readers.Readers(SETTINGS, 1) as opened:
+        yield opened
+
+
+def alive(pool) -> list[int]:
+    return [worker._process.pid for worker in pool._alive]
+
+
+def same(one: Reading, other: Reading) -> bool:
+    """Equal in all fields, pixels included."""
+    def known(crop):
+        return *(getattr(crop, name) for name in ("frame", "face", "box", "square", "sureness")), crop.pixels.tobytes()
+
+    plain = [(r.path, r.kind, r.misses, r.reason, r.detail, r.rate, tuple(r.size)) for r in (one, other)]
+    return plain[0] == plain[1] and list(map(known, one.crops)) == list(map(known, other.crops))
+
+
+def test_a_worker_says_what_the_reader_says(pool, tmp_path):
+    direct = FaceReader(SETTINGS)
+    odd = tmp_path / os.fsdecode(b"\xff\n= .jpg")
+    odd.write_bytes(PHOTO.read_bytes())
+    paths = [str(PHOTO), str(CLIP), str(tmp_path / "absent"), str(odd)]
+    found = list(pool.read_all(paths))
+    assert [len(reading.crops) for reading in found] == [1, 2, 0, 1]
+    assert all(same(reading, direct.read(path)) for reading, path in zip(found, paths, strict=True))
+
+
+def test_a_worker_that_dies_costs_one_file(pool):
+    before = alive(pool)
+    os.kill(before[0], signal.SIGKILL)
+    found = pool.read(str(CLIP))
+    assert (found.path, found.reason) == (str(CLIP), "died") and "(signal 9)" in found.detail
+    assert len(pool.read(str(PHOTO)).crops) == 1 and alive(pool) != before
+
+
+def test_workers_have_little_memory_and_leave_no_core_files(pool):
+    pool.read(str(PHOTO))
+    with open(f"/proc/{alive(pool)[0]}/limits") as file:
+        limits = {line[:25].strip(): line.split()[-3] for line in file}
+    assert limits["Max address space"] == str(readers.MEMORY) and limits["Max core file size"] == "0"
+
+
+def test_a_file_that_takes_too_long_is_given_up(pool, tmp_path):
+    """A worker that has been stopped answers nothing."""
+    pool.read(str(PHOTO))
+    (worker,) = pool._alive
+    worker._seconds = 0.3
+    os.kill(worker._process.pid, signal.SIGSTOP)
+    found = pool.read(str(PHOTO))
+    assert (found.reason, found.detail) == ("stuck", "given up after 300 seconds") and not found.crops
+    assert len(pool.read(str(PHOTO)).crops) == 1
+
+
+def test_closing_ends_workers_that_are_busy():
+    with readers.Readers(SETTINGS, 1) as opened:
+        (pid,) = alive(opened)
+        os.kill(pid, signal.SIGSTOP)
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(opened.read(str(PHOTO))))
+        asking.start()
+        while opened._idle.qsize():
+            pass
+    asking.join(30)
+    assert answers[0].reason == "died"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    with pytest.raises(RuntimeError, match="have been closed"):
+        opened._started()
+
+
+@pytest.mark.parametrize("settings, workers, text", [
+        (Settings(side=32, detector="blazefaze"), 1, "detector 'blazefaze': expected one of .* mean 'blazeface'"),
+        (SETTINGS, 0, "workers: expected at least 1, found 0"),
+    ])  # fmt: skip
+def test_what_cannot_start_says_so(settings, workers, text):
+    with pytest.raises(ValueError, match=text):
+        readers.Readers(settings, workers)
+
+
+READING = Reading(
+    "a", "video",
+    (
+        Crop(3, 1, (1, 2, 3, 4), (0, 1, 9), 0.5, np.arange(12, dtype=np.uint8).reshape(2, 2, 3),
+             np.full((224, 224), 7, np.uint8)),
+        Crop(4, 0, (-1, 2, 3, 4), (0, 1, 9), float("nan"), np.zeros((2, 2, 3), np.uint8)),
+    ),
+    (Miss(5, "no_face", "none"),), rate=12.5, size=(10, 20),
+)  # fmt: skip
+
+
+def test_an_answer_survives_its_way():
+    stream = io.BytesIO()
+    wire.write_reading(stream, READING)
+    stream.seek(0)
+    found = wire.read_reading(stream, "a", 2)
+    assert (found.misses, found.rate, found.size, found.kind) == (READING.misses, 12.5, (10, 20), "video")
+    np.testing.assert_array_equal(found.crops[0].pixels, READING.crops[0].pixels)
+    np.testing.assert_array_equal(found.crops[0].parsing_map, READING.crops[0].parsing_map)
+    assert found.crops[1].parsing_map is None and np.isnan(found.crops[1].sureness)
+    assert stream.read() == b""
+
+
+def message(content: bytes) -> io.BytesIO:
+    return io.BytesIO(len(content).to_bytes(8, "little") + content)
+
+
+@pytest.mark.parametrize("stream, text", [
+        (io.BytesIO(b""), "it ended"),
+        (io.BytesIO(b"\xff" * 8), "a header of 18446744073709551615 bytes"),
+        (message(b"{"), "a header that is not JSON"),
+        (message(b"[1]"), "a header that is not an object"),
+        (message(b"{}"), "an answer of another form .KeyError"),
+        (message(b'{"crops": [[0, 0, [0, 0, 0, 0], [0, 0, 0], 1, false]]}'), "it ended"),
+        (message(b'{"crops": 5}'), "an answer of another form .TypeError"),
+        (message(b'{"crops": [' + b"0," * 5000 + b"0]}"), "5001 crops"),
+    ])  # fmt: skip
+def test_a_worker_that_was_taken_over_can_only_break(stream, text):
+    with pytest.raises(wire.BrokenWorker, match=text):
+        wire.read_reading(stream, "a", 2)

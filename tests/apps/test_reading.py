@@ -1,0 +1,176 @@
+"""Reading files for scoring: the crops are those of the preparation, and every file that has none says why."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import videos
+from videos import CLIP
+
+from fsfm_jax.apps.reading import MOST_CROPS, FaceReader, Settings
+from fsfm_jax.data.photo import encode_png
+from fsfm_jax.data.resizing import for_evaluation
+from fsfm_jax.prepare.crop import Detection, cut, square_of
+from fsfm_jax.prepare.detect.detector import make_detector
+from fsfm_jax.prepare.media.photo_file import read_photo
+
+SAMPLES = CLIP.parent
+GROUP = SAMPLES / "mit_faceapi_group6.jpg"
+SETTINGS = Settings(side=32, detector="blazeface", frames=3)
+
+
+@pytest.fixture(scope="module")
+def reader() -> FaceReader:
+    return FaceReader(SETTINGS)
+
+
+class Stand_in:
+    """A detector that sees the same boxes everywhere."""
+
+    def __init__(self, *boxes):
+        self.boxes = [Detection(*box) for box in boxes]
+
+    def __call__(self, image):
+        return self.boxes
+
+
+def with_boxes(*boxes, **settings) -> FaceReader:
+    made = FaceReader(dataclasses.replace(SETTINGS, detector="none", **settings))
+    made._detector = Stand_in(*boxes)
+    return made
+
+
+def test_a_photo_gives_the_crop_of_the_preparation_as_an_evaluation_sees_it(reader):
+    path = SAMPLES / "pd_nasa_astronaut.jpg"
+    image = read_photo(path)
+    (box,) = make_detector("blazeface")(image)
+    square = square_of(box, *image.shape[:2])
+    found = reader.read(str(path))
+    assert (found.kind, found.reason, found.size, found.misses) == ("photo", "", image.shape[:2], ())
+    (crop,) = found.crops
+    assert crop.box == (box.left, box.top, box.right, box.bottom)
+    assert crop.square == (square.x, square.y, square.size)
+    np.testing.assert_array_equal(crop.pixels, for_evaluation("resize_center", cut(image, square, None), 32))
+    stored = FaceReader(dataclasses.replace(SETTINGS, crop_size=224)).read(str(path))
+    np.testing.assert_array_equal(
+        stored.crops[0].pixels, for_evaluation("resize_center", cut(image, square, 224), 32)
+    )
+
+
+def test_a_video_gives_equally_spaced_frames_and_how_fast_they_run(reader):
+    found = reader.read(str(CLIP))
+    assert [crop.frame for crop in found.crops] == [0, 22, 44]  # linspace(0, 44, 3)
+    assert (found.kind, found.rate, found.size) == ("video", 15.0, (256, 256))
+
+
+def test_the_largest_the_surest_or_all_faces(tmp_path):
+    path = tmp_path / "photo"
+    path.write_bytes(encode_png(np.zeros((100, 100, 3), np.uint8), 1))
+    boxes = (0, 0, 9, 9, 5.0), (20, 20, 59, 59, 1.0), (60, 0, 79, 19, 3.0), (200, 200, 240, 240, 9.0)
+    lefts = {
+        faces: [crop.box[0] for crop in with_boxes(*boxes, faces=faces).read(str(path)).crops]
+        for faces in ("largest", "surest", "all")
+    }
+    # The last box lies outside of the picture.
+    assert lefts == {"largest": [20], "surest": [0], "all": [20, 60, 0]}
+
+
+def test_ready_made_crops_are_not_searched(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (60, 50, 3), np.uint8)
+    path = tmp_path / "crop.png"
+    path.write_bytes(encode_png(image, 1))
+    (crop,) = FaceReader(dataclasses.replace(SETTINGS, detector="none")).read(str(path)).crops
+    np.testing.assert_array_equal(crop.pixels, for_evaluation("resize_center", image, 32))
+    assert crop.box == (0, 0, 49, 59) and np.isnan(crop.sureness)
+
+
+def test_with_a_parser_there_are_maps_of_the_whole_crop():
+    settings = dataclasses.replace(SETTINGS, side=224, transform="resize", parser="embedded")
+    (crop,) = FaceReader(settings).read(str(SAMPLES / "pd_nasa_astronaut.jpg")).crops
+    assert crop.parsing_map.shape == (224, 224) and set(np.unique(crop.parsing_map)) >= {0, 1, 2, 4, 6, 10}
+
+
+def test_what_holds_no_face_says_why(reader, tmp_path):
+    files = {
+        "plain.png": encode_png(np.full((64, 64, 3), 90, np.uint8), 1),
+        "page.jpg": b"<html><script>alert(1)</script></html>",
+        "cut.jpg": GROUP.read_bytes()[:4000],
+        "empty.mp4": b"",
+        "cut.mp4": videos.mp4()[:600],
+        "recording.hdf5": b"\x89HDF\r\n\x1a\n" + bytes(600),
+        "grey.avi": videos.avi(),
+    }
+    found = {}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        reading = reader.read(str(tmp_path / name))
+        assert not reading.crops and reading.detail
+        found[name] = reading.kind, reading.reason
+    found["folder"] = (reader.read(str(tmp_path)).kind, reader.read(str(tmp_path)).reason)
+    assert found == {
+        "plain.png": ("photo", "no_face"),
+        "page.jpg": ("", "unknown_format"),
+        "cut.jpg": ("photo", "truncated"),
+        "empty.mp4": ("", "empty_file"),
+        "cut.mp4": ("video", "not_opened"),
+        "recording.hdf5": ("", "unknown_format"),
+        "grey.avi": ("video", "no_face"),
+        "folder": ("", "unreadable"),
+    }
+
+
+def test_a_video_that_ends_early_keeps_its_frames(tmp_path):
+    path = tmp_path / "short.avi"
+    path.write_bytes(videos.avi_that_tells(60))
+    found = with_boxes((8, 8, 39, 39, 1.0)).read(str(path))  # frames 0, 29, 59; there are 20
+    assert [crop.frame for crop in found.crops] == [0] and [miss.frame for miss in found.misses] == [29]
+    assert found.misses[0].reason == "frame_missing" and not found.reason
+
+
+def test_a_crowd_does_not_fill_the_memory(tmp_path, monkeypatch):
+    path = tmp_path / "video.avi"
+    path.write_bytes(videos.avi())
+    monkeypatch.setattr("fsfm_jax.apps.reading.MOST_CROPS", 70)
+    crowd = with_boxes(*[(i % 40, 2, i % 40 + 9, 11, 1.0) for i in range(100)], faces="all", frames=5)
+    found = crowd.read(str(path))
+    assert len(found.crops) == 64 and [miss.reason for miss in found.misses] == ["too_many"]
+    assert MOST_CROPS == 4096
+
+
+def test_a_failing_detector_costs_one_frame(tmp_path):
+    path = tmp_path / "video.avi"
+    path.write_bytes(videos.avi())
+    reader = with_boxes((8, 8, 39, 39, 1.0))
+    calls = []
+
+    def sometimes(image):
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("no memory for this")
+        return [Detection(8, 8, 39, 39, 1.0)]
+
+    reader._detector = sometimes
+    found = reader.read(str(path))
+    assert [crop.frame for crop in found.crops] == [0, 19]
+    assert [(miss.frame, miss.reason) for miss in found.misses] == [(9, "failed")]
+    assert "no memory for this" in found.misses[0].detail
+
+
+@pytest.mark.parametrize("changes, text", [
+        ({"transform": "crop"}, "transform: expected one of resize, resize_center; found 'crop'"),
+        ({"faces": "two"}, "faces: expected one of largest, surest, all; found 'two'"),
+        ({"frames": 0}, "frames: expected 1 to 1024 of each video; found 0"),
+        ({"scale": 9.0}, "scale: expected 0.5 to 5 times the detector's box; found 9.0"),
+        ({"crop_size": 0}, "crop_size: expected at least 1 pixel; found 0"),
+        ({"parser": "embedded"}, "expected resize to that; found resize_center to 32"),
+    ])  # fmt: skip
+def test_settings_that_do_not_fit_are_refused(changes, text):
+    with pytest.raises(ValueError, match=text):
+        dataclasses.replace(SETTINGS, **changes)
+
+
+def test_settings_survive_json():
+    assert Settings(**json.loads(json.dumps(dataclasses.asdict(SETTINGS)))) == SETTINGS
+    assert Path(GROUP).is_file()
