@@ -36,6 +36,7 @@ def of_run(run: OpenedRun) -> dict:
         "threshold": None,
         "step": run.step,
         "epochs": run.epochs,
+        "data": _data(run.item),
         "config": run.item["config"],
         "config_sha256": config_hash(run.item["config"]),
         **_provenance(run.item),
@@ -64,6 +65,7 @@ def of_detector(detector: Detector) -> dict:
         "thresholds": None if card["calibration"] is None else card["calibration"]["thresholds"],
         "selection": card["selection"],
         "step": card["step"] if "step" in card else None,
+        "data": _data(card),
         "config": card["config"],
         "config_sha256": config_hash(card["config"]),
         **_provenance(card),
@@ -88,6 +90,13 @@ def _official_threshold(card: dict) -> dict | None:
     if origin is None or "threshold" not in origin:
         return None
     return {"value": origin["threshold"], "rule": "equal error, as the official file says", "split": "its test set"}
+
+
+def _data(item: dict) -> dict | None:
+    """What a run of ours was trained on: the sets as it named them, and size and fingerprint of each; else None."""
+    if "data" not in item or "all_fields" not in item:
+        return None
+    return {"train": item["all_fields"]["data.train"], "sets": item["data"]}
 
 
 def _provenance(item: dict) -> dict:

@@ -31,7 +31,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from fsfm_jax.detection.detector import FOLDER, Detector, open_detector
-from fsfm_jax.export import huggingface, official_content, safetensors_file, sidecar, torch_writer
+from fsfm_jax.export import huggingface, model_card, official_content, safetensors_file, sidecar, torch_writer
 from fsfm_jax.export.official_statistics import STATISTICS_FILE
 from fsfm_jax.export.opened_run import OpenedRun, open_run
 from fsfm_jax.export.timm_state import TimmModel, classifier_state, pretrained_state
@@ -43,6 +43,8 @@ NETWORKS = ("online", "target")
 POOLINGS = ("avg", "token")
 CARD = "fsfm_jax.json"  # in folders; a file has its name and .json
 MODEL = "model"
+README = "README.md"
+EVALUATED = os.path.join("test", "table.md")  # where a fine-tuning leaves what it found
 
 
 def convert(
@@ -72,7 +74,8 @@ def convert(
     if format == "official":
         return _official(found, said, output)
     if format == "huggingface":
-        return _huggingface(_chosen(found, network), said | {"network": network}, output, decoder)
+        said |= {"network": network}
+        return _huggingface(_chosen(found, network), said, output, decoder, _evaluated(checkpoint))
     state, call = _state(_chosen(found, network), format, pooling)
     if isinstance(found, OpenedRun):
         said |= {"network": network, "pooling": "mean_patches" if pooling == "avg" else "cls"}
@@ -126,7 +129,18 @@ def _official(found: OpenedRun | Detector, said: dict, output: str) -> list[str]
     return paths
 
 
-def _huggingface(found: OpenedRun | Detector, said: dict, output: str, decoder: bool) -> list[str]:
+def _evaluated(checkpoint: str) -> str | None:
+    """The table that a fine-tuning run wrote of its test sets, if it did."""
+    path = os.path.join(checkpoint, EVALUATED)
+    if not os.path.isfile(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        return file.read().strip()
+
+
+def _huggingface(
+    found: OpenedRun | Detector, said: dict, output: str, decoder: bool, evaluated: str | None
+) -> list[str]:
     if isinstance(found, OpenedRun):
         if found.statistics is None:
             raise ValueError("--format=huggingface: nothing says the channel statistics; import with --statistics=NAME")
@@ -137,10 +151,14 @@ def _huggingface(found: OpenedRun | Detector, said: dict, output: str, decoder: 
     else:
         task = found.task
         model = huggingface.classifier_model(found.params, task.model, task.statistics, found.class_names)
-    names = ["config.json", "preprocessor_config.json", "model.safetensors"]
+    names = ["config.json", "preprocessor_config.json", "model.safetensors", README]
     paths = _folder(output, [*names, CARD])
+    said |= {"architecture": model.architecture}
+    text = model_card.card_of(said, evaluated)
     huggingface.write(model, output)
-    sidecar.write_sidecar(paths[-1], said | {"architecture": model.architecture}, names)
+    with open(os.path.join(output, README), "w", encoding="utf-8") as file:
+        file.write(text)
+    sidecar.write_sidecar(paths[-1], said, names)
     return paths
 
 

@@ -331,7 +331,7 @@ def test_the_encoder_of_a_run_in_the_formats_of_others(imported, tmp_path, netwo
     paths = to_torch.convert(imported, "huggingface", str(tmp_path / "hf"), network=network, decoder=decoder)
     said = json.loads(Path(paths[-1]).read_text())
     assert said["architecture"] == {"online": "ViTMAEForPreTraining", "target": "ViTModel"}[network]
-    assert set(said["files"]) == {"config.json", "preprocessor_config.json", "model.safetensors"}
+    assert set(said["files"]) == {"config.json", "preprocessor_config.json", "model.safetensors", "README.md"}
 
 
 def test_a_masked_autoencoder_of_ours_comes_back(tmp_path):
