@@ -107,15 +107,7 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         )
     parts = accumulation(c.batch.size, c.batch.per_device, devices, c.batch.accumulation)
     model = pretraining_model(c)
-    loss = LossSpec(
-        normalise_pixels=c.loss.normalise_pixels,
-        region_weight=c.loss.region_weight,
-        instance_weight=c.loss.instance_weight,
-        kind=one_of("loss.kind", c.loss.kind, losses.KINDS),
-        temperature=c.loss.temperature,
-        ncs_scale=c.loss.ncs_scale,
-        negatives=c.loss.negatives,
-    )
+    loss = pretraining_loss(c)
     step = StepSpec(
         accumulation=parts,
         ratio_over=one_of("loss.ratio_over", c.loss.ratio_over, RATIOS),
@@ -189,6 +181,23 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         fsdp_min_size=c.partition.fsdp_min_size,
         figure_data=c.figure.data,
         figure_faces=c.figure.faces,
+    )
+
+
+def pretraining_loss(c: ConfigDict) -> LossSpec:
+    """The objective of a pretraining configuration.
+
+    Raises:
+      ValueError: a kind of loss that is not known.
+    """
+    return LossSpec(
+        normalise_pixels=c.loss.normalise_pixels,
+        region_weight=c.loss.region_weight,
+        instance_weight=c.loss.instance_weight,
+        kind=one_of("loss.kind", c.loss.kind, losses.KINDS),
+        temperature=c.loss.temperature,
+        ncs_scale=c.loss.ncs_scale,
+        negatives=c.loss.negatives,
     )
 
 

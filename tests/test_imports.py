@@ -78,6 +78,11 @@ RULES = {
     "fsfm_jax.export.torch_file": "export.torch_pickle numpy ml_dtypes",
     "fsfm_jax.export.safetensors_file": "numpy ml_dtypes export.whole_file",
     "fsfm_jax.analyze": UPPER + "analyze cv2",
+    "fsfm_jax.analyze.faces": "records data numpy cv2 etils",
+    "fsfm_jax.analyze.encoders": UPPER + "detection export pretrained",
+    "fsfm_jax.analyze.features": "analyze numpy sklearn",
+    "fsfm_jax.analyze.galleries": UPPER + "analyze config detection export",
+    "fsfm_jax.analyze.__main__": "analyze apps data detection export numpy absl",
     # Files of strangers are decoded without jax, in processes of their own.
     "fsfm_jax.apps": "apps",
     "fsfm_jax.apps.reading": "records data.resizing prepare apps numpy cv2",

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fsfm_jax.analyze.panel import BLACK, LINES, Panel, make_panel, save
+from fsfm_jax.analyze.panel import BLACK, LINES, Panel, end_of_axis, make_panel, save
 from fsfm_jax.metrics import binary
 from fsfm_jax.metrics.curve import roc
 from fsfm_jax.metrics.scored import Scored
 
 BINS = 40
 POSITIVE, NEGATIVE = (60, 140, 60), (50, 60, 200)  # blue, green, red as OpenCV has them
-# Upper ends of an axis whose quarters are short numbers.
-ENDS = (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10)
 
 
 def draw_scores(
@@ -68,7 +66,7 @@ def _histogram_panel(name: str, scored: Scored, threshold: float | None, rows: i
         for of_class, colour, _ in classes
         if of_class.any()
     ]
-    end = _end_of_axis(max(share.max() for share, _ in shares))
+    end = end_of_axis(max(share.max() for share, _ in shares))
     marks = [f"{100 * end * quarter / 4:.3g} %" for quarter in range(5)]
     title, across = f"scores of {name}", f"probability of {scored.classes.positive}"
     panel = make_panel(title, across, "share of the class", legend, rows, marks)
@@ -78,8 +76,3 @@ def _histogram_panel(name: str, scored: Scored, threshold: float | None, rows: i
         panel.steps(np.arange(BINS + 1) / BINS, share / end, colour)
     return panel
 
-
-def _end_of_axis(highest: float) -> float:
-    """The least round number that is not below `highest`."""
-    power = 10.0 ** np.floor(np.log10(highest))
-    return next(end * power for end in ENDS if end * power >= highest or end == ENDS[-1])

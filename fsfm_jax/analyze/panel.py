@@ -21,6 +21,8 @@ LEFT, RIGHT, BELOW = 80, 30, 48
 TITLE, ROW, GAP = 30, 18, 32  # heights of the title, of a row of the legend, and between the legend and the plot
 EDGE = 4  # free pixels beside the longest text
 FRACTIONS = ("0", "0.25", "0.5", "0.75", "1")
+# Upper ends of an axis whose quarters are short numbers.
+ENDS = (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10)
 
 
 class Panel(NamedTuple):
@@ -54,6 +56,12 @@ class Panel(NamedTuple):
         across = np.repeat(edges, 2)
         up = np.concatenate(([0], np.repeat(heights, 2), [0]))
         cv2.polylines(self.picture, [self.pixels(across, up)], False, colour, 2)
+
+
+def end_of_axis(highest: float) -> float:
+    """The least round number that is not below `highest`, which is above 0."""
+    power = 10.0 ** np.floor(np.log10(highest))
+    return next(end * power for end in ENDS if end * power >= highest or end == ENDS[-1])
 
 
 def make_panel(

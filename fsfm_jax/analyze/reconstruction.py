@@ -3,13 +3,12 @@
 import dataclasses
 from typing import Any
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fsfm_jax import losses, records, regions
-from fsfm_jax.analyze.panel import save
+from fsfm_jax.analyze.gallery import Row, write_gallery
 from fsfm_jax.data.masking import MaskSpec, draw_masks, draw_region
 from fsfm_jax.data.photo import decode_image
 from fsfm_jax.data.sources import Source
@@ -19,8 +18,6 @@ from fsfm_jax.models.vit import patchify, unpatchify
 from fsfm_jax.tasks.pretrain import PretrainTask, normalise
 
 COLUMNS = ("photo", "parsing map", "mask", "before training", "after training")
-CELL, GAP, HEADER, LABEL = records.IMAGE_SIZE, 6, 34, 24
-PAPER, INK, FAINT = (255, 255, 255), (30, 30, 30), (110, 110, 110)
 HIDDEN, COVERED = np.array([70, 70, 78]), np.array([214, 40, 57])
 CLASS_COLOURS = np.array(
     [
@@ -64,7 +61,7 @@ def draw(
     named = mask_spec.strategy.startswith("crfr")
     covered = [regions.REGIONS[r] for r in draw_region(mask_spec, positions, seed, 1)] if named else [None] * count
 
-    look = jax.jit(_reconstruct, static_argnames="task")
+    look = jax.jit(reconstruct, static_argnames="task")
     results = [look(params, images, mask, task=task) for params in (untrained, trained)]
     if jax.process_index() == 0:
         rows = []
@@ -76,13 +73,18 @@ def draw(
                 *(np.asarray(unpatchify(np.asarray(pixels[i]), patch)) for pixels, _ in results),
             ]
             absent = "" if region_mask[i].any() else " (not in this photo)"
-            rows.append((pictures, f"covered: {covered[i]}{absent}" if covered[i] else mask_spec.strategy))
+            label = f"covered: {covered[i]}{absent}" if covered[i] else mask_spec.strategy
+            rows.append(Row(pictures, label, under=2))
         _write(path, rows, [float(error) for _, error in results], task.loss_spec.normalise_pixels)
     return Errors(count, *(float(error) for _, error in results))
 
 
-def _reconstruct(params: Any, images: jax.Array, mask: jax.Array, task: PretrainTask) -> tuple[jax.Array, jax.Array]:
-    """Photo with its hidden patches replaced by predictions, `[B, N, P] uint8`, and the masked loss."""
+def reconstruct(params: Any, images: jax.Array, mask: jax.Array, task: PretrainTask) -> tuple[jax.Array, jax.Array]:
+    """Photos with their hidden patches replaced by predictions, and the masked loss.
+
+    `[B, S, S, 3] uint8, [B, N] bool -> [B, N, P] uint8` and the mean over hidden patches of the batch. Every image
+    hides as many patches as `task.model` says.
+    """
     inputs = normalise(images, task.statistics)
     patches = patchify(inputs, task.model.size.patch_size)
     predicted = at_least_float32(OnlineNetwork(task.model).apply({"params": params}, inputs, mask).pixels)
@@ -110,29 +112,9 @@ def mask_picture(image: np.ndarray, mask: np.ndarray, region_mask: np.ndarray, p
     return picture
 
 
-def _write(path: str, rows: list, errors: list[float], normalised: bool) -> None:
-    height = HEADER + len(rows) * (CELL + LABEL) + LABEL
-    canvas = np.full((height, len(COLUMNS) * (CELL + GAP) + GAP, 3), PAPER, np.uint8)
+def _write(path: str, rows: list[Row], errors: list[float], normalised: bool) -> None:
     titles = [*COLUMNS[:3], *(f"{name}: {e:.3f}" for name, e in zip(COLUMNS[3:], errors, strict=True))]
-    for column, title in enumerate(titles):
-        _text(canvas, title, GAP + column * (CELL + GAP), 22, 0.5, INK)
-    for row, (pictures, label) in enumerate(rows):
-        top = HEADER + row * (CELL + LABEL)
-        for column, picture in enumerate(pictures):
-            left = GAP + column * (CELL + GAP)
-            canvas[top : top + CELL, left : left + CELL] = picture
-        _text(canvas, label, GAP + 2 * (CELL + GAP), top + CELL + 16, 0.42, FAINT)
     note = "red: the covered region; grey: other hidden patches; the figure over the last columns: masked loss."
     if normalised:
         note += " Predicted texture is shown with each patch's true mean and contrast."
-    _text(canvas, note, GAP, height - 8, 0.42, FAINT)
-    try:
-        save(path, canvas[..., ::-1])
-    except OSError as error:
-        raise OSError(
-            f"cannot write the picture {path} ({error}); is the folder there and the disk not full?"
-        ) from error
-
-
-def _text(canvas: np.ndarray, text: str, x: int, y: int, scale: float, colour: tuple[int, int, int]) -> None:
-    cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+    write_gallery(path, titles, rows, note)

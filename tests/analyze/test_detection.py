@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fsfm_jax.analyze import detection
 from fsfm_jax.analyze.detection import NEGATIVE, POSITIVE, draw_scores
-from fsfm_jax.analyze.panel import BELOW, BLACK, GAP, GREY, LEFT, LINES, RIGHT, ROW, SIZE, TITLE, WHITE
+from fsfm_jax.analyze.panel import BELOW, BLACK, GAP, GREY, LEFT, LINES, RIGHT, ROW, SIZE, TITLE, WHITE, end_of_axis
 from fsfm_jax.metrics.scored import DEEPFAKE, Scored
 
 WIDTH = LEFT + SIZE + RIGHT
@@ -79,10 +78,10 @@ def test_a_histogram_by_hand(tmp_path):
 
 
 def test_the_axis_ends_at_a_round_number():
-    found = [detection._end_of_axis(highest) for highest in (0.05, 0.102, 0.5, 0.81, 1.0, 0.0101)]
+    found = [end_of_axis(highest) for highest in (0.05, 0.102, 0.5, 0.81, 1.0, 0.0101)]
     assert found == pytest.approx([0.06, 0.12, 0.6, 1.0, 1.0, 0.012])
     for highest in 10.0 ** np.random.default_rng(0).uniform(-6, 0, 500):
-        assert highest <= detection._end_of_axis(highest) < 1.7 * highest
+        assert highest <= end_of_axis(highest) < 1.7 * highest
 
 
 @pytest.mark.parametrize(("threshold", "column"), [(0.0, 0), (0.25, 80), (0.4321, 138), (1.0, SIZE)])

@@ -1,0 +1,111 @@
+"""The analyses of FSFM's supplement on any checkpoint and data; each writes a picture and the numbers behind it.
+
+    python -m fsfm_jax.analyze attention --checkpoint=runs/vitb,runs/mae --data=samples --output=pictures
+    python -m fsfm_jax.analyze maps --checkpoint=runs/vitb --data=samples --output=pictures
+    python -m fsfm_jax.analyze reconstruction --checkpoint=runs/vitb --data=samples --output=pictures
+    python -m fsfm_jax.analyze cam --checkpoint=runs/dfd --data=data/ffpp_all:test --output=pictures
+    python -m fsfm_jax.analyze masking --data=samples --output=pictures
+    python -m fsfm_jax.analyze features --checkpoint=runs/dfd --data=data/ffpp_all:test --output=pictures
+
+Checkpoints are working directories, or official files (fine-tuned ones with --classes). See docs/analysis.md.
+"""
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+from absl import logging as absl_logging
+
+from fsfm_jax.analyze import features, galleries, heads
+from fsfm_jax.analyze.encoders import open_encoder
+from fsfm_jax.analyze.faces import Faces, open_faces
+from fsfm_jax.analyze.gallery import CELL
+from fsfm_jax.apps.judge import judge_of
+from fsfm_jax.data.masking import STRATEGIES
+from fsfm_jax.data.resizing import resize_whole
+from fsfm_jax.detection.opened_detector import Unsaid, open_checkpoint
+from fsfm_jax.export.opened_run import open_run
+
+IMAGES = {"attention": 32, "maps": 6, "reconstruction": 4, "cam": 8, "masking": 4, "features": 256}
+
+
+def _define_flags() -> None:
+    # Not when imported: flags are shared by the whole process.
+    flags.DEFINE_list("checkpoint", [], "Working directories or files; several for attention and reconstruction.")
+    flags.DEFINE_string("data", "samples", "A data set, as training names it.")
+    flags.DEFINE_string("output", None, "Folder to write to.")
+    flags.DEFINE_integer("images", None, "How many faces, spread over the data set.")
+    flags.DEFINE_list("strategies", None, f"Of masking and reconstruction, some of {', '.join(STRATEGIES)}.")
+    flags.DEFINE_float("ratio", 0.75, "Share of hidden patches.")
+    flags.DEFINE_integer("rolls", 1, "Masks of each face.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Of the masks.")
+    flags.DEFINE_string("method", "tsne", f"Of features: {' or '.join(features.METHODS)}.")
+    flags.DEFINE_enum("colour", "label", ("label", "video"), "Of features: by what they are coloured.")
+    flags.DEFINE_string("base", "fsfm", "Of weight files: the base model, as model.base.")
+    flags.DEFINE_string("classes", "", "Of official fine-tuned files: their classes by index, such as fake,real.")
+    flags.DEFINE_string("statistics", "", "Of official fine-tuned files, if none lie beside.")
+    flags.DEFINE_string("norm_over", "", "Of official anti-spoofing files: tokens or features.")
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the command line."""
+    chosen: Any = flags.FLAGS
+    if len(arguments) != 2 or arguments[1] not in IMAGES or chosen.output is None:
+        raise app.UsageError(f"expected one of {', '.join(IMAGES)}, then --output=FOLDER")
+    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
+    try:
+        analyse(arguments[1], chosen)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{arguments[1]}: see {chosen.output}")
+
+
+def analyse(what: str, chosen: Any) -> None:
+    """Runs one of the analyses, the keys of `IMAGES`, with settings named like the flags.
+
+    Raises:
+      ValueError, FileNotFoundError: what the openers refuse, or another number of checkpoints than is needed.
+    """
+    names = list(chosen.checkpoint)
+    most = {"masking": 0, "attention": 8, "reconstruction": 6}.get(what, 1)
+    if not min(most, 1) <= len(names) <= most:
+        raise ValueError(f"--checkpoint: {what} takes {'none' if not most else f'1 to {most}'}, found {len(names)}")
+    faces = open_faces(chosen.data, IMAGES[what] if chosen.images is None else chosen.images)
+    os.makedirs(chosen.output, exist_ok=True)
+    unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
+    if what == "masking":
+        strategies = galleries.checked(STRATEGIES if chosen.strategies is None else chosen.strategies)
+        galleries.draw_masking(faces, strategies, chosen.ratio, chosen.rolls, chosen.seed, chosen.output)
+    elif what == "reconstruction":
+        strategies = galleries.checked(("crfr_p",) if chosen.strategies is None else chosen.strategies)
+        runs = [open_run(name, moments=False) for name in names]
+        galleries.draw_reconstructions(runs, names, faces, strategies, chosen.ratio, chosen.seed, chosen.output)
+    elif what == "cam":
+        detector = open_checkpoint(names[0], unsaid)
+        judge = judge_of(detector)
+        galleries.draw_heat(detector, judge.transform, judge.heat, judge.log_probabilities, faces, chosen.output)
+    else:
+        opened = [open_encoder(name, unsaid, chosen.base) for name in names]
+        square = np.stack([resize_whole(image, CELL) for image in faces.images])
+        if what == "attention":
+            heads.compare_heads(opened, square, chosen.output)
+        elif what == "maps":
+            heads.draw_maps(opened[0], square, chosen.output)
+        else:
+            groups = _groups(faces, chosen.colour)
+            title = f"features of {os.path.basename(os.path.normpath(names[0]))}"
+            found = opened[0].features(square)
+            features.draw_features(found, groups, faces.videos, chosen.method, title, chosen.output)
+
+
+def _groups(faces: Faces, colour: str) -> list[str]:
+    if colour == "video":
+        return faces.videos
+    return faces.labels if faces.labels is not None else ["not labelled"] * len(faces.images)
+
+
+if __name__ == "__main__":
+    _define_flags()
+    app.run(main)

@@ -1,0 +1,83 @@
+"""What the heads of an encoder look at: their weights, how far they look, and how much they differ.
+
+The encoder is watched from outside, by an interceptor of Flax: the queries and keys of each block are caught, and the
+weights computed once more, `softmax(q k^T E**-0.5)` in float32. FSFM supplement, Fig. 2 and 3.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fsfm_jax.models.layers import at_least_float32
+from fsfm_jax.models.vit import Encoder
+
+PROJECTION = "qkv"
+# Weights below are taken for this much, so that a divergence is finite: float32 has none smaller that is exact.
+LEAST = float(np.finfo(np.float32).tiny)
+
+
+def attention_weights(encoder: Encoder, params: dict, patches: jax.Array) -> jax.Array:
+    """Weights of all blocks on whole images, `[B, N, P] -> [L, B, H, T, T] float32`; rows are queries and sum to 1."""
+    caught = []
+
+    def watch(call, arguments, keywords, context):
+        out = call(*arguments, **keywords)
+        if context.method_name == "__call__" and context.module.name == PROJECTION:
+            caught.append(out)
+        return out
+
+    with nn.intercept_methods(watch):
+        encoder.apply({"params": params}, patches)
+    return jnp.stack([_weights(query, key) for query, key, _ in caught])
+
+
+def _weights(query: jax.Array, key: jax.Array) -> jax.Array:
+    query, key = at_least_float32(query), at_least_float32(key)
+    logits = jnp.einsum("bhqe,bhke->bhqk", query, key, precision=jax.lax.Precision.HIGHEST)
+    return jax.nn.softmax(logits * query.shape[-1] ** -0.5, axis=-1)
+
+
+def patch_distances(grid: int, patch_size: int) -> np.ndarray:
+    """Between the centres of all patches in pixels, `[N, N] float32`."""
+    row, column = np.divmod(np.arange(grid * grid), grid)
+    across, down = column[:, None] - column[None], row[:, None] - row[None]
+    return (patch_size * np.hypot(across, down)).astype(np.float32)
+
+
+def mean_distances(weights: jax.Array, grid: int, patch_size: int) -> jax.Array:
+    """How far each head looks on average, in pixels, `[..., B, H, T, T] -> [..., B, H]`.
+
+    For each patch as query the mean distance to the patches as keys, by their weights; then the mean over queries. The
+    class token, which is nowhere, is left out of both, and the weights of the patches are scaled to sum to 1.
+    """
+    patches = weights[..., -(grid**2) :, -(grid**2) :]
+    patches = patches / jnp.maximum(jnp.sum(patches, axis=-1, keepdims=True), LEAST)
+    distances = jnp.asarray(patch_distances(grid, patch_size)).reshape((1,) * (weights.ndim - 2) + (grid**2, grid**2))
+    return jnp.mean(jnp.sum(patches * distances, axis=-1), axis=-1)
+
+
+def head_divergences(weights: jax.Array) -> jax.Array:
+    """How much each head differs from the others of its block, in nats, `[..., B, H, T, T] -> [..., B, H]`.
+
+    The mean over the other heads g, and over all tokens as queries, of KL(w_h || w_g) between their weights over all
+    tokens as keys. One head alone has 0.
+    """
+    heads = weights.shape[-3]
+    logs = jnp.log(jnp.maximum(weights, LEAST))
+    own = jnp.sum(weights * logs, axis=-1)  # [..., H, T]
+    cross = jnp.einsum("...hqk,...gqk->...hgq", weights, logs, precision=jax.lax.Precision.HIGHEST)
+    pairs = jnp.mean(own[..., :, None, :] - cross, axis=-1)  # [..., H, H], zero between a head and itself
+    return jnp.sum(pairs, axis=-1) / max(heads - 1, 1)
+
+
+def class_token_maps(weights: jax.Array, grid: int) -> jax.Array:
+    """What the class token looks at, `[..., B, H, T, T] -> [..., B, H, G, G]`; shares of the patches, which sum to
+    less than 1 by what it keeps for itself.
+
+    Raises:
+      ValueError: an encoder without a class token.
+    """
+    if weights.shape[-1] != grid**2 + 1:
+        raise ValueError(f"expected a class token before {grid**2} patches, found {weights.shape[-1]} tokens")
+    return weights[..., 0, 1:].reshape(*weights.shape[:-2], grid, grid)

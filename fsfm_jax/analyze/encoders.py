@@ -1,0 +1,96 @@
+"""The encoder of whatever has one, to be looked at: a pretraining run, a detector, an official file."""
+
+import dataclasses
+import functools
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fsfm_jax.data.resizing import resize_whole
+from fsfm_jax.detection.detector import FOLDER
+from fsfm_jax.detection.opened_detector import Unsaid, open_checkpoint
+from fsfm_jax.export.encoder_size import position_grid
+from fsfm_jax.models.bases import BASES, OWN
+from fsfm_jax.models.lora import LoraSpec
+from fsfm_jax.models.style import Style
+from fsfm_jax.models.vit import SIZES, Encoder, Size, patchify
+from fsfm_jax.pretrained import open_pretrained
+from fsfm_jax.records import IMAGE_SIZE
+from fsfm_jax.tasks.normalisation import Statistics, normalise
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedEncoder:
+    """An encoder with its parameters.
+
+    Attributes:
+      name: of the checkpoint. encoder: computes in float32.
+      statistics: of its channels. image_size: side of its images in pixels.
+    """
+
+    name: str
+    encoder: Encoder
+    params: dict
+    statistics: Statistics
+    image_size: int
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        return self.encoder.size.patch_size
+
+    def patches(self, faces: np.ndarray) -> jax.Array:
+        """Normalised patches of `[B, H, W, 3] uint8`, resized whole if they have another size, `[B, N, P]`."""
+        if faces.shape[1:3] != (self.image_size, self.image_size):
+            faces = np.stack([resize_whole(face, self.image_size) for face in faces])
+        return patchify(normalise(jnp.asarray(faces), self.statistics), self.patch_size)
+
+    def features(self, faces: np.ndarray, batch: int = 8) -> np.ndarray:
+        """Mean of the last block's patch tokens, `[n, H, W, 3] uint8 -> [n, D] float32`."""
+        apply = jax.jit(functools.partial(_pooled, encoder=self.encoder))
+        parts = []
+        for start in range(0, len(faces), batch):
+            part = faces[start : start + batch]
+            padded = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
+            parts.append(np.asarray(apply(self.params, self.patches(padded)))[: len(part)])
+        return np.concatenate(parts)
+
+
+def _pooled(params: dict, patches: jax.Array, encoder: Encoder) -> jax.Array:
+    tokens = encoder.apply({"params": params}, patches)
+    return jnp.mean(tokens[:, int(encoder.style.class_token) :].astype(jnp.float32), axis=1)
+
+
+def open_encoder(checkpoint: str, unsaid: Unsaid, base: str = OWN) -> OpenedEncoder:
+    """Opens the working directory of a pretraining or fine-tuning run, or a weight file.
+
+    Args:
+      unsaid: with `classes` a weight file is taken for a fine-tuned one.
+      base: of a weight file that is not of FSFM, a key of `models.bases.BASES`.
+
+    Raises:
+      FileNotFoundError: nothing there.
+      ValueError: what the openers refuse, or no channel statistics.
+    """
+    if os.path.isdir(os.path.join(checkpoint, FOLDER)) or unsaid.classes:
+        detector = open_checkpoint(checkpoint, unsaid, "float32")
+        model = detector.task.model
+        made = _made(detector.params["encoder"], model.size, model.style, model.lora)
+        return OpenedEncoder(checkpoint, made, detector.params["encoder"], detector.task.statistics, model.image_size)
+    found = open_pretrained(checkpoint, base)
+    if found.statistics is None:
+        raise ValueError(f"--checkpoint: nothing says the channel statistics of {checkpoint}; see docs/interchange.md")
+    size = SIZES[found.origin["size"]]
+    made = _made(found.params["encoder"], size, BASES[base].style, None)
+    return OpenedEncoder(checkpoint, made, found.params["encoder"], found.statistics, made.grid * size.patch_size)
+
+
+def _made(params: dict, size: Size, style: Style, lora: LoraSpec | None) -> Encoder:
+    """The module whose parameters these are."""
+    learnt = "pos_embed" in params
+    grid = position_grid({"encoder": params}, size, style.class_token) if learnt else IMAGE_SIZE // size.patch_size
+    return Encoder(
+        size, grid, jnp.float32, "none", learnt_positions=learnt, final_norm="norm" in params, style=style, lora=lora
+    )

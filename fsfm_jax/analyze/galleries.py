@@ -1,0 +1,147 @@
+"""Galleries of the paper and its supplement: masks, reconstructions, and where detectors look."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from fsfm_jax import regions
+from fsfm_jax.analyze.cam import overlay
+from fsfm_jax.analyze.faces import Faces
+from fsfm_jax.analyze.gallery import CELL, Row, write_gallery
+from fsfm_jax.analyze.reconstruction import CLASS_COLOURS, mask_picture, reconstruct
+from fsfm_jax.config import pretraining_loss
+from fsfm_jax.data.masking import STRATEGIES, MaskSpec, draw_masks, draw_region, seen_patches
+from fsfm_jax.data.resizing import for_evaluation, resize_whole
+from fsfm_jax.detection.detector import Detector
+from fsfm_jax.export.opened_run import OpenedRun
+from fsfm_jax.models.vit import unpatchify
+from fsfm_jax.tasks.pretrain import PretrainTask
+
+PATCH = 16
+NO_MAPS = "has no parsing maps, from which masks are made; take samples, synthetic:N, or records for pretraining"
+
+
+def draw_masking(faces: Faces, strategies: Sequence[str], ratio: float, rolls: int, seed: int, folder: str) -> None:
+    """Writes `masking.png` and `masking.json`: each face under each strategy, in `rolls` rows. FSFM, Fig. 1.
+
+    Raises:
+      ValueError: faces without parsing maps, an unknown strategy or ratio.
+    """
+    images, maps, bits = _parsed(faces, PATCH)
+    rows, counts = [], []
+    for number in range(len(images)):
+        for roll in range(rolls):
+            position = np.array([number * rolls + roll])
+            pictures = [images[number], CLASS_COLOURS[maps[number]]]
+            covered = ""
+            for strategy in strategies:
+                spec = MaskSpec(strategy, ratio, "image", "exact")
+                mask, region_mask = draw_masks(spec, bits[number : number + 1], position, seed, 1)
+                pictures.append(mask_picture(images[number], mask[0], region_mask[0], PATCH))
+                if strategy.startswith("crfr"):
+                    covered = f"covered: {regions.REGIONS[int(draw_region(spec, position, seed, 1)[0])]}"
+                counts.append(
+                    {"face": number, "roll": roll, "strategy": strategy, "hidden": int(mask.sum()),
+                     "covered": int(region_mask.sum())}
+                )  # fmt: skip
+            rows.append(Row(pictures, covered, under=2))
+    with open(os.path.join(folder, "masking.json"), "w", encoding="utf-8") as file:
+        json.dump({"ratio": ratio, "seed": seed, "patches": bits.shape[1], "masks": counts}, file, indent=1)
+    note = "red: the covered region; grey: other hidden patches."
+    write_gallery(os.path.join(folder, "masking.png"), ["photo", "parsing map", *strategies], rows, note)
+
+
+def draw_reconstructions(
+    runs: Sequence[OpenedRun], names: Sequence[str], faces: Faces, strategies: Sequence[str], ratio: float, seed: int,
+    folder: str,
+) -> dict:  # fmt: skip
+    """Writes `reconstruction.png` and `reconstruction.json` with the masked loss of each run. FSFM supplement, Fig. 6.
+
+    Every run sees the same masks.
+
+    Raises:
+      ValueError: runs with patches of several sizes, without a pixel decoder or statistics, or faces without maps.
+    """
+    tasks = [task_of(run, name, ratio) for run, name in zip(runs, names, strict=True)]
+    sizes = {task.model.size.patch_size for task in tasks}
+    if len(sizes) != 1:
+        raise ValueError(f"--checkpoint: expected patches of one size, found {', '.join(map(str, sorted(sizes)))}")
+    patch = sizes.pop()
+    images, maps, bits = _parsed(faces, patch)
+    look = jax.jit(reconstruct, static_argnames="task")
+    rows, losses = [], {}
+    for strategy in strategies:
+        spec = MaskSpec(strategy, ratio, "image", "exact")
+        mask, region_mask = draw_masks(spec, bits, np.arange(len(images)), seed, 1)
+        found = [look(run.params, images, mask, task=task) for run, task in zip(runs, tasks, strict=True)]
+        losses[strategy] = {name: float(loss) for name, (_, loss) in zip(names, found, strict=True)}
+        for number, image in enumerate(images):
+            shown = [unpatchify(np.asarray(pixels[number]), patch) for pixels, _ in found]
+            masked = mask_picture(image, mask[number], region_mask[number], patch)
+            rows.append(Row([image, CLASS_COLOURS[maps[number]], masked, *shown], strategy, under=2))
+    with open(os.path.join(folder, "reconstruction.json"), "w", encoding="utf-8") as file:
+        json.dump({"ratio": ratio, "seed": seed, "images": len(images), "masked_loss": losses}, file, indent=1)
+    titles = ["photo", "parsing map", "mask", *(os.path.basename(os.path.normpath(name)) for name in names)]
+    note = "hidden patches are predicted, visible ones are the photo's"
+    if any(task.loss_spec.normalise_pixels for task in tasks):
+        note += "; predicted texture is shown with each patch's true mean and contrast"
+    write_gallery(os.path.join(folder, "reconstruction.png"), titles, rows, note + ".")
+    return losses
+
+
+def task_of(run: OpenedRun, name: str, ratio: float) -> PretrainTask:
+    """The objective of an opened pretraining run, with the number of visible patches of another ratio.
+
+    Raises:
+      ValueError: no pixel decoder, images of another size, or nothing says the channel statistics.
+    """
+    if "pixel_decoder" not in run.params:
+        raise ValueError(f"--checkpoint: {name} has no pixel decoder, so it reconstructs nothing")
+    if run.spec.image_size != CELL:
+        raise ValueError(
+            f"--checkpoint: {name} is of images of {run.spec.image_size} pixels; faces and their maps have {CELL}"
+        )
+    if run.statistics is None:
+        raise ValueError(f"--checkpoint: nothing says the channel statistics of {name}; import with --statistics=NAME")
+    model = dataclasses.replace(run.spec, seen=seen_patches(run.spec.patches, ratio), remat="none")
+    return PretrainTask(model, pretraining_loss(run.config), run.statistics)
+
+
+def draw_heat(detector: Detector, transform: str, heat, score, faces: Faces, folder: str) -> None:
+    """Writes `cam.png` and `cam.json`: each face beside its heat map. FSFM supplement, Fig. 7.
+
+    `heat(crops) -> [n, G, G]` and `score(crops) -> [n, C]` log-probabilities of `[n, S, S, 3] uint8`.
+    """
+    crops = np.stack([for_evaluation(transform, image, detector.task.model.image_size) for image in faces.images])
+    heats, likely = heat(crops), np.exp(score(crops).astype(np.float64))
+    rows, listed = [], []
+    for number, crop in enumerate(crops):
+        small = resize_whole(crop, CELL)
+        label = faces.labels[number] if faces.labels else "not labelled"
+        real = float(likely[number, detector.real])
+        rows.append(Row([small, overlay(small, heats[number])], f"{label}; P(real) {real:.3f}"))
+        listed.append({"label": label, "video": faces.videos[number], "real": real, "heat": heats[number].tolist()})
+    with open(os.path.join(folder, "cam.json"), "w", encoding="utf-8") as file:
+        json.dump({"detector": detector.name, "faces": listed}, file)
+    note = "what speaks for a forgery"
+    write_gallery(os.path.join(folder, "cam.png"), ["photo", "heat map"], rows, note)
+
+
+def checked(strategies: Sequence[str]) -> Sequence[str]:
+    """`strategies`; ValueError if one is not known."""
+    for strategy in strategies:
+        if strategy not in STRATEGIES:
+            raise ValueError(f"--strategies: expected some of {', '.join(STRATEGIES)}; found {strategy!r}")
+    return strategies
+
+
+def _parsed(faces: Faces, patch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Photos at 224 pixels, maps and class bits of patches."""
+    if faces.maps is None:
+        raise ValueError(f"--data: {faces.name} {NO_MAPS}")
+    images = np.stack([resize_whole(image, CELL) if image.shape[0] != CELL else image for image in faces.images])
+    return images, np.stack(faces.maps), np.stack([regions.patch_bits(one, patch) for one in faces.maps])

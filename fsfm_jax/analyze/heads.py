@@ -1,0 +1,115 @@
+"""Figures of attention: distances and divergences by block and head, and what the class token looks at."""
+
+import functools
+import json
+import os
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fsfm_jax.analyze.attention import attention_weights, class_token_maps, head_divergences, mean_distances
+from fsfm_jax.analyze.cam import overlay
+from fsfm_jax.analyze.encoders import OpenedEncoder
+from fsfm_jax.analyze.gallery import CELL, Row, write_gallery
+from fsfm_jax.analyze.panel import BLACK, LINES, Panel, end_of_axis, make_panel, save
+from fsfm_jax.data.resizing import resize_whole
+from fsfm_jax.models.vit import Encoder
+
+BATCH = 4  # 12 blocks of 12 heads of ViT-B take 22 MB an image
+MOST_HEADS = 6  # that are pictured
+
+
+def compare_heads(opened: Sequence[OpenedEncoder], faces: np.ndarray, folder: str) -> dict:
+    """Writes `attention.png` and `attention.json`: distances in pixels and divergences in nats, by block and head.
+
+    `faces [n, S, S, 3] uint8`; both are means over them. FSFM supplement, Fig. 2.
+    """
+    found = {}
+    for one in opened:
+        distance, divergence = _measured(one, faces)
+        found[one.name] = {
+            "blocks": len(distance), "heads": distance.shape[1], "images": len(faces),
+            "distance_in_pixels": distance.tolist(), "divergence_in_nats": divergence.tolist(),
+        }  # fmt: skip
+    with open(os.path.join(folder, "attention.json"), "w", encoding="utf-8") as file:
+        json.dump(found, file, indent=1)
+    rows = []
+    for what, title, unit in (
+        ("distance_in_pixels", "distance", "pixels"),
+        ("divergence_in_nats", "divergence", "nats"),
+    ):
+        end = end_of_axis(max(np.max(one[what]) for one in found.values()) or 1)
+        panels = [_panel(f"{title}: {_short(name)}", unit, np.array(one[what]), end) for name, one in found.items()]
+        rows.append(np.concatenate([panel.picture for panel in panels], axis=1))
+    save(os.path.join(folder, "attention.png"), np.concatenate(rows, axis=0))
+    return found
+
+
+def _measured(one: OpenedEncoder, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means over the faces, `[L, H]` twice."""
+    look = jax.jit(functools.partial(_look, encoder=one.encoder))
+    totals, count = [0.0, 0.0], 0
+    for start in range(0, len(faces), BATCH):
+        part = faces[start : start + BATCH]
+        patches = one.patches(np.concatenate([part, np.repeat(part[-1:], BATCH - len(part), axis=0)]))
+        for number, values in enumerate(look(one.params, patches)):
+            totals[number] = totals[number] + np.asarray(values, np.float64)[:, : len(part)].sum(axis=1)
+        count += len(part)
+    return totals[0] / count, totals[1] / count
+
+
+def _look(params: dict, patches: jax.Array, encoder: Encoder) -> tuple[jax.Array, jax.Array]:
+    # Block by block the large arrays [B, H, T, T] are free again.
+    weights = attention_weights(encoder, params, patches)
+    distances = [mean_distances(block, encoder.grid, encoder.size.patch_size) for block in weights]
+    return jnp.stack(distances), jnp.stack([head_divergences(block) for block in weights])
+
+
+def _panel(title: str, unit: str, values: np.ndarray, end: float) -> Panel:
+    blocks, heads = values.shape
+    marks = [f"{end * quarter / 4:.3g}" for quarter in range(5)]
+    legend = [("a head", LINES[0]), ("mean of the block", BLACK)]
+    panel = make_panel(title, f"blocks 1 to {blocks}, as a share of the depth", unit, legend, 2, marks)
+    across = np.arange(blocks) / max(blocks - 1, 1)
+    for head in range(heads):
+        panel.points(across, values[:, head] / end, LINES[0])
+    panel.curve(across, values.mean(axis=1) / end, BLACK)
+    return panel
+
+
+def draw_maps(one: OpenedEncoder, faces: np.ndarray, folder: str) -> np.ndarray:
+    """Writes `maps.png` and `maps.npz` (`maps [n, H, G, G] float32`): what the class token of the last block looks at.
+
+    Pictured are the mean over heads and the first heads, each scaled by its largest value. FSFM supplement, Fig. 3.
+
+    Raises:
+      ValueError: an encoder without a class token.
+    """
+    look = jax.jit(functools.partial(_class_token, encoder=one.encoder))
+    parts = []
+    for start in range(0, len(faces), BATCH):
+        part = faces[start : start + BATCH]
+        patches = one.patches(np.concatenate([part, np.repeat(part[-1:], BATCH - len(part), axis=0)]))
+        parts.append(np.asarray(look(one.params, patches))[: len(part)])
+    maps = np.concatenate(parts)
+    np.savez_compressed(os.path.join(folder, "maps.npz"), maps=maps)
+    shown = min(maps.shape[1], MOST_HEADS)
+    rows = []
+    for face, of_heads in zip(faces, maps, strict=True):
+        small = resize_whole(face, CELL)
+        heats = [of_heads.mean(axis=0), *of_heads[:shown]]
+        rows.append(Row([small, *(overlay(small, heat / max(heat.max(), 1e-30)) for heat in heats)], ""))
+    titles = ["photo", "mean of the heads", *(f"head {number + 1}" for number in range(shown))]
+    note = f"{_short(one.name)}: what the class token of the last block looks at; each map by its largest value."
+    write_gallery(os.path.join(folder, "maps.png"), titles, rows, note)
+    return maps
+
+
+def _class_token(params: dict, patches: jax.Array, encoder: Encoder) -> jax.Array:
+    return class_token_maps(attention_weights(encoder, params, patches)[-1], encoder.grid)
+
+
+def _short(name: str) -> str:
+    return os.path.basename(os.path.normpath(name))

@@ -1,0 +1,168 @@
+"""The analyses from their command line, on tiny runs: what is written, and what is refused."""
+
+import csv
+import json
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import serialized
+from absl import app
+from tuning import pretrained_run
+
+from fsfm_jax.analyze import __main__ as command
+from fsfm_jax.analyze import features, galleries
+from fsfm_jax.analyze.encoders import open_encoder
+from fsfm_jax.analyze.faces import open_faces
+from fsfm_jax.analyze.gallery import CELL, GAP, Row, write_gallery
+from fsfm_jax.detection.opened_detector import Unsaid
+from fsfm_jax.models.vit import Encoder
+
+DEFAULTS = dict(
+    checkpoint=[], data="samples", images=None, strategies=None, ratio=0.75, rolls=1, seed=0, method="pca",
+    colour="label", base="fsfm", classes="", statistics="", norm_over="",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> str:
+    """A pretraining with CRFR-P masks."""
+    return pretrained_run(tmp_path_factory.mktemp("runs") / "crfr_p")
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory) -> str:
+    return serialized.run(tmp_path_factory.mktemp("detector"))
+
+
+def analysed(what, folder, **fields):
+    command.analyse(what, SimpleNamespace(**DEFAULTS | {"output": str(folder)} | fields))
+
+
+def written(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+def test_attention_of_two_networks_side_by_side(run, detector, tmp_path):
+    analysed("attention", tmp_path, checkpoint=[run, detector], images=5)
+    found = written(tmp_path, "attention.json")
+    assert list(found) == [run, detector] and found[run]["images"] == 5
+    for one, side, grid in ((found[run], 16, 14), (found[detector], 16, 2)):
+        distance, divergence = np.array(one["distance_in_pixels"]), np.array(one["divergence_in_nats"])
+        assert distance.shape == divergence.shape == (one["blocks"], one["heads"])
+        assert (distance > 0).all() and distance.max() < side * np.hypot(grid - 1, grid - 1)
+        assert (divergence >= -1e-6).all()
+    assert cv2.imread(str(tmp_path / "attention.png")).shape[1] == 2 * 430
+
+
+def test_maps_of_the_last_block(run, tmp_path):
+    analysed("maps", tmp_path, checkpoint=[run], images=3)
+    maps = np.load(tmp_path / "maps.npz", allow_pickle=False)["maps"]
+    assert maps.shape[0] == 3 and maps.shape[2:] == (14, 14) and (maps.sum(axis=(2, 3)) < 1).all()
+
+
+def test_reconstructions_with_other_masks_than_in_training(run, tmp_path):
+    analysed("reconstruction", tmp_path, checkpoint=[run], images=2, strategies=["crfr_p", "random"], ratio=0.5)
+    found = written(tmp_path, "reconstruction.json")
+    assert set(found["masked_loss"]) == {"crfr_p", "random"} and found["masked_loss"]["random"][run] > 0
+    picture = cv2.imread(str(tmp_path / "reconstruction.png"))[..., ::-1]
+    # Visible patches of the last column are the photo's: half of them in each of four rows.
+    same = (picture[34:258, GAP : GAP + CELL] == picture[34:258, 3 * (CELL + GAP) + GAP :][:, :CELL]).all(axis=-1)
+    assert same.reshape(14, 16, 14, 16).all(axis=(1, 3)).sum() in (98, 99, 100)
+
+
+def test_masks_of_all_strategies(tmp_path):
+    analysed("masking", tmp_path, images=2, rolls=2)
+    masks = written(tmp_path, "masking.json")["masks"]
+    assert len(masks) == 2 * 2 * 5 and {one["hidden"] for one in masks} == {147}
+    assert all(one["covered"] == 0 for one in masks if not one["strategy"].startswith("crfr"))
+    assert any(one["covered"] for one in masks)
+
+
+def test_heat_beside_each_face(detector, tmp_path):
+    analysed("cam", tmp_path, checkpoint=[detector], data="forged:blend:8", images=2)
+    faces = written(tmp_path, "cam.json")["faces"]
+    assert len(faces) == 2 and {face["label"] for face in faces} <= {"fake", "real"}
+    assert all(0 < face["real"] < 1 and np.shape(face["heat"]) == (2, 2) for face in faces)
+
+
+def test_features_in_the_plane(detector, tmp_path):
+    analysed("features", tmp_path, checkpoint=[detector], data="forged:blend:8", images=8)
+    with open(tmp_path / "features.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8 and {row["group"] for row in rows} == {"fake", "real"}
+
+
+def test_an_encoder_gives_the_pooled_features_of_its_detector(detector):
+    opened = open_encoder(detector, Unsaid())
+    pixels = serialized.images(3)
+    made = serialized.detector()
+    tokens = Encoder(
+        made.task.model.size, 2, np.float32, "none", learnt_positions=True, final_norm=False
+    ).apply({"params": made.params["encoder"]}, opened.patches(pixels))  # fmt: skip
+    np.testing.assert_allclose(opened.features(pixels, 2), np.asarray(tokens)[:, 1:].mean(axis=1), rtol=1e-5, atol=1e-5)
+
+
+def test_principal_components_by_hand():
+    # On a line with slope 1/2 in a plane of 3: the first component is all there is.
+    along = np.array([-3.0, -1.0, 1.0, 3.0])
+    rows = np.stack([2 * along, along, np.zeros(4)], axis=1) / np.sqrt(5) + 7
+    np.testing.assert_allclose(features.principal_components(rows), np.stack([along, np.zeros(4)], 1), atol=1e-9)
+
+
+def test_clusters_stay_clusters_in_t_sne():
+    random = np.random.default_rng(0)
+    rows = np.concatenate([random.normal(size=(12, 5)), random.normal(size=(12, 5)) + 20]).astype(np.float32)
+    found = features.embedded(rows, "tsne")
+    centres = found[:12].mean(axis=0), found[12:].mean(axis=0)
+    nearer = [np.argmin([np.linalg.norm(place - centre) for centre in centres]) for place in found]
+    assert nearer == [0] * 12 + [1] * 12
+    np.testing.assert_array_equal(found, features.embedded(rows, "tsne"))
+
+
+@pytest.mark.parametrize("what, fields, text", [
+        ("cam", {}, "--checkpoint: cam takes 1 to 1, found 0"),
+        ("masking", {"checkpoint": ["a"]}, "--checkpoint: masking takes none, found 1"),
+        ("masking", {"strategies": ["crfr"]}, "--strategies: expected some of random, .*; found 'crfr'"),
+        ("masking", {"data": "forged:blend:8"}, "--data: forged:blend:8 has no parsing maps, from which masks"),
+        ("masking", {"images": 0}, "--images: expected at least 1, found 0"),
+    ])  # fmt: skip
+def test_what_cannot_be_analysed_says_so(what, fields, text, tmp_path):
+    with pytest.raises(ValueError, match=text):
+        analysed(what, tmp_path, **fields)
+
+
+def test_features_that_cannot_be_embedded():
+    with pytest.raises(ValueError, match="--images: expected at least 4 faces to compare, found 3"):
+        features.embedded(np.zeros((3, 2)), "pca")
+    with pytest.raises(ValueError, match="--method: expected one of tsne, pca; found 'umap'"):
+        features.embedded(np.zeros((5, 2)), "umap")
+
+
+def test_a_run_that_cannot_reconstruct_says_why():
+    with pytest.raises(ValueError, match="runs/x has no pixel decoder"):
+        galleries.task_of(SimpleNamespace(params={}), "runs/x", 0.75)
+    run = SimpleNamespace(params={"pixel_decoder": {}}, statistics=None, spec=SimpleNamespace(image_size=224))
+    with pytest.raises(ValueError, match="nothing says the channel statistics of runs/x"):
+        galleries.task_of(run, "runs/x", 0.75)
+    run.spec.image_size = 32
+    with pytest.raises(ValueError, match="runs/x is of images of 32 pixels; faces and their maps have 224"):
+        galleries.task_of(run, "runs/x", 0.75)
+
+
+def test_a_gallery_has_a_picture_for_each_title(tmp_path):
+    with pytest.raises(ValueError, match="shorter|longer"):
+        write_gallery(str(tmp_path / "a.png"), ["one", "two"], [Row([np.zeros((CELL, CELL, 3), np.uint8)], "")])
+    with pytest.raises(ValueError, match="expected .224, 224, 3., found .2, 2, 3."):
+        write_gallery(str(tmp_path / "a.png"), ["one"], [Row([np.zeros((2, 2, 3), np.uint8)], "")])
+
+
+def test_faces_are_spread_over_a_data_set():
+    assert len(open_faces("samples", 3).images) == 3 and open_faces("samples", 3).maps[0].shape == (224, 224)
+
+
+def test_the_command_says_how_it_is_used(monkeypatch):
+    monkeypatch.setattr(command, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**DEFAULTS, output=None)))
+    with pytest.raises(app.UsageError, match="expected one of attention, maps, reconstruction, cam, masking, features"):
+        command.main(["analyze", "heat"])
