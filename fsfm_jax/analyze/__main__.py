@@ -25,6 +25,7 @@ from fsfm_jax.analyze.gallery import CELL
 from fsfm_jax.apps.judge import judge_of
 from fsfm_jax.data.masking import STRATEGIES
 from fsfm_jax.data.resizing import resize_whole
+from fsfm_jax.detection.detector import FOLDER
 from fsfm_jax.detection.opened_detector import Unsaid, open_checkpoint
 from fsfm_jax.export.opened_run import open_run
 
@@ -80,6 +81,9 @@ def analyse(what: str, chosen: Any) -> None:
         galleries.draw_masking(faces, strategies, chosen.ratio, chosen.rolls, chosen.seed, chosen.output)
     elif what == "reconstruction":
         strategies = galleries.checked(("crfr_p",) if chosen.strategies is None else chosen.strategies)
+        for name in names:
+            if os.path.isdir(os.path.join(name, FOLDER)):
+                raise ValueError(f"--checkpoint: {name} holds a detector, without a pixel decoder; name its pretraining")
         runs = [open_run(name, moments=False) for name in names]
         galleries.draw_reconstructions(runs, names, faces, strategies, chosen.ratio, chosen.seed, chosen.output)
     elif what == "cam":

@@ -1,6 +1,6 @@
 """Features of many faces in two dimensions, by t-SNE or by their principal components.
 
-UMAP is not offered: its package needs numba, which lags behind the NumPy of this project.
+UMAP is not offered: its package needs numba, a compiler beside XLA for one more view of the same distances.
 """
 
 import csv

@@ -32,6 +32,8 @@ def draw_masking(faces: Faces, strategies: Sequence[str], ratio: float, rolls: i
       ValueError: faces without parsing maps, an unknown strategy or ratio.
     """
     images, maps, bits = _parsed(faces, PATCH)
+    covering = [name.startswith("crfr") for name in strategies]
+    under = 2 + covering.index(True) if any(covering) else 2
     rows, counts = [], []
     for number in range(len(images)):
         for roll in range(rolls):
@@ -48,7 +50,7 @@ def draw_masking(faces: Faces, strategies: Sequence[str], ratio: float, rolls: i
                     {"face": number, "roll": roll, "strategy": strategy, "hidden": int(mask.sum()),
                      "covered": int(region_mask.sum())}
                 )  # fmt: skip
-            rows.append(Row(pictures, covered, under=2))
+            rows.append(Row(pictures, covered, under))
     with open(os.path.join(folder, "masking.json"), "w", encoding="utf-8") as file:
         json.dump({"ratio": ratio, "seed": seed, "patches": bits.shape[1], "masks": counts}, file, indent=1)
     note = "red: the covered region; grey: other hidden patches."

@@ -53,6 +53,14 @@ def test_maps_follow_the_definition(fields):
     np.testing.assert_allclose(heat[0].ravel(), want / max(want.max(), 1e-30), atol=0.02)
 
 
+def test_maps_of_a_network_that_was_trained_with_rematerialisation():
+    plain, saving = (serialized.detector(model__remat=remat) for remat in ("none", "full"))
+    assert saving.task.model.remat == "full"
+    heats = [heat_of(made.task, plain.params, IMAGES, of=0) for made in (plain, saving)]
+    np.testing.assert_array_equal(*heats)
+    assert np.max(heats[0]) > 0.99
+
+
 def test_a_network_that_sees_nothing_has_no_map():
     made = serialized.detector()
     blind = jax.tree.map(np.copy, made.params)

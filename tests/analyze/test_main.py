@@ -80,6 +80,16 @@ def test_masks_of_all_strategies(tmp_path):
     assert any(one["covered"] for one in masks)
 
 
+def test_the_covered_region_is_named_below_a_strategy_that_covers_it(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(galleries, "write_gallery", lambda path, titles, rows, note: written.append((titles, rows[0])))
+    for strategies in (["random", "frp", "crfr_p"], ["random"]):
+        analysed("masking", tmp_path, images=1, strategies=strategies)
+    (titles, covering), (_, nothing) = written
+    assert titles[covering.under] == "crfr_p" and covering.label.startswith("covered: ")
+    assert nothing.label == ""
+
+
 def test_heat_beside_each_face(detector, tmp_path):
     analysed("cam", tmp_path, checkpoint=[detector], data="forged:blend:8", images=2)
     faces = written(tmp_path, "cam.json")["faces"]
@@ -131,6 +141,11 @@ def test_clusters_stay_clusters_in_t_sne():
 def test_what_cannot_be_analysed_says_so(what, fields, text, tmp_path):
     with pytest.raises(ValueError, match=text):
         analysed(what, tmp_path, **fields)
+
+
+def test_a_detector_reconstructs_nothing(detector, tmp_path):
+    with pytest.raises(ValueError, match="holds a detector, without a pixel decoder; name its pretraining"):
+        analysed("reconstruction", tmp_path, checkpoint=[detector], images=1)
 
 
 def test_features_that_cannot_be_embedded():

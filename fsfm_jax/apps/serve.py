@@ -1,0 +1,128 @@
+"""A web page for detection and masking, on this machine.
+
+    python -m fsfm_jax.apps.serve --checkpoint=runs/dfd
+    python -m fsfm_jax.apps.serve --checkpoint=runs/dfd --pretrained=runs/vitb --port=7860
+    python -m fsfm_jax.apps.serve --checkpoint=runs/dfd --host=0.0.0.0 --token=LONG_SECRET
+
+It listens on loopback; any other address needs a token. See docs/serving.md.
+"""
+
+import os
+import sys
+from typing import Any
+
+import uvicorn
+from absl import app, flags
+from absl import logging as absl_logging
+
+from fsfm_jax.apps.access import is_loopback
+from fsfm_jax.apps.judge import open_judge
+from fsfm_jax.apps.mask_answer import Masker
+from fsfm_jax.apps.readers import Readers
+from fsfm_jax.apps.reading import FACES, LARGEST, Settings
+from fsfm_jax.apps.verdict import rule_of
+from fsfm_jax.apps.web import SAMPLES, Site, make_app
+from fsfm_jax.detection.detector import FOLDER
+from fsfm_jax.detection.opened_detector import Unsaid
+from fsfm_jax.export.opened_run import OpenedRun, open_run
+from fsfm_jax.records import IMAGE_SIZE
+
+SHORTEST_TOKEN = 16
+MEGA = 1_000_000
+SECONDS_TO_END = 5
+
+
+def _define_flags() -> None:
+    # Not when imported: flags are shared by the whole process.
+    flags.DEFINE_string("checkpoint", "", "A detector: workdir of a fine-tuning run, official or serialized file.")
+    flags.DEFINE_string("pretrained", "", "Workdir of a pretraining run, to reconstruct with.")
+    flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; any but loopback needs --token.")
+    flags.DEFINE_integer("port", 7860, "To listen on; 0: any that is free.", lower_bound=0, upper_bound=65535)
+    flags.DEFINE_string("token", "", f"Secret of at least {SHORTEST_TOKEN} characters that every request needs.")
+    flags.DEFINE_integer("limit_mb", 200, "Megabytes of an upload.", lower_bound=1)
+    flags.DEFINE_integer("places", 4, "Requests that are answered at a time.", lower_bound=1)
+    flags.DEFINE_float("seconds", 60.0, "That a file may take.", lower_bound=1.0)
+    flags.DEFINE_integer("frames", 32, "Of each video.", lower_bound=1, upper_bound=256)
+    flags.DEFINE_enum("faces", LARGEST, FACES, "Which faces of a picture.")
+    flags.DEFINE_string("detector", "dlib+blazeface", "Of faces.")
+    flags.DEFINE_string("threshold", "false_alarm", "false_alarm, equal_error (both as kept), or a number.")
+    flags.DEFINE_string("dtype", "", "Of the matrix products; by default the detector's.")
+    flags.DEFINE_string("classes", "", "Of official files: their classes by index, such as fake,real.")
+    flags.DEFINE_string("statistics", "", "Of official files, if none lie beside.")
+    flags.DEFINE_string("norm_over", "", "Of official anti-spoofing files: tokens or features.")
+
+
+def check_address(host: str, token: str) -> None:
+    """Refuses to be reached from elsewhere without a secret; ValueError."""
+    if not is_loopback(host) and not token:
+        raise ValueError(
+            f"--host={host}: others could use this page; give --token=SECRET of at least {SHORTEST_TOKEN} characters"
+        )
+    if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.replace("-", "a").isalnum()):
+        raise ValueError(f"--token: expected at least {SHORTEST_TOKEN} letters, digits and dashes")
+
+
+def open_site(chosen: Any) -> Site:
+    """Opens checkpoints and starts the processes that read files; `chosen` has the flags as attributes.
+
+    Raises:
+      ValueError: what the openers refuse, or neither a detector nor a pretraining run.
+      FileNotFoundError: a checkpoint that is not there.
+    """
+    checkpoint, pretrained = chosen.checkpoint, chosen.pretrained
+    if checkpoint and not pretrained and _is_pretraining(checkpoint):
+        checkpoint, pretrained = "", checkpoint
+    run: OpenedRun | None = open_run(pretrained, moments=False) if pretrained else None
+    if run is not None and "pixel_decoder" not in run.params:
+        raise ValueError(f"--pretrained: {pretrained} has no pixel decoder, so it reconstructs nothing")
+    judge = rule = readers = None
+    if checkpoint:
+        judge = open_judge(checkpoint, Unsaid(chosen.classes, chosen.statistics, chosen.norm_over), chosen.dtype)
+        rule = rule_of(judge, chosen.threshold)
+        settings = Settings(judge.image_size, judge.transform, chosen.detector, chosen.faces, chosen.frames)
+        readers = Readers(settings, chosen.places, chosen.seconds)
+    parsing = Settings(IMAGE_SIZE, "resize", chosen.detector, LARGEST, 1, parser="embedded")
+    return Site(
+        judge, rule, readers, Masker(run, pretrained), Readers(parsing, chosen.places, chosen.seconds),
+        chosen.limit_mb * MEGA, chosen.places, chosen.token,
+        tuple(sorted(path.name for path in SAMPLES.glob("*.jpg"))),
+    )  # fmt: skip
+
+
+def _is_pretraining(checkpoint: str) -> bool:
+    return os.path.isdir(checkpoint) and not os.path.isdir(os.path.join(checkpoint, FOLDER))
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the server until Ctrl-C or SIGTERM."""
+    chosen: Any = flags.FLAGS
+    if len(arguments) > 1:
+        raise app.UsageError("expected options alone, as --name=value")
+    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
+    try:
+        check_address(chosen.host, chosen.token)
+        site = open_site(chosen)
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
+    # Neither addresses nor file names are logged.
+    config = uvicorn.Config(
+        make_app(site), chosen.host, chosen.port, log_level="warning", access_log=False, server_header=False,
+        timeout_graceful_shutdown=SECONDS_TO_END, limit_concurrency=64, proxy_headers=False,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    socket = config.bind_socket()
+    port = socket.getsockname()[1]
+    name = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
+    address = f"http://{name}:{port}/" + (f"?token={chosen.token}" if chosen.token else "")
+    print(f"Open {address} in a browser; Ctrl-C ends.", flush=True)
+    try:
+        server.run([socket])
+    finally:
+        for readers in (site.detect_readers, site.mask_readers):
+            if readers is not None:
+                readers.close()
+
+
+if __name__ == "__main__":
+    _define_flags()
+    app.run(main)

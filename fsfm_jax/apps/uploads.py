@@ -1,0 +1,64 @@
+"""The one file of a request, kept for as long as it is looked at."""
+
+import asyncio
+import contextlib
+import os
+import tempfile
+from collections.abc import AsyncIterator
+
+from starlette.requests import ClientDisconnect, Request
+
+SECONDS = 120.0  # for an upload: who sends a byte now and then must not keep a place
+
+
+class Refused(Exception):
+    """A request that is not answered; the text is for whoever sent it."""
+
+    def __init__(self, status: int, text: str):
+        super().__init__(text)
+        self.status = status
+
+
+@contextlib.asynccontextmanager
+async def uploaded(request: Request, limit: int) -> AsyncIterator[str]:
+    """Path of a private file with the body of the request, which is gone afterwards, whatever happens.
+
+    The body is the file itself; its name never comes here. It is counted while it arrives, and what says it is longer
+    than `limit` bytes is not read at all.
+
+    Raises:
+      Refused: too long, too slow, no bytes, or given up on the way.
+    """
+    told = request.headers.get("content-length", "")
+    if told.isdigit() and int(told) > limit:
+        raise Refused(413, _too_long(limit))
+    descriptor, path = tempfile.mkstemp(prefix="fsfm_jax_upload_")  # mode 0600
+    try:
+        try:
+            async with asyncio.timeout(SECONDS):
+                length = await _received(request, descriptor, limit)
+        except TimeoutError as error:
+            raise Refused(408, f"The upload took longer than {SECONDS:g} seconds.") from error
+        except ClientDisconnect as error:
+            raise Refused(400, "The upload was given up.") from error
+        if not length:
+            raise Refused(422, "The file has no bytes.")
+        yield path
+    finally:
+        os.unlink(path)
+
+
+async def _received(request: Request, descriptor: int, limit: int) -> int:
+    """Writes the body to an open file, closes it, and returns the number of bytes."""
+    length = 0
+    with os.fdopen(descriptor, "wb") as file:
+        async for chunk in request.stream():
+            length += len(chunk)
+            if length > limit:
+                raise Refused(413, _too_long(limit))
+            file.write(chunk)
+    return length
+
+
+def _too_long(limit: int) -> str:
+    return f"The file is larger than {limit / 1e6:,.0f} MB, the most that this page takes."

@@ -1,0 +1,165 @@
+"""The page and what it asks: a Starlette application of two questions, with limits on everything."""
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import anyio
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from fsfm_jax.apps.access import Access
+from fsfm_jax.apps.detect_answer import detected
+from fsfm_jax.apps.judge import Judge
+from fsfm_jax.apps.mask_answer import LEAST, MOST, Masker
+from fsfm_jax.apps.readers import Readers
+from fsfm_jax.apps.reading import VIDEO
+from fsfm_jax.apps.uploads import Refused, uploaded
+from fsfm_jax.apps.verdict import Rule
+from fsfm_jax.data.masking import STRATEGIES
+
+PAGE = Path(__file__).parent / "page"
+FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
+SAMPLES = Path(__file__).parents[1] / "data" / "samples"
+NO_DETECTOR = "This server has no detector: start it with --checkpoint=WORKDIR of a fine-tuning run."
+BUSY = "All places are taken by other requests. Try again in a moment."
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """What a server offers.
+
+    Attributes:
+      judge, rule, detect_readers: of the detector; None without one.
+      masker, mask_readers: of masks.
+      limit: bytes of an upload. places: requests at work at a time.
+      token: that every request needs; "" on loopback.
+      samples: names of bundled photos that the page offers.
+    """
+
+    judge: Judge | None
+    rule: Rule | None
+    detect_readers: Readers | None
+    masker: Masker
+    mask_readers: Readers
+    limit: int
+    places: int
+    token: str
+    samples: tuple[str, ...]
+
+
+def make_app(site: Site) -> Access:
+    """The application of a site."""
+    places = threading.BoundedSemaphore(site.places)
+    routes = [
+        Route(path, functools.partial(_file, file=PAGE / name), methods=["GET"]) for path, name in FILES.items()
+    ]
+    routes += [
+        Route(f"/samples/{name}", functools.partial(_file, file=SAMPLES / name), methods=["GET"])
+        for name in site.samples
+    ]
+    routes += [
+        Route("/api/about", functools.partial(_about, site=site), methods=["GET"]),
+        Route("/api/detect", _answering(functools.partial(_detect, site=site), places), methods=["POST"]),
+        Route("/api/mask", _answering(functools.partial(_mask, site=site), places), methods=["POST"]),
+    ]
+    return Access(Starlette(routes=routes), site.token)
+
+
+async def _file(request: Request, file: Path) -> Response:
+    return FileResponse(file)
+
+
+async def _about(request: Request, site: Site) -> Response:
+    judge = site.judge
+    return JSONResponse(
+        {
+            "detector": None if judge is None else judge.name,
+            "classes": None if judge is None else list(judge.class_names),
+            "no_detector": NO_DETECTOR,
+            "reconstructs": site.masker.run is not None,
+            "strategies": list(STRATEGIES),
+            "ratios": [LEAST, MOST],
+            "samples": list(site.samples),
+            "limit": site.limit,
+        }
+    )
+
+
+def _answering(
+    answer: Callable[[Request], Awaitable[dict]], places: threading.BoundedSemaphore
+) -> Callable[[Request], Awaitable[Response]]:
+    """A handler that takes one of the places, and says in a sentence what is wrong with a request."""
+
+    async def handler(request: Request) -> Response:
+        try:
+            async with _place(places):
+                return JSONResponse(await answer(request))
+        except Refused as error:
+            # Whoever goes on sending what was refused is cut off.
+            return JSONResponse({"error": str(error)}, error.status, headers={"Connection": "close"})
+
+    return handler
+
+
+@contextlib.asynccontextmanager
+async def _place(places: threading.BoundedSemaphore) -> AsyncIterator[None]:
+    if not places.acquire(blocking=False):
+        raise Refused(503, BUSY)
+    try:
+        yield
+    finally:
+        places.release()
+
+
+async def _detect(request: Request, site: Site) -> dict:
+    if site.judge is None:
+        raise Refused(404, NO_DETECTOR)
+    async with uploaded(request, site.limit) as path:
+        return await _in_thread(_detected, path, site)
+
+
+def _detected(path: str, site: Site) -> dict:
+    reading = site.detect_readers.read(path)
+    if reading.reason:
+        raise Refused(422, _sentence(reading.detail))
+    with site.masker.lock:
+        return detected(site.judge, site.rule, reading)
+
+
+async def _mask(request: Request, site: Site) -> dict:
+    query = request.query_params
+    try:
+        strategy, ratio, roll = query["strategy"], float(query["ratio"]), int(query["roll"])
+    except (KeyError, ValueError) as error:
+        raise Refused(422, "Expected ?strategy=NAME&ratio=NUMBER&roll=NUMBER.") from error
+    async with uploaded(request, site.limit) as path:
+        return await _in_thread(_masked, path, site, strategy, ratio, roll)
+
+
+def _masked(path: str, site: Site, strategy: str, ratio: float, roll: int) -> dict:
+    reading = site.mask_readers.read(path)
+    if reading.reason:
+        raise Refused(422, _sentence(reading.detail))
+    if reading.kind == VIDEO:
+        raise Refused(422, "This is a video; masks are for photos.")
+    try:
+        return site.masker.masked(reading, strategy, ratio, roll)
+    except ValueError as error:
+        raise Refused(422, _sentence(str(error))) from error
+
+
+async def _in_thread(function: Callable[..., dict], *arguments) -> dict:
+    # Who goes away does not free the place: the work is done to its end.
+    with anyio.CancelScope(shield=True):
+        return await asyncio.to_thread(function, *arguments)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
