@@ -13,7 +13,7 @@ export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
 # No tool may go looking for weights or data on the network at run time.
 export NO_GCE_CHECK := true
 
-.PHONY: demo test test-beam test-parity test-tpu lint check bench clean
+.PHONY: demo test test-beam test-pages test-parity test-tpu lint check bench clean
 
 $(VENV)/.runtime: requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "fsfm_jax needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % v[:2])'
@@ -44,6 +44,12 @@ $(VENV)-tpu/.made: requirements-tpu.txt requirements-dev.txt requirements.txt
 	$(VENV)-tpu/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-tpu.txt --requirement requirements-dev.txt
 	@touch $@
 
+# As have a browser's driver and what runs notebooks.
+$(VENV)-pages/.made: requirements-pages.txt requirements-dev.txt requirements.txt
+	$(PYTHON) -m venv $(VENV)-pages
+	$(VENV)-pages/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-pages.txt
+	@touch $@
+
 # Stops once on purpose and goes on from its own checkpoint: the second command is the first one again.
 demo: $(VENV)/.runtime
 	$(BIN)/python -m fsfm_jax.main --config=configs/pretrain_demo.py --workdir=$(DEMO_DIR) --stop_after=60%
@@ -63,6 +69,10 @@ test-parity: $(VENV)-parity/.made
 test-tpu: $(VENV)-tpu/.made
 	$(VENV)-tpu/bin/python -m pytest tests/tpu
 
+# In Chromium, which the machine brings: on Debian `apt-get install chromium`; CHROMIUM=/path/to/it elsewhere.
+test-pages: $(VENV)-pages/.made
+	$(VENV)-pages/bin/python -m pytest tests/pages
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 
@@ -75,6 +85,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.adapter
 	$(BIN)/python -m benchmarks.hostile
+	$(BIN)/python -m benchmarks.predict
 
 clean:
-	rm -rf $(VENV) $(VENV)-beam $(VENV)-parity $(VENV)-tpu .cache runs
+	rm -rf $(VENV) $(VENV)-beam $(VENV)-pages $(VENV)-parity $(VENV)-tpu .cache runs

@@ -89,6 +89,15 @@ def open_site(chosen: Any) -> Site:
     )  # fmt: skip
 
 
+def make_server(site: Site, host: str, port: int) -> uvicorn.Server:
+    """A server of `site`, not started. It logs neither addresses nor names, and believes no header of a proxy."""
+    config = uvicorn.Config(
+        make_app(site), host, port, log_level="warning", access_log=False, server_header=False, lifespan="off",
+        timeout_graceful_shutdown=SECONDS_TO_END, limit_concurrency=64, proxy_headers=False, ws="none",
+    )  # fmt: skip
+    return uvicorn.Server(config)
+
+
 def _is_pretraining(checkpoint: str) -> bool:
     return os.path.isdir(checkpoint) and not os.path.isdir(os.path.join(checkpoint, FOLDER))
 
@@ -104,13 +113,8 @@ def main(arguments: list[str]) -> None:
         site = open_site(chosen)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"error: {error}")
-    # Neither addresses nor file names are logged.
-    config = uvicorn.Config(
-        make_app(site), chosen.host, chosen.port, log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=SECONDS_TO_END, limit_concurrency=64, proxy_headers=False,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    socket = config.bind_socket()
+    server = make_server(site, chosen.host, chosen.port)
+    socket = server.config.bind_socket()
     port = socket.getsockname()[1]
     name = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
     address = f"http://{name}:{port}/" + (f"?token={chosen.token}" if chosen.token else "")

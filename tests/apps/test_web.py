@@ -1,0 +1,285 @@
+"""The page over real HTTP: answers, limits, who may ask, hostile files, and nothing left behind."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import math
+import re
+import socket
+import tempfile
+import threading
+import time
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from carded import CARDED
+from videos import CLIP
+
+from fsfm_jax.apps import serve, uploads, web
+from fsfm_jax.apps.access import COOKIE
+from fsfm_jax.apps.mask_answer import Masker
+from fsfm_jax.apps.readers import Readers
+from fsfm_jax.apps.reading import Reading, Settings
+from fsfm_jax.apps.verdict import rule_of
+from fsfm_jax.data.photo import encode_png
+
+PHOTO = CLIP.parent / "pd_nasa_astronaut.jpg"
+TOKEN = "a-token-of-some-length"
+LIMIT = 2_000_000
+
+
+class Judge(type(CARDED)):
+    """Says 0.5 of everything."""
+
+    explains, image_size, transform, name = True, 32, "resize_center", "stub"
+
+    def __init__(self):
+        self.card = CARDED.card
+
+    def log_probabilities(self, crops):
+        return np.full((len(crops), 2), math.log(0.5), np.float32)
+
+    def heat(self, crops):
+        return np.zeros((len(crops), 2, 2), np.float32)
+
+
+@contextlib.contextmanager
+def serving(site):
+    """The port of a server of `site`."""
+    server = serve.make_server(site, "127.0.0.1", 0)
+    listener = server.config.bind_socket()
+    listener.listen()  # who comes before the server runs has to wait
+    thread = threading.Thread(target=asyncio.run, args=(server.serve([listener]),))
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@pytest.fixture(scope="module")
+def site():
+    detecting = Settings(32, detector="blazeface", frames=3)
+    parsing = Settings(224, "resize", "blazeface", frames=1, parser="embedded")
+    judge = Judge()
+    with Readers(detecting, 1) as readers, Readers(parsing, 1) as parsers:
+        yield web.Site(judge, rule_of(judge), readers, Masker(None, ""), parsers, LIMIT, 2, "", (PHOTO.name,))
+
+
+@pytest.fixture(scope="module")
+def port(site):
+    with serving(site) as found:
+        yield found
+
+
+def ask(port, method, path, body=None, **headers):
+    """Status, headers and content of an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, names)
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+    finally:
+        connection.close()
+
+
+def told(port, path, body):
+    status, _, content = ask(port, "POST", path, body)
+    return status, json.loads(content)
+
+
+def left():
+    return list(Path(tempfile.gettempdir()).glob("fsfm_jax_upload_*"))
+
+
+def test_the_page_and_nothing_else(port):
+    for path, kind in (("/", "text/html"), ("/page.js", "javascript"), ("/page.css", "text/css")):
+        status, headers, content = ask(port, "GET", path)
+        assert status == 200 and kind in headers["content-type"] and content
+        assert "default-src 'none'" in headers["content-security-policy"] and headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff" and "server" not in headers
+    assert ask(port, "GET", f"/samples/{PHOTO.name}")[2] == PHOTO.read_bytes()
+    for path in ("/samples/", "/samples/../LICENSES.md", "/samples/%2e%2e/LICENSES.md", "/web.py", "/page/../web.py",
+                 "/samples/mit_faceapi_sample1_1.jpg", "/..%2f..%2fetc/passwd"):  # fmt: skip
+        assert ask(port, "GET", path)[0] == 404, path
+    assert ask(port, "GET", "/api/detect")[0] == 405 and ask(port, "DELETE", "/")[0] == 405
+
+
+def test_no_script_or_style_stands_in_the_page():
+    text = (web.PAGE / "index.html").read_text()
+    assert "<style" not in text and "style=" not in text and not re.search(r"\son\w+=", text)
+    assert text.count("<script") == 1 and "://" not in text and "//" not in (web.PAGE / "page.css").read_text()
+    assert "innerHTML" not in (web.PAGE / "page.js").read_text()
+
+
+def test_a_photo_and_a_video_are_looked_at(port):
+    status, found = told(port, "/api/detect", PHOTO.read_bytes())
+    assert (status, found["kind"], found["verdict"], found["score"]) == (200, "photo", "real", pytest.approx(0.5))
+    assert found["classes"] == {"fake": pytest.approx(0.5), "real": pytest.approx(0.5)} and found["timeline"] is None
+    assert found["faces"][0]["picture"].startswith("data:image/jpeg;base64,")
+    assert "false alarms there: 8 %" in found["rule"]
+    status, found = told(port, "/api/detect", CLIP.read_bytes())
+    assert (status, found["kind"], found["verdict"], found["count"]) == (200, "video", "forged", 3)  # 0.5 < 0.55
+    assert found["timeline"].startswith("data:image/png") and [face["frame"] for face in found["faces"]] == [0, 22, 44]
+    assert not left()
+
+
+def test_masks_are_rolled(port):
+    answers = [
+        told(port, f"/api/mask?strategy=crfr_p&ratio=0.75&roll={roll}", PHOTO.read_bytes()) for roll in (0, 0, 1)
+    ]
+    assert {status for status, _ in answers} == {200}
+    first, again, other = (found for _, found in answers)
+    assert first == again and first["mask"] != other["mask"] and first["map"] == other["map"]
+    assert (first["hidden"], first["patches"], first["reconstruction"]) == (147, 196, None) and first["covered"]
+    status, found = told(port, "/api/mask?strategy=random&ratio=0.5&roll=0", PHOTO.read_bytes())
+    assert (status, found["hidden"], found["covered"]) == (200, 98, "")
+
+
+@pytest.mark.parametrize("query, text", [
+        ("", "Expected ?strategy=NAME"), ("strategy=crfr_p&ratio=x&roll=0", "Expected ?strategy=NAME"),
+        ("strategy=all&ratio=0.75&roll=0", "Strategy: expected one of random,"),
+        ("strategy=random&ratio=1&roll=0", "Ratio: expected 0.05 to 0.95, found 1"),
+        ("strategy=random&ratio=nan&roll=0", "Ratio: expected"),
+        ("strategy=random&ratio=0.5&roll=-1", "Roll: expected 0 or more"),
+    ])  # fmt: skip
+def test_masks_that_cannot_be_drawn_say_why(port, query, text):
+    status, found = told(port, f"/api/mask?{query}", PHOTO.read_bytes())
+    assert status == 422 and found["error"].startswith(text)
+
+
+def lying_png() -> bytes:
+    """A header of 60,000 by 60,000 pixels."""
+    data = bytearray(encode_png(np.zeros((4, 4, 3), np.uint8), 1))
+    data[16:24] = (60000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("content, text", [
+        (lying_png(), "Expected at most 100000000 pixels, found a picture of 60000x60000"),
+        (b"<html><script>alert(1)</script></html>", "Neither a photo (PNG, JPEG, WebP, BMP) nor a video."),
+        (PHOTO.read_bytes()[:9000], "The end of the JPEG is missing"),
+        (b"PK\x03\x04" + bytes(99), "Neither a photo"),
+        (CLIP.read_bytes()[:2000], "No picture stream can be opened in this mov file."),
+        (encode_png(np.zeros((50, 50, 3), np.uint8), 1), "The detector found no face."),
+        (b"", "The file has no bytes."),
+    ])  # fmt: skip
+def test_hostile_files_give_a_sentence(port, content, text):
+    for path in ("/api/detect", "/api/mask?strategy=random&ratio=0.5&roll=0"):
+        status, found = told(port, path, content)
+        assert status == 422 and found["error"].startswith(text) and found["error"].endswith(".")
+    assert not left()
+
+
+def test_a_video_has_no_mask(port):
+    status, found = told(port, "/api/mask?strategy=random&ratio=0.5&roll=0", CLIP.read_bytes())
+    assert (status, found["error"]) == (422, "This is a video; masks are for photos.")
+
+
+def test_what_is_too_large_is_not_read(port):
+    """Five gigabytes are announced; the answer comes before a single byte of them."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        head = f"POST /api/detect HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 5000000000\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b"")).decode()  # until the server closes it
+    assert answer.startswith("HTTP/1.1 413") and "larger than 2 MB" in answer
+
+
+def test_what_does_not_say_how_long_it_is_is_counted(port):
+    def endless():
+        for _ in range(400):
+            yield bytes(10_000)
+
+    with contextlib.suppress(ConnectionError):  # it may be cut off while it sends
+        assert told(port, "/api/detect", endless())[0] == 413
+    time.sleep(0.05)
+    assert not left()
+
+
+def test_names_that_lead_here_from_elsewhere_are_refused(port):
+    assert ask(port, "GET", "/", Host="evil.example")[0] == 421
+    assert ask(port, "GET", "/", Host=f"localhost:{port}")[0] == 200
+    for origin, status in (("http://evil.example", 403), ("null", 403), (f"http://127.0.0.1:{port}", 422)):
+        assert ask(port, "POST", "/api/detect", b"x", Origin=origin)[0] == status
+    assert ask(port, "GET", "/", Host="")[0] == 421
+
+
+def test_with_a_token_every_request_needs_it(site):
+
+
+    with serving(replace(site, token=TOKEN)) as port:
+        for path in ("/", "/api/about", f"/samples/{PHOTO.name}", "/?token=wrong"):
+            assert ask(port, "GET", path)[0] == 401, path
+        assert ask(port, "POST", "/api/detect", b"x")[0] == 401
+        status, headers, _ = ask(port, "GET", f"/?token={TOKEN}", Host="face.example")
+        assert (status, headers["location"]) == (303, "/") and "HttpOnly" in headers["set-cookie"]
+        assert "samesite=strict" in headers["set-cookie"].lower()
+        assert ask(port, "GET", "/", Cookie=f"a=b; {COOKIE}={TOKEN}", Host="face.example")[0] == 200
+        assert ask(port, "GET", "/", Authorization=f"Bearer {TOKEN}")[0] == 200
+        assert ask(port, "GET", "/", Cookie=f"{COOKIE}={TOKEN}x")[0] == 401
+        # A token does not make requests of other pages harmless.
+        refused = ask(port, "POST", "/api/detect", b"x", Cookie=f"{COOKIE}={TOKEN}", Origin="http://evil.example")
+        assert refused[0] == 403
+
+
+def test_places_are_few_and_come_back(site, monkeypatch):
+
+
+    waiting, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(path):
+        waiting.release()
+        go_on.wait(10)
+        return Reading(path, "photo", reason="no_face", detail="none")
+
+    with serving(replace(site, detect_readers=SimpleNamespace(read=slow))) as port:
+        threads = [threading.Thread(target=told, args=(port, "/api/detect", b"x")) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            assert waiting.acquire(timeout=10)
+        status, found = told(port, "/api/detect", b"x")
+        assert (status, found["error"]) == (503, web.BUSY)
+        go_on.set()
+        for thread in threads:
+            thread.join()
+        assert told(port, "/api/detect", b"x")[0] == 422
+
+
+def test_who_sends_slowly_loses_the_place(port, monkeypatch):
+    monkeypatch.setattr(uploads, "SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        head = f"POST /api/detect HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 50\r\n\r\nx"
+        connection.sendall(head.encode())
+        assert connection.recv(4096).decode().startswith("HTTP/1.1 408")
+    assert not left()
+
+
+def test_without_a_detector_the_page_says_so(site):
+
+
+    with serving(replace(site, judge=None, rule=None, detect_readers=None)) as port:
+        assert json.loads(ask(port, "GET", "/api/about")[2])["detector"] is None
+        status, found = told(port, "/api/detect", PHOTO.read_bytes())
+        assert (status, found["error"]) == (404, web.NO_DETECTOR)
+
+
+@pytest.mark.parametrize("host, token, text", [
+        ("0.0.0.0", "", "--host=0.0.0.0: others could use this page; give --token=SECRET of at least 16 characters"),
+        ("127.0.0.1", "short", "--token: expected at least 16 letters, digits and dashes"),
+        ("10.0.0.1", "with a space in its middle", "--token: expected at least 16 letters"),
+    ])  # fmt: skip
+def test_others_need_a_secret(host, token, text):
+    with pytest.raises(ValueError, match=text):
+        serve.check_address(host, token)
+    serve.check_address("127.0.0.1", "")
+    serve.check_address("0.0.0.0", TOKEN)
