@@ -130,14 +130,19 @@ def test_modules_and_flags_exist():
         assert spec is not None, module
         if not module.startswith(("fsfm_jax", "launch")):
             continue
-        defined = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", Path(spec.origin).read_text())
+            file = Path(spec.origin)
+            program = file.with_name("__main__.py") if spec.submodule_search_locations else file
+        defined = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", program.read_text())
         # What stands in quotes is handed on to another program.
         for flag in re.findall(r"--(\w+)", re.sub(r'"[^"]*"', "", line)):
             assert flag in defined, f"{module} has no --{flag}: {line}"
 
 
 def test_flags_in_prose_exist():
-    jobs = ("main.py", "prepare/build.py", "export/from_torch.py", "export/to_torch.py", "export/serialize.py")
+    jobs = (
+        "main.py", "prepare/build.py", "export/from_torch.py", "export/to_torch.py", "export/serialize.py",
+        "apps/predict.py", "apps/serve.py", "analyze/__main__.py",
+    )  # fmt: skip
     programs = [*(ROOT / "fsfm_jax" / name for name in jobs), ROOT / "launch" / "compile_check.py"]
     defined = [name for path in programs for name in re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", path.read_text())]
     scripts = [path.read_text() for path in (ROOT / "launch").iterdir() if path.suffix in (".sh", ".sbatch")]

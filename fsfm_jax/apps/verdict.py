@@ -18,6 +18,7 @@ from fsfm_jax.metrics.thresholds import Threshold, fixed
 REAL, FORGED = "real", "forged"
 FALSE_ALARM, EQUAL_ERROR = "false_alarm", "equal_error"
 RULES = (FALSE_ALARM, EQUAL_ERROR)
+ALARMS = "false negative rate <= "  # of a kept threshold's rule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +111,12 @@ def _kept(carded: Carded, level: str, rule: str) -> Threshold | None:
 
 def said(threshold: Threshold) -> str:
     """A threshold as a sentence: what it decides, and how often it called a real face forged where it was chosen."""
-    rate = threshold.false_negative_rate
-    alarms = "" if rate.reason else f"; false alarms there: {100 * rate.value:.2g} % of the real ones"
-    return f"forged if P(real) < {threshold.value:.4g} ({threshold.chosen_on}{alarms})"
+    rule, rate = threshold.rule, threshold.false_negative_rate
+    if rule.startswith(ALARMS):  # real is the positive class, so a false negative is a false alarm
+        rule = f"at most {100 * float(rule.removeprefix(ALARMS)):g} % false alarms"
+    chosen = f"chosen on {threshold.split}" if threshold.split else "chosen on no data"
+    there = "" if rate.reason else f", where it called {100 * rate.value:.2g} % of the real ones forged"
+    return f"forged if P(real) < {threshold.value:.4g} ({rule}, {chosen}{there})"
 
 
 def judged(carded: Carded, rule: Rule, reading: Reading, log_probabilities: np.ndarray) -> Verdict:
