@@ -130,8 +130,8 @@ def test_modules_and_flags_exist():
         assert spec is not None, module
         if not module.startswith(("fsfm_jax", "launch")):
             continue
-            file = Path(spec.origin)
-            program = file.with_name("__main__.py") if spec.submodule_search_locations else file
+        file = Path(spec.origin)
+        program = file.with_name("__main__.py") if spec.submodule_search_locations else file
         defined = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", program.read_text())
         # What stands in quotes is handed on to another program.
         for flag in re.findall(r"--(\w+)", re.sub(r'"[^"]*"', "", line)):
