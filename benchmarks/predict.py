@@ -45,7 +45,7 @@ _BROKEN = flags.DEFINE_integer("broken", 50, "Of them.")
 def drawn_detector(folder: str) -> str:
     """The working directory of a ViT-B/16 that has learnt nothing."""
     card = {
-        "config": dict(flat(finetuning.finetune())) | {"model.size": "vitb16", "model.dtype": "float32"},
+        "config": dict(flat(finetuning.finetune())) | {"model.size": "vit_b16", "model.dtype": "float32"},
         "class_names": ["fake", "real"], "real": 1, "statistics": {"mean": [0.5] * 3, "std": [0.25] * 3},
         "calibration": None, "seen": None, "selection": {"label": "nothing was trained"},
     }  # fmt: skip
