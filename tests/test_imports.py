@@ -135,6 +135,7 @@ RULES = {
     "benchmarks.speed": UPPER + "config configs finetune finetune_config pretrain program benchmarks absl "
     "ml_collections torch",
     "benchmarks.torch_step": MODEL + "models tasks torch timm benchmarks",
+    "benchmarks.predict": "benchmarks configs data detection fields finetune_config prepare numpy jax cv2 absl",
     "benchmarks.tpu": "benchmarks configs launch absl",
     "launch": UPPER
     + "config fields finetune finetune_config pretrain report_spec detection launch absl ml_collections",

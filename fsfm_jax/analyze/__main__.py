@@ -83,7 +83,7 @@ def analyse(what: str, chosen: Any) -> None:
         strategies = galleries.checked(("crfr_p",) if chosen.strategies is None else chosen.strategies)
         for name in names:
             if os.path.isdir(os.path.join(name, FOLDER)):
-                raise ValueError(f"--checkpoint: {name} holds a detector, without a pixel decoder; name its pretraining")
+                raise ValueError(f"--checkpoint: {name} is a detector without pixel decoder; name its pretraining")
         runs = [open_run(name, moments=False) for name in names]
         galleries.draw_reconstructions(runs, names, faces, strategies, chosen.ratio, chosen.seed, chosen.output)
     elif what == "cam":

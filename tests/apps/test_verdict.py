@@ -52,7 +52,8 @@ def test_a_video_is_the_mean_over_frames_of_the_face_that_looks_most_forged():
 def test_thresholds_say_what_they_cost():
     rule = rule_of(CARDED)
     assert said(rule.frame) == (
-        "forged if P(real) < 0.4 (at most 10 % false alarms, chosen on val, where it called 8 % of the real ones forged)"
+        "forged if P(real) < 0.4 (at most 10 % false alarms, chosen on val, "
+        "where it called 8 % of the real ones forged)"
     )
     assert said(rule_of(CARDED, "0.25").video) == "forged if P(real) < 0.25 (fixed at 0.25, chosen on no data)"
     with pytest.raises(ValueError, match="threshold: expected false_alarm, equal_error or a number; found 'half'"):
