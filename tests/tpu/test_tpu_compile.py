@@ -80,3 +80,18 @@ def test_a_shape_that_the_compiler_does_not_know_is_a_sentence(tmp_path):
     done = run("v5e:3x1", tmp_path / "found.json")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "error: --topology: the TPU compiler does not know v5e:3x1" in done.stderr
+
+
+def test_devices_of_every_kind_of_chip_make_a_mesh():
+    """The table says how many devices a chip is; JAX refuses meshes of some in other forms."""
+    program = (
+        "import jax; from launch import chips; chips.prepare_environment(1);"
+        "slices = [chips.open_slice(name) for name in ('v4:2x2x1', 'v5e:2x2', 'v5p:2x2x1', 'v6e:2x2', 'tpu7x:2x2x1')];"
+        "auto = (jax.sharding.AxisType.Auto,);"
+        "[jax.make_mesh((len(s.devices),), ('data',), auto, devices=s.devices) for s in slices];"
+        "print([s.chips for s in slices])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip().endswith("[4, 4, 4, 4, 4]"), done.stderr
