@@ -41,7 +41,7 @@ def test_a_score_at_the_threshold_is_real():
 
 def test_a_video_is_the_mean_over_frames_of_the_face_that_looks_most_forged():
     reading = Reading("a", "video", (crop(0, 0), crop(0, 1), crop(10)), (Miss(5, "no_face", ""),), rate=5.0)
-    found = judged(CARDED, rule_of(CARDED), reading, logs(0.9, 0.3, 0.75))
+    found = judged(CARDED, rule_of(CARDED), reading, logs(0.3, 0.9, 0.75))
     assert found.score == pytest.approx((0.3 + 0.75) / 2, abs=1e-6)
     assert (found.verdict, found.threshold.value) == ("forged", 0.55)
     assert [face.second for face in found.faces] == [0.0, 0.0, 2.0]
