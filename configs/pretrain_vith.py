@@ -8,12 +8,12 @@ No recipe was published: this is the one of ViT-L with the patches of 14 pixels 
 foresees (256 patches, 64 of them visible). The pixel decoder is that of the other sizes.
 
 Hardware: TPU v5e with remat and FSDP, since parameters, moments and target alone are 11 GB (2.8e9 numbers
-of 4 bytes): on 16 chips a step of 4096 images has eight parts.
+of 4 bytes): on 16 chips a step of 4096 images has eight parts. Compiled for v5e:4x4, 32 images at once need
+6.4 of 15.75 GiB.
 
-Cost, derived and not measured: about 710 GFLOP an image (our analytic count, which is within 2 % of those
-for the other sizes). 600 epochs x 3.1 million images x 710 GFLOP = 1.32e21 FLOP. On 16 v5e chips at an
-assumed 40 % of 197 TFLOP/s: 1.32e21 / (16 x 0.40 x 197e12) = 291 hours, 4660 chip-hours; what remat adds
-is not counted.
+Cost, estimated and not measured: 663 GFLOP an image (analytic count) and 22 % more for what remat computes
+again. The TPU compiler's estimate of its own program is 100 images/s a v5e chip, 34 % of its peak: 600 epochs
+x 3.1 million images / 100 = 5170 chip-hours, 323 hours on 16 chips.
 
 To reproduce: nothing published. `fsfm400`, `ffpp` and `released` carry the settings of the other sizes
 over.
