@@ -92,12 +92,13 @@ def test_scores_that_are_not_finite_are_refused(opened):
 
 def test_heat_is_that_of_the_likeliest_forged_class(opened):
     pixels, asked = serialized.images(3), []
-    heat = opened._heat
+    heat, score = opened._heat, opened._score
     try:
         opened._heat = lambda crops, of: (asked.append((len(crops), of)), heat(crops, of))[1]
+        opened._score = lambda crops: np.log(np.full((len(crops), 2), [0.1, 0.9]))  # real is likelier, and not asked for
         found = opened.heat(pixels)
     finally:
-        opened._heat = heat
+        opened._heat, opened._score = heat, score
     assert asked == [(4, 0)] and found.shape == (3, 2, 2) and found.max() <= 1 and opened.heat(pixels[:0]).shape[0] == 0
 
 
