@@ -95,7 +95,8 @@ def test_heat_is_that_of_the_likeliest_forged_class(opened):
     heat, score = opened._heat, opened._score
     try:
         opened._heat = lambda crops, of: (asked.append((len(crops), of)), heat(crops, of))[1]
-        opened._score = lambda crops: np.log(np.full((len(crops), 2), [0.1, 0.9]))  # real is likelier, and not asked for
+        # Real is likelier, and not asked for.
+        opened._score = lambda crops: np.log(np.full((len(crops), 2), [0.1, 0.9]))
         found = opened.heat(pixels)
     finally:
         opened._heat, opened._score = heat, score
