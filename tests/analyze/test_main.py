@@ -12,7 +12,7 @@ from absl import app
 from tuning import pretrained_run
 
 from fsfm_jax.analyze import __main__ as command
-from fsfm_jax.analyze import features, galleries
+from fsfm_jax.analyze import features, galleries, heads
 from fsfm_jax.analyze.encoders import open_encoder
 from fsfm_jax.analyze.faces import open_faces
 from fsfm_jax.analyze.gallery import CELL, GAP, Row, write_gallery
@@ -54,6 +54,17 @@ def test_attention_of_two_networks_side_by_side(run, detector, tmp_path):
         assert (distance > 0).all() and distance.max() < side * np.hypot(grid - 1, grid - 1)
         assert (divergence >= -1e-6).all()
     assert cv2.imread(str(tmp_path / "attention.png")).shape[1] == 2 * 430
+
+
+def test_the_faces_of_a_batch_that_is_not_full_count_once(run, tmp_path):
+    opened, faces = open_encoder(run, Unsaid()), np.stack(open_faces("samples", 5).images)
+    together, first, rest = (
+        np.array(heads.compare_heads([opened], part, str(tmp_path))[run]["distance_in_pixels"])
+        for part in (faces, faces[:4], faces[4:])
+    )
+    # Five faces are a full batch and a padded one.
+    np.testing.assert_allclose(together, (4 * first + rest) / 5, rtol=1e-6)
+    assert np.abs(first - rest).max() > 1e-3
 
 
 def test_maps_of_the_last_block(run, tmp_path):
@@ -144,7 +155,7 @@ def test_what_cannot_be_analysed_says_so(what, fields, text, tmp_path):
 
 
 def test_a_detector_reconstructs_nothing(detector, tmp_path):
-    with pytest.raises(ValueError, match="holds a detector, without a pixel decoder; name its pretraining"):
+    with pytest.raises(ValueError, match="is a detector without pixel decoder; name its pretraining"):
         analysed("reconstruction", tmp_path, checkpoint=[detector], images=1)
 
 
