@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
+
+nbformat = pytest.importorskip("nbformat", reason="nbclient is needed: make test-pages")
+nbclient = pytest.importorskip("nbclient", reason="nbclient is needed: make test-pages")
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "quickstart.ipynb"
 
@@ -23,7 +24,7 @@ def test_it_runs_to_its_end(notebook):
     for cell in cells:
         cell.outputs = []
     folder = {"metadata": {"path": str(NOTEBOOK.parent)}}
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=folder).execute()
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=folder).execute()
     texts = ["".join(out.text for out in cell.outputs if out.output_type == "stream") for cell in cells]
     kinds = [{kind for out in cell.outputs if "data" in out for kind in out.data} for cell in cells]
     assert "hidden patches of 196: [147 147 147 147]" in texts[2] and "masked" in texts[3]

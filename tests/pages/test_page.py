@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import serialized
-from playwright.sync_api import expect, sync_playwright
 from tuning import pretrained_run
 
 import fsfm_jax
+
+driver_of = pytest.importorskip("playwright.sync_api", reason="playwright is needed: make test-pages")
 
 ROOT = Path(fsfm_jax.__file__).parents[1]
 SAMPLES = ROOT / "fsfm_jax" / "data" / "samples"
@@ -48,7 +49,7 @@ def address(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     assert CHROMIUM, "there is no Chromium: apt-get install chromium, or CHROMIUM=/path/to/it"
-    with sync_playwright() as driver:
+    with driver_of.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield opened
         opened.close()
@@ -80,7 +81,7 @@ def shown(page, name):
 
 def refused(page, file, text, field="#file-detect"):
     page.set_input_files(field, file)
-    expect(page.locator("#status.error")).to_contain_text(text, timeout=PATIENCE)
+    driver_of.expect(page.locator("#status.error")).to_contain_text(text, timeout=PATIENCE)
     assert page.is_hidden("#result-detect") and page.is_hidden("#result-mask")
 
 
@@ -113,15 +114,15 @@ def test_masks_re_roll_and_are_reconstructed(page):
 
     first = sources()
     page.click("#roll")
-    expect(pictures.nth(2)).not_to_have_attribute("src", first[2], timeout=PATIENCE)
+    driver_of.expect(pictures.nth(2)).not_to_have_attribute("src", first[2], timeout=PATIENCE)
     second = sources()
     assert second[:2] == first[:2] and second[3] != first[3]
     page.select_option("#strategy", "random")
-    expect(page.locator("#mask-text")).to_have_text("147 of 196 patches are hidden.", timeout=PATIENCE)
+    driver_of.expect(page.locator("#mask-text")).to_have_text("147 of 196 patches are hidden.", timeout=PATIENCE)
     assert "as in MAE" in page.inner_text("#strategy-note")
     page.locator("#ratio").focus()
     page.keyboard.press("Home")
-    expect(page.locator("#mask-text")).to_have_text("10 of 196 patches are hidden.", timeout=PATIENCE)
+    driver_of.expect(page.locator("#mask-text")).to_have_text("10 of 196 patches are hidden.", timeout=PATIENCE)
 
 
 def test_hostile_files_give_a_sentence(page, tmp_path):
