@@ -3,8 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SLOWEST := tests/test_downstream.py tests/test_finetune.py tests/test_end_to_end.py tests/prepare/test_pool.py \
-    tests/export/test_conversion.py
+SLOWEST := tests/test_downstream.py tests/test_hosts.py tests/test_finetune.py tests/test_end_to_end.py \
+    tests/models/test_fsfm.py tests/prepare/test_pool.py tests/train/test_step.py tests/export/test_conversion.py \
+    tests/detection/test_features.py tests/test_finetune_hosts.py
+TESTS := $(SLOWEST) $(filter-out $(SLOWEST),$(sort $(shell find tests -name 'test_*.py')))
 DEMO_DIR ?= runs/pretrain_demo
 DETECTOR_DIR ?= runs/finetune_demo
 
@@ -56,9 +58,10 @@ demo: $(VENV)/.runtime
 	$(BIN)/python -m fsfm_jax.main --config=configs/pretrain_demo.py --workdir=$(DEMO_DIR)
 	$(BIN)/python -m fsfm_jax.main --config=configs/finetune_demo.py --workdir=$(DETECTOR_DIR) --config.init=$(DEMO_DIR)
 
-# The slowest files first, so that no process waits for the other at the end.
+# The slowest files first, so that no process waits for the other at the end. Each is named: beside a folder that holds
+# them pytest would forget the order, and xdist would take files with many tests first.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(SLOWEST) tests
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(TESTS)
 
 test-beam: $(VENV)-beam/.made
 	$(VENV)-beam/bin/python -m pytest --noconftest -W ignore::DeprecationWarning tests/prepare/test_beam.py

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from absl import flags
+from light_compiling import XLA_FLAGS
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -16,6 +17,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # compiled in full by the end-to-end tests, which start processes of their own.
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+# XLA reads its flags once, for its first client: those processes do not inherit them.
+with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}")
+    jax.devices()
 
 flags.FLAGS.mark_as_parsed()  # grain reads a flag
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import light_compiling
 import numpy as np
 import portpicker
 from tuning import FINETUNING, looks
@@ -44,7 +45,8 @@ def run(workdir: Path, hosts: int) -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", JOB, json.dumps([port, hosts, host]), json.dumps(FIELDS), str(workdir)],
-            cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            cwd=ROOT, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", **light_compiling.ENVIRONMENT},
         )
         for host in range(hosts)
     ]  # fmt: skip

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import jax
+import light_compiling
 import numpy as np
 import portpicker
 import pytest
@@ -98,7 +99,7 @@ def task(workdir: Path, told: tuple[int, int] | None = None, **fields) -> dict:
 def start(hosts: int, devices: int, *tasks: dict) -> list[subprocess.Popen]:
     """`hosts` processes with `devices` each, which do `tasks` together."""
     port, folder = portpicker.pick_unused_port(), tempfile.mkdtemp(dir=Path(tasks[0]["workdir"]).parent)
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", **light_compiling.ENVIRONMENT}
     return [
         subprocess.Popen(
             [sys.executable, "-c", HOST, json.dumps([port, folder, hosts, host, devices, LAST, tasks])],

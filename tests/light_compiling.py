@@ -1,0 +1,14 @@
+"""How the tests compile: a suite is mostly compile time, so XLA is to make little of its programs.
+
+Without its newer emitters of fused loops, which go through many passes of MLIR, a program is compiled in half the time;
+and LLVM gets it in one piece, since there is no core to spare for several.
+"""
+
+XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+# For a process of its own that is to compile as the tests do.
+ENVIRONMENT = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": XLA_FLAGS}
+# For a program that is to be compiled as users run it.
+AS_FOR_USERS = {
+    "xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False,
+    "xla_cpu_use_fusion_emitters": True,
+}  # fmt: skip
