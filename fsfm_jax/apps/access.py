@@ -8,7 +8,7 @@
 """
 
 import hmac
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -60,22 +60,30 @@ class Access:
         headers, query = Headers(scope=scope), QueryParams(scope["query_string"])
         host = headers.get("host", "")
         if not self._token:
-            if urlsplit(f"//{host}").hostname not in LOOPBACK:
+            if _parts(f"//{host}").hostname not in LOOPBACK:
                 return PlainTextResponse("Open this page at 127.0.0.1 or localhost.", 421)
         elif self._is_token(query.get("token", "")) and scope["method"] == "GET":
-            answer = RedirectResponse(scope["path"], 303)
+            answer = RedirectResponse("/", 303)  # not to the path, which may be "//elsewhere"
             answer.set_cookie(COOKIE, self._token, httponly=True, samesite="strict", path="/")
             return answer
         elif not self._is_token(_cookie(headers)) and not self._is_token(_bearer(headers)):
             return PlainTextResponse("A token is needed: open the address that the server printed at its start.", 401)
         origin = headers.get("origin")
-        if scope["method"] not in SAFE and origin is not None and urlsplit(origin).netloc != host:
+        if scope["method"] not in SAFE and origin is not None and _parts(origin).netloc != host:
             return PlainTextResponse("This request came from another page.", 403)
         return None
 
     def _is_token(self, text: str) -> bool:
         # Takes as long whichever character is wrong.
         return hmac.compare_digest(text.encode(errors="replace"), self._token.encode())
+
+
+def _parts(address: str) -> SplitResult:
+    """The parts of an address; one that is none, such as "//[", has none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def _cookie(headers: Headers) -> str:

@@ -23,6 +23,18 @@ def picture(image: np.ndarray, lossless: bool = False) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
+def compile_for_a_photo(judge: Judge) -> None:
+    """Compiles what a photo with one face needs, so that the first visitor does not wait for it.
+
+    Raises:
+      ValueError: scores that are not finite.
+    """
+    blank = np.zeros((1, judge.image_size, judge.image_size, 3), np.uint8)
+    judge.log_probabilities(blank)
+    if judge.explains:
+        judge.heat(blank)
+
+
 def detected(judge: Judge, rule: Rule, reading: Reading) -> dict:
     """The answer about a file that has faces.
 
@@ -64,7 +76,8 @@ def _shown(judge: Judge, reading: Reading) -> Sequence[tuple[int, np.ndarray]]:
 def _rule(verdict: Verdict) -> str:
     if verdict.threshold is None:
         return "This detector keeps no threshold, so there is no verdict."
-    return f"{said(verdict.threshold)}. A score is no proof."
+    rule = said(verdict.threshold)
+    return f"{rule[:1].upper()}{rule[1:]}."
 
 
 def _classes(verdict: Verdict) -> dict[str, float]:

@@ -11,12 +11,13 @@ from fsfm_jax.analyze.galleries import task_of
 from fsfm_jax.analyze.reconstruction import CLASS_COLOURS, mask_picture, reconstruct
 from fsfm_jax.apps.detect_answer import picture
 from fsfm_jax.apps.reading import Reading
-from fsfm_jax.data.masking import STRATEGIES, MaskSpec, draw_masks, draw_region
+from fsfm_jax.data.masking import STRATEGIES, MaskSpec, draw_masks, draw_region, seen_patches
 from fsfm_jax.export.opened_run import OpenedRun
 from fsfm_jax.models.vit import unpatchify
 
 PATCH = 16
 LEAST, MOST = 0.05, 0.95
+USUAL_RATIO = 0.75
 _COMPILED = 8  # ratios whose reconstruction is kept compiled
 
 
@@ -80,6 +81,21 @@ class Masker:
                 _look.clear_cache()  # each ratio compiles once more; visitors could fill the memory
             found, _ = _look(self.run.params, pixels[None], mask, task=task)
         return unpatchify(np.asarray(found[0]), self.patch_size)
+
+
+def masker_of(run: OpenedRun | None, name: str) -> Masker:
+    """A masker whose run is placed on the first device and compiled for the usual ratio.
+
+    Raises:
+      ValueError: a run that cannot reconstruct faces, see `task_of`.
+    """
+    if run is None:
+        return Masker(None, name)
+    masker = Masker(dataclasses.replace(run, params=jax.device_put(run.params)), name)
+    blank = np.zeros((run.spec.image_size, run.spec.image_size, 3), np.uint8)
+    hidden = np.arange(run.spec.patches) >= seen_patches(run.spec.patches, USUAL_RATIO)
+    masker._reconstructed(blank, hidden[None], USUAL_RATIO)
+    return masker
 
 
 _look = jax.jit(reconstruct, static_argnames="task")

@@ -7,8 +7,13 @@
 It listens on loopback; any other address needs a token. See docs/serving.md.
 """
 
+import asyncio
 import os
+import signal
+import socket
 import sys
+import tempfile
+import threading
 from typing import Any
 
 import uvicorn
@@ -16,8 +21,9 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from fsfm_jax.apps.access import is_loopback
+from fsfm_jax.apps.detect_answer import compile_for_a_photo
 from fsfm_jax.apps.judge import open_judge
-from fsfm_jax.apps.mask_answer import Masker
+from fsfm_jax.apps.mask_answer import masker_of
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import FACES, LARGEST, Settings
 from fsfm_jax.apps.verdict import rule_of
@@ -29,7 +35,9 @@ from fsfm_jax.records import IMAGE_SIZE
 
 SHORTEST_TOKEN = 16
 MEGA = 1_000_000
-SECONDS_TO_END = 5
+SECONDS_TO_END = 5  # for files being read when the server is ended
+SECONDS_TO_ANSWER = 15  # until requests are cut off; more than the above, so that they are told why
+CONNECTIONS = 64  # at a time, of whoever waits or looks
 
 
 def _define_flags() -> None:
@@ -62,8 +70,10 @@ def check_address(host: str, token: str) -> None:
         raise ValueError(f"--token: expected at least {SHORTEST_TOKEN} letters, digits and dashes")
 
 
-def open_site(chosen: Any) -> Site:
+def open_site(chosen: Any, folder: str) -> Site:
     """Opens checkpoints and starts the processes that read files; `chosen` has the flags as attributes.
+
+    Uploads will lie in `folder`.
 
     Raises:
       ValueError: what the openers refuse, or neither a detector nor a pretraining run.
@@ -73,33 +83,67 @@ def open_site(chosen: Any) -> Site:
     if checkpoint and not pretrained and _is_pretraining(checkpoint):
         checkpoint, pretrained = "", checkpoint
     run: OpenedRun | None = open_run(pretrained, moments=False) if pretrained else None
-    if run is not None and "pixel_decoder" not in run.params:
-        raise ValueError(f"--pretrained: {pretrained} has no pixel decoder, so it reconstructs nothing")
+    masker = masker_of(run, pretrained)
     judge = rule = readers = None
     if checkpoint:
         judge = open_judge(checkpoint, Unsaid(chosen.classes, chosen.statistics, chosen.norm_over), chosen.dtype)
         rule = rule_of(judge, chosen.threshold)
+        compile_for_a_photo(judge)
         settings = Settings(judge.image_size, judge.transform, chosen.detector, chosen.faces, chosen.frames)
         readers = Readers(settings, chosen.places, chosen.seconds)
     parsing = Settings(IMAGE_SIZE, "resize", chosen.detector, LARGEST, 1, parser="embedded")
     return Site(
-        judge, rule, readers, Masker(run, pretrained), Readers(parsing, chosen.places, chosen.seconds),
-        chosen.limit_mb * MEGA, chosen.places, chosen.token,
-        tuple(sorted(path.name for path in SAMPLES.glob("*.jpg"))),
+        judge, rule, readers, masker, Readers(parsing, chosen.places, chosen.seconds), chosen.limit_mb * MEGA,
+        chosen.places, chosen.token, folder, tuple(sorted(path.name for path in SAMPLES.glob("*.jpg"))),
     )  # fmt: skip
 
 
-def make_server(site: Site, host: str, port: int) -> uvicorn.Server:
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that whoever comes can wait at; ValueError if there is none to be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ValueError(f"--host={host} --port={port}: {error.strerror}; another --port may be free") from error
+
+
+def make_server(site: Site) -> uvicorn.Server:
     """A server of `site`, not started. It logs neither addresses nor names, and believes no header of a proxy."""
     config = uvicorn.Config(
-        make_app(site), host, port, log_level="warning", access_log=False, server_header=False, lifespan="off",
-        timeout_graceful_shutdown=SECONDS_TO_END, limit_concurrency=64, proxy_headers=False, ws="none",
+        make_app(site), log_level="warning", access_log=False, server_header=False, lifespan="off", ws="none",
+        timeout_graceful_shutdown=SECONDS_TO_ANSWER, limit_concurrency=CONNECTIONS, proxy_headers=False,
     )  # fmt: skip
     return uvicorn.Server(config)
 
 
+def run_until(stop: threading.Event, site: Site, server: uvicorn.Server, listener: socket.socket) -> None:
+    """Serves until `stop`; then what is being answered has some seconds to end, and files being read are given up."""
+
+    def serve() -> None:
+        try:
+            asyncio.run(server.serve([listener]))
+        finally:
+            stop.set()
+
+    # In a thread, so that signals are ours: uvicorn would raise them again and leave uploads and workers behind.
+    thread = threading.Thread(target=serve, name="server")
+    thread.start()
+    stop.wait()
+    server.should_exit = True
+    thread.join(SECONDS_TO_END)
+    for readers in (site.detect_readers, site.mask_readers):
+        if readers is not None:
+            readers.close()
+    thread.join()
+
+
 def _is_pretraining(checkpoint: str) -> bool:
     return os.path.isdir(checkpoint) and not os.path.isdir(os.path.join(checkpoint, FOLDER))
+
+
+def _address(host: str, port: int, token: str) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}/" + (f"?token={token}" if token else "")
 
 
 def main(arguments: list[str]) -> None:
@@ -108,23 +152,20 @@ def main(arguments: list[str]) -> None:
     if len(arguments) > 1:
         raise app.UsageError("expected options alone, as --name=value")
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
-    try:
-        check_address(chosen.host, chosen.token)
-        site = open_site(chosen)
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
-    server = make_server(site, chosen.host, chosen.port)
-    socket = server.config.bind_socket()
-    port = socket.getsockname()[1]
-    name = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
-    address = f"http://{name}:{port}/" + (f"?token={chosen.token}" if chosen.token else "")
-    print(f"Open {address} in a browser; Ctrl-C ends.", flush=True)
-    try:
-        server.run([socket])
-    finally:
-        for readers in (site.detect_readers, site.mask_readers):
-            if readers is not None:
-                readers.close()
+    stop = threading.Event()
+    with tempfile.TemporaryDirectory(prefix="fsfm_jax_uploads_") as folder:  # mode 0700
+        try:
+            check_address(chosen.host, chosen.token)
+            listener = listening(chosen.host, chosen.port)
+            site = open_site(chosen, folder)
+        except (ValueError, OSError, RuntimeError) as error:
+            sys.exit(f"error: {error}")
+        server = make_server(site)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        print(f"Open {_address(chosen.host, listener.getsockname()[1], chosen.token)} in a browser; Ctrl-C ends.")
+        sys.stdout.flush()
+        run_until(stop, site, server, listener)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ class Refused(Exception):
 
 
 @contextlib.asynccontextmanager
-async def uploaded(request: Request, limit: int) -> AsyncIterator[str]:
-    """Path of a private file with the body of the request, which is gone afterwards, whatever happens.
+async def uploaded(request: Request, limit: int, folder: str) -> AsyncIterator[str]:
+    """Path of a private file in `folder` with the body of the request, which is gone afterwards, whatever happens.
 
     The body is the file itself; its name never comes here. It is counted while it arrives, and what says it is longer
     than `limit` bytes is not read at all.
@@ -32,7 +32,7 @@ async def uploaded(request: Request, limit: int) -> AsyncIterator[str]:
     told = request.headers.get("content-length", "")
     if told.isdigit() and int(told) > limit:
         raise Refused(413, _too_long(limit))
-    descriptor, path = tempfile.mkstemp(prefix="fsfm_jax_upload_")  # mode 0600
+    descriptor, path = tempfile.mkstemp(dir=folder)  # mode 0600
     try:
         try:
             async with asyncio.timeout(SECONDS):
@@ -41,6 +41,8 @@ async def uploaded(request: Request, limit: int) -> AsyncIterator[str]:
             raise Refused(408, f"The upload took longer than {SECONDS:g} seconds.") from error
         except ClientDisconnect as error:
             raise Refused(400, "The upload was given up.") from error
+        except OSError as error:
+            raise Refused(507, f"The server could not keep the file: {error.strerror}.") from error
         if not length:
             raise Refused(422, "The file has no bytes.")
         yield path

@@ -1,6 +1,5 @@
 """The page and what it asks: a Starlette application of two questions, with limits on everything."""
 
-import asyncio
 import contextlib
 import dataclasses
 import functools
@@ -8,8 +7,8 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import anyio
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -17,9 +16,9 @@ from starlette.routing import Route
 from fsfm_jax.apps.access import Access
 from fsfm_jax.apps.detect_answer import detected
 from fsfm_jax.apps.judge import Judge
-from fsfm_jax.apps.mask_answer import LEAST, MOST, Masker
+from fsfm_jax.apps.mask_answer import LEAST, MOST, USUAL_RATIO, Masker
 from fsfm_jax.apps.readers import Readers
-from fsfm_jax.apps.reading import VIDEO
+from fsfm_jax.apps.reading import VIDEO, Reading
 from fsfm_jax.apps.uploads import Refused, uploaded
 from fsfm_jax.apps.verdict import Rule
 from fsfm_jax.data.masking import STRATEGIES
@@ -40,6 +39,7 @@ class Site:
       masker, mask_readers: of masks.
       limit: bytes of an upload. places: requests at work at a time.
       token: that every request needs; "" on loopback.
+      folder: where uploads lie while they are looked at.
       samples: names of bundled photos that the page offers.
     """
 
@@ -51,6 +51,7 @@ class Site:
     limit: int
     places: int
     token: str
+    folder: str
     samples: tuple[str, ...]
 
 
@@ -83,9 +84,9 @@ async def _about(request: Request, site: Site) -> Response:
             "detector": None if judge is None else judge.name,
             "classes": None if judge is None else list(judge.class_names),
             "no_detector": NO_DETECTOR,
-            "reconstructs": site.masker.run is not None,
+            "pretraining": None if site.masker.run is None else site.masker.name,
             "strategies": list(STRATEGIES),
-            "ratios": [LEAST, MOST],
+            "ratios": [LEAST, USUAL_RATIO, MOST],
             "samples": list(site.samples),
             "limit": site.limit,
         }
@@ -121,16 +122,17 @@ async def _place(places: threading.BoundedSemaphore) -> AsyncIterator[None]:
 async def _detect(request: Request, site: Site) -> dict:
     if site.judge is None:
         raise Refused(404, NO_DETECTOR)
-    async with uploaded(request, site.limit) as path:
-        return await _in_thread(_detected, path, site)
+    async with uploaded(request, site.limit, site.folder) as path:
+        return await run_in_threadpool(_detected, path, site)
 
 
 def _detected(path: str, site: Site) -> dict:
-    reading = site.detect_readers.read(path)
-    if reading.reason:
-        raise Refused(422, _sentence(reading.detail))
+    reading = _read(site.detect_readers, path)
     with site.masker.lock:
-        return detected(site.judge, site.rule, reading)
+        try:
+            return detected(site.judge, site.rule, reading)
+        except ValueError as error:  # the detector is damaged, not the file
+            raise Refused(500, _sentence(str(error))) from error
 
 
 async def _mask(request: Request, site: Site) -> dict:
@@ -139,14 +141,12 @@ async def _mask(request: Request, site: Site) -> dict:
         strategy, ratio, roll = query["strategy"], float(query["ratio"]), int(query["roll"])
     except (KeyError, ValueError) as error:
         raise Refused(422, "Expected ?strategy=NAME&ratio=NUMBER&roll=NUMBER.") from error
-    async with uploaded(request, site.limit) as path:
-        return await _in_thread(_masked, path, site, strategy, ratio, roll)
+    async with uploaded(request, site.limit, site.folder) as path:
+        return await run_in_threadpool(_masked, path, site, strategy, ratio, roll)
 
 
 def _masked(path: str, site: Site, strategy: str, ratio: float, roll: int) -> dict:
-    reading = site.mask_readers.read(path)
-    if reading.reason:
-        raise Refused(422, _sentence(reading.detail))
+    reading = _read(site.mask_readers, path)
     if reading.kind == VIDEO:
         raise Refused(422, "This is a video; masks are for photos.")
     try:
@@ -155,10 +155,15 @@ def _masked(path: str, site: Site, strategy: str, ratio: float, roll: int) -> di
         raise Refused(422, _sentence(str(error))) from error
 
 
-async def _in_thread(function: Callable[..., dict], *arguments) -> dict:
-    # Who goes away does not free the place: the work is done to its end.
-    with anyio.CancelScope(shield=True):
-        return await asyncio.to_thread(function, *arguments)
+def _read(readers: Readers, path: str) -> Reading:
+    """A file that has a face."""
+    try:
+        reading = readers.read(path)
+    except RuntimeError as error:
+        raise Refused(503, _sentence(str(error))) from error
+    if reading.reason:
+        raise Refused(422, _sentence(reading.detail))
+    return reading
 
 
 def _sentence(text: str) -> str:

@@ -5,9 +5,10 @@ import contextlib
 import http.client
 import json
 import math
+import os
 import re
 import socket
-import tempfile
+import stat
 import threading
 import time
 import zlib
@@ -51,9 +52,7 @@ class Judge(type(CARDED)):
 @contextlib.contextmanager
 def serving(site):
     """The port of a server of `site`."""
-    server = serve.make_server(site, "127.0.0.1", 0)
-    listener = server.config.bind_socket()
-    listener.listen()  # who comes before the server runs has to wait
+    server, listener = serve.make_server(site), serve.listening("127.0.0.1", 0)
     thread = threading.Thread(target=asyncio.run, args=(server.serve([listener]),))
     thread.start()
     try:
@@ -61,16 +60,15 @@ def serving(site):
     finally:
         server.should_exit = True
         thread.join()
-        listener.close()
 
 
 @pytest.fixture(scope="module")
-def site():
+def site(tmp_path_factory):
     detecting = Settings(32, detector="blazeface", frames=3)
     parsing = Settings(224, "resize", "blazeface", frames=1, parser="embedded")
-    judge = Judge()
+    judge, folder = Judge(), str(tmp_path_factory.mktemp("uploads"))
     with Readers(detecting, 1) as readers, Readers(parsing, 1) as parsers:
-        yield web.Site(judge, rule_of(judge), readers, Masker(None, ""), parsers, LIMIT, 2, "", (PHOTO.name,))
+        yield web.Site(judge, rule_of(judge), readers, Masker(None, ""), parsers, LIMIT, 2, "", folder, (PHOTO.name,))
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +94,12 @@ def told(port, path, body):
     return status, json.loads(content)
 
 
-def left():
-    return list(Path(tempfile.gettempdir()).glob("fsfm_jax_upload_*"))
+def left(site):
+    """Uploads that lie there once nothing is at work any more."""
+    end = time.monotonic() + 10
+    while (found := os.listdir(site.folder)) and time.monotonic() < end:
+        time.sleep(0.01)
+    return found
 
 
 def test_the_page_and_nothing_else(port):
@@ -120,7 +122,7 @@ def test_no_script_or_style_stands_in_the_page():
     assert "innerHTML" not in (web.PAGE / "page.js").read_text()
 
 
-def test_a_photo_and_a_video_are_looked_at(port):
+def test_a_photo_and_a_video_are_looked_at(site, port):
     status, found = told(port, "/api/detect", PHOTO.read_bytes())
     assert (status, found["kind"], found["verdict"], found["score"]) == (200, "photo", "real", pytest.approx(0.5))
     assert found["classes"] == {"fake": pytest.approx(0.5), "real": pytest.approx(0.5)} and found["timeline"] is None
@@ -129,7 +131,7 @@ def test_a_photo_and_a_video_are_looked_at(port):
     status, found = told(port, "/api/detect", CLIP.read_bytes())
     assert (status, found["kind"], found["verdict"], found["count"]) == (200, "video", "forged", 3)  # 0.5 < 0.55
     assert found["timeline"].startswith("data:image/png") and [face["frame"] for face in found["faces"]] == [0, 22, 44]
-    assert not left()
+    assert not left(site)
 
 
 def test_masks_are_rolled(port):
@@ -172,12 +174,12 @@ def lying_png() -> bytes:
         (CLIP.read_bytes()[:2000], "No picture stream can be opened in this mov file."),
         (encode_png(np.zeros((50, 50, 3), np.uint8), 1), "The detector found no face."),
         (b"", "The file has no bytes."),
-    ])  # fmt: skip
-def test_hostile_files_give_a_sentence(port, content, text):
+    ], ids=["bomb", "page", "truncated", "zip", "video", "no_face", "empty"])  # fmt: skip
+def test_hostile_files_give_a_sentence(site, port, content, text):
     for path in ("/api/detect", "/api/mask?strategy=random&ratio=0.5&roll=0"):
         status, found = told(port, path, content)
         assert status == 422 and found["error"].startswith(text) and found["error"].endswith(".")
-    assert not left()
+    assert not left(site)
 
 
 def test_a_video_has_no_mask(port):
@@ -194,15 +196,14 @@ def test_what_is_too_large_is_not_read(port):
     assert answer.startswith("HTTP/1.1 413") and "larger than 2 MB" in answer
 
 
-def test_what_does_not_say_how_long_it_is_is_counted(port):
+def test_what_does_not_say_how_long_it_is_is_counted(site, port):
     def endless():
         for _ in range(400):
             yield bytes(10_000)
 
     with contextlib.suppress(ConnectionError):  # it may be cut off while it sends
         assert told(port, "/api/detect", endless())[0] == 413
-    time.sleep(0.05)
-    assert not left()
+    assert not left(site)
 
 
 def test_names_that_lead_here_from_elsewhere_are_refused(port):
@@ -210,18 +211,19 @@ def test_names_that_lead_here_from_elsewhere_are_refused(port):
     assert ask(port, "GET", "/", Host=f"localhost:{port}")[0] == 200
     for origin, status in (("http://evil.example", 403), ("null", 403), (f"http://127.0.0.1:{port}", 422)):
         assert ask(port, "POST", "/api/detect", b"x", Origin=origin)[0] == status
-    assert ask(port, "GET", "/", Host="")[0] == 421
+    for host in ("", "[", "127.0.0.1.evil.example", "evil.example:127.0.0.1", "127.0.0.1@evil.example"):
+        assert ask(port, "GET", "/", Host=host)[0] == 421, host
+    assert ask(port, "POST", "/api/detect", b"x", Origin="http://[")[0] == 403
 
 
 def test_with_a_token_every_request_needs_it(site):
-
-
     with serving(replace(site, token=TOKEN)) as port:
         for path in ("/", "/api/about", f"/samples/{PHOTO.name}", "/?token=wrong"):
             assert ask(port, "GET", path)[0] == 401, path
         assert ask(port, "POST", "/api/detect", b"x")[0] == 401
         status, headers, _ = ask(port, "GET", f"/?token={TOKEN}", Host="face.example")
         assert (status, headers["location"]) == (303, "/") and "HttpOnly" in headers["set-cookie"]
+        assert ask(port, "GET", f"//evil.example/?token={TOKEN}")[1]["location"] == "/"
         assert "samesite=strict" in headers["set-cookie"].lower()
         assert ask(port, "GET", "/", Cookie=f"a=b; {COOKIE}={TOKEN}", Host="face.example")[0] == 200
         assert ask(port, "GET", "/", Authorization=f"Bearer {TOKEN}")[0] == 200
@@ -231,12 +233,11 @@ def test_with_a_token_every_request_needs_it(site):
         assert refused[0] == 403
 
 
-def test_places_are_few_and_come_back(site, monkeypatch):
-
-
-    waiting, go_on = threading.Semaphore(0), threading.Event()
+def test_places_are_few_and_come_back(site):
+    waiting, go_on, seen = threading.Semaphore(0), threading.Event(), []
 
     def slow(path):
+        seen.append((os.path.dirname(path), stat.S_IMODE(os.stat(path).st_mode), Path(path).read_bytes()))
         waiting.release()
         go_on.wait(10)
         return Reading(path, "photo", reason="no_face", detail="none")
@@ -249,24 +250,79 @@ def test_places_are_few_and_come_back(site, monkeypatch):
             assert waiting.acquire(timeout=10)
         status, found = told(port, "/api/detect", b"x")
         assert (status, found["error"]) == (503, web.BUSY)
+        assert seen == [(site.folder, 0o600, b"x")] * 2
         go_on.set()
         for thread in threads:
             thread.join()
         assert told(port, "/api/detect", b"x")[0] == 422
 
 
-def test_who_sends_slowly_loses_the_place(port, monkeypatch):
+def test_who_sends_slowly_loses_the_place(site, port, monkeypatch):
     monkeypatch.setattr(uploads, "SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         head = f"POST /api/detect HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 50\r\n\r\nx"
         connection.sendall(head.encode())
         assert connection.recv(4096).decode().startswith("HTTP/1.1 408")
-    assert not left()
+    assert not left(site)
+
+
+def test_a_server_that_ends_keeps_nothing(site, monkeypatch):
+    """A file is being read, and would be for long; the readers are closed, which ends that."""
+    monkeypatch.setattr(serve, "SECONDS_TO_END", 0.2)
+    reading, closed, stop = threading.Event(), threading.Event(), threading.Event()
+
+    def read(path):
+        reading.set()
+        assert closed.wait(30)
+        return Reading(path, "", reason="died", detail="given up")
+
+    ending = replace(site, detect_readers=SimpleNamespace(read=read, close=closed.set), mask_readers=SimpleNamespace(
+        close=lambda: None))  # fmt: skip
+    listener = serve.listening("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    server = threading.Thread(target=serve.run_until, args=(stop, ending, serve.make_server(ending), listener))
+    server.start()
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        head = f"POST /api/detect HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 1\r\n\r\n"
+        connection.sendall(head.encode() + b"x")
+        assert reading.wait(30) and len(os.listdir(site.folder)) == 1
+        stop.set()
+        assert b"Given up." in b"".join(iter(lambda: connection.recv(4096), b""))
+        server.join(30)
+    assert not server.is_alive() and closed.is_set() and os.listdir(site.folder) == []
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+def test_a_port_that_is_taken_is_told():
+    with serve.listening("127.0.0.1", 0) as listener:
+        taken = listener.getsockname()[1]
+        with pytest.raises(ValueError, match=f"--port={taken}: Address already in use"):
+            serve.listening("127.0.0.1", taken)
+
+
+def test_what_fails_here_is_said_too(site, port, monkeypatch):
+    def damaged(crops):
+        raise ValueError("stub: scores that are not finite")
+
+    def cannot(path):
+        raise RuntimeError("a process for reading files could not be started")
+
+    judge = Judge()
+    judge.log_probabilities = damaged
+    with serving(replace(site, judge=judge, mask_readers=SimpleNamespace(read=cannot))) as other:
+        assert told(other, "/api/detect", PHOTO.read_bytes()) == (500, {"error": "Stub: scores that are not finite."})
+        status, found = told(other, "/api/mask?strategy=random&ratio=0.5&roll=0", PHOTO.read_bytes())
+        assert (status, found["error"]) == (503, "A process for reading files could not be started.")
+    full = Path(site.folder) / "full"
+    full.touch()
+    monkeypatch.setattr(uploads.tempfile, "mkstemp", lambda dir: (os.open("/dev/full", os.O_WRONLY), str(full)))
+    status, found = told(port, "/api/detect", PHOTO.read_bytes())
+    assert (status, found["error"]) == (507, "The server could not keep the file: No space left on device.")
+    assert not full.exists()
 
 
 def test_without_a_detector_the_page_says_so(site):
-
-
     with serving(replace(site, judge=None, rule=None, detect_readers=None)) as port:
         assert json.loads(ask(port, "GET", "/api/about")[2])["detector"] is None
         status, found = told(port, "/api/detect", PHOTO.read_bytes())

@@ -1,12 +1,12 @@
 "use strict";
 // Everything that is shown comes from this server; texts are set as text, never as HTML.
 const at = (id) => document.getElementById(id);
-const NOTES = {
-  random: "Patches drawn uniformly, as in MAE.",
-  fasking_i: "Facial components first; background and skin stay visible (after MARLIN).",
-  frp: "The same share of every facial region.",
-  crfr_r: "One random region completely, the rest uniformly.",
-  crfr_p: "One random region completely, every other region in proportion (FSFM).",
+const STRATEGIES = {
+  random: ["Random", "Patches drawn uniformly, as in MAE."],
+  fasking_i: ["Fasking-I", "Facial components first; background and skin stay visible (after MARLIN)."],
+  frp: ["FRP", "The same share of every facial region."],
+  crfr_r: ["CRFR-R", "One random region completely, the rest uniformly."],
+  crfr_p: ["CRFR-P", "One random region completely, every other region in proportion (FSFM)."],
 };
 const percent = (value) => (100 * value).toFixed(value > 0.001 && value < 0.999 ? 1 : 3) + " %";
 let about = null;
@@ -37,13 +37,10 @@ async function ask(path, file) {
     const answer = await fetch(path, {
       method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" },
     });
-    let found;
-    try {
-      found = await answer.json();
-    } catch {
-      found = { error: `The server gave no answer (${answer.status}).` };
-    }
+    const text = await answer.text();
     if (mine !== turn) return null;
+    const json = (answer.headers.get("content-type") || "").startsWith("application/json");
+    const found = json ? JSON.parse(text) : { error: text || `The server gave no answer (${answer.status}).` };
     if (found.error) {
       say(found.error, true);
       return null;
@@ -58,9 +55,10 @@ async function ask(path, file) {
   }
 }
 
-function bar(name, value) {
-  const meter = made("meter", { min: 0, max: 1, value });
-  meter.setAttribute("aria-label", name);
+function bar(name, value, real) {
+  const meter = made("div", { role: "meter", ariaLabel: name, ariaValueMin: "0", ariaValueMax: "1", ariaValueNow: value,
+    ariaValueText: percent(value), className: name === real ? "real" : "" }, made("div"));
+  meter.firstChild.style.width = `${100 * value}%`;
   return made("div", { className: "bar" }, made("span", { textContent: name.replaceAll("_", " ") }), meter,
     made("span", { textContent: percent(value) }));
 }
@@ -79,7 +77,8 @@ async function detect(file) {
     }),
   );
   at("rule").textContent = found.rule;
-  at("classes").replaceChildren(...Object.entries(found.classes).map(([name, value]) => bar(name, value)));
+  at("classes").replaceChildren(...Object.entries(found.classes).map(([name, value]) =>
+    bar(name, value, found.real)));
   at("timeline").hidden = !found.timeline;
   if (found.timeline) {
     at("timeline").src = found.timeline;
@@ -124,8 +123,12 @@ function takePhoto(file) {
   mask();
 }
 
-function chooser(which, take) {
+function chooser(which, answer) {
   const input = at(`file-${which}`), drop = at(`drop-${which}`);
+  const take = (file) => {
+    for (const button of at(`samples-${which}`).children) button.setAttribute("aria-pressed", "false");
+    answer(file);
+  };
   input.addEventListener("change", () => {
     if (input.files.length) take(input.files[0]);
     input.value = "";
@@ -143,7 +146,11 @@ function chooser(which, take) {
   at(`samples-${which}`).replaceChildren(...about.samples.map((name, number) => {
     const button = made("button", { type: "button" },
       made("img", { src: `samples/${name}`, alt: `Bundled photo ${number + 1}`, loading: "lazy" }));
-    button.addEventListener("click", async () => take(await (await fetch(`samples/${name}`)).blob()));
+    button.addEventListener("click", async () => {
+      const file = await (await fetch(`samples/${name}`)).blob();
+      take(file);
+      button.setAttribute("aria-pressed", "true");
+    });
     return button;
   }));
 }
@@ -174,13 +181,15 @@ async function start() {
   for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
   about = await (await fetch("api/about")).json();
   at("strategy").replaceChildren(...about.strategies.map((name) =>
-    made("option", { value: name, textContent: name, selected: name === "crfr_p" })));
-  Object.assign(at("ratio"), { min: about.ratios[0], max: about.ratios[1], value: 0.75 });
+    made("option", { value: name, textContent: (STRATEGIES[name] || [name])[0], selected: name === "crfr_p" })));
+  Object.assign(at("ratio"), { min: about.ratios[0], max: about.ratios[2], value: about.ratios[1] });
   const told = () => {
     at("ratio-text").textContent = `${Math.round(100 * at("ratio").value)} %`;
-    at("strategy-note").textContent = NOTES[at("strategy").value] || "";
+    at("strategy-note").textContent = (STRATEGIES[at("strategy").value] || ["", ""])[1];
   };
   told();
+  at("about").textContent = [["Detector", about.detector], ["pretraining", about.pretraining]]
+    .filter(([, name]) => name).map(([kind, name]) => `${kind}: ${name}`).join(" · ");
   at("ratio").addEventListener("input", told);
   at("ratio").addEventListener("change", mask);
   at("strategy").addEventListener("change", () => { told(); mask(); });
@@ -191,7 +200,7 @@ async function start() {
   });
   chooser("detect", detect);
   chooser("mask", takePhoto);
-  for (const id of ["file-detect"]) at(id).disabled = !about.detector;
+  at("file-detect").disabled = !about.detector;
   if (!about.detector) choose(at("tab-mask"));
   document.body.dataset.ready = "yes";
 }
