@@ -15,7 +15,7 @@ export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
 # No tool may go looking for weights or data on the network at run time.
 export NO_GCE_CHECK := true
 
-.PHONY: demo test test-beam test-pages test-parity test-tpu lint check bench clean
+.PHONY: demo has-chromium test test-beam test-pages test-parity test-tpu lint check bench clean
 
 $(VENV)/.runtime: requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "fsfm_jax needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % v[:2])'
@@ -72,9 +72,13 @@ test-parity: $(VENV)-parity/.made
 test-tpu: $(VENV)-tpu/.made
 	$(VENV)-tpu/bin/python -m pytest tests/tpu
 
-# In Chromium, which the machine brings: on Debian `apt-get install chromium`; CHROMIUM=/path/to/it elsewhere.
-test-pages: $(VENV)-pages/.made
+test-pages: has-chromium $(VENV)-pages/.made
 	$(VENV)-pages/bin/python -m pytest tests/pages
+
+# The machine brings the browser.
+has-chromium:
+	@for name in "$$CHROMIUM" chromium chromium-browser; do command -v "$$name" > /dev/null && exit 0; done; \
+	echo "test-pages needs Chromium: apt-get install chromium, or CHROMIUM=/path/to/it make test-pages"; exit 1
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -42,7 +42,7 @@ def address(tmp_path_factory):
     assert found, f"the server said {line!r}"
     yield found[0]
     server.send_signal(signal.SIGTERM)
-    assert server.wait(30) in (0, -signal.SIGTERM)
+    assert server.wait(30) == 0
     server.stdout.close()
 
 
@@ -93,6 +93,10 @@ def test_a_photo_is_looked_at(page):
     face = page.locator("#faces img")
     assert face.count() == 1 and face.evaluate("image => image.naturalWidth") == 2 * serialized.SIDE + 4
     assert page.is_hidden("#timeline") and page.inner_text("#faces-title") == "One face"
+    meters = page.get_by_role("meter")
+    full, filled = (place.bounding_box()["width"] for place in (meters.last, meters.last.locator("div")))
+    share = float(meters.last.get_attribute("aria-valuenow"))
+    assert meters.count() == 2 and 0 < share < 1 and filled == pytest.approx(share * full, abs=1)
 
 
 def test_a_video_has_a_timeline(page):
@@ -151,6 +155,7 @@ def test_the_keyboard_is_enough(page):
     shown(page, "mask")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "strategy"
+    assert page.locator("#samples-mask [aria-pressed=true]").count() == 1
 
 
 @pytest.mark.parametrize("width", [360, 1200])
