@@ -97,7 +97,7 @@ RULES = {
     "fsfm_jax.apps.uploads": "starlette",
     "fsfm_jax.apps.detect_answer": "apps numpy cv2",
     "fsfm_jax.apps.mask_answer": "apps regions data.masking models analyze export numpy jax",
-    "fsfm_jax.apps.web": "apps data.masking starlette anyio",
+    "fsfm_jax.apps.web": "apps data.masking starlette",
     "fsfm_jax.apps.serve": "apps detection export records absl uvicorn",
     "fsfm_jax.fields": "ml_collections",
     "fsfm_jax.config": UPPER + "fields configs ml_collections",

@@ -38,12 +38,13 @@ class Readers:
         if workers < 1:
             raise ValueError(f"workers: expected at least 1, found {workers}")
         self._settings, self._seconds, self._memory = settings, seconds, memory
-        self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
+        # Last in, first out: a worker that is ready is taken before one is started.
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         self._alive: set[_Worker] = set()
         self._closed = False
-        self._idle.put(self._started())
         for _ in range(workers - 1):
             self._idle.put(None)  # started when it is needed
+        self._idle.put(self._started())
         self._workers = workers
         self._threads = concurrent.futures.ThreadPoolExecutor(workers, "reader")
 

@@ -53,6 +53,14 @@ def test_a_worker_that_dies_costs_one_file(pool):
     assert len(pool.read(str(PHOTO)).crops) == 1 and alive(pool) != before
 
 
+def test_a_worker_that_is_ready_is_taken_before_one_is_started():
+    with readers.Readers(SETTINGS, 3) as opened:
+        before = alive(opened)
+        opened.read(str(PHOTO))
+        opened.read(str(PHOTO))
+        assert alive(opened) == before and len(before) == 1
+
+
 def test_workers_have_little_memory_and_leave_no_core_files(pool):
     pool.read(str(PHOTO))
     with open(f"/proc/{alive(pool)[0]}/limits") as file:

@@ -194,6 +194,7 @@ def test_what_is_too_large_is_not_read(port):
         connection.sendall(head.encode())
         answer = b"".join(iter(lambda: connection.recv(4096), b"")).decode()  # until the server closes it
     assert answer.startswith("HTTP/1.1 413") and "larger than 2 MB" in answer
+    assert "connection: close" in answer.lower()  # at once, and not after the server has waited for more
 
 
 def test_what_does_not_say_how_long_it_is_is_counted(site, port):
