@@ -158,12 +158,17 @@ def test_the_keyboard_is_enough(page):
     assert page.locator("#samples-mask [aria-pressed=true]").count() == 1
 
 
+def test_a_file_chosen_before_the_page_is_ready_is_not_lost(page, address):
+    page.route("**/api/about", lambda route: (page.set_input_files("#file-detect", PHOTO), route.continue_()))
+    page.goto(address, wait_until="commit")
+    shown(page, "detect")
+    assert page.locator("#faces img").count() == 1
+
+
 @pytest.mark.parametrize("width", [360, 1200])
-def test_nothing_is_wider_than_the_window(browser, address, width):
-    page = browser.new_page(viewport={"width": width, "height": 800})
-    page.goto(address)
+def test_nothing_is_wider_than_the_window(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
     page.set_input_files("#file-detect", CLIP)
     shown(page, "detect")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("[...document.images].every(image => image.alt)")
-    page.close()

@@ -129,10 +129,12 @@ function chooser(which, answer) {
     for (const button of at(`samples-${which}`).children) button.setAttribute("aria-pressed", "false");
     answer(file);
   };
-  input.addEventListener("change", () => {
+  const chosen = () => {
     if (input.files.length) take(input.files[0]);
     input.value = "";
-  });
+  };
+  input.addEventListener("change", chosen);
+  chosen();  // Whoever was faster than the server has chosen already.
   drop.addEventListener("dragover", (event) => {
     event.preventDefault();
     drop.classList.add("over");
