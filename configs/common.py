@@ -83,7 +83,18 @@ def pretrain() -> ConfigDict:
     c.target.warmup = "0 steps"
     c.target.warmup_momentum = 0.0
 
-    c.nonfinite = "stop"  # "skip": released code drops the micro-batch and goes on
+    # Of a loss or gradient that is not finite. "skip_step": the step moves nothing and counts, so schedules go on;
+    # "skip": released code drops the micro-batch and goes on, whatever its gradient is.
+    c.nonfinite = "stop"
+    c.nonfinite_limit = skip_limit()
+    c.alarms = alarms()
+    c.alarms.collapse = ConfigDict()  # the projections of all faces have become one
+    c.alarms.collapse.action = "warn"
+    c.alarms.collapse.below = 0.02  # of feature_std; 1 is spread out, rounding alone gives 0.001
+    c.alarms.collapse.steps = 100
+    c.alarms.frozen_target = ConfigDict()  # the target does not move although target.rule says so
+    c.alarms.frozen_target.action = "warn"
+    c.alarms.frozen_target.steps = 10  # a working target moves in every step
 
     c.checkpoint = ConfigDict()
     c.checkpoint.every = "1 epochs"
@@ -99,6 +110,28 @@ def pretrain() -> ConfigDict:
     c.figure = ConfigDict()
     c.figure.data = "samples:heldout"  # faces of the picture that a run ends with
     c.figure.faces = 5
+    return c
+
+
+def skip_limit() -> ConfigDict:
+    """After how many steps that were left out, or had micro-batches left out, a run ends; 0: never."""
+    c = ConfigDict()
+    c.consecutive = 10  # so many in a row have a cause that does not go away
+    c.total = 1000  # since the command was started
+    return c
+
+
+def alarms(loss: float = 2.0, gradient: float = 10.0, steps: int = 10) -> ConfigDict:
+    """The alarms that every training has, see docs/watching.md; an action is "warn", "stop" or "off"."""
+    c = ConfigDict()
+    c.divergence = ConfigDict()
+    c.divergence.action = "warn"
+    # Multiples of the median of the last steps. A loss that has become that of a guess is not far above what it was; a
+    # gradient varies more.
+    c.divergence.loss = loss
+    c.divergence.gradient = gradient
+    c.divergence.window = 100  # steps of the median; nothing is looked at before there are as many
+    c.divergence.steps = steps  # in a row: single steps far above the rest are usual, and come to nothing
     return c
 
 

@@ -112,6 +112,9 @@ def finetune() -> ConfigDict:
     c.calibration.false_alarm_rate = 0.01
 
     c.nonfinite = "stop"
+    c.nonfinite_limit = common.skip_limit()
+    # A loss that is nearly 0 doubles with every batch that is a little harder.
+    c.alarms = common.alarms(loss=10.0, gradient=100.0, steps=20)
 
     c.checkpoint = ConfigDict()
     c.checkpoint.every = "1 epochs"  # also how often the validation set is looked at

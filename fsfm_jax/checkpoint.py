@@ -2,12 +2,18 @@
 
 A checkpoint has two items: `state`, the arrays, and `run`, a JSON text of everything that must be the same
 for the continuation to be the same run (see `train/loop.py`). Orbax writes into a temporary folder and
-renames it, so a checkpoint that is visible is whole.
+renames it, so a checkpoint that is visible was whole once. Its list of files (`digests.py`) says whether it still is,
+and is asked before anything is used: TensorStore itself does not notice a changed byte in an array.
 """
 
+import asyncio
+import contextlib
 import dataclasses
 import itertools
 import json
+import logging
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -15,8 +21,16 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSteps, LatestN
+from orbax.checkpoint.path import atomicity, atomicity_defaults
+
+from fsfm_jax.digests import ABOUT, PROMISE, complaints, damage, last_whole, set_aside, write_digests
+from fsfm_jax.disk import check_room, not_saved
 
 STATE, RUN = "state", "run"
+# A week: Orbax counts by the clock on the wall, and one that is put right must not end a run.
+PATIENCE = 7 * 86_400
+# Orbax logs the traceback of a failed save in two threads; what it was is raised, and said once.
+logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
 # How often this process has asked for an interruption.
 _ASKED = itertools.count(1)
 
@@ -43,6 +57,35 @@ def _keys_back(stored: Any, like: Any) -> Any:
     return jax.tree.map(back, stored, like)
 
 
+class _Listed:
+    """A folder that becomes a checkpoint, or an item of one, when it is finalized: a checkpoint gets its list first."""
+
+    async def finalize(self) -> None:
+        if self.get_final().name.isdigit():
+            await asyncio.to_thread(self._write_list)
+        await super().finalize()
+
+    def _write_list(self) -> None:
+        store = self._checkpoint_metadata_store
+        store.wait_until_finished()
+        store.update(file_path=self.get() / ABOUT, commit_timestamp_nsecs=time.time_ns())
+        store.wait_until_finished()
+        self._checkpoint_metadata_store = None  # what is listed must not change again
+        message = f"Checkpoint commit was successful to {self.get_final()}"
+        remote = "://" in str(self.get_final())
+        write_digests(self.get(), remote, {atomicity.COMMIT_SUCCESS_FILE: message.encode()})
+
+
+class _Renamed(_Listed, atomicity.AtomicRenameTemporaryPath): ...
+
+
+class _Committed(_Listed, atomicity.CommitFileTemporaryPath): ...
+
+
+# On a file system a checkpoint is complete when it has its final name; in an object store, when a file says so.
+LISTED = {atomicity.AtomicRenameTemporaryPath: _Renamed, atomicity.CommitFileTemporaryPath: _Committed}
+
+
 class _Manager(ocp.CheckpointManager):
     """Orbax's manager, except that it leaves the cluster's notices to `Checkpoints.preempted`."""
 
@@ -60,19 +103,39 @@ class Checkpoints:
         if retention.every:
             keep.append(EveryNSteps(retention.every))
         self.directory = epath.Path(directory)
+        self._verified: set[int] = set()
+        place = self.directory if "://" in directory else self.directory.absolute()
+        usual = atomicity_defaults.get_default_temporary_path_class(place)
         self._manager = _Manager(
-            self.directory.absolute() if "://" not in directory else self.directory,
+            place,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=AnyPreservationPolicy(keep),
                 enable_async_checkpointing=asynchronous,
+                async_options=ocp.AsyncOptions(timeout_secs=PATIENCE),
                 cleanup_tmp_directories=True,
+                temporary_path_class=LISTED[usual],
             ),
             # Written out so that a reopened directory can tell shapes before it restores.
             item_handlers={STATE: ocp.StandardCheckpointHandler(), RUN: ocp.JsonCheckpointHandler()},
         )
 
     def latest_step(self) -> int | None:
-        return self._manager.latest_step()
+        """The last step whose checkpoint is whole; None if nothing was ever saved. All hosts must ask.
+
+        Damaged ones after it are set aside under another name: they must neither be taken for the last one nor stand
+        in the way when the run gets there again.
+
+        Raises:
+          ValueError: there are checkpoints, and none is whole.
+        """
+        step = last_whole(self.directory, self.steps(), self._complaints)
+        damaged = [other for other in self.steps() if step is not None and other > step]
+        for other in damaged:
+            set_aside(self.directory / str(other))
+        if damaged:
+            ocp.utils.sync_global_processes("fsfm_jax:set_aside")
+            self._manager.reload()
+        return step
 
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
@@ -80,24 +143,30 @@ class Checkpoints:
     def save(self, state: Any, run: dict) -> None:
         """Saves `state`, which has a `step`, in the background; at most one save is in flight.
 
-        Raises:
-          Whatever the save before this one ran into in the background (disk full, bucket gone).
+        NotSaved if this or the one before it, which was going on in the background, failed (disk full).
         """
         step = int(state.step)
-        self._manager.check_for_errors()
-        if step in self._manager.all_steps():
-            return
-        args = ocp.args.Composite(**{STATE: ocp.args.StandardSave(_storable(state)), RUN: ocp.args.JsonSave(run)})
-        self._manager.save(step, args=args, force=True)
+        with self._saving():
+            self._manager.check_for_errors()
+            if step in self._manager.all_steps():
+                return
+            items = {STATE: ocp.args.StandardSave(_storable(state)), RUN: ocp.args.JsonSave(run)}
+            self._manager.save(step, args=ocp.args.Composite(**items), force=True, custom_metadata=PROMISE)
+
+    def check_room(self, state: Any) -> None:
+        """Finds out before training whether the disk has room for a checkpoint of `state`; NotSaved if not."""
+        leaves = jax.tree.leaves(jax.eval_shape(_storable, state))
+        check_room(self.directory, sum(leaf.size * leaf.dtype.itemsize for leaf in leaves), "one checkpoint")
 
     def delete(self, step: int) -> None:
         """Removes the checkpoint of `step`."""
         self._manager.delete(step)
 
     def wait(self) -> None:
-        """Returns when everything saved is on disk; raises what a background save raised."""
-        self._manager.wait_until_finished()
-        self._manager.check_for_errors()
+        """Returns when everything saved is on disk; NotSaved if a background save failed."""
+        with self._saving():
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
 
     def preempted(self) -> bool:
         """Whether the cluster announced an interruption, or any of several hosts got SIGTERM.
@@ -109,18 +178,22 @@ class Checkpoints:
         return ocp.utils.reached_preemption(next(_ASKED))
 
     def close(self) -> None:
-        self._manager.close()
+        with self._saving():
+            self._manager.close()
 
     def run(self, step: int) -> dict:
-        """The `run` item of the checkpoint at `step`."""
+        """The `run` item of the checkpoint at `step`; ValueError if that is damaged."""
+        self._demand_whole(step)
         return self._manager.restore(step, args=ocp.args.Composite(**{RUN: ocp.args.JsonRestore()}))[RUN]
 
     def restore(self, step: int, like: Any) -> Any:
         """The state at `step`, with the shapes, types and shardings of `like`.
 
         Raises:
-          ValueError: parameters missing, unknown or of another shape or type; all of them are named.
+          ValueError: parameters missing, unknown or of another shape or type; all of them are named. Or files of it
+            are missing or changed.
         """
+        self._demand_whole(step)
         abstract = jax.tree.map(
             lambda a, x: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=x.sharding),
             jax.eval_shape(_storable, like),
@@ -128,39 +201,53 @@ class Checkpoints:
         )
         self._check_leaves(step, abstract)
         args = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(abstract)})
-        stored = self._manager.restore(step, args=args)[STATE]
-        return _keys_back(stored, like)
+        return _keys_back(self._manager.restore(step, args=args)[STATE], like)
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Says what a save ran into; TensorStore raises ValueErrors."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            steps = [int(place.name) for place in self.directory.iterdir() if place.name.isdigit()]
+            last = f"the last one, of step {max(steps)}, is still there" if steps else "there is none yet"
+            raise not_saved(self.directory, f"a checkpoint ({last})", error) from error
+
+    def _complaints(self, step: int) -> list[str]:
+        if step in self._verified:
+            return []
+        found = complaints(self.directory / str(step))
+        if not found:
+            self._verified.add(step)
+        return found
+
+    def _demand_whole(self, step: int) -> None:
+        found = self._complaints(step)
+        if found:
+            raise ValueError(damage(self.directory / str(step), found))
 
     def _check_leaves(self, step: int, abstract: Any) -> None:
         """Orbax casts types silently and names shapes one at a time; this names every difference at once."""
         saved = _flat(self._manager.item_metadata(step)[STATE])
         wanted = _flat(abstract)
-        complaints = [f"{name}: not in the checkpoint" for name in wanted.keys() - saved.keys()]
-        complaints += [f"{name}: only in the checkpoint" for name in saved.keys() - wanted.keys()]
+        differing = [f"{name}: not in the checkpoint" for name in wanted.keys() - saved.keys()]
+        differing += [f"{name}: only in the checkpoint" for name in saved.keys() - wanted.keys()]
         for name in wanted.keys() & saved.keys():
             have, want = saved[name], wanted[name]
-            if tuple(have.shape) != tuple(want.shape) or np.dtype(have.dtype) != np.dtype(want.dtype):
-                complaints.append(
-                    f"{name}: {np.dtype(have.dtype)}{list(have.shape)} saved, "
-                    f"{np.dtype(want.dtype)}{list(want.shape)} expected"
-                )
-        if complaints:
-            shown = "\n  ".join(sorted(complaints)[:20])
+            found, expected = (f"{np.dtype(x.dtype)}{list(x.shape)}" for x in (have, want))
+            if found != expected:
+                differing.append(f"{name}: {found} saved, {expected} expected")
+        if differing:
+            shown = "\n  ".join(sorted(differing)[:20])
             raise ValueError(
-                f"the checkpoint {self.directory / str(step)} is of another model or optimizer; {len(complaints)} "
+                f"the checkpoint {self.directory / str(step)} is of another model or optimizer; {len(differing)} "
                 f"of {len(wanted)} arrays differ:\n  {shown}\n"
                 "Use the configuration it was made with, or another --workdir."
             )
 
 
 def saved_parameters(directory: str, step: int | None = None) -> tuple[dict, dict]:
-    """Parameters and `run` item of the last checkpoint in `directory`, or that of `step`, as NumPy arrays.
-
-    Nothing else is read.
-
-    Raises:
-      FileNotFoundError: no checkpoint there.
-    """
+    """Parameters and `run` item of a checkpoint, as `saved_parts` finds it."""
     parts, run = saved_parts(directory, ("params",), step)
     return parts["params"], run
 
@@ -168,10 +255,12 @@ def saved_parameters(directory: str, step: int | None = None) -> tuple[dict, dic
 def saved_parts(directory: str, names: tuple[str, ...], step: int | None = None) -> tuple[dict, dict]:
     """Parts of the state by name, and the `run` item, of the last checkpoint in `directory` or that of `step`.
 
-    Arrays are NumPy's; nothing else is read. A part that the state does not have is left out.
+    Arrays are NumPy's; nothing else is read. A part that the state does not have is left out. All hosts must ask. A
+    damaged checkpoint is passed over for the one before it, which is said, unless it is the one of `step`.
 
     Raises:
       FileNotFoundError: no checkpoint there.
+      ValueError: none of them is whole, or that of `step` is not.
     """
     path = epath.Path(directory)
     options = ocp.CheckpointManagerOptions(read_only=True)
@@ -179,8 +268,11 @@ def saved_parts(directory: str, names: tuple[str, ...], step: int | None = None)
     with ocp.CheckpointManager(
         path.absolute() if "://" not in directory else path, options=options, item_handlers=handlers
     ) as manager:
-        step = manager.latest_step() if step is None else step
-        if step is None or step not in manager.all_steps():
+        steps = sorted(manager.all_steps())
+        if step in steps and (found := complaints(path / str(step))):
+            raise ValueError(damage(path / str(step), found))
+        step = last_whole(path, steps, lambda each: complaints(path / str(each))) if step is None else step
+        if step is None or step not in steps:
             wanted = "checkpoint" if step is None else f"checkpoint of step {step}"
             raise FileNotFoundError(f"no {wanted} in {directory}; let that run save one first")
         saved = manager.item_metadata(step)[STATE]

@@ -29,6 +29,7 @@ from fsfm_jax.detection.sets import open_sets
 from fsfm_jax.fields import flat
 from fsfm_jax.finetune_config import SCRATCH, resolve_finetuning
 from fsfm_jax.finetune_inputs import open_inputs
+from fsfm_jax.run_lock import held
 
 LOG = logging.getLogger("fsfm_jax")
 MARK = "cell.json"
@@ -53,6 +54,11 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
         raise ValueError("--stop_after: a comparison ends with its last cell; leave it out, and stop it where you like")
     if "://" in workdir:
         raise ValueError(f"--workdir: a comparison expects a folder of a file system, found {workdir}")
+    with held(workdir):
+        _run(config, workdir)
+
+
+def _run(config: ConfigDict, workdir: str) -> None:
     planned = plan(config)
     if len(planned.models) > len(COLOURS):
         raise ValueError(f"models: the picture has {len(COLOURS)} colours; found {len(planned.models)} models")

@@ -20,6 +20,8 @@ from fsfm_jax.models.remat import REMATS
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim.optimizer import OptimizerSpec
 from fsfm_jax.tasks.pretrain import LossSpec, Statistics
+from fsfm_jax.train.alarms import ACTIONS, MOVING_SHARE, AlarmSpec
+from fsfm_jax.train.finished import SkipLimit
 from fsfm_jax.train.loop import LoopSpec
 from fsfm_jax.train.step import CADENCES, NONFINITE, RATIOS, StepSpec
 
@@ -45,7 +47,7 @@ STATISTICS = {
 # What may differ between a run and its continuation: where it runs and how often it is saved or shown.
 FREE_FIELDS = (
     "data.train", "data.workers", "data.threads", "batch.per_device", "batch.accumulation", "model.remat",
-    "checkpoint", "partition", "figure",
+    "checkpoint", "partition", "figure", "nonfinite_limit", "alarms",
 )  # fmt: skip
 
 
@@ -76,6 +78,7 @@ class Pretraining:
     optimizer: OptimizerSpec
     schedule: Schedule
     loop: LoopSpec
+    alarms: AlarmSpec
     retention: Retention
     replicas: int | None
     fsdp: bool
@@ -170,7 +173,9 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
             stop_after=stop_step(stop_after, total),
             save_every=save_every,
             nonfinite=c.nonfinite,
+            limit=skip_limit(c),
         ),
+        alarms=pretraining_alarms(c, schedule),
         retention=Retention(
             c.checkpoint.keep_latest,
             # In whole saves: only a step that is saved can be kept.
@@ -181,6 +186,42 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         fsdp_min_size=c.partition.fsdp_min_size,
         figure_data=c.figure.data,
         figure_faces=c.figure.faces,
+    )
+
+
+def skip_limit(c: ConfigDict) -> SkipLimit:
+    """How many steps may be left out."""
+    return SkipLimit(c.nonfinite_limit.consecutive, c.nonfinite_limit.total)
+
+
+def divergence_alarms(c: ConfigDict) -> AlarmSpec:
+    """The alarms that every training has; the others are off.
+
+    Raises:
+      ValueError: an action that is not known.
+    """
+    d = c.alarms.divergence
+    action = one_of("alarms.divergence.action", d.action, ACTIONS)
+    return AlarmSpec("off", 0, 0, 1, action, d.loss, d.gradient, d.window, d.steps, "off", 0, 1)
+
+
+def pretraining_alarms(c: ConfigDict, schedule: Schedule) -> AlarmSpec:
+    """All alarms; that of a frozen target is off where the target is to stay.
+
+    Raises:
+      ValueError: an action that is not known.
+    """
+    collapse, frozen = c.alarms.collapse, c.alarms.frozen_target
+    action = one_of("alarms.frozen_target.action", frozen.action, ACTIONS)
+    return dataclasses.replace(
+        divergence_alarms(c),
+        collapse=one_of("alarms.collapse.action", collapse.action, ACTIONS),
+        collapse_below=collapse.below,
+        collapse_after=schedule.warmup,
+        collapse_steps=collapse.steps,
+        frozen_target="off" if schedule.target_frozen else action,
+        frozen_target_until=MOVING_SHARE * schedule.total,
+        frozen_target_steps=frozen.steps,
     )
 
 

@@ -27,7 +27,7 @@ from fsfm_jax import partition, records
 from fsfm_jax.checkpoint import Checkpoints
 from fsfm_jax.data.feature_stream import FEATURES, UNAUGMENTED, FeatureSource, FeatureStream
 from fsfm_jax.data.labelled_stream import ERASE, MIX_BOX, MIX_CUTMIX, MIX_RATIO, LabelledStream
-from fsfm_jax.data.stream import Batches
+from fsfm_jax.data.stream import Batches, balanced, ordered
 from fsfm_jax.detection.calibrate import calibrate
 from fsfm_jax.detection.detector import REPEATS, Detector, save_detector
 from fsfm_jax.detection.features import FeatureCache, FeatureScorer
@@ -44,17 +44,21 @@ from fsfm_jax.optim import ema, schedules, tuning
 from fsfm_jax.program import Program
 from fsfm_jax.report import METRICS_FILE, Reporter, Silent
 from fsfm_jax.run_identity import description, run_identity, saved_state
+from fsfm_jax.run_lock import held
 from fsfm_jax.tasks.classify import OPEN_UNITS, REAL_ANCHOR
+from fsfm_jax.train.alarms import ALARMS_FILE, Alarms
 from fsfm_jax.train.loop import train
 from fsfm_jax.train.state import TrainState, named_key
-from fsfm_jax.workdir import make_folder, write_text
+from fsfm_jax.train.suspects import Suspects
+from fsfm_jax.train.watched import SKIPPED
+from fsfm_jax.workdir import write_text
 
 LOG = logging.getLogger("fsfm_jax")
 TEST_FOLDER, ACCOUNT = "test", "initialisation.json"
 CLOSED = "FS-Adapter's bottleneck let no face of the last step pass: what was trained is a linear probe. Lower "
 CLOSED += "optimizer.base_learning_rate; open_units in metrics.jsonl says when it closed"
 # What is reported of each step; of one loss alone its value is the whole.
-SHOWN = ("loss", REAL_ANCHOR, OPEN_UNITS, "learning_rate", "gradient_norm", "input_wait")
+SHOWN = ("loss", REAL_ANCHOR, OPEN_UNITS, "learning_rate", "gradient_norm", SKIPPED, "input_wait")
 
 
 def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
@@ -64,8 +68,14 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
       ValueError: a configuration, data set or checkpoint that does not fit; see the message.
       FileNotFoundError: data or a pretraining that is not there.
       NonFinite: the loss or the gradient is NaN or infinite.
+      NotSaved: something cannot be written.
       Interrupted: the process was told to stop; everything is saved.
     """
+    with held(workdir):
+        _run(config, workdir, stop_after)
+
+
+def _run(config: ConfigDict, workdir: str, stop_after: str) -> None:
     inputs = open_inputs(config)
     if config.repeats == 1:
         _Run(config, inputs, workdir, stop_after).go()
@@ -75,9 +85,9 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
         one = config.copy_and_resolve_references()
         one.seed, one.repeats = seed, 1
         folder = os.path.join(workdir, REPEATS.format(seed))
-        make_folder(folder)
         LOG.info("seed %d: %s", seed, folder)
-        finished = _Run(one, inputs, folder, stop_after).go()
+        with held(folder):
+            finished = _Run(one, inputs, folder, stop_after).go()
         if finished is None:
             LOG.info("Stopped in %s; the same command goes on from there", folder)
             return
@@ -186,6 +196,15 @@ class _Run:
         kept = [(FeatureSource(s, self._cache.of(s, UNAUGMENTED)), weight) for s, weight in self._inputs.sources]
         return FeatureStream(kept, spec, *place)
 
+    def _suspects(self) -> Suspects:
+        """What names the faces of a loss that is not finite."""
+        spec, sources, program = self._resolved.stream, self._inputs.sources, self._program
+        examples = balanced([s for s, _ in sources], spec) if spec.balanced else ordered(sources, spec.seed)
+        return Suspects(
+            program.task, self._resolved.step.accumulation, program.mesh, program.to_device,
+            lambda position: examples[position][records.SOURCE],
+        )  # fmt: skip
+
     def _announce(self, first: int) -> None:
         names, last = self._inputs.class_names, self._resolved.loop.steps
         classes = f"classes {', '.join(names)} ({names[self._inputs.real]} is real)"
@@ -216,10 +235,13 @@ class _Run:
 
     def _train(self, state: TrainState, checkpoints: Checkpoints) -> TrainState:
         first, resolved = int(state.step), self._resolved
+        checkpoints.check_room(state)
         step = self._program.compiled_step()
         stream = self._batches(first)
         path, batch = os.path.join(self._workdir, METRICS_FILE), resolved.stream.global_batch
         reporter = Silent() if jax.process_index() else Reporter(path, first, resolved.loop.steps, batch)
+        alarm_path = None if jax.process_index() else os.path.join(self._workdir, ALARMS_FILE)
+        alarms = Alarms(resolved.alarms, alarm_path, first)
 
         def write(number: int, values: dict[str, float]) -> None:
             if number == resolved.loop.steps and values.get(OPEN_UNITS) == 0:
@@ -228,11 +250,12 @@ class _Run:
 
         try:
             return train(
-                state, step, stream, self._program.to_device, checkpoints, self._describe, write, resolved.loop,
-                self._validation, reporter.flush,
+                state, step, stream, self._program.to_device, checkpoints, self._describe, write, resolved.loop, alarms,
+                self._suspects(), self._validation, reporter.flush,
             )  # fmt: skip
         finally:
             stream.close()
+            alarms.close()
             reporter.close()
 
     def _finish(self, last: int, params: Any) -> dict:

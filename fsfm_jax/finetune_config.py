@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from configs import finetuning
 from fsfm_jax import records
 from fsfm_jax.checkpoint import Retention
-from fsfm_jax.config import DTYPES
+from fsfm_jax.config import DTYPES, divergence_alarms, skip_limit
 from fsfm_jax.data.augment import AugmentSpec
 from fsfm_jax.data.boxes import CropSpec, EraseSpec
 from fsfm_jax.data.labelled_stream import LabelledSpec
@@ -30,6 +30,7 @@ from fsfm_jax.optim.optimizer import DECAYS, OptimizerSpec
 from fsfm_jax.report_spec import ReportSpec, resolve_report
 from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
 from fsfm_jax.tasks.normalisation import Statistics
+from fsfm_jax.train.alarms import AlarmSpec
 from fsfm_jax.train.loop import LoopSpec
 from fsfm_jax.train.step import NONFINITE, StepSpec
 
@@ -41,7 +42,7 @@ SCRATCH = "scratch"
 FREE_FIELDS = (
     "init", "repeats", "data.train", "data.validation", "data.test", "data.workers", "data.threads", "batch.per_device",
     "batch.accumulation", "model.remat", "evaluation.batch", "evaluation.threads", "checkpoint", "partition",
-    "calibration", "bootstrap", "report", "features",
+    "calibration", "bootstrap", "report", "features", "nonfinite_limit", "alarms",
 )  # fmt: skip
 
 
@@ -70,6 +71,7 @@ class Finetuning:
     false_alarm_rate: float
     report: ReportSpec
     loop: LoopSpec
+    alarms: AlarmSpec
     retention: Retention
     replicas: int | None
     fsdp: bool
@@ -144,7 +146,8 @@ def resolve_finetuning(
         selection=_selection(c),
         false_alarm_rate=c.calibration.false_alarm_rate,
         report=resolve_report(c),
-        loop=LoopSpec(total, stop_step(stop_after, total), _save_every(c, examples), c.nonfinite),
+        loop=LoopSpec(total, stop_step(stop_after, total), _save_every(c, examples), c.nonfinite, skip_limit(c)),
+        alarms=divergence_alarms(c),
         retention=Retention(c.checkpoint.keep_latest, 0),
         replicas=c.partition.replicas,
         fsdp=c.partition.fsdp,

@@ -18,15 +18,19 @@ from fsfm_jax.analyze import reconstruction
 from fsfm_jax.checkpoint import Checkpoints
 from fsfm_jax.config import Pretraining, Schedule
 from fsfm_jax.data.sources import Source, open_mixture, open_source
-from fsfm_jax.data.stream import FirstBatch, Stream
+from fsfm_jax.data.stream import FirstBatch, Stream, ordered
 from fsfm_jax.imported import adopted_state, lineage
 from fsfm_jax.optim import ema, schedules
 from fsfm_jax.program import Program
 from fsfm_jax.report import METRICS_FILE, Reporter, Silent
 from fsfm_jax.run_identity import PACKAGES, description, named_statistics, run_identity, saved_state
+from fsfm_jax.run_lock import held
 from fsfm_jax.tasks.pretrain import PretrainTask, Statistics
+from fsfm_jax.train.alarms import ALARMS_FILE, Alarms
 from fsfm_jax.train.loop import train
 from fsfm_jax.train.state import TrainState
+from fsfm_jax.train.suspects import Suspects
+from fsfm_jax.train.watched import WATCHED
 
 LOG = logging.getLogger("fsfm_jax")
 FIGURE = "reconstruction.png"
@@ -41,8 +45,14 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
       ValueError: a configuration, data set or checkpoint that does not fit; see the message.
       FileNotFoundError: data that is not there.
       NonFinite: a loss term or the gradient is NaN or infinite.
+      NotSaved: something cannot be written.
       Interrupted: the process was told to stop; everything is saved.
     """
+    with held(workdir):
+        _run(config, workdir, stop_after)
+
+
+def _run(config: ConfigDict, workdir: str, stop_after: str) -> None:
     sources = open_mixture(config.data.train)
     examples = sum(len(source) for source, _ in sources)
     resolved = configuration.resolve_pretraining(config, examples, jax.device_count(), stop_after)
@@ -129,15 +139,24 @@ def _train(
     workdir: str, repeat_batch: bool,
 ) -> TrainState:  # fmt: skip
     first = int(state.step)
+    checkpoints.check_room(state)
     step = program.compiled_step()
     stream = Stream(sources, resolved.stream, first, jax.process_index(), jax.process_count())
     if repeat_batch:
         LOG.warning("data.repeat_batch: one batch again and again; what is trained is of no use")
         stream = FirstBatch(stream)
+    if resolved.schedule.target_frozen:
+        LOG.warning("target.rule: frozen, as the released code acts on several GPUs; its alarm is off")
     reporter = _reporter(workdir, first, resolved)
+    alarms = Alarms(resolved.alarms, None if jax.process_index() else os.path.join(workdir, ALARMS_FILE), first)
+    examples, size = ordered(sources, resolved.stream.seed), resolved.stream.global_batch
+
+    def record(position: int) -> str:
+        return examples[first * size + position % size if repeat_batch else position][records.SOURCE]
 
     def write(number: int, values: dict[str, float]) -> None:
-        shown = ("loss", *program.task.term_weights, "learning_rate", "gradient_norm", "input_wait")
+        shown = ("loss", *program.task.term_weights, "learning_rate", "gradient_norm")
+        shown += (*(name for name in WATCHED if name in values), "input_wait")
         values = {name: values[name] for name in shown}  # jit sorts names; this is the order to read them in
         if resolved.model.instance_discrimination:
             last_update = number * resolved.schedule.target_total // resolved.schedule.total - 1
@@ -146,10 +165,13 @@ def _train(
 
     try:
         return train(
-            state, step, stream, program.to_device, checkpoints, describe, write, resolved.loop, flush=reporter.flush
-        )
+            state, step, stream, program.to_device, checkpoints, describe, write, resolved.loop, alarms,
+            Suspects(program.task, resolved.step.accumulation, program.mesh, program.to_device, record),
+            flush=reporter.flush,
+        )  # fmt: skip
     finally:
         stream.close()
+        alarms.close()
         reporter.close()
 
 

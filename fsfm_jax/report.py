@@ -11,6 +11,8 @@ from tqdm import tqdm
 from fsfm_jax.workdir import Lines
 
 METRICS_FILE = "metrics.jsonl"
+# In the file, not in the line.
+ASIDE = ("gradient_norm", "feature_std", "target_cosine", "target_distance", "target_moved", "skipped", "input_wait")
 
 
 def duration(seconds: float) -> str:
@@ -34,7 +36,7 @@ class Reporter:
 
     def __init__(self, path: str, first_step: int, last_step: int, images_per_step: int, plain_seconds: float = 15.0):
         # Steps that were lost with an interrupted process will be written again.
-        self._file = Lines(path, keep=lambda line: json.loads(line)["step"] <= first_step)
+        self._file = Lines(path, keep=lambda line: _step_of(line, path) <= first_step)
         self._first, self._last, self._images = first_step, last_step, images_per_step
         self._started: tuple[int, float] | None = None
         self._plain_seconds, self._next_line = plain_seconds, 0.0
@@ -82,8 +84,8 @@ class Reporter:
     def _line(self, step: int, metrics: dict[str, float], speed: dict[str, float]) -> str:
         shown = dict(metrics)
         rate, momentum = shown.pop("learning_rate"), shown.pop("momentum", None)
-        shown.pop("gradient_norm")
-        shown.pop("input_wait", None)
+        for name in ASIDE:
+            shown.pop(name, None)
         losses = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
         ema = "" if momentum is None else f" ema {momentum:.5f}"
         left = duration(speed["seconds_left"])
@@ -100,6 +102,16 @@ class Reporter:
     def close(self) -> None:
         self._bar.close()
         self._file.close()
+
+
+def _step_of(line: str, path: str) -> int:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected a JSON object with a step in each line; found {line[:80]!r}. Bring the file back from a "
+            "copy, or take that line out"
+        ) from error
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:

@@ -5,6 +5,7 @@ appends nothing, but an object appears only when all of it has arrived.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from typing import BinaryIO
 
 from etils import epath
 
+from fsfm_jax.disk import explained
 from fsfm_jax.export.whole_file import whole_file
 
 # An object of lines is sent anew with all its lines, at the end of a long run some 100 MB.
@@ -31,9 +33,11 @@ def make_folder(path: str) -> None:
 
     Raises:
       ValueError: a scheme that nothing here knows, or the package that reads it is not installed.
+      NotSaved: the folder cannot be made.
     """
     if not is_remote(path):
-        os.makedirs(path, exist_ok=True)
+        with explained(path, "a folder"):
+            os.makedirs(path, exist_ok=True)
         return
     try:
         epath.Path(path).exists()
@@ -72,41 +76,63 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 class Lines:
     """A text file that grows line by line, going on with the lines it has.
 
-    On a file system a line is in the file before `add` returns. In an object store it is there after `flush`, and
-    otherwise within five minutes or with the next line.
+    On a file system a line is in the file before `add` returns, whole or not at all. In an object store it is there
+    after `flush`, and otherwise within five minutes or with the next line.
     """
 
     def __init__(self, path: str, keep: Callable[[str], bool]):
-        """Opens the file at `path`; lines that `keep` refuses are dropped, and a last one that was cut short."""
+        """Opens the file at `path`; lines that `keep` refuses are dropped, and a last one that was cut short.
+
+        Raises:
+          NotSaved: nothing can be written there.
+        """
         self._path, self._remote = path, is_remote(path)
         place = epath.Path(path)
-        found = place.read_text().splitlines(keepends=True) if place.exists() else []
+        found = place.read_bytes().decode(errors="replace").splitlines(keepends=True) if place.exists() else []
         self._lines = [line for line in found if line.endswith("\n") and keep(line)]
-        if self._lines != found:
-            write_text(path, "".join(self._lines))
-        self._file, self._sent, self._unsent = None, time.monotonic(), False
-        if not self._remote:
-            self._lines = []
-            self._file = open(path, "a", buffering=1, encoding="utf-8")
+        with explained(path, "what a run did"):
+            if self._lines != found:
+                write_text(path, "".join(self._lines))
+            self._file, self._sent, self._unsent = None, time.monotonic(), False
+            if not self._remote:
+                self._lines = []
+                self._file = open(path, "ab", buffering=0)
 
     def add(self, line: str) -> None:
-        """Adds `line`, which has no line feed."""
+        """Adds `line`, which has no line feed.
+
+        Raises:
+          NotSaved: no room for it.
+        """
         if self._file is not None:
-            self._file.write(line + "\n")
+            with explained(self._path, "a line"):
+                self._append((line + "\n").encode())
             return
         self._lines.append(line + "\n")
         self._unsent = True
         if time.monotonic() - self._sent >= SECONDS_BETWEEN_SENDS:
             self.flush()
 
+    def _append(self, data: bytes) -> None:
+        """One write: a process that is killed leaves all of a line or nothing. A full disk takes a part of it."""
+        before = os.fstat(self._file.fileno()).st_size
+        if self._file.write(data) != len(data):
+            self._file.truncate(before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def flush(self) -> None:
-        """Returns when all lines are where they can be read."""
+        """Returns when all lines are where they can be read, also after the machine has lost its power."""
+        if self._file is not None:
+            with explained(self._path, "what a run did"):
+                os.fsync(self._file.fileno())
         if self._unsent:
             write_text(self._path, "".join(self._lines))
             self._sent, self._unsent = time.monotonic(), False
 
     def close(self) -> None:
         """Flushes, and closes the file."""
-        self.flush()
-        if self._file is not None:
-            self._file.close()
+        try:
+            self.flush()
+        finally:
+            if self._file is not None:
+                self._file.close()

@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from fsfm_jax import partition
 from fsfm_jax.checkpoint import Checkpoints, Retention, same_json
+from fsfm_jax.disk import NotSaved
 
 KEEP_ALL = Retention(latest=100, every=0)
 
@@ -181,14 +182,16 @@ def disk(monkeypatch) -> Disk:
     return disk
 
 
-def test_a_failed_background_save_is_told_and_leaves_the_last_good_one(opened, disk, tmp_path):
+def test_a_failed_background_save_is_told_and_leaves_the_last_good_one(opened, disk, tmp_path, caplog):
     checkpoints = opened(Retention(1, 0))
     checkpoints.save(make(1), {"step": 1})
     checkpoints.wait()
     disk.full = True
     checkpoints.save(make(2), {"step": 2})
-    with pytest.raises(OSError, match="No space left on device"):
+    last, found = r"\(the last one, of step 1, is still there\)", r"No space left on device \(.* GB are free there\)"
+    with pytest.raises(NotSaved, match=f"expected to write a checkpoint {last}; found: .*{found}"):
         checkpoints.wait()
+    assert "Traceback" not in caplog.text
     disk.full = False
     # What the failed save left behind is no checkpoint, and it is gone once the directory is used again.
     leftovers = {path.name for path in (tmp_path / "checkpoints").iterdir()} - {"1"}
@@ -206,7 +209,7 @@ def test_a_failed_background_save_is_told_by_the_next_save_at_the_latest(opened,
     checkpoints = opened()
     disk.full = True
     checkpoints.save(make(1), {})
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(NotSaved, match=r"\(there is none yet\); found: .*No space left on device"):
         checkpoints.save(make(2), {})
     disk.full = False
     checkpoints.save(make(3), {})

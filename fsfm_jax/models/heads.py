@@ -28,9 +28,12 @@ class ProjectionHead(nn.Module):
 
 
 def l2_normalise(x: jax.Array) -> jax.Array:
-    """Scales each row to unit length, in float32 or higher, `[B, E] -> [B, E]`; a zero row stays zero."""
+    """Scales each row to unit length, in float32 or higher, `[B, E] -> [B, E]`; a zero row stays zero.
+
+    One that is not finite becomes NaN: it must not pass for a zero row.
+    """
     x = at_least_float32(x)
     square = jnp.sum(x * x, axis=-1, keepdims=True)
     # The inner `where` keeps the derivative of the square root finite on a zero row.
-    norm = jnp.sqrt(jnp.where(square > 0, square, 1.0))
-    return jnp.where(square > 0, x / jnp.maximum(norm, 1e-12), 0.0)
+    norm = jnp.sqrt(jnp.where(square == 0, 1.0, square))
+    return jnp.where(square == 0, 0.0, x / jnp.maximum(norm, 1e-12))

@@ -7,6 +7,11 @@ import jax
 Batch = dict[str, jax.Array]
 Terms = dict[str, jax.Array]
 
+# Names among the terms that are rows, one for each image, and only watched: projections `[B, E]`, and the cosines of
+# their predictions with the target `[B]`.
+PROJECTION, AGREEMENT = "projection", "agreement"
+ROWS = (PROJECTION, AGREEMENT)
+
 
 class Task(Protocol):
     """A model with its loss. All methods are pure and traceable."""
@@ -28,7 +33,7 @@ class Task(Protocol):
         """The denominators of the loss's ratios over `batch`, float32 scalars."""
 
     def loss(self, params: Any, target: Any, batch: Batch, counts: Terms, key: jax.Array) -> tuple[jax.Array, Terms]:
-        """Loss of `batch`, its sums divided by `counts`, and its terms by name; float32 scalars.
+        """Loss of `batch`, its sums divided by `counts`, and its terms by name; float32 scalars, and `ROWS` if it has.
 
         `key` is a typed key of this micro-batch alone, for what is random on the device.
         """

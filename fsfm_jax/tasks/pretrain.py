@@ -11,7 +11,7 @@ from fsfm_jax.models.fsfm import ModelSpec, OnlineNetwork, TargetNetwork, target
 from fsfm_jax.models.heads import l2_normalise
 from fsfm_jax.models.layers import at_least_float32
 from fsfm_jax.models.vit import patchify
-from fsfm_jax.tasks.base import Batch, Terms
+from fsfm_jax.tasks.base import AGREEMENT, PROJECTION, Batch, Terms
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 # Terms of the loss, in the order in which they are shown.
@@ -84,20 +84,35 @@ class PretrainTask:
         """Both reconstruction terms are one ratio over the patches that `counts` counted; a batch in which no
         image has its region gives 0 for the region term, not NaN. Nothing is random: the masks are in the batch."""
         images = normalise(batch["image"], self.statistics)
-        online = OnlineNetwork(self.model).apply({"params": params}, images, batch["mask"])
+        online, inner = OnlineNetwork(self.model).apply(
+            {"params": params}, images, batch["mask"], capture_intermediates=_is_projector, mutable=["intermediates"]
+        )
         pixels, goal = at_least_float32(online.pixels), self.goal(images)
         terms = {}
         for name, mask in ((MASKED, batch["mask"]), (REGION, batch["region_mask"])):
             error = losses.masked_reconstruction(pixels, goal, mask)
             count = counts[name].astype(error.total.dtype)
             terms[name] = error.total / jnp.where(count > 0, count, 1.0)
-        if self.model.instance_discrimination:
-            terms[INSTANCE] = self._instance_loss(online.prediction, target, images, batch)
-        return sum(weight * terms[name] for name, weight in self.term_weights.items()), terms
-
-    def _instance_loss(self, prediction: jax.Array, target: Any, images: jax.Array, batch: Batch) -> jax.Array:
-        other = batch["other_mask"] if self.model.target_view == "other_visible" else batch["mask"]
-        projection = TargetNetwork(self.model).apply({"params": target}, images, batch["mask"], other)
+        if not self.model.instance_discrimination:
+            return self._total(terms), terms
+        prediction, anchor = l2_normalise(online.prediction), self._anchor(target, images, batch)
         spec = self.loss_spec
         measure = losses.instance_discrimination(spec.kind, spec.temperature, spec.ncs_scale, spec.negatives)
-        return measure(l2_normalise(prediction), l2_normalise(jax.lax.stop_gradient(projection)))
+        terms[INSTANCE] = measure(prediction, anchor)
+        (projection,) = inner["intermediates"]["projector"]["__call__"]
+        rows = {PROJECTION: at_least_float32(projection), AGREEMENT: losses.cosine(prediction, anchor)}
+        return self._total(terms), terms | rows
+
+    def _total(self, terms: Terms) -> jax.Array:
+        return sum(weight * terms[name] for name, weight in self.term_weights.items())
+
+    def _anchor(self, target: Any, images: jax.Array, batch: Batch) -> jax.Array:
+        """Unit projections of the target network, `[B, E]`."""
+        other = batch["other_mask"] if self.model.target_view == "other_visible" else batch["mask"]
+        projection = TargetNetwork(self.model).apply({"params": target}, images, batch["mask"], other)
+        return l2_normalise(jax.lax.stop_gradient(projection))
+
+
+def _is_projector(module: Any, method: str) -> bool:
+    """What is kept of the online network beside its outputs."""
+    return module.name == "projector" and method == "__call__"

@@ -9,7 +9,6 @@ of a comparison, is left to the next command.
 """
 
 import dataclasses
-import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -19,15 +18,15 @@ import jax
 import numpy as np
 
 from fsfm_jax.checkpoint import Checkpoints
+from fsfm_jax.train.alarms import Alarmed as Alarmed
+from fsfm_jax.train.alarms import Alarms
+from fsfm_jax.train.finished import Finished, Reading, SkipLimit, Suspect
+from fsfm_jax.train.finished import NonFinite as NonFinite
 from fsfm_jax.train.input_wait import InputWait
 from fsfm_jax.train.state import TrainState
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, start the same command again.
 TRY_AGAIN = 75
-
-
-class NonFinite(FloatingPointError):
-    """A loss term or the gradient is NaN or infinite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +37,16 @@ class LoopSpec:
       steps: optimizer steps of the whole run.
       stop_after: steps after which this process saves and ends, as if it had been interrupted; `steps` if never.
       save_every: steps between checkpoints.
-      nonfinite: `stop` at a loss or gradient that is not finite; `skip` when the step itself leaves out such
-        micro-batches: they are then left out of the means, too.
+      nonfinite: `stop` at a loss or gradient that is not finite; `skip_step` and `skip` when the step itself leaves
+        out such steps or micro-batches: they are then left out of the means, too.
+      limit: how many may be left out.
     """
 
     steps: int
     stop_after: int
     save_every: int
     nonfinite: str
+    limit: SkipLimit
 
 
 class Interrupted(Exception):
@@ -97,6 +98,8 @@ def train(
     run: Callable[[int], dict],
     write: Callable[[int, dict[str, float]], None],
     spec: LoopSpec,
+    alarms: Alarms,
+    suspects: Suspect,
     evaluate: Callable[[int, TrainState], None] | None = None,
     flush: Callable[[], None] = lambda: None,
 ) -> TrainState:
@@ -107,6 +110,8 @@ def train(
       batches: must begin with the batch of step `state.step`.
       run: the checkpoint's `run` item at a step.
       write: takes the metrics of a finished step, means over its micro-batches, and its `input_wait`.
+      alarms: look at the metrics of every step.
+      suspects: names the images to blame where a step is not finite.
       evaluate: looks at the state before each regular save, and at the end of the run; called again for a step that
         it has looked at, it must do nothing.
       flush: called before each save, so that what was written of a run is never behind what is saved of it.
@@ -116,12 +121,14 @@ def train(
 
     Raises:
       Interrupted: the process was told to stop; everything is saved.
-      NonFinite: names step and term; nothing of or after that step was saved.
+      NonFinite: names step, term and images; nothing of or after that step was saved.
+      Alarmed: an alarm that stops the run went off.
       Whatever a batch raises, after the state before that batch is saved.
     """
     number = int(state.step)
     last_saved = number if number in checkpoints.steps() else None
     pending, waits = None, InputWait()
+    report = Reading(write, spec.nonfinite, spec.limit, alarms, suspects)
     with StopRequest() as stop:
         while True:
             # Also after the last step: what comes after this run would not know of it.
@@ -129,7 +136,8 @@ def train(
             if by is not None or number >= spec.stop_after:
                 break
             if number and number % spec.save_every == 0:
-                pending = _report(pending, write, spec.nonfinite)
+                report(pending, state)
+                pending = None
                 # Also of a run that was stopped just here, before the look; `evaluate` looks at no step twice.
                 if evaluate is not None:
                     evaluate(number, state)
@@ -144,19 +152,19 @@ def train(
                 # Bad data must not cost the steps since the last checkpoint. A save needs every process, and
                 # the others may have got their batch: with several, the last checkpoint has to do.
                 if jax.process_count() == 1:
-                    _report(pending, write, spec.nonfinite)
+                    report(pending, state)
                     flush()
                     checkpoints.save(state, run(number))
                     checkpoints.wait()
                 raise
-            waits.arrived(idle=pending is None or all(value.is_ready() for value in pending[1].values()))
-            batch = to_device(batch)
+            waits.arrived(idle=pending is None or all(value.is_ready() for value in pending.metrics.values()))
+            placed = to_device(batch)
             with jax.transfer_guard("disallow"):
-                state, metrics = step(state, batch)
-            _report(pending, write, spec.nonfinite)
+                state, metrics = step(state, placed)
+            report(pending, state)
             number += 1
-            pending = (number, metrics, waits.end())
-        _report(pending, write, spec.nonfinite)
+            pending = Finished(number, metrics, waits.end(), batch)
+        report(pending, state)
         if evaluate is not None and number == spec.steps:
             evaluate(number, state)
         flush()
@@ -167,25 +175,3 @@ def train(
     if by is not None:
         raise Interrupted(number, spec.steps, by)
     return state
-
-
-def _mean(values: np.ndarray, finite_only: bool) -> float:
-    """Mean over micro-batches; NaN if none is left."""
-    kept = values[np.isfinite(values)] if finite_only else values
-    return float(np.mean(kept)) if kept.size else math.nan
-
-
-def _report(pending: tuple[int, dict[str, jax.Array], float] | None, write: Callable, nonfinite: str) -> None:
-    """Writes the metrics of a finished step; raises NonFinite for a bad one."""
-    if pending is None:
-        return
-    number, metrics, input_wait = pending
-    values = {name: _mean(jax.device_get(value), nonfinite == "skip") for name, value in metrics.items()}
-    bad = [name for name, value in values.items() if not math.isfinite(value)]
-    write(number, values | {"input_wait": input_wait})
-    if bad and nonfinite == "stop":
-        shown = ", ".join(f"{name} = {value}" for name, value in values.items())
-        raise NonFinite(
-            f"step {number}: {', '.join(bad)} not finite ({shown}). Nothing of this step was saved; the last "
-            "checkpoint is good. Look at this step's data, lower the learning rate, or compute in float32."
-        )

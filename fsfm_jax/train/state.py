@@ -14,7 +14,7 @@ from fsfm_jax.tasks.base import Task
 class TrainState(NamedTuple):
     """State of a run after `step` optimizer steps; with the config it determines everything that follows.
 
-    step: `[] int32`.
+    step: `[] int32`; `~step`, which is negative, once that step has failed with `nonfinite` "stop" (see `train.step`).
     params: online network, float32.
     optimizer: optax state of the trained part of `params`.
     target: target network (an empty tree for tasks without one).

@@ -11,12 +11,13 @@ from jax.sharding import NamedSharding
 
 from fsfm_jax.optim import tuning
 from fsfm_jax.optim.ema import TargetUpdate
-from fsfm_jax.tasks.base import Batch, Task
+from fsfm_jax.tasks.base import ROWS, Batch, Task
+from fsfm_jax.train import watched
 from fsfm_jax.train.state import TrainState, named_key
 
 CADENCES = ("optimizer_step", "micro_step")
 RATIOS = ("global_batch", "micro_batch")
-NONFINITE = ("stop", "skip")
+NONFINITE = ("stop", "skip_step", "skip")
 
 Metrics = dict[str, jax.Array]
 
@@ -31,8 +32,10 @@ class StepSpec:
         nothing; or over each `micro_batch`, averaged, as the released code has it.
       target_cadence: the target moves once per `optimizer_step`, or after every `micro_step` (released code:
         its horizon then depends on A).
-      nonfinite: `stop` leaves NaNs in the metrics for the loop to stop at; `skip` repeats the released code: a
-        micro-batch whose loss is not finite discards the gradients gathered so far and moves nothing.
+      nonfinite: what a loss or gradient norm that is not finite does. `stop`: from that step on nothing moves, so
+        that the loop finds the parameters that failed. `skip_step`: that step moves nothing and counts. `skip`
+        repeats the released code: a micro-batch whose loss is not finite discards the gradients gathered so far, and
+        the step moves nothing if it was the last one; gradients are not looked at.
       reduce_dtype: in which gradients are summed over devices, where each device gathers its own (see `make_step`).
     """
 
@@ -95,7 +98,8 @@ def make_step(
     `gather` makes parameters whole that are split over devices.
 
     metrics: `loss` and every term of the task, `[A]` (one value per micro-batch), `learning_rate []`,
-    `gradient_norm []` before clipping.
+    `gradient_norm []` before clipping; what is `watched`, `[]`; `skipped`, 1 for a micro-batch (`[A]`) or step (`[]`)
+    that was left out, where it may be.
     """
     def loss_of(part, frozen, *arguments):
         target, *others = arguments
@@ -121,7 +125,7 @@ def make_step(
         return jax.tree.map(lambda count: count / parts, task.counts(batch))
 
     def accumulate(state: TrainState, batch: Batch):
-        """Mean gradient, target after A - 1 micro-steps, whether the last micro-step counts, metrics `[A]`."""
+        """Mean gradient, target after A - 1 micro-steps, whether the last micro-step counts, metrics `[A]`, rows."""
         part, frozen = tuning.split(state.params, trained)
         key = jax.random.fold_in(named_key(state.key, "step"), state.step)
 
@@ -138,19 +142,23 @@ def make_step(
                 earlier = index < parts - 1  # the last one moves after the optimizer, below
                 params = _choose(earlier & counts, moved.params, target.params)
                 target = moved._replace(params=params, count=target.count + earlier)
-            return (total, target, counts), {"loss": loss, **terms}
+            rows = {name: terms.pop(name) for name in ROWS if name in terms}
+            metrics = {"loss": loss, **terms}
+            if spec.nonfinite == "skip":
+                metrics[watched.SKIPPED] = jnp.broadcast_to(~counts, loss.shape).astype(jnp.float32)
+            return (total, target, counts), (metrics, rows)
 
         start = (jax.tree.map(zeros, part), state.target, jnp.array(True))
         if parts == 1:  # the same without a loop: the compiler may then fuse across the whole step
-            (total, target, counts), metrics = micro_step(start, (0, batch))
-            metrics = jax.tree.map(lambda m: m[None], metrics)
+            (total, target, counts), found = micro_step(start, (0, batch))
+            metrics, rows = jax.tree.map(lambda m: m[None], found)
         else:
             micros = split_batch(batch, parts)
-            (total, target, counts), metrics = jax.lax.scan(micro_step, start, (jnp.arange(parts), micros))
+            (total, target, counts), (metrics, rows) = jax.lax.scan(micro_step, start, (jnp.arange(parts), micros))
         if local is not None:
             total = _over_shards(total, spec.reduce_dtype)
             metrics = jax.tree.map(lambda m: jnp.mean(m, axis=1), metrics)
-        return total, target, counts, metrics
+        return total, target, counts, metrics, rows
 
     def zeros(x):
         if local is None:
@@ -158,19 +166,29 @@ def make_step(
         return jax.lax.with_sharding_constraint(jnp.zeros((shards, *x.shape), x.dtype), local)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        gradients, target, counts, metrics = accumulate(state, batch)
-        rate = learning_rate(state.step)
+        gradients, target, counts, metrics, rows = accumulate(state, batch)
+        rate, norm = learning_rate(state.step), optax.tree.norm(gradients)
         part, frozen = tuning.split(state.params, trained)
         updates, moments = optimizer.update(gradients, state.optimizer, part)
         moved_part = jax.tree.map(lambda p, u: p - rate.astype(p.dtype) * u, part, updates)
         params = task.constrained(tuning.joined(moved_part, frozen))
-        if spec.nonfinite == "skip":
-            params = _choose(counts, params, state.params)
+        stay = target.params  # of the released code, what earlier micro-batches moved stays
+        if spec.nonfinite != "skip":
+            going = state.step >= 0
+            counts = going & jnp.isfinite(norm) & jnp.all(jnp.isfinite(metrics["loss"]))
+            stay = state.target.params
+        params = _choose(counts, params, state.params)
+        if spec.nonfinite != "stop":  # nobody asks for those of a run that has ended, and keeping them takes memory
             moments = _choose(counts, moments, state.optimizer)
         moved = target_update.update(params, target)
-        if spec.nonfinite == "skip":
-            moved = moved._replace(params=_choose(counts, moved.params, target.params))
-        metrics |= {"learning_rate": rate, "gradient_norm": optax.tree.norm(gradients)}
-        return TrainState(state.step + 1, params, moments, moved, state.key), metrics
+        moved = moved._replace(params=_choose(counts, moved.params, stay))
+        number = state.step + 1
+        if spec.nonfinite == "stop":
+            number = jnp.where(counts, number, jnp.where(going, ~state.step, state.step))
+        if spec.nonfinite == "skip_step":
+            metrics[watched.SKIPPED] = (~counts).astype(jnp.float32)
+        metrics |= {"learning_rate": rate, "gradient_norm": norm} | watched.of_images(rows)
+        metrics |= watched.of_target(task.target_part(params), moved.params, state.target.params)
+        return TrainState(number, params, moments, moved, state.key), metrics
 
     return step

@@ -332,6 +332,14 @@ def plain_step():
     return one_step()
 
 
+def test_rows_become_unit_rows_and_only_zeros_stay_zeros():
+    rows = jnp.array([[3.0, 4.0], [0.0, 0.0], [jnp.nan, 1.0], [jnp.inf, 1.0], [1e-3, 0.0]])
+    np.testing.assert_allclose(
+        l2_normalise(rows), [[0.6, 0.8], [0, 0], [np.nan, np.nan], [np.nan, 0], [1, 0]], rtol=1e-6
+    )
+    assert np.isfinite(jax.grad(lambda x: jnp.sum(l2_normalise(x)))(jnp.zeros((1, 2)))).all()
+
+
 def test_bfloat16_products_leave_parameters_and_losses_in_float32(plain_step):
     (loss, terms), gradients = one_step(dtype=jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves((loss, terms, gradients))} == {jnp.dtype("float32")}

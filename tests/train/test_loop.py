@@ -1,5 +1,8 @@
 """The loop: the order of what it does, the ways in which it ends, and what is saved in each of them."""
 
+import contextlib
+import dataclasses
+import json
 import logging
 import math
 import os
@@ -12,8 +15,14 @@ import numpy as np
 import pytest
 
 from fsfm_jax.train import input_wait
+from fsfm_jax.train.alarms import Alarmed, Alarms, AlarmSpec
+from fsfm_jax.train.finished import SkipLimit
 from fsfm_jax.train.input_wait import SETTLING, InputWait
 from fsfm_jax.train.loop import TRY_AGAIN, Interrupted, LoopSpec, NonFinite, StopRequest, train
+from fsfm_jax.train.suspects import Found
+
+NEVER = SkipLimit(0, 0)
+QUIET = AlarmSpec("off", 0, 0, 1, "off", 2, 2, 1, 1, "off", 0, 1)
 
 
 class State(NamedTuple):
@@ -31,6 +40,7 @@ class Recorder:
         self.saved, self.metrics, self.preempted_at = list(saved), metrics, preempted_at
         self.during_step = lambda number: None
         self.bad_batch, self.done = None, 0
+        self.searched: list[tuple] = []
 
     # Checkpoints.
 
@@ -73,13 +83,19 @@ class Recorder:
     def flush(self) -> None:
         self.events.append(("flush",))
 
-    def train(self, steps=5, stop_after=None, save_every=100, nonfinite="stop", first=0) -> State:
-        spec = LoopSpec(steps, stop_after or steps, save_every, nonfinite)
+    def suspects(self, number: int, state: State, batch: dict) -> Found:
+        self.searched.append((number, int(state.step), int(batch["number"])))
+        return Found(0, 7, {5: ("loss",)}, {5: "face 5"})
+
+    def train(
+        self, steps=5, stop_after=None, save_every=100, nonfinite="stop", first=0, limit=NEVER, alarms=None
+    ) -> State:
+        spec = LoopSpec(steps, stop_after or steps, save_every, nonfinite, limit)
         start = State(np.int32(first), tuple(range(first)))
         self.done = first
         return train(
             start, self.step, self.batches(first), lambda b: b, self, lambda n: {"of": n}, self.write, spec,
-            flush=self.flush,
+            alarms or Alarms(QUIET, None, first), self.suspects, flush=self.flush,
         )  # fmt: skip
 
     def all(self, *kinds: str) -> list[tuple]:
@@ -204,6 +220,64 @@ def test_skipped_micro_batches_are_left_out_of_the_means():
     assert run.written[1] == {"loss": 2.0}
     assert math.isnan(run.written[2]["loss"])
     assert run.all("save") == [("save", 2)]
+
+
+def test_a_step_that_is_not_finite_names_the_images_of_its_own_batch(tmp_path, caplog):
+    run, path = Recorder(metrics=bad_at(3, loss=math.nan)), tmp_path / "alarms.jsonl"
+    alarms = Alarms(QUIET, str(path), 0)
+    with contextlib.closing(alarms), caplog.at_level(logging.WARNING, "fsfm_jax"):
+        message = r"step 3: loss not finite \(.*\). Its 8 images are at positions 0 to 7 .* 5 \(face 5: loss\)"
+        with pytest.raises(NonFinite, match=message):
+            run.train(alarms=alarms)
+    # Another step has begun by then.
+    assert run.searched == [(3, 4, 2)] and not caplog.text
+    line = json.loads(path.read_text())
+    assert (line["step"], line["alarm"], line["action"], line["terms"]) == (3, "nonfinite", "stop", ["loss"])
+    assert line["images"] == [{"position": 5, "record": "face 5", "not_finite": ["loss"]}]
+
+
+def skips(*bad: int):
+    """Metrics of steps of which `bad` are left out."""
+
+    def metrics(number: int) -> dict:
+        out = number in bad
+        return {"loss": np.float32([math.nan if out else 1.0]), "skipped": np.float32(out), "gradient_norm": np.ones(1)}
+
+    return metrics
+
+
+def test_skipped_steps_are_told_once_in_a_row(tmp_path, caplog):
+    run, path = Recorder(metrics=skips(2, 3, 6)), tmp_path / "alarms.jsonl"
+    alarms = Alarms(QUIET, str(path), 0)
+    with contextlib.closing(alarms), caplog.at_level(logging.WARNING, "fsfm_jax"):
+        assert run.train(steps=7, nonfinite="skip_step", limit=SkipLimit(3, 4), alarms=alarms).step == 7
+    assert [number for number, *_ in run.searched] == [2, 6] and run.all("save") == [("save", 7)]
+    assert [json.loads(line)["action"] for line in path.read_text().splitlines()] == ["skip", "skip"]
+    assert "ALARM nonfinite at step 2: loss not finite; 100 % of the step was left out. Its 8 images" in caplog.text
+    assert [run.written[number]["skipped"] for number in range(1, 8)] == [0, 1, 1, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("bad", "limit", "step", "message"),
+    [
+        ((2, 3, 4, 5), SkipLimit(3, 0), 4, "It is number 3 in a row of such .* as many as nonfinite_limit.consecutive"),
+        ((1, 3, 5, 7), SkipLimit(2, 3), 5, "It is number 3 of such steps, as many as nonfinite_limit.total allows"),
+        ((2,), SkipLimit(1, 0), 2, "step 2: loss not finite; 100 % .* 5 .face 5: loss.*number 1 in a row"),
+    ],
+)
+def test_too_many_skipped_steps_end_the_run(bad, limit, step, message):
+    run = Recorder(metrics=skips(*bad))
+    with pytest.raises(NonFinite, match=message):
+        run.train(steps=20, nonfinite="skip_step", limit=limit)
+    assert max(run.written) == step and run.searched[-1][0] == step and not run.all("save")
+
+
+def test_an_alarm_that_stops_saves_nothing():
+    run = Recorder(metrics=lambda number: {"loss": np.float32([number // 4 * 10 + 1]), "gradient_norm": np.ones(1)})
+    alarms = Alarms(dataclasses.replace(QUIET, divergence="stop"), None, 0)
+    with pytest.raises(Alarmed, match="alarm divergence at step 4: loss was .* Nothing was saved since the last"):
+        run.train(steps=20, save_every=2, alarms=alarms)
+    assert run.all("save") == [("save", 2)] and max(run.written) == 4
 
 
 def test_means_are_over_all_micro_batches():
