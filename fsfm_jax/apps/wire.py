@@ -42,7 +42,7 @@ def read_header(file: BinaryIO) -> dict:
         raise BrokenWorker(f"a header of {length} bytes")
     try:
         content = json.loads(_exactly(file, length))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BrokenWorker("a header that is not JSON") from error
     if not isinstance(content, dict):
         raise BrokenWorker("a header that is not an object")
@@ -86,7 +86,7 @@ def read_reading(file: BinaryIO, path: str, side: int) -> Reading:
         rate = None if content["rate"] is None else float(content["rate"])
         words = (str(content[name]) for name in ("reason", "detail"))
         return Reading(path, str(content["kind"]), tuple(crops), misses, *words, rate, (height, width))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BrokenWorker(f"an answer of another form ({type(error).__name__}: {error})") from error
 
 

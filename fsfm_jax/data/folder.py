@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from fsfm_jax import records, regions
+from fsfm_jax.data.array_file import read_numbers
 from fsfm_jax.data.photo import decode_image
 from fsfm_jax.data.statistics import PixelSums
 
 IMAGES, PARSING_MAPS = "images", "parsing_maps"
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAP_SUFFIX = ".npy"
+MAX_MAP = 8 * records.IMAGE_SIZE**2  # bytes: a number has at most eight
 SHOWN = 10  # offenders named in an error; all of them are counted
 
 
@@ -107,15 +109,11 @@ def load_parsing_map(path: Path) -> np.ndarray:
       ValueError: not an array file, or not a parsing map of the right size and classes.
     """
     try:
-        # Pickles are refused: they may hold any program.
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError) as error:
+        loaded = read_numbers(path, MAX_MAP)
+    except (ValueError, OSError) as error:
         raise ValueError(
-            f"parsing map {path}: numpy cannot read it as an array ({error}); parse the photo again"
+            f"parsing map {path}: it cannot be read as an array: {error}; parse the photo again"
         ) from error
-    if not isinstance(loaded, np.ndarray):
-        loaded.close()
-        raise ValueError(f"parsing map {path}: expected one array, found an archive; use numpy.save")
     return regions.check_parsing_map(loaded, records.IMAGE_SIZE, str(path))
 
 

@@ -17,7 +17,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from fsfm_jax import records
 from fsfm_jax.data.forgery import open_forged
-from fsfm_jax.data.sources import path_and_split
+from fsfm_jax.data.sources import open_builder, path_and_split, shown
 from fsfm_jax.data.statistics import BUILD, PixelSums, read_card
 
 
@@ -76,7 +76,7 @@ class LabelledRecords:
         statistics = card.splits[split]
         self.fingerprint, self.pixel_sums = statistics.fingerprint, statistics.pixel_sums
         self._length = statistics.examples
-        self._records = tfds.builder_from_directory(path).as_data_source(
+        self._records = open_builder(path, split).as_data_source(
             split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
         )
 
@@ -91,8 +91,8 @@ class LabelledRecords:
             return _parse(self._records[index])
         except (RuntimeError, DecodeError, zlib.error, ValueError, IndexError) as error:
             raise ValueError(
-                f"data set {self.name}, example {index}: cannot be read ({error}); copy it again, or make it with "
-                f"{BUILD}"
+                f"data set {self.name}, example {index}: cannot be read ({shown(error)}); copy it again, or make it "
+                f"with {BUILD}"
             ) from error
 
     @cached_property

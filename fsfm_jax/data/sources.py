@@ -27,6 +27,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from fsfm_jax import records, regions
 from fsfm_jax.data.drawn import SyntheticSource
 from fsfm_jax.data.folder import IMAGES, PARSING_MAPS, FolderSource, list_photos
+from fsfm_jax.data.metadata import FEATURES, INFO, check_metadata
 from fsfm_jax.data.photo import check_photo
 from fsfm_jax.data.statistics import BUILD, UNFINISHED, PixelSums, read_card
 
@@ -109,8 +110,8 @@ class RecordSource:
         statistics = card.splits[split]
         self.name = f"{card.name}:{split}"
         self.fingerprint, self.pixel_sums = statistics.fingerprint, statistics.pixel_sums
-        _check_present(path, [os.fspath(path / file) for file in ("dataset_info.json", "features.json")])
-        builder = tfds.builder_from_directory(path)
+        _check_present(path, [os.fspath(path / file) for file in (INFO, FEATURES)])
+        builder = open_builder(path, split)
         shards = builder.info.splits[split]
         self._files = [os.fspath(file) for file in shards.filepaths]
         if tuple(shards.shard_lengths) != statistics.shard_lengths:
@@ -142,8 +143,38 @@ class RecordSource:
         except (RuntimeError, DecodeError, zlib.error, ValueError, IndexError) as error:
             raise ValueError(
                 f"data set {self.name}, example {index} in {self._files[bisect_right(self._ends, index)]}: "
-                f"cannot be read ({error}); copy that file again, or make the data set with {BUILD}"
+                f"cannot be read ({shown(error)}); copy that file again, or make the data set with {BUILD}"
             ) from error
+
+
+def open_builder(path: epath.Path, split: str) -> tfds.core.DatasetBuilder:
+    """What TFDS makes of the metadata in a folder of records with this split.
+
+    Raises:
+      ValueError: metadata that `prepare` would not have written.
+    """
+    check_metadata(path)
+    try:
+        builder = tfds.builder_from_directory(path)
+        found = builder.info.splits[split]
+        suffix, lengths, _ = builder.info.file_format.file_suffix, found.shard_lengths, found.filepaths
+    except Exception as error:  # TFDS does not check what it parses: garbage may raise anything
+        raise ValueError(
+            f"data set {path}: {INFO} and {FEATURES} do not describe its split {split} "
+            f"({type(error).__name__}: {shown(error)}); copy them again, or make it with {BUILD}"
+        ) from error
+    if suffix != "array_record" or not lengths:
+        raise ValueError(
+            f"data set {path}: expected {INFO} to describe shards of array_record, found {len(lengths)} of {suffix}; "
+            f"make it with {BUILD}"
+        )
+    return builder
+
+
+def shown(error: Exception) -> str:
+    """The words of others on one line, without what a terminal would obey."""
+    text = " ".join(str(error).split())[:500]
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _check_index(source: Source, index: int) -> None:

@@ -39,6 +39,14 @@ class PixelSums:
         total, squares = (tuple(int(count @ power) for count in counts) for power in (values, values**2))
         return cls(image.shape[0] * image.shape[1], total, squares)
 
+    @property
+    def possible(self) -> bool:
+        """Whether pixels of 0..255 have such sums."""
+        return self.pixels >= 0 and all(
+            0 <= total <= squares <= 255 * total and total**2 <= self.pixels * squares
+            for total, squares in zip(self.total, self.squares, strict=True)
+        )
+
     def __add__(self, other: "PixelSums") -> "PixelSums":
         if not isinstance(other, PixelSums):
             return NotImplemented
@@ -101,7 +109,10 @@ class SplitStatistics:
     @classmethod
     def from_json(cls, entry: dict) -> "SplitStatistics":
         """Inverse of `as_json`; KeyError or TypeError if `entry` is something else."""
+        _check_kinds(entry, SPLIT_KINDS)
         sums = PixelSums(entry["pixels"], tuple(entry["pixel_sum"]), tuple(entry["pixel_square_sum"]))
+        if len(sums.total) != 3 or len(sums.squares) != 3 or not sums.possible or min([0, *entry["shard_lengths"]]) < 0:
+            raise TypeError("pixel sums or shard lengths that no photos have")
         return cls(
             tuple(entry["shard_lengths"]),
             entry["num_bytes"],
@@ -148,6 +159,29 @@ VERSION_1_SPLIT = {"class_counts": [], "items": 0, "dropped": {}, "noted": {}}
 VERSION_1_CARD = {"class_names": [], "real": None, "image_size": IMAGE_SIZE, "parsing_maps": True, "prepared": {}}
 
 
+# What the entries of a card are: a type, `[type]` for a list of it, `{type}` for names with values of it.
+SPLIT_KINDS = {
+    "pixels": int, "pixel_sum": [int], "pixel_square_sum": [int], "shard_lengths": [int], "num_bytes": int,
+    "fingerprint": str, "image_encoding": str, "project_version": str, "class_counts": [int], "items": int,
+    "dropped": {int}, "noted": {int},
+}  # fmt: skip
+CARD_KINDS = {
+    "name": str, "splits": {dict}, "class_names": [str], "real": int | None, "image_size": int | None,
+    "parsing_maps": bool, "prepared": dict,
+}  # fmt: skip
+
+
+def _check_kinds(content: dict, kinds: dict) -> None:
+    """Raises TypeError for an entry of another kind, KeyError for one that is missing."""
+    for name, kind in kinds.items():
+        value = content[name]
+        outer, inner = (list, *kind) if type(kind) is list else (dict, *kind) if type(kind) is set else (kind, None)
+        parts = [] if inner is None else value.values() if type(value) is dict else value
+        # A truth value is a whole number to Python.
+        if not isinstance(value, outer) or (type(value) is bool and outer is not bool) or {*map(type, parts)} - {inner}:
+            raise TypeError(f"{name}: {str(value)[:100]!r}")
+
+
 def read_card(directory: str | os.PathLike) -> Card:
     """Reads the card of a records directory.
 
@@ -156,16 +190,21 @@ def read_card(directory: str | os.PathLike) -> Card:
       ValueError: not a card of this project, or of a newer schema.
     """
     path = epath.Path(directory) / CARD_FILE
+    text = path.read_bytes()
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(text)
         version = content["schema_version"]
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
-            raise ValueError(
-                f"{path}: schema version {version!r}, this fsfm_jax reads up to {SCHEMA_VERSION}; "
-                f"update fsfm_jax, or make the data set again with {BUILD}"
-            )
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise _no_card(path, error) from error
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise ValueError(
+            f"{path}: schema version {repr(version)[:100]}, this fsfm_jax reads up to {SCHEMA_VERSION}; "
+            f"update fsfm_jax, or make the data set again with {BUILD}"
+        )
+    try:
         old = version == 1
         content = {**(VERSION_1_CARD if old else {}), **content}
+        _check_kinds(content, CARD_KINDS)
         splits = {
             split: SplitStatistics.from_json({**(VERSION_1_SPLIT if old else {}), **entry})
             for split, entry in content["splits"].items()
@@ -179,8 +218,12 @@ def read_card(directory: str | os.PathLike) -> Card:
             content["parsing_maps"],
             content["prepared"],
         )
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: not the card of a data set of fsfm_jax ({type(error).__name__}: {error}); "
-            f"make the data set again with {BUILD}"
-        ) from error
+    except (KeyError, TypeError) as error:
+        raise _no_card(path, error) from error
+
+
+def _no_card(path: epath.Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path}: not the card of a data set of fsfm_jax ({type(error).__name__}: {str(error)[:200]}); "
+        f"make the data set again with {BUILD}"
+    )

@@ -65,7 +65,7 @@ def read_predictions(path: Path) -> Columns:
     try:
         return _check(read(path))
     except (ValueError, csv.Error, pyarrow.ArrowException) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {_shown(error)}") from error
 
 
 def _suffix(path: str | Path) -> str:
@@ -196,6 +196,11 @@ def _names_and_kinds(path: Path) -> tuple[list[str], list[str]]:
     return plain[0], kinds
 
 
+def _shown(error: Exception) -> str:
+    """What an error says, which may be names of strangers, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(error)[:1000])
+
+
 def _parse(name: str, kind: str, texts: Sequence[str]) -> np.ndarray:
     if kind == "U":
         return _typed(name, list(texts))
@@ -216,8 +221,13 @@ def _write_parquet(file: BinaryIO, columns: Columns) -> None:
 
 
 def _read_parquet(path: Path) -> Columns:
-    with pyarrow.parquet.ParquetFile(path) as file:
-        table = file.read()
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            table = file.read()
+    except OSError as error:
+        if error.errno is not None:  # of the system; those of a damaged file have no number
+            raise
+        raise ValueError(f"it cannot be read as Parquet ({error})") from error
     names = table.column_names
     if len(set(names)) < len(names):
         raise ValueError(f"expected distinct column names, found {names}")

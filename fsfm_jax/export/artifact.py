@@ -121,7 +121,7 @@ def read(path: str | os.PathLike) -> Artifact:
             "is cut off, or another file's sidecar lies beside it: copy both again"
         )
     with open(path, "rb") as file:
-        content = file.read(MAX_BYTES)
+        content = file.read(size)
     digest = hashlib.sha256(content).hexdigest()
     if digest != about["sha256"]:
         raise ValueError(

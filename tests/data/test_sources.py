@@ -104,7 +104,7 @@ def test_deviation_keeps_its_digits_where_floats_would_not():
 
 
 def test_card_round_trip(tmp_path):
-    sums = PixelSums(2**60, (1, 2**70, 3), (4, 5, 2**80))  # beyond 64 bits
+    sums = PixelSums(2**70, (1, 2**70, 3 * 2**70), (1, 2**71, 10 * 2**70))  # beyond 64 bits
     split = SplitStatistics((3, 3, 1), 12345, "ab" * 32, "png", sums, "0.1.0")
     card = Card("faces", {"train": split, "heldout": split})
     (tmp_path / records.CARD_FILE).write_text(card.as_text())

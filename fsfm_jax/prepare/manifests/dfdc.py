@@ -30,7 +30,11 @@ def _read_labels(download: Download, place: str) -> dict[str, int]:
     """Our label of each file name in labels.csv."""
     path, labels = download.root / place, {}
     with open(path, newline="", encoding="utf-8-sig") as lines:
-        for row in csv.DictReader(lines):
+        try:
+            rows = list(csv.DictReader(lines))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise WrongDownload(f"{path}: expected a table in UTF-8, found something else ({error})") from error
+        for row in rows:
             name, label = row.get("filename"), row.get("label")
             if not name or label not in ("0", "1"):
                 raise WrongDownload(f"{path}: expected columns filename and label (0 or 1), found {row}")
@@ -72,16 +76,17 @@ def walk_dfdcp(request: Request) -> Walk:
     path = download.root / DATASET_FILE
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WrongDownload(f"{path}: expected JSON, found none ({error}); copy it again") from error
     if not isinstance(listed, dict) or not all(isinstance(entry, dict) and "set" in entry for entry in listed.values()):
         raise WrongDownload(f"{path}: expected an object with label and set of each video")
     labels = {}
     for video, entry in listed.items():
         if entry["set"] == "test":
-            if entry.get("label") not in LABELS_OF_WORDS:
-                raise WrongDownload(f"{path}: expected label real or fake of {video}, found {entry.get('label')!r}")
-            labels[path_inside(video, str(path))] = LABELS_OF_WORDS[entry["label"]]
+            label = entry.get("label")
+            if not isinstance(label, str) or label not in LABELS_OF_WORDS:
+                raise WrongDownload(f"{path}: expected label real or fake of {video!r}, found {str(label)[:100]!r}")
+            labels[path_inside(video, str(path))] = LABELS_OF_WORDS[label]
     lost = [video for video in sorted(labels) if not (download.root / video).is_file()]
     download.missing(f"test videos of {DATASET_FILE}", len(labels), lost)
     there = sorted(labels.keys() - set(lost))

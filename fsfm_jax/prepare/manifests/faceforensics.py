@@ -69,7 +69,7 @@ def _read_splits(download: Download) -> dict[str, str]:
             )
         try:
             pairs = json.loads((download.root / place).read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise WrongDownload(
                 f"{download.root / place}: expected JSON, found none ({error}); copy it again"
             ) from error

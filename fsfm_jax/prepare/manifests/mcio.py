@@ -79,7 +79,7 @@ def _clients(path: Path) -> set[int]:
     for number, line in read_lines(path):
         try:
             clients.add(int(float(line)))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise WrongDownload(f"{path}, line {number}: expected the number of a client, found {line!r}") from error
     return clients
 

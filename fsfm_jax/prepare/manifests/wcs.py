@@ -137,7 +137,10 @@ def _read_surf_list(download: Download, name: str) -> dict[str, int]:
     labels: dict[str, int] = {}
     for number, line in read_lines(download.root / name):
         where = f"{download.root / name}, line {number}"
-        fields = next(csv.reader([line], delimiter=" "))
+        try:
+            fields = next(csv.reader([line], delimiter=" "))
+        except csv.Error as error:
+            raise WrongDownload(f"{where}: expected paths and a label, found {line[:100]!r}... ({error})") from error
         if len(fields) != 4 or fields[3] not in ("0", "1"):
             raise WrongDownload(f"{where}: expected three paths (colour, depth, infrared) and 0 or 1, found {line!r}")
         path, label = path_inside(fields[0], where), REAL if fields[3] == "1" else 1 - REAL

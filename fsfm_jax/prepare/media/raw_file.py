@@ -5,6 +5,8 @@ import stat
 
 from fsfm_jax.prepare.media.unusable import Unusable
 
+PART = 1 << 22  # bytes
+
 
 def first_bytes(path: str | os.PathLike, length: int) -> bytes:
     """The first `length` bytes, or all when there are fewer.
@@ -34,10 +36,13 @@ def _read(path: str | os.PathLike, length: int) -> bytes:
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a device or a socket"
             raise Unusable("unreadable", f"expected a regular file, found {kind}")
+        data = bytearray()
         with open(path, "rb") as file:
-            data = file.read(length)
+            # In parts: to ask for all at once would take as much memory as the largest file may have.
+            while len(data) < length and (part := file.read(min(PART, length - len(data)))):
+                data += part
     except OSError as error:
         raise Unusable("unreadable", f"the file cannot be read: {error.strerror}") from error
     if not data:
         raise Unusable("empty_file", "the file has no bytes; download it again")
-    return data
+    return bytes(data)

@@ -158,7 +158,7 @@ def test_dfdcp(miniature, listed):
     ]
     assert walk.shortfalls == ("test videos of dataset.json: expected 5, found 4; missing: method_A/9/gone.mp4",)
     miniature.add("dataset.json", text='{"method_A/1/a.mp4": {"label": "FAKE", "set": "test"}}')
-    with pytest.raises(WrongDownload, match="expected label real or fake of method_A/1/a.mp4, found 'FAKE'"):
+    with pytest.raises(WrongDownload, match="expected label real or fake of 'method_A/1/a.mp4', found 'FAKE'"):
         miniature.walk("dfdcp")
 
 

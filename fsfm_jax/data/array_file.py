@@ -1,0 +1,53 @@
+"""Arrays of numbers in files of NumPy (.npy), from whoever made them.
+
+NumPy's own reader parses the header as Python, takes as much memory as that asks for, and opens archives. Here the
+header must be as `numpy.save` writes it, for an array that may be that large, and all of its bytes must be there.
+"""
+
+import math
+import os
+import re
+
+import numpy as np
+
+START = b"\x93NUMPY"
+# Version, length of the header, and the header: a dict of three entries, padded with spaces.
+HEADER = re.compile(
+    rb"\{'descr': '([<>|=]?[biuf][1248])', 'fortran_order': (False|True), "
+    rb"'shape': \(((?:\d{1,9}L?, ?)*(?:\d{1,9}L?)?)\), ?\} *\n"
+)
+LONGEST_HEADER = 1000
+
+
+def read_numbers(path: str | os.PathLike, most: int) -> np.ndarray:
+    """The array of a file of at most `most` bytes of numbers, of any type of them or bool.
+
+    Raises:
+      ValueError: not such a file, cut off, larger, or of another type; the text does not name the file.
+      OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        start = file.read(LONGEST_HEADER)
+        if not start.startswith(START):
+            found = "an archive; use numpy.save" if start.startswith(b"PK") else f"bytes starting with {start[:8]!r}"
+            raise ValueError(f"expected one array as numpy.save writes it, found {found}")
+        if len(start) < 12 or start[6] not in (1, 2):
+            raise ValueError(f"expected a header of NumPy of version 1 or 2, found {start[6:12]!r}")
+        begin = 10 if start[6] == 1 else 12
+        end = begin + int.from_bytes(start[8:begin], "little")
+        matched = HEADER.fullmatch(start[begin:end])
+        if not matched or end > len(start):
+            raise ValueError(f"expected the header of an array of numbers, found {start[begin:end].rstrip()[:100]!r}")
+        try:
+            dtype = np.dtype(matched[1].decode())
+        except TypeError as error:
+            raise ValueError(f"expected a type of numbers, found {matched[1].decode()}") from error
+        shape = tuple(int(side.rstrip(b"L ")) for side in matched[3].replace(b" ", b"").split(b",") if side)
+        length = math.prod(shape) * dtype.itemsize
+        if length > most:
+            raise ValueError(f"expected at most {most} bytes of numbers, found a header of {list(shape)} {dtype}")
+        file.seek(end)
+        data = file.read(length)
+    if len(data) != length:
+        raise ValueError(f"expected {length} bytes for {list(shape)} {dtype}, found {len(data)}: it is cut off")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if matched[2] == b"True" else "C")
