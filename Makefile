@@ -15,42 +15,62 @@ export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
 # No tool may go looking for weights or data on the network at run time.
 export NO_GCE_CHECK := true
 
-.PHONY: demo has-chromium test test-beam test-pages test-parity test-tpu lint check bench clean
+.PHONY: demo has-chromium test test-beam test-pages test-parity test-tpu lint check bench fuzz locks clean
 
-$(VENV)/.runtime: requirements.txt
+$(VENV)/.runtime: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "fsfm_jax needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
 	@touch $@
 
 # Beam has an environment of its own, since its pins contradict those of JAX.
-$(VENV)-beam/.made: requirements-beam.txt
+$(VENV)-beam/.made: requirements-beam.lock
 	$(PYTHON) -m venv $(VENV)-beam
-	$(VENV)-beam/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-beam.txt
+	$(VENV)-beam/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-beam.lock
 	@touch $@
 
 # As have the base models of others, with PyTorch, and the converter to ONNX, whose own requirements contradict ours.
-$(VENV)-parity/.made: requirements-parity.txt requirements-onnx.txt requirements-dev.txt requirements.txt
+$(VENV)-parity/.made: requirements-parity.lock requirements-onnx.lock requirements-dev.lock requirements.lock
 	$(PYTHON) -m venv $(VENV)-parity
-	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-parity.txt
-	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-onnx.txt
+	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-parity.lock
+	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-onnx.lock
 	@touch $@
 
 # As has the TPU compiler, which compiles for slices that are not there.
-$(VENV)-tpu/.made: requirements-tpu.txt requirements-dev.txt requirements.txt
+$(VENV)-tpu/.made: requirements-tpu.lock requirements-dev.lock requirements.lock
 	$(PYTHON) -m venv $(VENV)-tpu
-	$(VENV)-tpu/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-tpu.txt --requirement requirements-dev.txt
+	$(VENV)-tpu/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-tpu.lock --requirement requirements-dev.lock
 	@touch $@
 
 # As have a browser's driver and what runs notebooks.
-$(VENV)-pages/.made: requirements-pages.txt requirements-dev.txt requirements.txt
+$(VENV)-pages/.made: requirements-pages.lock requirements-dev.lock requirements.lock
 	$(PYTHON) -m venv $(VENV)-pages
-	$(VENV)-pages/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-pages.txt
+	$(VENV)-pages/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-pages.lock
 	@touch $@
+
+# As have the fuzzer, and what writes the locks.
+$(VENV)-fuzz/.made: requirements-fuzz.lock requirements.lock
+	$(PYTHON) -m venv $(VENV)-fuzz
+	$(VENV)-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-fuzz.lock
+	@touch $@
+
+$(VENV)-locks/.made: requirements-locks.lock
+	$(PYTHON) -m venv $(VENV)-locks
+	$(VENV)-locks/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-locks.lock
+	@touch $@
+
+# After every change of a pin: the hashes beside it, and the table of licences.
+locks: $(VENV)-locks/.made
+	$(VENV)-locks/bin/python -m supply.locks
+	$(VENV)-locks/bin/python -m supply.licences
+
+# Readers of foreign files, two minutes each.
+fuzz: $(VENV)-fuzz/.made
+	$(VENV)-fuzz/bin/python -m benchmarks.fuzz
 
 # Stops once on purpose and goes on from its own checkpoint: the second command is the first one again.
 demo: $(VENV)/.runtime
@@ -95,4 +115,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.predict
 
 clean:
-	rm -rf $(VENV) $(VENV)-beam $(VENV)-pages $(VENV)-parity $(VENV)-tpu .cache runs
+	rm -rf $(VENV) $(VENV)-beam $(VENV)-fuzz $(VENV)-locks $(VENV)-pages $(VENV)-parity $(VENV)-tpu .cache runs

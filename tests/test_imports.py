@@ -51,9 +51,13 @@ RULES = {
     "fsfm_jax.optim": MODEL + "optim",
     "fsfm_jax.partition": MODEL,
     "fsfm_jax.metrics": "numpy metrics",
-    "fsfm_jax.workdir": "etils export.whole_file",
+    # What a checkpoint and a folder of a run are kept whole by.
+    "fsfm_jax.disk": "etils",
+    "fsfm_jax.digests": "numpy jax etils",
+    "fsfm_jax.run_lock": "disk workdir jax",
+    "fsfm_jax.workdir": "etils disk export.whole_file",
     "fsfm_jax.report": MODEL + "tqdm workdir",
-    "fsfm_jax.checkpoint": "partition numpy jax etils orbax",
+    "fsfm_jax.checkpoint": "digests disk partition numpy jax etils orbax",
     "fsfm_jax.tasks": MODEL + "models losses metrics tasks",
     "fsfm_jax.train": UPPER,
     "fsfm_jax.export": UPPER + "export",
@@ -119,13 +123,13 @@ RULES = {
     "fsfm_jax.finetune_inputs": UPPER
     + "config detection fields finetune_config pretrained run_identity ml_collections",
     "fsfm_jax.finetune": UPPER
-    + "detection finetune_config finetune_inputs program report run_identity ml_collections",
+    + "detection finetune_config finetune_inputs program report run_identity run_lock ml_collections",
     "fsfm_jax.run_identity": UPPER + "fields program ml_collections",
     "fsfm_jax.imported": UPPER + "export program run_identity",
-    "fsfm_jax.pretrain": UPPER + "config fields imported analyze ml_collections program run_identity",
+    "fsfm_jax.pretrain": UPPER + "config fields imported analyze ml_collections program run_identity run_lock",
     "fsfm_jax.compare_config": "configs fields finetune_config models optim ml_collections",
     "fsfm_jax.compare": UPPER
-    + "analyze compare_config configs detection fields finetune finetune_config finetune_inputs ml_collections",
+    + "analyze compare_config configs detection fields finetune finetune_config finetune_inputs ml_collections run_lock",
     "fsfm_jax.main": "package pretrain finetune evaluate tabulate compare train.loop workdir jax absl "
     "ml_collections",
     "configs": "configs.common configs.finetuning configs.adapting configs.comparison configs.evaluation "
@@ -137,6 +141,13 @@ RULES = {
     "benchmarks.torch_step": MODEL + "models tasks torch timm benchmarks",
     "benchmarks.predict": "benchmarks configs data detection fields finetune_config prepare numpy jax cv2 absl",
     "benchmarks.tpu": "benchmarks configs launch absl",
+    "benchmarks.determinism": UPPER + "config configs pretrain benchmarks absl",
+    "benchmarks.kill_chains": UPPER + "config configs digests pretrain benchmarks etils absl",
+    # The readers of foreign files under a fuzzer; its own package is installed for it alone.
+    "benchmarks.fuzz_judge": "package",
+    "benchmarks.fuzz_media": "benchmarks records data prepare numpy cv2 h5py",
+    "benchmarks.fuzz_text": "benchmarks config configs data digests apps export prepare numpy absl etils ml_collections",
+    "benchmarks.fuzz_worker": "benchmarks atheris",
     "launch": UPPER
     + "config fields finetune finetune_config pretrain report_spec detection launch absl ml_collections",
 }

@@ -1,0 +1,76 @@
+"""What the requirements files pin, read without pip."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+INCLUDE = "-r "
+PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9.!+_-]*)")
+
+
+@dataclass(frozen=True, order=True)
+class Pin:
+    """One package at one version; `name` is as registries compare it: small letters, a hyphen between words."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """A requirements file.
+
+    Attributes:
+      path: of the file.
+      includes: names of the files that it builds on, in its folder.
+      pins: its own, without those of the files it builds on.
+    """
+
+    path: Path
+    includes: tuple[str, ...]
+    pins: tuple[Pin, ...]
+
+    @property
+    def lock(self) -> Path:
+        """The file beside it with the hashes."""
+        return lock_of(self.path)
+
+
+def canonical(name: str) -> str:
+    """A package's name as registries compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def lock_of(path: Path) -> Path:
+    """The file with the hashes that belongs to a requirements file."""
+    return path.with_suffix(".lock")
+
+
+def read_requirements(path: Path) -> Requirements:
+    """Reads a requirements file of exact pins.
+
+    Raises:
+      ValueError: a line that is no pin, or a package that is there twice; file and line are in the text.
+    """
+    includes, pins = [], {}
+    for number, text in enumerate(path.read_text().splitlines(), start=1):
+        line = text.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith(INCLUDE):
+            includes.append(line.removeprefix(INCLUDE).strip())
+            continue
+        matched = PIN.fullmatch(line)
+        if not matched:
+            raise ValueError(f"{path.name}, line {number}: expected NAME==VERSION, found {line!r}; pin it exactly")
+        pin = Pin(canonical(matched[1]), matched[2])
+        if pin.name in pins:
+            raise ValueError(f"{path.name}, line {number}: {pin.name} is pinned twice; remove one of the lines")
+        pins[pin.name] = pin
+    return Requirements(path, tuple(includes), tuple(sorted(pins.values())))
+
+
+def all_requirements(root: Path = ROOT) -> list[Requirements]:
+    """Every requirements file of the checkout, by name; raises as `read_requirements`."""
+    return [read_requirements(path) for path in sorted(root.glob("requirements*.txt"))]
