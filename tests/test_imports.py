@@ -129,7 +129,8 @@ RULES = {
     "fsfm_jax.pretrain": UPPER + "config fields imported analyze ml_collections program run_identity run_lock",
     "fsfm_jax.compare_config": "configs fields finetune_config models optim ml_collections",
     "fsfm_jax.compare": UPPER
-    + "analyze compare_config configs detection fields finetune finetune_config finetune_inputs ml_collections run_lock",
+    + "analyze compare_config configs detection fields finetune finetune_config finetune_inputs "
+    "ml_collections run_lock",
     "fsfm_jax.main": "package pretrain finetune evaluate tabulate compare train.loop workdir jax absl "
     "ml_collections",
     "configs": "configs.common configs.finetuning configs.adapting configs.comparison configs.evaluation "
@@ -146,7 +147,8 @@ RULES = {
     # The readers of foreign files under a fuzzer; its own package is installed for it alone.
     "benchmarks.fuzz_judge": "package",
     "benchmarks.fuzz_media": "benchmarks records data prepare numpy cv2 h5py",
-    "benchmarks.fuzz_text": "benchmarks config configs data digests apps export prepare numpy absl etils ml_collections",
+    "benchmarks.fuzz_text": "benchmarks config configs data digests apps export prepare numpy absl etils "
+    "ml_collections",
     "benchmarks.fuzz_worker": "benchmarks atheris",
     "launch": UPPER
     + "config fields finetune finetune_config pretrain report_spec detection launch absl ml_collections",

@@ -3,7 +3,7 @@
 Its packages are not among those of requirements.txt, with which they disagree about the version of Orbax; only examples
 of jax2onnx use Orbax, so they are installed without their own requirements:
 
-    pip install --no-deps --requirement requirements-onnx.txt
+    pip install --no-deps --require-hashes --requirement requirements-onnx.lock
 """
 
 import logging
@@ -47,7 +47,7 @@ def converted(task: ClassifyTask, params: Any) -> tuple[bytes, dict]:
         import onnxruntime
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"--format=onnx: {error}; pip install --no-deps --requirement requirements-onnx.txt"
+            f"--format=onnx: {error}; pip install --no-deps --require-hashes --requirement requirements-onnx.lock"
         ) from error
     # It says of every shape inside the graph that it does not write its type down.
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)

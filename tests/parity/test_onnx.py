@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import serialized
 
-WHY = "jax2onnx and onnxruntime are needed: pip install --no-deps --requirement requirements-onnx.txt"
+WHY = "jax2onnx and onnxruntime are needed: pip install --no-deps --require-hashes --requirement requirements-onnx.lock"
 pytest.importorskip("jax2onnx", reason=WHY)
 onnxruntime = pytest.importorskip("onnxruntime", reason=WHY)
 
