@@ -7,13 +7,14 @@ Below the working directory, rewritten after each cell:
     runs/TASK/MODEL/TUNING/      the working directory of the cell's fine-tuning; with cell.json it has ended
 
 Everything is checked before anything is trained. The same command goes on where a comparison was stopped, and with
-another model, tuning or task it runs the new cells alone.
+another model, tuning or task it runs the new cells alone. A cell that comes to nothing (NaN, an alarm) does not keep
+the others from their numbers: it stays empty, with its reason below the table, and the command ends with an error.
 """
 
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jax
@@ -30,6 +31,7 @@ from fsfm_jax.fields import flat
 from fsfm_jax.finetune_config import SCRATCH, resolve_finetuning
 from fsfm_jax.finetune_inputs import open_inputs
 from fsfm_jax.run_lock import held
+from fsfm_jax.train.loop import NonFinite
 
 LOG = logging.getLogger("fsfm_jax")
 MARK = "cell.json"
@@ -48,7 +50,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     Raises:
       ValueError: a name, recipe, field or data set that does not fit, or a cell that ended with another configuration.
       FileNotFoundError: data or pretrained parameters that are not there.
-      NonFinite: a loss or gradient of a cell is NaN or infinite.
+      NonFinite: cells ended with a loss or gradient that is NaN or infinite, or with an alarm; the others have run.
     """
     if stop_after:
         raise ValueError("--stop_after: a comparison ends with its last cell; leave it out, and stop it where you like")
@@ -69,18 +71,31 @@ def _run(config: ConfigDict, workdir: str) -> None:
             of_cell(cell, check, cell.config)
     ended = len(planned.cells) - len(todo)
     LOG.info("%d cells, %d of them have ended", len(planned.cells), ended)
-    _write(planned, workdir)
+    failed: dict[str, str] = {}
+    _write(planned, workdir, failed)
     for number, cell in enumerate(todo, ended + 1):
         folder = cell.folder(workdir)
         os.makedirs(folder, exist_ok=True)
         LOG.info("Cell %d of %d: %s: %s", number, len(planned.cells), cell, folder)
-        of_cell(cell, finetune.run, cell.config, folder)
+        try:
+            of_cell(cell, finetune.run, cell.config, folder)
+        except FloatingPointError as error:  # on every process, since all have the same metrics
+            LOG.error("%s came to nothing: %s", cell, error)
+            failed[str(cell)] = str(error)
+            _write(planned, workdir, failed)
+            continue
         if jax.process_index() == 0:
             part = Path(folder, f"{MARK}.part")
             part.write_text(json.dumps(flat(cell.config), indent=1, sort_keys=True) + "\n", encoding="utf-8")
             os.replace(part, Path(folder, MARK))
-        _write(planned, workdir)
+        _write(planned, workdir, failed)
     LOG.info("Table: %s", os.path.join(workdir, TABLE))
+    if failed:
+        reasons = "\n  ".join(f"{cell}: {reason}" for cell, reason in failed.items())
+        raise NonFinite(
+            f"{len(failed)} of {len(planned.cells)} cells came to nothing, and are empty in the table:\n  {reasons}\n"
+            "The same command tries them again, each from its last checkpoint."
+        )
 
 
 def _check_init(c: ConfigDict) -> None:
@@ -112,12 +127,14 @@ def _has_ended(cell: Cell, workdir: str) -> bool:
     return True
 
 
-def _write(planned: Plan, workdir: str) -> None:
-    """The table and the picture of all cells that have ended."""
+def _write(planned: Plan, workdir: str, failed: Mapping[str, str]) -> None:
+    """The table and the picture of all cells that have ended, and why those that `failed` have not."""
     if jax.process_index():
         return
     entries = [_entry(cell, workdir) for cell in planned.cells]
-    Path(workdir, TABLE).write_text(results.table(entries, planned.notes), encoding="utf-8")
+    # The first sentence: the rest is for who started it.
+    notes = [*planned.notes, *(f"Came to nothing: {cell}: {text.split('. ')[0]}." for cell, text in failed.items())]
+    Path(workdir, TABLE).write_text(results.table(entries, notes), encoding="utf-8")
     results.write_csv(Path(workdir, CSV), entries)
     draw_comparison(Path(workdir, PICTURE), points(entries), planned.models, planned.tunings)
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from fsfm_jax.compare_config import plan, slug
 from fsfm_jax.detection import comparison as results
 from fsfm_jax.detection.detector import open_detector
 from fsfm_jax.fields import flat
+from fsfm_jax.train.loop import NonFinite
 
 CHANGES = {
     **FINETUNING, "data.test": "A=forged:blend:16:2:1,B=forged:blend:8:5:1", "duration": "2 steps",
@@ -144,6 +146,30 @@ def test_what_has_ended_is_not_run_again_and_not_taken_for_another(compared, ini
     with pytest.raises(FileNotFoundError, match="none/full has ended, but .*metrics.json is gone; remove that folder"):
         compare.run(tiny(init), str(workdir))
     (workdir / "gone.json").rename(workdir / "runs/demo/none/full/test/metrics.json")
+
+
+def test_a_cell_that_comes_to_nothing_leaves_the_others_their_numbers(compared, init, tmp_path, monkeypatch):
+    workdir = Path(shutil.copytree(compared[0], tmp_path / "copy"))
+    for cell in ("our_own/linear_probe", "none/full"):
+        (workdir / "runs/demo" / cell / "cell.json").unlink()
+    tried = []
+
+    def diverges(config, folder, stop_after=""):
+        tried.append("/".join(Path(folder).parts[-2:]))
+        if folder.endswith("linear_probe"):
+            raise NonFinite("step 7: loss not finite (loss = nan). Look at this step's data.")
+
+    monkeypatch.setattr(compare.finetune, "run", diverges)
+    reason = r"1 of 3 cells came to nothing(.|\n)*demo, Our Own, linear_probe: step 7: loss not finite"
+    with pytest.raises(NonFinite, match=reason):
+        compare.run(tiny(init), str(workdir))
+    assert tried == ["our_own/linear_probe", "none/full"]
+    text = (workdir / "table.md").read_text()
+    assert "- Came to nothing: demo, Our Own, linear_probe: step 7: loss not finite (loss = nan).\n" in text
+    rows = {line.split(" | ")[1]: line for line in text.splitlines() if line.startswith("| ")}
+    assert rows["linear_probe"].endswith("|  |  |  |  | – |")
+    assert (workdir / "runs/demo/none/full/cell.json").exists() and text.count("| none | full | ") == 1
+    assert next(line for line in compared[2][1].splitlines() if "| none | full |" in line) in text
 
 
 def test_everything_is_looked_at_before_anything_is_trained(init, tmp_path, monkeypatch):
