@@ -1,6 +1,8 @@
 """Nothing lost: damage to a checkpoint is found before it is used, kills cost no step, and a folder has one run."""
 
 import errno
+import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -152,6 +154,23 @@ def test_a_changed_byte_or_a_missing_file_is_named_whichever_file_it_is(folder):
     assert complaints(epath.Path(last)) == []
 
 
+def test_a_list_that_was_changed_says_nothing_about_files(folder):
+    path = folder / "2" / FILE
+    content = json.loads(path.read_text())
+    for entries, said in (
+        # As if one file had never been.
+        (dict(list(content["files"].items())[1:]), "not the bytes that were written (SHA-256)"),
+        ({}, "not the bytes that were written (SHA-256)"),
+    ):
+        path.write_text(json.dumps(content | {"files": entries}))
+        assert complaints(epath.Path(folder / "2")) == [f"{FILE}: {said}"]
+    # One that a stranger made, with a checksum that fits: no file elsewhere is opened, and entries are what they are.
+    for entries in ({"../1/digests.json": [1, None]}, {"/etc/passwd": [1, None]}, {"run/metadata": ["1", None]}):
+        digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+        path.write_text(json.dumps({"files": entries, "sha256": digest}))
+        assert complaints(epath.Path(folder / "2")) == [f"{FILE}: cannot be read"]
+
+
 @pytest.mark.parametrize("harm", [flip, Path.unlink])
 def test_the_last_whole_checkpoint_is_used_and_the_damaged_one_set_aside(folder, harm, caplog):
     file = array_file(folder / "2")
@@ -277,6 +296,23 @@ def test_a_folder_has_one_run_at_a_time(tmp_path):
     (workdir / ".lock").write_text('{"pid": 1, "host": "of a process that was killed", "since": "long ago"}\n')
     with held(str(workdir)):
         assert json.loads((workdir / ".lock").read_text())["pid"] == os.getpid()
+
+
+def test_a_lock_that_its_holder_takes_away_meanwhile_is_not_taken_for_ours(tmp_path, monkeypatch):
+    path, inner, calls = tmp_path / ".lock", fcntl.flock, []
+
+    def flock(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:  # the run before ends between our opening the file and locking it
+            path.unlink()
+        inner(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with held(str(tmp_path)):
+        assert len(calls) == 2 and path.exists()
+        with pytest.raises(ValueError, match="expected no other run here"):
+            with held(str(tmp_path)):
+                raise AssertionError("two runs")
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_before_anything_else(tmp_path):
