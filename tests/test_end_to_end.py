@@ -16,8 +16,9 @@ import pytest
 from prepared import records_of_folder
 
 from configs import pretrain_demo
-from fsfm_jax import pretrain
+from fsfm_jax import disk, pretrain
 from fsfm_jax.checkpoint import saved_parts
+from fsfm_jax.disk import NotSaved
 from fsfm_jax.train.loop import NonFinite
 
 ROOT = Path(__file__).parent.parent
@@ -201,6 +202,13 @@ def test_a_loss_that_is_not_finite_stops_after_the_last_good_checkpoint(tmp_path
     assert steps and max(steps) < bad
     for name, array in stored(tmp_path, max(steps)).items():
         assert np.isfinite(array.astype(np.float64)).all(), name
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_told_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "_free", lambda path: 1000)
+    with pytest.raises(NotSaved, match="free disk, for one checkpoint; found 0.000 GB"):
+        pretrain.run(tiny_config(), str(tmp_path))
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_a_damaged_record_is_named_and_costs_no_step(tmp_path):

@@ -12,11 +12,12 @@ import pytest
 from flax.traverse_util import flatten_dict
 from tuning import STEPS, looks, pretrained_run, tiny, tuned_run
 
-from fsfm_jax import finetune
+from fsfm_jax import disk, finetune
 from fsfm_jax.checkpoint import saved_parameters
 from fsfm_jax.config import STATISTICS
 from fsfm_jax.data.forgery import ForgedSource
 from fsfm_jax.detection.detector import open_detector
+from fsfm_jax.disk import NotSaved
 from fsfm_jax.export.names import PRETRAINING, official_name, to_official_array
 from fsfm_jax.finetune_inputs import open_inputs
 
@@ -232,6 +233,13 @@ def test_what_does_not_fit_is_refused(pretrained, tmp_path, fields, error, text)
     config.update_from_flattened_dict(fields)
     with pytest.raises(error, match=text):
         finetune.run(config, str(tmp_path))
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_told_before_training(pretrained, tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "_free", lambda path: 1000)
+    with pytest.raises(NotSaved, match="free disk, for one checkpoint; found 0.000 GB"):
+        finetune.run(tiny(init=pretrained), str(tmp_path))
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_other_statistics_than_those_of_pretraining_are_said_loudly(pretrained, caplog):

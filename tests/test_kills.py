@@ -20,7 +20,7 @@ import pytest
 from etils import epath
 from orbax.checkpoint.path import atomicity, atomicity_defaults
 
-from fsfm_jax import checkpoint, disk
+from fsfm_jax import checkpoint, compare, disk, finetune, pretrain
 from fsfm_jax.checkpoint import Checkpoints, Retention, saved_parts
 from fsfm_jax.digests import FILE, complaints
 from fsfm_jax.disk import NotSaved
@@ -296,6 +296,13 @@ def test_a_folder_has_one_run_at_a_time(tmp_path):
     (workdir / ".lock").write_text('{"pid": 1, "host": "of a process that was killed", "since": "long ago"}\n')
     with held(str(workdir)):
         assert json.loads((workdir / ".lock").read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("job", [pretrain.run, finetune.run, compare.run])
+def test_every_training_job_holds_its_folder(tmp_path, job):
+    with held(str(tmp_path)):
+        with pytest.raises(ValueError, match="expected no other run here"):
+            job(None, str(tmp_path))  # before anything of its configuration is looked at
 
 
 def test_a_lock_that_its_holder_takes_away_meanwhile_is_not_taken_for_ours(tmp_path, monkeypatch):
