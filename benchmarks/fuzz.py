@@ -5,13 +5,15 @@
 
 Every input must be read, or refused by an exception that the reader documents, with a sentence that it wrote itself; in
 time, and within a bounded address space. Anything else is a finding. Each target is a process of its own: one that dies
-is a finding too, and another one goes on with its corpus. Needs the packages of requirements-fuzz.txt. Writes
-benchmarks/results/fuzz.json; inputs of findings are kept in FOLDER/TARGET. With --keep=tests/corpus, an input for each
-place at which a reader was found to refuse goes into the corpus of the tests, unless there is one.
+is a finding too, and another one goes on with its corpus. Needs the packages of requirements-fuzz.txt. Inputs of
+findings are kept in FOLDER/TARGET; benchmarks/results/fuzz.json keeps the rows of targets that were not asked for. With
+--keep=tests/corpus, an input for each place at which a reader was found to refuse goes into the corpus of the tests,
+unless there is one.
 """
 
 import argparse
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -21,8 +23,9 @@ from pathlib import Path
 
 from benchmarks.fuzz_judge import COUNTS, READ, REFUSED, judge
 from benchmarks.fuzz_targets import TARGETS
-from benchmarks.masks import write_results
+from benchmarks.masks import RESULTS, write_results
 
+FILE = RESULTS / "fuzz.json"
 INPUT_SECONDS = 10
 MEMORY = 1 << 30  # bytes of address space beyond those of the libraries
 # What libFuzzer calls the inputs that ended a process, apart from those that were slow and went on.
@@ -101,9 +104,13 @@ def main() -> None:
         print(rows[-1], flush=True)
         if options.keep is not None:
             print(f"{keep(name, options.folder / name, options.keep / name)} kept", flush=True)
+    if FILE.exists():
+        old = {row["target"]: row for row in json.loads(FILE.read_text())["rows"]}
+        found = old | {row["target"]: row for row in rows}
+        rows = [found[name] for name in TARGETS if name in found]
     bounds = {"seconds of an input": INPUT_SECONDS, "address space beyond the imports, MB": round(MEMORY / 1e6)}
     settings = {
-        "seconds of a target": options.seconds, "bounds": bounds, "inputs": sum(row["inputs"] for row in rows),
+        "bounds": bounds, "inputs": sum(row["inputs"] for row in rows),
         "kinds of findings": sum(row["kinds of findings"] for row in rows),
     }  # fmt: skip
     write_results("fuzz", settings, rows)

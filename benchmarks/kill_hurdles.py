@@ -212,7 +212,8 @@ def loader_killed(workdir: Path, undisturbed: Path) -> Found:
         return "the run waited for ever", ["the run waited for ever"]
     code = process.returncode
     finish(start(workdir))
-    return f"exit code {code}: {sentence(said)}", differences(workdir, undisturbed)
+    wrong = told(said, "error: data.workers: ") + differences(workdir, undisturbed)
+    return f"exit code {code}: {sentence(said)}", wrong
 
 
 def clock_jumps(workdir: Path, undisturbed: Path) -> Found:
@@ -245,7 +246,7 @@ HURDLES = {
     "a shard is not there": ("a sentence with its name; once it is back, like undisturbed", shard_gone_before),
     "a shard disappears": ("a sentence with its name, or it was still open; like undisturbed", shard_gone),
     "a shard is cut short": ("a sentence with its name; once it is back, like undisturbed", shard_cut),
-    "a loader process is killed": (f"the run ends; then {LIKE_UNDISTURBED}", loader_killed),
+    "a loader process is killed": (f"a sentence; then {LIKE_UNDISTURBED}", loader_killed),
     "a clock that jumps by a day": (LIKE_UNDISTURBED, clock_jumps),
     "two runs in one folder": (f"the second is refused; the first {LIKE_UNDISTURBED}", two_runs),
 }

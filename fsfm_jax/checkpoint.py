@@ -6,13 +6,10 @@ renames it, so a checkpoint that is visible was whole once. Its list of files (`
 and is asked before anything is used: TensorStore itself does not notice a changed byte in an array.
 """
 
-import asyncio
 import contextlib
 import dataclasses
 import itertools
 import json
-import logging
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,16 +18,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSteps, LatestN
-from orbax.checkpoint.path import atomicity, atomicity_defaults
 
-from fsfm_jax.digests import ABOUT, PROMISE, complaints, damage, last_whole, set_aside, write_digests
+from fsfm_jax.checkpoint_manager import Manager, temporary_path_class
+from fsfm_jax.digests import PROMISE, complaints, damage, last_whole, set_aside
 from fsfm_jax.disk import check_room, not_saved
 
 STATE, RUN = "state", "run"
-# A week: Orbax counts by the clock on the wall, and one that is put right must not end a run.
-PATIENCE = 7 * 86_400
-# Orbax logs the traceback of a failed save in two threads; what it was is raised, and said once.
-logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
 # How often this process has asked for an interruption.
 _ASKED = itertools.count(1)
 
@@ -57,43 +50,6 @@ def _keys_back(stored: Any, like: Any) -> Any:
     return jax.tree.map(back, stored, like)
 
 
-class _Listed:
-    """A folder that becomes a checkpoint, or an item of one, when it is finalized: a checkpoint gets its list first."""
-
-    async def finalize(self) -> None:
-        if self.get_final().name.isdigit():
-            await asyncio.to_thread(self._write_list)
-        await super().finalize()
-
-    def _write_list(self) -> None:
-        store = self._checkpoint_metadata_store
-        store.wait_until_finished()
-        store.update(file_path=self.get() / ABOUT, commit_timestamp_nsecs=time.time_ns())
-        store.wait_until_finished()
-        self._checkpoint_metadata_store = None  # what is listed must not change again
-        message = f"Checkpoint commit was successful to {self.get_final()}"
-        remote = "://" in str(self.get_final())
-        write_digests(self.get(), remote, {atomicity.COMMIT_SUCCESS_FILE: message.encode()})
-
-
-class _Renamed(_Listed, atomicity.AtomicRenameTemporaryPath): ...
-
-
-class _Committed(_Listed, atomicity.CommitFileTemporaryPath): ...
-
-
-# On a file system a checkpoint is complete when it has its final name; in an object store, when a file says so.
-LISTED = {atomicity.AtomicRenameTemporaryPath: _Renamed, atomicity.CommitFileTemporaryPath: _Committed}
-
-
-class _Manager(ocp.CheckpointManager):
-    """Orbax's manager, except that it leaves the cluster's notices to `Checkpoints.preempted`."""
-
-    def reached_preemption(self, step: int) -> bool:
-        # It would ask at each save, by the number of the step: the count of questions would be lost.
-        return False
-
-
 class Checkpoints:
     """The checkpoints of one working directory."""
 
@@ -105,15 +61,13 @@ class Checkpoints:
         self.directory = epath.Path(directory)
         self._verified: set[int] = set()
         place = self.directory if "://" in directory else self.directory.absolute()
-        usual = atomicity_defaults.get_default_temporary_path_class(place)
-        self._manager = _Manager(
+        self._manager = Manager(
             place,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=AnyPreservationPolicy(keep),
                 enable_async_checkpointing=asynchronous,
-                async_options=ocp.AsyncOptions(timeout_secs=PATIENCE),
                 cleanup_tmp_directories=True,
-                temporary_path_class=LISTED[usual],
+                temporary_path_class=temporary_path_class(place),
             ),
             # Written out so that a reopened directory can tell shapes before it restores.
             item_handlers={STATE: ocp.StandardCheckpointHandler(), RUN: ocp.JsonCheckpointHandler()},

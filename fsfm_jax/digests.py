@@ -68,7 +68,8 @@ def complaints(folder: epath.Path) -> list[str]:
     found = np.array(examine(folder, entries, jax.process_index(), jax.process_count()))
     if jax.process_count() > 1:
         found = np.max(multihost_utils.process_allgather(found), axis=0)
-    return [f"{name}: {SAID[code]}" for name, code in zip(entries, found.tolist(), strict=True) if code]
+    pairs = zip(entries, found.tolist(), strict=True)
+    return [f"{name if name.isprintable() else repr(name)}: {SAID[code]}" for name, code in pairs if code]
 
 
 def last_whole(directory: epath.Path, steps: list[int], complaints_of: Callable[[int], list[str]]) -> int | None:

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +22,7 @@ import pytest
 from etils import epath
 from orbax.checkpoint.path import atomicity, atomicity_defaults
 
-from fsfm_jax import checkpoint, compare, disk, finetune, pretrain
+from fsfm_jax import checkpoint_manager, compare, disk, finetune, pretrain
 from fsfm_jax.checkpoint import Checkpoints, Retention, saved_parts
 from fsfm_jax.digests import FILE, complaints
 from fsfm_jax.disk import NotSaved
@@ -36,7 +38,7 @@ RUN = """
 import json, os, signal, sys
 from typing import Any, NamedTuple
 import jax, jax.numpy as jnp
-from fsfm_jax import checkpoint
+from fsfm_jax import checkpoint_manager
 from fsfm_jax.checkpoint import Checkpoints, Retention
 from fsfm_jax.run_lock import held
 from fsfm_jax.workdir import Lines
@@ -54,17 +56,17 @@ def at(place, step):
     if die_at == f"{place} {step}":
         die()
 
-def write_digests(folder, remote, last, inner=checkpoint.write_digests):
+def write_digests(folder, remote, last, inner=checkpoint_manager.write_digests):
     at("before the list", folder.name.split(".")[0])
     inner(folder, remote, last)
     at("after the list", folder.name.split(".")[0])
 
-def finalize(self, step, inner=checkpoint._Manager._finalize_checkpoint):
+def finalize(self, step, inner=checkpoint_manager.Manager._finalize_checkpoint):
     at("after the commit", step)
     inner(self, step)
 
-checkpoint.write_digests = write_digests
-checkpoint._Manager._finalize_checkpoint = finalize
+checkpoint_manager.write_digests = write_digests
+checkpoint_manager.Manager._finalize_checkpoint = finalize
 with held(folder):
     checkpoints = Checkpoints(folder + "/checkpoints", Retention(2, 0))
     step = checkpoints.latest_step()
@@ -169,6 +171,11 @@ def test_a_list_that_was_changed_says_nothing_about_files(folder):
         digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
         path.write_text(json.dumps({"files": entries, "sha256": digest}))
         assert complaints(epath.Path(folder / "2")) == [f"{FILE}: cannot be read"]
+    # Nor are names shown that a terminal would obey.
+    entries = {"\x1b[2J": [1, None]}
+    digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({"files": entries, "sha256": digest}))
+    assert complaints(epath.Path(folder / "2")) == [r"'\x1b[2J': missing"]
 
 
 @pytest.mark.parametrize("harm", [flip, Path.unlink])
@@ -224,13 +231,13 @@ def test_a_checkpoint_from_before_there_were_lists_is_used_and_that_is_said(fold
 
 
 def test_the_list_is_written_behind_the_training_and_before_the_checkpoint_is_one(tmp_path, monkeypatch):
-    go_on, inner = threading.Event(), checkpoint.write_digests
+    go_on, inner = threading.Event(), checkpoint_manager.write_digests
 
     def slowly(*arguments):
         assert go_on.wait(60)
         inner(*arguments)
 
-    monkeypatch.setattr(checkpoint, "write_digests", slowly)
+    monkeypatch.setattr(checkpoint_manager, "write_digests", slowly)
     checkpoints = Checkpoints(str(tmp_path), KEEP)
     checkpoints.save(make(1), {})  # returns
     assert not (tmp_path / "1").exists()
@@ -240,10 +247,19 @@ def test_the_list_is_written_behind_the_training_and_before_the_checkpoint_is_on
     assert complaints(epath.Path(tmp_path / "1")) == []
 
 
+def test_a_clock_that_is_set_during_a_save_costs_nothing(tmp_path, monkeypatch):
+    real, asked = time.time, itertools.count()
+    # Every look at the clock on the wall is a day before or after the last one.
+    monkeypatch.setattr(time, "time", lambda: real() + 86_400 * (next(asked) % 2))
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    assert complaints(epath.Path(tmp_path / "3")) == [] and next(asked) > 3
+
+
 def test_an_object_store_gets_a_list_of_sizes(tmp_path, monkeypatch):
     # Nothing is renamed there; a file of its own says that a checkpoint is complete.
-    inner = checkpoint.write_digests
-    monkeypatch.setattr(checkpoint, "write_digests", lambda folder, remote, last: inner(folder, True, last))
+    inner = checkpoint_manager.write_digests
+    monkeypatch.setattr(checkpoint_manager, "write_digests", lambda folder, remote, last: inner(folder, True, last))
     committed = lambda path, **_: atomicity.CommitFileTemporaryPath  # noqa: E731
     monkeypatch.setattr(atomicity_defaults, "get_default_temporary_path_class", committed)
     save(tmp_path, 1)

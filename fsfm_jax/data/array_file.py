@@ -36,7 +36,7 @@ def read_numbers(path: str | os.PathLike, most: int) -> np.ndarray:
         begin = 10 if start[6] == 1 else 12
         end = begin + int.from_bytes(start[8:begin], "little")
         matched = HEADER.fullmatch(start[begin:end])
-        if not matched or end > len(start):
+        if not matched:
             raise ValueError(f"expected the header of an array of numbers, found {start[begin:end].rstrip()[:100]!r}")
         try:
             dtype = np.dtype(matched[1].decode())

@@ -20,6 +20,8 @@ from fsfm_jax.data.photo import decode_image
 from fsfm_jax.data.sources import Source
 
 Batch = dict[str, np.ndarray]
+# What Grain says of a process that is gone, with a RuntimeError like any other.
+KILLED = "Worker process was terminated unexpectedly"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +133,10 @@ def _stack(examples: Sequence[dict]) -> Batch:
     return {key: np.stack([np.asarray(example[key]) for example in examples]) for key in examples[0]}
 
 
+class LoaderEnded(ValueError):
+    """A loader process ended, and nothing here ended it."""
+
+
 class Batches:
     """Batches of one host from step `start_step` on; close it to end the loader's processes."""
 
@@ -155,7 +161,22 @@ class Batches:
         return self
 
     def __next__(self) -> Batch:
-        return next(self._iterator)
+        """The next batch.
+
+        Raises:
+          LoaderEnded: a loader process was killed.
+          Whatever reading an example raises.
+        """
+        try:
+            return next(self._iterator)
+        except RuntimeError as error:
+            if KILLED not in str(error):
+                raise
+            raise LoaderEnded(
+                "data.workers: expected loader processes to live as long as the run, found one that was ended from "
+                f"outside ({str(error).split('. ')[0]}), as systems do when memory runs out. Start the same command "
+                "again, with fewer of them if it happens once more"
+            ) from error
 
     def close(self) -> None:
         """Ends loader processes, which would outlive this one otherwise."""

@@ -1,6 +1,7 @@
 """The stream: the same batches however they are loaded, each example in turn, photos and masks that agree."""
 
 import dataclasses
+import multiprocessing
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from fsfm_jax.data import masking
 from fsfm_jax.data.masking import MaskSpec
 from fsfm_jax.data.photo import encode_png
 from fsfm_jax.data.sources import open_mixture
-from fsfm_jax.data.stream import Stream, StreamSpec, load_example, mask_batch, ordered
+from fsfm_jax.data.stream import LoaderEnded, Stream, StreamSpec, load_example, mask_batch, ordered
 
 SPEC = StreamSpec(
     seed=3, global_batch=8, patch_size=16, augment=False, mask=MaskSpec("crfr_p", 0.75, "image", "exact"),
@@ -124,6 +125,20 @@ def test_processes_change_nothing():
     sources = open_mixture("samples:train@0.7,synthetic:4@0.3")
     spec = dataclasses.replace(SPEC, augment=True)
     assert_same(take(sources, dataclasses.replace(spec, workers=2), 3), take(sources, spec, 3))
+
+
+def test_a_loader_process_that_is_killed_is_told():
+    spec = dataclasses.replace(SPEC, workers=1)
+    stream = Stream(open_mixture("synthetic:4"), spec, 0, 0, 1)
+    try:
+        next(stream)
+        (loader,) = multiprocessing.active_children()
+        loader.kill()
+        with pytest.raises(LoaderEnded, match=r"data.workers: .* ended from outside \(.* with exit code -9\)"):
+            for _ in range(100):  # some are ready
+                next(stream)
+    finally:
+        stream.close()
 
 
 def test_another_seed_is_another_order_and_other_masks():

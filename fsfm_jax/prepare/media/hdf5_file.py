@@ -77,7 +77,8 @@ class Hdf5File:
 def _stored(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     """The entry `name` of a group, which must not be a link to another place."""
     if name not in group:
-        raise Unusable("unsupported_frame", f"expected {ARRAY} in {group.name}, found {', '.join(group) or 'nothing'}")
+        found = str(list(group))[:200]  # as Python writes names: they may hold what a terminal would obey
+        raise Unusable("unsupported_frame", f"expected {ARRAY} in {group.name}, found {found}")
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise Unusable("other_files", f"expected {name} in {group.name} to be stored here, found a link")
     return group[name]

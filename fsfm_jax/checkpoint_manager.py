@@ -1,0 +1,72 @@
+"""Orbax's manager of checkpoints as runs here need it: with lists of files, and with a clock that nobody sets.
+
+What it overrides is not part of Orbax's public interface; its version is pinned, and the tests of checkpoints notice.
+"""
+
+import asyncio
+import logging
+import time
+
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint._src.futures import future, signaling_client
+from orbax.checkpoint.path import atomicity, atomicity_defaults
+
+from fsfm_jax.digests import ABOUT, write_digests
+
+# Orbax logs the traceback of a failed save in two threads; what it was is raised, and said once.
+logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
+
+
+class _Steady:
+    """The time by which the threads of a save wait for each other.
+
+    Orbax takes the clock on the wall for it: put right meanwhile by more than five minutes, it would end the save.
+    """
+
+    time = staticmethod(time.monotonic)
+
+
+future.time = signaling_client.time = _Steady
+
+
+class _Listed:
+    """A folder that becomes a checkpoint, or an item of one, when it is finalized: a checkpoint gets its list first."""
+
+    async def finalize(self) -> None:
+        if self.get_final().name.isdigit():
+            await asyncio.to_thread(self._write_list)
+        await super().finalize()
+
+    def _write_list(self) -> None:
+        store = self._checkpoint_metadata_store
+        store.wait_until_finished()
+        store.update(file_path=self.get() / ABOUT, commit_timestamp_nsecs=time.time_ns())
+        store.wait_until_finished()
+        self._checkpoint_metadata_store = None  # what is listed must not change again
+        message = f"Checkpoint commit was successful to {self.get_final()}"
+        remote = "://" in str(self.get_final())
+        write_digests(self.get(), remote, {atomicity.COMMIT_SUCCESS_FILE: message.encode()})
+
+
+class _Renamed(_Listed, atomicity.AtomicRenameTemporaryPath): ...
+
+
+class _Committed(_Listed, atomicity.CommitFileTemporaryPath): ...
+
+
+# On a file system a checkpoint is complete when it has its final name; in an object store, when a file says so.
+LISTED = {atomicity.AtomicRenameTemporaryPath: _Renamed, atomicity.CommitFileTemporaryPath: _Committed}
+
+
+def temporary_path_class(directory: epath.Path) -> type:
+    """How a save in `directory`, which may be of an object store, becomes a checkpoint that has its list."""
+    return LISTED[atomicity_defaults.get_default_temporary_path_class(directory)]
+
+
+class Manager(ocp.CheckpointManager):
+    """Orbax's manager, except that it leaves the cluster's notices to `Checkpoints.preempted`."""
+
+    def reached_preemption(self, step: int) -> bool:
+        # It would ask at each save, by the number of the step: the count of questions would be lost.
+        return False
