@@ -33,7 +33,8 @@ def sentence(said: str) -> str:
     """What a run ended with: from its last "error: " on; else the name and text of an exception, or the last line."""
     start = said.rfind("\nerror: ") + 1
     if start:
-        return " ".join(said[start:].split())
+        # A loader that was killed leaves shared memory behind, which Python clears away with a warning.
+        return " ".join(re.split(r"\n\S+: UserWarning: ", said[start:])[0].split())
     raised = re.findall(r"^[\w.]+(?:Error|Exception): .*", said, re.MULTILINE)
     return f"a traceback, {raised[-1]}" if raised and "Traceback" in said else said.rstrip().splitlines()[-1]
 

@@ -89,6 +89,7 @@ def main() -> None:
         workdir = folder / name.replace(" ", "_")
         shutil.rmtree(workdir, ignore_errors=True)
         found, wrong = hurdle(workdir, undisturbed)
+        found = found.replace(str(workdir), "RUN")
         rows.append({"what happens": name, "expected": expected, "found": found, "differences": len(wrong)})
         print(rows[-1], wrong, flush=True)
         differing += wrong

@@ -1,10 +1,12 @@
 """What a run is: the JSON that is saved with each checkpoint, and the refusal to continue another run."""
 
+import logging
 import os
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from fsfm_jax import fields
@@ -14,6 +16,7 @@ from fsfm_jax.program import Program
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.state import TrainState
 
+LOG = logging.getLogger("fsfm_jax")
 Mixture = Sequence[tuple[Any, float | None]]  # data sets with their weights
 IMPORTED = "imported"  # folder of what others have trained
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -41,7 +44,25 @@ def description(identity: dict, config: ConfigDict, step: int, global_batch: int
         "examples_seen": step * global_batch,
         "all_fields": same_json(fields.flat(config)),
         "versions": {name: metadata.version(name) for name in PACKAGES},
+        "machine": machine(),
     }
+
+
+def machine() -> dict:
+    """What besides the versions the last bits of a sum depend on: devices, and on CPUs the cores that share it."""
+    device = jax.devices()[0]
+    cores = len(os.sched_getaffinity(0)) if device.platform == "cpu" else None
+    return {"devices": jax.device_count(), "hosts": jax.process_count(), "kind": device.device_kind, "cores": cores}
+
+
+def moved(saved: dict) -> list[str]:
+    """In what this process differs from the one that saved the run item `saved`, in words; empty if in nothing."""
+    found = []
+    for part, now in (("versions", {name: metadata.version(name) for name in PACKAGES}), ("machine", machine())):
+        if part in saved:  # checkpoints from before have no machine
+            before = saved[part]
+            found += [f"{name} {before[name]} is {now[name]} now" for name in now if before[name] != now[name]]
+    return found
 
 
 def check_same_run(saved: dict, identity: dict, workdir: str) -> None:
@@ -77,7 +98,11 @@ def saved_state(checkpoints: Checkpoints, program: Program, identity: dict, work
     step = checkpoints.latest_step()
     if step is None:
         return None
-    check_same_run(checkpoints.run(step), identity, workdir)
+    saved = checkpoints.run(step)
+    check_same_run(saved, identity, workdir)
+    differing = moved(saved)
+    if differing:
+        LOG.warning("From step %d on the last bits may be others than where it began: %s", step, "; ".join(differing))
     return checkpoints.restore(step, program.like)
 
 

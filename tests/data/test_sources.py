@@ -317,6 +317,17 @@ def test_incomplete_copy_is_told(copied):
 # Bundled and synthetic faces.
 
 
+def test_nothing_is_imported_because_metadata_name_it(copied):
+    # TFDS would import `antigravity`, which opens a browser.
+    path = copied / "features.json"
+    content = json.loads(path.read_text())
+    content["pythonClassName"] = "antigravity.Features"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="features.json: pythonClassName: .* found 'antigravity.Features'"):
+        open_source(str(copied))
+    assert "antigravity" not in sys.modules
+
+
 def test_samples_are_split_into_nineteen_and_five():
     every, train, heldout = (open_source(f"samples{split}") for split in ("", ":train", ":heldout"))
     assert (len(every), len(train), len(heldout)) == (24, 19, 5)
