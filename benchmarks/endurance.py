@@ -2,8 +2,9 @@
 
     python -m benchmarks.endurance [--steps=10000] [--workers=0]
 
-A real pretraining of a tiny network, started as users start it, with checkpoints every 500 steps. Beside it the kernel
-is asked once a second what the run and its loader processes use. Writes benchmarks/results/endurance.json.
+A real pretraining of a tiny network, started as users start it, with a checkpoint every 500 steps, without any before
+the end, and with one every 50. Beside it the kernel is asked once a second what the run and its loader processes use.
+Writes benchmarks/results/endurance.json.
 """
 
 import json
@@ -24,7 +25,7 @@ FIELDS = {
     "batch.per_device": 4, "model.size": "tiny32", "model.pixel_width": 16, "model.pixel_depth": 1,
     "model.pixel_heads": 4, "model.rep_depth": 1, "model.rep_heads": 2, "model.projection_hidden": 16,
     "model.projection_features": 8, "model.dtype": "float32", "optimizer.warmup": "10 steps",
-    "checkpoint.every": "500 steps", "figure.faces": 1,
+    "figure.faces": 1,
 }  # fmt: skip
 SETTLED = 1000  # the step after which nothing may grow
 
@@ -75,13 +76,13 @@ def last_step(path: Path) -> int:
     return 0
 
 
-def watched(folder: Path, steps: int, workers: int) -> tuple[list[dict], float]:
+def watched(folder: Path, steps: int, every: int, workers: int) -> tuple[list[dict], float]:
     """Samples, one a second, each with the step, and the seconds that the run took.
 
     Raises:
       RuntimeError: the run failed.
     """
-    fields = FIELDS | {"duration": f"{steps} steps", "data.workers": workers}
+    fields = FIELDS | {"duration": f"{steps} steps", "checkpoint.every": f"{every} steps", "data.workers": workers}
     options = [f"--config.{name}={value}" for name, value in fields.items()]
     command = [sys.executable, "-m", "fsfm_jax.main", "--config=configs/pretrain_demo.py", f"--workdir={folder}"]
     started = time.monotonic()
@@ -102,27 +103,33 @@ def median(samples: list[dict], name: str) -> float:
     return values[len(values) // 2]
 
 
-def main(arguments: list[str]) -> None:
-    steps = _STEPS.value
-    with tempfile.TemporaryDirectory() as temporary:
-        samples, seconds = watched(Path(temporary) / "run", steps, _WORKERS.value)
+def found(samples: list[dict], steps: int, every: int) -> list[dict]:
+    """Rows of the table: what was used around step `SETTLED` and at the end, and the most in between."""
     width = steps // 20
     early = [one for one in samples if SETTLED <= one["step"] < SETTLED + width]
     late = [one for one in samples if steps - width <= one["step"] < steps]
+    settled = [one for one in samples if SETTLED <= one["step"] < steps]
     names = {"resident_kb": "resident, MB", "threads": "threads", "files": "open files", "processes": "processes"}
     rows = []
     for name, what in names.items():
         scale = 1000 if name == "resident_kb" else 1
-        settled = [one for one in samples if SETTLED <= one["step"] < steps]
         row = {f"around step {SETTLED}": median(early, name) / scale, "at the end": median(late, name) / scale}
         row["most between"] = max(one[name] for one in settled) / scale
-        rows.append({"what": what} | row)
-    # The course of the memory, a tenth of the run each.
-    tenths = [[one for one in samples if part <= 10 * one["step"] / steps < part + 1] for part in range(10)]
-    settings = {
-        "steps": steps, "workers": _WORKERS.value, "seconds": round(seconds), "samples": len(samples),
-        "resident_mb_by_tenth": [median(part, "resident_kb") / 1000 if part else None for part in tenths],
-    }  # fmt: skip
+        rows.append({"a checkpoint every": every, "what": what} | row)
+    return rows
+
+
+def main(arguments: list[str]) -> None:
+    steps, rows, courses = _STEPS.value, [], {}
+    for every in (500, steps, 50):
+        with tempfile.TemporaryDirectory() as temporary:
+            samples, seconds = watched(Path(temporary) / "run", steps, every, _WORKERS.value)
+        rows += found(samples, steps, every)
+        # The course of the memory, a tenth of the run each.
+        tenths = [[one for one in samples if part <= 10 * one["step"] / steps < part + 1] for part in range(10)]
+        courses[f"every {every}"] = [median(part, "resident_kb") / 1000 if part else None for part in tenths]
+        print(every, round(seconds), courses[f"every {every}"], flush=True)
+    settings = {"steps": steps, "workers": _WORKERS.value, "resident_mb_by_tenth": courses}
     write_results("endurance", settings, rows)
 
 

@@ -137,6 +137,7 @@ def message(content: bytes) -> io.BytesIO:
         (io.BytesIO(b"\xff" * 8), "a header of 18446744073709551615 bytes"),
         (message(b"{"), "a header that is not JSON"),
         (message(b"[1]"), "a header that is not an object"),
+        (message(b"[" * 5000), "a header that is not JSON"),
         (message(b"{}"), "an answer of another form .KeyError"),
         (message(b'{"crops": [[0, 0, [0, 0, 0, 0], [0, 0, 0], 1, false]]}'), "it ended"),
         (message(b'{"crops": 5}'), "an answer of another form .TypeError"),

@@ -300,6 +300,29 @@ def test_cards_that_cannot_be_read(copied, change, text):
     assert str(card) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"pixels": True}, "pixels: 'True'"),
+        ({"pixels": 1.5}, "pixels: '1.5'"),
+        ({"fingerprint": 3}, "fingerprint: '3'"),
+        ({"class_counts": [1.5]}, r"class_counts: '\[1.5\]'"),
+        ({"dropped": {"no_face": "many"}}, "dropped: .*many"),
+        ({"dropped": ["no_face"]}, "dropped: "),
+        ({"shard_lengths": [-1, 8]}, "pixel sums or shard lengths that no photos have"),
+        ({"pixel_sum": [1, 2]}, "pixel sums or shard lengths"),
+        ({"pixel_sum": [1, 1, 10**30]}, "pixel sums or shard lengths"),
+    ],
+)
+def test_entries_of_a_split_are_what_they_are(copied, change, text):
+    path = copied / records.CARD_FILE
+    card = json.loads(path.read_text())
+    card["splits"]["train"] |= change
+    path.write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=f"not the card of a data set of fsfm_jax .TypeError: {text}"):
+        read_card(copied)
+
+
 def test_incomplete_copy_is_told(copied):
     shard(copied, 1).unlink()
     with pytest.raises(FileNotFoundError, match="1 of 3 files are missing, first .*00001-of-00003; copy"):
