@@ -85,6 +85,8 @@ def test_the_table_of_licences_has_every_pin_and_nothing_else():
     rows = {row.pin: row for row in licences.read_table(PAGE)}
     assert {pin: row.needed for pin, row in rows.items()} == licences.needed_by(FILES)
     assert all(row.licence for row in rows.values())
+    read = {row.pin.name: row.licence for row in rows.values() if row.pin.name in licences.READ_IN_FILE}
+    assert read == licences.READ_IN_FILE
     assert licences.read_table(f"{licences.BEGIN}\n{licences.table(rows.values())}{licences.END}") == [*rows.values()]
 
 

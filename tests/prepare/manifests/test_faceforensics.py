@@ -105,9 +105,10 @@ def test_split_files(complete):
     complete.add("val.json", text='[["001"]]')
     with pytest.raises(WrongDownload, match=r"val\.json: expected a list of pairs"):
         complete.walk("ffpp_all")
-    complete.add("val.json", text="[[")
-    with pytest.raises(WrongDownload, match=r"val\.json: expected JSON"):
-        complete.walk("ffpp_all")
+    for text in ("[[", "[" * 100_000):  # the latter is too deep for Python's reader
+        complete.add("val.json", text=text)
+        with pytest.raises(WrongDownload, match=r"val\.json: expected JSON"):
+            complete.walk("ffpp_all")
     complete.add("val.json", text='[["000", "870"]]')
     with pytest.raises(WrongDownload, match=r"val\.json: video 000 is in train\.json too"):
         complete.walk("ffpp_all")

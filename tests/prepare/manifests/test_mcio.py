@@ -51,9 +51,10 @@ def test_msu(miniature, listed, monkeypatch):
     miniature.add("test_sub_list.txt", text="1\n2\n")
     with pytest.raises(WrongDownload, match=r"clients \[2\] are in train_sub_list.txt and in test_sub_list.txt"):
         miniature.walk("msu_mfsd")
-    miniature.add("test_sub_list.txt", text="client1\n")
-    with pytest.raises(WrongDownload, match="line 1: expected the number of a client, found 'client1'"):
-        miniature.walk("msu_mfsd")
+    for text in ("client1", "1e999", "nan"):
+        miniature.add("test_sub_list.txt", text=f"{text}\n")
+        with pytest.raises(WrongDownload, match=f"line 1: expected the number of a client, found '{text}'"):
+            miniature.walk("msu_mfsd")
 
 
 CASIA_VIDEOS = [*(str(number) for number in range(1, 9)), "HR_1", "HR_2", "HR_3", "HR_4"]

@@ -127,6 +127,7 @@ def test_surf_lacks_photos_and_lists(miniature):
         (surf_line(list(SURF)[1], 1), "line 1: expected label 0 of that folder"),
         ("Testing/0000/0-color.jpg Testing/0000/0-depth.jpg Testing/0000/0-ir.jpg", "line 1: expected three paths"),
         (surf_line("/abs/color/1.jpg", 1), "line 1: expected a path below --input"),
+        ("x" * 200_000, "line 1: expected paths and a label"),  # longer than Python's reader takes
     ],
 )
 def test_surf_list_that_cannot_be_right(miniature, line, message):
