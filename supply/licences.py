@@ -31,8 +31,11 @@ SPELLED = {
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0", "python software foundation license": "PSF-2.0",
     "nvidia proprietary software": "LicenseRef-NVIDIA-Proprietary",
 }  # fmt: skip
-# Packages whose metadata name none, or give its text for its name: what their licence file is.
-READ_IN_FILE = {"atheris": "Apache-2.0", "jax2onnx": "Apache-2.0", "scipy": "BSD-3-Clause"}
+# Packages whose metadata name none, or give its text for its name: what their licence file is. cuda-toolkit has no file
+# either: it is a list of other packages.
+READ_IN_FILE = {
+    "atheris": "Apache-2.0", "cuda-toolkit": "not said", "jax2onnx": "Apache-2.0", "scipy": "BSD-3-Clause",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from supply.pins import INCLUDE, ROOT, Pin, Requirements, all_requirements, canonical, lock_of
 
+# Installed with --no-deps: what they ask for contradicts our own pins.
+WITHOUT_DEPENDENCIES = {"requirements-onnx.txt"}
 HASH = re.compile(r"    --hash=sha256:([0-9a-f]{64})( \\)?")
 PINNED = re.compile(r"(\S+)==(\S+) \\")
 COMPILE = (
@@ -87,13 +89,29 @@ def lock_text(requirements: Requirements) -> str:
         return heading + subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def check_closed(requirements: Requirements) -> None:
+    """Finds out whether a lock has everything that its packages ask for, as an empty environment would.
+
+    Raises:
+      subprocess.CalledProcessError: something has no hash there; uv has said what.
+    """
+    if requirements.path.name in WITHOUT_DEPENDENCIES:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--quiet", "--require-hashes"]
+        subprocess.run([*command, f"--target={folder}", f"--requirement={requirements.lock}"], check=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=ROOT, help="folder of the requirements files")
-    for requirements in all_requirements(parser.parse_args().root):
+    found = all_requirements(parser.parse_args().root)
+    for requirements in found:
         requirements.lock.write_text(lock_text(requirements))
         check_lock(requirements)
         print(f"{requirements.lock.name}: {len(requirements.pins)} packages")
+    for requirements in found:
+        check_closed(requirements)
 
 
 if __name__ == "__main__":
