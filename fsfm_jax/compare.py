@@ -31,7 +31,7 @@ from fsfm_jax.fields import flat
 from fsfm_jax.finetune_config import SCRATCH, resolve_finetuning
 from fsfm_jax.finetune_inputs import open_inputs
 from fsfm_jax.run_lock import held
-from fsfm_jax.train.loop import NonFinite
+from fsfm_jax.train.finished import NonFinite
 
 LOG = logging.getLogger("fsfm_jax")
 MARK = "cell.json"

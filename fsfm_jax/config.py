@@ -202,7 +202,11 @@ def divergence_alarms(c: ConfigDict) -> AlarmSpec:
     """
     d = c.alarms.divergence
     action = one_of("alarms.divergence.action", d.action, ACTIONS)
-    return AlarmSpec("off", 0, 0, 1, action, d.loss, d.gradient, d.window, d.steps, "off", 0, 1)
+    return AlarmSpec(
+        collapse="off", collapse_below=0, collapse_after=0, collapse_steps=1, divergence=action, loss_above=d.loss,
+        gradient_above=d.gradient, window=d.window, divergence_steps=d.steps, frozen_target="off",
+        frozen_target_until=0, frozen_target_steps=1,
+    )  # fmt: skip
 
 
 def pretraining_alarms(c: ConfigDict, schedule: Schedule) -> AlarmSpec:

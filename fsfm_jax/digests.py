@@ -18,6 +18,8 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
+from fsfm_jax.plain import plain
+
 LOG = logging.getLogger("fsfm_jax")
 FILE = "digests.json"
 # Orbax's own words on a checkpoint, where a save promises the list: one that is gone is missed.
@@ -69,7 +71,7 @@ def complaints(folder: epath.Path) -> list[str]:
     if jax.process_count() > 1:
         found = np.max(multihost_utils.process_allgather(found), axis=0)
     pairs = zip(entries, found.tolist(), strict=True)
-    return [f"{name if name.isprintable() else repr(name)}: {SAID[code]}" for name, code in pairs if code]
+    return [f"{plain(name)}: {SAID[code]}" for name, code in pairs if code]
 
 
 def last_whole(directory: epath.Path, steps: list[int], complaints_of: Callable[[int], list[str]]) -> int | None:

@@ -142,8 +142,8 @@ def prepare_environment(devices: int) -> None:
 def _described(name: str) -> tuple[Any, ...]:
     from jax.experimental import topologies
 
+    seen_as = _SEEN_AS.get(parse(name)[0], {})
     try:
-        seen_as = _SEEN_AS.get(parse(name)[0], {})
         return tuple(topologies.get_topology_desc(platform="tpu", topology_name=name, **seen_as).devices)
     except (RuntimeError, ValueError, NotImplementedError, ImportError) as error:
         said = (str(error) or repr(error)).splitlines()[0]

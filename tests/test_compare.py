@@ -16,7 +16,7 @@ from fsfm_jax.compare_config import plan, slug
 from fsfm_jax.detection import comparison as results
 from fsfm_jax.detection.detector import open_detector
 from fsfm_jax.fields import flat
-from fsfm_jax.train.loop import NonFinite
+from fsfm_jax.train.finished import NonFinite
 
 CHANGES = {
     **FINETUNING, "data.test": "A=forged:blend:16:2:1,B=forged:blend:8:5:1", "duration": "2 steps",

@@ -19,7 +19,7 @@ from configs import pretrain_demo
 from fsfm_jax import disk, pretrain
 from fsfm_jax.checkpoint import saved_parts
 from fsfm_jax.disk import NotSaved
-from fsfm_jax.train.loop import NonFinite
+from fsfm_jax.train.finished import NonFinite
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "fsfm_jax" / "data" / "samples" / "pretrain"

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from fsfm_jax.apps.verdict import Rule, Verdict, said
 from fsfm_jax.metrics.card import Carded
+from fsfm_jax.plain import plain
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS = (
@@ -18,11 +19,6 @@ COLUMNS = (
     "file_calibrated", "verdict", "reason", "detail",
 )  # fmt: skip
 WIDEST = 60  # of a name in the table
-
-
-def plain(text: str) -> str:
-    """`text` for a terminal: what is not printable is written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def width_for(paths: Sequence[str]) -> int:

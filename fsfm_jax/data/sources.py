@@ -30,6 +30,7 @@ from fsfm_jax.data.folder import IMAGES, PARSING_MAPS, FolderSource, list_photos
 from fsfm_jax.data.metadata import FEATURES, INFO, check_metadata
 from fsfm_jax.data.photo import check_photo
 from fsfm_jax.data.statistics import BUILD, UNFINISHED, PixelSums, read_card
+from fsfm_jax.plain import plain
 
 SAMPLES = Path(__file__).parent / "samples" / "pretrain"
 # All faces of two of the photographs, so that no training face was taken at the same moment.
@@ -172,9 +173,8 @@ def open_builder(path: epath.Path, split: str) -> tfds.core.DatasetBuilder:
 
 
 def shown(error: Exception) -> str:
-    """The words of others on one line, without what a terminal would obey."""
-    text = " ".join(str(error).split())[:500]
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    """The words of others, on one line."""
+    return plain(" ".join(str(error).split())[:500])
 
 
 def _check_index(source: Source, index: int) -> None:

@@ -19,6 +19,7 @@ import pyarrow
 import pyarrow.parquet
 
 from fsfm_jax import workdir
+from fsfm_jax.plain import plain
 
 SUFFIXES = (".csv", ".parquet")
 # Rows that are Python objects at the same time, and those of a row group of a Parquet file.
@@ -65,7 +66,7 @@ def read_predictions(path: Path) -> Columns:
     try:
         return _check(read(path))
     except (ValueError, csv.Error, pyarrow.ArrowException) as error:
-        raise ValueError(f"{path}: {_shown(error)}") from error
+        raise ValueError(f"{path}: {plain(str(error)[:1000])}") from error
 
 
 def _suffix(path: str | Path) -> str:
@@ -194,11 +195,6 @@ def _names_and_kinds(path: Path) -> tuple[list[str], list[str]]:
     if len(kinds) != len(plain[0]):
         raise ValueError(f"expected {len(plain[0])} fields per row ({', '.join(plain[0])}), found {plain[1]}")
     return plain[0], kinds
-
-
-def _shown(error: Exception) -> str:
-    """What an error says, which may be names of strangers, without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(error)[:1000])
 
 
 def _parse(name: str, kind: str, texts: Sequence[str]) -> np.ndarray:

@@ -8,7 +8,9 @@ A run that is told to stop saves and raises `Interrupted`: whatever was to come 
 of a comparison, is left to the next command.
 """
 
+import contextlib
 import dataclasses
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,15 +20,14 @@ import jax
 import numpy as np
 
 from fsfm_jax.checkpoint import Checkpoints
-from fsfm_jax.train.alarms import Alarmed as Alarmed
 from fsfm_jax.train.alarms import Alarms
 from fsfm_jax.train.finished import Finished, Reading, SkipLimit, Suspect
-from fsfm_jax.train.finished import NonFinite as NonFinite
 from fsfm_jax.train.input_wait import InputWait
 from fsfm_jax.train.state import TrainState
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, start the same command again.
 TRY_AGAIN = 75
+LOG = logging.getLogger("fsfm_jax")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,16 @@ class StopRequest:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def _told_if_lost(number: int, error: Exception) -> Iterator[None]:
+    """Says why step `number` has no batch, if the block ends with an error of its own, which alone would be shown."""
+    try:
+        yield
+    except Exception:
+        LOG.error("Step %d has no batch: %s", number, error)
+        raise
+
+
 def train(
     state: TrainState,
     step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]],
@@ -148,14 +159,15 @@ def train(
             waits.begin()
             try:
                 batch = next(batches)
-            except Exception:
+            except Exception as error:
                 # Bad data must not cost the steps since the last checkpoint. A save needs every process, and
                 # the others may have got their batch: with several, the last checkpoint has to do.
                 if jax.process_count() == 1:
-                    report(pending, state)
-                    flush()
-                    checkpoints.save(state, run(number))
-                    checkpoints.wait()
+                    with _told_if_lost(number + 1, error):
+                        report(pending, state)
+                        flush()
+                        checkpoints.save(state, run(number))
+                        checkpoints.wait()
                 raise
             waits.arrived(idle=pending is None or all(value.is_ready() for value in pending.metrics.values()))
             placed = to_device(batch)

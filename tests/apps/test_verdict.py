@@ -14,6 +14,7 @@ from fsfm_jax.apps.reading import Crop, Miss, Reading
 from fsfm_jax.apps.scoring import verdicts
 from fsfm_jax.apps.verdict import Rule, judged, rule_of, said
 from fsfm_jax.metrics.card import Carded
+from fsfm_jax.plain import plain
 
 
 def crop(frame: int, face: int = 0, value: int = 0) -> Crop:
@@ -147,7 +148,7 @@ def test_no_name_can_steer_a_terminal():
     _, found = some_verdicts()
     text = "\n".join(outputs.row(verdict, 20) for verdict in found)
     assert "\x1b" not in text and "a\\x1b[31m\\n.mp4" in text and text.count("\n") == 2
-    assert outputs.plain("face \udcff.jpg") == "face \\udcff.jpg"
+    assert plain("face \udcff.jpg") == "face \\udcff.jpg"
 
 
 def test_the_table_says_how_it_was_made():

@@ -14,11 +14,12 @@ import jax
 import numpy as np
 import pytest
 
+from fsfm_jax.disk import NotSaved
 from fsfm_jax.train import input_wait
 from fsfm_jax.train.alarms import Alarmed, Alarms, AlarmSpec
-from fsfm_jax.train.finished import SkipLimit
+from fsfm_jax.train.finished import NonFinite, SkipLimit
 from fsfm_jax.train.input_wait import SETTLING, InputWait
-from fsfm_jax.train.loop import TRY_AGAIN, Interrupted, LoopSpec, NonFinite, StopRequest, train
+from fsfm_jax.train.loop import TRY_AGAIN, Interrupted, LoopSpec, StopRequest, train
 from fsfm_jax.train.suspects import Found
 
 NEVER = SkipLimit(0, 0)
@@ -292,6 +293,17 @@ def test_a_batch_that_fails_costs_no_step():
     with pytest.raises(ValueError, match="photo 17 is damaged"):
         run.train(steps=10, save_every=100)
     assert run.events[-4:] == [("write", 3), ("flush",), ("save", 3), ("wait",)]
+
+
+def test_a_batch_that_fails_is_told_though_the_save_after_it_fails_too(caplog):
+    def full() -> None:
+        raise NotSaved("no room")
+
+    run = Recorder()
+    run.bad_batch, run.wait = 3, full
+    with pytest.raises(NotSaved, match="no room"):
+        run.train(steps=10, save_every=100)
+    assert [record.getMessage() for record in caplog.records] == ["Step 4 has no batch: photo 17 is damaged"]
 
 
 def test_a_batch_that_fails_on_one_of_several_hosts_does_not_wait_for_the_others(monkeypatch):
