@@ -27,21 +27,23 @@ from fsfm_jax.compare_config import Cell, Plan, of_cell, plan
 from fsfm_jax.detection import comparison as results
 from fsfm_jax.detection.results import TABLE
 from fsfm_jax.detection.sets import open_sets
-from fsfm_jax.fields import flat
+from fsfm_jax.fields import flat, is_part_of
 from fsfm_jax.finetune_config import SCRATCH, resolve_finetuning
 from fsfm_jax.finetune_inputs import open_inputs
 from fsfm_jax.run_lock import held
 from fsfm_jax.train.finished import NonFinite
+from fsfm_jax.workdir import write_text
 
 LOG = logging.getLogger("fsfm_jax")
 MARK = "cell.json"
 CSV, PICTURE = "table.csv", "comparison.png"
 # What may differ between a cell that has ended and the one that is asked for: where it ran and how fast.
-FREE_FIELDS = {
+FREE_FIELDS = (
     "data.workers", "data.threads", "batch.per_device", "batch.accumulation", "model.remat", "features.cache",
     "evaluation.batch", "evaluation.threads", "checkpoint.keep_latest", "checkpoint.keep_every",
     "partition.replicas", "partition.fsdp", "partition.fsdp_min_size", "report.predictions",
-}  # fmt: skip
+    "nonfinite_limit", "alarms",
+)  # fmt: skip
 
 
 def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
@@ -75,7 +77,6 @@ def _run(config: ConfigDict, workdir: str) -> None:
     _write(planned, workdir, failed)
     for number, cell in enumerate(todo, ended + 1):
         folder = cell.folder(workdir)
-        os.makedirs(folder, exist_ok=True)
         LOG.info("Cell %d of %d: %s: %s", number, len(planned.cells), cell, folder)
         try:
             of_cell(cell, finetune.run, cell.config, folder)
@@ -85,9 +86,7 @@ def _run(config: ConfigDict, workdir: str) -> None:
             _write(planned, workdir, failed)
             continue
         if jax.process_index() == 0:
-            part = Path(folder, f"{MARK}.part")
-            part.write_text(json.dumps(flat(cell.config), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-            os.replace(part, Path(folder, MARK))
+            write_text(Path(folder, MARK), json.dumps(flat(cell.config), indent=1, sort_keys=True) + "\n")
         _write(planned, workdir, failed)
     LOG.info("Table: %s", os.path.join(workdir, TABLE))
     if failed:
@@ -116,8 +115,8 @@ def _has_ended(cell: Cell, workdir: str) -> bool:
     have, want = json.loads(mark.read_text(encoding="utf-8")), same_json(flat(cell.config))
     changed = [
         f"{name}: {have.get(name, 'absent')} saved, {want.get(name, 'absent')} asked for"
-        for name in sorted((have.keys() | want.keys()) - FREE_FIELDS)
-        if have.get(name, "absent") != want.get(name, "absent")
+        for name in sorted(have.keys() | want.keys())
+        if not is_part_of(name, FREE_FIELDS) and have.get(name, "absent") != want.get(name, "absent")
     ]
     if changed:
         lines = "\n  ".join(changed)

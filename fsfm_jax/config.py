@@ -14,7 +14,7 @@ from fsfm_jax import losses, records
 from fsfm_jax.checkpoint import Retention
 from fsfm_jax.data.masking import COUNTS, REGION_DRAWS, STRATEGIES, MaskSpec, seen_patches
 from fsfm_jax.data.stream import StreamSpec
-from fsfm_jax.fields import accumulation, check_fields, flat, one_of, stop_step, to_steps
+from fsfm_jax.fields import accumulation, check_fields, flat, is_part_of, one_of, stop_step, to_steps
 from fsfm_jax.models.fsfm import DECODED, POSITIONS, TARGET_VIEWS, ModelSpec
 from fsfm_jax.models.remat import REMATS
 from fsfm_jax.models.vit import SIZES
@@ -291,7 +291,7 @@ def binding_fields(config: ConfigDict, parts: int) -> dict:
     fields = {
         name: value
         for name, value in flat(config).items()
-        if not any(name == free or name.startswith(f"{free}.") for free in FREE_FIELDS)
+        if not is_part_of(name, FREE_FIELDS)
     }
     c = config
     negatives = c.model.instance_discrimination and c.loss.kind not in losses.WITHOUT_NEGATIVES

@@ -66,6 +66,11 @@ RANGES = {
 }
 
 
+def is_part_of(name: str, fields: Iterable[str]) -> bool:
+    """Whether the field `name`, with dots, is one of `fields` or lies below one of them."""
+    return any(name == field or name.startswith(f"{field}.") for field in fields)
+
+
 def flat(config: ConfigDict | dict, prefix: str = "") -> dict:
     """`{"model.size": "vit_b16", ...}`."""
     items = config.items(preserve_field_references=False) if isinstance(config, ConfigDict) else config.items()

@@ -16,7 +16,7 @@ from fsfm_jax.data.mixture import MixSpec
 from fsfm_jax.data.rand_augment import fill_colour, parse
 from fsfm_jax.data.resizing import INTERPOLATIONS
 from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
-from fsfm_jax.fields import accumulation, check_fields, flat, one_of, stop_step, to_steps
+from fsfm_jax.fields import accumulation, check_fields, flat, is_part_of, one_of, stop_step, to_steps
 from fsfm_jax.metrics.selection import LAST, METRICS, SPLITS, TIES, Rule
 from fsfm_jax.models.antispoof import NORM_AXES, AntiSpoofSpec
 from fsfm_jax.models.bases import BASES
@@ -173,7 +173,7 @@ def binding_fields(config: ConfigDict) -> dict:
     return {
         name: value
         for name, value in flat(config).items()
-        if not any(name == free or name.startswith(f"{free}.") for free in FREE_FIELDS)
+        if not is_part_of(name, FREE_FIELDS)
     }
 
 

@@ -130,8 +130,16 @@ def test_what_has_ended_is_not_run_again_and_not_taken_for_another(compared, ini
     counted = Counted(0)
     monkeypatch.setattr(compare.finetune, "run", counted)
     # Where and how fast it runs is free.
-    compare.run(tiny(init, changes=tiny(init).changes.replace("data.threads=1", "data.threads=2")), str(workdir))
+    free = tiny(init).changes.replace("data.threads=1", "data.threads=2;alarms.divergence.action=off")
+    compare.run(tiny(init, changes=free), str(workdir))
     assert before[1:] == [(workdir / name).read_bytes() for name in WRITTEN[1:]]
+    # A cell that ended before there were alarms has ended.
+    mark = workdir / "runs/demo/our_own/full/cell.json"
+    kept = mark.read_text()
+    old = {name: v for name, v in json.loads(kept).items() if not name.startswith(("alarms.", "nonfinite_limit."))}
+    mark.write_text(json.dumps(old))
+    compare.run(tiny(init), str(workdir))
+    mark.write_text(kept)
     other = tiny(init, changes=tiny(init).changes.replace("duration=2 steps", "duration=3 steps"))
     with pytest.raises(ValueError, match="demo, Our Own, full: .*cell.json is of another .*:\n  duration: 2"):
         compare.run(other, str(workdir))
