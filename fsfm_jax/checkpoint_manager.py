@@ -14,8 +14,12 @@ from orbax.checkpoint.path import atomicity, atomicity_defaults
 
 from fsfm_jax.digests import ABOUT, write_digests
 
-# Orbax logs the traceback of a failed save in two threads; what it was is raised, and said once.
-logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
+# Orbax logs the traceback of a failed save in up to four places before it is raised, which says it once and is enough.
+# What it logs elsewhere, such as a checkpoint that cannot be removed, is raised by nobody.
+RAISED = ("future.py", "async_checkpointer.py", "checkpoint_manager.py")
+logging.getLogger("absl").addFilter(
+    lambda record: not (record.exc_info and "orbax" in record.pathname and record.filename in RAISED)
+)
 
 
 class _Steady:

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import itertools
 import json
+import logging
 import os
 import shutil
 import signal
@@ -254,6 +255,33 @@ def test_a_clock_that_is_set_during_a_save_costs_nothing(tmp_path, monkeypatch):
     for step in (1, 2, 3):
         save(tmp_path, step)
     assert complaints(epath.Path(tmp_path / "3")) == [] and next(asked) > 3
+
+
+def test_a_checkpoint_that_cannot_be_removed_is_told(tmp_path, monkeypatch):
+    remove = type(epath.Path(tmp_path)).rmtree
+
+    def busy(self, *arguments, **keywords):
+        if self.name == "1":
+            raise OSError("it is busy")
+        remove(self, *arguments, **keywords)
+
+    checkpoints = Checkpoints(str(tmp_path), Retention(1, 0))
+    checkpoints.save(make(1), {})
+    checkpoints.wait()
+    monkeypatch.setattr(type(epath.Path(tmp_path)), "rmtree", busy)
+    checkpoints.save(make(2), {})
+    with pytest.raises(NotSaved, match="the last one, of step 2, is still there.; found: it is busy"):
+        checkpoints.wait()
+    assert complaints(epath.Path(tmp_path / "2")) == []
+
+
+@pytest.mark.parametrize(("file", "heard"), [("future.py", False), ("storage_backend.py", True)])
+def test_only_what_is_raised_as_well_is_not_logged(caplog, file, heard):
+    where = f"site-packages/orbax/checkpoint/{file}"
+    failed = (OSError, OSError("it is busy"), None)
+    record = logging.LogRecord("absl", logging.ERROR, where, 1, "Failed to remove checkpoint", (), failed)
+    logging.getLogger("absl").handle(record)
+    assert ("Failed to remove checkpoint" in caplog.text) == heard
 
 
 def test_an_object_store_gets_a_list_of_sizes(tmp_path, monkeypatch):
