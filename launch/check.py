@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import jax
 
-from fsfm_jax.models.affine import traced_for
+from fsfm_jax.models.platform import traced_for
 from launch.chips import GIB, Slice
 from launch.compiled import Figures, figures
 from launch.roofline import Roofline, rooflines

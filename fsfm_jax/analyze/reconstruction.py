@@ -14,8 +14,8 @@ from fsfm_jax.data.photo import decode_image
 from fsfm_jax.data.sources import Source
 from fsfm_jax.models.fsfm import OnlineNetwork
 from fsfm_jax.models.layers import at_least_float32
-from fsfm_jax.models.vit import patchify, unpatchify
-from fsfm_jax.tasks.pretrain import PretrainTask, normalise
+from fsfm_jax.models.vit import unpatchify
+from fsfm_jax.tasks.pretrain import PretrainTask
 
 COLUMNS = ("photo", "parsing map", "mask", "before training", "after training")
 HIDDEN, COVERED = np.array([70, 70, 78]), np.array([214, 40, 57])
@@ -85,10 +85,9 @@ def reconstruct(params: Any, images: jax.Array, mask: jax.Array, task: PretrainT
     `[B, S, S, 3] uint8, [B, N] bool -> [B, N, P] uint8` and the mean over hidden patches of the batch. Every image
     hides as many patches as `task.model` says.
     """
-    inputs = normalise(images, task.statistics)
-    patches = patchify(inputs, task.model.size.patch_size)
-    predicted = at_least_float32(OnlineNetwork(task.model).apply({"params": params}, inputs, mask).pixels)
-    error = losses.masked_reconstruction(predicted, task.goal(inputs), mask)
+    patches = task.patches(images)
+    predicted = at_least_float32(OnlineNetwork(task.model).apply({"params": params}, patches, mask).pixels)
+    error = losses.masked_reconstruction(predicted, task.goal(patches), mask)
     if task.loss_spec.normalise_pixels:
         # The prediction is relative to each patch's own mean and deviation; only the photo knows these.
         mean = patches.mean(-1, keepdims=True)

@@ -56,8 +56,8 @@ def pixel_decoder_arrays(params: dict, spec: ModelSpec) -> dict[str, np.ndarray]
             "export (the target network, published encoders and detectors have none); export the encoder alone"
         )
     plain = OnlineNetwork(dataclasses.replace(spec, instance_discrimination=False))
-    images = jnp.zeros((1, spec.image_size, spec.image_size, 3))
-    expected = shapes_of(plain, images, jnp.zeros((1, spec.patches), bool))
+    patches = jnp.zeros((1, spec.patches, 3 * spec.size.patch_size**2))
+    expected = shapes_of(plain, patches, jnp.zeros((1, spec.patches), bool))
     found = {name: params[name] for name in names}
     check_shapes(found, {name: expected[name] for name in names}, "the pixel decoder")
     return _flat(found)

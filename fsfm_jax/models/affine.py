@@ -4,35 +4,16 @@ CPUs want one product of two matrices, `[B T, D]`. The TPU compiler would have t
 are no multiple of the rows of its tiles, and likes queries, keys and values to be projected straight to heads.
 """
 
-import contextlib
-import contextvars
-from collections.abc import Iterator
-
 import jax
 import jax.numpy as jnp
 
-_PLATFORM = contextvars.ContextVar("platform", default=None)
-
-
-@contextlib.contextmanager
-def traced_for(platform: str) -> Iterator[None]:
-    """What is traced inside is for `platform`, one of jax's names, instead of the one that this process computes on."""
-    token = _PLATFORM.set(platform)
-    try:
-        yield
-    finally:
-        _PLATFORM.reset(token)
-
-
-def straight_to_heads() -> bool:
-    """Whether what is traced now is for a TPU, where attention is projected to heads and nothing is flattened."""
-    return (_PLATFORM.get() or jax.default_backend()) == "tpu"
+from fsfm_jax.models.platform import for_tpu
 
 
 def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """`x kernel + bias` in `dtype`, `[..., D], [D, F], [F] -> [..., F]`."""
     x, kernel, bias = (a.astype(dtype) for a in (x, kernel, bias))
-    if straight_to_heads():
+    if for_tpu():
         return x @ kernel + bias.reshape(*[1] * (x.ndim - 1), -1)
     flat = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
     return flat.reshape(*x.shape[:-1], kernel.shape[-1])
@@ -40,7 +21,7 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: jnp.dtype) -
 
 def to_heads(x: jax.Array, kernel: jax.Array, bias: jax.Array, heads: int, dtype: jnp.dtype) -> list[jax.Array]:
     """`affine` for three maps side by side, each cut into heads, `[B, T, D], [D, 3 F], [3 F] -> 3 x [B, H, T, E]`."""
-    if not straight_to_heads():
+    if not for_tpu():
         together = affine(x, kernel, bias, dtype).reshape(*x.shape[:2], 3, heads, -1)
         return list(together.transpose(2, 0, 3, 1, 4))
     x, kernel = x.astype(dtype), kernel.astype(dtype).reshape(x.shape[-1], 3, heads, -1)
@@ -51,7 +32,7 @@ def to_heads(x: jax.Array, kernel: jax.Array, bias: jax.Array, heads: int, dtype
 
 def from_heads(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """`affine` of heads side by side, `[B, H, T, E], [D, F], [F] -> [B, T, F]`."""
-    if not straight_to_heads():
+    if not for_tpu():
         side_by_side = x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1)
         return affine(side_by_side, kernel, bias, dtype)
     kernel = kernel.astype(dtype).reshape(x.shape[1], x.shape[3], -1)

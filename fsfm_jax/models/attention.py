@@ -7,6 +7,10 @@ kept, the weights, in the type of the products.
 import jax
 import jax.numpy as jnp
 
+from fsfm_jax.models.platform import for_tpu
+
+LANES = 128  # of a TPU's vectors: a sum along them is cheap within one, and costs more than a product across several
+
 
 @jax.custom_vjp
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, log_weight: jax.Array | None) -> jax.Array:
@@ -24,16 +28,26 @@ def _forward(query, key, value, log_weight):
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     if log_weight is not None:
         logits += log_weight.astype(logits.dtype)[None, None, None]
-    weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
-    return _product(weights, value, 3, 2), (query, key, value, weights, log_weight)
+    if not (for_tpu() and key.shape[2] > LANES):
+        weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
+        return _product(weights, value, 3, 2), (query, key, value, weights, None, log_weight)
+    # The softmax, divided by its sum after the product, which gives that sum, too: the mean of a column of ones.
+    weights = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True)).astype(value.dtype)
+    sums = _product(weights, jnp.concatenate([value, jnp.ones_like(value[..., :1])], -1), 3, 2, logits.dtype)
+    share = 1 / sums[..., -1:]
+    mixed = (sums[..., :-1] * share).astype(value.dtype)
+    return mixed, (query, key, value, weights, share, log_weight)
 
 
 def _backward(kept, gradient):
-    query, key, value, weights, log_weight = kept
+    query, key, value, weights, share, log_weight = kept
+    if share is not None:
+        gradient = (gradient.astype(share.dtype) * share).astype(gradient.dtype)
     of_weights = _product(gradient, value, 3, 3)
-    shares = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))
-    of_logits = shares * of_weights.astype(shares.dtype)
-    of_logits -= shares * jnp.sum(of_logits, axis=-1, keepdims=True)
+    wide = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))
+    of_logits = wide * of_weights.astype(wide.dtype)
+    total = jnp.sum(of_logits, axis=-1, keepdims=True)
+    of_logits -= wide * (total if share is None else total * share)
     of_log_weight = None if log_weight is None else jnp.sum(of_logits, axis=(0, 1, 2)).astype(log_weight.dtype)
     of_logits = of_logits.astype(query.dtype)
     of_query = _product(of_logits, key, 3, 2) * query.shape[-1] ** -0.5
@@ -43,6 +57,7 @@ def _backward(kept, gradient):
 attend.defvjp(_forward, _backward)
 
 
-def _product(a: jax.Array, b: jax.Array, axis_of_a: int, axis_of_b: int) -> jax.Array:
-    """Matrix products over one axis of each, image by image and head by head."""
-    return jax.lax.dot_general(a, b, (((axis_of_a,), (axis_of_b,)), ((0, 1), (0, 1))))
+def _product(a: jax.Array, b: jax.Array, axis_of_a: int, axis_of_b: int, dtype: jnp.dtype | None = None) -> jax.Array:
+    """Matrix products over one axis of each, image by image and head by head, in `dtype` or the type of both."""
+    axes = ((axis_of_a,), (axis_of_b,)), ((0, 1), (0, 1))
+    return jax.lax.dot_general(a, b, axes, preferred_element_type=dtype)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fsfm_jax.models.decoders import PixelDecoder, RepresentationDecoder, View, mean_tokens, view_of
 from fsfm_jax.models.heads import ProjectionHead
-from fsfm_jax.models.vit import Encoder, Size, patchify
+from fsfm_jax.models.vit import Encoder, Size
 
 TARGET_VIEWS = ("full", "other_visible", "masked")
 DECODED = ("both", "online", "neither")
@@ -85,8 +85,7 @@ class _Backbone(nn.Module):
                 )
             self.projector = ProjectionHead(spec.projection_hidden, spec.projection_features, spec.dtype)
 
-    def encode(self, images: jax.Array, view: View | None) -> jax.Array:
-        patches = patchify(images, self.spec.size.patch_size)
+    def encode(self, patches: jax.Array, view: View | None) -> jax.Array:
         if view is None:
             return self.encoder(patches)
         return self.encoder(view.take(patches), view.places)
@@ -114,10 +113,10 @@ class OnlineNetwork(_Backbone):
         if spec.instance_discrimination:
             self.predictor = ProjectionHead(spec.projection_hidden, spec.projection_features, spec.dtype)
 
-    def __call__(self, images: jax.Array, mask: jax.Array) -> Online:
-        """`images [B, H, W, 3]` normalised, `mask [B, N] bool` with K places False."""
+    def __call__(self, patches: jax.Array, mask: jax.Array) -> Online:
+        """`patches [B, N, P]` of normalised images, `mask [B, N] bool` with K places False."""
         view = view_of(mask, self.spec.seen)
-        tokens = self.encode(images, view)
+        tokens = self.encode(patches, view)
         pixels = self.pixel_decoder(tokens, self.mask_token[0, 0], view)
         if not self.spec.instance_discrimination:
             return Online(pixels, None)
@@ -131,10 +130,10 @@ class TargetNetwork(_Backbone):
     def decodes(self) -> bool:
         return self.spec.rep_decoded == "both"
 
-    def __call__(self, images: jax.Array, mask: jax.Array, other_mask: jax.Array) -> jax.Array:
-        """Projection `[B, E]`, not normalised; the masks are looked at only by the views that need them."""
+    def __call__(self, patches: jax.Array, mask: jax.Array, other_mask: jax.Array) -> jax.Array:
+        """Projection of `patches [B, N, P]`, `[B, E]`, not normalised; only views that need the masks look at them."""
         view = self.view(mask, other_mask)
-        return self.project(self.encode(images, view), view)
+        return self.project(self.encode(patches, view), view)
 
     def view(self, mask: jax.Array, other_mask: jax.Array) -> View | None:
         if self.spec.target_view == "full":

@@ -37,22 +37,25 @@ SIZES = {
 }
 
 
+CHANNELS = 3
+
+
 def patchify(images: jax.Array, patch_size: int) -> jax.Array:
-    """Cuts images into patches, `[B, H, W, 3] -> [B, N, P]`.
+    """Cuts images into patches, `[B, H, W, 3] -> [B, N, P]`; their rows, `[B, H, 3 W]`, are cut alike.
 
     Patches row by row; inside a patch the order is pixel row, pixel column, channel.
     """
-    batch, height, width, channels = images.shape
-    rows, columns = height // patch_size, width // patch_size
-    cut = images.reshape(batch, rows, patch_size, columns, patch_size, channels).swapaxes(2, 3)
-    return cut.reshape(batch, rows * columns, patch_size**2 * channels)
+    batch, height = images.shape[:2]
+    # Rows of a patch stay together: a TPU would fill arrays whose last axis are 3 channels up to 128.
+    cut = images.reshape(batch, height // patch_size, patch_size, -1, patch_size * CHANNELS).swapaxes(2, 3)
+    return cut.reshape(batch, -1, patch_size**2 * CHANNELS)
 
 
 def unpatchify(patches: np.ndarray, patch_size: int) -> np.ndarray:
     """Puts patches together again, `[N, P] -> [H, W, 3]` (one image, on the host)."""
     grid = round(len(patches) ** 0.5)
-    cut = patches.reshape(grid, grid, patch_size, patch_size, 3).swapaxes(1, 2)
-    return cut.reshape(grid * patch_size, grid * patch_size, 3)
+    cut = patches.reshape(grid, grid, patch_size, patch_size, CHANNELS).swapaxes(1, 2)
+    return cut.reshape(grid * patch_size, grid * patch_size, CHANNELS)
 
 
 class PatchEmbed(nn.Module):

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,9 +15,14 @@ class Statistics:
     std: tuple[float, float, float]
 
 
-def normalise(image: jax.Array, statistics: Statistics) -> jax.Array:
-    """`[B, H, W, 3] uint8` to zero mean and unit deviation in float32; floats pass, they are normalised."""
-    if image.dtype != jnp.uint8:
-        return image
-    mean, std = jnp.asarray(statistics.mean), jnp.asarray(statistics.std)
-    return (image.astype(jnp.float32) / 255 - mean[None, None, None]) / std[None, None, None]
+def normalise(pixels: jax.Array, statistics: Statistics) -> jax.Array:
+    """uint8 to zero mean and unit deviation in float32; floats pass, they are normalised.
+
+    `pixels` are images `[B, H, W, 3]` or patches `[B, N, P]`: channels vary fastest along the last axis.
+    """
+    if pixels.dtype != jnp.uint8:
+        return pixels
+    of_channels = (statistics.mean, statistics.std)
+    mean, std = (np.tile(np.float32(numbers), pixels.shape[-1] // len(numbers)) for numbers in of_channels)
+    shape = (1,) * (pixels.ndim - 1) + (-1,)
+    return (pixels.astype(jnp.float32) / 255 - mean.reshape(shape)) / std.reshape(shape)

@@ -10,6 +10,7 @@ from fsfm_jax import losses
 from fsfm_jax.models.fsfm import ModelSpec, OnlineNetwork, TargetNetwork, target_parameters
 from fsfm_jax.models.heads import l2_normalise
 from fsfm_jax.models.layers import at_least_float32
+from fsfm_jax.models.platform import for_tpu
 from fsfm_jax.models.vit import patchify
 from fsfm_jax.tasks.base import AGREEMENT, PROJECTION, Batch, Terms
 from fsfm_jax.tasks.normalisation import Statistics, normalise
@@ -57,9 +58,9 @@ class PretrainTask:
         return not self.model.instance_discrimination or self.loss_spec.kind in losses.WITHOUT_NEGATIVES
 
     def init(self, key: jax.Array) -> Any:
-        image = jnp.zeros((1, self.model.image_size, self.model.image_size, 3))
+        patches = jnp.zeros((1, self.model.patches, 3 * self.model.size.patch_size**2))
         mask = jnp.arange(self.model.patches)[None] >= self.model.seen
-        return OnlineNetwork(self.model).init(key, image, mask)["params"]
+        return OnlineNetwork(self.model).init(key, patches, mask)["params"]
 
     def target_part(self, params: Any) -> Any:
         return target_parameters(params, self.model) if self.model.instance_discrimination else {}
@@ -71,9 +72,14 @@ class PretrainTask:
             REGION: jnp.sum(batch["region_mask"], dtype=jnp.float32),
         }
 
-    def goal(self, images: jax.Array) -> jax.Array:
-        """What the pixel decoder is to predict, `[B, N, P]`."""
-        patches = patchify(images, self.model.size.patch_size)
+    def patches(self, image: jax.Array) -> jax.Array:
+        """What the networks take, normalised, of images or their rows: `[B, H, W, 3]` or `[B, H, 3 W] -> [B, N, P]`."""
+        patches = normalise(patchify(image, self.model.size.patch_size), self.statistics)
+        # The TPU compiler would cut each channel for itself, wherever patches are used.
+        return jax.lax.optimization_barrier(patches) if for_tpu() else patches
+
+    def goal(self, patches: jax.Array) -> jax.Array:
+        """What the pixel decoder is to predict, `[B, N, P] -> [B, N, P]`."""
         return losses.normalised_pixels(patches) if self.loss_spec.normalise_pixels else patches
 
     def constrained(self, params: Any) -> Any:
@@ -83,11 +89,11 @@ class PretrainTask:
     def loss(self, params: Any, target: Any, batch: Batch, counts: Terms, key: jax.Array) -> tuple[jax.Array, Terms]:
         """Both reconstruction terms are one ratio over the patches that `counts` counted; a batch in which no
         image has its region gives 0 for the region term, not NaN. Nothing is random: the masks are in the batch."""
-        images = normalise(batch["image"], self.statistics)
+        patches = self.patches(batch["image"])
         online, inner = OnlineNetwork(self.model).apply(
-            {"params": params}, images, batch["mask"], capture_intermediates=_is_projector, mutable=["intermediates"]
+            {"params": params}, patches, batch["mask"], capture_intermediates=_is_projector, mutable=["intermediates"]
         )
-        pixels, goal = at_least_float32(online.pixels), self.goal(images)
+        pixels, goal = at_least_float32(online.pixels), self.goal(patches)
         terms = {}
         for name, mask in ((MASKED, batch["mask"]), (REGION, batch["region_mask"])):
             error = losses.masked_reconstruction(pixels, goal, mask)
@@ -95,7 +101,7 @@ class PretrainTask:
             terms[name] = error.total / jnp.where(count > 0, count, 1.0)
         if not self.model.instance_discrimination:
             return self._total(terms), terms
-        prediction, anchor = l2_normalise(online.prediction), self._anchor(target, images, batch)
+        prediction, anchor = l2_normalise(online.prediction), self._anchor(target, patches, batch)
         spec = self.loss_spec
         measure = losses.instance_discrimination(spec.kind, spec.temperature, spec.ncs_scale, spec.negatives)
         terms[INSTANCE] = measure(prediction, anchor)
@@ -106,10 +112,10 @@ class PretrainTask:
     def _total(self, terms: Terms) -> jax.Array:
         return sum(weight * terms[name] for name, weight in self.term_weights.items())
 
-    def _anchor(self, target: Any, images: jax.Array, batch: Batch) -> jax.Array:
+    def _anchor(self, target: Any, patches: jax.Array, batch: Batch) -> jax.Array:
         """Unit projections of the target network, `[B, E]`."""
         other = batch["other_mask"] if self.model.target_view == "other_visible" else batch["mask"]
-        projection = TargetNetwork(self.model).apply({"params": target}, images, batch["mask"], other)
+        projection = TargetNetwork(self.model).apply({"params": target}, patches, batch["mask"], other)
         return l2_normalise(jax.lax.stop_gradient(projection))
 
 

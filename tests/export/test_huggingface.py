@@ -36,7 +36,8 @@ PRETRAINING = reference.model_spec(
 
 @pytest.fixture(scope="module")
 def pretrained() -> dict:
-    return drawn(shapes_of(OnlineNetwork(PRETRAINING), jnp.zeros((1, SIDE, SIDE, 3)), jnp.zeros((1, 4), bool)))
+    patches = jnp.zeros((1, PRETRAINING.patches, 3 * SIZE.patch_size**2))
+    return drawn(shapes_of(OnlineNetwork(PRETRAINING), patches, jnp.zeros((1, 4), bool)))
 
 
 def spec(**changes) -> ClassifierSpec:

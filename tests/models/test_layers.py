@@ -9,11 +9,12 @@ import pytest
 from jax import enable_x64
 from scipy.special import erf
 
-from fsfm_jax.models.affine import affine, traced_for
-from fsfm_jax.models.attention import attend
+from fsfm_jax.models.affine import affine
+from fsfm_jax.models.attention import LANES, attend
 from fsfm_jax.models.gelu import gelu
-from fsfm_jax.models.layers import Attention
+from fsfm_jax.models.layers import Attention, layer_norm
 from fsfm_jax.models.lora import LoraSpec
+from fsfm_jax.models.platform import traced_for
 
 BATCH, TOKENS, HEADS, SIZE = 2, 5, 3, 4
 
@@ -57,6 +58,32 @@ def test_attention_and_its_gradient_are_those_of_the_formula(weighted):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_on_a_tpu_the_sum_over_many_keys_comes_out_of_the_product(weighted):
+    tokens = LANES + 1
+    with enable_x64(True), traced_for("tpu"):
+        # Logits of up to about a thousand: the exponential of the largest alone would be infinite.
+        qkv = drawn(1, tokens, 3 * HEADS * SIZE) * 20
+        log_weight = drawn(tokens, seed=1) if weighted else None
+        lowered = jax.jit(functools.partial(value_and_gradients, functools.partial(joint, heads=HEADS)))
+        text = lowered.lower(qkv, log_weight).as_text()
+        ours = lowered(qkv, log_weight)
+        plain = value_and_gradients(stable_formula, qkv, log_weight)
+    assert f"{tokens}x{SIZE + 1}xf64" in text  # a column of ones beside the values
+    for found, wanted in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+        assert np.abs(wanted).max() > 0.1
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-11 * np.abs(wanted).max())
+
+
+def stable_formula(qkv, log_weight):
+    """`formula` with the library's softmax, which large logits do not trouble."""
+    batch, tokens, width = qkv.shape
+    query, key, value = jnp.moveaxis(qkv.reshape(batch, tokens, 3, HEADS, -1), 2, 0)
+    logits = jnp.einsum("bqhe,bkhe->bhqk", query, key) / query.shape[-1] ** 0.5
+    logits = logits if log_weight is None else logits + log_weight[None, None, None]
+    return jnp.einsum("bhqk,bkhe->bqhe", jax.nn.softmax(logits), value).reshape(batch, tokens, width // 3)
+
+
 def test_attention_by_hand():
     # One head of size one. Logits q k: a query of 0 sees both values alike, one of ln 3 with keys 0 and 1 as 1 : 3.
     qkv = jnp.asarray([[[0.0, 0.0, 4.0], [np.log(3.0), 1.0, 8.0]]])
@@ -73,17 +100,31 @@ def test_a_key_with_a_weight_is_that_many_equal_keys():
     np.testing.assert_allclose(folded, module.apply(params, x[:, [0, 1, 2, 2]])[:, :3], rtol=0, atol=1e-6)
 
 
-def test_attention_in_bfloat16_has_its_softmax_in_float32():
-    qkv = drawn(BATCH, TOKENS, 3 * HEADS * SIZE, dtype=jnp.bfloat16)
-    lowered = jax.jit(functools.partial(value_and_gradients, functools.partial(joint, heads=HEADS))).lower(qkv, None)
+@pytest.mark.parametrize(("platform", "tokens"), [("cpu", TOKENS), ("tpu", LANES + 1)])
+def test_attention_in_bfloat16_has_its_softmax_in_float32(platform, tokens):
+    qkv = drawn(BATCH, tokens, 3 * HEADS * SIZE, dtype=jnp.bfloat16)
+    with traced_for(platform):
+        run = jax.jit(functools.partial(value_and_gradients, functools.partial(joint, heads=HEADS)))
+        lowered = run.lower(qkv, None)
+        out, gradient, _ = run(qkv, None)
     exponentials = [line for line in lowered.as_text().splitlines() if "exponential" in line]
     assert exponentials and all("xf32>" in line for line in exponentials)
-    out, gradient, _ = value_and_gradients(functools.partial(joint, heads=HEADS), qkv, None)
     assert out.dtype == gradient.dtype == jnp.bfloat16
     plain = value_and_gradients(formula, qkv.astype(jnp.float32), None)
     # Some roundings of 1 in 256 of sums of a few terms of about 1.
     for found, wanted in zip((out, gradient), plain, strict=False):
         np.testing.assert_allclose(found.astype(jnp.float32), wanted, rtol=0, atol=8 / 256)
+
+
+@pytest.mark.parametrize("mean", [0.0, 8.0])
+def test_a_layer_norm_in_bfloat16_is_as_good_as_its_argument(mean):
+    x = (drawn(64, 768, dtype=np.float32) + mean).astype(jnp.bfloat16)
+    module = layer_norm(jnp.bfloat16, "norm")
+    found = np.asarray(module.apply(module.init(jax.random.key(0), x), x), np.float64)
+    exact = np.asarray(x, np.float64)
+    exact = (exact - exact.mean(-1, keepdims=True)) / np.sqrt(exact.var(-1, keepdims=True) + 1e-6)
+    # The result is rounded to 8 bits, values here are below 5; statistics add a few roundings of 8**2 / 2**24.
+    np.testing.assert_allclose(found, exact, rtol=2**-8, atol=1e-4)
 
 
 def test_gelu_and_its_gradient_are_those_of_the_formula():

@@ -68,7 +68,8 @@ def images(pixels) -> np.ndarray:
 @pytest.fixture(scope="module")
 def pretrained() -> dict:
     mask = jnp.zeros((1, GRID**2), bool)
-    return drawn(shapes_of(OnlineNetwork(PRETRAINING), jnp.zeros((1, SIDE, SIDE, 3)), mask))
+    patches = jnp.zeros((1, PRETRAINING.patches, 3 * SIZE.patch_size**2))
+    return drawn(shapes_of(OnlineNetwork(PRETRAINING), patches, mask))
 
 
 def to_torch(images: np.ndarray):
@@ -230,9 +231,10 @@ def test_a_masked_autoencoder_of_hugging_face(tmp_path, images, pretrained):
     random = np.random.default_rng(3)
     order = np.stack([random.permutation(GRID**2) for _ in images])
     mask = order >= PRETRAINING.seen  # 5 of 16 patches are seen, a ratio that is no round number
+    patches = patchify(images, SIZE.patch_size)
     with jax.default_matmul_precision("float32"):
-        ours = OnlineNetwork(PRETRAINING).apply({"params": pretrained}, images, mask).pixels
-    goal = losses.normalised_pixels(patchify(images, SIZE.patch_size))
+        ours = OnlineNetwork(PRETRAINING).apply({"params": pretrained}, patches, mask).pixels
+    goal = losses.normalised_pixels(patches)
     ratio = losses.masked_reconstruction(ours, goal, mask)
     for kind in (transformers.AutoModelForPreTraining, transformers.ViTMAEForPreTraining):
         network = loaded(kind, tmp_path)
