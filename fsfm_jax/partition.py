@@ -5,7 +5,6 @@ network. Batches are split along both. The state is never split along `replica`:
 sum of the gradients, once per optimizer step, and nothing else.
 """
 
-import functools
 from typing import Any
 
 import jax
@@ -76,31 +75,20 @@ def _place(leaf: Any, mesh: Mesh, min_size: int) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[DATA if axis == longest else None for axis in range(leaf.ndim)]))
 
 
-def gathered(tree: Any, mesh: Mesh, fsdp: bool, fsdp_min_size: int) -> Any:
-    """`tree` of a state as `state_shardings` places it, whole on every device where it is used.
+def gathered(tree: Any, mesh: Mesh, fsdp: bool) -> Any:
+    """`tree` of a state as `state_shardings` places it, whole on every device; data parallel it is `tree`.
 
-    Under FSDP its gradient is split again; data parallel it is `tree`. Left to itself the compiler splits activations
-    as it finds the weights split, and sends them around instead.
+    Left to itself the compiler splits activations as it finds the weights split, and sends them around instead.
     """
+    return jax.lax.with_sharding_constraint(tree, replicated(mesh)) if fsdp else tree
+
+
+def scattered(tree: Any, mesh: Mesh, fsdp: bool, fsdp_min_size: int) -> Any:
+    """Sums over devices, each kept where `state_shardings` has its parameter; data parallel it is `tree`."""
     if not fsdp:
         return tree
-    return jax.tree.map(lambda leaf: _gathered(leaf, replicated(mesh), _place(leaf, mesh, fsdp_min_size)), tree)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _gathered(leaf: jax.Array, whole: NamedSharding, share: NamedSharding) -> jax.Array:
-    return jax.lax.with_sharding_constraint(leaf, whole)
-
-
-def _gathered_forward(leaf, whole, share):
-    return _gathered(leaf, whole, share), None
-
-
-def _gathered_backward(whole, share, _, gradient):
-    return (jax.lax.with_sharding_constraint(gradient, share),)
-
-
-_gathered.defvjp(_gathered_forward, _gathered_backward)
+    places = jax.tree.map(lambda leaf: _place(leaf, mesh, fsdp_min_size), tree)
+    return jax.lax.with_sharding_constraint(tree, places)
 
 
 def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

@@ -45,10 +45,10 @@ class Program:
         self.task, self.mesh = task, mesh
         self._seed, self._example, self._global_batch = seed, example, global_batch
         transformation = make_optimizer(optimizer)
-        # Sharded parameters are gathered and their gradients scattered within each micro-batch anyway.
-        local = partition.batch_sharding(mesh) if task.per_image and not fsdp and mesh.size > 1 else None
-        gather = functools.partial(partition.gathered, mesh=mesh, fsdp=fsdp, fsdp_min_size=fsdp_min_size)
-        self._step = make_step(task, transformation, target, learning_rate, step, trained, local, gather)
+        local = partition.batch_sharding(mesh) if task.per_image and mesh.size > 1 else None
+        gather = functools.partial(partition.gathered, mesh=mesh, fsdp=fsdp)
+        scatter = functools.partial(partition.scattered, mesh=mesh, fsdp=fsdp, fsdp_min_size=fsdp_min_size)
+        self._step = make_step(task, transformation, target, learning_rate, step, trained, local, gather, scatter)
         init = functools.partial(init_state, task=task, optimizer=transformation, target=target, trained=trained)
         abstract = jax.eval_shape(init, jnp.uint32(seed))
         self.shardings = partition.state_shardings(abstract, mesh, fsdp, fsdp_min_size)

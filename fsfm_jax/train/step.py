@@ -86,6 +86,7 @@ def make_step(
     trained: str = tuning.TUNINGS[tuning.FULL],
     local: NamedSharding | None = None,
     gather: Callable[[Any], Any] = lambda tree: tree,
+    scatter: Callable[[Any], Any] = lambda tree: tree,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds `step(state, batch) -> (state, metrics)`; everything is over the global batch.
 
@@ -93,17 +94,16 @@ def make_step(
 
     `local` splits a first axis over S devices. With it each device gathers the gradient of its own images over all
     micro-batches, and they are summed over devices once; without it the compiler sums after each micro-batch, in the
-    type of the products. It is for tasks that are `per_image`, with the whole state on every device.
+    type of the products. It is for tasks that are `per_image`.
 
-    `gather` makes parameters whole that are split over devices.
+    `gather` makes parameters whole that are split over devices, `scatter` splits gradients alike.
 
     metrics: `loss` and every term of the task, `[A]` (one value per micro-batch), `learning_rate []`,
     `gradient_norm []` before clipping; what is `watched`, `[]`; `skipped`, 1 for a micro-batch (`[A]`) or step (`[]`)
     that was left out, where it may be.
     """
     def loss_of(part, frozen, *arguments):
-        target, *others = arguments
-        return task.loss(gather(tuning.joined(part, frozen)), gather(target), *others)
+        return task.loss(tuning.joined(part, frozen), *arguments)
 
     gradient = jax.value_and_grad(loss_of, has_aux=True)
     parts = spec.accumulation
@@ -112,8 +112,10 @@ def make_step(
 
     def micro_gradient(part, frozen, target, micro, counts, key):
         """Loss, terms and gradient of a micro-batch, with an axis of S shards in front if each is for itself."""
+        part, frozen, target = gather((part, frozen, target))
         if local is None:
-            return gradient(part, frozen, target, micro, counts, key)
+            found, new = gradient(part, frozen, target, micro, counts, key)
+            return found, scatter(new)
         # A mean over equal shards: each has its share of the counts.
         counts = jax.tree.map(lambda count: count / shards, counts)
         of_shards = jax.vmap(gradient, in_axes=(None, None, None, 0, None, None))
@@ -156,7 +158,7 @@ def make_step(
             micros = split_batch(batch, parts)
             (total, target, counts), (metrics, rows) = jax.lax.scan(micro_step, start, (jnp.arange(parts), micros))
         if local is not None:
-            total = _over_shards(total, spec.reduce_dtype)
+            total = scatter(_over_shards(total, spec.reduce_dtype))
             metrics = jax.tree.map(lambda m: jnp.mean(m, axis=1), metrics)
         return total, target, counts, metrics, rows
 

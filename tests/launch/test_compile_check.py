@@ -93,7 +93,8 @@ def test_accumulation_does_the_same_work_in_more_passes(by_devices):
 
 def test_fsdp_gathers_parameters_and_holds_a_share_of_the_state():
     fields = {"partition__fsdp": True, "partition__fsdp_min_size": 64, "model__instance_discrimination": True}
-    outcome = checked(pretraining(**fields), 8)
+    outcome = checked(pretraining(**fields, batch__per_device=1), 8)
+    assert outcome.step.parts == 2 and outcome.figures.gradient_copies == pytest.approx(1, abs=0.05)
     whole, share = outcome.step.state_bytes
     assert outcome.figures.gathered_parameters > 0
     assert outcome.defects() == [] and outcome.rebuilt == 0

@@ -60,8 +60,11 @@ def run(
     state = jax.device_put(state, shardings)
     spec = StepSpec(accumulation, ratio, cadence, "stop", reduce_dtype)
     alone = partition.batch_sharding(mesh) if local else None
-    gather = functools.partial(partition.gathered, mesh=mesh, fsdp=fsdp, fsdp_min_size=16)
-    step = make_step(task, OPTIMIZER, update, lambda s: 1e-3 * (1 + s), spec, local=alone, gather=gather)
+    gather = functools.partial(partition.gathered, mesh=mesh, fsdp=fsdp)
+    scatter = functools.partial(partition.scattered, mesh=mesh, fsdp=fsdp, fsdp_min_size=16)
+    step = make_step(
+        task, OPTIMIZER, update, lambda s: 1e-3 * (1 + s), spec, local=alone, gather=gather, scatter=scatter
+    )
     placed = shardings, partition.replicated(mesh)
     step = jax.jit(step, in_shardings=(shardings, partition.batch_sharding(mesh)), out_shardings=placed)
     losses = []
@@ -94,10 +97,10 @@ def test_eight_devices_give_the_numbers_of_one(single, fsdp):
         assert relative(getattr(single[0], part), getattr(state, part)) < 1e-6
 
 
-@pytest.mark.parametrize("ratio", ["global_batch", "micro_batch"])
-def test_devices_that_gather_alone_give_the_numbers_of_one(ratio):
+@pytest.mark.parametrize(("ratio", "fsdp"), [("global_batch", False), ("micro_batch", False), ("global_batch", True)])
+def test_devices_that_gather_alone_give_the_numbers_of_one(ratio, fsdp):
     one, losses = run(small_task(), 1, False, accumulation=2, ratio=ratio)
-    state, alone = run(small_task(), 8, False, accumulation=2, ratio=ratio, local=True, replicas=2)
+    state, alone = run(small_task(), 8, fsdp, accumulation=2, ratio=ratio, local=True, replicas=2)
     np.testing.assert_allclose(alone, losses, rtol=1e-6)
     for part in ("params", "target"):
         assert relative(getattr(one, part), getattr(state, part)) < 1e-5
