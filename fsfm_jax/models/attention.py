@@ -9,7 +9,9 @@ import jax.numpy as jnp
 
 from fsfm_jax.models.platform import for_tpu
 
-LANES = 128  # of a TPU's vectors: a sum along them is cheap within one, and costs more than a product across several
+# Of a TPU's vectors. A sum along the lanes of several costs more than a product with ones, which the compiler takes for
+# such a sum if it has a single column.
+LANES, ROWS = 128, 8
 
 
 @jax.custom_vjp
@@ -31,11 +33,11 @@ def _forward(query, key, value, log_weight):
     if not (for_tpu() and key.shape[2] > LANES):
         weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
         return _product(weights, value, 3, 2), (query, key, value, weights, None, log_weight)
-    # The softmax, divided by its sum after the product, which gives that sum, too: the mean of a column of ones.
+    # The softmax is divided by its sum after the product, on fewer numbers.
     weights = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True)).astype(value.dtype)
-    sums = _product(weights, jnp.concatenate([value, jnp.ones_like(value[..., :1])], -1), 3, 2, logits.dtype)
-    share = 1 / sums[..., -1:]
-    mixed = (sums[..., :-1] * share).astype(value.dtype)
+    ones = jnp.ones((*value.shape[:3], ROWS), value.dtype)
+    share = 1 / _product(weights, ones, 3, 2, logits.dtype)[..., :1]
+    mixed = (_product(weights, value, 3, 2, logits.dtype) * share).astype(value.dtype)
     return mixed, (query, key, value, weights, share, log_weight)
 
 
