@@ -106,7 +106,7 @@ class Linear(nn.Module):
 def layer_norm(dtype: jnp.dtype, name: str, epsilon: float = NORM_EPSILON) -> nn.LayerNorm:
     """Layer norm over the last axis with its statistics in float32, the result in `dtype`."""
     # The one-pass variance E[x^2] - E[x]^2 in float32 is off by about E[x]^2 / 2**23, where rounding x itself to 8 bits
-    # is off by E[x]^2 / 2**17: nothing is lost there, and a pass is saved. In float32 the golden numbers notice it.
+    # is off by E[x]^2 / 2**17: nothing is lost there, and a pass is saved. In float32 half the digits would be.
     one_pass = jnp.finfo(dtype).bits < 32
     return nn.LayerNorm(epsilon=epsilon, dtype=dtype, use_fast_variance=one_pass, name=name)
 

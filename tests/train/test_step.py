@@ -48,10 +48,11 @@ def initial_state(task):
     )
 
 
-def run(
-    task, devices, fsdp, accumulation=1, ratio="global_batch", steps=3, cadence="optimizer_step", local=False,
-    replicas=None, reduce_dtype=jnp.float32,
+def placed_step(
+    task, devices, fsdp, accumulation=1, ratio="global_batch", cadence="optimizer_step", local=False, replicas=None,
+    reduce_dtype=jnp.float32,
 ):  # fmt: skip
+    """A step for the first `devices`, jitted, their mesh, and the state at step 0 where it lives."""
     mesh = partition.make_mesh(jax.devices()[:devices], replicas)
     update = moving_average(lambda count: 0.1 / (1 + count), task.target_part)
     state = initial_state(dataclasses.replace(task, loss_spec=reference.OFFICIAL_LOSS))
@@ -67,6 +68,11 @@ def run(
     )
     placed = shardings, partition.replicated(mesh)
     step = jax.jit(step, in_shardings=(shardings, partition.batch_sharding(mesh)), out_shardings=placed)
+    return step, mesh, state
+
+
+def run(task, devices, fsdp, steps=3, **options):
+    step, mesh, state = placed_step(task, devices, fsdp, **options)
     losses = []
     for number in range(steps):
         state, metrics = step(state, partition.to_global(make_batch(number), mesh))
@@ -123,6 +129,16 @@ def test_fsdp_splits_parameters_moments_and_target(single):
     target = state.target.params["encoder"]["block_00"]["mlp"]["fc1"]["kernel"]
     for leaf in (kernel, moments, target):
         assert {shard.data.shape for shard in leaf.addressable_shards} == {(16, 8)}
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_fsdp_splits_gradients_as_their_parameters(local):
+    # The results would be split all the same, but each device might have added up whole gradients until then.
+    step, mesh, state = placed_step(small_task(), 8, True, accumulation=2, local=local)
+    text = step.lower(state, partition.to_global(make_batch(0), mesh)).as_text()
+    split = sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state.params))
+    constraints = [line for line in text.splitlines() if "sdy.sharding_constraint" in line and '{"data"}' in line]
+    assert split > 20 and len(constraints) == split
 
 
 def test_accumulation_gives_the_numbers_of_the_whole_batch(single):
