@@ -10,6 +10,7 @@ import numpy as np
 from fsfm_jax.models.affine import affine
 from fsfm_jax.models.layers import blocks, layer_norm, sincos_positions
 from fsfm_jax.models.lora import LoraSpec
+from fsfm_jax.models.platform import for_tpu
 from fsfm_jax.models.style import PLAIN, Style
 
 
@@ -48,7 +49,9 @@ def patchify(images: jax.Array, patch_size: int) -> jax.Array:
     batch, height = images.shape[:2]
     # Rows of a patch stay together: a TPU would fill arrays whose last axis are 3 channels up to 128.
     cut = images.reshape(batch, height // patch_size, patch_size, -1, patch_size * CHANNELS).swapaxes(2, 3)
-    return cut.reshape(batch, -1, patch_size**2 * CHANNELS)
+    patches = cut.reshape(batch, -1, patch_size**2 * CHANNELS)
+    # Left to itself a TPU's compiler cuts them anew wherever they are used.
+    return jax.lax.optimization_barrier(patches) if for_tpu() else patches
 
 
 def unpatchify(patches: np.ndarray, patch_size: int) -> np.ndarray:

@@ -18,7 +18,7 @@ class Statistics:
 def normalise(pixels: jax.Array, statistics: Statistics) -> jax.Array:
     """uint8 to zero mean and unit deviation in float32; floats pass, they are normalised.
 
-    `pixels` are images `[B, H, W, 3]` or patches `[B, N, P]`: channels vary fastest along the last axis.
+    `pixels` are images `[B, H, W, 3]` or their rows `[B, H, 3 W]`: channels vary fastest along the last axis.
     """
     if pixels.dtype != jnp.uint8:
         return pixels

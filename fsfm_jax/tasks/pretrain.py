@@ -10,7 +10,6 @@ from fsfm_jax import losses
 from fsfm_jax.models.fsfm import ModelSpec, OnlineNetwork, TargetNetwork, target_parameters
 from fsfm_jax.models.heads import l2_normalise
 from fsfm_jax.models.layers import at_least_float32
-from fsfm_jax.models.platform import for_tpu
 from fsfm_jax.models.vit import patchify
 from fsfm_jax.tasks.base import AGREEMENT, PROJECTION, Batch, Terms
 from fsfm_jax.tasks.normalisation import Statistics, normalise
@@ -74,9 +73,7 @@ class PretrainTask:
 
     def patches(self, image: jax.Array) -> jax.Array:
         """What the networks take, normalised, of images or their rows: `[B, H, W, 3]` or `[B, H, 3 W] -> [B, N, P]`."""
-        patches = normalise(patchify(image, self.model.size.patch_size), self.statistics)
-        # The TPU compiler would cut each channel for itself, wherever patches are used.
-        return jax.lax.optimization_barrier(patches) if for_tpu() else patches
+        return patchify(normalise(image, self.statistics), self.model.size.patch_size)
 
     def goal(self, patches: jax.Array) -> jax.Array:
         """What the pixel decoder is to predict, `[B, N, P] -> [B, N, P]`."""
