@@ -6,12 +6,12 @@
 
 Hardware: FSFM used four RTX A6000 with micro-batches of 256 images in four parts. `batch.per_device` here
 is meant for TPU v5e (16 GB) without remat: on 16 chips a step of 4096 images has eight parts. Compiled for
-v5e:4x4, 32 images at once need 4.3 of 15.75 GiB; 128 fit as well, but are slower by the compiler's estimate.
+v5e:4x4, 32 images at once need 4.4 of 15.75 GiB; 128 fit as well, but are slower by the compiler's estimate.
 
 Cost, estimated and not measured: 103.9 GFLOP an image (analytic count, forward and backward, target
-included, equal mask tokens computed once). The TPU compiler's estimate of its own program is 583 images/s a
-v5e chip, 31 % of its peak: 600 epochs x 3.1 million images / 583 = 886 chip-hours, 55 hours on 16 chips;
-400 epochs 37 hours. On four A6000 at 18.5 TFLOP/s each (what a published MAE run reached): 30 days.
+included, equal mask tokens computed once). The TPU compiler's estimate of its own program is 787 images/s a
+v5e chip, 42 % of its peak: 600 epochs x 3.1 million images / 787 = 656 chip-hours, 41 hours on 16 chips;
+400 epochs 27 hours. On four A6000 at 18.5 TFLOP/s each (what a published MAE run reached): 30 days.
 
 To reproduce: FS-VFM ViT-B (arXiv 2510.10663, its tables). `fsfm400`: FSFM, supplement Tab. 3, fine-tuned
 on FF++ c23, video AUC in %: CDFv2 91.44, DFDC 83.47, DFDCp 89.71, WDF 86.96. `ffpp`: supplement C, mean
