@@ -9,11 +9,11 @@ foresees (256 patches, 64 of them visible). The pixel decoder is that of the oth
 
 Hardware: TPU v5e with remat and FSDP, since parameters, moments and target alone are 11 GB (2.8e9 numbers
 of 4 bytes): on 16 chips a step of 4096 images has eight parts. Compiled for v5e:4x4, 32 images at once need
-6.4 of 15.75 GiB.
+8.5 of 15.75 GiB, a whole gradient on each chip included.
 
-Cost, estimated and not measured: 663 GFLOP an image (analytic count) and 22 % more for what remat computes
-again. The TPU compiler's estimate of its own program is 100 images/s a v5e chip, 34 % of its peak: 600 epochs
-x 3.1 million images / 100 = 5170 chip-hours, 323 hours on 16 chips.
+Cost, estimated and not measured: 663 GFLOP an image (analytic count) and 11 % more for what remat computes
+again. The TPU compiler's estimate of its own program is 129 images/s a v5e chip, 43 % of its peak: 600 epochs
+x 3.1 million images / 129 = 4010 chip-hours, 250 hours on 16 chips.
 
 To reproduce: nothing published. `fsfm400`, `ffpp` and `released` carry the settings of the other sizes
 over.
@@ -29,6 +29,6 @@ def get_config(variant: str = "") -> ConfigDict:
     c = common.pretrain()
     c.model.size = "vit_h14"
     c.model.remat = "full"
-    c.batch.per_device = 32  # a guess: half of ViT-L; not compiled
+    c.batch.per_device = 32
     c.partition.fsdp = True
     return common.vary(c, variant, accumulation=4)
