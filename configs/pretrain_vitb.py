@@ -10,7 +10,7 @@ v5e:4x4, 32 images at once need 4.4 of 15.75 GiB; 128 fit as well, but are slowe
 
 Cost, estimated and not measured: 103.9 GFLOP an image (analytic count, forward and backward, target
 included, equal mask tokens computed once). The TPU compiler's estimate of its own program is 787 images/s a
-v5e chip, 42 % of its peak: 600 epochs x 3.1 million images / 787 = 656 chip-hours, 41 hours on 16 chips;
+v5e chip, 41 % of its peak: 600 epochs x 3.1 million images / 787 = 657 chip-hours, 41 hours on 16 chips;
 400 epochs 27 hours. On four A6000 at 18.5 TFLOP/s each (what a published MAE run reached): 30 days.
 
 To reproduce: FS-VFM ViT-B (arXiv 2510.10663, its tables). `fsfm400`: FSFM, supplement Tab. 3, fine-tuned

@@ -12,8 +12,8 @@ of 4 bytes): on 16 chips a step of 4096 images has eight parts. Compiled for v5e
 8.5 of 15.75 GiB, a whole gradient on each chip included.
 
 Cost, estimated and not measured: 663 GFLOP an image (analytic count) and 11 % more for what remat computes
-again. The TPU compiler's estimate of its own program is 129 images/s a v5e chip, 43 % of its peak: 600 epochs
-x 3.1 million images / 129 = 4010 chip-hours, 250 hours on 16 chips.
+again. The TPU compiler's estimate of its own program is 129 images/s a v5e chip, 44 % of its peak: 600 epochs
+x 3.1 million images / 129 = 4000 chip-hours, 250 hours on 16 chips.
 
 To reproduce: nothing published. `fsfm400`, `ffpp` and `released` carry the settings of the other sizes
 over.

@@ -11,7 +11,7 @@ eight parts, which need 2.5 of 15.75 GiB. More fit, but were slower by the estim
 Cost, estimated and not measured: 50.7 GFLOP an image (analytic count, forward and backward, target included,
 equal mask tokens computed once). The TPU compiler's estimate of its own program is 1134 images/s a v5e chip,
 29 % of its peak (12 heads of 32, and the pixel decoder of the larger models): 600 epochs x 3.1 million
-images / 1134 = 456 chip-hours, 28 hours on 16 chips. On four A6000 at 18.5 TFLOP/s each (what a published
+images / 1134 = 455 chip-hours, 28 hours on 16 chips. On four A6000 at 18.5 TFLOP/s each (what a published
 MAE run of ViT-B reached): 15 days.
 
 To reproduce: FS-VFM ViT-S (arXiv 2510.10663, its tables). `ffpp`: FSFM, supplement C, mean DfD AUC of
