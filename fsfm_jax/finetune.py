@@ -201,7 +201,7 @@ class _Run:
         spec, sources, program = self._resolved.stream, self._inputs.sources, self._program
         examples = balanced([s for s, _ in sources], spec) if spec.balanced else ordered(sources, spec.seed)
         return Suspects(
-            program.task, self._resolved.step.accumulation, program.mesh, program.to_device,
+            program.task, self._resolved.step.accumulation, program.mesh,
             lambda position: examples[position][records.SOURCE],
         )  # fmt: skip
 

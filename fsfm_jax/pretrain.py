@@ -168,7 +168,7 @@ def _train(
     try:
         return train(
             state, step, stream, program.to_device, checkpoints, describe, write, resolved.loop, alarms,
-            Suspects(program.task, resolved.step.accumulation, program.mesh, program.to_device, record),
+            Suspects(program.task, resolved.step.accumulation, program.mesh, record),
             flush=reporter.flush,
         )  # fmt: skip
     finally:

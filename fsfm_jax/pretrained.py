@@ -152,5 +152,5 @@ def _check_encoder(path: str, params: dict, name: str, size: Size, style: Style)
         size, position_grid(params, size, style.class_token) if learnt else 1, jnp.float32, "none",
         learnt_positions=learnt, final_norm="norm" in encoder, style=style,
     )  # fmt: skip
-    shapes = shapes_of(network, jnp.zeros((1, 1, 3 * size.patch_size**2)), jnp.zeros((1, 1), jnp.int32))
+    shapes = shapes_of(network, jnp.zeros((1, 1, size.pixels)), jnp.zeros((1, 1), jnp.int32))
     check_shapes(encoder, shapes, f"{FIELD}: {path}, taken for {name}, part encoder")

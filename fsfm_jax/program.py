@@ -83,10 +83,7 @@ class Program:
 
     def to_device(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """This process's rows of a batch as arrays over all devices, each example in the shape of `example`."""
-        shaped = {
-            name: rows.reshape(-1, *self._example[name][0]) if name in self._example else rows
-            for name, rows in batch.items()
-        }
+        shaped = {name: rows.reshape(len(rows), *self._example[name][0]) for name, rows in batch.items()}
         return partition.to_global(shaped, self.mesh)
 
     def batch_like(self) -> dict[str, jax.ShapeDtypeStruct]:

@@ -178,7 +178,8 @@ def test_mistakes_on_the_command_line_are_one_clear_line(tmp_path):
         "no data set at /nowhere": {"data__train": "/nowhere"},
         "did you mean 'tiny16'": {"model__size": "tiny61"},
     }
-    running = {text: start(tmp_path / "x", **changes) for text, changes in cases.items()}
+    # A folder each: two at once in one are another mistake.
+    running = {text: start(tmp_path / text[:2], **changes) for text, changes in cases.items()}
     for text, process in running.items():
         said = finish(process, 1)
         assert text in said.splitlines()[-1] and said.splitlines()[-1].startswith("error: ")

@@ -29,7 +29,7 @@ def recognise_size(params: dict, sizes: Mapping[str, Size] = SIZES) -> str:
     pixels, width = kernel.shape
     depth = sum(re.fullmatch(r"block_\d+", name) is not None for name in encoder)
     for name, size in sizes.items():
-        if (size.width, size.depth, 3 * size.patch_size**2) == (width, depth, pixels):
+        if (size.width, size.depth, size.pixels) == (width, depth, pixels):
             return name
     known = "; ".join(f"{name} {size.width}, {size.depth}, {size.patch_size}" for name, size in sizes.items())
     raise ValueError(

@@ -35,7 +35,7 @@ def encoder_arrays(params: dict, size: Size, image_size: int, style: Style = PLA
         raise ValueError(f"expected parameters with an encoder; found {', '.join(sorted(params)) or 'none'}")
     _check_wiring(encoder, style)
     network = Encoder(size, grid, jnp.float32, "none", learnt_positions="pos_embed" in encoder, style=style)
-    expected = shapes_of(network, jnp.zeros((1, grid**2, 3 * size.patch_size**2)))
+    expected = shapes_of(network, jnp.zeros((1, grid**2, size.pixels)))
     check_shapes({"encoder": encoder}, {"encoder": expected}, f"an encoder for images of {image_size} pixels")
     arrays = _flat({"encoder": encoder})
     if POSITIONS not in arrays:
@@ -56,7 +56,7 @@ def pixel_decoder_arrays(params: dict, spec: ModelSpec) -> dict[str, np.ndarray]
             "export (the target network, published encoders and detectors have none); export the encoder alone"
         )
     plain = OnlineNetwork(dataclasses.replace(spec, instance_discrimination=False))
-    patches = jnp.zeros((1, spec.patches, 3 * spec.size.patch_size**2))
+    patches = jnp.zeros((1, spec.patches, spec.size.pixels))
     expected = shapes_of(plain, patches, jnp.zeros((1, spec.patches), bool))
     found = {name: params[name] for name in names}
     check_shapes(found, {name: expected[name] for name in names}, "the pixel decoder")

@@ -114,7 +114,7 @@ def _blocks(path: str, depth: int, tokens: int, width: int, lora: LoraSpec | Non
 
 def _encoder(size: Size, patches: int, style: Style, lora: LoraSpec | None) -> Iterator[Step]:
     tokens = patches + style.class_token
-    yield _map("encoder/patch_embed", patches, 3 * size.patch_size**2, size.width)
+    yield _map("encoder/patch_embed", patches, size.pixels, size.width)
     yield Step(added=("encoder/cls_token", "encoder/pos_embed", "encoder/pre_norm/scale", "encoder/pre_norm/bias"))
     yield from _blocks("encoder", size.depth, tokens, size.width, lora)
 
@@ -123,7 +123,7 @@ def _pixel_decoder(spec: ModelSpec) -> Iterator[Step]:
     width = spec.pixel_width
     yield _map("pixel_decoder/embed", 1 + spec.seen, spec.size.width, width)
     yield from _blocks("pixel_decoder", spec.pixel_depth, 1 + spec.patches, width)
-    yield _map("pixel_decoder/pred", spec.patches, width, 3 * spec.size.patch_size**2)
+    yield _map("pixel_decoder/pred", spec.patches, width, spec.size.pixels)
 
 
 def _rep_decoder(spec: ModelSpec, shown: int) -> Iterator[Step]:

@@ -108,7 +108,7 @@ class OnlineNetwork(_Backbone):
         spec = self.spec
         self.pixel_decoder = PixelDecoder(
             spec.pixel_width, spec.pixel_depth, spec.pixel_heads, spec.grid,
-            3 * spec.size.patch_size**2, spec.dtype, spec.remat,
+            spec.size.pixels, spec.dtype, spec.remat,
         )  # fmt: skip
         if spec.instance_discrimination:
             self.predictor = ProjectionHead(spec.projection_hidden, spec.projection_features, spec.dtype)

@@ -13,6 +13,8 @@ from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.platform import for_tpu
 from fsfm_jax.models.style import PLAIN, Style
 
+CHANNELS = 3
+
 
 @dataclasses.dataclass(frozen=True)
 class Size:
@@ -22,6 +24,11 @@ class Size:
     depth: int
     heads: int
     patch_size: int
+
+    @property
+    def pixels(self) -> int:
+        """P, the values of a patch."""
+        return CHANNELS * self.patch_size**2
 
 
 SIZES = {
@@ -36,9 +43,6 @@ SIZES = {
     "tiny16": Size(48, 2, 4, 16),  # for tests
     "tiny8": Size(48, 2, 4, 8),  # of the golden numbers, with images of 32 pixels
 }
-
-
-CHANNELS = 3
 
 
 def patchify(images: jax.Array, patch_size: int) -> jax.Array:

@@ -57,7 +57,7 @@ class PretrainTask:
         return not self.model.instance_discrimination or self.loss_spec.kind in losses.WITHOUT_NEGATIVES
 
     def init(self, key: jax.Array) -> Any:
-        patches = jnp.zeros((1, self.model.patches, 3 * self.model.size.patch_size**2))
+        patches = jnp.zeros((1, self.model.patches, self.model.size.pixels))
         mask = jnp.arange(self.model.patches)[None] >= self.model.seen
         return OnlineNetwork(self.model).init(key, patches, mask)["params"]
 

@@ -61,11 +61,9 @@ class Found:
 class Suspects:
     """Looks for images whose own loss, or whose own values, are not finite."""
 
-    def __init__(
-        self, task: Task, parts: int, mesh: Mesh, to_device: Callable[[dict], Batch], record: Callable[[int], str]
-    ):
+    def __init__(self, task: Task, parts: int, mesh: Mesh, record: Callable[[int], str]):
         """`parts`: micro-batches of a step; `record` says what the example at a position of the stream was made of."""
-        self._mesh, self._to_device, self._record = mesh, to_device, record
+        self._mesh, self._record = mesh, record
         look = functools.partial(_look, task, parts)
         self._look = jax.jit(look, out_shardings=partition.replicated(mesh))
 
@@ -80,7 +78,8 @@ class Suspects:
         # Which row of the global batch is which position is known where it was loaded.
         places = {_ROW: np.arange(host, mine * hosts, hosts, dtype=np.int32)}
         key = jax.random.fold_in(named_key(state.key, "step"), number - 1)
-        found = self._look(state.params, state.target.params, self._to_device(rows), self._to_device(places), key)
+        placed = (partition.to_global(part, self._mesh) for part in (rows, places))
+        found = self._look(state.params, state.target.params, *placed, key)
         finite = jax.device_get(found)
         order, first = finite.pop(_ROW), (number - 1) * mine * hosts
         images = {}

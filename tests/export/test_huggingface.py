@@ -36,7 +36,7 @@ PRETRAINING = reference.model_spec(
 
 @pytest.fixture(scope="module")
 def pretrained() -> dict:
-    patches = jnp.zeros((1, PRETRAINING.patches, 3 * SIZE.patch_size**2))
+    patches = jnp.zeros((1, PRETRAINING.patches, SIZE.pixels))
     return drawn(shapes_of(OnlineNetwork(PRETRAINING), patches, jnp.zeros((1, 4), bool)))
 
 

@@ -68,7 +68,7 @@ def images(pixels) -> np.ndarray:
 @pytest.fixture(scope="module")
 def pretrained() -> dict:
     mask = jnp.zeros((1, GRID**2), bool)
-    patches = jnp.zeros((1, PRETRAINING.patches, 3 * SIZE.patch_size**2))
+    patches = jnp.zeros((1, PRETRAINING.patches, SIZE.pixels))
     return drawn(shapes_of(OnlineNetwork(PRETRAINING), patches, mask))
 
 

@@ -76,7 +76,7 @@ def test_released_skipping_counts_micro_batches_and_looks_at_the_loss_alone():
     assert not metrics["skipped"].any() and not np.isfinite(after.params["w"]).any()
 
 
-def searched(batch, number=1, devices=8, parts=2, to_device=None):
+def searched(batch, number=1, devices=8, parts=2):
     asked = []
 
     def record(position):
@@ -84,8 +84,8 @@ def searched(batch, number=1, devices=8, parts=2, to_device=None):
         return f"face {position}.png"
 
     mesh = partition.make_mesh(jax.devices()[:devices])
-    _, state, placed = program("stop", parts, devices)
-    search = Suspects(Roots(), parts, mesh, to_device or placed, record)
+    _, state, _ = program("stop", parts, devices)
+    search = Suspects(Roots(), parts, mesh, record)
     return search(number, state, batch), asked
 
 
@@ -117,13 +117,14 @@ def test_positions_are_those_of_the_host_that_loaded_them(monkeypatch):
     half = BATCH // 2
     others = {"x": good(0)["x"][:half], "row": np.arange(0, BATCH, 2, dtype=np.int32)}
 
-    def to_device(rows):
+    def to_global(rows, mesh):
         return {name: jnp.concatenate([others[name], value]) for name, value in rows.items()}
 
+    monkeypatch.setattr(partition, "to_global", to_global)
     mine = {"x": good(1)["x"][:half]}
     mine["x"][3] = -1.0
     others["x"][2] = -1.0
-    found, asked = searched(mine, number=2, devices=1, to_device=to_device)
+    found, asked = searched(mine, number=2, devices=1)
     assert asked == [16 + 4, 16 + 7] == list(found.images) and (found.first, found.last) == (16, 31)
 
 
@@ -140,7 +141,7 @@ def test_a_pretraining_image_of_nans_is_named():
     params = jax.jit(task.init)(jax.random.key(0))
     state = TrainState(0, params, None, moving_average(None, task.target_part).init(params), jax.random.key(0))
     mesh = partition.make_mesh(jax.devices()[:1])
-    found = Suspects(task, 2, mesh, lambda rows: jax.tree.map(jnp.asarray, rows), str)(1, state, batch)
+    found = Suspects(task, 2, mesh, str)(1, state, batch)
     assert found.images.keys() == {6}
     # Without a region there is no error of it.
     assert {"agreement", "image of the batch", "masked", "projection"} <= {*found.images[6]} <= {
