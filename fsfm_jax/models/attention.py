@@ -7,7 +7,7 @@ kept, the weights, in the type of the products.
 import jax
 import jax.numpy as jnp
 
-from fsfm_jax.models.platform import for_tpu
+from fsfm_jax.models.platform import for_cpu, for_tpu
 
 # Of a TPU's vectors. A sum along the lanes of several costs more than a product with ones, which the compiler takes for
 # such a sum if it has a single column.
@@ -21,20 +21,23 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, log_weight: jax.A
     `log_weight [T]`, if given, is added to the logits of each key. Products are in the type of the arguments, the
     softmax in float32 or higher.
     """
-    return _forward(query, key, value, log_weight)[0]
+    if not for_cpu():
+        return _forward(query, key, value, log_weight)[0]
+    # Without a gradient to come nothing of `[B, H, T, T]` is kept, and divided at the end all of this is a single loop
+    # of XLA's on all processors; as a softmax it is two, one of them on a single processor.
+    weights = _exponentials(_logits(query * query.shape[-1] ** -0.5, key, log_weight))
+    mixed = _product(weights.astype(value.dtype), value, 3, 2, weights.dtype)
+    return (mixed / jnp.sum(weights, axis=-1, keepdims=True)).astype(value.dtype)
 
 
 def _forward(query, key, value, log_weight):
     query = query * query.shape[-1] ** -0.5
-    logits = _product(query, key, 3, 3)
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    if log_weight is not None:
-        logits += log_weight.astype(logits.dtype)[None, None, None]
+    logits = _logits(query, key, log_weight)
     if not (for_tpu() and key.shape[2] > LANES):
         weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
         return _product(weights, value, 3, 2), (query, key, value, weights, None, log_weight)
     # The softmax is divided by its sum after the product, on fewer numbers.
-    weights = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True)).astype(value.dtype)
+    weights = _exponentials(logits).astype(value.dtype)
     ones = jnp.ones((*value.shape[:3], ROWS), value.dtype)
     share = 1 / _product(weights, ones, 3, 2, logits.dtype)[..., :1]
     mixed = (_product(weights, value, 3, 2, logits.dtype) * share).astype(value.dtype)
@@ -57,6 +60,18 @@ def _backward(kept, gradient):
 
 
 attend.defvjp(_forward, _backward)
+
+
+def _logits(query: jax.Array, key: jax.Array, log_weight: jax.Array | None) -> jax.Array:
+    """`[B, H, T, T]`, float32 or higher, of queries that are scaled already."""
+    logits = _product(query, key, 3, 3)
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return logits if log_weight is None else logits + log_weight.astype(logits.dtype)[None, None, None]
+
+
+def _exponentials(logits: jax.Array) -> jax.Array:
+    """Of each row less its largest: the softmax times a number."""
+    return jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
 
 
 def _product(a: jax.Array, b: jax.Array, axis_of_a: int, axis_of_b: int, dtype: jnp.dtype | None = None) -> jax.Array:

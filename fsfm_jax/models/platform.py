@@ -1,4 +1,4 @@
-"""For which platform a network is traced: a few forms of the same numbers suit CPUs and GPUs, or TPUs."""
+"""For which platform a network is traced: a few forms of the same numbers suit one of CPU, GPU and TPU."""
 
 import contextlib
 import contextvars
@@ -21,4 +21,13 @@ def traced_for(platform: str) -> Iterator[None]:
 
 def for_tpu() -> bool:
     """Whether what is traced now is for a TPU."""
-    return (_PLATFORM.get() or jax.default_backend()) == "tpu"
+    return _platform() == "tpu"
+
+
+def for_cpu() -> bool:
+    """Whether what is traced now is for a CPU."""
+    return _platform() == "cpu"
+
+
+def _platform() -> str:
+    return _PLATFORM.get() or jax.default_backend()
