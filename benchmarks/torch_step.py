@@ -13,7 +13,8 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
 from fsfm_jax.models.fsfm import ModelSpec
-from fsfm_jax.models.layers import NORM_EPSILON, sincos_positions
+from fsfm_jax.models.layers import sincos_positions
+from fsfm_jax.models.norm import NORM_EPSILON
 from fsfm_jax.models.vit import Size
 from fsfm_jax.tasks.normalisation import Statistics
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsfm_jax.models.layers import Linear, blocks, layer_norm, sincos_positions
+from fsfm_jax.models.layers import Linear, blocks, sincos_positions
+from fsfm_jax.models.norm import layer_norm
 
 
 class View(NamedTuple):

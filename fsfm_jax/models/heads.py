@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fsfm_jax.models.layers import Linear, at_least_float32, layer_norm
+from fsfm_jax.models.layers import Linear, at_least_float32
+from fsfm_jax.models.norm import layer_norm
 
 # torch's default: the reference gives its transformers 1e-6 and forgets the heads (FSFM released code).
 HEAD_NORM_EPSILON = 1e-5

@@ -19,10 +19,9 @@ from fsfm_jax.models.affine import affine, from_heads, to_heads
 from fsfm_jax.models.attention import attend
 from fsfm_jax.models.gelu import gelu
 from fsfm_jax.models.lora import DOWN, UP, LoraSpec
+from fsfm_jax.models.norm import layer_norm
 from fsfm_jax.models.remat import NONE, rematerialised_attention, rematerialised_block
 from fsfm_jax.models.style import PLAIN, Style
-
-NORM_EPSILON = 1e-6  # every norm of the transformers; torch's default 1e-5 only in the heads
 
 
 @functools.lru_cache
@@ -101,14 +100,6 @@ class Linear(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", self.bias_init, (self.features,))
         return affine(x, kernel, bias, self.dtype)
-
-
-def layer_norm(dtype: jnp.dtype, name: str, epsilon: float = NORM_EPSILON) -> nn.LayerNorm:
-    """Layer norm over the last axis with its statistics in float32, the result in `dtype`."""
-    # The one-pass variance E[x^2] - E[x]^2 in float32 is off by about E[x]^2 / 2**23, where rounding x itself to 8 bits
-    # is off by E[x]^2 / 2**17: nothing is lost there, and a pass is saved. In float32 half the digits would be.
-    one_pass = jnp.finfo(dtype).bits < 32
-    return nn.LayerNorm(epsilon=epsilon, dtype=dtype, use_fast_variance=one_pass, name=name)
 
 
 def torch_uniform(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
