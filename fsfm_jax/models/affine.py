@@ -22,8 +22,9 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: jnp.dtype) -
 def to_heads(x: jax.Array, kernel: jax.Array, bias: jax.Array, heads: int, dtype: jnp.dtype) -> list[jax.Array]:
     """`affine` for three maps side by side, each cut into heads, `[B, T, D], [D, 3 F], [3 F] -> 3 x [B, H, T, E]`."""
     if not for_tpu():
-        together = affine(x, kernel, bias, dtype).reshape(*x.shape[:2], 3, heads, -1)
-        return list(together.transpose(2, 0, 3, 1, 4))
+        # Cut before they are transposed: so their gradients are put side by side, otherwise they are padded and added.
+        parts = jnp.split(affine(x, kernel, bias, dtype), 3, axis=-1)
+        return [part.reshape(*x.shape[:2], heads, -1).transpose(0, 2, 1, 3) for part in parts]
     x, kernel = x.astype(dtype), kernel.astype(dtype).reshape(x.shape[-1], 3, heads, -1)
     bias = bias.astype(dtype).reshape(3, 1, heads, 1, -1)
     # Three products: of one, the compiler would copy the parts.
