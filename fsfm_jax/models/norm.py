@@ -38,8 +38,8 @@ class _OnCpu(nn.Module):
 def normalised(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
     """`scale (x - mean) / sqrt(variance + epsilon) + bias`, `[..., D], [D], [D] -> [..., D]`. Reverse mode only.
 
-    Computed and given in float32 or higher. Of the gradient that automatic differentiation would make, XLA computes the
-    residual stream's on a CPU anew from the last block on wherever it is used; of this one it does not.
+    Computed and given in float32 or higher. With the gradient that jax would derive, XLA's compiler for CPUs computes
+    the gradient of the residual stream anew, from the last block on, wherever it is needed; with this one it does not.
     """
     return _forward(x, scale, bias, epsilon)[0]
 
