@@ -75,7 +75,7 @@ RULES = {
     "fsfm_jax.export.to_torch": UPPER + "detection export absl",
     "fsfm_jax.export.serialize": UPPER + "package absl config detection export fields",
     "fsfm_jax.export.artifact": "jax numpy metrics",
-    "fsfm_jax.export.onnx_file": "tasks jax numpy jax2onnx onnxruntime",
+    "fsfm_jax.export.onnx_file": "models tasks jax numpy jax2onnx onnxruntime",
     # Files of strangers are read by little code: no jax, no torch, nothing that unpickles.
     "fsfm_jax.export.pickle_instructions": "",
     "fsfm_jax.export.official_file": "numpy flax export",

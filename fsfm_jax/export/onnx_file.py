@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
+from fsfm_jax.models.platform import traced_for
 from fsfm_jax.tasks.classify import ClassifyTask
 
 KIND = "onnx"
@@ -54,10 +55,12 @@ def converted(task: ClassifyTask, params: Any) -> tuple[bytes, dict]:
     side, numpy = task.model.image_size, jax.tree.map(np.asarray, params)
     images = jax.ShapeDtypeStruct((*export.symbolic_shape("b"), side, side, 3), jnp.uint8)
     # The parameters become constants, as in `serialize`.
-    model = jax2onnx.to_onnx(
-        lambda images: task.log_probabilities(numpy, images), [images], model_name="detector", opset=OPSET,
-        input_names=[INPUT], output_names=[OUTPUT],
-    )  # fmt: skip
+    # The form for GPUs has a softmax as it is written, which ONNX has as a whole; that for CPUs is XLA's.
+    with traced_for("gpu"):
+        model = jax2onnx.to_onnx(
+            lambda images: task.log_probabilities(numpy, images), [images], model_name="detector", opset=OPSET,
+            input_names=[INPUT], output_names=[OUTPUT],
+        )  # fmt: skip
     content, version = model.SerializeToString(), metadata.version("jax2onnx")
     probes = np.random.default_rng(0).integers(0, 256, (_PROBES, side, side, 3), np.uint8)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

@@ -3,6 +3,7 @@
 Needs the packages of requirements-onnx.txt, which are not among those of `make test`.
 """
 
+import collections
 import json
 import subprocess
 import sys
@@ -57,6 +58,16 @@ def test_onnx_runtime_finds_our_scores(config, tmp_path):
         (found,) = session.run(None, {"images": pixels[:count]})
         np.testing.assert_allclose(found, want[:count], rtol=0, atol=serialized.TOLERANCE)
     assert card["artifact"]["largest_difference_of_log_probabilities"] < serialized.TOLERANCE
+
+
+def test_each_softmax_of_attention_is_an_operation(tmp_path):
+    onnx = pytest.importorskip("onnx", reason=WHY)
+    detector = serialized.detector()
+    serialize.serialize(detector, str(tmp_path / "detector.onnx"), "onnx")
+    model = onnx.load(tmp_path / "detector.onnx")
+    graphs = [model.graph.node, *(function.node for function in model.functions)]
+    kinds = collections.Counter(node.op_type for nodes in graphs for node in nodes)
+    assert kinds["Softmax"] == detector.task.model.size.depth
 
 
 def test_the_sidecar_is_enough_for_a_stranger(tmp_path):
