@@ -8,8 +8,8 @@ turns in one process, so that other programs slow both down; the ratio is the me
 faster), with its quartiles. Beside it the ratio of processor time, which other programs hardly change but threads that
 wait for each other do. What the steps in PyTorch are, see `torch_step`. The three variables tell glibc to keep freed
 memory for the next step, instead of giving it back to the system, which hands it out again filled with zeros; both
-gain from that. With names of steps behind the command only those are measured and nothing is written. Writes
-benchmarks/results/speed.json.
+gain from that. `JAX_NUM_CPU_DEVICES=2` beside them makes two devices, which train on half of the images each. With
+names of steps behind the command only those are measured and nothing is written. Writes benchmarks/results/speed.json.
 """
 
 import logging
@@ -38,7 +38,7 @@ WARM_UP = 4  # turns in which memory settles
 SIZES = {"S": "vit_s16", "B": "vit_b16"}
 BATCH, INFERENCE_BATCH = 8, 32
 COMMON = {
-    "model.dtype": "float32", "batch.size": BATCH, "batch.per_device": BATCH, "duration": STEPS,
+    "model.dtype": "float32", "batch.size": BATCH, "duration": STEPS,
     "optimizer.warmup": "10 steps", "checkpoint.every": "50 steps",
 }  # fmt: skip
 FINETUNING = {
@@ -70,10 +70,15 @@ def _images(count: int, side: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
 
 
+def _divided() -> dict[str, int]:
+    return {"batch.per_device": BATCH // jax.device_count()}
+
+
 def pretraining(size: str) -> Pair:
     """One step of pretraining with one micro-batch."""
     c = common.pretrain()
-    c.update_from_flattened_dict({**COMMON, "model.size": SIZES[size], "checkpoint.keep_every": "0 steps"})
+    own = {"model.size": SIZES[size], "checkpoint.keep_every": "0 steps"}
+    c.update_from_flattened_dict({**COMMON, **_divided(), **own})
     resolved = resolve_pretraining(c, IMAGES, jax.device_count())
     spec, loss = resolved.model, resolved.loss
     order = np.argsort(np.random.default_rng(1).random((BATCH, spec.patches)), axis=1)
@@ -88,7 +93,7 @@ def pretraining(size: str) -> Pair:
 
 def _finetuning(size: str) -> Finetuning:
     c = finetuning.finetune()
-    c.update_from_flattened_dict({**COMMON, **FINETUNING, "model.size": SIZES[size]})
+    c.update_from_flattened_dict({**COMMON, **_divided(), **FINETUNING, "model.size": SIZES[size]})
     return resolve_finetuning(c, IMAGES, 2, 1, DATA, jax.device_count())
 
 
@@ -151,7 +156,8 @@ def main(arguments: list[str]) -> None:
         print(rows[-1], flush=True)
     if chosen == list(TURNS):
         versions = {"jax": jax.__version__, "torch": torch.__version__}
-        write_results("speed", {"threads": threads, "freed memory kept": kept, "turns": TURNS, **versions}, rows)
+        machine = {"threads": threads, "devices": jax.device_count(), "freed memory kept": kept}
+        write_results("speed", {**machine, "turns": TURNS, **versions}, rows)
 
 
 if __name__ == "__main__":
