@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fsfm_jax.models.platform import for_cpu
+from fsfm_jax.models.precision import at_least_float32
 
 NORM_EPSILON = 1e-6  # every norm of the transformers; torch's default 1e-5 only in the heads
 
@@ -48,7 +49,7 @@ def _forward(x, scale, bias, epsilon):
     flat = _rows(x)
     mean = jnp.mean(flat, axis=-1, keepdims=True)
     share = jax.lax.rsqrt(jnp.mean(jnp.square(flat - mean), axis=-1, keepdims=True) + epsilon)
-    out = (flat - mean) * share * scale[None] + bias[None]
+    out = (flat - mean) * (share * scale[None]) + bias[None]  # in Flax's order
     return out.reshape(x.shape), (x, mean, share, scale)
 
 
@@ -67,4 +68,4 @@ normalised.defvjp(_forward, _backward)
 
 def _rows(x: jax.Array) -> jax.Array:
     """`[..., D] -> [rows, D]`, float32 or higher."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(-1, x.shape[-1])
+    return at_least_float32(x).reshape(-1, x.shape[-1])

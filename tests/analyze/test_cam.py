@@ -73,10 +73,7 @@ def test_each_map_is_its_own_images():
     both = np.asarray(heat_of(made.task, made.params, IMAGES, of=0))
     alone = np.asarray(heat_of(made.task, made.params, IMAGES[1:], of=0))
     np.testing.assert_allclose(both[1:], alone, atol=1e-5)
-    largest = both.max(axis=(1, 2))
-    # XLA divides by multiplying with the reciprocal, which is a rounding of its own.
-    np.testing.assert_allclose(largest, np.round(largest), rtol=np.finfo(np.float32).eps)
-    assert set(np.round(largest)) <= {0.0, 1.0} and largest.any()
+    assert set(both.max(axis=(1, 2))) <= {0.0, 1.0}
 
 
 def test_an_overlay_is_half_the_face_and_half_the_colour():
