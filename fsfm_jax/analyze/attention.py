@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsfm_jax.models.layers import at_least_float32
+from fsfm_jax.models.precision import at_least_float32
 from fsfm_jax.models.vit import Encoder
 
 PROJECTION = "qkv"

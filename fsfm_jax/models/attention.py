@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fsfm_jax.models.platform import for_cpu, for_tpu
+from fsfm_jax.models.precision import at_least_float32
 
 # Of a TPU's vectors. A sum along the lanes of several costs more than a product with ones, which the compiler takes for
 # such a sum if it has a single column.
@@ -49,7 +50,7 @@ def _backward(kept, gradient):
     if share is not None:
         gradient = (gradient.astype(share.dtype) * share).astype(gradient.dtype)
     of_weights = _product(gradient, value, 3, 3)
-    wide = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))
+    wide = at_least_float32(weights)
     of_logits = wide * of_weights.astype(wide.dtype)
     total = jnp.sum(of_logits, axis=-1, keepdims=True)
     of_logits -= wide * (total if share is None else total * share)
@@ -64,8 +65,7 @@ attend.defvjp(_forward, _backward)
 
 def _logits(query: jax.Array, key: jax.Array, log_weight: jax.Array | None) -> jax.Array:
     """`[B, H, T, T]`, float32 or higher, of queries that are scaled already."""
-    logits = _product(query, key, 3, 3)
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = at_least_float32(_product(query, key, 3, 3))
     return logits if log_weight is None else logits + log_weight.astype(logits.dtype)[None, None, None]
 
 

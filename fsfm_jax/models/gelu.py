@@ -5,6 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from fsfm_jax.models.precision import at_least_float32
+
 
 @jax.custom_vjp
 def gelu(x: jax.Array) -> jax.Array:
@@ -12,7 +14,7 @@ def gelu(x: jax.Array) -> jax.Array:
 
     Computed in float32 or higher: in bfloat16 `1 + erf` would lose all digits on the left. Reverse mode only.
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = at_least_float32(x)
     return (wide * (0.5 * (1 + jax.lax.erf(wide * math.sqrt(0.5))))).astype(x.dtype)
 
 
@@ -21,7 +23,7 @@ def _forward(x):
 
 
 def _backward(x, gradient):
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = at_least_float32(x)
     # With erf(x) here XLA would see the expression of the forward pass and keep a third array of this size; erf is odd.
     below = 0.5 * (1 - jax.lax.erf(wide * -math.sqrt(0.5)))
     slope = below + wide * (jnp.exp(-0.5 * wide * wide) / math.sqrt(2 * math.pi))

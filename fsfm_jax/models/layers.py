@@ -20,6 +20,7 @@ from fsfm_jax.models.attention import attend
 from fsfm_jax.models.gelu import gelu
 from fsfm_jax.models.lora import DOWN, UP, LoraSpec
 from fsfm_jax.models.norm import layer_norm
+from fsfm_jax.models.precision import at_least_float32
 from fsfm_jax.models.remat import NONE, rematerialised_attention, rematerialised_block
 from fsfm_jax.models.style import PLAIN, Style
 
@@ -80,11 +81,6 @@ def resize_positions(
     square = table[0, first:].reshape(old, old, -1)
     resized = jnp.einsum("ir,jc,rcd->ijd", weights, weights, square, precision=jax.lax.Precision.HIGHEST)
     return jnp.concatenate([table[:, :first], resized.reshape(1, grid * grid, -1)], axis=1)
-
-
-def at_least_float32(x: jax.Array) -> jax.Array:
-    """`x` in float32, or in float64 if it is that already."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class Linear(nn.Module):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradients import drawn, value_and_gradients
 from jax import enable_x64
 from scipy.special import erf
 
@@ -37,16 +38,6 @@ def formula(qkv, log_weight):
     weights = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
     return jnp.einsum("bhqk,bkhe->bqhe", weights, value).reshape(batch, tokens, width // 3)
-
-
-def drawn(*shape, seed=0, dtype=np.float64):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
-
-
-def value_and_gradients(function, *arguments):
-    """Value, and the gradient of a drawn linear form of it, with respect to all arguments."""
-    out, back = jax.vjp(function, *arguments)
-    return out, *back(drawn(*out.shape, seed=9, dtype=out.dtype))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -87,7 +78,7 @@ def test_attention_without_a_gradient_is_one_product_divided_by_a_sum(weighted):
         found = {}
         for platform in ("cpu", "gpu"):
             with traced_for(platform):
-                run = jax.jit(functools.partial(lambda *arguments: joint(*arguments, heads=HEADS)))
+                run = jax.jit(lambda *arguments: joint(*arguments, heads=HEADS))
                 found[platform] = run.lower(qkv, log_weight).as_text()
                 np.testing.assert_allclose(run(qkv, log_weight), plain, rtol=0, atol=1e-13 * np.abs(plain).max())
     divided = {name: [line for line in text.splitlines() if "stablehlo.divide" in line] for name, text in found.items()}

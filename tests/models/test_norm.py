@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradients import drawn, value_and_gradients
 from jax import enable_x64
 
 from fsfm_jax.models.norm import layer_norm, normalised
@@ -12,21 +13,11 @@ from fsfm_jax.models.platform import traced_for
 WIDTH, EPSILON = 12, 0.1
 
 
-def drawn(*shape, seed=0, dtype=np.float64):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
-
-
 def formula(x, scale, bias):
     deviation = x - x.mean(axis=-1, keepdims=True)
     variance = (deviation**2).mean(axis=-1, keepdims=True)
     plain = deviation / jnp.sqrt(variance + EPSILON)
     return jnp.einsum("...d,d->...d", plain, scale) + jnp.broadcast_to(bias, x.shape)
-
-
-def value_and_gradients(function, *arguments):
-    """Value, and the gradient of a drawn linear form of it, with respect to all arguments."""
-    out, back = jax.vjp(function, *arguments)
-    return out, *back(drawn(*out.shape, seed=9, dtype=out.dtype))
 
 
 @pytest.mark.parametrize("shape", [(WIDTH,), (5, WIDTH), (2, 3, WIDTH)])
