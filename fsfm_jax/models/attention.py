@@ -4,6 +4,9 @@ Differentiating the formula keeps several of the large arrays `[B, H, T, T]` and
 kept, the weights, in the type of the products.
 """
 
+import functools
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 
@@ -13,6 +16,9 @@ from fsfm_jax.models.precision import at_least_float32
 # Of a TPU's vectors. A sum along the lanes of several costs more than a product with ones, which the compiler takes for
 # such a sum if it has a single column.
 LANES, ROWS = 128, 8
+# XLA's runtime for CPUs computes the products of many small matrices on a single core, but products that do not need
+# each other at once: the heads of a step are cut into groups. Fewer groups leave cores idle, more cost overhead.
+HEADS_OF_A_GROUP = 2
 
 
 @jax.custom_vjp
@@ -32,6 +38,13 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, log_weight: jax.A
 
 
 def _forward(query, key, value, log_weight):
+    if not for_cpu():
+        return _weighed(query, key, value, log_weight)
+    mixed, kept = zip(*(_weighed(*group, log_weight) for group in _groups(query, key, value)), strict=True)
+    return jnp.concatenate(mixed, axis=1), kept
+
+
+def _weighed(query, key, value, log_weight):
     query = query * query.shape[-1] ** -0.5
     logits = _logits(query, key, log_weight)
     if not (for_tpu() and key.shape[2] > LANES):
@@ -46,6 +59,15 @@ def _forward(query, key, value, log_weight):
 
 
 def _backward(kept, gradient):
+    if not for_cpu():
+        return _gradients(kept, gradient)
+    found = [_gradients(group, part) for group, (part,) in zip(kept, _groups(gradient), strict=True)]
+    *of_heads, of_log_weight = zip(*found, strict=True)
+    total = None if of_log_weight[0] is None else functools.reduce(jnp.add, of_log_weight)
+    return *(jnp.concatenate(groups, axis=1) for groups in of_heads), total
+
+
+def _gradients(kept, gradient):
     query, key, value, weights, share, log_weight = kept
     if share is not None:
         gradient = (gradient.astype(share.dtype) * share).astype(gradient.dtype)
@@ -61,6 +83,12 @@ def _backward(kept, gradient):
 
 
 attend.defvjp(_forward, _backward)
+
+
+def _groups(*arrays: jax.Array) -> Iterator[tuple[jax.Array, ...]]:
+    """The same few heads of each array, `[B, H, T, E] -> [B, HEADS_OF_A_GROUP, T, E]`, the last group perhaps fewer."""
+    starts = list(range(HEADS_OF_A_GROUP, arrays[0].shape[1], HEADS_OF_A_GROUP))
+    return zip(*(jnp.split(array, starts, axis=1) for array in arrays), strict=True)
 
 
 def _logits(query: jax.Array, key: jax.Array, log_weight: jax.Array | None) -> jax.Array:

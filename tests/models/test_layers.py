@@ -1,6 +1,8 @@
 """Attention and GELU with gradients of their own, against the differentiated formulas in float64."""
 
+import collections
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from jax import enable_x64
 from scipy.special import erf
 
 from fsfm_jax.models.affine import affine
-from fsfm_jax.models.attention import LANES, attend
+from fsfm_jax.models.attention import HEADS_OF_A_GROUP, LANES, attend
 from fsfm_jax.models.gelu import gelu
 from fsfm_jax.models.layers import Attention
 from fsfm_jax.models.lora import LoraSpec
@@ -84,6 +86,20 @@ def test_attention_without_a_gradient_is_one_product_divided_by_a_sum(weighted):
     divided = {name: [line for line in text.splitlines() if "stablehlo.divide" in line] for name, text in found.items()}
     assert len(divided["cpu"]) == len(divided["gpu"]) == 1
     assert f"x{TOKENS}x{SIZE}xf64>" in divided["cpu"][0] and f"x{TOKENS}x{TOKENS}xf64>" in divided["gpu"][0]
+
+
+def test_on_a_cpu_groups_of_heads_have_products_of_their_own():
+    run = jax.jit(functools.partial(value_and_gradients, functools.partial(joint, heads=HEADS)))
+    qkv, found = drawn(BATCH, TOKENS, 3 * HEADS * SIZE, dtype=np.float32), {}
+    for platform in ("cpu", "gpu"):
+        with traced_for(platform):
+            text = run.lower(qkv, None).as_text()
+        run.clear_cache()
+        products = [line.rsplit("-> ", 1)[1] for line in text.splitlines() if "dot_general" in line]
+        found[platform] = collections.Counter(int(re.match(r"tensor<\d+x(\d+)x", kind)[1]) for kind in products)
+    # Two products forward and four backward; three heads are a group of two and one of one.
+    assert HEADS_OF_A_GROUP == 2 and HEADS == 3
+    assert found == {"cpu": {2: 6, 1: 6}, "gpu": {3: 6}}
 
 
 def test_attention_by_hand():
