@@ -1,15 +1,14 @@
 """Steps on a CPU against the same steps in plain PyTorch: pretraining, fine-tuning, inference.
 
     make .venv-parity/.made
-    MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 .venv-parity/bin/python -m benchmarks.speed
+    .venv-parity/bin/python -m benchmarks.speed
 
 float32, the same batches from the host's memory, as many threads as this process may use, in both. Each pair takes
 turns in one process, so that other programs slow both down; the ratio is the median over the turns (above 1: ours is
 faster), with its quartiles. Beside it the ratio of processor time, which other programs hardly change but threads that
-wait for each other do. What the steps in PyTorch are, see `torch_step`. The three variables tell glibc to keep freed
-memory for the next step, instead of giving it back to the system, which hands it out again filled with zeros; both
-gain from that. `JAX_NUM_CPU_DEVICES=2` beside them makes two devices, which train on half of the images each. With
-names of steps behind the command only those are measured and nothing is written. Writes benchmarks/results/speed.json.
+wait for each other do. What the steps in PyTorch are, see `torch_step`. `JAX_NUM_CPU_DEVICES=2` before the command
+makes two devices, which train on half of the images each. With names of steps behind the command only those are
+measured and nothing is written. Writes benchmarks/results/speed.json.
 """
 
 import logging
@@ -146,7 +145,6 @@ def row(name: str) -> dict[str, str]:
 
 def main(arguments: list[str]) -> None:
     logging.getLogger("absl").setLevel(logging.WARNING)
-    kept = "MALLOC_TRIM_THRESHOLD_" in os.environ
     threads = len(os.sched_getaffinity(0))  # XLA takes as many
     torch.set_num_threads(threads)
     chosen = arguments[1:] or list(TURNS)
@@ -156,8 +154,7 @@ def main(arguments: list[str]) -> None:
         print(rows[-1], flush=True)
     if chosen == list(TURNS):
         versions = {"jax": jax.__version__, "torch": torch.__version__}
-        machine = {"threads": threads, "devices": jax.device_count(), "freed memory kept": kept}
-        write_results("speed", {**machine, "turns": TURNS, **versions}, rows)
+        write_results("speed", {"threads": threads, "devices": jax.device_count(), "turns": TURNS, **versions}, rows)
 
 
 if __name__ == "__main__":
