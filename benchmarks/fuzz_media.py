@@ -61,7 +61,7 @@ def _crops() -> list[bytes]:
 
 
 def _read_photo(data: bytes, folder: Path) -> None:
-    image = read_photo(placed(data, folder, "photo"))
+    image = read_photo(placed(data, folder, "photo")).image
     assert image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
 
 

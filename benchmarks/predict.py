@@ -56,7 +56,7 @@ def drawn_detector(folder: str) -> str:
 
 def photos(count: int) -> list[bytes]:
     """JPEG files with a face each, no two alike."""
-    faces = [read_photo(path) for path in sorted(BUNDLED.glob("*.jpg"))]
+    faces = [read_photo(path).image for path in sorted(BUNDLED.glob("*.jpg"))]
     made = []
     for number in range(count):
         image = faces[number % len(faces)]

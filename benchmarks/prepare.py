@@ -50,7 +50,7 @@ class Clock:
 
 def measure(path: Path, size: int, detectors: dict, parser, encode: ExampleEncoder, clock: Clock, sizes: dict) -> None:
     """All parts for one picture."""
-    picture = read_photo(path)
+    picture = read_photo(path).image
     scale = size / max(picture.shape[:2])
     resized = cv2.resize(
         picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC

@@ -130,6 +130,7 @@ class Reading:
       reason, detail: why there is no crop at all: a word and a sentence; "" if there are some.
       rate: frames a second of a video, if its file says so.
       size: height and width of the first picture that was decoded, (0, 0) if none was.
+      notes: what a reader of the result must know about how the file was decoded, a phrase each.
     """
 
     path: str
@@ -140,6 +141,7 @@ class Reading:
     detail: str = ""
     rate: float | None = None
     size: tuple[int, int] = (0, 0)
+    notes: tuple[str, ...] = ()
 
 
 class FaceReader:
@@ -168,9 +170,9 @@ class FaceReader:
             return Reading(path, "" if unknown else kind, reason=error.reason, detail=detail)
 
     def _of_photo(self, path: str) -> Reading:
-        image = read_photo(path)
-        found = list(self._faces(image, 0))
-        return _reading(path, PHOTO, found, None, image.shape[:2])
+        photo = read_photo(path)
+        found = list(self._faces(photo.image, 0))
+        return _reading(path, PHOTO, found, None, photo.image.shape[:2], photo.notes)
 
     def _of_video(self, path: str) -> Reading:
         found: list[Crop | Miss] = []
@@ -189,7 +191,7 @@ class FaceReader:
                     continue
                 size = image.shape[:2]
                 found += self._faces(image, chain.start)
-            return _reading(path, VIDEO, found, video.rate, size)
+            return _reading(path, VIDEO, found, video.rate, size, video.notes)
 
     def _faces(self, image: np.ndarray, frame: int) -> Iterator[Crop | Miss]:
         if self._detector is None:
@@ -247,7 +249,7 @@ class FaceReader:
 
 
 def _reading(
-    path: str, kind: str, found: list[Crop | Miss], rate: float | None, size: tuple[int, int]
+    path: str, kind: str, found: list[Crop | Miss], rate: float | None, size: tuple[int, int], notes: tuple[str, ...]
 ) -> Reading:
     crops = tuple(one for one in found if isinstance(one, Crop))
     misses = tuple(one for one in found if isinstance(one, Miss))
@@ -259,5 +261,5 @@ def _reading(
         detail = next((miss.detail for miss in misses if miss.reason == reason), "the video has no frames")
         if kind == VIDEO and len(misses) > 1:
             detail += f" (of {len(misses)} frames)"
-    return Reading(path, kind, crops, misses, reason, detail, rate, size)
+    return Reading(path, kind, crops, misses, reason, detail, rate, size, notes)
 

@@ -82,7 +82,7 @@ class FaceMaker:
             yield Incident(item.path, item.frame, DROPPED, error.reason, str(error))
 
     def _of_photo(self, root: Path, item: Item) -> Iterator[Face | Incident]:
-        image = read_photo(root / item.path)
+        image = read_photo(root / item.path).image
         if self._detector is None:
             yield from self._of_crop(image, item, item.frame, root)
         else:
@@ -90,8 +90,8 @@ class FaceMaker:
 
     def _of_video(self, root: Path, item: Item) -> Iterator[Face | Incident]:
         with open_video(root / item.path) as video:
-            if video.note:
-                yield Incident(item.path, item.frame, NOTED, "frame_count", video.note)
+            for note in video.notes:
+                yield Incident(item.path, item.frame, NOTED, "frame_count", note)
             for chain in chains(item.sampling, video.count):
                 yield from self._of_chain(video, item, chain)
 

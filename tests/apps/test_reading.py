@@ -44,7 +44,7 @@ def with_boxes(*boxes, **settings) -> FaceReader:
 
 def test_a_photo_gives_the_crop_of_the_preparation_as_an_evaluation_sees_it(reader):
     path = SAMPLES / "pd_nasa_astronaut.jpg"
-    image = read_photo(path)
+    image = read_photo(path).image
     (box,) = make_detector("blazeface")(image)
     square = square_of(box, *image.shape[:2])
     found = reader.read(str(path))

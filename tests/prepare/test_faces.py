@@ -130,7 +130,7 @@ class Video:
     """Frames whose upper left pixel is their number."""
 
     def __init__(self, count: int, missing=(), note=""):
-        self.count, self.missing, self.note = count, missing, note
+        self.count, self.missing, self.notes = count, missing, (note,) if note else ()
 
     def __enter__(self):
         return self

@@ -26,7 +26,7 @@ DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 class Hdf5File:
     """An open recording; frames are numbered in the order of the numbers in their names."""
 
-    note = ""
+    notes = ()
     rate = None
 
     def __init__(self, path: str | os.PathLike):

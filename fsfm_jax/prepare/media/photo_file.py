@@ -7,6 +7,7 @@ of JPEG both give the same pixels, and both fill up a cut one with grey when an 
 """
 
 import os
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -24,8 +25,21 @@ BITMAP_CORE, BITMAP_HEADERS = 12, (12, 40, 52, 56, 64, 108, 124)
 BITMAP_PLAIN = (0, 3)  # kinds of compression that are none
 
 
-def read_photo(path: str | os.PathLike) -> np.ndarray:
-    """Reads a PNG, JPEG, WebP or BMP file to `[H, W, 3] uint8` RGB; the content decides, not the suffix.
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo.
+
+    Attributes:
+      image: `[H, W, 3] uint8` RGB, upright.
+      notes: what a reader of a result must know about how it was decoded, such as "first of 24 frames".
+    """
+
+    image: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+def read_photo(path: str | os.PathLike) -> Photo:
+    """Reads a PNG, JPEG, WebP or BMP file; the content decides, not the suffix.
 
     Raises:
       Unusable: "unreadable", "empty_file", "unknown_format", "truncated", "damaged", "too_large" or "no_pixels".
@@ -36,7 +50,7 @@ def read_photo(path: str | os.PathLike) -> np.ndarray:
     whole = _bitmap_is_whole(data, header) if header.encoding == "bmp" else is_whole(data, header.encoding)
     if not whole:
         raise Unusable("truncated", f"the end of the {header.encoding.upper()} is missing after {len(data)} bytes")
-    return _decoded(data, header)
+    return Photo(_decoded(data, header))
 
 
 def check_size(height: int, width: int) -> None:

@@ -22,7 +22,7 @@ class Video(Protocol):
     """An open video or recording."""
 
     count: int  # frames that the container promises; there may be fewer
-    note: str  # what the container told instead, if the frames had to be counted; else ""
+    notes: tuple[str, ...]  # what a reader of a result must know about how the video was decoded
     rate: float | None  # frames a second, if the file tells
 
     def read(self, index: int) -> np.ndarray:

@@ -66,7 +66,7 @@ class VideoFile:
     """An open video, read from its start to its end.
 
     `count` is the number of frames that the container promises, and there may be fewer. Where the container does not
-    tell it, the frames are counted by reading through the file once, and `note` says so. `rate` is the number of frames
+    tell it, the frames are counted by reading through the file once, and `notes` say so. `rate` is the number of frames
     a second that it tells, None without one. Frames are numbered in the
     order they are shown; those that cannot be decoded have no number. A stored rotation is applied. Frames whose
     size changes on the way are scaled to that of the first.
@@ -77,7 +77,7 @@ class VideoFile:
         self._capture = _open(path, container)
         self._next = 0  # index of the frame that the next grab gets
         self._ended = False
-        self.note = ""
+        self.notes: tuple[str, ...] = ()
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = float(rate) if 0 < rate < math.inf else None
         told = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -88,7 +88,7 @@ class VideoFile:
                 pass
             self.count = self._next
             said = f"{told:.0f}" if container.tells_count else "no number of"
-            self.note = f"the container tells {said} frames, found {self.count}"
+            self.notes = (f"the container tells {said} frames, found {self.count}",)
             self.close()
             if not self.count:
                 raise Unusable("no_frames", "no frame can be decoded")

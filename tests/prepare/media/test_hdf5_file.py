@@ -42,7 +42,7 @@ def test_frames_are_rgb_in_the_order_of_their_numbers(tmp_path, channel_first):
         file["FrameIndexes"] = np.arange(4)
         file["Frame_0/FrameQuality"] = 1.0
     with open_video(path) as video:
-        assert (video.count, video.note) == (4, "")
+        assert (video.count, video.notes) == (4, ())
         for place, index in enumerate((0, 1, 2, 10)):
             frame = video.read(place)
             assert frame.dtype == np.uint8 and frame.flags.c_contiguous

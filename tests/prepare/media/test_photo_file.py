@@ -45,7 +45,7 @@ def png(width: int, height: int, bits: int, pixels: bytes) -> bytes:
 def read(tmp_path, data: bytes, name: str = "photo.png") -> np.ndarray:
     path = tmp_path / name
     path.write_bytes(data)
-    return read_photo(path)
+    return read_photo(path).image
 
 
 def refused(tmp_path, data: bytes, name: str = "photo.png") -> tuple[str, str]:

@@ -24,7 +24,7 @@ def refused(path: Path, data: bytes) -> tuple[str, str]:
 def test_container_that_promises_more_frames_than_there_are(tmp_path, told):
     (tmp_path / "a.avi").write_bytes(avi_that_tells(told))
     with open_video(tmp_path / "a.avi") as video:
-        assert (video.count, video.note) == (told, "")
+        assert (video.count, video.notes) == (told, ())
         assert video.read(FRAMES - 1).shape == (HEIGHT, WIDTH, 3)
         for index in (FRAMES, told - 1):
             with pytest.raises(Unusable) as info:

@@ -21,7 +21,7 @@ def test_frames_of_the_clip_are_those_of_reading_it_from_start_to_end():
     assert len(expected) == 45 and not np.array_equal(expected[20], expected[21])
     for indices in (range(45), [0], [44], [3, 4, 20, 43], range(1, 45, 7)):
         with open_video(CLIP) as video:
-            assert (video.count, video.note) == (45, "")
+            assert (video.count, video.notes) == (45, ())
             for index in indices:
                 np.testing.assert_array_equal(video.read(index), expected[index])
 
@@ -44,7 +44,7 @@ def test_containers(tmp_path, name, codec, note):
     write_video(tmp_path / name, codec)
     (tmp_path / name).rename(tmp_path / "video.dat")  # the content decides, not the suffix
     with open_video(tmp_path / "video.dat") as video:
-        assert (video.count, video.note) == (FRAMES, note)
+        assert (video.count, video.notes) == (FRAMES, (note,) if note else ())
         for index in (0, 7, 19):
             frame = video.read(index)
             assert frame.shape == (HEIGHT, WIDTH, 3) and frame.dtype == np.uint8
@@ -90,7 +90,7 @@ def test_frames_are_counted_where_the_container_tells_nothing_believable(tmp_pat
     (tmp_path / "a.avi").write_bytes(avi_that_tells(told))
     with open_video(tmp_path / "a.avi") as video:
         assert video.count == FRAMES
-        assert video.note == f"the container tells {told} frames, found {FRAMES}"
+        assert video.notes == (f"the container tells {told} frames, found {FRAMES}",)
         np.testing.assert_array_equal(video.read(19), sequential(tmp_path / "a.avi")[19])
 
 
