@@ -147,6 +147,11 @@ def test_a_run_that_went_through_official_files_ends_as_if_nothing_had_been(run,
         {name: leaf for name, leaf in parts_of(stored(run, 2)).items()},
     )
     assert epoch == open_imported(str(again))[1]["epochs"]
+    # What an optimizer of PyTorch holds after a step is the rate of that step.
+    reported = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (used,) = [line["learning_rate"] for line in reported if line["step"] == 2]
+    groups = torch_file.read(paths[0])["optimizer"]["param_groups"]
+    assert used > 0 and [group["lr"] for group in groups] == [pytest.approx(used, rel=1e-6)] * 2
     pretrain.run(run_config(), str(again), stop_after="4")
     assert_same_bits(stored(again, 4), stored(run, 4))
     for item in (json.loads((again / "import.json").read_text()), open_run(str(again)).item["imported"]):
@@ -196,7 +201,7 @@ def test_fine_tuned_files_become_detectors_and_come_back_bit_for_bit(tmp_path, g
     assert Path(paths[0]).name == path.name
     content = torch_file.read(paths[0])
     assert_same_bits({name: np.asarray(tensor) for name, tensor in content[key].items()}, state)
-    assert content["epoch"] == 7
+    assert list(content[key]) == list(state) and content["epoch"] == 7
     card = json.loads(Path(paths[-1]).read_text())
     assert (card["class_names"], card["real"]) == (["fake", "real"], 1)
     if key == "state_dict":
