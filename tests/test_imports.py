@@ -74,8 +74,11 @@ RULES = {
     + "config configs detection fields imported pretrained run_identity export absl",
     "fsfm_jax.export.to_torch": UPPER + "detection export absl",
     "fsfm_jax.export.serialize": UPPER + "package absl config detection export fields",
-    "fsfm_jax.export.artifact": "jax numpy metrics",
-    "fsfm_jax.export.onnx_file": "models tasks jax numpy jax2onnx onnxruntime",
+    "fsfm_jax.export.artifact": "jax numpy metrics export.sidecar_file",
+    "fsfm_jax.export.onnx_artifact": "numpy metrics export.artifact onnxruntime",
+    "fsfm_jax.export.sidecar_file": "metrics.thresholds",
+    "fsfm_jax.export.foreign_file": "",
+    "fsfm_jax.export.onnx_file": "models tasks export.onnx_artifact jax numpy jax2onnx onnxruntime",
     # Files of strangers are read by little code: no jax, no torch, nothing that unpickles.
     "fsfm_jax.export.pickle_instructions": "",
     "fsfm_jax.export.official_file": "numpy flax export",

@@ -11,7 +11,7 @@ import pytest
 import serialized
 from serialized import SIDE, TOLERANCE, replace
 
-from fsfm_jax.export import artifact, serialize
+from fsfm_jax.export import artifact, serialize, sidecar_file
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_a_sidecar_that_is_no_table_is_refused(copied, text):
 
 def test_a_sidecar_has_a_bounded_size(copied):
     with open(f"{copied}.json", "ab") as file:
-        file.truncate(artifact.MAX_SIDECAR + 1)  # a hole, no bytes on the disk
+        file.truncate(sidecar_file.MAX_SIDECAR + 1)  # a hole, no bytes on the disk
     with pytest.raises(ValueError, match="expected at most 16777216 bytes; found 16777217"):
         artifact.read(copied)
 
