@@ -208,7 +208,7 @@ def saved_parameters(directory: str, step: int | None = None) -> tuple[dict, dic
 
 
 def saved_parts(directory: str, names: tuple[str, ...], step: int | None = None) -> tuple[dict, dict]:
-    """Parts of the state by name, and the `run` item, of the last checkpoint in `directory` or that of `step`.
+    """Reads parts of the state by name, and the `run` item, of the last checkpoint in `directory` or that of `step`.
 
     Arrays are NumPy's; nothing else is read. A part that the state does not have is left out. All hosts must ask. A
     damaged checkpoint is passed over for the one before it, which is said, unless it is the one of `step`.

@@ -27,6 +27,7 @@ from fsfm_jax.compare_config import Cell, Plan, of_cell, plan
 from fsfm_jax.detection import comparison as results
 from fsfm_jax.detection.results import TABLE
 from fsfm_jax.detection.sets import open_sets
+from fsfm_jax.export.foreign_file import check_place
 from fsfm_jax.fields import flat, is_part_of
 from fsfm_jax.finetune_config import SCRATCH, resolve_finetuning
 from fsfm_jax.finetune_inputs import open_inputs
@@ -98,7 +99,10 @@ def _run(config: ConfigDict, workdir: str) -> None:
 
 
 def _check_init(c: ConfigDict) -> None:
-    if c.init != SCRATCH and "://" not in c.init and not os.path.exists(c.init):
+    if c.init == SCRATCH:
+        return
+    check_place(c.init, "models")
+    if "://" not in c.init and not os.path.exists(c.init):
         raise FileNotFoundError(f"models: nothing is at {c.init}")
 
 

@@ -114,7 +114,7 @@ RULES = {
     "fsfm_jax.program": UPPER,
     # A finished detector: what it says of data, what it is worth, what is written of it.
     "fsfm_jax.detection": UPPER + "analyze detection export finetune_config report_spec run_identity",
-    "fsfm_jax.detection.opened_detector": "config detection export fields models",
+    "fsfm_jax.detection.opened_detector": "config data.relabelled detection export fields models",
     "fsfm_jax.detection.imported_detector": UPPER + "configs detection export fields",
     "fsfm_jax.detection.prediction_file": "numpy pyarrow plain workdir",
     "fsfm_jax.detection.published": "",
@@ -129,12 +129,12 @@ RULES = {
     + "config detection fields finetune_config pretrained run_identity ml_collections",
     "fsfm_jax.finetune": UPPER
     + "detection finetune_config finetune_inputs program report run_identity run_lock ml_collections",
-    "fsfm_jax.run_identity": UPPER + "fields program ml_collections",
+    "fsfm_jax.run_identity": UPPER + "export.foreign_file fields program ml_collections",
     "fsfm_jax.imported": UPPER + "export program run_identity",
     "fsfm_jax.pretrain": UPPER + "config fields imported analyze ml_collections program run_identity run_lock",
     "fsfm_jax.compare_config": "configs fields finetune_config models optim ml_collections",
     "fsfm_jax.compare": UPPER
-    + "analyze compare_config configs detection fields finetune finetune_config finetune_inputs "
+    + "analyze compare_config configs detection export.foreign_file fields finetune finetune_config finetune_inputs "
     "ml_collections run_lock",
     "fsfm_jax.main": "package pretrain finetune evaluate tabulate compare train.loop workdir jax absl "
     "ml_collections",

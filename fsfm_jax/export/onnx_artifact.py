@@ -71,7 +71,7 @@ def read(path: str | os.PathLike) -> OnnxArtifact:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise ValueError(f"{path} is in ONNX, which ONNX Runtime reads, and that is not installed: {INSTALL}") from error
+        raise ValueError(f"{path}: ONNX needs ONNX Runtime, which is not installed here: {INSTALL}") from error
     content = vouched_content(path, card)
     if _ELSEWHERE in content:
         raise ValueError(f"{path}: expected all numbers in the file; some lie elsewhere. It is no detector of ours")

@@ -331,7 +331,7 @@ def test_the_encoder_of_a_run_in_the_formats_of_others(imported, tmp_path, netwo
     found = torch_file.read(path)
     np.testing.assert_array_equal(np.asarray(found["norm.weight"]), params["encoder"]["norm"]["scale"])
     said = json.loads(Path(card).read_text())
-    assert (said["network"], said["pooling"], said["timm"]["kwargs"]["num_classes"]) == (network, "cls", 0)
+    assert (said["network"], said["pooling"], said["timm"]["num_classes"]) == (network, "cls", 0)
     decoder = network == "online"
     paths = to_torch.convert(imported, "huggingface", str(tmp_path / "hf"), network=network, decoder=decoder)
     said = json.loads(Path(paths[-1]).read_text())
