@@ -15,6 +15,7 @@ from fsfm_jax import evaluate, finetune, tabulate
 from fsfm_jax.data.forgery import ForgedSource
 from fsfm_jax.detection.detector import open_detector
 from fsfm_jax.detection.prediction_file import read_predictions
+from fsfm_jax.export import serialize, to_torch
 from fsfm_jax.export.names import CLASSIFIER, finetuned_to_official
 
 SETS = "CDFv2=forged:blend:18:2,other=forged:blend:8:3:1"
@@ -116,6 +117,26 @@ def test_a_set_of_one_class_is_undefined_with_the_reason(tuned, tmp_path):
     content = metrics(tmp_path)["data"]["few"]
     assert content["video"]["metrics"]["auc"] is None and content["video"]["undefined"]["auc"]
     assert "| few | 4 | 1 | undefined | undefined | undefined |" in (tmp_path / "table.md").read_text()
+
+
+def test_exports_are_evaluated_as_the_run_they_came_from(evaluated, tuned, tmp_path):
+    exported, *_ = to_torch.convert(tuned, "official", str(tmp_path / "official"))
+    serialize.serialize(open_detector(tuned), str(tmp_path / "detector.jax"), platforms=("cpu",))
+    wanted = read_predictions(evaluated / "predictions" / "CDFv2.csv")
+    for path, bound in ((exported, 0), (str(tmp_path / "detector.jax"), 1e-6)):  # another order of summation
+        workdir = tmp_path / "evaluated"
+        evaluate.run(evaluation_of(path, SETS), str(workdir))
+        found = read_predictions(workdir / "predictions" / "CDFv2.csv")
+        for column in ("score", "calibrated"):
+            np.testing.assert_allclose(found[column], wanted[column], rtol=0, atol=bound)
+        for name in ("frame", "video"):
+            one, other = (metrics(place)["data"]["CDFv2"][name]["thresholds"] for place in (workdir, evaluated))
+            assert [t["threshold"] for t in one[:3]] == [t["threshold"] for t in other[:3]]
+        # What it was trained on cannot judge it, in whatever form.
+        with pytest.raises(ValueError, match="2 of its 2 videos are among those that .* was trained on"):
+            evaluate.run(evaluation_of(path, "a=forged:blend:8"), str(workdir))
+        with pytest.raises(ValueError, match="official.classes: .* says it itself, fake,real; found real,fake"):
+            evaluate.run(evaluation_of(path, SETS, official__classes="real,fake"), str(workdir))
 
 
 def test_an_official_file_scores_as_the_run_it_came_from(evaluated, tuned, tmp_path):

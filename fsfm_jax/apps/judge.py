@@ -102,7 +102,7 @@ def open_judge(checkpoint: str, unsaid: Unsaid, dtype: str = "", batch: int = 16
     opened = open_scoring(checkpoint, unsaid, dtype)
     if isinstance(opened, Detector):
         return judge_of(opened, batch)
-    score, transform = opened.log_probabilities, opened.transform or TRANSFORM
+    score, transform = opened.log_probabilities, opened.own_transform or TRANSFORM
     return Judge(checkpoint, opened.card, opened.image_size, transform, score, None, batch)
 
 
@@ -115,7 +115,7 @@ def judge_of(detector: Detector, batch: int = 16) -> Judge:
         detector.name,
         detector.card,
         detector.task.model.image_size,
-        detector.transform or TRANSFORM,
+        detector.own_transform or TRANSFORM,
         lambda crops: score(params, crops),
         lambda crops, of: heat(params, crops, of=of),
         batch,

@@ -140,7 +140,7 @@ def _sidecar(detector: Detector, about: dict) -> dict:
     # An imported detector's configuration names its network alone; nothing is known of its training.
     config = card["config"] if "config" in card and "official" not in card else None
     trained = config["model.dtype"] if config else None
-    transform = detector.transform
+    transform = detector.own_transform
     return {
         "format": artifact.FORMAT,
         "format_version": artifact.VERSION,

@@ -73,7 +73,7 @@ def of_detector(detector: Detector) -> dict:
         "threshold": video[0].as_json() if video else _official_threshold(card),
         "thresholds": None if card["calibration"] is None else card["calibration"]["thresholds"],
         "calibration": card["calibration"],
-        "transform": detector.transform,
+        "transform": detector.own_transform,
         "selection": card["selection"],
         "step": card["step"] if "step" in card else None,
         "data": _data(card),

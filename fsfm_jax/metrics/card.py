@@ -26,7 +26,7 @@ class Carded:
         return None if self.card["calibration"] is None else self.card["calibration"]["temperature"]
 
     @property
-    def transform(self) -> str | None:
+    def own_transform(self) -> str | None:
         """What made images of crops when it was selected and calibrated; None if nothing says it."""
         if "input" in self.card:  # of a serialized detector
             return self.card["input"].get("transform")

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import serialized
 from flax.traverse_util import flatten_dict
-from test_end_to_end import tiny_config
 
-from fsfm_jax import pretrain
 from fsfm_jax.detection.detector import open_detector, save_detector
 from fsfm_jax.detection.opened_detector import Unsaid, open_checkpoint, open_scoring
 from fsfm_jax.export import artifact, from_torch, serialize, to_torch
-from fsfm_jax.models.classifier import initialise
+from fsfm_jax.imported import open_imported, save_imported
+from fsfm_jax.models.classifier import POOLINGS, initialise
 from fsfm_jax.pretrained import open_pretrained
 
+GOLDEN = Path(__file__).parents[1] / "golden"
+PAIR = [str(GOLDEN / "checkpoint-599.pth"), str(GOLDEN / "checkpoint-te-599.pth")]
 ANTISPOOF = {"model__network": "antispoof", "evaluation__transform": "resize"}
 KINDS = {
     "detector": {"evaluation__transform": "resize"},
@@ -77,7 +78,7 @@ def test_an_exported_detector_comes_back_with_its_scores_and_its_card(runs, tmp_
     again = serialized.live(found, pixels) if hasattr(found, "task") else np.asarray(found.log_probabilities(pixels))
     np.testing.assert_allclose(again, scores, rtol=0, atol=serialized.TOLERANCE)
     assert {name: found.card[name] for name in MEANING} == {name: detector.card[name] for name in MEANING}
-    assert found.transform == detector.transform == KINDS[kind].get("evaluation__transform", "resize_center")
+    assert found.own_transform == detector.own_transform == KINDS[kind].get("evaluation__transform", "resize_center")
     if format == "jax":
         return
     assert found.card["config"] == detector.card["config"] and found.task.model.dtype == detector.task.model.dtype
@@ -88,51 +89,51 @@ def test_an_exported_detector_comes_back_with_its_scores_and_its_card(runs, tmp_
     assert {name: imported.card[name] for name in MEANING} == {name: detector.card[name] for name in MEANING}
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["FSFM", "masked autoencoder"])
+@pytest.fixture(scope="module", params=["FSFM", "masked autoencoder"])
 def encoder(request, tmp_path_factory):
-    """A pretraining run of ours, and what a detector of it starts from."""
-    workdir = tmp_path_factory.mktemp("pretrained")
-    fields = {} if request.param else {"model__instance_discrimination": False, "mask__strategy": "random"}
-    fields |= {"duration": "4 steps", "batch__per_device": 1, "checkpoint__every": "2 steps"}
-    pretrain.run(tiny_config(optimizer__warmup="1 steps", **fields), str(workdir), stop_after="2")  # draws no picture
-    return str(workdir)
+    """The working directory of a pretraining, and what fine-tuning starts with from it."""
+    workdir = str(tmp_path_factory.mktemp("pretrained") / "run")
+    from_torch.convert(PAIR, workdir, "vggface2", pixel_heads=4, rep_heads=4)
+    if request.param != "FSFM":
+        state, item = open_imported(workdir)
+        params = {name: state.params[name] for name in ("encoder", "pixel_decoder", "mask_token")}
+        item["config"]["model.instance_discrimination"] = False
+        workdir = f"{workdir}_plain"
+        save_imported(workdir, params, None, None, {}, item | {"official": {}})
+    return workdir, {pooling: started(workdir, pooling) for pooling in POOLINGS}
 
 
 def started(path: str, pooling: str) -> dict:
-    """The encoder that fine-tuning starts with."""
-    found = open_pretrained(path)
-    detector = serialized.detector(model__pooling=pooling)
-    task = detector.task
-    task = type(task)(
-        type(task.model)(**{**vars(task.model), "image_size": 224}), 2, 0.0, False, task.statistics
-    )
+    """The encoder that fine-tuning starts with, by path, and its statistics."""
+    found, task = open_pretrained(path), serialized.detector(model__size="tiny8", model__pooling=pooling).task
     fresh = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(task.init, jax.random.key(0)))
-    params, _ = initialise(found.params, fresh, 14)
+    params, _ = initialise(found.params, fresh, task.model.grid)
     return {"statistics": found.statistics} | flatten_dict(jax.tree.map(np.asarray, params["encoder"]), sep="/")
 
 
 @pytest.mark.parametrize("format", ["official", "timm", "safetensors", "huggingface"])
 def test_an_exported_encoder_starts_fine_tuning_as_its_run_does(encoder, tmp_path, format):
-    for pooling, theirs in (("mean_patches", "avg"), ("cls", "token")):
-        output = tmp_path / pooling
-        paths = to_torch.convert(encoder, format, str(output), pooling=theirs)
-        for path in (paths[0] if format != "huggingface" else str(output), str(output)):
-            found, wanted = started(path, pooling), started(encoder, pooling)
-            assert found.pop("statistics") == wanted.pop("statistics") is not None
-            assert found.keys() == wanted.keys()
-            for name, array in wanted.items():
-                np.testing.assert_array_equal(found[name], array, err_msg=name)
+    workdir, wanted = encoder
+    for pooling, theirs in zip(POOLINGS, ("avg", "token"), strict=True):
+        output = str(tmp_path / pooling)
+        path, *_ = to_torch.convert(workdir, format, output, pooling=theirs)
+        # The file by its name, and the folder.
+        found = started(output if format == "huggingface" or pooling == "cls" else path, pooling)
+        assert found.pop("statistics") == wanted[pooling]["statistics"] is not None
+        assert found.keys() == wanted[pooling].keys() - {"statistics"}
+        for name, array in found.items():
+            np.testing.assert_array_equal(array, wanted[pooling][name], err_msg=name)
     with pytest.raises(ValueError, match="says pretrained: an encoder, which tells nothing apart yet; fine-tune it"):
-        open_checkpoint(str(tmp_path / "cls"), Unsaid())
+        open_checkpoint(output, Unsaid())
     with pytest.raises(ValueError, match="says model.base fsfm; found mae"):
-        open_pretrained(str(tmp_path / "cls"), "mae")
+        open_pretrained(output, "mae")
 
 
 @pytest.mark.parametrize("format", ["official", "timm", "safetensors", "huggingface"])
 def test_a_detector_is_no_start_whatever_the_format(runs, tmp_path, format):
     workdir, _, _ = runs("detector")
     to_torch.convert(str(workdir), format, str(tmp_path / "out"))
-    with pytest.raises(ValueError, match="init: .* holds a fine-tuned detector, as .*json says; fine-tuning starts from"):
+    with pytest.raises(ValueError, match="init: .* holds a fine-tuned detector, as .*json says; fine-tuning starts"):
         open_pretrained(str(tmp_path / "out"))
 
 
@@ -159,7 +160,7 @@ def test_another_file_than_the_sidecar_describes_is_refused(official):
     said = json.loads((official.parent / "fsfm_jax.json").read_text())
     said["files"][official.name]["sha256"] = "0" * 64
     (official.parent / "fsfm_jax.json").write_text(json.dumps(said))
-    with pytest.raises(ValueError, match="expected the SHA-256 0{64} of .*fsfm_jax.json; found .* do not belong togeth"):
+    with pytest.raises(ValueError, match="expected the SHA-256 0{64} of .*fsfm_jax.json; found .* do not belong"):
         open_checkpoint(str(official), Unsaid())
     # A file that it does not name is none of its business.
     shutil.copy(official, official.parent / "other.pth")

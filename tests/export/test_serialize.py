@@ -115,7 +115,7 @@ def test_an_official_file_gives_the_bytes_of_the_run_it_came_from(written, run, 
     assert card["config_sha256"] is None and card["calibration"] is None and card["versions"]["training"] is None
     assert card["origin"]["started_from"]["sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert open_checkpoint(path, Unsaid("fake,real")).task.model.dtype == jnp.bfloat16  # as evaluated
-    with pytest.raises(ValueError, match="--classes: .*val_loss.pth does not say what its outputs are; name them by ind"):
+    with pytest.raises(ValueError, match="--classes: .*val_loss.pth does not say what its outputs are; name them"):
         open_checkpoint(path, Unsaid())
 
 

@@ -158,8 +158,8 @@ def test_sizes_have_the_names_of_timm(size, name, changes):
 def test_a_size_of_which_timm_has_nothing_takes_the_name_of_the_nearest_width():
     call = creation(Size(1000, 5, 10, 20), 240, "avg", 2)
     assert call == {
-        "model_name": "vit_large_patch16_224", "global_pool": "avg", "num_classes": 2, "img_size": 240, "patch_size": 20, "embed_dim": 1000, "depth": 5,
-        "num_heads": 10,
+        "model_name": "vit_large_patch16_224", "global_pool": "avg", "num_classes": 2, "img_size": 240,
+        "patch_size": 20, "embed_dim": 1000, "depth": 5, "num_heads": 10,
     }  # fmt: skip
 
 
