@@ -128,14 +128,15 @@ RULES = {
     "fsfm_jax.finetune_inputs": UPPER
     + "config detection fields finetune_config pretrained run_identity ml_collections",
     "fsfm_jax.finetune": UPPER
-    + "detection finetune_config finetune_inputs program report run_identity run_lock ml_collections",
+    + "detection finetune_config finetune_inputs program recipe_check report run_identity run_lock ml_collections",
+    "fsfm_jax.recipe_check": UPPER + "finetune_config ml_collections",
     "fsfm_jax.run_identity": UPPER + "export.foreign_file fields program ml_collections",
     "fsfm_jax.imported": UPPER + "export program run_identity",
     "fsfm_jax.pretrain": UPPER + "config fields imported analyze ml_collections program run_identity run_lock",
     "fsfm_jax.compare_config": "configs fields finetune_config models optim ml_collections",
     "fsfm_jax.compare": UPPER
     + "analyze compare_config configs detection export.foreign_file fields finetune finetune_config finetune_inputs "
-    "ml_collections run_lock",
+    "ml_collections recipe_check run_lock",
     "fsfm_jax.main": "package pretrain finetune evaluate tabulate compare train.loop workdir jax absl "
     "ml_collections",
     "configs": "configs.common configs.finetuning configs.adapting configs.comparison configs.evaluation "
