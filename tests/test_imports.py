@@ -153,8 +153,8 @@ RULES = {
     # The readers of foreign files under a fuzzer; its own package is installed for it alone.
     "benchmarks.fuzz_judge": "package",
     "benchmarks.fuzz_media": "benchmarks records data prepare numpy cv2 h5py",
-    "benchmarks.fuzz_text": "benchmarks config configs data digests apps export prepare numpy absl etils "
-    "ml_collections",
+    "benchmarks.fuzz_text": "benchmarks config configs data detection.exported_detector digests apps export prepare "
+    "numpy absl etils ml_collections",
     "benchmarks.fuzz_worker": "benchmarks atheris",
     "launch": UPPER
     + "config fields finetune finetune_config pretrain report_spec detection launch absl ml_collections",

@@ -40,7 +40,7 @@ def open_export(export: Export) -> tuple[Detector, Mapping[str, np.ndarray]]:
     try:
         task = task_of(card)
         shapes = jax.eval_shape(task.init, jax.random.key(0))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ArithmeticError, ValueError) as error:
         raise ValueError(f"{export.beside}: config: no network of ours ({str(error)[:200]}); {COPY}") from error
     weights = read_weights(export, FIELD)
     check_shapes(weights.params, shapes, f"{FIELD}: {path}, as {export.beside} describes it")

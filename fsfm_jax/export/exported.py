@@ -72,12 +72,13 @@ class Weights:
     unused: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
-def find_export(path: str) -> Export | None:
+def find_export(path: str | os.PathLike) -> Export | None:
     """Finds the export at `path`, a weight file or the folder of one; None if no sidecar of ours vouches for it.
 
     Raises:
       ValueError: a sidecar that is damaged, or that lacks what it has to say.
     """
+    path = os.fspath(path)
     if not path or "://" in path:
         return None
     if os.path.isdir(path):

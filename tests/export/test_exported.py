@@ -176,6 +176,7 @@ def test_another_file_than_the_sidecar_describes_is_refused(official):
     ("calibration", {"thresholds": {}}, "calibration.thresholds: expected those of frame and video"),
     ("statistics", {"mean": [0, 0], "std": [1, 1, 1]}, "statistics.mean: expected three numbers"),
     ("config", {"model.size": 7}, "config: no network of ours"),
+    ("image_size", 2, "config: no network of ours"),
     ("config", {"model.size": "demo16"}, "arrays are not those of the network"),
     ("files", [], "files: expected dict; found"),
 ])  # fmt: skip
