@@ -134,6 +134,11 @@ def _of_file(
     """The networks of FSFM; of an export of `ours` a masked autoencoder as well."""
     file = official_file.open_file(path, FIELD, content)
     others = ", ".join(name for name in BASES if name != OWN)
+    if file.network == official_file.CLASSIFIER and "head.weight" not in file.tensors:
+        raise ValueError(
+            f"{FIELD}: {path} holds an encoder without a head, as an export for timm has it, but not the JSON that was "
+            f"written with it and says what it is: copy {os.path.basename(path)}.json beside it"
+        )
     if file.network != official_file.PRETRAINED:
         raise ValueError(
             f"{FIELD}: {path} holds {official_file.NETWORKS[file.network]}; fine-tuning starts from "
@@ -143,7 +148,8 @@ def _of_file(
     if not ours and not any(name.startswith(PROJECTOR) for name in file.tensors):
         raise ValueError(
             f"{FIELD}: {path} holds no network of FSFM: it has no {PROJECTOR}*. Say what it is with model.base: "
-            f"{others}; that decides its heads, and how its pixels are normalised"
+            f"{others}; that decides its heads, and how its pixels are normalised. If it is an export of this program, "
+            f"copy its {os.path.basename(path)}.json beside it"
         )
     notes = _kind_notes(file.tensors)
     dropped = [name for name in DROPPED if name in file.tensors]
