@@ -140,7 +140,7 @@ def _write(folder: str, results: dict[str, dict], detector: Detector, spec: Repo
 
 def _named_by_hand(detector: Detector) -> bool:
     """Whether nothing but a user says what the detector's outputs are."""
-    return detector.card["selection"]["rule"] is None
+    return detector.card["selection"].get("rule") is None
 
 
 def _calibration_note(detector: Detector) -> str:
@@ -149,4 +149,5 @@ def _calibration_note(detector: Detector) -> str:
         return NOT_CALIBRATED
     kept = calibration["thresholds"]["video"][-1]
     note = f"Threshold of the detector for videos: {kept['value']:.6g} ({kept['rule']}, chosen on {kept['split']})."
-    return note + (f" It has no temperature: {calibration['undefined']}." if calibration["undefined"] else "")
+    reason = calibration.get("undefined")
+    return note + (f" It has no temperature: {reason}." if reason else "")

@@ -22,16 +22,22 @@ def read_table(beside: str) -> dict:
     """The table in JSON at `beside`.
 
     Raises:
-      ValueError: no regular file, more than `MAX_SIDECAR` bytes, or no table in JSON.
-      OSError: the file cannot be opened.
+      ValueError: no regular file, one that cannot be opened, more than `MAX_SIDECAR` bytes, or no table in JSON.
     """
-    if not stat.S_ISREG(os.stat(beside).st_mode):
-        raise ValueError(f"{beside}: expected a regular file; found something else of this name")
-    if os.path.getsize(beside) > MAX_SIDECAR:
-        raise ValueError(f"{beside}: expected at most {MAX_SIDECAR} bytes; found {os.path.getsize(beside)}")
     try:
+        found = os.stat(beside)
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError(f"{beside}: expected a regular file; found something else of this name")
+        if found.st_size > MAX_SIDECAR:
+            raise ValueError(f"{beside}: expected at most {MAX_SIDECAR} bytes; found {found.st_size}")
         with open(beside, encoding="utf-8") as file:
-            table = json.loads(file.read(MAX_SIDECAR), parse_constant=_refuse_constant)
+            text = file.read(MAX_SIDECAR)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{beside}: expected a table in JSON: {error}; copy it again") from error
+    except OSError as error:
+        raise ValueError(f"{beside}: not readable ({error.strerror})") from error
+    try:
+        table = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{beside}: expected a table in JSON: {error}; copy it again") from error
     if not isinstance(table, dict):
