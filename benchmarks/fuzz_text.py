@@ -20,7 +20,8 @@ from fsfm_jax import digests
 from fsfm_jax.apps.reading import Crop, Miss, Reading
 from fsfm_jax.apps.wire import BrokenWorker, read_reading, write_reading
 from fsfm_jax.config import resolve_pretraining
-from fsfm_jax.export import artifact, official_statistics
+from fsfm_jax.detection import exported_detector
+from fsfm_jax.export import artifact, exported, official_statistics
 from fsfm_jax.prepare.manifests.manifest import Request, WrongDownload
 from fsfm_jax.prepare.manifests.registry import DATASETS
 
@@ -112,8 +113,14 @@ def _digests() -> list[bytes]:
 
 
 def _read_sidecar(data: bytes, folder: Path) -> None:
+    """As beside a serialized detector, and as beside an export."""
     placed(data, folder, "file.json")
-    artifact.read(placed(b"file", folder, "file"))
+    placed(data, folder, "weights.pth.json")
+    export = exported.find_export(placed(b"file", folder, "weights.pth"))
+    if export is None:
+        artifact.read(placed(b"file", folder, "file"))
+    else:
+        exported_detector.open_export(export)
 
 
 def _sidecars() -> list[bytes]:
@@ -130,7 +137,13 @@ def _sidecars() -> list[bytes]:
         "image_size": 224, "statistics": {}, "selection": {}, "origin": {},
         "calibration": {"temperature": 1.5, "thresholds": {"frame": [threshold], "video": []}},
     }  # fmt: skip
-    return [json.dumps(card).encode(), json.dumps(card | {"calibration": None}).encode()]
+    export = card | {
+        "format": "timm", "kind": "classifier", "size": "tiny16", "base": "fsfm", "image_size": 32,
+        "statistics": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]},
+        "config": {"model.size": "tiny16", "tuning.method": "full"},
+        "files": {"weights.pth": {"sha256": "0" * 64, "bytes": 4}}, "timm": {},
+    }  # fmt: skip
+    return [json.dumps(found).encode() for found in (card, card | {"calibration": None}, export)]
 
 
 def _read_statistics(data: bytes, folder: Path) -> None:
@@ -171,6 +184,7 @@ LIST_WORDS = (b"../", b"/etc/passwd", b"\xef\xbb\xbf", b" 1\n", b",0\n", b'"', b
 ANSWER_WORDS = tuple(f'"{name}"'.encode() for name in ("crops", "misses", "size", "rate", "kind", "reason", "detail"))
 SIDECAR_WORDS = tuple(f'"{name}"'.encode() for name in (
     "class_names", "real", "artifact", "calibration", "temperature", "thresholds", "frame", "video", "value", "bytes",
+    "format", "kind", "size", "base", "config", "files", "image_size", "statistics",
 ))  # fmt: skip
 TARGETS = (
     Target("list", _read_list, (WrongDownload,), _lists, LIST_WORDS + JSON_WORDS),

@@ -25,7 +25,8 @@ def evaluate() -> ConfigDict:
     """One detector on many data sets, every field."""
     c = ConfigDict()
     c.job = "evaluate"
-    # Workdir of a fine-tuning run of ours, or a fine-tuned official FILE.pth or FILE.safetensors.
+    # Workdir of a fine-tuning run, an export of one (file or folder), a serialized FILE.jax or FILE.onnx, or a
+    # fine-tuned official FILE.pth or FILE.safetensors.
     c.checkpoint = ""
 
     c.data = ConfigDict()

@@ -22,7 +22,7 @@ def finetune() -> ConfigDict:
     c.seed = 0
     c.repeats = 1  # runs with the seeds seed, seed + 1, ..., each in a folder of its own; their mean and deviation
     c.duration = "10 epochs"
-    # Workdir of a pretraining run of ours, an official FILE.pth, or a FILE.safetensors; "scratch": none.
+    # Workdir of a pretraining run, an export of one, an official FILE.pth, or a FILE.safetensors; "scratch": none.
     c.init = ""
 
     c.data = ConfigDict()

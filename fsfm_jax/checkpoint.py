@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -207,7 +208,7 @@ def saved_parameters(directory: str, step: int | None = None) -> tuple[dict, dic
 
 
 def saved_parts(directory: str, names: tuple[str, ...], step: int | None = None) -> tuple[dict, dict]:
-    """Parts of the state by name, and the `run` item, of the last checkpoint in `directory` or that of `step`.
+    """Reads parts of the state by name, and the `run` item, of the last checkpoint in `directory` or that of `step`.
 
     Arrays are NumPy's; nothing else is read. A part that the state does not have is left out. All hosts must ask. A
     damaged checkpoint is passed over for the one before it, which is said, unless it is the one of `step`.
@@ -217,9 +218,10 @@ def saved_parts(directory: str, names: tuple[str, ...], step: int | None = None)
       ValueError: none of them is whole, or that of `step` is not.
     """
     path = epath.Path(directory)
-    options = ocp.CheckpointManagerOptions(read_only=True)
+    # Orbax warns of each of the two that a reader leaves at its default.
+    options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
     handlers = {STATE: ocp.PyTreeCheckpointHandler(), RUN: ocp.JsonCheckpointHandler()}
-    with ocp.CheckpointManager(
+    with _reading_quietly(), ocp.CheckpointManager(
         path.absolute() if "://" not in directory else path, options=options, item_handlers=handlers
     ) as manager:
         steps = sorted(manager.all_steps())
@@ -240,6 +242,21 @@ def saved_parts(directory: str, names: tuple[str, ...], step: int | None = None)
     # A partial restore leaves what it does not find as it was asked for, without a word.
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(parts)), "arrays were not read"
     return parts, restored[RUN]
+
+
+@contextlib.contextmanager
+def _reading_quietly() -> Iterator[None]:
+    """Keeps Orbax from warning that a checkpoint opened for reading is read-only; all other records pass."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return not ("orbax" in record.pathname and str(record.msg).startswith("Given directory is read only"))
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
 
 
 def _flat(tree: Any) -> dict[str, Any]:

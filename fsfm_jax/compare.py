@@ -27,9 +27,11 @@ from fsfm_jax.compare_config import Cell, Plan, of_cell, plan
 from fsfm_jax.detection import comparison as results
 from fsfm_jax.detection.results import TABLE
 from fsfm_jax.detection.sets import open_sets
+from fsfm_jax.export.foreign_file import check_place
 from fsfm_jax.fields import flat, is_part_of
 from fsfm_jax.finetune_config import SCRATCH, resolve_finetuning
 from fsfm_jax.finetune_inputs import open_inputs
+from fsfm_jax.recipe_check import check_recipe
 from fsfm_jax.run_lock import held
 from fsfm_jax.train.finished import NonFinite
 from fsfm_jax.workdir import write_text
@@ -68,7 +70,7 @@ def _run(config: ConfigDict, workdir: str) -> None:
         raise ValueError(f"models: the picture has {len(COLOURS)} colours; found {len(planned.models)} models")
     # Found out once, before any cell ends: all processes have to run the same ones.
     todo = [cell for cell in planned.cells if not _has_ended(cell, workdir)]
-    for check in (_check_init, _check_inputs):
+    for check in (check_recipe, _check_init, _check_inputs):
         for cell in todo:
             of_cell(cell, check, cell.config)
     ended = len(planned.cells) - len(todo)
@@ -98,7 +100,10 @@ def _run(config: ConfigDict, workdir: str) -> None:
 
 
 def _check_init(c: ConfigDict) -> None:
-    if c.init != SCRATCH and "://" not in c.init and not os.path.exists(c.init):
+    if c.init == SCRATCH:
+        return
+    check_place(c.init, "models")
+    if "://" not in c.init and not os.path.exists(c.init):
         raise FileNotFoundError(f"models: nothing is at {c.init}")
 
 

@@ -10,10 +10,11 @@ from fsfm_jax import partition
 from fsfm_jax.data.labelled import LabelledSource, check_labels, open_labelled
 from fsfm_jax.data.relabelled import open_classed
 from fsfm_jax.detection.detector import Detector
-from fsfm_jax.detection.opened_detector import Unsaid, is_official, open_checkpoint
+from fsfm_jax.detection.opened_detector import Unsaid, is_official, open_scoring
 from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.detection.results import evaluate_sets
 from fsfm_jax.detection.seen_videos import check_unseen
+from fsfm_jax.detection.serialized_scorer import Serialized, SerializedScorer
 from fsfm_jax.detection.sets import open_sets
 from fsfm_jax.fields import check_fields
 from fsfm_jax.report_spec import resolve_report
@@ -30,25 +31,29 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     if stop_after:
         raise ValueError("--stop_after: an evaluation has no steps; leave it out")
     spec = resolve_report(config)
-    detector = _open_detector(config)
+    detector = _open_scoring(config)
     opened = functools.partial(_open_for, detector)
     sets = open_sets(config.data.sets, "data.sets", opened)
     chooser = opened(config.data.threshold) if config.data.threshold else None
     if chooser is not None:
         check_labels([chooser], "data.threshold", every_class=False)
-    evaluate_sets(detector, sets, chooser, spec, workdir, Scorer(detector.task, spec.evaluation, partition.make_mesh()))
+    if isinstance(detector, Detector):
+        scorer = Scorer(detector.task, spec.evaluation, partition.make_mesh())
+    else:
+        scorer = SerializedScorer(detector, spec.evaluation)
+    evaluate_sets(detector, sets, chooser, spec, workdir, scorer)
 
 
-def _open_detector(config: ConfigDict) -> Detector:
+def _open_scoring(config: ConfigDict) -> Detector | Serialized:
     official = config.official
     unsaid, dtype = Unsaid(official.classes, official.statistics), ""
     if is_official(config.checkpoint):
-        # These two have defaults, which mean nothing to a run.
+        # These two have defaults, which mean nothing to a detector that says them itself.
         unsaid, dtype = dataclasses.replace(unsaid, norm_over=official.norm_over), official.dtype
-    return open_checkpoint(config.checkpoint, unsaid, dtype, "official.{}")
+    return open_scoring(config.checkpoint, unsaid, dtype, "official.{}")
 
 
-def _open_for(detector: Detector, spec: str) -> LabelledSource:
+def _open_for(detector: Detector | Serialized, spec: str) -> LabelledSource:
     """A data set in the classes of the detector, of which it saw no video in training."""
     if "=" in spec:
         source = open_classed(spec, detector.class_names, detector.real)
@@ -61,6 +66,6 @@ def _open_for(detector: Detector, spec: str) -> LabelledSource:
             f"real, the detector was trained on {', '.join(trained)} with {trained[real]} as real; scores would mean "
             "something else. CLASS=SPEC says of which of its classes the forged faces are"
         )
-    if detector.card["seen"] is not None:
+    if detector.card.get("seen") is not None:
         check_unseen(source, detector.card["seen"], detector.name)
     return source

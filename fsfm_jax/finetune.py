@@ -42,6 +42,7 @@ from fsfm_jax.models.classifier import initialise
 from fsfm_jax.models.scratch import scratch_initialisation
 from fsfm_jax.optim import ema, schedules, tuning
 from fsfm_jax.program import Program
+from fsfm_jax.recipe_check import check_recipe
 from fsfm_jax.report import METRICS_FILE, Reporter, Silent
 from fsfm_jax.run_identity import description, run_identity, saved_state
 from fsfm_jax.run_lock import held
@@ -76,6 +77,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
 
 
 def _run(config: ConfigDict, workdir: str, stop_after: str) -> None:
+    check_recipe(config)
     inputs = open_inputs(config)
     if config.repeats == 1:
         _Run(config, inputs, workdir, stop_after).go()

@@ -17,6 +17,7 @@ from fsfm_jax.data.rand_augment import fill_colour, parse
 from fsfm_jax.data.resizing import INTERPOLATIONS
 from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
 from fsfm_jax.fields import accumulation, check_fields, flat, is_part_of, one_of, stop_step, to_steps
+from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.metrics.selection import LAST, METRICS, SPLITS, TIES, Rule
 from fsfm_jax.models.antispoof import NORM_AXES, AntiSpoofSpec
 from fsfm_jax.models.bases import BASES
@@ -161,6 +162,8 @@ def task_of(card: dict) -> ClassifyTask:
     """The task of a detector, from its card or the `run` item of a checkpoint of its run."""
     c = finetuning.finetune()
     c.update_from_flattened_dict(card["config"])
+    if MERGED in card:
+        c.tuning.method = tuning.FULL  # the network has them no longer
     classes = len(card["class_names"])
     statistics = Statistics(tuple(card["statistics"]["mean"]), tuple(card["statistics"]["std"]))
     image_size = card["image_size"] if "image_size" in card else records.IMAGE_SIZE  # that of an imported one

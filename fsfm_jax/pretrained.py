@@ -11,6 +11,8 @@ from fsfm_jax.config import STATISTICS
 from fsfm_jax.export import official_file
 from fsfm_jax.export.base_file import open_base
 from fsfm_jax.export.encoder_size import check_shapes, position_grid, recognise_size, shapes_of
+from fsfm_jax.export.exported import Export, find_export, read_weights, vouched_content
+from fsfm_jax.export.foreign_file import read_as
 from fsfm_jax.export.key_report import KeyReport
 from fsfm_jax.export.names import PRETRAINING
 from fsfm_jax.export.official_statistics import statistics_beside
@@ -47,16 +49,22 @@ class Pretrained:
     report: KeyReport
 
 
-def open_pretrained(path: str, base: str = OWN, sizes: Mapping[str, Size] | None = None) -> Pretrained:
+def open_pretrained(
+    path: str,
+    base: str = OWN,
+    sizes: Mapping[str, Size] | None = None,
+    content: official_file.Content | None = None,
+) -> Pretrained:
     """Opens the --workdir of a pretraining run, or a file that ends in .pth, .pt, .pth.tar or .safetensors.
 
     A file may hold the online or the target network of FSFM, or with another `base` the published network of that
     name; all its names have to be known, and all numbers that are used finite. Heads cannot be seen in the arrays: see
-    `recognise_size`.
+    `recognise_size`. An encoder that `to_torch` exported, a file or a folder, says all of it in the JSON beside it.
 
     Args:
       base: a key of `models.bases.BASES`, the field `model.base`.
       sizes: the sizes that it may have, by name; None for those of the base, and all for a run, which says its size.
+      content: of a file, if it was read before.
 
     Raises:
       FileNotFoundError: nothing there.
@@ -65,12 +73,15 @@ def open_pretrained(path: str, base: str = OWN, sizes: Mapping[str, Size] | None
     """
     if base not in BASES:
         raise ValueError(f"model.base: expected one of {', '.join(BASES)}; found {base!r}")
+    export = find_export(path)
+    if export is not None:
+        return _of_export(path, export, base, SIZES if sizes is None else sizes)
     if official_file.kind_of(path) is not None:
         known = {name: SIZES[name] for name in BASES[base].sizes} if sizes is None else sizes
-        return _of_file(path, known) if base == OWN else _of_base(path, base, known)
+        return _of_file(path, known, content) if base == OWN else _of_base(path, base, known, content)
     if os.path.isfile(path):
-        endings = ", ".join(official_file.SUFFIXES)
-        raise ValueError(f"{FIELD}: {path} is a file; expected a --workdir, or a name that ends in {endings}")
+        endings, what = ", ".join(official_file.SUFFIXES), read_as(path) or "a file"
+        raise ValueError(f"{FIELD}: {path} is {what}; expected a --workdir, or a name that ends in {endings}")
     return _of_run(path, base, SIZES if sizes is None else sizes)
 
 
@@ -92,20 +103,53 @@ def _of_run(path: str, base: str, sizes: Mapping[str, Size]) -> Pretrained:
     return Pretrained(params, statistics, origin, KeyReport(tuple(sorted(flatten_dict(params, sep="/"))), {}, {}))
 
 
-def _of_file(path: str, sizes: Mapping[str, Size]) -> Pretrained:
-    """The networks of FSFM."""
-    file = official_file.open_file(path, FIELD)
+def _of_export(path: str, export: Export, base: str, sizes: Mapping[str, Size]) -> Pretrained:
+    """What `to_torch` wrote of a pretraining run or of an imported encoder."""
+    said = export.said
+    if export.is_detector:
+        raise ValueError(
+            f"{FIELD}: {path} holds a fine-tuned detector, as {export.beside} says; fine-tuning starts from "
+            f"{official_file.NETWORKS[official_file.PRETRAINED]}: take an export of the pretraining run"
+        )
+    if base != said["base"]:
+        raise ValueError(f"{FIELD}: {export.beside} says model.base {said['base']}; found {base}")
+    size = said["size"]
+    if size not in sizes:
+        raise ValueError(f"{FIELD}: {path} has model.size {size!r}; known are {', '.join(sizes)}")
+    if said["format"] == "official":
+        return _of_file(export.path, {size: sizes[size]}, vouched_content(export, FIELD), ours=True)
+    weights = read_weights(export, FIELD)
+    _check_encoder(path, weights.params, size, sizes[size], BASES[base].style)
+    origin = {
+        "kind": weights.kind, "path": export.path, "sha256": weights.sha256, "size": size, "step": said.get("step"),
+        "notes": [f"exported as {said['format']}"],
+    }  # fmt: skip
+    names = tuple(sorted(flatten_dict(weights.params, sep="/")))
+    return Pretrained(weights.params, export.statistics, origin, KeyReport(names, {}, {}))
+
+
+def _of_file(
+    path: str, sizes: Mapping[str, Size], content: official_file.Content | None, ours: bool = False
+) -> Pretrained:
+    """The networks of FSFM; of an export of `ours` a masked autoencoder as well."""
+    file = official_file.open_file(path, FIELD, content)
     others = ", ".join(name for name in BASES if name != OWN)
+    if file.network == official_file.CLASSIFIER and "head.weight" not in file.tensors:
+        raise ValueError(
+            f"{FIELD}: {path} holds an encoder without a head, as an export for timm has it, but not the JSON that was "
+            f"written with it and says what it is: copy {os.path.basename(path)}.json beside it"
+        )
     if file.network != official_file.PRETRAINED:
         raise ValueError(
             f"{FIELD}: {path} holds {official_file.NETWORKS[file.network]}; fine-tuning starts from "
             f"{official_file.NETWORKS[official_file.PRETRAINED]}, take the file that this one was made from. "
             f"The classifier of a base model is left out if model.base says which: {others}"
         )
-    if not any(name.startswith(PROJECTOR) for name in file.tensors):
+    if not ours and not any(name.startswith(PROJECTOR) for name in file.tensors):
         raise ValueError(
             f"{FIELD}: {path} holds no network of FSFM: it has no {PROJECTOR}*. Say what it is with model.base: "
-            f"{others}; that decides its heads, and how its pixels are normalised"
+            f"{others}; that decides its heads, and how its pixels are normalised. If it is an export of this program, "
+            f"copy its {os.path.basename(path)}.json beside it"
         )
     notes = _kind_notes(file.tensors)
     dropped = [name for name in DROPPED if name in file.tensors]
@@ -120,9 +164,9 @@ def _of_file(path: str, sizes: Mapping[str, Size]) -> Pretrained:
     return Pretrained(params, statistics_beside(path), file.origin(size, notes + converted), report)
 
 
-def _of_base(path: str, base: str, sizes: Mapping[str, Size]) -> Pretrained:
-    """The published networks of others."""
-    opened, family = open_base(path, base, FIELD), BASES[base]
+def _of_base(path: str, base: str, sizes: Mapping[str, Size], content: official_file.Content | None) -> Pretrained:
+    """The published networks of other authors."""
+    opened, family = open_base(path, base, FIELD, content), BASES[base]
     size = _size(path, opened.params, sizes, family.style)
     statistics = statistics_beside(path) if family.statistics is None else STATISTICS[family.statistics]
     origin = opened.file.origin(size, [*opened.report.summary(), *opened.notes])

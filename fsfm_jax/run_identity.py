@@ -12,9 +12,11 @@ from ml_collections import ConfigDict
 from fsfm_jax import fields
 from fsfm_jax.checkpoint import Checkpoints, same_json, saved_parameters
 from fsfm_jax.data.statistics import PixelSums
+from fsfm_jax.export import foreign_file
 from fsfm_jax.program import Program
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.state import TrainState
+from fsfm_jax.workdir import check_store, is_remote
 
 LOG = logging.getLogger("fsfm_jax")
 Mixture = Sequence[tuple[Any, float | None]]  # data sets with their weights
@@ -106,6 +108,17 @@ def saved_state(checkpoints: Checkpoints, program: Program, identity: dict, work
     return checkpoints.restore(step, program.like)
 
 
+def check_place(workdir: str, field: str) -> None:
+    """Refuses addresses that no run can be read from; `field` names the working directory in errors.
+
+    Raises:
+      ValueError: a scheme such as hf://, or the package that reads an object store is not installed.
+    """
+    foreign_file.check_place(workdir, field)
+    if is_remote(workdir):
+        check_store(workdir)
+
+
 def parameters_of(workdir: str, job: str, field: str) -> tuple[dict, dict]:
     """Parameters and `run` item of the last checkpoint of a run of `job`, whose working directory `field` names.
 
@@ -115,13 +128,15 @@ def parameters_of(workdir: str, job: str, field: str) -> tuple[dict, dict]:
       FileNotFoundError: no such run, or it has saved nothing yet.
       ValueError: a run of another job.
     """
+    check_place(workdir, field)
     directory = os.path.join(workdir, "checkpoints")
     imported = os.path.join(workdir, IMPORTED)
     if os.path.isdir(imported) and not (os.path.isdir(directory) and any(map(str.isdigit, os.listdir(directory)))):
         directory = imported
     if not workdir or ("://" not in workdir and not os.path.isdir(directory)):
+        found = f" ({foreign_file.lacking_run(workdir)})" if workdir else ""
         raise FileNotFoundError(
-            f"{field}: no run at {workdir or 'an empty path'}; expected the --workdir of a run of job {job}"
+            f"{field}: no run at {workdir or 'an empty path'}{found}; expected the --workdir of a run of job {job}"
         )
     params, saved = saved_parameters(directory)
     if saved["config"]["job"] != job:

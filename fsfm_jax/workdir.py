@@ -39,6 +39,15 @@ def make_folder(path: str) -> None:
         with explained(path, "a folder"):
             os.makedirs(path, exist_ok=True)
         return
+    check_store(path)
+
+
+def check_store(path: str) -> None:
+    """Looks whether the object store of `path` can be reached.
+
+    Raises:
+      ValueError: a scheme that nothing here knows, or the package that reads it is not installed.
+    """
     try:
         epath.Path(path).exists()
     except KeyError as error:

@@ -1,6 +1,7 @@
 """Checkpoints: every bit comes back, only what fits is restored, and a failed save is neither hidden nor seen."""
 
 import errno
+import logging
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from fsfm_jax import partition
-from fsfm_jax.checkpoint import Checkpoints, Retention, same_json
+from fsfm_jax.checkpoint import Checkpoints, Retention, same_json, saved_parameters
 from fsfm_jax.disk import NotSaved
 
 KEEP_ALL = Retention(latest=100, every=0)
@@ -83,6 +84,20 @@ def test_state_and_run_come_back_bit_for_bit(opened):
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     assert restored.key.dtype == state.key.dtype
     assert again.run(3) == run == same_json(run)
+
+
+def test_reading_parameters_gives_no_warning_of_orbax_and_keeps_those_of_others(opened, tmp_path, caplog):
+    checkpoints, logger = opened(), logging.getLogger("absl")
+    checkpoints.save(make(1), {})
+    checkpoints.wait()
+    with caplog.at_level(logging.WARNING, "absl"):
+        logger.addHandler(caplog.handler)  # absl's logger does not hand records on
+        try:
+            saved_parameters(str(tmp_path / "checkpoints"))
+            logger.warning("ours")
+        finally:
+            logger.removeHandler(caplog.handler)
+    assert {record.getMessage() for record in caplog.records} == {"ours"}
 
 
 def test_a_saved_state_is_that_of_its_time(opened):

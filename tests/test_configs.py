@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from configs import common, evaluation, finetuning
-from fsfm_jax import config, finetune_config
+from fsfm_jax import config, finetune, finetune_config
 from fsfm_jax.compare_config import plan
 from fsfm_jax.data.masking import MaskSpec
 from fsfm_jax.detection.sets import open_sets
 from fsfm_jax.metrics.selection import RELEASED_ANTI_SPOOFING
 from fsfm_jax.optim.tuning import TUNINGS
+from fsfm_jax.recipe_check import check_recipe
 from fsfm_jax.report_spec import resolve_report
 from fsfm_jax.tasks.classify import ContrastSpec
 
@@ -263,6 +264,32 @@ def test_cached_recipes_leave_every_image_as_it_is(name):
     }.items():  # fmt: skip
         with pytest.raises(ValueError, match=f"features.cache: .*{value if field == 'tuning.method' else field}"):
             tuned(change(c.copy_and_resolve_references(), {field: value, "loss.contrast": 0.0}))
+
+
+# One base of each wiring: rules go by the names of parameters.
+@pytest.mark.parametrize("base", ["fsfm", "clip", "marlin"])
+@pytest.mark.parametrize("network", ["classifier", "antispoof"])
+def test_every_base_goes_with_every_recipe_and_tuning(base, network):
+    c = load("finetune_dfd_vitb") if network == "classifier" else load("finetune_fas_vitb", "O")
+    change(c, {"model.base": base, "model.size": "tiny16"})
+    for method in TUNINGS:
+        for pooling in ("mean_patches", "cls") if network == "classifier" and base != "marlin" else ("mean_patches",):
+            check_recipe(change(c, {"tuning.method": method, "model.pooling": pooling, "model.norm_over": "features"}))
+    check_recipe(change(c, {"init": "scratch", "tuning.method": "full"}))
+
+
+def test_what_does_not_go_together_is_said_before_any_data_is_opened(tmp_path, monkeypatch):
+    c = change(load("finetune_dfd_vitb"), {"model.size": "tiny16", "data.train": "no/such/data", "init": "no/such/run"})
+    for fields, text in (
+        ({"model.base": "marlin", "model.pooling": "cls"}, "model.base=marlin, .*: model.pooling: .* no class token"),
+        ({"features.cache": "somewhere"}, "features.cache: full changes the encoder"),
+        ({"loss.contrast": 0.1}, "loss.contrast: only FS-Adapter has features for it"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            finetune.run(change(c.copy_and_resolve_references(), fields), str(tmp_path))
+    monkeypatch.setattr(finetune_config, "layer_rate_rules", lambda depth, decay: (("encoder/.*", 1.0),))
+    with pytest.raises(ValueError, match="model.base=fsfm, .* tuning.method=full: no rule of .* covers fc_norm/bias"):
+        finetune.run(c, str(tmp_path))
 
 
 def test_tunings_that_make_no_sense_are_refused():

@@ -14,7 +14,9 @@ from configs import tabulation
 from fsfm_jax import evaluate, finetune, tabulate
 from fsfm_jax.data.forgery import ForgedSource
 from fsfm_jax.detection.detector import open_detector
+from fsfm_jax.detection.inverted import inverted
 from fsfm_jax.detection.prediction_file import read_predictions
+from fsfm_jax.export import serialize, to_torch
 from fsfm_jax.export.names import CLASSIFIER, finetuned_to_official
 
 SETS = "CDFv2=forged:blend:18:2,other=forged:blend:8:3:1"
@@ -118,6 +120,26 @@ def test_a_set_of_one_class_is_undefined_with_the_reason(tuned, tmp_path):
     assert "| few | 4 | 1 | undefined | undefined | undefined |" in (tmp_path / "table.md").read_text()
 
 
+def test_exports_are_evaluated_as_the_run_they_came_from(evaluated, tuned, tmp_path):
+    exported, *_ = to_torch.convert(tuned, "official", str(tmp_path / "official"))
+    serialize.serialize(open_detector(tuned), str(tmp_path / "detector.jax"), platforms=("cpu",))
+    wanted = read_predictions(evaluated / "predictions" / "CDFv2.csv")
+    for path, bound in ((exported, 0), (str(tmp_path / "detector.jax"), 1e-6)):  # another order of summation
+        workdir = tmp_path / "evaluated"
+        evaluate.run(evaluation_of(path, SETS), str(workdir))
+        found = read_predictions(workdir / "predictions" / "CDFv2.csv")
+        for column in ("score", "calibrated"):
+            np.testing.assert_allclose(found[column], wanted[column], rtol=0, atol=bound)
+        for name in ("frame", "video"):
+            one, other = (metrics(place)["data"]["CDFv2"][name]["thresholds"] for place in (workdir, evaluated))
+            assert [t["threshold"] for t in one[:3]] == [t["threshold"] for t in other[:3]]
+        # What it was trained on cannot judge it, in whatever form.
+        with pytest.raises(ValueError, match="2 of its 2 videos are among those that .* was trained on"):
+            evaluate.run(evaluation_of(path, "a=forged:blend:8"), str(workdir))
+        with pytest.raises(ValueError, match="official.classes: .* says it itself, fake,real; found real,fake"):
+            evaluate.run(evaluation_of(path, SETS, official__classes="real,fake"), str(workdir))
+
+
 def test_an_official_file_scores_as_the_run_it_came_from(evaluated, tuned, tmp_path):
     detector = open_detector(tuned)
     state = finetuned_to_official(detector.params, CLASSIFIER, 16)
@@ -129,10 +151,46 @@ def test_an_official_file_scores_as_the_run_it_came_from(evaluated, tuned, tmp_p
     one, other = (read_predictions(folder / "predictions" / "CDFv2.csv") for folder in (tmp_path, evaluated))
     np.testing.assert_array_equal(one["score"], other["score"])
     assert "calibrated" not in one and "An official file" in (tmp_path / "table.md").read_text()
+    assert "far below" not in (tmp_path / "table.md").read_text()
     # Named in the other order, the same file is a detector of the opposite.
     swapped = {**fields, "official__classes": "real,fake"}
     with pytest.raises(ValueError, match="trained on real, fake with real as real"):
         evaluate.run(evaluation_of(path, SETS, **swapped), str(tmp_path))
+
+
+# Of 9 real and 9 forged frames, an AUC of 1/2 has the deviation sqrt(19 / 972) = 0.14.
+@pytest.mark.parametrize(("area", "examples", "positives", "warned"), [
+    (0.05, 18, 9, True), (0.22, 18, 9, True), (0.23, 18, 9, False), (0.39, 2000, 1000, True),
+    (0.41, 2000, 1000, False), (0.95, 18, 9, False), (0.0, 3, 1, False), (None, 4, 4, False),
+])  # fmt: skip
+def test_an_evaluation_far_below_chance_is_noticed(area, examples, positives, warned):
+    summary = {"metrics": {"auc": area}, "examples": examples, "positives": positives}
+    nothing = {"metrics": {"auc": None}, "examples": 1, "positives": 1}
+    for levels in ({"video": nothing, "frame": summary}, {"video": summary, "frame": nothing}):
+        text = inverted("A", levels, True)
+        assert text.startswith(f"A: AUC of {'frames' if levels['frame'] is summary else 'videos'} ") == warned
+        assert ("named in another order than the outputs have (--classes" in text) == warned
+        assert ("labels of this set" in inverted("A", levels, False)) == warned
+
+
+def test_classes_in_the_wrong_order_are_warned_of(tuned, tmp_path, monkeypatch, caplog):
+    detector = open_detector(tuned)
+    state = finetuned_to_official(detector.params, CLASSIFIER, 16)
+    path = official_weights.write(tmp_path / "a.pth", {n: np.ascontiguousarray(a) for n, a in state.items()})
+    (tmp_path / "pretrain_ds_mean_std.txt").write_text(json.dumps(detector.card["statistics"]))
+    # So that of the two orders of a detector that has hardly learnt, one is below.
+    monkeypatch.setattr("fsfm_jax.detection.inverted.FAR_BELOW", 0.5)
+    monkeypatch.setattr("fsfm_jax.detection.inverted.DEVIATIONS", 0.0)
+    below = {}
+    for classes in ("fake,real", "real,fake"):
+        caplog.clear()
+        workdir = tmp_path / classes
+        evaluate.run(evaluation_of(path, "A=fake=forged:blend:24:2", official__classes=classes), str(workdir))
+        warned = "classes were probably named in another order" in caplog.text
+        assert warned == ("Warning: A: AUC of" in (workdir / "table.md").read_text())
+        below[classes] = warned, metrics(workdir)["data"]["A"]["frame"]["metrics"]["auc"] < 0.5
+    assert [warned for warned, _ in below.values()] == [below_half for _, below_half in below.values()]
+    assert sum(warned for warned, _ in below.values()) == 1
 
 
 def test_several_results_become_one_table(evaluated, tuned, tmp_path):
@@ -162,7 +220,8 @@ def test_several_results_become_one_table(evaluated, tuned, tmp_path):
         ({"data.sets": "a=forged:blend:8"}, ValueError, "2 of its 2 videos are among those that .* was trained on"),
         ({"data.threshold": "forged:blend:4:9"}, ValueError, "data.threshold: no face of class (fake|real)"),
         ({"checkpoint": ""}, FileNotFoundError, "checkpoint: no run at an empty path"),
-        ({"checkpoint": "model.pth"}, ValueError, "official.classes: model.pth does not say what its outputs are"),
+        ({"checkpoint": "model.pth"}, FileNotFoundError, "checkpoint: model.pth is not there"),
+        ({"checkpoint": "hf://a/b"}, ValueError, "checkpoint: hf://a/b: .* hf:// is not read: download it first"),
         ({"official.classes": "fake,real"}, ValueError, "official.classes: .* is a run, which says it itself"),
         ({"evaluation.transform": "crop"}, ValueError, "evaluation.transform: expected one of resize, resize_center"),
         ({"evaluation.batch": 12}, ValueError, "evaluation.batch: 12 images do not divide among 8 devices"),

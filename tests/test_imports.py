@@ -74,8 +74,11 @@ RULES = {
     + "config configs detection fields imported pretrained run_identity export absl",
     "fsfm_jax.export.to_torch": UPPER + "detection export absl",
     "fsfm_jax.export.serialize": UPPER + "package absl config detection export fields",
-    "fsfm_jax.export.artifact": "jax numpy metrics",
-    "fsfm_jax.export.onnx_file": "models tasks jax numpy jax2onnx onnxruntime",
+    "fsfm_jax.export.artifact": "jax numpy metrics export.sidecar_file",
+    "fsfm_jax.export.onnx_artifact": "numpy metrics export.artifact onnxruntime",
+    "fsfm_jax.export.sidecar_file": "metrics.thresholds",
+    "fsfm_jax.export.foreign_file": "",
+    "fsfm_jax.export.onnx_file": "models tasks export.onnx_artifact jax numpy jax2onnx onnxruntime",
     # Files of strangers are read by little code: no jax, no torch, nothing that unpickles.
     "fsfm_jax.export.pickle_instructions": "",
     "fsfm_jax.export.official_file": "numpy flax export",
@@ -111,7 +114,7 @@ RULES = {
     "fsfm_jax.program": UPPER,
     # A finished detector: what it says of data, what it is worth, what is written of it.
     "fsfm_jax.detection": UPPER + "analyze detection export finetune_config report_spec run_identity",
-    "fsfm_jax.detection.opened_detector": "config detection export fields models",
+    "fsfm_jax.detection.opened_detector": "config data.relabelled detection export fields models",
     "fsfm_jax.detection.imported_detector": UPPER + "configs detection export fields",
     "fsfm_jax.detection.prediction_file": "numpy pyarrow plain workdir",
     "fsfm_jax.detection.published": "",
@@ -125,14 +128,15 @@ RULES = {
     "fsfm_jax.finetune_inputs": UPPER
     + "config detection fields finetune_config pretrained run_identity ml_collections",
     "fsfm_jax.finetune": UPPER
-    + "detection finetune_config finetune_inputs program report run_identity run_lock ml_collections",
-    "fsfm_jax.run_identity": UPPER + "fields program ml_collections",
+    + "detection finetune_config finetune_inputs program recipe_check report run_identity run_lock ml_collections",
+    "fsfm_jax.recipe_check": UPPER + "finetune_config ml_collections",
+    "fsfm_jax.run_identity": UPPER + "export.foreign_file fields program ml_collections",
     "fsfm_jax.imported": UPPER + "export program run_identity",
     "fsfm_jax.pretrain": UPPER + "config fields imported analyze ml_collections program run_identity run_lock",
     "fsfm_jax.compare_config": "configs fields finetune_config models optim ml_collections",
     "fsfm_jax.compare": UPPER
-    + "analyze compare_config configs detection fields finetune finetune_config finetune_inputs "
-    "ml_collections run_lock",
+    + "analyze compare_config configs detection export.foreign_file fields finetune finetune_config finetune_inputs "
+    "ml_collections recipe_check run_lock",
     "fsfm_jax.main": "package pretrain finetune evaluate tabulate compare train.loop workdir jax absl "
     "ml_collections",
     "configs": "configs.common configs.finetuning configs.adapting configs.comparison configs.evaluation "
@@ -149,8 +153,8 @@ RULES = {
     # The readers of foreign files under a fuzzer; its own package is installed for it alone.
     "benchmarks.fuzz_judge": "package",
     "benchmarks.fuzz_media": "benchmarks records data prepare numpy cv2 h5py",
-    "benchmarks.fuzz_text": "benchmarks config configs data digests apps export prepare numpy absl etils "
-    "ml_collections",
+    "benchmarks.fuzz_text": "benchmarks config configs data detection.exported_detector digests apps export prepare "
+    "numpy absl etils ml_collections",
     "benchmarks.fuzz_worker": "benchmarks atheris",
     "launch": UPPER
     + "config fields finetune finetune_config pretrain report_spec detection launch absl ml_collections",

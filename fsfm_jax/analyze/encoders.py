@@ -12,6 +12,7 @@ from fsfm_jax.data.resizing import resize_whole
 from fsfm_jax.detection.detector import FOLDER
 from fsfm_jax.detection.opened_detector import Unsaid, open_checkpoint
 from fsfm_jax.export.encoder_size import position_grid
+from fsfm_jax.export.exported import find_export
 from fsfm_jax.models.bases import BASES, OWN
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.style import Style
@@ -64,7 +65,7 @@ def _pooled(params: dict, patches: jax.Array, encoder: Encoder) -> jax.Array:
 
 
 def open_encoder(checkpoint: str, unsaid: Unsaid, base: str = OWN) -> OpenedEncoder:
-    """Opens the working directory of a pretraining or fine-tuning run, or a weight file.
+    """Opens the working directory of a pretraining or fine-tuning run, an export of one, or a weight file.
 
     Args:
       unsaid: with `classes` a weight file is taken for a fine-tuned one.
@@ -74,7 +75,8 @@ def open_encoder(checkpoint: str, unsaid: Unsaid, base: str = OWN) -> OpenedEnco
       FileNotFoundError: nothing there.
       ValueError: what the openers refuse, or no channel statistics.
     """
-    if os.path.isdir(os.path.join(checkpoint, FOLDER)) or unsaid.classes:
+    export = find_export(checkpoint)
+    if os.path.isdir(os.path.join(checkpoint, FOLDER)) or unsaid.classes or (export is not None and export.is_detector):
         detector = open_checkpoint(checkpoint, unsaid, "float32")
         model = detector.task.model
         made = _made(detector.params["encoder"], model.size, model.style, model.lora)

@@ -1,7 +1,6 @@
-"""Whatever scores face crops, opened from a path: a run of ours, an official file, or a serialized detector."""
+"""Load a detector from a run, a weight file or a serialized detector, and score face crops with it."""
 
 import functools
-import os
 from collections.abc import Callable
 
 import jax
@@ -10,8 +9,7 @@ import numpy as np
 
 from fsfm_jax.analyze.cam import class_activation
 from fsfm_jax.detection.detector import Detector
-from fsfm_jax.detection.opened_detector import Unsaid, open_checkpoint
-from fsfm_jax.export import artifact
+from fsfm_jax.detection.opened_detector import Unsaid, open_scoring
 from fsfm_jax.metrics.card import Carded
 
 # Of images at a time, beside the largest: what does not fill one is padded to the next, and each is compiled once.
@@ -91,23 +89,21 @@ class Judge(Carded):
 
 
 def open_judge(checkpoint: str, unsaid: Unsaid, dtype: str = "", batch: int = 16) -> Judge:
-    """Opens the working directory of a fine-tuning run, an official `.pth` or `.safetensors`, or a serialized detector.
+    """Opens whatever holds a detector, see `open_scoring`.
 
     Args:
-      unsaid, dtype: see `open_checkpoint`; not for serialized detectors, which say all.
+      unsaid, dtype: see `open_scoring`.
       batch: images at a time.
 
     Raises:
       FileNotFoundError: nothing there.
       ValueError: not a detector, or a flag for another kind of checkpoint.
     """
-    if os.path.isfile(artifact.sidecar_of(checkpoint)) and os.path.isfile(checkpoint):
-        if unsaid != Unsaid() or dtype:
-            raise ValueError(f"--classes, --statistics, --norm_over, --dtype: {checkpoint} is serialized and says all")
-        opened = artifact.read(checkpoint)
-        transform = opened.card["input"]["transform"] or TRANSFORM
-        return Judge(checkpoint, opened.card, opened.image_size, transform, opened.log_probabilities, None, batch)
-    return judge_of(open_checkpoint(checkpoint, unsaid, dtype), batch)
+    opened = open_scoring(checkpoint, unsaid, dtype)
+    if isinstance(opened, Detector):
+        return judge_of(opened, batch)
+    score, transform = opened.log_probabilities, opened.own_transform or TRANSFORM
+    return Judge(checkpoint, opened.card, opened.image_size, transform, score, None, batch)
 
 
 def judge_of(detector: Detector, batch: int = 16) -> Judge:
@@ -115,13 +111,11 @@ def judge_of(detector: Detector, batch: int = 16) -> Judge:
     params = jax.device_put(jax.tree.map(jnp.asarray, detector.params))
     score = jax.jit(detector.task.log_probabilities)
     heat = jax.jit(functools.partial(class_activation, detector.task), static_argnames="of")
-    card = detector.card
-    known = "config" in card and "official" not in card
     return Judge(
         detector.name,
-        card,
+        detector.card,
         detector.task.model.image_size,
-        card["config"]["evaluation.transform"] if known else TRANSFORM,
+        detector.own_transform or TRANSFORM,
         lambda crops: score(params, crops),
         lambda crops, of: heat(params, crops, of=of),
         batch,

@@ -30,6 +30,7 @@ from fsfm_jax.apps.verdict import rule_of
 from fsfm_jax.apps.web import SAMPLES, Site, make_app
 from fsfm_jax.detection.detector import FOLDER
 from fsfm_jax.detection.opened_detector import Unsaid
+from fsfm_jax.export.exported import find_export
 from fsfm_jax.export.opened_run import OpenedRun, open_run
 from fsfm_jax.records import IMAGE_SIZE
 
@@ -138,7 +139,10 @@ def run_until(stop: threading.Event, site: Site, server: uvicorn.Server, listene
 
 
 def _is_pretraining(checkpoint: str) -> bool:
-    return os.path.isdir(checkpoint) and not os.path.isdir(os.path.join(checkpoint, FOLDER))
+    if not os.path.isdir(checkpoint) or os.path.isdir(os.path.join(checkpoint, FOLDER)):
+        return False
+    export = find_export(checkpoint)
+    return export is None or not export.is_detector
 
 
 def _address(host: str, port: int, token: str) -> str:

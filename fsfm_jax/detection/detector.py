@@ -24,7 +24,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from fsfm_jax.checkpoint import Checkpoints, Retention, saved_parameters, saved_parts
 from fsfm_jax.finetune_config import task_of
 from fsfm_jax.metrics.card import Carded
-from fsfm_jax.run_identity import parameters_of
+from fsfm_jax.run_identity import check_place, parameters_of
 from fsfm_jax.tasks.classify import ClassifyTask
 
 FOLDER = "detector"
@@ -56,7 +56,6 @@ class Detector(Carded):
     card: dict
 
 
-
 def save_detector(workdir: str, step: int, params: Any, card: dict, carried: Mapping | None = None) -> None:
     """Writes `WORKDIR/detector`, in place of another one if there is; `carried` as in `Kept`."""
     checkpoints = Checkpoints(os.path.join(workdir, FOLDER), Retention(1, 0), asynchronous=False)
@@ -78,6 +77,7 @@ def open_detector(workdir: str) -> Detector:
       FileNotFoundError: no such run, or it has not ended yet.
       ValueError: a run of another job, or the folder of several runs.
     """
+    check_place(workdir, "checkpoint")
     directory = os.path.join(workdir, FOLDER)
     if not workdir or ("://" not in workdir and not os.path.isdir(directory)):
         several = sorted(glob.glob(os.path.join(glob.escape(workdir), REPEATS.format("*")))) if workdir else []

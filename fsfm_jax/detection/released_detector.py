@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
-from fsfm_jax.export import names, official_file
+from fsfm_jax.export import official_file
 from fsfm_jax.export.encoder_size import check_shapes, position_grid, recognise_size, shapes_of
 from fsfm_jax.export.official_statistics import STATISTICS_FILE, statistics_beside
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
@@ -14,13 +16,6 @@ from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.tasks.normalisation import Statistics
 
 FIELD = "checkpoint"
-# Name table, and what makes the outputs.
-_KINDS = {
-    official_file.CLASSIFIER: (names.CLASSIFIER, "head"),
-    official_file.ADAPTER: (names.CLASSIFIER_ADAPTER, "head"),
-    official_file.ANTISPOOF: (names.ANTISPOOF, "classifier"),
-    official_file.ANTISPOOF_ADAPTER: (names.ANTISPOOF_ADAPTER, "classifier"),
-}
 _PLAIN = (official_file.CLASSIFIER, official_file.ADAPTER)
 
 
@@ -37,6 +32,9 @@ class ReleasedDetector:
       image_size: side of its images in pixels, from its grid of positions.
       statistics: how its images are normalised.
       class_names: in the order of its outputs; real: the index of real (bona fide) faces.
+      drop_path: the rate that the options in the file say; None if they do not.
+      unused: official name -> array that the official network has and does not use.
+      said: what the file has beside the network and the optimizer.
       origin: as JSON: `kind`, `path`, `sha256`, `size`, `epoch` and `threshold` (of a file that says them), `notes`.
     """
 
@@ -49,6 +47,9 @@ class ReleasedDetector:
     statistics: Statistics
     class_names: tuple[str, ...]
     real: int
+    drop_path: float | None
+    unused: dict[str, np.ndarray]
+    said: dict
     origin: dict
 
 
@@ -58,6 +59,7 @@ def read_detector(
     real: int,
     statistics: Statistics | None,
     sizes: Mapping[str, Size] = SIZES,
+    content: official_file.Content | None = None,
 ) -> ReleasedDetector:
     """Reads a fine-tuned classifier or anti-spoofing network from a .pth, .pt, .pth.tar or .safetensors file.
 
@@ -65,6 +67,7 @@ def read_detector(
       class_names: in the order of the outputs. The file does not say it: the official code numbers the folders of
         its data sets by name, so that fake is 0 and real is 1.
       real: index of real faces in `class_names`.
+      content: of the file, if it was read before.
       statistics: used where the folder of the file has no `pretrain_ds_mean_std.txt`; those win, as officially.
 
     Raises:
@@ -77,13 +80,13 @@ def read_detector(
             f"{FIELD}: {path}: expected class names that differ, and the index of the real one among them; "
             f"found {', '.join(class_names)} and {real}"
         )
-    file = official_file.open_file(path, FIELD)
+    file = official_file.open_file(path, FIELD, content)
     if file.network == official_file.PRETRAINED:
         raise ValueError(
             f"{FIELD}: {path} holds {official_file.NETWORKS[file.network]}, which tells nothing apart yet; "
             f"fine-tune it first, with init={path}"
         )
-    table, head = _KINDS[file.network]
+    table, head = official_file.TABLES[file.network], "head" if file.network in _PLAIN else "classifier"
     params, notes = official_file.parameters(file, table)
     outputs = params.get(head, {}).get("bias")
     if outputs is None or outputs.shape != (len(class_names),):
@@ -119,8 +122,17 @@ def read_detector(
         statistics if own is None else own,
         class_names,
         real,
+        _drop_path(file.beside.get("args")),
+        {name: official_file.float32(path, name, file.tensors[name]) for name in table.unused if name in file.tensors},
+        {name: value for name, value in file.beside.items() if name not in ("optimizer", *official_file.STATES)},
         file.origin(size, notes),
     )
+
+
+def _drop_path(options: Any) -> float | None:
+    """The rate of stochastic depth among the options of a file."""
+    rate = options.get("drop_path") if isinstance(options, dict) else None
+    return float(rate) if type(rate) in (int, float) and 0 <= rate < 1 else None
 
 
 def _reduction(path: str, params: dict, size: Size) -> int | None:

@@ -19,6 +19,7 @@ from fsfm_jax.analyze.detection import draw_scores
 from fsfm_jax.data.labelled import LabelledSource
 from fsfm_jax.detection import calibrate, prediction_file, tables
 from fsfm_jax.detection.detector import Detector
+from fsfm_jax.detection.inverted import inverted
 from fsfm_jax.detection.prediction import Predictions, Scorer
 from fsfm_jax.metrics import thresholds
 from fsfm_jax.metrics.multiclass import summarise_classes
@@ -64,6 +65,8 @@ def evaluate_sets(
             prediction_file.write_predictions(path, found.columns(detector.temperature))
             _draw(os.path.join(folder, "figures", name), name, found, chosen, detector.temperature)
         LOG.info("%s: %s", name, line(results[name]))
+        if warning := inverted(name, results[name], _named_by_hand(detector)):
+            LOG.warning(warning)
     if writes:
         _write(folder, results, detector, spec)
     return results
@@ -130,7 +133,14 @@ def _write(folder: str, results: dict[str, dict], detector: Detector, spec: Repo
     }
     write_text(os.path.join(folder, METRICS), json.dumps(content, indent=1, sort_keys=True) + "\n")
     notes = [f"Detector: {detector.name}. {selection['label']}", _calibration_note(detector)]
+    warnings = [inverted(name, summary, _named_by_hand(detector)) for name, summary in results.items()]
+    notes += [f"Warning: {warning}." for warning in warnings if warning]
     write_text(os.path.join(folder, TABLE), tables.table(results, spec.layout, notes))
+
+
+def _named_by_hand(detector: Detector) -> bool:
+    """Whether nothing but a user says what the detector's outputs are."""
+    return detector.card["selection"].get("rule") is None
 
 
 def _calibration_note(detector: Detector) -> str:
@@ -139,4 +149,5 @@ def _calibration_note(detector: Detector) -> str:
         return NOT_CALIBRATED
     kept = calibration["thresholds"]["video"][-1]
     note = f"Threshold of the detector for videos: {kept['value']:.6g} ({kept['rule']}, chosen on {kept['split']})."
-    return note + (f" It has no temperature: {calibration['undefined']}." if calibration["undefined"] else "")
+    reason = calibration.get("undefined")
+    return note + (f" It has no temperature: {reason}." if reason else "")

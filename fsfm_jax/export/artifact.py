@@ -14,8 +14,6 @@ than there is, or give wrong scores. Take artifacts from whom you would take a p
 
 import dataclasses
 import hashlib
-import json
-import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -26,14 +24,12 @@ from jax import export
 from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import chlo, sdy, stablehlo
 
+from fsfm_jax.export.sidecar_file import check_detector, check_types, read_table, refuse
 from fsfm_jax.metrics.card import Carded
-from fsfm_jax.metrics.thresholds import Threshold
 
 FORMAT, VERSION = "fsfm_jax detector", 1
 JAX_EXPORT = "jax.export"  # the kind of artifact that is read here
 MAX_BYTES = 2**31 - 1  # a flatbuffer has offsets of 31 bits
-MAX_SIDECAR = 1 << 24
-MAX_SIDE = 4096  # pixels
 # What our networks are lowered to; custom calls and composites are looked at by name.
 OPERATIONS = frozenset(
     "builtin.module func.func func.call func.return".split()
@@ -63,11 +59,18 @@ class Artifact(Carded):
     Attributes:
       path: of the file.
       card: the sidecar.
+      params: nothing; they are in the file.
     """
 
     path: str
     card: dict
     _call: Callable[[Any], jax.Array]
+    params: None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.path
 
     @property
     def image_size(self) -> int:
@@ -82,14 +85,18 @@ class Artifact(Carded):
         Raises:
           ValueError: another shape or dtype.
         """
-        side = self.image_size
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, 3) or not len(images):
-            raise ValueError(
-                f"{self.path}: images: expected [n, {side}, {side}, 3] uint8 with n of at least 1; found "
-                f"{list(images.shape)} {images.dtype}. Resize face crops to {side} pixels and leave them as bytes, the "
-                "artifact normalises them"
-            )
+        check_images(self.path, images, self.image_size)
         return self._call(images)
+
+
+def check_images(path: str, images: np.ndarray | jax.Array, side: int) -> None:
+    """Refuses what is not `[n, side, side, 3] uint8` with n of at least 1; ValueError."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, 3) or not len(images):
+        raise ValueError(
+            f"{path}: images: expected [n, {side}, {side}, 3] uint8 with n of at least 1; found "
+            f"{list(images.shape)} {images.dtype}. Resize face crops to {side} pixels and leave them as bytes, the "
+            "artifact normalises them"
+        )
 
 
 def sidecar_of(path: str | os.PathLike) -> str:
@@ -105,13 +112,45 @@ def read(path: str | os.PathLike) -> Artifact:
       ValueError: a damaged file, another than its sidecar describes, or one that does something else than score images.
     """
     path = os.fspath(path)
-    card = _read_sidecar(path)
-    about = card["artifact"]
-    if about["kind"] != JAX_EXPORT:
+    card = read_card(path)
+    kind = card["artifact"]["kind"]
+    if kind != JAX_EXPORT:
         raise ValueError(
-            f"{path}: expected an artifact of {JAX_EXPORT}; its sidecar says {str(about['kind'])[:100]!r}, which other "
+            f"{path}: expected an artifact of {JAX_EXPORT}; its sidecar says {str(kind)[:100]!r}, which other "
             "programs run"
         )
+    return opened(path, vouched_content(path, card), card)
+
+
+def read_card(path: str) -> dict:
+    """The sidecar of a serialized detector, whatever kind of artifact it is; ValueError or FileNotFoundError."""
+    beside = sidecar_of(path)
+    if not os.path.isfile(beside):
+        raise FileNotFoundError(
+            f"{path}: there is no sidecar {beside}; it says what the scores are of, so copy it with the file"
+        )
+    card = read_table(beside)
+    if (card.get("format"), card.get("format_version")) != (FORMAT, VERSION):
+        raise ValueError(
+            f"{beside}: expected the format {FORMAT!r}, version {VERSION}; found another. It is no sidecar of a "
+            "serialized detector, or one of another version of this program"
+        )
+    check_types(beside, card, _TYPES)
+    check_detector(beside, card)
+    for name, kind in {"kind": str, "bytes": int, "sha256": str, "platforms": list}.items():
+        if not isinstance(card["artifact"].get(name), kind):
+            refuse(beside, f"artifact.{name}", f"expected {kind.__name__}", card["artifact"].get(name))
+    return card
+
+
+def vouched_content(path: str, card: dict) -> bytes:
+    """The bytes of the artifact at `path`, which its sidecar vouches for.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: a file of another size or with other bytes.
+    """
+    about = card["artifact"]
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: there is no such file, only its sidecar; they belong together")
     size = os.path.getsize(path)
@@ -128,7 +167,7 @@ def read(path: str | os.PathLike) -> Artifact:
             f"{path}: expected the SHA-256 {str(about['sha256'])[:64]} of its sidecar; found {digest}. It was damaged "
             "or replaced: copy both files again"
         )
-    return opened(path, content, card)
+    return content
 
 
 def opened(path: str, content: bytes, card: dict) -> Artifact:
@@ -140,70 +179,6 @@ def opened(path: str, content: bytes, card: dict) -> Artifact:
     exported = _deserialized(path, content)
     _check_signature(path, exported, card)
     return Artifact(path, card, jax.jit(exported.call))
-
-
-def _read_sidecar(path: str) -> dict:
-    beside = sidecar_of(path)
-    if not os.path.isfile(beside):
-        raise FileNotFoundError(
-            f"{path}: there is no sidecar {beside}; it says what the scores are of, so copy it with the file"
-        )
-    if os.path.getsize(beside) > MAX_SIDECAR:
-        raise ValueError(f"{beside}: expected at most {MAX_SIDECAR} bytes; found {os.path.getsize(beside)}")
-    try:
-        with open(beside, encoding="utf-8") as file:
-            card = json.loads(file.read(MAX_SIDECAR), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{beside}: expected a table in JSON: {error}; copy it again") from error
-    if not isinstance(card, dict) or (card.get("format"), card.get("format_version")) != (FORMAT, VERSION):
-        raise ValueError(
-            f"{beside}: expected the format {FORMAT!r}, version {VERSION}; found another. It is no sidecar of a "
-            "serialized detector, or one of another version of this program"
-        )
-    for name, kind in _TYPES.items():
-        if name not in card or not isinstance(card[name], kind) or isinstance(card[name], bool):
-            _refuse(beside, name, f"expected {getattr(kind, '__name__', kind)}", card.get(name))
-    _check_fields(beside, card)
-    return card
-
-
-def _check_fields(beside: str, card: dict) -> None:
-    """Values that a later program would stumble over; ValueError names the field."""
-    names, real = card["class_names"], card["real"]
-    if not 2 <= len(names) <= 1000 or not all(type(name) is str for name in names) or len(set(names)) != len(names):
-        _refuse(beside, "class_names", "expected from 2 to 1000 names that differ", names)
-    if not 0 <= real < len(names):
-        _refuse(beside, "real", f"expected the index of one of {len(names)} classes", real)
-    if not 1 <= card["image_size"] <= MAX_SIDE:
-        _refuse(beside, "image_size", f"expected from 1 to {MAX_SIDE} pixels", card["image_size"])
-    about = card["artifact"]
-    for name, kind in {"kind": str, "bytes": int, "sha256": str, "platforms": list}.items():
-        if not isinstance(about.get(name), kind):
-            _refuse(beside, f"artifact.{name}", f"expected {kind.__name__}", about.get(name))
-    calibration = card["calibration"]
-    if calibration is None:
-        return
-    temperature = calibration.get("temperature")
-    if temperature is not None and not (_is_number(temperature) and 0 < temperature < math.inf):
-        _refuse(beside, "calibration.temperature", "expected a positive number or null", temperature)
-    try:
-        found = [Threshold.from_json(t).value for level in ("frame", "video") for t in calibration["thresholds"][level]]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{beside}: calibration.thresholds: expected those of frame and video: {error!r}") from error
-    if not all(map(_is_number, found)):
-        _refuse(beside, "calibration.thresholds", "expected numbers as values", found)
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-def _refuse_constant(word: str) -> None:
-    raise ValueError(f"the number {word} is none of JSON")
-
-
-def _refuse(beside: str, field: str, expected: str, found: Any) -> None:
-    raise ValueError(f"{beside}: {field}: {expected}; found {str(found)[:100]!r}. Copy it again, or serialize anew")
 
 
 def _deserialized(path: str, content: bytes) -> export.Exported:

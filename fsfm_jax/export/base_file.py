@@ -18,6 +18,7 @@ from fsfm_jax.export.names import from_official_array
 from fsfm_jax.export.official_file import (
     PATCH_KERNEL,
     PRETRAINED,
+    Content,
     OfficialFile,
     content_of,
     float32,
@@ -47,8 +48,11 @@ class BaseFile:
     notes: list[str]
 
 
-def open_base(path: str, base: str, field: str) -> BaseFile:
+def open_base(path: str, base: str, field: str, content: Content | None = None) -> BaseFile:
     """Opens a published file of the base model `base` (a key of `NAMINGS`) that `field` of the configuration names.
+
+    Args:
+      content: of the file, if it was read before.
 
     Raises:
       FileNotFoundError: no file there.
@@ -56,7 +60,7 @@ def open_base(path: str, base: str, field: str) -> BaseFile:
         that are not finite.
     """
     naming, where = NAMINGS[base], f"{field}: {path}"
-    file, skipped = _opened(path, base, field)
+    file, skipped = _opened(path, base, field, content)
     paths, reasons = _sorted_names(where, list(file.tensors), base)
     skipped |= reasons
     pieces: dict[str, dict[str, np.ndarray]] = {}  # our path -> third, or "" for the whole -> array
@@ -81,10 +85,10 @@ def open_base(path: str, base: str, field: str) -> BaseFile:
     return BaseFile(file, params, KeyReport(tuple(sorted(paths)), skipped, filled), notes)
 
 
-def _opened(path: str, base: str, field: str) -> tuple[OfficialFile, dict[str, str]]:
+def _opened(path: str, base: str, field: str, content: Content | None) -> tuple[OfficialFile, dict[str, str]]:
     """The network's tensors, and what the file has beside them."""
     try:
-        kind, digest, content = content_of(path, field)
+        kind, digest, value = content_of(path, field) if content is None else content
     except ValueError as error:
         if os.path.isfile(path) and _is_script(path):
             raise ValueError(
@@ -92,9 +96,9 @@ def _opened(path: str, base: str, field: str) -> tuple[OfficialFile, dict[str, s
                 "executed here; take the same weights as the model.safetensors of openai/clip-vit-* from Hugging Face"
             ) from error
         raise
-    if isinstance(content, dict) and {"student", "teacher"} <= content.keys() and base != "dino":
+    if isinstance(value, dict) and {"student", "teacher"} <= value.keys() and base != "dino":
         raise ValueError(f"{field}: {path} is a checkpoint of DINO, with student and teacher; set model.base to dino")
-    state, said = torch_state(path, content, NAMINGS[base].wrappers) if kind == "pth" else (content, {})
+    state, said = torch_state(path, value, NAMINGS[base].wrappers) if kind == "pth" else (value, {})
     skipped = {}
     for key, value in said.items():
         reason = "the student of DINO; its teacher is taken" if key == "student" else "beside the network"

@@ -27,8 +27,10 @@ from absl import logging as absl_logging
 
 from configs import common
 from fsfm_jax.config import STATISTICS
-from fsfm_jax.detection.imported_detector import import_detector
+from fsfm_jax.detection.imported_detector import import_detector, import_export
+from fsfm_jax.detection.opened_detector import Unsaid, check_agrees
 from fsfm_jax.export import official_file
+from fsfm_jax.export.exported import Export, find_export
 from fsfm_jax.export.official_run import OfficialRun, is_plain, read_run
 from fsfm_jax.fields import flat, one_of
 from fsfm_jax.imported import save_imported
@@ -48,31 +50,42 @@ def convert(
     output: str,
     statistics: str = "",
     base: str = "",
-    classes: str = CLASSES,
-    norm_over: str = "tokens",
+    classes: str = "",
+    norm_over: str = "",
     pixel_heads: int = HEADS,
     rep_heads: int = HEADS,
 ) -> list[str]:
     """Writes the working directory `output` and returns what there is to say, a line each.
 
     Args:
-      paths: the file, and for a pretraining of FSFM that of the target network.
+      paths: the file, and for a pretraining of FSFM that of the target network; or the folder of an export of ours.
       statistics: name of those to take where none lie beside the file; "": none.
       base: what the file is, a key of `BASES`; "": FSFM or MAE, recognised by their names.
-      classes: of a fine-tuned network, by index.
-      norm_over: of anti-spoofing; pixel_heads, rep_heads: of the decoders. Neither leaves a trace in the arrays.
+      classes: of a fine-tuned network, by index; "": `CLASSES`, or what an export says.
+      norm_over: of anti-spoofing; "": "tokens", or what an export says.
+      pixel_heads, rep_heads: of the decoders. Neither of these three leaves a trace in the arrays.
 
     Raises:
       FileNotFoundError: no file there.
       ValueError: files that do not fit; the message says what was expected.
     """
     known = STATISTICS[one_of("--statistics", statistics, STATISTICS)] if statistics else None
-    file = official_file.open_file(paths[0], "from_torch") if not base or base == OWN else None
+    export = find_export(paths[0])
+    if export is not None and export.is_detector:
+        _alone(paths, "an exported detector")
+        return _import_export(export, output, Unsaid(classes, statistics, norm_over))
+    if export is not None and export.said["format"] != "official":
+        _alone(paths, "an exported encoder")
+        return _import_encoder(paths[0], base or export.said["base"], known, output)
+    paths = paths if export is None else [export.path, *paths[1:]]
+    # Read once, whatever it turns out to be.
+    content = official_file.content_of(paths[0], "from_torch")
+    file = official_file.open_file(paths[0], "from_torch", content) if not base or base == OWN else None
     if file is not None and file.network != official_file.PRETRAINED:
         _alone(paths, official_file.NETWORKS[file.network])
         os.makedirs(output, exist_ok=True)
-        one_of("--norm_over", norm_over, NORM_AXES)
-        detector = import_detector(paths[0], output, classes, known, norm_over)
+        norm_over = one_of("--norm_over", norm_over or NORM_AXES[0], NORM_AXES)
+        detector = import_detector(paths[0], output, classes or CLASSES, known, norm_over, content)
         names, real = detector.class_names, detector.real
         return [
             f"{output}/detector: {official_file.NETWORKS[file.network]}, {detector.card['origin']['size']}",
@@ -80,14 +93,26 @@ def convert(
             *detector.card["origin"]["notes"],
         ]
     if file is not None and (is_plain(file) or any(name.startswith(PROJECTOR) for name in file.tensors)):
-        return _import_run(read_run(paths[0], paths[1] if paths[1:] else None, pixel_heads, rep_heads), known, output)
+        target = paths[1] if paths[1:] else None
+        return _import_run(read_run(paths[0], target, pixel_heads, rep_heads, content), known, output)
     _alone(paths, "an encoder")
     if not base and file is not None and {"mask_token", "decoder_embed.weight"} <= set(file.tensors):
         base = "mae"
     if not base:
         others = ", ".join(name for name in BASES if name != OWN)
         raise ValueError(f"{paths[0]}: no network of FSFM; say what it is with --base, one of {others}")
-    return _import_encoder(paths[0], base, known, output)
+    return _import_encoder(paths[0], base, known, output, content)
+
+
+def _import_export(export: Export, output: str, unsaid: Unsaid) -> list[str]:
+    names, statistics = tuple(export.said["class_names"]), export.said["statistics"]
+    check_agrees(unsaid, "--{}", export.path, names, statistics, export.said.get("norm_over"))
+    os.makedirs(output, exist_ok=True)
+    detector = import_export(export, output)
+    return [
+        f"{output}/detector: {export.said['kind']}, {export.said['size']}, as {export.beside} says",
+        f"its outputs are {', '.join(names)}, {names[detector.real]} being real",
+    ]
 
 
 def _import_run(run: OfficialRun, statistics: Statistics | None, output: str) -> list[str]:
@@ -114,8 +139,10 @@ def _import_run(run: OfficialRun, statistics: Statistics | None, output: str) ->
     return [f"{output}: {run.fields['model.size']}, {networks}, {moments}, {epochs} epochs done", *notes]
 
 
-def _import_encoder(path: str, base: str, statistics: Statistics | None, output: str) -> list[str]:
-    found = open_pretrained(path, one_of("--base", base, BASES))
+def _import_encoder(
+    path: str, base: str, statistics: Statistics | None, output: str, content: official_file.Content | None = None
+) -> list[str]:
+    found = open_pretrained(path, one_of("--base", base, BASES), content=content)
     own, config = found.statistics or statistics, common.pretrain()
     config.model.size = found.origin["size"]
     item = {
@@ -148,8 +175,10 @@ def _define_flags() -> None:
     flags.DEFINE_string("output", None, "Working directory to make.")
     flags.DEFINE_string("statistics", "", f"Where none lie beside the file: one of {', '.join(STATISTICS)}.")
     flags.DEFINE_string("base", "", f"What the file is, if not of FSFM or MAE: one of {', '.join(BASES)}.")
-    flags.DEFINE_string("classes", CLASSES, "Outputs of a fine-tuned network, by index.")
-    flags.DEFINE_enum("norm_over", "tokens", NORM_AXES, "Of an anti-spoofing network without FS-Adapter.")
+    flags.DEFINE_string("classes", "", f"Outputs of a fine-tuned network, by index (default {CLASSES}).")
+    flags.DEFINE_enum(
+        "norm_over", "", ("", *NORM_AXES), f"Of an anti-spoofing network without FS-Adapter (default {NORM_AXES[0]})."
+    )
     flags.DEFINE_integer("pixel_heads", HEADS, "Heads of the pixel decoder.", lower_bound=1)
     flags.DEFINE_integer("rep_heads", HEADS, "Heads of the representation decoder.", lower_bound=1)
 

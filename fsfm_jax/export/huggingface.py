@@ -14,6 +14,7 @@ import os
 import re
 
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from fsfm_jax.export import safetensors_file
 from fsfm_jax.export.base_names import NAMINGS
@@ -24,7 +25,7 @@ from fsfm_jax.export.huggingface_config import (
     mean_pooling_config,
     preprocessor_config,
 )
-from fsfm_jax.export.names import LINEAR, NORM, to_official_array
+from fsfm_jax.export.names import LINEAR, NORM, from_official_array, to_official_array
 from fsfm_jax.export.plain_arrays import (
     REMEDY,
     base_named,
@@ -67,6 +68,14 @@ _DECODER = {
 _FOREIGN = f"no network of transformers that is exported to has its wiring; serialize it instead: {REMEDY}"
 _HEAD = _module("head", "classifier", LINEAR)
 _INDEX = re.compile(r"(?<=block_)\d+(?=/)")
+_NUMBER = re.compile(r"(?<=encoder\.layer\.)(0|[1-9]\d?)(?=\.)")
+# Architecture of a classifier -> our path -> its name there.
+_ROWS = {
+    "ViTForImageClassification": {ours: f"vit.{name}" for ours, name in _ENCODER.items()} | _HEAD,
+    "BeitForImageClassification": {
+        ours: f"beit.{name}" for ours, name in (_ENCODER | _module("fc_norm", "pooler.layernorm", NORM)).items()
+    } | _HEAD,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,13 +150,12 @@ def classifier_model(
     labels = label_config(class_names, spec.classes)
     arrays = classifier_arrays(params, spec, "transformers")
     if spec.pooling == "cls":
-        name, rows = "ViTForImageClassification", _prefixed_rows("vit.", _ENCODER) | _HEAD
+        name = "ViTForImageClassification"
         config = encoder_config(name, "vit", spec.size, spec.image_size) | {"qkv_bias": True}
     else:
         name = "BeitForImageClassification"
-        rows = _prefixed_rows("beit.", _ENCODER | _module("fc_norm", "pooler.layernorm", NORM)) | _HEAD
         config = encoder_config(name, "beit", spec.size, spec.image_size) | mean_pooling_config(spec)
-    state = _state(arrays, rows, spec.size.patch_size)
+    state = _state(arrays, _ROWS[name], spec.size.patch_size)
     if spec.pooling != "cls":
         state = {key: array for key, array in state.items() if not key.endswith(".attention.attention.key.bias")}
     return HuggingFaceModel(name, state, config | labels, preprocessor_config(spec.image_size, statistics))
@@ -169,8 +177,36 @@ def write(model: HuggingFaceModel, folder: str | os.PathLike) -> None:
             file.write((json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
-def _prefixed_rows(prefix: str, rows: dict[str, str]) -> dict[str, str]:
-    return {ours: prefix + name for ours, name in rows.items()}
+def parameters_of(where: str, state: dict[str, np.ndarray], architecture: str) -> dict:
+    """Nested parameters of a classifier from the state that `classifier_model` made of them.
+
+    The bias of the keys that BEiT lacks is zero, which softmax does not see.
+
+    Raises:
+      ValueError: another architecture, or names that it does not have; `where` begins the message.
+    """
+    if architecture not in _ROWS:
+        raise ValueError(f"{where}: expected one of {', '.join(_ROWS)}; found {architecture[:100]!r}")
+    paths = {name: ours for ours, name in _ROWS[architecture].items()}
+    whole, thirds, unknown = {}, {}, []
+    for name, array in state.items():
+        index = _NUMBER.search(name)
+        row = paths.get(_NUMBER.sub("{i}", name, count=1))
+        if row is None:
+            unknown.append(name)
+            continue
+        path, _, place = row.replace("{i}", f"{int(index[0]):02d}" if index else "").partition(":")
+        if place:
+            thirds.setdefault(path, {})[int(place)] = array
+        else:
+            whole[path] = array
+    incomplete = [path for path, found in thirds.items() if not {0, 2} <= found.keys()]
+    if unknown or incomplete:
+        raise ValueError(f"{where}: not the arrays of {architecture}: {', '.join([*unknown, *incomplete])[:500]}")
+    for path, found in thirds.items():
+        whole[path] = np.concatenate([found.get(place, np.zeros_like(found[0])) for place in range(3)])
+    flat = {path: np.ascontiguousarray(from_official_array(path, array)) for path, array in whole.items()}
+    return unflatten_dict(flat, sep="/")
 
 
 def _prefixed(prefix: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -53,9 +53,11 @@ _PRETRAINING = (
     ("pixel_decoder/pred", "decoder_pred", LINEAR),
 )
 _CLASSIFIER = (*_ENCODER, ("head", "head", LINEAR), ("fc_norm", "fc_norm", NORM))
-_ANTISPOOF = (
+_ANTISPOOF_BACKBONE = (
     *((ours, f"backbone.vit.{theirs}", leaves) for ours, theirs, leaves in _ENCODER if ours != "encoder/norm"),
     ("fc_norm", "backbone.vit.fc_norm", NORM),
+)
+_ANTISPOOF_HEAD = (
     ("embedder", "embedder.bottleneck_layer_fc", LINEAR),
     ("classifier", "classifier.classifier_layer", LINEAR),
 )
@@ -97,6 +99,20 @@ class NameTable:
         """Official name -> our path."""
         return {theirs: ours for ours, theirs in self.rows.items()}
 
+    @functools.cached_property
+    def order(self) -> list[str]:
+        """Official rows, second names and unused names in the order of a `state_dict`.
+
+        A second name stands behind the module that it repeats. A head stands before `fc_norm`, used or not.
+        """
+        rows = [*self.inverse]
+        for copy, original in self.copies.items():
+            module, second = (name.rpartition(".")[0] for name in (original, copy))
+            rows.insert(1 + max(i for i, row in enumerate(rows) if row.rpartition(".")[0] in (module, second)), copy)
+        for name in self.unused:
+            rows.insert(next(i for i, row in enumerate(rows) if ".fc_norm." in f".{row}"), name)
+        return rows
+
 
 PRETRAINING = NameTable(
     "pretraining", {"encoder/cls_token": "cls_token", "mask_token": "mask_token", **_leaves(_PRETRAINING)}, {}
@@ -104,20 +120,24 @@ PRETRAINING = NameTable(
 CLASSIFIER = NameTable(
     "fine-tuned", {"encoder/cls_token": "cls_token", "encoder/pos_embed": "pos_embed", **_leaves(_CLASSIFIER)}, {}
 )
+_ANTISPOOF_TOKENS = {
+    "encoder/cls_token": "backbone.vit.cls_token",
+    "encoder/pos_embed": "backbone.vit.pos_embed",
+}
 ANTISPOOF = NameTable(
     "anti-spoofing",
-    {
-        "encoder/cls_token": "backbone.vit.cls_token",
-        "encoder/pos_embed": "backbone.vit.pos_embed",
-        **_leaves(_ANTISPOOF),
-    },
+    _ANTISPOOF_TOKENS | _leaves((*_ANTISPOOF_BACKBONE, *_ANTISPOOF_HEAD)),
     {f"embedder.bottleneck_layer.0.{leaf}": f"embedder.bottleneck_layer_fc.{leaf}" for leaf in ("weight", "bias")},
 )
 CLASSIFIER_ADAPTER = NameTable("FS-Adapter", CLASSIFIER.rows | _leaves(_ADAPTER), CLASSIFIER.copies)
 ANTISPOOF_ADAPTER = NameTable(
     "anti-spoofing FS-Adapter",
-    ANTISPOOF.rows
-    | _leaves(tuple((ours, f"backbone.vit.{theirs}", leaves) for ours, theirs, leaves in _ADAPTER)),
+    _ANTISPOOF_TOKENS
+    | _leaves((
+        *_ANTISPOOF_BACKBONE,
+        *((ours, f"backbone.vit.{theirs}", leaves) for ours, theirs, leaves in _ADAPTER),
+        *_ANTISPOOF_HEAD,
+    )),
     ANTISPOOF.copies,
     {
         f"backbone.vit.head.{leaf}": "a head of the backbone, frozen and without use: the classifier stands behind it"
@@ -182,9 +202,9 @@ _FIRST = ("cls_token", "pos_embed", "mask_token", "rep_decoder_pos_embed", "deco
 def official_order(names: Iterable[str], table: NameTable = PRETRAINING) -> list[str]:
     """Official names in the order of a `state_dict`, block by block: what an optimizer's numbers count in.
 
-    Second names of an array come behind all others, then names that the table does not have.
+    Names that the table does not have come behind all others.
     """
-    rows = [*table.inverse]
+    rows = table.order
     ranks = {row: rank for rank, row in enumerate(rows)}
     parts: dict[str, int] = {}
     for rank, row in enumerate(rows):
@@ -196,7 +216,7 @@ def official_order(names: Iterable[str], table: NameTable = PRETRAINING) -> list
         index = _OFFICIAL_INDEX.search(name)
         row = _OFFICIAL_INDEX.sub("{i}", name)
         if row not in ranks:
-            return (2, [*table.copies].index(name), 0, 0) if name in table.copies else (3, 0, 0, 0)
+            return 2, 0, 0, 0
         return 1, parts[row.split(".{i}.")[0]], int(index[0]) if index else 0, ranks[row]
 
     return sorted(names, key=place)

@@ -58,12 +58,28 @@ _ROWS = (
 
 
 def fields_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Field of our configuration -> its value, for the options that are there and have a value of their kind."""
+    """Field of our configuration -> its value, for the options that are there and have a value of their kind.
+
+    The images of a step are `batch_size` of each process, times `accum_iter`, times `world_size`. `lr` and `blr` say it
+    only where one was computed from the other: started with `--lr`, a file has the default of `blr` beside it.
+    """
     found = {row.field: row.ours(options[row.option]) for row in _ROWS if _is_plain(options.get(row.option))}
     rate, base = (_number(options.get(name)) for name in ("lr", "blr"))
-    if rate and base:  # the rate is per 256 images (FSFM, released recipes)
+    parts = [_whole(options.get(name)) for name in ("batch_size", "accum_iter", "world_size")]
+    if all(part is not None and part > 0 for part in parts):
+        found["batch.size"] = math.prod(parts)
+        if rate:  # per 256 images (FSFM, released recipes)
+            found["optimizer.base_learning_rate"] = _per_256(rate, base, found["batch.size"])
+    elif rate and base:
         found["batch.size"] = round(256 * rate / base)
     return {field: value for field, value in found.items() if value is not None}
+
+
+def _per_256(rate: float, base: float | None, batch: int) -> float:
+    """The rate per 256 images: `base` as it was given where it fits, without the rounding of a division."""
+    if base and math.isclose(base * batch / 256, rate, rel_tol=1e-9):
+        return base
+    return rate * 256 / batch
 
 
 def options_of(

@@ -133,7 +133,8 @@ def _settings(run: OpenedRun) -> Settings:
             to_steps(text, name, examples, size)
             for name, text in (("duration", c.duration), ("optimizer.warmup", c.optimizer.warmup))
         )
-    rate = float(warmup_cosine(run.step, peak, c.optimizer.min_learning_rate, warmup, total))
+    # What the optimizer holds is the rate of its last step; steps are counted from 0.
+    rate = float(warmup_cosine(max(run.step - 1, 0), peak, c.optimizer.min_learning_rate, warmup, total))
     if "official" in run.item:  # without data there is no schedule; official code sets it again anyway
         said = run.item["official"].get("args")
         rate = said["lr"] if isinstance(said, dict) and type(said.get("lr")) is float else peak

@@ -9,12 +9,13 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from fsfm_jax.export import safetensors_file, torch_file
+from fsfm_jax.export import foreign_file, safetensors_file, torch_file
+from fsfm_jax.export import names as tables
 from fsfm_jax.export.names import NameTable, from_official_array, our_path
 
 SUFFIXES = {".pth": "pth", ".pt": "pth", ".pth.tar": "pth", ".safetensors": "safetensors"}
@@ -25,6 +26,13 @@ SHOWN = 10
 
 PRETRAINED, CLASSIFIER, ANTISPOOF = "pretrained", "classifier", "antispoof"
 ADAPTER, ANTISPOOF_ADAPTER = "adapter", "antispoof_adapter"
+TABLES = {
+    PRETRAINED: tables.PRETRAINING,
+    CLASSIFIER: tables.CLASSIFIER,
+    ADAPTER: tables.CLASSIFIER_ADAPTER,
+    ANTISPOOF: tables.ANTISPOOF,
+    ANTISPOOF_ADAPTER: tables.ANTISPOOF_ADAPTER,
+}
 # What an error calls them.
 NETWORKS = {
     PRETRAINED: "a pretrained network",
@@ -71,35 +79,50 @@ def kind_of(path: str) -> str | None:
     return next((kind for suffix, kind in SUFFIXES.items() if path.lower().endswith(suffix)), None)
 
 
-def content_of(path: str, field: str) -> tuple[str, str, Any]:
-    """Kind, SHA-256 and content of a weight file that `field` of the configuration names.
+class Content(NamedTuple):
+    """What a weight file holds, read once.
 
-    The content is whatever a .pth holds, and name -> tensor of a .safetensors.
+    kind: "pth" or "safetensors". sha256: of the whole file, in hexadecimal.
+    value: whatever a .pth holds, and name -> tensor of a .safetensors.
+    """
+
+    kind: str
+    sha256: str
+    value: Any
+
+
+def content_of(path: str, field: str) -> Content:
+    """Reads a weight file that `field` of the configuration names.
 
     Raises:
       FileNotFoundError: no file there.
-      ValueError: a name with another end, or a damaged file.
+      ValueError: a name with another end, an address, something else than a weight file, or a damaged one.
     """
+    foreign_file.check_place(path, field, file=True)
     kind = kind_of(path)
     if kind is None:
         raise ValueError(f"{field}: {path} is no weight file; expected a name that ends in {', '.join(SUFFIXES)}")
     if not os.path.isfile(path):
-        what = "a folder, not a weight file" if os.path.isdir(path) else "not a file on this machine's disk"
-        raise FileNotFoundError(f"{field}: {path} is {what}")
+        raise FileNotFoundError(f"{field}: {path} is {foreign_file.found_at(path)}")
+    if other := foreign_file.read_as(path) or foreign_file.renamed(path, kind):
+        raise ValueError(f"{field}: {path} is {other}")
     content = torch_file.read(path) if kind == "pth" else safetensors_file.read(path)[0]
     with open(path, "rb") as file:
-        return kind, hashlib.file_digest(file, "sha256").hexdigest(), content
+        return Content(kind, hashlib.file_digest(file, "sha256").hexdigest(), content)
 
 
-def open_file(path: str, field: str) -> OfficialFile:
+def open_file(path: str, field: str, content: Content | None = None) -> OfficialFile:
     """Opens a weight file that `field` of the configuration names.
+
+    Args:
+      content: of the file, if it was read before.
 
     Raises:
       FileNotFoundError: no file there.
       ValueError: a name with another end, a damaged file, or one without a network of these names.
     """
-    kind, digest, content = content_of(path, field)
-    tensors, said = torch_state(path, content, STATES) if kind == "pth" else (content, {})
+    kind, digest, value = content_of(path, field) if content is None else content
+    tensors, said = torch_state(path, value, STATES) if kind == "pth" else (value, {})
     epoch, threshold = said.get("epoch"), said.get("threshold")
     return OfficialFile(
         path, kind, digest, _network(path, tensors), tensors,

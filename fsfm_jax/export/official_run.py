@@ -66,18 +66,21 @@ class OfficialRun:
     notes: list[str]
 
 
-def read_run(path: str, target: str | None, pixel_heads: int, rep_heads: int) -> OfficialRun:
+def read_run(
+    path: str, target: str | None, pixel_heads: int, rep_heads: int, content: official_file.Content | None = None
+) -> OfficialRun:
     """Reads the file of the online network and that of the target.
 
     Args:
       pixel_heads, rep_heads: of the two decoders; heads leave no trace in the arrays, official ones have 16.
+      content: of the file at `path`, if it was read before.
 
     Raises:
       FileNotFoundError: no file there.
       ValueError: other networks than these, two files of different runs or sizes, unknown names, arrays of other shapes
         or not finite, positions that are neither zeros nor sine and cosine, or another optimizer.
     """
-    online = official_file.open_file(path, FIELD)
+    online = official_file.open_file(path, FIELD, content)
     if not is_plain(online):
         _check(online, "the first file", True)
     elif target is not None:

@@ -19,6 +19,8 @@ def statistics_beside(path: str) -> Statistics | None:
       ValueError: a first line that is not `{"mean": [r, g, b], "std": [r, g, b]}` with numbers for pixels in 0..1.
     """
     beside = os.path.join(os.path.dirname(path), STATISTICS_FILE)
+    if os.path.lexists(beside) and not os.path.isfile(beside):
+        raise ValueError(f"{beside}: expected a file; found a folder, a named pipe or a link to nothing")
     try:
         with open(beside, encoding="utf-8") as file:
             line = file.readline(MAX_LINE)

@@ -15,12 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
+from fsfm_jax.export.onnx_artifact import INPUT, INSTALL, KIND, OUTPUT
 from fsfm_jax.models.platform import traced_for
 from fsfm_jax.tasks.classify import ClassifyTask
 
-KIND = "onnx"
 OPSET = 23
-INPUT, OUTPUT = "images", "log_probabilities"
 USE = [
     "import onnxruntime",
     "session = onnxruntime.InferenceSession(FILE, providers=onnxruntime.get_available_providers())",
@@ -47,9 +46,7 @@ def converted(task: ClassifyTask, params: Any) -> tuple[bytes, dict]:
         import jax2onnx
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"--format=onnx: {error}; pip install --no-deps --require-hashes --requirement requirements-onnx.lock"
-        ) from error
+        raise ModuleNotFoundError(f"--format=onnx: {error}; {INSTALL}") from error
     # It says of every shape inside the graph that it does not write its type down.
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
     side, numpy = task.model.image_size, jax.tree.map(np.asarray, params)

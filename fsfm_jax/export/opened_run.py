@@ -12,11 +12,13 @@ from ml_collections import ConfigDict
 from configs import common
 from fsfm_jax.checkpoint import saved_parts
 from fsfm_jax.config import pretraining_model
+from fsfm_jax.export import foreign_file
 from fsfm_jax.export.official_optimizer import Moments
 from fsfm_jax.fields import to_steps
 from fsfm_jax.imported import open_imported
 from fsfm_jax.models.bases import OWN
 from fsfm_jax.models.fsfm import ModelSpec
+from fsfm_jax.run_identity import check_place
 from fsfm_jax.tasks.normalisation import Statistics
 
 FIELD = "--checkpoint"
@@ -70,6 +72,7 @@ def open_run(workdir: str, step: int | None = None, moments: bool = True) -> Ope
       FileNotFoundError: no such run or checkpoint.
       ValueError: a run of another job.
     """
+    check_place(workdir, FIELD)
     directory = os.path.join(workdir, "checkpoints")
     has_steps = os.path.isdir(directory) and any(map(str.isdigit, os.listdir(directory)))
     wanted = ("params", "target", "carried") + (("moments",) if moments else ())
@@ -77,9 +80,10 @@ def open_run(workdir: str, step: int | None = None, moments: bool = True) -> Ope
     if imported is not None:
         return _imported(*imported)
     if not has_steps:
+        found = f" ({foreign_file.lacking_run(workdir)})" if workdir else ""
         raise FileNotFoundError(
-            f"{FIELD}: no run at {workdir or 'an empty path'} that has saved something; expected the --workdir of a "
-            "pretraining or of a fine-tuning that has ended, or what export.from_torch made"
+            f"{FIELD}: no run at {workdir or 'an empty path'} that has saved something{found}; expected the --workdir "
+            "of a pretraining or of a fine-tuning that has ended, or what export.from_torch made"
         )
     parts, item = saved_parts(directory, ("params", "target") + (("optimizer",) if moments else ()), step)
     if item["config"]["job"] != "pretrain":

@@ -140,7 +140,7 @@ def _sidecar(detector: Detector, about: dict) -> dict:
     # An imported detector's configuration names its network alone; nothing is known of its training.
     config = card["config"] if "config" in card and "official" not in card else None
     trained = config["model.dtype"] if config else None
-    transform = config["evaluation.transform"] if config else None
+    transform = detector.own_transform
     return {
         "format": artifact.FORMAT,
         "format_version": artifact.VERSION,
@@ -168,6 +168,7 @@ def _sidecar(detector: Detector, about: dict) -> dict:
         "calibration": card["calibration"],
         "calibration_meaning": _CALIBRATED if card["calibration"] else _UNCALIBRATED,
         "selection": card["selection"],
+        **({"seen": card["seen"]} if card.get("seen") is not None else {}),
         "precision": _precision(_dtype(detector), trained),
         "config_sha256": _digest(config),
         "origin": {"checkpoint": detector.name, "step": card.get("step"), "started_from": card.get("origin")},

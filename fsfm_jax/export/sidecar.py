@@ -8,10 +8,14 @@ from collections.abc import Iterable
 from importlib import metadata
 
 from fsfm_jax.detection.detector import Detector
+from fsfm_jax.export.exported import ANTISPOOF, CLASSIFYING, PRETRAINED
 from fsfm_jax.export.opened_run import OpenedRun
 from fsfm_jax.export.whole_file import whole_file
+from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.models.antispoof import AntiSpoofSpec
+from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.vit import SIZES
+from fsfm_jax.optim.tuning import LORA
 
 LICENCE = "Weights that the authors of FSFM and FS-VFM released are CC BY-NC 4.0 and stay so after any conversion."
 
@@ -25,7 +29,7 @@ def config_hash(fields: dict) -> str:
 def of_run(run: OpenedRun) -> dict:
     """What there is to say of a pretraining run."""
     return {
-        "kind": "pretrained",
+        "kind": PRETRAINED,
         "size": run.config.model.size,
         "image_size": run.spec.image_size,
         "base": run.base,
@@ -48,9 +52,14 @@ def of_detector(detector: Detector) -> dict:
     model, card = detector.task.model, detector.card
     antispoof = isinstance(model, AntiSpoofSpec)
     video = detector.thresholds("video")
+    # What `exported_detector` makes the card of again, as far as this detector has it.
+    rest = {name: card[name] for name in ("seen", "official") if card.get(name) is not None}
+    if model.lora is not None or MERGED in card:
+        rest[MERGED] = LORA
     return {
-        "kind": "antispoof" if antispoof else "classifier",
+        "kind": ANTISPOOF if antispoof else CLASSIFYING,
         "size": next(name for name, size in SIZES.items() if size == model.size),
+        "base": next(name for name, base in BASES.items() if base.style == model.style),
         "image_size": model.image_size,
         "statistics": card["statistics"],
         "pooling": "mean_patches" if antispoof else model.pooling,
@@ -63,11 +72,14 @@ def of_detector(detector: Detector) -> dict:
         "temperature": detector.temperature,
         "threshold": video[0].as_json() if video else _official_threshold(card),
         "thresholds": None if card["calibration"] is None else card["calibration"]["thresholds"],
+        "calibration": card["calibration"],
+        "transform": detector.own_transform,
         "selection": card["selection"],
         "step": card["step"] if "step" in card else None,
         "data": _data(card),
         "config": card["config"],
         "config_sha256": config_hash(card["config"]),
+        **rest,
         **_provenance(card),
     }
 

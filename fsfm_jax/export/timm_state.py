@@ -1,8 +1,8 @@
 """Our encoders and classifiers as what timm's vision transformer loads: a state dict and the call that builds it.
 
 timm's `VisionTransformer` is the network of FSFM, array for array and under the names of the official files, so that
-`timm.create_model(call["model_name"], **call["kwargs"]).load_state_dict(state)` is strict. It has one epsilon for all
-of its norms, while ours is 1e-6 behind pooling whatever the base model has.
+`timm.create_model(**call).load_state_dict(state)` is strict. It has one epsilon for all of its norms, while ours is
+1e-6 behind pooling whatever the base model has.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ _ORDER = (
     "cls_token", "pos_embed", "patch_embed", "norm_pre", "norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1",
     "mlp.fc2", "norm", "fc_norm", "head",
 )  # fmt: skip
-_PRE_NORM = {"encoder/pre_norm/scale": "norm_pre.weight", "encoder/pre_norm/bias": "norm_pre.bias"}
+PRE_NORM = {"norm_pre.weight": "encoder/pre_norm/scale", "norm_pre.bias": "encoder/pre_norm/bias"}  # not official
 _PATCH_BIAS = "encoder/patch_embed/bias"
 
 
@@ -52,7 +52,7 @@ class TimmModel:
 
     Attributes:
       state: the state dict in timm's order, float32; no array belongs to anything else.
-      call: `model_name` and `kwargs` of `timm.create_model`, as JSON; nothing is downloaded by it.
+      call: the arguments of `timm.create_model`, as JSON; nothing is downloaded by it.
     """
 
     state: dict[str, np.ndarray]
@@ -96,7 +96,7 @@ def classifier_state(params: dict, spec: ClassifierSpec) -> TimmModel:
 
 
 def creation(size: Size, image_size: int, pooling: str, classes: int, style: Style = PLAIN) -> dict:
-    """`model_name` and `kwargs` of `timm.create_model`: the nearest named network, and all in which ours differs.
+    """The arguments of `timm.create_model`: the name of the nearest network, and all in which ours differs.
 
     `pooling` is timm's `global_pool`.
 
@@ -114,10 +114,7 @@ def creation(size: Size, image_size: int, pooling: str, classes: int, style: Sty
 
     name = min(_NETWORKS[style], key=lambda name: (len(differences(name)[0]), differences(name)[1]))
     sides = {} if image_size == IMAGE_SIZE else {"img_size": image_size}
-    return {
-        "model_name": name,
-        "kwargs": {"global_pool": pooling, "num_classes": classes} | sides | differences(name)[0],
-    }
+    return {"model_name": name, "global_pool": pooling, "num_classes": classes} | sides | differences(name)[0]
 
 
 def _refusal(style: Style) -> str:
@@ -139,11 +136,17 @@ def _state(arrays: dict[str, np.ndarray], patch_size: int) -> dict[str, np.ndarr
         # timm's networks with this norm have no bias before it; every patch has a position that takes it up.
         bias = arrays.pop(_PATCH_BIAS).astype(np.float64)
         arrays[POSITIONS][0, 1:] = (arrays[POSITIONS][0, 1:] + bias[None]).astype(np.float32)
-    state = {}
+    state, own = {}, {ours: theirs for theirs, ours in PRE_NORM.items()}
     for path, array in arrays.items():
-        name = _PRE_NORM.get(path) or official_name(path, CLASSIFIER)
+        name = own.get(path) or official_name(path, CLASSIFIER)
         state[name] = np.ascontiguousarray(to_official_array(path, array, patch_size))
     return dict(sorted(state.items(), key=lambda item: _place(item[0])))
+
+
+def without_patch_bias(arrays: dict[str, np.ndarray]) -> None:
+    """Adds the zeros of the bias that a network of timm lacks whose positions have taken it up."""
+    if "encoder/pre_norm/scale" in arrays and "encoder/patch_embed/kernel" in arrays:
+        arrays[_PATCH_BIAS] = np.zeros(arrays["encoder/patch_embed/kernel"].shape[1], np.float32)
 
 
 def _place(name: str) -> tuple[int, int, int, bool]:

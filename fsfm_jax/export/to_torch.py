@@ -16,7 +16,9 @@
 |               | masked autoencoder, for `ViTMAEForPreTraining`           | `AutoModelForImageClassification`         |
 
 Beside the weights lies a JSON with channel statistics, pooling, class names, the index of real faces, thresholds, the
-configuration and its hash, and the SHA-256 of every file. PyTorch is not needed. Nothing is overwritten.
+configuration and its hash, and the SHA-256 of every file. With it, every export is read again where a run is:
+prediction and evaluation take those of detectors, `init` of fine-tuning those of encoders. PyTorch is not needed.
+Nothing is overwritten.
 """
 
 import dataclasses
@@ -32,16 +34,15 @@ from absl import logging as absl_logging
 
 from fsfm_jax.detection.detector import FOLDER, Detector, open_detector
 from fsfm_jax.export import huggingface, model_card, official_content, safetensors_file, sidecar, torch_writer
+from fsfm_jax.export.exported import CARD, FORMATS
 from fsfm_jax.export.official_statistics import STATISTICS_FILE
 from fsfm_jax.export.opened_run import OpenedRun, open_run
 from fsfm_jax.export.timm_state import TimmModel, classifier_state, pretrained_state
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.bases import BASES, OWN
 
-FORMATS = ("official", "timm", "safetensors", "huggingface")
 NETWORKS = ("online", "target")
 POOLINGS = ("avg", "token")
-CARD = "fsfm_jax.json"  # in folders; a file has its name and .json
 MODEL = "model"
 README = "README.md"
 EVALUATED = os.path.join("test", "table.md")  # where a fine-tuning leaves what it found

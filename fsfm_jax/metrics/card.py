@@ -2,6 +2,8 @@
 
 from fsfm_jax.metrics.thresholds import Threshold
 
+MERGED = "merged"  # the tuning whose updates were added to the matrices that they belong to
+
 
 class Carded:
     """Reads `card`, the JSON that gives a detector's scores their meaning; the base of whatever has one."""
@@ -22,6 +24,15 @@ class Carded:
     def temperature(self) -> float | None:
         """What its logits are divided by for calibrated probabilities; None if it was not calibrated."""
         return None if self.card["calibration"] is None else self.card["calibration"]["temperature"]
+
+    @property
+    def own_transform(self) -> str | None:
+        """What made images of crops when it was selected and calibrated; None if nothing says it."""
+        if "input" in self.card:  # of a serialized detector
+            return self.card["input"].get("transform")
+        # The configuration of an imported one names its network alone.
+        known = "config" in self.card and "official" not in self.card
+        return self.card["config"]["evaluation.transform"] if known else None
 
     def thresholds(self, level: str) -> list[Threshold]:
         """The thresholds it keeps for "frame" or "video"; empty if it was not calibrated."""

@@ -40,8 +40,8 @@ _RULES = (
     (r"(fc_norm|head|embedder|classifier)/.*", _keep),
     (r"encoder/(cls_token|pos_embed)", _normal),
     (r"encoder/patch_embed/(kernel|bias)", _convolution),
-    (r"encoder/(block_\d+/)?norm\d?/scale", _constant(1)),
-    (r"encoder/(block_\d+/)?norm\d?/bias", _constant(0)),
+    (r"encoder/(block_\d+/|pre_)?norm\d?/scale", _constant(1)),
+    (r"encoder/(block_\d+/|pre_)?norm\d?/bias", _constant(0)),
     (r"encoder/block_\d+/(attn|mlp)/\w+/kernel", _normal),
     (r"encoder/block_\d+/(attn|mlp)/\w+/bias", _constant(0)),
 )

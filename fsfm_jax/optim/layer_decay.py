@@ -20,7 +20,7 @@ def layer_rate_rules(depth: int, decay: float) -> Rules:
     if not 0 <= decay <= 1:
         raise ValueError(f"optimizer.layer_decay: expected a factor between 0 and 1; found {decay}")
     return (
-        (r"encoder/(cls_token|pos_embed|patch_embed/.*)", decay ** (depth + 1)),
+        (r"encoder/(cls_token|pos_embed|patch_embed/.*|pre_norm/.*)", decay ** (depth + 1)),
         *((rf"encoder/block_{index:02d}/.*", decay ** (depth - index)) for index in range(depth)),
         (r"encoder/norm/.*|(?!encoder/).*", 1.0),
     )

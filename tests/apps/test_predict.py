@@ -76,8 +76,14 @@ def test_a_serialized_detector_scores_alike_and_has_no_heat(opened, run, tmp_pat
     assert (other.transform, other.explains, other.temperature) == ("resize_center", False, 1.5)
     with pytest.raises(ValueError, match="a serialized detector has no gradient"):
         other.heat(pixels)
-    with pytest.raises(ValueError, match="is serialized and says all"):
-        judge.open_judge(path, Unsaid(classes="fake,real"))
+    for unsaid, dtype, text in (
+        (Unsaid(classes="real,fake"), "", "--classes: .* says it itself, fake,real; found real,fake"),
+        (Unsaid(statistics="vggface2"), "", "--statistics: .* says it itself"),
+        (Unsaid(), "float32", "--dtype: .* is serialized, in the dtype that it has"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            judge.open_judge(path, unsaid, dtype)
+    judge.open_judge(path, Unsaid(classes="fake, real"))
 
 
 def test_scores_that_are_not_finite_are_refused(opened):

@@ -192,7 +192,7 @@ def test_a_bottleneck_that_cannot_be_is_refused(tmp_path, golden):
 def test_a_file_of_another_place_or_name_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"checkpoint: .* is no weight file; expected a name that ends in \.pth, \.pt"):
         detector(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="checkpoint: gs://bucket/a.pth is not a file on this machine's disk"):
+    with pytest.raises(ValueError, match="checkpoint: gs://bucket/a.pth: expected a path on this machine; gs:// is"):
         detector("gs://bucket/a.pth")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import jax
@@ -11,7 +12,8 @@ import pytest
 import serialized
 from serialized import SIDE, TOLERANCE, replace
 
-from fsfm_jax.export import artifact, serialize
+from fsfm_jax.detection.opened_detector import Unsaid, open_scoring
+from fsfm_jax.export import artifact, serialize, sidecar_file
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,13 @@ def test_what_is_read_scores_as_the_detector(written, detector):
     assert (found.class_names, found.real, found.image_size) == (("fake", "real"), 1, SIDE)
     assert found.temperature == 1.5 and [t.value for t in found.thresholds("video")] == [0.25, 0.25]
     assert found.thresholds("frame")[0].chosen_on == "equal error, chosen on val"
+
+
+def test_onnx_without_its_runtime_says_what_to_install(copied, monkeypatch):
+    replace(copied, b"onnx", artifact__kind="onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ValueError, match="ONNX needs ONNX Runtime, which is not installed here: pip install --no-deps"):
+        open_scoring(str(copied), Unsaid())
 
 
 def test_without_calibration_there_is_neither_temperature_nor_threshold(copied):
@@ -133,7 +142,7 @@ def test_a_sidecar_that_is_no_table_is_refused(copied, text):
 
 def test_a_sidecar_has_a_bounded_size(copied):
     with open(f"{copied}.json", "ab") as file:
-        file.truncate(artifact.MAX_SIDECAR + 1)  # a hole, no bytes on the disk
+        file.truncate(sidecar_file.MAX_SIDECAR + 1)  # a hole, no bytes on the disk
     with pytest.raises(ValueError, match="expected at most 16777216 bytes; found 16777217"):
         artifact.read(copied)
 

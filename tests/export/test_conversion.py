@@ -147,6 +147,11 @@ def test_a_run_that_went_through_official_files_ends_as_if_nothing_had_been(run,
         {name: leaf for name, leaf in parts_of(stored(run, 2)).items()},
     )
     assert epoch == open_imported(str(again))[1]["epochs"]
+    # What an optimizer of PyTorch holds after a step is the rate of that step.
+    reported = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (used,) = [line["learning_rate"] for line in reported if line["step"] == 2]
+    groups = torch_file.read(paths[0])["optimizer"]["param_groups"]
+    assert used > 0 and [group["lr"] for group in groups] == [pytest.approx(used, rel=1e-6)] * 2
     pretrain.run(run_config(), str(again), stop_after="4")
     assert_same_bits(stored(again, 4), stored(run, 4))
     for item in (json.loads((again / "import.json").read_text()), open_run(str(again)).item["imported"]):
@@ -196,7 +201,7 @@ def test_fine_tuned_files_become_detectors_and_come_back_bit_for_bit(tmp_path, g
     assert Path(paths[0]).name == path.name
     content = torch_file.read(paths[0])
     assert_same_bits({name: np.asarray(tensor) for name, tensor in content[key].items()}, state)
-    assert content["epoch"] == 7
+    assert list(content[key]) == list(state) and content["epoch"] == 7
     card = json.loads(Path(paths[-1]).read_text())
     assert (card["class_names"], card["real"]) == (["fake", "real"], 1)
     if key == "state_dict":
@@ -204,6 +209,40 @@ def test_fine_tuned_files_become_detectors_and_come_back_bit_for_bit(tmp_path, g
     else:
         assert card["threshold"] is None
     assert card["pooling"] == ("cls" if "plain_cls" in prefix else "mean_patches") and len(card["config_sha256"]) == 64
+
+
+@pytest.mark.parametrize(("options", "rate"), [({"drop_path": 0.2}, 0.2), ({"drop_path": "many"}, 0.0), (None, 0.0)])
+def test_an_imported_detector_has_what_its_file_says(tmp_path, golden, options, rate):
+    state = reference.state_dict(golden("finetune_tiny"), "adapter/state/")
+    path = official_weights.write(tmp_path / "a.pth", state, **({} if options is None else {"args": options}))
+    said = from_torch.convert([path], str(tmp_path / "run"), "vggface2")
+    detector = open_detector(str(tmp_path / "run"))
+    assert detector.task.model.drop_path == detector.card["config"]["model.drop_path"] == rate
+    assert any("does not say its rate of stochastic depth" in line for line in said) == (rate == 0)
+    # Its recipe is not known, so nothing of one is there.
+    assert detector.card["config"].keys() == {
+        "job", "init", "model.size", "model.dtype", "model.drop_path", "model.pooling", "tuning.method",
+        "tuning.reduction",
+    }  # fmt: skip
+    assert detector.own_transform is None
+
+
+@pytest.mark.parametrize("what", ["detector", "pair", "encoder"])
+def test_a_file_is_read_once(tmp_path, golden, monkeypatch, what):
+    read, hashed = [], []
+    original, digest = torch_file.read, hashlib.file_digest
+    monkeypatch.setattr(torch_file, "read", lambda path: (read.append(path), original(path))[1])
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: (hashed.append(file.name), digest(file, name))[1])
+    paths = PAIR if what == "pair" else [str(tmp_path / "a.pth")]
+    online = reference.state_dict(golden("pretrain_tiny"), "online/")
+    parts = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.", "mask_token", "decoder_")
+    if what == "detector":
+        official_weights.write(tmp_path / "a.pth", reference.state_dict(golden("finetune_tiny"), "adapter/state/"))
+    elif what == "encoder":
+        official_weights.write(tmp_path / "a.pth", {n: array for n, array in online.items() if n.startswith(parts)})
+        monkeypatch.setattr("fsfm_jax.pretrained.BASES", {"mae": dataclasses.replace(BASES["mae"], sizes=("tiny8",))})
+    from_torch.convert(paths, str(tmp_path / "run"), "vggface2", pixel_heads=4, rep_heads=4)
+    assert sorted(read) == sorted(hashed) == sorted(paths)
 
 
 def test_the_encoder_of_a_masked_autoencoder_is_recognised_and_fine_tuned_from(tmp_path, golden):
@@ -326,7 +365,7 @@ def test_the_encoder_of_a_run_in_the_formats_of_others(imported, tmp_path, netwo
     found = torch_file.read(path)
     np.testing.assert_array_equal(np.asarray(found["norm.weight"]), params["encoder"]["norm"]["scale"])
     said = json.loads(Path(card).read_text())
-    assert (said["network"], said["pooling"], said["timm"]["kwargs"]["num_classes"]) == (network, "cls", 0)
+    assert (said["network"], said["pooling"], said["timm"]["num_classes"]) == (network, "cls", 0)
     decoder = network == "online"
     paths = to_torch.convert(imported, "huggingface", str(tmp_path / "hf"), network=network, decoder=decoder)
     said = json.loads(Path(paths[-1]).read_text())

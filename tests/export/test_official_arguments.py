@@ -1,5 +1,7 @@
 """Options of official files as fields, and back."""
 
+import pytest
+
 from configs import common
 from fsfm_jax.export.official_arguments import fields_of, options_of
 from fsfm_jax.fields import flat, to_steps
@@ -15,6 +17,20 @@ def test_the_released_recipe_is_ours():
     found, ours = fields_of(RECIPE | {"output_dir": "x", "dist_url": None}), flat(common.pretrain())
     assert found.pop("batch.accumulation") == 4 and len(found) == 13
     assert found == {name: ours[name] for name in found}  # the batch of 4096 is told by lr and blr
+
+
+@pytest.mark.parametrize(("said", "batch", "base"), [
+    ({"lr": 2.4e-3, "blr": 1.5e-4}, 4096, 1.5e-4),
+    ({"lr": 2.4e-3, "blr": 1e-3}, 4096, 1.5e-4),  # started with --lr: blr is the default
+    ({"lr": 2.4e-3}, 4096, 1.5e-4),
+    ({"blr": 1.5e-4}, 4096, 1.5e-4),
+    ({"lr": 2.4e-3, "blr": 1.5e-4, "world_size": None}, 4096, 1.5e-4),  # as far as it is known
+    ({"lr": 2.4e-3, "world_size": 0}, None, None),
+])  # fmt: skip
+def test_the_batch_is_that_of_all_processes(said, batch, base):
+    found = fields_of({"batch_size": 256, "accum_iter": 4, "world_size": 4} | said)
+    assert found.get("batch.size") == batch
+    assert found.get("optimizer.base_learning_rate") == (None if base is None else pytest.approx(base, rel=1e-12))
 
 
 def test_there_and_back():

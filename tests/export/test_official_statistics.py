@@ -1,5 +1,7 @@
 """The channel statistics beside an official file: what is taken and what is refused."""
 
+import os
+
 import pytest
 from official_weights import VGGFACE2, write_statistics
 
@@ -40,6 +42,12 @@ def test_wrong_statistics_are_refused(tmp_path, text, message):
     with pytest.raises(ValueError, match=message) as error:
         statistics_beside(str(tmp_path / "a.pth"))
     assert str(error.value).startswith(f"{beside}: ")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pretrain_ds_mean_std.txt")
+    with pytest.raises(ValueError, match="pretrain_ds_mean_std.txt: expected a file; found a folder, a named pipe or"):
+        statistics_beside(str(tmp_path / "a.pth"))
 
 
 def test_statistics_at_the_ends_of_their_range_are_taken(tmp_path):

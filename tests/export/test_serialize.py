@@ -115,6 +115,8 @@ def test_an_official_file_gives_the_bytes_of_the_run_it_came_from(written, run, 
     assert card["config_sha256"] is None and card["calibration"] is None and card["versions"]["training"] is None
     assert card["origin"]["started_from"]["sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert open_checkpoint(path, Unsaid("fake,real")).task.model.dtype == jnp.bfloat16  # as evaluated
+    with pytest.raises(ValueError, match="--classes: .*val_loss.pth does not say what its outputs are; name them"):
+        open_checkpoint(path, Unsaid())
 
 
 def test_bfloat16_halves_the_file_and_is_said(written, run, tmp_path):
@@ -185,7 +187,7 @@ def test_onnx_needs_its_packages_and_float32(tmp_path, monkeypatch):
 def test_flags_are_for_one_kind_of_checkpoint(run):
     with pytest.raises(ValueError, match="--classes, --norm_over: expected for official files alone; .* is a run"):
         open_checkpoint(run, Unsaid("fake,real", norm_over="tokens"))
-    with pytest.raises(ValueError, match="--classes: model.pth does not say what its outputs are; name them by index"):
+    with pytest.raises(FileNotFoundError, match="checkpoint: model.pth is not there"):
         open_checkpoint("model.pth", Unsaid())
     with pytest.raises(ValueError, match="--dtype: expected one of bfloat16, float32; found 'float16'"):
         open_checkpoint(run, Unsaid(), "float16")

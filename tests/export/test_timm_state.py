@@ -150,17 +150,16 @@ def test_arrays_are_float32_and_nobody_elses(style):
     ])
 def test_sizes_have_the_names_of_timm(size, name, changes):
     call = creation(SIZES[size], 224, "avg", 2)
-    assert call == {"model_name": name, "kwargs": {"global_pool": "avg", "num_classes": 2} | changes}
+    assert call == {"model_name": name, "global_pool": "avg", "num_classes": 2} | changes
     larger = creation(SIZES[size], 448, "token", 0)
-    assert larger["kwargs"] == {"global_pool": "token", "num_classes": 0, "img_size": 448} | changes
+    assert larger == {"model_name": name, "global_pool": "token", "num_classes": 0, "img_size": 448} | changes
 
 
 def test_a_size_of_which_timm_has_nothing_takes_the_name_of_the_nearest_width():
     call = creation(Size(1000, 5, 10, 20), 240, "avg", 2)
-    assert call["model_name"] == "vit_large_patch16_224"
-    assert call["kwargs"] == {
-        "global_pool": "avg", "num_classes": 2, "img_size": 240, "patch_size": 20, "embed_dim": 1000, "depth": 5,
-        "num_heads": 10,
+    assert call == {
+        "model_name": "vit_large_patch16_224", "global_pool": "avg", "num_classes": 2, "img_size": 240,
+        "patch_size": 20, "embed_dim": 1000, "depth": 5, "num_heads": 10,
     }  # fmt: skip
 
 
@@ -169,7 +168,7 @@ def test_a_size_of_which_timm_has_nothing_takes_the_name_of_the_nearest_width():
     ])
 def test_the_networks_of_clip(size, name):
     assert creation(SIZES[size], 224, "token", 2, CLIP) == {
-        "model_name": name, "kwargs": {"global_pool": "token", "num_classes": 2},
+        "model_name": name, "global_pool": "token", "num_classes": 2,
     }  # fmt: skip
 
 
@@ -179,8 +178,8 @@ def test_the_call_is_json():
         pretrained_state(encoder(), SIZE, SIDE, "token"),
     ):
         assert json.loads(json.dumps(model.call)) == model.call
-        assert model.call["kwargs"]["img_size"] == SIDE and model.call["kwargs"]["embed_dim"] == 8
-    assert classifier_state(classifier(spec()), spec()).call["kwargs"]["num_classes"] == 3
+        assert model.call["img_size"] == SIDE and model.call["embed_dim"] == 8
+    assert classifier_state(classifier(spec()), spec()).call["num_classes"] == 3
 
 
 def refused(of: ClassifierSpec) -> str:

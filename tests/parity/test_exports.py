@@ -101,7 +101,7 @@ def classified(params: dict, of: ClassifierSpec, images: np.ndarray):
 def timm_network(model):
     """Built by the call as it is in a file, and loaded strictly."""
     call = json.loads(json.dumps(model.call))
-    network = timm.create_model(call["model_name"], **call["kwargs"])
+    network = timm.create_model(**call)
     assert list(network.state_dict()) == list(model.state)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in model.state.items()}, strict=True)
     return network.eval()
@@ -161,7 +161,7 @@ def test_timm_builds_our_sizes(name, style):
     size = SIZES[name]
     call = creation(size, 224, "token", 2, style)
     with torch.device("meta"):  # no numbers are drawn
-        network = timm.create_model(call["model_name"], **call["kwargs"])
+        network = timm.create_model(**call)
     block = network.blocks[0].attn
     side = network.patch_embed.patch_size[0]
     assert (network.embed_dim, len(network.blocks), block.num_heads, side) == (
@@ -181,7 +181,7 @@ def test_the_sizes_of_the_paper_load_strictly_under_the_names_of_timm(name, timm
     model = classifier_state(params, of)
     assert model.call["model_name"] == timms
     with torch.device("meta"):
-        network = timm.create_model(timms, **model.call["kwargs"])
+        network = timm.create_model(**model.call)
     state = {key: torch.from_numpy(array) for key, array in model.state.items()}
     network.load_state_dict(state, strict=True, assign=True)
     assert network.blocks[0].attn.num_heads == 12

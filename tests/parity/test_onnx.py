@@ -17,7 +17,14 @@ WHY = "jax2onnx and onnxruntime are needed: pip install --no-deps --require-hash
 pytest.importorskip("jax2onnx", reason=WHY)
 onnxruntime = pytest.importorskip("onnxruntime", reason=WHY)
 
+from fsfm_jax.apps import judge  # noqa: E402
+from fsfm_jax.data.forgery import ForgedSource  # noqa: E402
+from fsfm_jax.data.photo import decode_image  # noqa: E402
+from fsfm_jax.data.resizing import for_evaluation  # noqa: E402
+from fsfm_jax.detection.opened_detector import Unsaid, open_scoring  # noqa: E402
+from fsfm_jax.detection.serialized_scorer import SerializedScorer  # noqa: E402
 from fsfm_jax.export import artifact, onnx_file, serialize  # noqa: E402
+from fsfm_jax.report_spec import EvaluationSpec  # noqa: E402
 from fsfm_jax.tasks.classify import ClassifyTask  # noqa: E402
 
 # What somebody does who has the two files and ONNX Runtime.
@@ -58,6 +65,40 @@ def test_onnx_runtime_finds_our_scores(config, tmp_path):
         (found,) = session.run(None, {"images": pixels[:count]})
         np.testing.assert_allclose(found, want[:count], rtol=0, atol=serialized.TOLERANCE)
     assert card["artifact"]["largest_difference_of_log_probabilities"] < serialized.TOLERANCE
+    # As prediction and evaluation open it: with the card.
+    opened = judge.open_judge(str(path), Unsaid(), batch=4)
+    np.testing.assert_allclose(opened.log_probabilities(pixels), want, rtol=0, atol=serialized.TOLERANCE)
+    assert opened.card["calibration"] == detector.card["calibration"] and opened.class_names == detector.class_names
+    assert (opened.transform, opened.real, opened.image_size) == (detector.own_transform, 1, 32)
+    source = ForgedSource(["blend"], 6, 2)
+    spec = EvaluationSpec("resize", 4, 1)
+    found = SerializedScorer(open_scoring(str(path), Unsaid()), spec)(None, source)
+    photos = [decode_image(source[index]["image"], "face") for index in range(6)]
+    images = np.stack([for_evaluation("resize", photo, 32) for photo in photos])
+    live = serialized.live(detector, images)
+    np.testing.assert_allclose(found.log_probabilities, live, rtol=0, atol=serialized.TOLERANCE)
+    assert list(found.labels) == list(source.labels)
+
+
+def test_onnx_that_is_another_function_is_refused(tmp_path):
+    onnx = pytest.importorskip("onnx", reason=WHY)
+    path = tmp_path / "detector.onnx"
+    serialize.serialize(serialized.detector(), str(path), "onnx")
+    content = path.read_bytes()
+    model = onnx.load_from_string(content)
+    model.graph.output[0].name = "probabilities"
+    node = next(node for node in model.graph.node if "log_probabilities" in node.output)
+    node.output[list(node.output).index("log_probabilities")] = "probabilities"
+    elsewhere = onnx.load_from_string(content)
+    onnx.external_data_helper.set_external_data(elsewhere.graph.initializer[0], "/etc/passwd")
+    for other, text in (
+        (model.SerializeToString(), "so .*log_probabilities.* is expected; found .*'probabilities'"),
+        (elsewhere.SerializeToString(), "expected all numbers in the file; some lie elsewhere"),
+        (content[:-100], "ONNX Runtime .* cannot read it"),
+    ):
+        serialized.replace(path, other)
+        with pytest.raises(ValueError, match=text):
+            open_scoring(str(path), Unsaid())
 
 
 def test_each_softmax_of_attention_is_an_operation(tmp_path):

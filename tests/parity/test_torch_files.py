@@ -79,7 +79,7 @@ def test_timm_gives_the_golden_outputs(detector, tmp_path, format):
     run, images, logits = detector
     path, card = to_torch.convert(run, format, str(tmp_path / "out"))
     call = json.loads(Path(card).read_text())["timm"]
-    network = timm.create_model(call["model_name"], **call["kwargs"]).eval()
+    network = timm.create_model(**call).eval()
     if format == "timm":
         network.load_state_dict(torch.load(path), strict=True)
     else:

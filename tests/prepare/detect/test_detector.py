@@ -1,5 +1,6 @@
 """Detectors: where windows lie, what the network's outputs mean, how two detectors are joined, and real pictures."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fsfm_jax.prepare import tflite
 from fsfm_jax.prepare.crop import Detection, square_of
 from fsfm_jax.prepare.detect import blazeface, yunet
 from fsfm_jax.prepare.detect import detector as module
@@ -375,6 +377,18 @@ def test_a_detector_says_what_it_is(detectors, name):
     assert detectors[name].name == name and name in module.DETECTORS
     for part, word in (("dlib", f"dlib {dlib.__version__} HOG"), ("blazeface", "BlazeFace short range")):
         assert (word in detectors[name].version) == (part in name.split("+"))
+
+
+def test_opening_a_model_hides_the_lines_of_litert_and_no_other(monkeypatch, capfd):
+    class Narrating(tflite.Interpreter):
+        def allocate_tensors(self):
+            os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nours\n")
+            super().allocate_tensors()
+
+    monkeypatch.setattr(tflite, "Interpreter", Narrating)
+    tflite.TfliteModel("selfie_segmentation.tflite")
+    os.write(2, b"later\n")
+    assert capfd.readouterr().err == "ours\nlater\n"
 
 
 @pytest.mark.parametrize(

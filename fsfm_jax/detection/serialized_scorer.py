@@ -1,0 +1,45 @@
+"""Scores labelled data sets with a serialized detector, on one device."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from fsfm_jax import records
+from fsfm_jax.data.labelled import LabelledSource
+from fsfm_jax.data.labelled_stream import DETAILS, INDEX, VALID
+from fsfm_jax.detection.prediction import Predictions, image_batches, predictions_of
+from fsfm_jax.export.artifact import Artifact
+from fsfm_jax.export.onnx_artifact import OnnxArtifact
+from fsfm_jax.report_spec import EvaluationSpec
+
+Serialized = Artifact | OnnxArtifact
+
+
+class SerializedScorer:
+    """Scores as `prediction.Scorer` does; the parameters are in the detector's file."""
+
+    def __init__(self, detector: Serialized, spec: EvaluationSpec):
+        """Raises ValueError where there are several processes."""
+        if jax.process_count() > 1:
+            raise ValueError(f"checkpoint: {detector.name} is serialized, which one process scores with; name the run")
+        self._detector, self._spec = detector, spec
+
+    def place(self, params: None) -> None:
+        """Nothing: there are no parameters beside the file."""
+
+    def __call__(self, params: None, source: LabelledSource) -> Predictions:
+        """Scores all examples of `source`.
+
+        Raises:
+          ValueError: a photo that cannot be decoded, or a score that is not finite.
+        """
+        scores = np.full((len(source), len(self._detector.class_names)), np.nan, np.float32)
+        details: dict[int, Any] = {}
+        for batch in image_batches(source, self._spec.transform, self._detector.image_size, self._spec):
+            index, valid = batch[INDEX], batch[VALID]
+            found = np.asarray(self._detector.log_probabilities(batch[records.IMAGE]))
+            scores[index[valid]] = found[valid]
+            if DETAILS in batch:
+                details.update(zip(index[valid].tolist(), batch[DETAILS], strict=True))
+        return predictions_of(source, scores, details)
