@@ -27,7 +27,7 @@ from fsfm_jax.compare_config import Cell, Plan, of_cell, plan
 from fsfm_jax.detection import comparison as results
 from fsfm_jax.detection.results import TABLE
 from fsfm_jax.detection.sets import open_sets
-from fsfm_jax.fields import flat, is_part_of
+from fsfm_jax.fields import flat, is_part_of, same_value
 from fsfm_jax.finetune_config import SCRATCH, resolve_finetuning
 from fsfm_jax.finetune_inputs import open_inputs
 from fsfm_jax.run_lock import held
@@ -116,7 +116,7 @@ def _has_ended(cell: Cell, workdir: str) -> bool:
     changed = [
         f"{name}: {have.get(name, 'absent')} saved, {want.get(name, 'absent')} asked for"
         for name in sorted(have.keys() | want.keys())
-        if not is_part_of(name, FREE_FIELDS) and have.get(name, "absent") != want.get(name, "absent")
+        if not is_part_of(name, FREE_FIELDS) and not same_value(have.get(name, "absent"), want.get(name, "absent"))
     ]
     if changed:
         lines = "\n  ".join(changed)

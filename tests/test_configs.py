@@ -452,7 +452,13 @@ MISTAKES = {
     "rate": ({"optimizer.base_learning_rate": float("nan")}, r"base_learning_rate: .*found nan"),
     "width": ({"model.pixel_width": 510, "model.pixel_heads": 2}, r"model\.pixel_width: 510 is not divisible by 4"),
     "no heads": ({"model.rep_heads": 0}, r"model\.rep_heads: expected at least 1; found 0"),
-    "unit": ({"duration": "600 epoch"}, r"duration: expected .*\"NUMBER epochs\".*found '600 epoch'"),
+    "unit": ({"duration": "600 epocks"}, r"duration: expected .*\"NUMBER epochs\".*found '600 epocks'"),
+    "no unit": ({"duration": "5k"}, r"duration: expected .*found '5k'"),
+    "percent": ({"optimizer.warmup": "5%"}, r"optimizer\.warmup: expected .*found '5%'"),
+    "no number": ({"duration": "epochs"}, r"duration: expected .*found 'epochs'"),
+    "not a kind": ({"batch.size": "4096"}, r"batch\.size: expected a number; found '4096'"),
+    "none": ({"optimizer.beta1": None}, r"optimizer\.beta1: expected a number; found None"),
+    "clipping": ({"optimizer.clip_norm": -1.0}, r"optimizer\.clip_norm: expected at least 0; found -1"),
     "number": ({"optimizer.warmup": "many epochs"}, r"optimizer\.warmup: .*'many epochs'"),
     "negative": ({"checkpoint.every": "-1 epochs"}, r"checkpoint\.every: .*'-1 epochs'"),
     "not a number": ({"target.warmup": "nan steps"}, r"target\.warmup: .*'nan steps'"),
@@ -488,18 +494,25 @@ def test_bad_stop_after_is_named(text):
         resolve(stop_after=text)
 
 
+@pytest.mark.parametrize("off", [0.0, None])
+def test_clipping_can_be_switched_off(off):
+    assert resolve({"optimizer.clip_norm": off}).optimizer.clip_norm is None
+
+
 @pytest.mark.parametrize(
     "text,step",
-    [("", 1000), ("1", 1), ("250", 250), ("60%", 600), ("0.01%", 1), ("100%", 1000), ("9e3", 1000)],
-)
+    [("", 1000), ("1", 1), ("250", 250), ("60%", 600), ("0.01%", 1), ("100%", 1000), ("9e3", 1000),
+     ("60 %", 600), ("250 steps", 250), ("1 step", 1)],
+)  # fmt: skip
 def test_stop_after(text, step):
     assert resolve({"duration": "1000 steps", "optimizer.warmup": "9 steps"}, stop_after=text).loop.stop_after == step
 
 
 @pytest.mark.parametrize(
     "text,steps",
-    [("3 epochs", 30), ("30 steps", 30), ("300 examples", 30), ("0.5 epochs", 5), (" 9 steps", 9)],
-)
+    [("3 epochs", 30), ("30 steps", 30), ("300 examples", 30), ("0.5 epochs", 5), (" 9 steps", 9),
+     ("1 epoch", 10), ("10epochs", 100), ("1 step", 1), ("2Steps ", 2), ("1e2  examples", 10), (".5epoch", 5)],
+)  # fmt: skip
 def test_durations(text, steps):
     assert config.to_steps(text, "duration", examples=100, batch=10) == steps
 
