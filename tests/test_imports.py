@@ -133,8 +133,10 @@ RULES = {
     "fsfm_jax.compare": UPPER
     + "analyze compare_config configs detection fields finetune finetune_config finetune_inputs "
     "ml_collections run_lock",
-    "fsfm_jax.main": "package pretrain finetune evaluate tabulate compare train.loop workdir jax absl "
-    "ml_collections",
+    "fsfm_jax.command": "fields absl ml_collections",
+    "fsfm_jax.cluster": "fields jax",
+    "fsfm_jax.main": "package pretrain finetune evaluate tabulate compare train.loop workdir fields command cluster "
+    "absl",
     "configs": "configs.common configs.finetuning configs.adapting configs.comparison configs.evaluation "
     "configs.tabulation ml_collections",
     "benchmarks": UPPER
