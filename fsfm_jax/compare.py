@@ -7,8 +7,8 @@ Below the working directory, rewritten after each cell:
     runs/TASK/MODEL/TUNING/      the working directory of the cell's fine-tuning; with cell.json it has ended
 
 Everything is checked before anything is trained. The same command goes on where a comparison was stopped, and with
-another model, tuning or task it runs the new cells alone. A cell that comes to nothing (NaN, an alarm) does not keep
-the others from their numbers: it stays empty, with its reason below the table, and the command ends with an error.
+another model, tuning or task it runs the new cells alone. A cell that fails, whatever the reason, does not keep the
+others from their numbers: it stays empty, with its reason below the table, and the command ends with an error.
 """
 
 import json
@@ -31,7 +31,7 @@ from fsfm_jax.fields import flat, is_part_of, same_value
 from fsfm_jax.finetune_config import SCRATCH, resolve_finetuning
 from fsfm_jax.finetune_inputs import open_inputs
 from fsfm_jax.run_lock import held
-from fsfm_jax.train.finished import NonFinite
+from fsfm_jax.train.loop import Interrupted
 from fsfm_jax.workdir import write_text
 
 LOG = logging.getLogger("fsfm_jax")
@@ -46,13 +46,18 @@ FREE_FIELDS = (
 )  # fmt: skip
 
 
+class CellsFailed(ValueError):
+    """Cells of a comparison failed; the others have run."""
+
+
 def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     """Runs the cells of `config` that have not ended yet, and writes the table and the picture after each.
 
     Raises:
       ValueError: a name, recipe, field or data set that does not fit, or a cell that ended with another configuration.
       FileNotFoundError: data or pretrained parameters that are not there.
-      NonFinite: cells ended with a loss or gradient that is NaN or infinite, or with an alarm; the others have run.
+      CellsFailed: names the cells that ended with an error, and the reason of each; the others have run.
+      Interrupted: the process was told to stop; the cell that was running is saved.
     """
     if stop_after:
         raise ValueError("--stop_after: a comparison ends with its last cell; leave it out, and stop it where you like")
@@ -79,10 +84,15 @@ def _run(config: ConfigDict, workdir: str) -> None:
         folder = cell.folder(workdir)
         LOG.info("Cell %d of %d: %s: %s", number, len(planned.cells), cell, folder)
         try:
-            of_cell(cell, finetune.run, cell.config, folder)
-        except FloatingPointError as error:  # on every process, since all have the same metrics
-            LOG.error("%s came to nothing: %s", cell, error)
-            failed[str(cell)] = str(error)
+            finetune.run(cell.config, folder)
+        except Interrupted:
+            raise
+        except Exception as error:
+            if jax.process_count() > 1 and not isinstance(error, FloatingPointError):
+                raise  # it may be of this process alone, and the others wait in this cell
+            LOG.error("%s failed and is left empty: %s", cell, error)
+            LOG.debug("details", exc_info=True)
+            failed[str(cell)] = _reason(error)
             _write(planned, workdir, failed)
             continue
         if jax.process_index() == 0:
@@ -91,10 +101,16 @@ def _run(config: ConfigDict, workdir: str) -> None:
     LOG.info("Table: %s", os.path.join(workdir, TABLE))
     if failed:
         reasons = "\n  ".join(f"{cell}: {reason}" for cell, reason in failed.items())
-        raise NonFinite(
-            f"{len(failed)} of {len(planned.cells)} cells came to nothing, and are empty in the table:\n  {reasons}\n"
+        raise CellsFailed(
+            f"{len(failed)} of {len(planned.cells)} cells failed and are left empty in the table:\n  {reasons}\n"
             "The same command tries them again, each from its last checkpoint."
         )
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, on one line, with its kind where it is not one that explains itself."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError | FloatingPointError) and text else f"{type(error).__name__}: {text}"
 
 
 def _check_init(c: ConfigDict) -> None:
@@ -132,7 +148,7 @@ def _write(planned: Plan, workdir: str, failed: Mapping[str, str]) -> None:
         return
     entries = [_entry(cell, workdir) for cell in planned.cells]
     # The first sentence: the rest is for who started it.
-    notes = [*planned.notes, *(f"Came to nothing: {cell}: {text.split('. ')[0]}." for cell, text in failed.items())]
+    notes = [*planned.notes, *(f"Failed: {cell}: {text.split('. ')[0].rstrip('.')}." for cell, text in failed.items())]
     Path(workdir, TABLE).write_text(results.table(entries, notes), encoding="utf-8")
     results.write_csv(Path(workdir, CSV), entries)
     draw_comparison(Path(workdir, PICTURE), points(entries), planned.models, planned.tunings)
