@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from configs import evaluation
 from fsfm_jax import partition
+from fsfm_jax.config import DTYPES
 from fsfm_jax.data.labelled import LabelledSource, check_labels, open_labelled
 from fsfm_jax.data.relabelled import open_classed
 from fsfm_jax.detection.detector import Detector
@@ -15,7 +16,8 @@ from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.detection.results import evaluate_sets
 from fsfm_jax.detection.seen_videos import check_unseen
 from fsfm_jax.detection.sets import open_sets
-from fsfm_jax.fields import check_fields
+from fsfm_jax.fields import check_fields, one_of
+from fsfm_jax.models.antispoof import NORM_AXES
 from fsfm_jax.report_spec import resolve_report
 
 
@@ -41,6 +43,8 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
 
 def _open_detector(config: ConfigDict) -> Detector:
     official = config.official
+    one_of("official.dtype", official.dtype, DTYPES)
+    one_of("official.norm_over", official.norm_over, NORM_AXES)
     unsaid, dtype = Unsaid(official.classes, official.statistics), ""
     if is_official(config.checkpoint):
         # These two have defaults, which mean nothing to a run.

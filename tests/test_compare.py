@@ -164,10 +164,10 @@ def test_what_has_ended_is_not_run_again_and_not_taken_for_another(compared, ini
 
 # What a cell may raise, and its reason below the table.
 FAILURES = [
-    (NonFinite("step 7: loss not finite (loss = nan). Look at this step's data."), "step 7: loss not finite (loss = nan)"),
+    (NonFinite("step 7: not finite (loss = nan). Look at this step's data."), "step 7: not finite (loss = nan)"),
     (ValueError("photo a.png: damaged,\n  cut off. Copy it again"), "photo a.png: damaged, cut off"),
     (PermissionError(13, "Permission denied", "x"), "PermissionError: [Errno 13] Permission denied: 'x'"),
-    (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "JaxRuntimeError: RESOURCE_EXHAUSTED: Out of memory"),
+    (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: memory"), "JaxRuntimeError: RESOURCE_EXHAUSTED: memory"),
     (KeyError("label"), "KeyError: 'label'"),
 ]  # fmt: skip
 

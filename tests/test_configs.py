@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import tuning
 
-from configs import common, evaluation, finetuning
-from fsfm_jax import config, finetune_config
+from configs import common, comparison, evaluation, finetuning
+from fsfm_jax import config, finetune, finetune_config, pretrain
 from fsfm_jax.compare_config import plan
 from fsfm_jax.data.masking import MaskSpec
 from fsfm_jax.detection.sets import open_sets
@@ -551,3 +552,91 @@ def test_micro_batches_bind_where_they_change_the_method(fields):
     """Other devices may divide a batch otherwise, unless the loss or the target sees the parts."""
     assert "batch.accumulation" not in config.binding_fields(common.pretrain(), 4)
     assert config.binding_fields(change(common.pretrain(), fields), 4)["batch.accumulation"] == 4
+
+
+# Fields that count only where another has a certain value, with that value.
+WHERE = {
+    "augment.overflow": {"augment.saturation": 0.5}, "loss.contrast": {"tuning.method": "fs_adapter"},
+    "loss.temperature": {"loss.contrast": 0.1, "tuning.method": "fs_adapter"}, "tuning.rank": {"tuning.method": "lora"},
+    "tuning.alpha": {"tuning.method": "lora"}, "tuning.reduction": {"tuning.method": "fs_adapter"},
+    "model.dropout": {"model.network": "antispoof"}, "model.norm_over": {"model.network": "antispoof"},
+}  # fmt: skip
+# Fields that are read before anything is resolved: nonsense in them is refused below, in test_evaluate and by main.
+READ_EARLY = {
+    "pretrain": ["data.train", "data.statistics"],
+    "finetune": ["init", "data.train", "data.validation", "data.test", "data.classes", "data.statistics"],
+}
+READ_ELSEWHERE = {
+    "pretrain": {"job", "data.repeat_batch", *READ_EARLY["pretrain"]},
+    "finetune": {"job", "repeats", "features.cache", *READ_EARLY["finetune"]},
+    "evaluate": {"job", "checkpoint", "data.sets", "data.threshold", "official.classes", "official.statistics",
+                 "official.norm_over", "official.dtype"},
+    "compare": {"job"},
+}  # fmt: skip
+TEMPLATES = {
+    "pretrain": common.pretrain, "finetune": finetuning.finetune, "evaluate": evaluation.evaluate,
+    "compare": comparison.compare,
+}  # fmt: skip
+
+
+def planned(c):
+    return [(cell.folder(""), config.flat(cell.config)) for cell in plan(c).cells]
+
+
+RESOLVED = {
+    "pretrain": lambda c: config.resolve_pretraining(c, EXAMPLES, 1), "finetune": tuned, "evaluate": resolve_report,
+    "compare": planned,
+}  # fmt: skip
+# Other values of texts whose refusal does not list them; the rest are durations and names.
+OTHERS = {
+    "duration": ["100 epochs"], "augment.rand_augment": ["none"], "models": ["A=scratch"], "tasks": ["diff"],
+    "changes": ["seed=7"], "variant": ["released"], "figure.data": ["samples"], "size": ["vits"],
+}  # fmt: skip
+
+
+def other_values(field, old):
+    if field in OTHERS:
+        return list(OTHERS[field])
+    if isinstance(old, bool):
+        return [not old]
+    if isinstance(old, float):
+        return [0.9 * old, old + 0.25]
+    if isinstance(old, int) or old is None:
+        return [2 * (old or 1), (old or 1) + 1, max(1, (old or 1) // 2)]
+    return ["3 steps"] if re.search(r"\d (epochs|steps)$", old) else ["nonsense"]
+
+
+FIELDS_OF = [(job, field) for job, make in TEMPLATES.items() for field in config.flat(make())]
+
+
+@pytest.mark.parametrize(("job", "field"), [(job, name) for job, name in FIELDS_OF if name not in READ_ELSEWHERE[job]])
+def test_every_field_has_an_effect(job, field):
+    where = WHERE.get(field, {}) if job == "finetune" else {}
+
+    def result(value):
+        return RESOLVED[job](change(TEMPLATES[job](), where | {field: value}))
+
+    old = config.flat(change(TEMPLATES[job](), where))[field]
+    before, todo, refused = result(old), other_values(field, old), []
+    while todo:
+        value = todo.pop(0)
+        try:
+            after = result(value)
+        except ValueError as error:
+            refused.append(str(error))
+            listed = re.search(f"{field}: expected one of (.*?); found", str(error))
+            todo += listed[1].split(", ") if value == "nonsense" and listed else []
+            continue
+        assert value != "nonsense", f"{job}, {field}: nonsense passes"
+        if after != before:
+            return
+    raise AssertionError(f"{job}, {field}: no other value changes anything; refused: {refused}")
+
+
+@pytest.mark.parametrize(("job", "field"), [(job, field) for job, fields in READ_EARLY.items() for field in fields])
+def test_nonsense_is_refused_before_anything_is_trained(job, field, tmp_path):
+    base = tuning.FINETUNING | {"init": "scratch", "data.statistics": "vggface2"}
+    c = change(finetuning.finetune(), base) if job == "finetune" else change(common.pretrain(), tuning.PRETRAINING)
+    run = finetune.run if job == "finetune" else pretrain.run
+    with pytest.raises((ValueError, FileNotFoundError), match="nonsense"):
+        run(change(c, {field: "nonsense"}), str(tmp_path))
