@@ -93,8 +93,7 @@ def test_on_a_cpu_groups_of_heads_have_products_of_their_own():
     qkv, found = drawn(BATCH, TOKENS, 3 * HEADS * SIZE, dtype=np.float32), {}
     for platform in ("cpu", "gpu"):
         with traced_for(platform):
-            text = run.lower(qkv, None).as_text()
-        run.clear_cache()
+            text = run.lower(qkv, None).as_text()  # of one function: what was traced for a CPU is not used again
         products = [line.rsplit("-> ", 1)[1] for line in text.splitlines() if "dot_general" in line]
         found[platform] = collections.Counter(int(re.match(r"tensor<\d+x(\d+)x", kind)[1]) for kind in products)
     # Two products forward and four backward; three heads are a group of two and one of one.
