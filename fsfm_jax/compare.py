@@ -25,7 +25,7 @@ from fsfm_jax.analyze.comparison import COLOURS, Point, draw_comparison
 from fsfm_jax.checkpoint import same_json
 from fsfm_jax.compare_config import Cell, Plan, of_cell, plan
 from fsfm_jax.detection import comparison as results
-from fsfm_jax.detection.results import TABLE
+from fsfm_jax.detection.results import TABLE, check_no_results
 from fsfm_jax.detection.sets import open_sets
 from fsfm_jax.fields import flat, is_part_of, same_value
 from fsfm_jax.finetune_config import SCRATCH, resolve_finetuning
@@ -63,6 +63,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
         raise ValueError("--stop_after: a comparison ends with its last cell; leave it out, and stop it where you like")
     if "://" in workdir:
         raise ValueError(f"--workdir: a comparison expects a folder of a file system, found {workdir}")
+    check_no_results(workdir)
     with held(workdir):
         _run(config, workdir)
 

@@ -10,6 +10,7 @@ from fsfm_jax import partition
 from fsfm_jax.config import DTYPES
 from fsfm_jax.data.labelled import LabelledSource, check_labels, open_labelled
 from fsfm_jax.data.relabelled import open_classed
+from fsfm_jax.data.resizing import EVALUATIONS
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.opened_detector import Unsaid, is_official, open_checkpoint
 from fsfm_jax.detection.prediction import Scorer
@@ -31,8 +32,9 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     check_fields(config, evaluation.evaluate())
     if stop_after:
         raise ValueError("--stop_after: an evaluation has no steps; leave it out")
-    spec = resolve_report(config)
+    resolve_report(config, one_of("official.transform", config.official.transform, EVALUATIONS))
     detector = _open_detector(config)
+    spec = resolve_report(config, detector.transform or config.official.transform)
     opened = functools.partial(_open_for, detector)
     sets = open_sets(config.data.sets, "data.sets", opened)
     chooser = opened(config.data.threshold) if config.data.threshold else None

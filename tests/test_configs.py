@@ -299,7 +299,7 @@ def test_evaluation_recipes(name, variant, names):
     config.check_fields(c, evaluation.evaluate())
     assert list(open_sets(c.data.sets, "data.sets", str)) == names
     layout = {"eval_dfd": "dfd", "eval_diff": "diff", "eval_fas": "fas", "eval_unified": "classes"}[name]
-    assert resolve_report(c).layout == layout
+    assert resolve_report(c, "resize").layout == layout and c.evaluation.transform == ""
     if name in ("eval_dfd", "eval_fas"):
         with pytest.raises(ValueError, match="variant: expected one of"):
             load(name, "everything")
@@ -570,7 +570,7 @@ READ_ELSEWHERE = {
     "pretrain": {"job", "data.repeat_batch", *READ_EARLY["pretrain"]},
     "finetune": {"job", "repeats", "features.cache", *READ_EARLY["finetune"]},
     "evaluate": {"job", "checkpoint", "data.sets", "data.threshold", "official.classes", "official.statistics",
-                 "official.norm_over", "official.dtype"},
+                 "official.norm_over", "official.dtype", "official.transform"},
     "compare": {"job"},
 }  # fmt: skip
 TEMPLATES = {
@@ -584,8 +584,8 @@ def planned(c):
 
 
 RESOLVED = {
-    "pretrain": lambda c: config.resolve_pretraining(c, EXAMPLES, 1), "finetune": tuned, "evaluate": resolve_report,
-    "compare": planned,
+    "pretrain": lambda c: config.resolve_pretraining(c, EXAMPLES, 1), "finetune": tuned,
+    "evaluate": lambda c: resolve_report(c, "resize_center"), "compare": planned,
 }  # fmt: skip
 # Other values of texts whose refusal does not list them; the rest are durations and names.
 OTHERS = {

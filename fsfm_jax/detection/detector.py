@@ -55,6 +55,13 @@ class Detector(Carded):
     params: Any
     card: dict
 
+    @property
+    def transform(self) -> str | None:
+        """What its selection and calibration made of face crops, a name of `data.resizing`; None of official files."""
+        # The card of an imported detector has the configuration of its network alone.
+        known = "config" in self.card and "official" not in self.card
+        return self.card["config"]["evaluation.transform"] if known else None
+
 
 
 def save_detector(workdir: str, step: int, params: Any, card: dict, carried: Mapping | None = None) -> None:
