@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from fsfm_jax.fields import did_you_mean, flat
 
@@ -22,18 +22,6 @@ _ILLEGAL = re.compile(r"flag --(\S+?)=(.*?): (.*)", re.DOTALL)
 _REQUIRED = {"config": "--config=FILE.py is missing, such as --config=configs/pretrain_vitb.py"}
 _OWN = ("config", "workdir", "stop_after", "cluster")
 _REQUIRED["workdir"] = "--workdir=FOLDER is missing: where checkpoints, metrics and pictures are written"
-
-
-def define_options(options: flags.FlagValues = flags.FLAGS, arguments: list[str] | None = None) -> None:
-    """Declares the options in `options`; `arguments` is the whole command line, by default that of the process."""
-    about = "Configuration file, FILE.py or FILE.py:VARIANT."
-    config_flags.DEFINE_config_file("config", None, about, lock_config=True, flag_values=options, sys_argv=arguments)
-    about = "Folder of checkpoints, metrics and pictures; also gs://..."
-    flags.DEFINE_string("workdir", None, about, flag_values=options)
-    about = "Save and end after so many steps, or a share such as 60%."
-    flags.DEFINE_string("stop_after", "", about, flag_values=options)
-    about = "Join the other hosts of a pod or cluster (jax.distributed)."
-    flags.DEFINE_bool("cluster", False, about, flag_values=options)
 
 
 def refuse(sentence: str) -> NoReturn:

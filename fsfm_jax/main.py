@@ -12,10 +12,11 @@ import sys
 
 from absl import app, flags
 from absl import logging as absl_logging
+from ml_collections import config_flags
 
 from fsfm_jax import compare, evaluate, finetune, pretrain, tabulate
 from fsfm_jax.cluster import first_device, join_cluster
-from fsfm_jax.command import WRONG_USE, define_options, read_options, refuse
+from fsfm_jax.command import WRONG_USE, read_options, refuse
 from fsfm_jax.fields import FieldError, one_of, stop_step
 from fsfm_jax.train.loop import Interrupted
 from fsfm_jax.workdir import make_folder
@@ -25,8 +26,10 @@ JOBS = {
     "compare": compare.run,
 }  # fmt: skip
 
-define_options()
-flags.adopt_module_key_flags(sys.modules[define_options.__module__])  # for --help
+config_flags.DEFINE_config_file("config", None, "Configuration file, FILE.py or FILE.py:VARIANT.", lock_config=True)
+flags.DEFINE_string("workdir", None, "Folder of checkpoints, metrics and pictures; also gs://...")
+flags.DEFINE_string("stop_after", "", "Save and end after so many steps, or a share such as 60%.")
+flags.DEFINE_bool("cluster", False, "Join the other hosts of a pod or cluster (jax.distributed).")
 
 
 def main(arguments: list[str]) -> None:

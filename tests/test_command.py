@@ -3,6 +3,7 @@
 import jax
 import pytest
 from absl import flags
+from ml_collections import config_flags
 
 from fsfm_jax import cluster, command
 
@@ -16,7 +17,10 @@ WANTS = "def get_config(variant):\n    return variant\n"
 
 def read(*arguments: str) -> flags.FlagValues:
     options, line = flags.FlagValues(), ["main", *arguments]
-    command.define_options(options, line)
+    config_flags.DEFINE_config_file("config", lock_config=True, flag_values=options, sys_argv=line)
+    flags.DEFINE_string("workdir", None, "", flag_values=options)
+    flags.DEFINE_string("stop_after", "", "", flag_values=options)
+    flags.DEFINE_bool("cluster", False, "", flag_values=options)
     command.read_options(line, options)
     return options
 

@@ -136,7 +136,7 @@ RULES = {
     "fsfm_jax.command": "fields absl ml_collections",
     "fsfm_jax.cluster": "fields jax",
     "fsfm_jax.main": "package pretrain finetune evaluate tabulate compare train.loop workdir fields command cluster "
-    "absl",
+    "absl ml_collections",
     "configs": "configs.common configs.finetuning configs.adapting configs.comparison configs.evaluation "
     "configs.tabulation ml_collections",
     "benchmarks": UPPER
