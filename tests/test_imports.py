@@ -118,7 +118,7 @@ RULES = {
     "fsfm_jax.detection.tables": "report_spec detection.published",
     "fsfm_jax.detection.repeats": "detection.tables workdir",
     "fsfm_jax.report_spec": "data metrics fields ml_collections",
-    "fsfm_jax.pretrained": MODEL + "config models tasks export run_identity",
+    "fsfm_jax.pretrained": MODEL + "records config models tasks export run_identity",
     "fsfm_jax.evaluate": UPPER + "config configs detection fields report_spec ml_collections",
     "fsfm_jax.tabulate": "configs detection fields finetune report_spec ml_collections",
     "fsfm_jax.finetune_config": UPPER + "config fields report_spec configs ml_collections",

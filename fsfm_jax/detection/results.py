@@ -96,7 +96,7 @@ def _check_own(folder: str, detector: Detector, sets: Mapping[str, LabelledSourc
     if found:
         raise ValueError(
             f"{folder}: holds the results of another evaluation: {'; '.join(found)}. Take another --workdir, or remove "
-            f"{METRICS} there to have them replaced"
+            f"{METRICS} and {TABLE} there to have them replaced"
         )
 
 
