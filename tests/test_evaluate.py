@@ -195,6 +195,9 @@ def test_several_results_become_one_table(evaluated, tuned, tmp_path):
         config.runs = runs
         with pytest.raises(error, match=message):
             tabulate.run(config, str(tmp_path))
+    config.layout = "dfg"
+    with pytest.raises(ValueError, match="layout: expected one of dfd, .*'dfg'; did you mean 'dfd'"):
+        tabulate.run(config, str(tmp_path))
 
 
 @pytest.mark.parametrize(

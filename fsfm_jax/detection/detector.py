@@ -63,7 +63,6 @@ class Detector(Carded):
         return self.card["config"]["evaluation.transform"] if known else None
 
 
-
 def save_detector(workdir: str, step: int, params: Any, card: dict, carried: Mapping | None = None) -> None:
     """Writes `WORKDIR/detector`, in place of another one if there is; `carried` as in `Kept`."""
     checkpoints = Checkpoints(os.path.join(workdir, FOLDER), Retention(1, 0), asynchronous=False)

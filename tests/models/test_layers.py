@@ -17,7 +17,7 @@ from fsfm_jax.models.attention import HEADS_OF_A_GROUP, LANES, attend
 from fsfm_jax.models.gelu import gelu
 from fsfm_jax.models.layers import Attention
 from fsfm_jax.models.lora import LoraSpec
-from fsfm_jax.models.platform import traced_for
+from fsfm_jax.models.platform import for_cpu, for_tpu, traced_for
 
 BATCH, TOKENS, HEADS, SIZE = 2, 5, 3, 4
 
@@ -99,6 +99,15 @@ def test_on_a_cpu_groups_of_heads_have_products_of_their_own():
     # Two products forward and four backward; three heads are a group of two and one of one.
     assert HEADS_OF_A_GROUP == 2 and HEADS == 3
     assert found == {"cpu": {2: 6, 1: 6}, "gpu": {3: 6}}
+
+
+def test_the_form_is_that_of_the_default_device(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert for_tpu() and not for_cpu()
+    with jax.default_device(jax.devices("cpu")[0]):
+        assert for_cpu() and not for_tpu()
+        with traced_for("tpu"):
+            assert for_tpu() and not for_cpu()
 
 
 def test_attention_by_hand():
