@@ -1,7 +1,7 @@
 """Every field of a pretraining configuration, with its meaning and the FS-VFM recipe as its value.
 
 A recipe is a file that changes some of these. Printing one needs nothing but ml_collections.
-Durations are texts: "600 epochs", "40000 steps" or "5000000 examples".
+Durations are texts: "600 epochs", "1 epoch", "40000 steps" or "5000000 examples".
 """
 
 import difflib
@@ -74,7 +74,7 @@ def pretrain() -> ConfigDict:
     c.optimizer.beta2 = 0.95
     c.optimizer.epsilon = 1e-8
     c.optimizer.weight_decay = 0.05
-    c.optimizer.clip_norm = 1.0
+    c.optimizer.clip_norm = 1.0  # of the whole gradient; 0: never clipped
 
     c.target = ConfigDict()
     c.target.rule = "ema"  # "frozen": what the released code does on several GPUs

@@ -18,7 +18,6 @@ def get_config(target="O"):
     folder = "mcio_frames" if target in finetuning.MCIO else "wcs_frames"
     name = (finetuning.MCIO | finetuning.WCS)[target]
     c.data.sets = evaluation.sets({finetuning.protocol(target): f"{folder}:{name}_test"})
-    c.official.dtype = "float32"
-    c.evaluation.transform = "resize"
+    c.official.dtype, c.official.transform = "float32", "resize"
     c.report.layout = "fas"
     return c

@@ -41,7 +41,9 @@ def evaluate() -> ConfigDict:
     c.official.statistics = ""  # "": those of the file beside it; or "vggface2", "ffpp", "imagenet"
     c.official.norm_over = "tokens"  # of anti-spoofing networks, as in fine-tuning
     c.official.dtype = "bfloat16"  # of the matrix products; detectors of ours know theirs
+    c.official.transform = "resize_center"  # as evaluation.transform; detectors of ours know theirs
     c.update(looking())
+    c.evaluation.transform = ""  # "": that of the detector; another one is said in the table
     return c
 
 

@@ -4,8 +4,11 @@ What it overrides is not part of Orbax's public interface; its version is pinned
 """
 
 import asyncio
+import contextlib
 import logging
+import threading
 import time
+from typing import Any
 
 import orbax.checkpoint as ocp
 from etils import epath
@@ -17,9 +20,8 @@ from fsfm_jax.digests import ABOUT, write_digests
 # Orbax logs the traceback of a failed save in up to four places before it is raised, which says it once and is enough.
 # What it logs elsewhere, such as a checkpoint that cannot be removed, is raised by nobody.
 RAISED = ("future.py", "async_checkpointer.py", "checkpoint_manager.py")
-logging.getLogger("absl").addFilter(
-    lambda record: not (record.exc_info and "orbax" in record.pathname and record.filename in RAISED)
-)
+# Modules whose threads wait for each other by the clock on the wall.
+WAITING = (future, signaling_client)
 
 
 class _Steady:
@@ -31,7 +33,36 @@ class _Steady:
     time = staticmethod(time.monotonic)
 
 
-future.time = signaling_client.time = _Steady
+def _says_more(record: logging.LogRecord) -> bool:
+    """Whether nothing else says what is logged."""
+    return not (record.exc_info and "orbax" in record.pathname and record.filename in RAISED)
+
+
+class _Steadied:
+    """Orbax with a steady clock and without repeated tracebacks, while at least one manager of ours is open."""
+
+    def __init__(self):
+        self._lock, self._open, self._before = threading.Lock(), 0, ()
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._open:
+                self._before = tuple(module.time for module in WAITING)
+                for module in WAITING:
+                    module.time = _Steady
+                logging.getLogger("absl").addFilter(_says_more)
+            self._open += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._open -= 1
+            if not self._open:
+                for module, clock in zip(WAITING, self._before, strict=True):
+                    module.time = clock
+                logging.getLogger("absl").removeFilter(_says_more)
+
+
+_STEADIED = _Steadied()
 
 
 class _Listed:
@@ -69,7 +100,26 @@ def temporary_path_class(directory: epath.Path) -> type:
 
 
 class Manager(ocp.CheckpointManager):
-    """Orbax's manager, except that it leaves the cluster's notices to `Checkpoints.preempted`."""
+    """Orbax's manager, except that it leaves the cluster's notices to `Checkpoints.preempted`.
+
+    While it is open, Orbax has the clock and the log of `_Steadied`, and after that its own.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any):
+        _STEADIED.enter()
+        self._within = contextlib.ExitStack()
+        self._within.callback(_STEADIED.leave)
+        try:
+            super().__init__(*arguments, **options)
+        except BaseException:
+            self._within.close()
+            raise
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self._within.close()
 
     def reached_preemption(self, step: int) -> bool:
         # It would ask at each save, by the number of the step: the count of questions would be lost.

@@ -7,8 +7,8 @@ Below the working directory, rewritten after each cell:
     runs/TASK/MODEL/TUNING/      the working directory of the cell's fine-tuning; with cell.json it has ended
 
 Everything is checked before anything is trained. The same command goes on where a comparison was stopped, and with
-another model, tuning or task it runs the new cells alone. A cell that comes to nothing (NaN, an alarm) does not keep
-the others from their numbers: it stays empty, with its reason below the table, and the command ends with an error.
+another model, tuning or task it runs the new cells alone. A cell that fails, whatever the reason, does not keep the
+others from their numbers: it stays empty, with its reason below the table, and the command ends with an error.
 """
 
 import json
@@ -25,15 +25,15 @@ from fsfm_jax.analyze.comparison import COLOURS, Point, draw_comparison
 from fsfm_jax.checkpoint import same_json
 from fsfm_jax.compare_config import Cell, Plan, of_cell, plan
 from fsfm_jax.detection import comparison as results
-from fsfm_jax.detection.results import TABLE
+from fsfm_jax.detection.results import TABLE, check_no_results
 from fsfm_jax.detection.sets import open_sets
 from fsfm_jax.export.foreign_file import check_place
-from fsfm_jax.fields import flat, is_part_of
+from fsfm_jax.fields import flat, is_part_of, same_value
 from fsfm_jax.finetune_config import SCRATCH, resolve_finetuning
 from fsfm_jax.finetune_inputs import open_inputs
 from fsfm_jax.recipe_check import check_recipe
 from fsfm_jax.run_lock import held
-from fsfm_jax.train.finished import NonFinite
+from fsfm_jax.train.loop import Interrupted
 from fsfm_jax.workdir import write_text
 
 LOG = logging.getLogger("fsfm_jax")
@@ -48,18 +48,24 @@ FREE_FIELDS = (
 )  # fmt: skip
 
 
+class CellsFailed(ValueError):
+    """Cells of a comparison failed; the others have run."""
+
+
 def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     """Runs the cells of `config` that have not ended yet, and writes the table and the picture after each.
 
     Raises:
       ValueError: a name, recipe, field or data set that does not fit, or a cell that ended with another configuration.
       FileNotFoundError: data or pretrained parameters that are not there.
-      NonFinite: cells ended with a loss or gradient that is NaN or infinite, or with an alarm; the others have run.
+      CellsFailed: names the cells that ended with an error, and the reason of each; the others have run.
+      Interrupted: the process was told to stop; the cell that was running is saved.
     """
     if stop_after:
         raise ValueError("--stop_after: a comparison ends with its last cell; leave it out, and stop it where you like")
     if "://" in workdir:
         raise ValueError(f"--workdir: a comparison expects a folder of a file system, found {workdir}")
+    check_no_results(workdir)
     with held(workdir):
         _run(config, workdir)
 
@@ -81,10 +87,15 @@ def _run(config: ConfigDict, workdir: str) -> None:
         folder = cell.folder(workdir)
         LOG.info("Cell %d of %d: %s: %s", number, len(planned.cells), cell, folder)
         try:
-            of_cell(cell, finetune.run, cell.config, folder)
-        except FloatingPointError as error:  # on every process, since all have the same metrics
-            LOG.error("%s came to nothing: %s", cell, error)
-            failed[str(cell)] = str(error)
+            finetune.run(cell.config, folder)
+        except Interrupted:
+            raise
+        except Exception as error:
+            if jax.process_count() > 1 and not isinstance(error, FloatingPointError):
+                raise  # it may be of this process alone, and the others wait in this cell
+            LOG.error("%s failed and is left empty: %s", cell, error)
+            LOG.debug("details", exc_info=True)
+            failed[str(cell)] = _reason(error)
             _write(planned, workdir, failed)
             continue
         if jax.process_index() == 0:
@@ -93,10 +104,16 @@ def _run(config: ConfigDict, workdir: str) -> None:
     LOG.info("Table: %s", os.path.join(workdir, TABLE))
     if failed:
         reasons = "\n  ".join(f"{cell}: {reason}" for cell, reason in failed.items())
-        raise NonFinite(
-            f"{len(failed)} of {len(planned.cells)} cells came to nothing, and are empty in the table:\n  {reasons}\n"
+        raise CellsFailed(
+            f"{len(failed)} of {len(planned.cells)} cells failed and are left empty in the table:\n  {reasons}\n"
             "The same command tries them again, each from its last checkpoint."
         )
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, on one line, with its kind where it is not one that explains itself."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError | FloatingPointError) and text else f"{type(error).__name__}: {text}"
 
 
 def _check_init(c: ConfigDict) -> None:
@@ -121,7 +138,7 @@ def _has_ended(cell: Cell, workdir: str) -> bool:
     changed = [
         f"{name}: {have.get(name, 'absent')} saved, {want.get(name, 'absent')} asked for"
         for name in sorted(have.keys() | want.keys())
-        if not is_part_of(name, FREE_FIELDS) and have.get(name, "absent") != want.get(name, "absent")
+        if not is_part_of(name, FREE_FIELDS) and not same_value(have.get(name, "absent"), want.get(name, "absent"))
     ]
     if changed:
         lines = "\n  ".join(changed)
@@ -137,7 +154,7 @@ def _write(planned: Plan, workdir: str, failed: Mapping[str, str]) -> None:
         return
     entries = [_entry(cell, workdir) for cell in planned.cells]
     # The first sentence: the rest is for who started it.
-    notes = [*planned.notes, *(f"Came to nothing: {cell}: {text.split('. ')[0]}." for cell, text in failed.items())]
+    notes = [*planned.notes, *(f"Failed: {cell}: {text.split('. ')[0].rstrip('.')}." for cell, text in failed.items())]
     Path(workdir, TABLE).write_text(results.table(entries, notes), encoding="utf-8")
     results.write_csv(Path(workdir, CSV), entries)
     draw_comparison(Path(workdir, PICTURE), points(entries), planned.models, planned.tunings)

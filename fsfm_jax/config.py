@@ -14,7 +14,7 @@ from fsfm_jax import losses, records
 from fsfm_jax.checkpoint import Retention
 from fsfm_jax.data.masking import COUNTS, REGION_DRAWS, STRATEGIES, MaskSpec, seen_patches
 from fsfm_jax.data.stream import StreamSpec
-from fsfm_jax.fields import accumulation, check_fields, flat, is_part_of, one_of, stop_step, to_steps
+from fsfm_jax.fields import accumulation, check_fields, flat, is_part_of, kept_every, one_of, stop_step, to_steps
 from fsfm_jax.models.fsfm import DECODED, POSITIONS, TARGET_VIEWS, ModelSpec
 from fsfm_jax.models.remat import REMATS
 from fsfm_jax.models.vit import SIZES
@@ -131,7 +131,8 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
     )
     # One-dimensional arrays (biases, norms) are not decayed; class token and mask token are.
     rules = ((r".*/(bias|scale)", 0.0), (".*", float(c.optimizer.weight_decay)))
-    optimizer = OptimizerSpec(c.optimizer.beta1, c.optimizer.beta2, c.optimizer.epsilon, rules, c.optimizer.clip_norm)
+    o = c.optimizer
+    optimizer = OptimizerSpec(o.beta1, o.beta2, o.epsilon, rules, o.clip_norm or None)
 
     def steps(field: str, text: str) -> float:
         return to_steps(text, field, examples, c.batch.size)
@@ -144,7 +145,7 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         raise ValueError(
             f"optimizer.warmup: {c.optimizer.warmup!r} is not shorter than the run of {c.duration!r}; shorten it too"
         )
-    every, keep = (steps(f"checkpoint.{name}", c.checkpoint[name]) for name in ("every", "keep_every"))
+    every = steps("checkpoint.every", c.checkpoint.every)
     if not every:
         raise ValueError("checkpoint.every: expected more than nothing; a run without checkpoints cannot go on")
     save_every = max(1, round(every))
@@ -178,8 +179,7 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         alarms=pretraining_alarms(c, schedule),
         retention=Retention(
             c.checkpoint.keep_latest,
-            # In whole saves: only a step that is saved can be kept.
-            save_every * max(1, round(keep / save_every)) if keep else 0,
+            kept_every(c.checkpoint.keep_every, "checkpoint.keep_every", examples, c.batch.size, save_every),
         ),
         replicas=c.partition.replicas,
         fsdp=c.partition.fsdp,

@@ -7,8 +7,10 @@ from ml_collections import ConfigDict
 
 from configs import evaluation
 from fsfm_jax import partition
+from fsfm_jax.config import DTYPES
 from fsfm_jax.data.labelled import LabelledSource, check_labels, open_labelled
 from fsfm_jax.data.relabelled import open_classed
+from fsfm_jax.data.resizing import EVALUATIONS
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.opened_detector import Unsaid, is_official, open_scoring
 from fsfm_jax.detection.prediction import Scorer
@@ -16,7 +18,8 @@ from fsfm_jax.detection.results import evaluate_sets
 from fsfm_jax.detection.seen_videos import check_unseen
 from fsfm_jax.detection.serialized_scorer import Serialized, SerializedScorer
 from fsfm_jax.detection.sets import open_sets
-from fsfm_jax.fields import check_fields
+from fsfm_jax.fields import check_fields, one_of
+from fsfm_jax.models.antispoof import NORM_AXES
 from fsfm_jax.report_spec import resolve_report
 
 
@@ -30,8 +33,9 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     check_fields(config, evaluation.evaluate())
     if stop_after:
         raise ValueError("--stop_after: an evaluation has no steps; leave it out")
-    spec = resolve_report(config)
+    resolve_report(config, one_of("official.transform", config.official.transform, EVALUATIONS))
     detector = _open_scoring(config)
+    spec = resolve_report(config, detector.own_transform or config.official.transform)
     opened = functools.partial(_open_for, detector)
     sets = open_sets(config.data.sets, "data.sets", opened)
     chooser = opened(config.data.threshold) if config.data.threshold else None
@@ -46,6 +50,8 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
 
 def _open_scoring(config: ConfigDict) -> Detector | Serialized:
     official = config.official
+    one_of("official.dtype", official.dtype, DTYPES)
+    one_of("official.norm_over", official.norm_over, NORM_AXES)
     unsaid, dtype = Unsaid(official.classes, official.statistics), ""
     if is_official(config.checkpoint):
         # These two have defaults, which mean nothing to a detector that says them itself.

@@ -2,6 +2,8 @@
 
 import difflib
 import math
+import numbers
+import re
 from collections.abc import Iterable
 
 from ml_collections import ConfigDict
@@ -35,7 +37,7 @@ RANGES = {
     "optimizer.beta2": (0, 1, True),
     "optimizer.epsilon": (0, math.inf, False),
     "optimizer.weight_decay": (0, math.inf, True),
-    "optimizer.clip_norm": (0, math.inf, False),
+    "optimizer.clip_norm": (0, math.inf, True),
     "target.momentum": (0, 1, True),
     "target.warmup_momentum": (0, 1, True),
     "checkpoint.keep_latest": (1, math.inf, True),
@@ -64,6 +66,15 @@ RANGES = {
     "bootstrap.resamples": (10, 100_000, True),
     "bootstrap.level": (0.5, 0.999, True),
 }
+# Fields of `RANGES` that may be None.
+OPTIONAL = ("optimizer.clip_norm",)
+# Singular or plural, with or without a space.
+_DURATION = re.compile(r"\s*([-+.\w]*?)\s*(epoch|step|example)s?\s*", re.IGNORECASE)
+_SHARE = re.compile(r"\s*([-+.\w]+?)\s*(%|steps?)?\s*", re.IGNORECASE)
+
+
+class FieldError(ValueError):
+    """A field or option has a name or a value that it cannot have."""
 
 
 def is_part_of(name: str, fields: Iterable[str]) -> bool:
@@ -89,44 +100,65 @@ def check_fields(config: ConfigDict, template: ConfigDict) -> None:
     """
     have, want = flat(config), flat(template)
     for name in have.keys() - want.keys():
-        raise ValueError(f"config field {name} is unknown{_did_you_mean(name, want)}")
+        raise FieldError(f"config field {name} is unknown{did_you_mean(name, want)}")
     for name in want.keys() - have.keys():
-        raise ValueError(f"config field {name} is missing; start from the recipe of the job in configs/common.py")
+        raise FieldError(f"config field {name} is missing; start from the recipe of the job in configs/common.py")
     for name in want.keys() & RANGES.keys():
         (low, high, included), value = RANGES[name], have[name]
+        if value is None and name in OPTIONAL:
+            continue
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise FieldError(f"{name}: expected a number; found {value!r}")
         if not (low <= value if included else low < value) or not value <= high or value == math.inf:
             least = f"at least {low}" if included else f"more than {low}"
             most = "" if high == math.inf else f" and at most {high}"
-            raise ValueError(f"{name}: expected {least}{most}; found {value}")
+            raise FieldError(f"{name}: expected {least}{most}; found {value}")
 
 
 def one_of(field: str, value: str, allowed: Iterable[str]) -> str:
     """`value` if it is allowed; ValueError with a suggestion otherwise."""
     names = list(allowed)
     if value not in names:
-        hint = _did_you_mean(str(value), names)
-        raise ValueError(f"{field}: expected one of {', '.join(names)}; found {value!r}{hint}")
+        hint = did_you_mean(str(value), names)
+        raise FieldError(f"{field}: expected one of {', '.join(names)}; found {value!r}{hint}")
     return value
 
 
 def to_steps(text: str, field: str, examples: int, batch: int) -> float:
-    """Optimizer steps of a duration: "3 epochs", "100 steps" or "5000 examples"; may be a fraction."""
-    number, _, unit = str(text).strip().partition(" ")
-    scale = {"epochs": examples / batch, "steps": 1.0, "examples": 1 / batch}
-    amount = _number(number)
-    if unit not in scale or not 0 <= amount < math.inf:
-        raise ValueError(f'{field}: expected "NUMBER epochs", "NUMBER steps" or "NUMBER examples"; found {text!r}')
-    return amount * scale[unit]
+    """Optimizer steps of a duration: "3 epochs", "1 epoch", "100steps" or "5000 examples"; may be a fraction."""
+    found = _DURATION.fullmatch(str(text))
+    amount = math.nan if found is None else _number(found[1])
+    if not 0 <= amount < math.inf:
+        raise FieldError(f'{field}: expected "NUMBER epochs", "NUMBER steps" or "NUMBER examples"; found {text!r}')
+    return amount * {"epoch": examples / batch, "step": 1.0, "example": 1 / batch}[found[2].lower()]
+
+
+def same_value(one: object, other: object) -> bool:
+    """Whether two values of a field mean the same: equal, or one duration in two spellings."""
+    if one == other or not (isinstance(one, str) and isinstance(other, str)):
+        return one == other
+    first, second = _DURATION.fullmatch(one), _DURATION.fullmatch(other)
+    return (
+        first is not None
+        and second is not None
+        and (_number(first[1]), first[2].lower()) == (_number(second[1]), second[2].lower())
+    )
+
+
+def kept_every(text: str, field: str, examples: int, batch: int, save_every: int) -> int:
+    """Steps between checkpoints that are kept for good, in whole saves since only those can be kept; 0: none."""
+    steps = to_steps(text, field, examples, batch)
+    return save_every * max(1, round(steps / save_every)) if steps else 0
 
 
 def stop_step(text: str, total: int) -> int:
     """The step that `--stop_after` names: a number of steps, a share such as "60%", or "" for the last."""
     if not text:
         return total
-    share = text.endswith("%")
-    value = _number(text.removesuffix("%"))
+    found = _SHARE.fullmatch(text)
+    value, share = (math.nan, False) if found is None else (_number(found[1]), found[2] == "%")
     if not 0 < value < math.inf or (share and value > 100):
-        raise ValueError(f'--stop_after: expected a number of steps or a share such as "60%"; found {text!r}')
+        raise FieldError(f'--stop_after: expected a number of steps or a share such as "60%"; found {text!r}')
     return min(total, max(1, math.floor(total * value / 100 if share else value)))
 
 
@@ -139,11 +171,11 @@ def accumulation(size: int, per_device: int, devices: int, wanted: int | None) -
     if size % devices:
         below, above = size // devices * devices, -(-size // devices) * devices
         choices = f"{above} or {below}" if below else str(above)
-        raise ValueError(f"batch.size: {size} images do not divide among {devices} devices; use {choices}")
+        raise FieldError(f"batch.size: {size} images do not divide among {devices} devices; use {choices}")
     share = size // devices
     if wanted is not None:
         if wanted < 1 or share % wanted:
-            raise ValueError(
+            raise FieldError(
                 f"batch.accumulation: {wanted} micro-batches do not divide the {share} images of a device "
                 f"({size} images on {devices} devices)"
             )
@@ -151,7 +183,7 @@ def accumulation(size: int, per_device: int, devices: int, wanted: int | None) -
     fewest = -(-share // per_device)
     parts = next(parts for parts in range(fewest, share + 1) if share % parts == 0)
     if parts > 2 * fewest:
-        raise ValueError(
+        raise FieldError(
             f"batch.size: the {share} images of a device divide into {parts} parts of at most batch.per_device = "
             f"{per_device}, not into {fewest}; use {fewest * per_device * devices} images, or set batch.accumulation"
         )
@@ -165,6 +197,7 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _did_you_mean(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The end of a sentence on a name that is none of `names`: the closest one, or nothing."""
     close = difflib.get_close_matches(name, list(names), 1, 0.5)
     return f"; did you mean {close[0]!r}?" if close else ""

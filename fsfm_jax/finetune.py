@@ -220,7 +220,7 @@ class _Run:
             LOG.info("from scratch: nothing is pretrained")
             params = scratch_initialisation(state.params, named_key(jax.random.key(self._resolved.seed), "scratch"))
         else:
-            params, report = initialise(pretrained.params, state.params, self._resolved.task.model.grid)
+            params, report = initialise(pretrained.params, state.params, pretrained.grid)
             notes = [f"from {pretrained.origin['path']}", *pretrained.origin["notes"], report.summary()]
             LOG.info("%s", "\n".join(notes))
             if jax.process_index() == 0:

@@ -16,7 +16,7 @@ from fsfm_jax.data.mixture import MixSpec
 from fsfm_jax.data.rand_augment import fill_colour, parse
 from fsfm_jax.data.resizing import INTERPOLATIONS
 from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
-from fsfm_jax.fields import accumulation, check_fields, flat, is_part_of, one_of, stop_step, to_steps
+from fsfm_jax.fields import accumulation, check_fields, flat, is_part_of, kept_every, one_of, stop_step, to_steps
 from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.metrics.selection import LAST, METRICS, SPLITS, TIES, Rule
 from fsfm_jax.models.antispoof import NORM_AXES, AntiSpoofSpec
@@ -105,6 +105,7 @@ def resolve_finetuning(
     if c.features.cache:
         _check_cached(c, mixed)
     warmup, total = _durations(c, examples)
+    save_every = _save_every(c, examples)
     size = SIZES[one_of("model.size", c.model.size, SIZES)]
     return Finetuning(
         seed=c.seed,
@@ -147,9 +148,12 @@ def resolve_finetuning(
         selection=_selection(c),
         false_alarm_rate=c.calibration.false_alarm_rate,
         report=resolve_report(c),
-        loop=LoopSpec(total, stop_step(stop_after, total), _save_every(c, examples), c.nonfinite, skip_limit(c)),
+        loop=LoopSpec(total, stop_step(stop_after, total), save_every, c.nonfinite, skip_limit(c)),
         alarms=divergence_alarms(c),
-        retention=Retention(c.checkpoint.keep_latest, 0),
+        retention=Retention(
+            c.checkpoint.keep_latest,
+            kept_every(c.checkpoint.keep_every, "checkpoint.keep_every", examples, c.batch.size, save_every),
+        ),
         replicas=c.partition.replicas,
         fsdp=c.partition.fsdp,
         fsdp_min_size=c.partition.fsdp_min_size,

@@ -65,7 +65,8 @@ def _run(config: ConfigDict, workdir: str, stop_after: str) -> None:
     identity = run_identity(binding, sources, statistics)
 
     def describe(number: int) -> dict:
-        return description(identity, config, number, resolved.stream.global_batch) | lineage(workdir)
+        run = description(identity, config, number, resolved.stream.global_batch) | lineage(workdir)
+        return run | {"image_size": resolved.model.image_size}
 
     checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"), resolved.retention)
     try:

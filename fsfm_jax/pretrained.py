@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
+from fsfm_jax import records
 from fsfm_jax.config import STATISTICS
 from fsfm_jax.export import official_file
 from fsfm_jax.export.base_file import open_base
@@ -41,12 +42,14 @@ class Pretrained:
       origin: as JSON: `kind` ("run", "pth" or "safetensors"), `path`, `sha256` (None for a run), `size`, `step` of a
         run, `epoch` of a file that says it (counted from 0 by the official code), and `notes`, a list of text.
       report: the account of every name of a file, or of a run's parameters.
+      grid: rows of patches of the images that it was pretrained on.
     """
 
     params: dict
     statistics: Statistics | None
     origin: dict
     report: KeyReport
+    grid: int
 
 
 def open_pretrained(
@@ -100,7 +103,10 @@ def _of_run(path: str, base: str, sizes: Mapping[str, Size]) -> Pretrained:
     }  # fmt: skip
     kept = saved["statistics"]
     statistics = None if kept is None else Statistics(tuple(kept["mean"]), tuple(kept["std"]))
-    return Pretrained(params, statistics, origin, KeyReport(tuple(sorted(flatten_dict(params, sep="/"))), {}, {}))
+    report = KeyReport(tuple(sorted(flatten_dict(params, sep="/"))), {}, {})
+    # Runs from before do not say the side of their images, which was that of all records.
+    side = saved.get("image_size", records.IMAGE_SIZE)
+    return Pretrained(params, statistics, origin, report, _grid(params, sizes[size], BASES[base].style, side))
 
 
 def _of_export(path: str, export: Export, base: str, sizes: Mapping[str, Size]) -> Pretrained:
@@ -161,7 +167,8 @@ def _of_file(
     size = _size(path, params, sizes, BASES[OWN].style)
     skipped = {name: "the fixed positions of a decoder" for name in dropped}
     report = KeyReport(tuple(sorted(file.tensors)), skipped, {})
-    return Pretrained(params, statistics_beside(path), file.origin(size, notes + converted), report)
+    grid = _grid(params, sizes[size], BASES[OWN].style)
+    return Pretrained(params, statistics_beside(path), file.origin(size, notes + converted), report, grid)
 
 
 def _of_base(path: str, base: str, sizes: Mapping[str, Size], content: official_file.Content | None) -> Pretrained:
@@ -170,7 +177,15 @@ def _of_base(path: str, base: str, sizes: Mapping[str, Size], content: official_
     size = _size(path, opened.params, sizes, family.style)
     statistics = statistics_beside(path) if family.statistics is None else STATISTICS[family.statistics]
     origin = opened.file.origin(size, [*opened.report.summary(), *opened.notes])
-    return Pretrained(opened.params, statistics, origin, opened.report)
+    grid = _grid(opened.params, sizes[size], family.style)
+    return Pretrained(opened.params, statistics, origin, opened.report, grid)
+
+
+def _grid(params: dict, size: Size, style: Style, side: int = records.IMAGE_SIZE) -> int:
+    """The grid of the positions that are there; without any, that of images of `side` pixels."""
+    if "pos_embed" in params["encoder"]:
+        return position_grid(params, size, style.class_token)
+    return side // size.patch_size
 
 
 def _kind_notes(names: Mapping) -> list[str]:

@@ -44,15 +44,17 @@ class ReportSpec:
     predictions: str
 
 
-def resolve_report(c: ConfigDict) -> ReportSpec:
+def resolve_report(c: ConfigDict, transform: str = "") -> ReportSpec:
     """Resolves the sections `evaluation`, `bootstrap` and `report` of a configuration.
+
+    `transform` is taken where `evaluation.transform` is empty.
 
     Raises:
       ValueError: a value that is not one of those allowed.
     """
     return ReportSpec(
         EvaluationSpec(
-            one_of("evaluation.transform", c.evaluation.transform, EVALUATIONS),
+            one_of("evaluation.transform", c.evaluation.transform or transform, EVALUATIONS),
             c.evaluation.batch,
             c.evaluation.threads,
         ),

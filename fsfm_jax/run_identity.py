@@ -77,7 +77,7 @@ def check_same_run(saved: dict, identity: dict, workdir: str) -> None:
     changed = [
         f"{name}: {have.get(name, 'absent')} saved, {want.get(name, 'absent')} asked for"
         for name in sorted(have.keys() | want.keys())
-        if have.get(name, "absent") != want.get(name, "absent")
+        if not fields.same_value(have.get(name, "absent"), want.get(name, "absent"))
     ]
     if saved["data"] != identity["data"]:
         counts = [[entry["examples"] for entry in run["data"]] for run in (saved, identity)]

@@ -19,7 +19,7 @@ from configs import tabulation
 from fsfm_jax.detection import tables
 from fsfm_jax.detection.detector import REPEATS
 from fsfm_jax.detection.repeats import spread
-from fsfm_jax.detection.results import METRICS, TABLE
+from fsfm_jax.detection.results import METRICS, TABLE, check_no_results
 from fsfm_jax.fields import check_fields, one_of
 from fsfm_jax.finetune import TEST_FOLDER
 from fsfm_jax.report_spec import LAYOUTS
@@ -35,12 +35,14 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
 
     Raises:
       FileNotFoundError: a run without results.
-      ValueError: no run, another layout, or results that the layout has no numbers for.
+      ValueError: no run, another layout, results that the layout has no numbers for, or a `workdir` with a table of an
+        evaluation.
     """
     check_fields(config, tabulation.tabulate())
     if stop_after:
         raise ValueError("--stop_after: a table has no steps; leave it out")
     layout = one_of("layout", config.layout, LAYOUTS)
+    check_no_results(workdir)
     found: dict[str, list[Mapping]] = {}
     selections = set()
     for folder in filter(None, (text.strip() for text in config.runs.split(","))):

@@ -76,6 +76,12 @@ def whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
             shutil.copyfileobj(file, target)
 
 
+def read_text(path: str | os.PathLike) -> str | None:
+    """The UTF-8 text of the file at `path`; None if there is none."""
+    file = epath.Path(path)
+    return file.read_text() if file.exists() else None
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes `text` as UTF-8, whole or not at all."""
     with whole(path) as file:

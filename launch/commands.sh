@@ -52,6 +52,12 @@ name() {
         misuse "$1: expected small letters, digits and dashes, at most 40, a letter first; found $(quoted "$2")."
 }
 
+# digest FLAG VALUE: an image that cannot become another one.
+digest() {
+    [[ $2 =~ ^[^@[:space:]]+@sha256:[0-9a-f]{64}$ ]] ||
+        misuse "$1: expected an image by its digest, NAME@sha256:DIGITS; found $(quoted "$2")."
+}
+
 # count FLAG VALUE LEAST: a whole number.
 count() {
     [[ $2 =~ ^(0|[1-9][0-9]{0,8})$ && $2 -ge $3 ]] ||

@@ -26,6 +26,7 @@ options; those with a variable may stand in the environment instead
   --cluster=CLUSTER   FSFM_CLUSTER   name of the cluster
   --type=TYPE         FSFM_TPU_TYPE  such as v4-32, v5litepod-16, v5p-32, v6e-16   (cluster-create, run)
   --image=IMAGE       FSFM_IMAGE     such as REGION-docker.pkg.dev/PROJECT/REPOSITORY/fsfm_jax:COMMIT     (image, run)
+  --base=IMAGE        FSFM_BASE      Python 3.11 that the image is built on, python@sha256:...          (image)
   --workload=NAME     FSFM_NAME      of the run                                                            (run, stop)
   --num-slices=N      so many slices of this type (default 1)                                 (cluster-create, run)
   --spot              spot capacity                                                           (cluster-create, run)
@@ -43,7 +44,7 @@ TEXT
 COMMAND=$1
 shift
 PROJECT=${FSFM_PROJECT:-} ZONE=${FSFM_ZONE:-} CLUSTER=${FSFM_CLUSTER:-} TYPE=${FSFM_TPU_TYPE:-}
-IMAGE=${FSFM_IMAGE:-} WORKLOAD=${FSFM_NAME:-}
+IMAGE=${FSFM_IMAGE:-} BASE=${FSFM_BASE:-} WORKLOAD=${FSFM_NAME:-}
 SLICES=1 SPOT=() MAX_RESTARTS=100 GRACE=120 COMMIT=HEAD PROGRAM=()
 while [[ $# -gt 0 ]]; do
     case $1 in
@@ -52,6 +53,7 @@ while [[ $# -gt 0 ]]; do
         --cluster=*) CLUSTER=${1#*=} ;;
         --type=*) TYPE=${1#*=} ;;
         --image=*) IMAGE=${1#*=} ;;
+        --base=*) BASE=${1#*=} ;;
         --workload=*) WORKLOAD=${1#*=} ;;
         --num-slices=*) SLICES=${1#*=} ;;
         --spot) SPOT=(--spot) ;;
@@ -79,6 +81,10 @@ if [[ $COMMAND != image ]]; then
 fi
 case $COMMAND in cluster-create | run) need --type "$TYPE" FSFM_TPU_TYPE ;; esac
 case $COMMAND in image | run) need --image "$IMAGE" FSFM_IMAGE ;; esac
+if [[ $COMMAND == image ]]; then
+    need --base "$BASE" FSFM_BASE
+    digest --base "$BASE"
+fi
 case $COMMAND in
     run | stop)
         need --workload "$WORKLOAD" FSFM_NAME
@@ -99,9 +105,10 @@ image() {
     local archive=${TMPDIR:-/tmp}/fsfm_jax-image.tar
     execute git -C "$ROOT" archive --format=tar "--output=$archive" "$COMMIT"
     if "$DRY_RUN"; then
-        printf 'docker build --file=launch/Dockerfile %s - <%s\n' "$(quoted "--tag=$IMAGE")" "$(quoted "$archive")"
+        printf 'docker build --file=launch/Dockerfile %s - <%s\n' \
+            "$(quoted "--build-arg=BASE=$BASE" "--tag=$IMAGE")" "$(quoted "$archive")"
     else
-        docker build --file=launch/Dockerfile "--tag=$IMAGE" - <"$archive"
+        docker build --file=launch/Dockerfile "--build-arg=BASE=$BASE" "--tag=$IMAGE" - <"$archive"
     fi
     execute docker push "$IMAGE"
 }

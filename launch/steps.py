@@ -171,7 +171,7 @@ def _evaluation(name: str, config: ConfigDict, on: Slice, detector: ConfigDict |
     tuned = detector.copy_and_resolve_references()
     tuned.batch.size = tuned.batch.per_device = 2 * len(on.devices)
     task = _resolve_finetuning(tuned, on, 10**9).task
-    spec = resolve_report(config).evaluation
+    spec = resolve_report(config, detector.evaluation.transform).evaluation
     scorer = Scorer(task, spec, partition.make_mesh(list(on.devices)))
     params = jax.eval_shape(task.init, jax.random.key(0))
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))

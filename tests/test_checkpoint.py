@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import time
 from typing import Any, NamedTuple
 
 import jax
@@ -10,9 +11,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
+from orbax.checkpoint._src.futures import future, signaling_client
 
 from fsfm_jax import partition
 from fsfm_jax.checkpoint import Checkpoints, Retention, same_json, saved_parameters
+from fsfm_jax.checkpoint_manager import Manager
 from fsfm_jax.disk import NotSaved
 
 KEEP_ALL = Retention(latest=100, every=0)
@@ -111,6 +114,24 @@ def test_a_saved_state_is_that_of_its_time(opened):
     for step in (1, 2, 3):
         assert raw(checkpoints.restore(step, like(make(step)))) == raw(make(step))
         assert checkpoints.run(step) == {"step": step}
+
+
+def test_orbax_has_its_own_clock_and_log_again_when_all_is_closed(tmp_path):
+    def seen():
+        return future.time, signaling_client.time, list(logging.getLogger("absl").filters)
+
+    own = seen()
+    assert own[:2] == (time, time)
+    first, second = (Checkpoints(str(tmp_path / name), KEEP_ALL) for name in "ab")
+    first.close()
+    first.close()
+    # A clock that is put right while one is open ends no save.
+    assert {clock.time for clock in seen()[:2]} == {time.monotonic} and len(seen()[2]) == len(own[2]) + 1
+    second.close()
+    assert seen() == own
+    with pytest.raises(TypeError):
+        Manager(tmp_path, nonsense=True)
+    assert seen() == own
 
 
 def test_saving_a_step_again_leaves_the_first(opened):

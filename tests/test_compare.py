@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 import shutil
+import signal
 from pathlib import Path
 
 import cv2
@@ -17,6 +19,7 @@ from fsfm_jax.detection import comparison as results
 from fsfm_jax.detection.detector import open_detector
 from fsfm_jax.fields import flat
 from fsfm_jax.train.finished import NonFinite
+from fsfm_jax.train.loop import Interrupted
 
 CHANGES = {
     **FINETUNING, "data.test": "A=forged:blend:16:2:1,B=forged:blend:8:5:1", "duration": "2 steps",
@@ -38,8 +41,11 @@ def tiny(init: str, **fields):
     return comparing(**base | fields)
 
 
-class Stopped(Exception):
-    """Someone stopped the comparison."""
+class Stopped(Interrupted):
+    """The comparison was told to stop."""
+
+    def __init__(self):
+        super().__init__(0, 2, signal.SIGTERM)
 
 
 class Counted:
@@ -156,28 +162,47 @@ def test_what_has_ended_is_not_run_again_and_not_taken_for_another(compared, ini
     (workdir / "gone.json").rename(workdir / "runs/demo/none/full/test/metrics.json")
 
 
-def test_a_cell_that_comes_to_nothing_leaves_the_others_their_numbers(compared, init, tmp_path, monkeypatch):
+# What a cell may raise, and its reason below the table.
+FAILURES = [
+    (NonFinite("step 7: not finite (loss = nan). Look at this step's data."), "step 7: not finite (loss = nan)"),
+    (ValueError("photo a.png: damaged,\n  cut off. Copy it again"), "photo a.png: damaged, cut off"),
+    (PermissionError(13, "Permission denied", "x"), "PermissionError: [Errno 13] Permission denied: 'x'"),
+    (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: memory"), "JaxRuntimeError: RESOURCE_EXHAUSTED: memory"),
+    (KeyError("label"), "KeyError: 'label'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "reason"), FAILURES, ids=lambda value: type(value).__name__)
+def test_a_cell_that_fails_leaves_the_others_their_numbers(compared, init, tmp_path, monkeypatch, error, reason):
     workdir = Path(shutil.copytree(compared[0], tmp_path / "copy"))
     for cell in ("our_own/linear_probe", "none/full"):
         (workdir / "runs/demo" / cell / "cell.json").unlink()
     tried = []
 
-    def diverges(config, folder, stop_after=""):
+    def fails(config, folder, stop_after=""):
         tried.append("/".join(Path(folder).parts[-2:]))
+        if several:
+            monkeypatch.setattr(compare.jax, "process_count", lambda: 2)
         if folder.endswith("linear_probe"):
-            raise NonFinite("step 7: loss not finite (loss = nan). Look at this step's data.")
+            raise error
 
-    monkeypatch.setattr(compare.finetune, "run", diverges)
-    reason = r"1 of 3 cells came to nothing(.|\n)*demo, Our Own, linear_probe: step 7: loss not finite"
-    with pytest.raises(NonFinite, match=reason):
+    several = False
+    monkeypatch.setattr(compare.finetune, "run", fails)
+    told = rf"1 of 3 cells failed and are left empty(.|\n)*demo, Our Own, linear_probe: {re.escape(reason)}"
+    with pytest.raises(compare.CellsFailed, match=told):
         compare.run(tiny(init), str(workdir))
     assert tried == ["our_own/linear_probe", "none/full"]
     text = (workdir / "table.md").read_text()
-    assert "- Came to nothing: demo, Our Own, linear_probe: step 7: loss not finite (loss = nan).\n" in text
+    assert f"- Failed: demo, Our Own, linear_probe: {reason}.\n" in text
     rows = {line.split(" | ")[1]: line for line in text.splitlines() if line.startswith("| ")}
     assert rows["linear_probe"].endswith("|  |  |  |  | – |")
     assert (workdir / "runs/demo/none/full/cell.json").exists() and text.count("| none | full | ") == 1
     assert next(line for line in compared[2][1].splitlines() if "| none | full |" in line) in text
+    # One process of several: the others wait for it inside the cell.
+    several = True
+    (workdir / "runs/demo/none/full/cell.json").unlink()
+    with pytest.raises(compare.CellsFailed if isinstance(error, NonFinite) else type(error)):
+        compare.run(tiny(init), str(workdir))
 
 
 def test_everything_is_looked_at_before_anything_is_trained(init, tmp_path, monkeypatch):

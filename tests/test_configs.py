@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import tuning
 
-from configs import common, evaluation, finetuning
-from fsfm_jax import config, finetune, finetune_config
+from configs import common, comparison, evaluation, finetuning
+from fsfm_jax import config, finetune, finetune_config, pretrain
 from fsfm_jax.compare_config import plan
 from fsfm_jax.data.masking import MaskSpec
 from fsfm_jax.detection.sets import open_sets
@@ -325,7 +326,7 @@ def test_evaluation_recipes(name, variant, names):
     config.check_fields(c, evaluation.evaluate())
     assert list(open_sets(c.data.sets, "data.sets", str)) == names
     layout = {"eval_dfd": "dfd", "eval_diff": "diff", "eval_fas": "fas", "eval_unified": "classes"}[name]
-    assert resolve_report(c).layout == layout
+    assert resolve_report(c, "resize").layout == layout and c.evaluation.transform == ""
     if name in ("eval_dfd", "eval_fas"):
         with pytest.raises(ValueError, match="variant: expected one of"):
             load(name, "everything")
@@ -479,7 +480,13 @@ MISTAKES = {
     "rate": ({"optimizer.base_learning_rate": float("nan")}, r"base_learning_rate: .*found nan"),
     "width": ({"model.pixel_width": 510, "model.pixel_heads": 2}, r"model\.pixel_width: 510 is not divisible by 4"),
     "no heads": ({"model.rep_heads": 0}, r"model\.rep_heads: expected at least 1; found 0"),
-    "unit": ({"duration": "600 epoch"}, r"duration: expected .*\"NUMBER epochs\".*found '600 epoch'"),
+    "unit": ({"duration": "600 epocks"}, r"duration: expected .*\"NUMBER epochs\".*found '600 epocks'"),
+    "no unit": ({"duration": "5k"}, r"duration: expected .*found '5k'"),
+    "percent": ({"optimizer.warmup": "5%"}, r"optimizer\.warmup: expected .*found '5%'"),
+    "no number": ({"duration": "epochs"}, r"duration: expected .*found 'epochs'"),
+    "not a kind": ({"batch.size": "4096"}, r"batch\.size: expected a number; found '4096'"),
+    "none": ({"optimizer.beta1": None}, r"optimizer\.beta1: expected a number; found None"),
+    "clipping": ({"optimizer.clip_norm": -1.0}, r"optimizer\.clip_norm: expected at least 0; found -1"),
     "number": ({"optimizer.warmup": "many epochs"}, r"optimizer\.warmup: .*'many epochs'"),
     "negative": ({"checkpoint.every": "-1 epochs"}, r"checkpoint\.every: .*'-1 epochs'"),
     "not a number": ({"target.warmup": "nan steps"}, r"target\.warmup: .*'nan steps'"),
@@ -515,18 +522,25 @@ def test_bad_stop_after_is_named(text):
         resolve(stop_after=text)
 
 
+@pytest.mark.parametrize("off", [0.0, None])
+def test_clipping_can_be_switched_off(off):
+    assert resolve({"optimizer.clip_norm": off}).optimizer.clip_norm is None
+
+
 @pytest.mark.parametrize(
     "text,step",
-    [("", 1000), ("1", 1), ("250", 250), ("60%", 600), ("0.01%", 1), ("100%", 1000), ("9e3", 1000)],
-)
+    [("", 1000), ("1", 1), ("250", 250), ("60%", 600), ("0.01%", 1), ("100%", 1000), ("9e3", 1000),
+     ("60 %", 600), ("250 steps", 250), ("1 step", 1)],
+)  # fmt: skip
 def test_stop_after(text, step):
     assert resolve({"duration": "1000 steps", "optimizer.warmup": "9 steps"}, stop_after=text).loop.stop_after == step
 
 
 @pytest.mark.parametrize(
     "text,steps",
-    [("3 epochs", 30), ("30 steps", 30), ("300 examples", 30), ("0.5 epochs", 5), (" 9 steps", 9)],
-)
+    [("3 epochs", 30), ("30 steps", 30), ("300 examples", 30), ("0.5 epochs", 5), (" 9 steps", 9),
+     ("1 epoch", 10), ("10epochs", 100), ("1 step", 1), ("2Steps ", 2), ("1e2  examples", 10), (".5epoch", 5)],
+)  # fmt: skip
 def test_durations(text, steps):
     assert config.to_steps(text, "duration", examples=100, batch=10) == steps
 
@@ -565,3 +579,91 @@ def test_micro_batches_bind_where_they_change_the_method(fields):
     """Other devices may divide a batch otherwise, unless the loss or the target sees the parts."""
     assert "batch.accumulation" not in config.binding_fields(common.pretrain(), 4)
     assert config.binding_fields(change(common.pretrain(), fields), 4)["batch.accumulation"] == 4
+
+
+# Fields that count only where another has a certain value, with that value.
+WHERE = {
+    "augment.overflow": {"augment.saturation": 0.5}, "loss.contrast": {"tuning.method": "fs_adapter"},
+    "loss.temperature": {"loss.contrast": 0.1, "tuning.method": "fs_adapter"}, "tuning.rank": {"tuning.method": "lora"},
+    "tuning.alpha": {"tuning.method": "lora"}, "tuning.reduction": {"tuning.method": "fs_adapter"},
+    "model.dropout": {"model.network": "antispoof"}, "model.norm_over": {"model.network": "antispoof"},
+}  # fmt: skip
+# Fields that are read before anything is resolved: nonsense in them is refused below, in test_evaluate and by main.
+READ_EARLY = {
+    "pretrain": ["data.train", "data.statistics"],
+    "finetune": ["init", "data.train", "data.validation", "data.test", "data.classes", "data.statistics"],
+}
+READ_ELSEWHERE = {
+    "pretrain": {"job", "data.repeat_batch", *READ_EARLY["pretrain"]},
+    "finetune": {"job", "repeats", "features.cache", *READ_EARLY["finetune"]},
+    "evaluate": {"job", "checkpoint", "data.sets", "data.threshold", "official.classes", "official.statistics",
+                 "official.norm_over", "official.dtype", "official.transform"},
+    "compare": {"job"},
+}  # fmt: skip
+TEMPLATES = {
+    "pretrain": common.pretrain, "finetune": finetuning.finetune, "evaluate": evaluation.evaluate,
+    "compare": comparison.compare,
+}  # fmt: skip
+
+
+def planned(c):
+    return [(cell.folder(""), config.flat(cell.config)) for cell in plan(c).cells]
+
+
+RESOLVED = {
+    "pretrain": lambda c: config.resolve_pretraining(c, EXAMPLES, 1), "finetune": tuned,
+    "evaluate": lambda c: resolve_report(c, "resize_center"), "compare": planned,
+}  # fmt: skip
+# Other values of texts whose refusal does not list them; the rest are durations and names.
+OTHERS = {
+    "duration": ["100 epochs"], "augment.rand_augment": ["none"], "models": ["A=scratch"], "tasks": ["diff"],
+    "changes": ["seed=7"], "variant": ["released"], "figure.data": ["samples"], "size": ["vits"],
+}  # fmt: skip
+
+
+def other_values(field, old):
+    if field in OTHERS:
+        return list(OTHERS[field])
+    if isinstance(old, bool):
+        return [not old]
+    if isinstance(old, float):
+        return [0.9 * old, old + 0.25]
+    if isinstance(old, int) or old is None:
+        return [2 * (old or 1), (old or 1) + 1, max(1, (old or 1) // 2)]
+    return ["3 steps"] if re.search(r"\d (epochs|steps)$", old) else ["nonsense"]
+
+
+FIELDS_OF = [(job, field) for job, make in TEMPLATES.items() for field in config.flat(make())]
+
+
+@pytest.mark.parametrize(("job", "field"), [(job, name) for job, name in FIELDS_OF if name not in READ_ELSEWHERE[job]])
+def test_every_field_has_an_effect(job, field):
+    where = WHERE.get(field, {}) if job == "finetune" else {}
+
+    def result(value):
+        return RESOLVED[job](change(TEMPLATES[job](), where | {field: value}))
+
+    old = config.flat(change(TEMPLATES[job](), where))[field]
+    before, todo, refused = result(old), other_values(field, old), []
+    while todo:
+        value = todo.pop(0)
+        try:
+            after = result(value)
+        except ValueError as error:
+            refused.append(str(error))
+            listed = re.search(f"{field}: expected one of (.*?); found", str(error))
+            todo += listed[1].split(", ") if value == "nonsense" and listed else []
+            continue
+        assert value != "nonsense", f"{job}, {field}: nonsense passes"
+        if after != before:
+            return
+    raise AssertionError(f"{job}, {field}: no other value changes anything; refused: {refused}")
+
+
+@pytest.mark.parametrize(("job", "field"), [(job, field) for job, fields in READ_EARLY.items() for field in fields])
+def test_nonsense_is_refused_before_anything_is_trained(job, field, tmp_path):
+    base = tuning.FINETUNING | {"init": "scratch", "data.statistics": "vggface2"}
+    c = change(finetuning.finetune(), base) if job == "finetune" else change(common.pretrain(), tuning.PRETRAINING)
+    run = finetune.run if job == "finetune" else pretrain.run
+    with pytest.raises((ValueError, FileNotFoundError), match="nonsense"):
+        run(change(c, {field: "nonsense"}), str(tmp_path))

@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 import official_weights
 import pytest
+import serialized
 from sklearn.metrics import roc_auc_score
 from tuning import evaluation_of, pretrained_run, tiny, tuned_run
 
 from configs import tabulation
 from fsfm_jax import evaluate, finetune, tabulate
 from fsfm_jax.data.forgery import ForgedSource
-from fsfm_jax.detection.detector import open_detector
+from fsfm_jax.detection.detector import open_detector, save_detector
 from fsfm_jax.detection.inverted import inverted
 from fsfm_jax.detection.prediction_file import read_predictions
 from fsfm_jax.export import serialize, to_torch
@@ -85,6 +86,49 @@ def test_the_table_has_ours_beside_the_published(evaluated):
     table = (evaluated / "table.md").read_text()
     assert "| CDFv2 | 18 | 5 |" in table and "| 85.05 | 91.44 |" in table and "| other | 8 | 2 |" in table
     assert "the lowest loss (" in table and "chosen on forged:blend:16:1:0" in table
+
+
+def drawn_detector(workdir, **config) -> str:
+    """The workdir of a detector with drawn parameters, not calibrated."""
+    made = serialized.detector(**config)
+    save_detector(str(workdir), 7, made.params, made.card | {"calibration": None})
+    return str(workdir)
+
+
+def test_the_transform_is_that_of_the_detector_and_another_is_said(tmp_path):
+    """A detector that was selected on whole crops scores whole crops, unless it is told otherwise."""
+    workdir, said = drawn_detector(tmp_path / "run", evaluation__transform="resize"), {}
+    for chosen in ("", "resize_center"):
+        folder = tmp_path / f"evaluated{chosen}"
+        folder.mkdir()
+        evaluate.run(evaluation_of(workdir, "a=forged:blend:8:2", evaluation__transform=chosen), str(folder))
+        found = json.loads((folder / "metrics.json").read_text())
+        said[found["transform"]] = "Transform of the face crops:" in (folder / "table.md").read_text()
+    assert said == {"resize": False, "resize_center": True}
+    note = "Transform of the face crops: resize_center; the detector was selected and calibrated with resize."
+    assert note in (folder / "table.md").read_text()
+
+
+def test_an_evaluation_does_not_replace_another(evaluated, tuned, tmp_path):
+    before = {name: (evaluated / name).read_bytes() for name in ("metrics.json", "table.md")}
+    for detector, sets, fields, text in (
+        (tuned, "CDFv2=forged:blend:18:2", {}, "holds the results of another evaluation: the data sets CDFv2, other"),
+        (tuned, SETS.replace("18:2", "14:2"), {}, "the data sets CDFv2, other. Take another --workdir, or remove"),
+        (tuned, SETS, {"evaluation__transform": "resize"}, "evaluation: transform resize_center, not resize"),
+        (drawn_detector(tmp_path / "run"), SETS, {}, f"evaluation: checkpoint {tuned}, not {tmp_path}/run"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            evaluate.run(evaluation_of(detector, sets, **fields), str(evaluated))
+    config = tabulation.tabulate()
+    config.runs = str(evaluated)
+    with pytest.raises(ValueError, match="holds the results of an evaluation"):
+        tabulate.run(config, str(evaluated))
+    # The same again, and with another set, loses nothing.
+    evaluate.run(evaluation_of(tuned, SETS), str(evaluated))
+    assert before == {name: (evaluated / name).read_bytes() for name in before}
+    (tmp_path / "table.md").write_text("of a comparison")
+    with pytest.raises(ValueError, match="holds a table.md that is of no evaluation"):
+        evaluate.run(evaluation_of(tuned, SETS), str(tmp_path))
 
 
 def test_calibration_is_shown_before_and_after(evaluated, tuned):
@@ -209,6 +253,9 @@ def test_several_results_become_one_table(evaluated, tuned, tmp_path):
         config.runs = runs
         with pytest.raises(error, match=message):
             tabulate.run(config, str(tmp_path))
+    config.layout = "dfg"
+    with pytest.raises(ValueError, match="layout: expected one of dfd, .*'dfg'; did you mean 'dfd'"):
+        tabulate.run(config, str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -223,6 +270,9 @@ def test_several_results_become_one_table(evaluated, tuned, tmp_path):
         ({"checkpoint": "model.pth"}, FileNotFoundError, "checkpoint: model.pth is not there"),
         ({"checkpoint": "hf://a/b"}, ValueError, "checkpoint: hf://a/b: .* hf:// is not read: download it first"),
         ({"official.classes": "fake,real"}, ValueError, "official.classes: .* is a run, which says it itself"),
+        ({"official.dtype": "nonsense"}, ValueError, "official.dtype: expected one of .*found 'nonsense'"),
+        ({"official.norm_over": "nonsense"}, ValueError, "official.norm_over: expected one of .*found 'nonsense'"),
+        ({"official.statistics": "imagenet"}, ValueError, "official.statistics: .* is a run, which says it itself"),
         ({"evaluation.transform": "crop"}, ValueError, "evaluation.transform: expected one of resize, resize_center"),
         ({"evaluation.batch": 12}, ValueError, "evaluation.batch: 12 images do not divide among 8 devices"),
     ],

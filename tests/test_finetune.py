@@ -13,13 +13,14 @@ from flax.traverse_util import flatten_dict
 from tuning import STEPS, looks, pretrained_run, tiny, tuned_run
 
 from fsfm_jax import disk, finetune
-from fsfm_jax.checkpoint import saved_parameters
+from fsfm_jax.checkpoint import Checkpoints, Retention, saved_parameters
 from fsfm_jax.config import STATISTICS
 from fsfm_jax.data.forgery import ForgedSource
-from fsfm_jax.detection.detector import open_detector
+from fsfm_jax.detection.detector import Kept, open_detector
 from fsfm_jax.disk import NotSaved
 from fsfm_jax.export.names import PRETRAINING, official_name, to_official_array
 from fsfm_jax.finetune_inputs import open_inputs
+from fsfm_jax.models.layers import sincos_positions
 
 TEST_SET = "A=forged:blend:16:2:1"
 
@@ -106,11 +107,17 @@ def test_a_finished_run_ends_again_without_training(tuned, pretrained):
     before = Path(tuned, "metrics.jsonl").read_bytes()
     card = open_detector(tuned).card
     # What is done after training may change.
-    finetune.run(tiny(init=pretrained, data__test="B=forged:blend:8:3", calibration__false_alarm_rate=0.5), tuned)
+    more = f"{TEST_SET},B=forged:blend:8:3"
+    finetune.run(tiny(init=pretrained, data__test=more, calibration__false_alarm_rate=0.5), tuned)
     again = open_detector(tuned).card
     assert Path(tuned, "metrics.jsonl").read_bytes() == before
     assert again["calibration"]["false_alarm_rate"] == 0.5 and again["step"] == card["step"]
-    assert list(json.loads(Path(tuned, "test", "metrics.json").read_text())["data"]) == ["B"]
+    assert list(json.loads(Path(tuned, "test", "metrics.json").read_text())["data"]) == ["A", "B"]
+    # A table is not replaced by one that lacks a set of it.
+    with pytest.raises(ValueError, match="test: holds the results of another evaluation: the data sets A, B"):
+        finetune.run(tiny(init=pretrained, data__test=TEST_SET), tuned)
+    Path(tuned, "test", "metrics.json").unlink()
+    Path(tuned, "test", "table.md").unlink()
     finetune.run(tiny(init=pretrained, data__test=TEST_SET), tuned)
     assert open_detector(tuned).card == card
 
@@ -123,6 +130,29 @@ def test_the_encoder_starts_as_it_was_pretrained(pretrained, tmp_path):
     assert len(blocks) == 2
     for name in (*blocks, "patch_embed", "cls_token"):
         assert same(before["encoder"][name], after["encoder"][name])
+
+
+@pytest.mark.parametrize("side", [224, 112])
+def test_positions_are_those_of_the_grid_that_was_pretrained(pretrained, tmp_path, side):
+    """A pretraining on images of 112 pixels has 7 rows of patches where a detector has 14."""
+    params, saved = saved_parameters(f"{pretrained}/checkpoints")
+    assert saved["image_size"] == 224 and "pos_embed" not in params["encoder"]
+    init = str(tmp_path / "pretrained")
+    checkpoints = Checkpoints(f"{init}/checkpoints", Retention(1, 0), asynchronous=False)
+    checkpoints.save(Kept(np.int32(2), params, {}), saved | {"image_size": side})
+    checkpoints.close()
+    config = tiny(init=init, data__validation="", selection__rule="last")
+    state = finetune._Run(config, open_inputs(config), str(tmp_path), "")._initial()
+    account = json.loads((tmp_path / "initialisation.json").read_text())["network"]
+    assert ("encoder/pos_embed" in account["resized"]) == (side == 112)
+    table = sincos_positions(48, side // 16)[1:].reshape(side // 16, side // 16, 48)
+    found = np.asarray(state.params["encoder"]["pos_embed"])[0, 1:].reshape(14, 14, 48)[8, 8]
+    expected = table[8 * side // 224, 8 * side // 224]
+    if side == 112:
+        # Bicubic with cell centres at halves, by hand for places inside: weights at distances 1.25, 0.25, 0.75, 1.75.
+        near, far = np.array([-0.03515625, 0.26171875, 0.87890625, -0.10546875]), np.arange(2, 6)
+        expected = np.einsum("r,c,rcd->d", near, near, table[np.ix_(far, far)])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def test_an_official_file_starts_the_same_run(tuned, pretrained, tmp_path):

@@ -1,4 +1,5 @@
-"""Fine-tuning on two hosts: two processes look, choose, calibrate and test as one does, and write everything once."""
+"""Fine-tuning on two hosts: two processes look, choose, calibrate and test as one does, read their own rows
+and write everything once."""
 
 import json
 import os
@@ -28,6 +29,7 @@ import jax
 from absl import flags
 from configs import finetuning
 from fsfm_jax import finetune
+from fsfm_jax.data.forgery import ForgedSource
 
 port, hosts, host = json.loads(sys.argv[1])
 if hosts > 1:
@@ -35,7 +37,15 @@ if hosts > 1:
 flags.FLAGS.mark_as_parsed()  # grain reads a flag
 config = finetuning.finetune()
 config.update_from_flattened_dict(json.loads(sys.argv[2]))
+read, get = [], ForgedSource.__getitem__
+def noted(source, index):
+    if source.name.startswith("forged:blend:13:"):
+        read.append(index)
+    return get(source, index)
+ForgedSource.__getitem__ = noted
 finetune.run(config, sys.argv[3])
+with open(f"{sys.argv[3]}/read_{host}.json", "w") as file:
+    json.dump(sorted(read), file)
 """
 
 
@@ -73,4 +83,7 @@ def test_two_hosts_end_with_the_detector_and_the_scores_of_one(tmp_path):
     np.testing.assert_array_equal(ours["source"], theirs["source"])
     np.testing.assert_allclose(ours["score"], theirs["score"], rtol=1e-6)
     assert np.ptp(theirs["score"]) > 1e-5  # or the rows could be anybody's
+    # Each host reads its own rows of every batch, and none of the other's.
+    read = [json.loads((two / f"read_{host}.json").read_text()) for host in (0, 1)]
+    assert read == [list(range(0, 13, 2)), list(range(1, 13, 2))]
     assert (two / "test" / "table.md").exists() and not list(two.rglob("*.tmp"))

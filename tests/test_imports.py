@@ -121,8 +121,8 @@ RULES = {
     "fsfm_jax.detection.tables": "report_spec detection.published",
     "fsfm_jax.detection.repeats": "detection.tables workdir",
     "fsfm_jax.report_spec": "data metrics fields ml_collections",
-    "fsfm_jax.pretrained": MODEL + "config models tasks export run_identity",
-    "fsfm_jax.evaluate": UPPER + "configs detection fields report_spec ml_collections",
+    "fsfm_jax.pretrained": MODEL + "records config models tasks export run_identity",
+    "fsfm_jax.evaluate": UPPER + "config configs detection fields report_spec ml_collections",
     "fsfm_jax.tabulate": "configs detection fields finetune report_spec ml_collections",
     "fsfm_jax.finetune_config": UPPER + "config fields report_spec configs ml_collections",
     "fsfm_jax.finetune_inputs": UPPER
@@ -137,8 +137,10 @@ RULES = {
     "fsfm_jax.compare": UPPER
     + "analyze compare_config configs detection export.foreign_file fields finetune finetune_config finetune_inputs "
     "ml_collections recipe_check run_lock",
-    "fsfm_jax.main": "package pretrain finetune evaluate tabulate compare train.loop workdir jax absl "
-    "ml_collections",
+    "fsfm_jax.command": "fields absl ml_collections",
+    "fsfm_jax.cluster": "fields jax",
+    "fsfm_jax.main": "package pretrain finetune evaluate tabulate compare train.loop workdir fields command cluster "
+    "absl ml_collections",
     "configs": "configs.common configs.finetuning configs.adapting configs.comparison configs.evaluation "
     "configs.tabulation ml_collections",
     "benchmarks": UPPER

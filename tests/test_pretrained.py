@@ -380,6 +380,13 @@ def run(workdir: Path, params: dict, job: str = "pretrain", size: str = "golden"
     return str(workdir)
 
 
+def test_the_grid_is_that_of_the_images_that_were_pretrained(tmp_path, golden, state):
+    assert opened(write(tmp_path / "a.pth", state)).grid == 4  # of its positions: 32 pixels in patches of 8
+    del state["pos_embed"]
+    assert opened(write(tmp_path / "b.pth", state)).grid == 224 // 8
+    assert opened(run(tmp_path / "run", reference.parameters(golden("pretrain_tiny"), "online/"))).grid == 224 // 8
+
+
 def test_a_run_of_ours_is_a_start(tmp_path, golden):
     params = reference.parameters(golden("pretrain_tiny"), "online/")
     workdir = run(tmp_path / "run", params)

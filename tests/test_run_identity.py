@@ -67,6 +67,16 @@ def test_another_run_is_refused():
         saved_state(Kept(saved()), None, IDENTITY | {"config": {"seed": 2}}, "runs/a")
 
 
+@pytest.mark.parametrize("now, same", [("1 epoch", True), ("1epochs", True), ("2 epochs", False), ("1 step", False)])
+def test_a_duration_spelt_otherwise_is_the_same(now, same):
+    item, identity = saved(config={"duration": "1 epochs"}), IDENTITY | {"config": {"duration": now}}
+    if same:
+        assert saved_state(Kept(item), types.SimpleNamespace(like="the state"), identity, "runs/a") == "the state"
+    else:
+        with pytest.raises(ValueError, match=f"duration: 1 epochs saved, {now} asked for"):
+            saved_state(Kept(item), None, identity, "runs/a")
+
+
 def test_the_run_item_has_versions_and_machine():
     config = run_identity.ConfigDict({"seed": 1})
     item = description(IDENTITY, config, 3, 8)

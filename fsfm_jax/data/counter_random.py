@@ -5,18 +5,42 @@ NumPy's generators must be built one by one, which costs more than the masks tha
 vectorised arithmetic. It is not for secrets.
 """
 
+import functools
 import zlib
 
 import numpy as np
 
+_WORD = 2**64 - 1
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+# The multiples of the constant that the first numbers of a stream are hashed from.
+_STEPS = np.arange(1, 257, dtype=np.uint64) * _GOLDEN
+_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 def _mix(state: np.ndarray) -> np.ndarray:
     """SplitMix64's finaliser, `uint64 -> uint64`, a bijection."""
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(_FIRST)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(_SECOND)
     return state ^ (state >> np.uint64(31))
+
+
+def _mix_word(state: int) -> int:
+    """`_mix` of one number: for a few of them Python is faster than NumPy."""
+    state = (state ^ (state >> 30)) * _FIRST & _WORD
+    state = (state ^ (state >> 27)) * _SECOND & _WORD
+    return state ^ (state >> 31)
+
+
+@functools.lru_cache(256)
+def _stream_start(seed: int, purpose: str) -> int:
+    return _mix_word((seed + zlib.crc32(purpose.encode()) * int(_GOLDEN)) & _WORD)
+
+
+def words(seed: int, purpose: str, position: int, count: int) -> np.ndarray:
+    """`[count] uint64`: the row that `bits` has for one position, in a third of the time."""
+    start = _mix_word(_stream_start(int(seed), purpose) ^ _mix_word((int(position) * int(_GOLDEN)) & _WORD))
+    steps = _STEPS[:count] if count <= len(_STEPS) else np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
+    return _mix(np.uint64(start) + steps)
 
 
 def bits(seed: int, purpose: str, positions: np.ndarray, count: int) -> np.ndarray:

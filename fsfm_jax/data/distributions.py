@@ -15,7 +15,7 @@ def uniforms(seed: int, purpose: str, position: int, count: int) -> list[float]:
 
     Times a whole number n < 2**53 they stay below n, so `int(u * n)` is uniform over 0..n - 1.
     """
-    words = counter_random.bits(seed, purpose, np.array([position]), count)[0]
+    words = counter_random.words(seed, purpose, position, count)
     return ((words >> np.uint64(11)).astype(np.float64) * 2.0**-53).tolist()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from fsfm_jax import records, regions
 from fsfm_jax.data.array_file import read_numbers
-from fsfm_jax.data.photo import decode_image
+from fsfm_jax.data.photo import check_photo, decode_image
 from fsfm_jax.data.statistics import PixelSums
 
 IMAGES, PARSING_MAPS = "images", "parsing_maps"
@@ -133,9 +133,10 @@ class FolderSource:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name}: example {index} of {len(self)}")
         photo = self._photos[index]
-        parsing_map = read_parsing_map(self._directory, photo)
+        parsing_map, data = read_parsing_map(self._directory, photo), read_photo(self._directory, photo)
+        check_photo(data, photo)
         return {
-            records.IMAGE: read_photo(self._directory, photo),
+            records.IMAGE: data,
             records.PARSING_MAP: parsing_map,
             records.REGION_BITS: regions.patch_bits(parsing_map, records.BITS_PATCH_SIZE),
             records.SOURCE: photo,

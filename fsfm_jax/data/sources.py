@@ -42,8 +42,8 @@ SPLIT_PATTERN = re.compile(r"[A-Za-z]\w*")
 class Source(Protocol):
     """What a source of faces has; `grain.MapDataset.source` takes one.
 
-    An example is a dict: `records.IMAGE` bytes of a PNG or JPEG, `records.PARSING_MAP` `[224, 224] uint8`
-    (perhaps read-only), `records.REGION_BITS` `[196] uint16`, `records.SOURCE` text for messages.
+    An example is a dict: `records.IMAGE` bytes of a photo that `check_photo` has passed, `records.PARSING_MAP`
+    `[224, 224] uint8` (perhaps read-only), `records.REGION_BITS` `[196] uint16`, `records.SOURCE` text for messages.
     """
 
     name: str

@@ -16,7 +16,7 @@ import numpy as np
 from fsfm_jax import records, regions
 from fsfm_jax.data import transforms
 from fsfm_jax.data.masking import MaskSpec, draw_masks
-from fsfm_jax.data.photo import decode_image
+from fsfm_jax.data.photo import decode_checked
 from fsfm_jax.data.sources import Source
 
 Batch = dict[str, np.ndarray]
@@ -53,7 +53,7 @@ class StreamSpec:
 
 def load_example(spec: StreamSpec, example: dict) -> dict:
     """Decodes one example: `image [224, 224, 3] uint8`, `bits [N] uint16`, `position`."""
-    image = decode_image(example[records.IMAGE], example[records.SOURCE])
+    image = decode_checked(example[records.IMAGE], example[records.SOURCE])  # every source checks what it reads
     bits = example[records.REGION_BITS]
     if spec.augment:
         crop = transforms.draw_crop(records.IMAGE_SIZE, example[records.POSITION], spec.seed)

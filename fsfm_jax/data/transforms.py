@@ -33,7 +33,7 @@ def draw_crop(
 ) -> Crop:
     """Random resized crop of a `size` x `size` image: share of the area uniform in `area`, aspect log-uniform in
     `ratio`, ten tries, else the whole image; mirrored with probability 1/2. A function of (seed, position)."""
-    words = counter_random.bits(seed, "crop", np.array([position]), 41)[0]
+    words = counter_random.words(seed, "crop", position, 41)
     uniform = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
     flip = bool(uniform[40] < 0.5)
     for share, aspect, row, column in uniform[:40].reshape(10, 4):

@@ -31,7 +31,14 @@ from fsfm_jax.checkpoint import same_json
 from fsfm_jax.data.feature_stream import FEATURES, feature_batches
 from fsfm_jax.data.labelled import LabelledSource
 from fsfm_jax.data.labelled_stream import details_of
-from fsfm_jax.detection.prediction import Predictions, Sweep, check_finite, image_batches, predictions_of
+from fsfm_jax.detection.prediction import (
+    Predictions,
+    Sweep,
+    check_finite,
+    gathered,
+    image_batches,
+    predictions_of,
+)
 from fsfm_jax.export.whole_file import whole_file
 from fsfm_jax.models.classifier import POOLINGS
 from fsfm_jax.report_spec import EvaluationSpec
@@ -176,7 +183,8 @@ class FeatureScorer:
         """
         features, key = self._cache.of(source, self._spec.transform), self._cache.key(source, self._spec.transform)
         if key not in self._details:  # a set is looked at often, its texts are read once
-            self._details[key] = {index: details_of(source[index]) for index in range(len(source))}
+            own = range(jax.process_index(), len(source), jax.process_count())
+            self._details[key] = gathered({index: details_of(source[index]) for index in own})
         batches = feature_batches(features, self._spec.batch, jax.process_index(), jax.process_count())
         scores, _ = self._sweep(params, batches, len(source))
         return predictions_of(source, scores, self._details[key])

@@ -1,6 +1,7 @@
 """Scores of a classifier on a labelled data set: every example exactly once, on any number of devices and hosts."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from jax.sharding import Mesh
 
 from fsfm_jax import partition, records
 from fsfm_jax.data.labelled import LabelledSource
-from fsfm_jax.data.labelled_stream import DETAILS, INDEX, VALID, details_of, evaluation_batches
+from fsfm_jax.data.labelled_stream import DETAILS, INDEX, VALID, evaluation_batches
 from fsfm_jax.data.stream import Batch
 from fsfm_jax.metrics import calibration
 from fsfm_jax.metrics.multiclass import Classified
@@ -135,7 +136,7 @@ class Sweep:
 
         Args:
           params: on the mesh.
-          batches: this host's rows, with `index` and `valid`; with `details`, those are given back by index.
+          batches: this host's rows, with `index` and `valid`; with `details`, all hosts' are given back by index.
         """
         found, seen, details = None, np.zeros(count, np.int64), {}
 
@@ -162,7 +163,21 @@ class Sweep:
                 details.update(zip(batch[INDEX][batch[VALID]].tolist(), batch[DETAILS], strict=True))
         take(*pending)
         assert (seen == 1).all(), "an example was not met exactly once"
-        return found, details
+        return found, gathered(details)
+
+
+def gathered(details: dict[int, tuple]) -> dict[int, tuple]:
+    """The details of all hosts' examples by index, of which each host has read its own. All hosts must ask."""
+    if jax.process_count() == 1:
+        return details
+    # Only numbers travel between hosts: texts go as bytes, filled up to the longest.
+    own = np.frombuffer(json.dumps([[index, *values] for index, values in details.items()]).encode(), np.uint8)
+    lengths = multihost_utils.process_allgather(np.array([len(own)], np.int32)).ravel()
+    padded = np.zeros(lengths.max(), np.uint8)
+    padded[: len(own)] = own
+    texts = multihost_utils.process_allgather(padded).reshape(len(lengths), -1)
+    parts = [json.loads(text[:length].tobytes()) for text, length in zip(texts, lengths, strict=True)]
+    return {index: tuple(values) for part in parts for index, *values in part}
 
 
 def image_batches(source: LabelledSource, transform: str, size: int, spec: EvaluationSpec) -> Iterator[Batch]:
@@ -201,15 +216,13 @@ class Scorer:
 def predictions_of(source: LabelledSource, scores: np.ndarray, details: Mapping[int, tuple]) -> Predictions:
     """Log-probabilities `[n, C]` of all examples of `source` with what is known of each.
 
-    `details` has the `DETAIL_COLUMNS` of some examples by index; the others are read.
+    `details` has the `DETAIL_COLUMNS` of all of them by index.
 
     Raises:
       ValueError: a score that is not finite.
     """
     check_finite(source, scores, "scores", "the detector's weights")
-    # Rows of other hosts are read here once more: text does not travel between devices.
-    rows = [details.get(index) or details_of(source[index]) for index in range(len(source))]
-    columns = (np.array(column) for column in zip(*rows, strict=True))
+    columns = (np.array(column) for column in zip(*(details[index] for index in range(len(source))), strict=True))
     return Predictions(source.name, scores, source.class_names, source.real, *columns)
 
 

@@ -26,7 +26,7 @@ from fsfm_jax.metrics.multiclass import summarise_classes
 from fsfm_jax.metrics.summary import Resampling, summarise
 from fsfm_jax.metrics.thresholds import Threshold
 from fsfm_jax.report_spec import ReportSpec
-from fsfm_jax.workdir import make_folder, write_text
+from fsfm_jax.workdir import make_folder, read_text, write_text
 
 LOG = logging.getLogger("fsfm_jax")
 METRICS, TABLE = "metrics.json", "table.md"
@@ -46,7 +46,11 @@ def evaluate_sets(
     Args:
       chooser: a split on which thresholds at equal error are chosen; None takes those that the detector keeps.
       scorer: of the detector's task.
+
+    Raises:
+      ValueError: `folder` has the results of another detector or of other sets.
     """
+    _check_own(folder, detector, sets, spec)
     params = scorer.place(detector.params)
     if chooser is None:
         chosen = {level: detector.thresholds(level) for level in calibrate.LEVELS}
@@ -72,6 +76,33 @@ def evaluate_sets(
     return results
 
 
+def check_no_results(folder: str) -> None:
+    """Refuses a folder with the results of an evaluation, whose table another would replace; ValueError."""
+    if read_text(os.path.join(folder, METRICS)) is not None:
+        raise ValueError(f"{folder}: holds the results of an evaluation ({METRICS}, {TABLE}). Take another --workdir")
+
+
+def _check_own(folder: str, detector: Detector, sets: Mapping[str, LabelledSource], spec: ReportSpec) -> None:
+    """Refuses to replace results that the same evaluation would not write again; ValueError says what differs."""
+    text = read_text(os.path.join(folder, METRICS))
+    if text is None:
+        if read_text(os.path.join(folder, TABLE)) is not None:
+            raise ValueError(f"{folder}: holds a {TABLE} that is of no evaluation. Take another --workdir")
+        return
+    kept = json.loads(text)
+    # Results from before have no `dataset`.
+    before = {name: summary.get("dataset") for name, summary in kept["data"].items()}
+    lost = [name for name, data in before.items() if name not in sets or data not in (None, sets[name].name)]
+    found = [f"the data sets {', '.join(kept['data'])}"] if lost else []
+    for name, now in (("checkpoint", detector.name), ("transform", spec.evaluation.transform)):
+        found += [f"{name} {kept[name]}, not {now}"] if kept[name] != now else []
+    if found:
+        raise ValueError(
+            f"{folder}: holds the results of another evaluation: {'; '.join(found)}. Take another --workdir, or remove "
+            f"{METRICS} and {TABLE} there to have them replaced"
+        )
+
+
 def summary_of(
     found: Predictions, chosen: Mapping[str, list[Threshold]], temperature: float | None, resampling: Resampling
 ) -> dict:
@@ -91,6 +122,7 @@ def summary_of(
         frame_thresholds=[*chosen["frame"], *oracle["frame"]],
         video_thresholds=[*chosen["video"], *oracle["video"]], resampling=resampling,
     )  # fmt: skip
+    summary["dataset"] = found.dataset
     summary["classes"] = summarise_classes(found.classified(), found.dataset)
     summary["calibration"] = None if temperature is None else calibrate.calibrated_metrics(found, temperature)
     return summary
@@ -135,6 +167,9 @@ def _write(folder: str, results: dict[str, dict], detector: Detector, spec: Repo
     notes = [f"Detector: {detector.name}. {selection['label']}", _calibration_note(detector)]
     warnings = [inverted(name, summary, _named_by_hand(detector)) for name, summary in results.items()]
     notes += [f"Warning: {warning}." for warning in warnings if warning]
+    if spec.evaluation.transform != detector.own_transform:
+        own = f"was selected and calibrated with {detector.own_transform}" if detector.own_transform else "does not say its own"
+        notes.append(f"Transform of the face crops: {spec.evaluation.transform}; the detector {own}.")
     write_text(os.path.join(folder, TABLE), tables.table(results, spec.layout, notes))
 
 

@@ -34,6 +34,7 @@ from fsfm_jax.export import artifact, onnx_file
 from fsfm_jax.export.whole_file import whole_file
 from fsfm_jax.fields import one_of
 from fsfm_jax.models.antispoof import NORM_AXES
+from fsfm_jax.models.platform import for_each
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 KNOWN_PLATFORMS = (*PLATFORMS, "rocm")
@@ -93,15 +94,25 @@ def serialize(detector: Detector, output: str, form: str = "jax", platforms: tup
 
 
 def _exported(detector: Detector, platforms: tuple[str, ...]) -> export.Exported:
+    """The detector's scores in the form of each platform, with one copy of the parameters."""
     # Elsewhere no compiled function closes over arrays, since each becomes a constant of the program. Here that is what
-    # is wanted: the file has to be whole. They are NumPy arrays, so that what is made of parameters alone, such as
-    # their bfloat16, is made by NumPy while tracing: half the file.
-    params = jax.tree.map(np.asarray, detector.params)
+    # is wanted: the file has to be whole. The forms share them as arguments.
+    params = jax.tree_util.tree_map_with_path(lambda path, leaf: _stored(path, leaf, detector), detector.params)
     side = detector.task.model.image_size
     images = jax.ShapeDtypeStruct((*export.symbolic_shape("b"), side, side, 3), jnp.uint8)
     with _without_paths():
-        score = jax.jit(lambda images: detector.task.log_probabilities(params, images))
-        return export.export(score, platforms=platforms)(images)
+        score = for_each(platforms, detector.task.log_probabilities)
+        return export.export(jax.jit(lambda images: score(params, images)), platforms=platforms)(images)
+
+
+def _is_product(path: tuple) -> bool:
+    """Whether a parameter is a matrix of the encoder, used in the type of the products alone."""
+    return path[0].key == "encoder" and path[-1].key == "kernel"
+
+
+def _stored(path: tuple, leaf: Any, detector: Detector) -> np.ndarray:
+    """A parameter as the file has it: in bfloat16 where the network would make it that, which halves the file."""
+    return np.asarray(leaf, detector.task.model.dtype) if _is_product(path) else np.asarray(leaf)
 
 
 @contextlib.contextmanager
@@ -120,8 +131,7 @@ def check_size(detector: Detector) -> None:
     width = np.dtype(detector.task.model.dtype).itemsize
     needed = 0
     for path, leaf in jax.tree_util.tree_leaves_with_path(detector.params):
-        matrix = path[0].key == "encoder" and path[-1].key == "kernel"
-        needed += leaf.size * (width if matrix else leaf.dtype.itemsize)
+        needed += leaf.size * (width if _is_product(path) else leaf.dtype.itemsize)
     if needed > artifact.MAX_BYTES - ROOM:
         remedy = "; --dtype=bfloat16 needs half of it" if width > 2 else "; save a smaller network"
         raise ValueError(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fsfm_jax.data import counter_random
-from fsfm_jax.data.counter_random import bits, integers
+from fsfm_jax.data.counter_random import bits, integers, words
 
 ALL = 2**64 - 1
 
@@ -87,6 +87,17 @@ def test_a_row_depends_on_its_position_only():
     for position, row in zip(positions, together, strict=True):
         np.testing.assert_array_equal(bits(1, "patches", np.array([position]), 10)[0], row)
     np.testing.assert_array_equal(bits(1, "patches", positions, 4), together[:, :4])
+
+
+def test_one_row_is_drawn_as_those_of_a_batch():
+    """An image must not be given other numbers alone than in a batch, nor others than before."""
+    for seed in (0, 1, 2**32 - 1, 2**64 - 1):
+        for position in (0, 7, np.int64(12345), 2**40, 2**63 - 1, -1):
+            for count in (1, 41, 256, 300):
+                wanted = bits(seed, "crop", np.array([position]), count)[0]
+                found = words(seed, "crop", position, count)
+                assert found.dtype == np.uint64
+                np.testing.assert_array_equal(found, wanted)
 
 
 def test_integers_are_uniform_and_in_range():

@@ -14,11 +14,13 @@ from prepared import records_of_faces
 from tensorflow_datasets.proto import tf_example_pb2
 
 from fsfm_jax import records, regions
-from fsfm_jax.data import sources
+from fsfm_jax.data import photo, sources
 from fsfm_jax.data.folder import FolderSource
+from fsfm_jax.data.masking import MaskSpec
 from fsfm_jax.data.photo import decode_image, encode_png
 from fsfm_jax.data.sources import open_mixture, open_source
 from fsfm_jax.data.statistics import Card, PixelSums, SplitStatistics, read_card
+from fsfm_jax.data.stream import StreamSpec, load_example
 
 ROOT = Path(__file__).parents[2]
 KEYS = {records.IMAGE, records.PARSING_MAP, records.REGION_BITS, records.SOURCE}
@@ -112,6 +114,22 @@ def test_card_round_trip(tmp_path):
 
 
 # Records.
+
+
+@pytest.mark.parametrize("spec", ["records", "samples:heldout", "synthetic:1"])
+def test_a_photo_is_checked_once(packed, monkeypatch, spec):
+    """From the record to the batch; a drawn one need not be."""
+    source, checked, read_header = open_source(str(packed) if spec == "records" else spec), [], photo.read_header
+
+    def noted(data, name):
+        checked.append(name)
+        return read_header(data, name)
+
+    monkeypatch.setattr(photo, "read_header", noted)
+    mask = MaskSpec("crfr_p", 0.75, "image", "exact")
+    loaded = load_example(StreamSpec(0, 1, 16, False, mask, 1, False, 0, 0), source[0] | {records.POSITION: 0})
+    assert loaded[records.IMAGE].shape == (224, 224, 3)
+    assert len(checked) == (spec != "synthetic:1")
 
 
 def test_records_give_what_was_written(packed):

@@ -341,7 +341,7 @@ def runs(tmp_path_factory):
     # A pretraining that was never trained: it would take longer than all that is looked at here.
     origin = {"path": "fresh", "size": "tiny16", "notes": []}
     pretrained = Pretrained(
-        {"encoder": jax.tree.map(np.array, fresh["encoder"])}, TASK.statistics, origin, KeyReport((), {}, {})
+        {"encoder": jax.tree.map(np.array, fresh["encoder"])}, TASK.statistics, origin, KeyReport((), {}, {}), 14
     )
 
     def compute(self, name, about, source, real=FeatureCache._compute):

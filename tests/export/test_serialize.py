@@ -81,6 +81,22 @@ def test_the_file_is_for_three_platforms_and_any_batch(written):
     assert given.shape == (taken.shape[0], 2) and (taken.dtype, given.dtype) == (jnp.uint8, jnp.float32)
 
 
+def test_each_platform_runs_its_own_form_wherever_the_file_was_written(written):
+    """Of the form for TPUs are a barrier behind the patches, and queries, keys and values as products of their own."""
+
+    def products(*platforms):
+        text = serialize._exported(serialized.detector(), platforms).mlir_module()
+        return text.count("stablehlo.dot_general"), text.count("stablehlo.optimization_barrier")
+
+    alone = {platform: products(platform) for platform in ("cpu", "cuda", "tpu")}
+    assert alone["tpu"][0] > alone["cuda"][0] == alone["cpu"][0]
+    assert [barriers > 0 for _, barriers in alone.values()] == [False, False, True]
+    text = jax.export.deserialize(bytearray(written.read_bytes())).mlir_module()
+    # For several platforms JAX itself writes every product as a case of one for each.
+    assert text.count("stablehlo.dot_general") == 3 * sum(count for count, _ in alone.values())
+    assert text.count("stablehlo.optimization_barrier") == alone["tpu"][1]
+
+
 def test_the_sidecar_says_what_the_scores_mean_and_where_they_come_from(written, run):
     card, content = sidecar(written), written.read_bytes()
     assert card["artifact"]["sha256"] == hashlib.sha256(content).hexdigest()

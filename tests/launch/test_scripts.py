@@ -13,6 +13,7 @@ from stand_ins import ROOT, StandIns
 SCRIPTS = ["tpu_vm.sh", "gke_xpk.sh", "slurm_gpu.sbatch", "gpu.sh"]
 SHELL = sorted(path for path in (ROOT / "launch").iterdir() if path.suffix in {".sh", ".sbatch"})
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+BASE = f"python@sha256:{'0123456789abcdef' * 4}"
 WORKDIR = """--workdir=gs://b/it's a "run" $(x) *"""
 PROGRAM = ["--config=configs/pretrain_vitb.py:a b", WORKDIR]
 # The program's options as a worker's shell is to read them, and as xpk's line holds them.
@@ -121,11 +122,12 @@ def test_gke_in_dry_runs(stand_ins):
         return lines(stand_ins, "gke_xpk.sh", command, *CLUSTER, "--dry-run", *arguments)
 
     archive = f"{stand_ins.folder}/fsfm_jax-image.tar"
-    assert said("image", "--image=host/i:1 2", *HERE) == [
+    assert said("image", "--image=host/i:1 2", f"--base={BASE}", *HERE) == [
         ["git", "-C", str(ROOT), "archive", "--format=tar", f"--output={archive}", COMMIT],
-        ["docker", "build", "--file=launch/Dockerfile", "--tag=host/i:1 2", "-", f"<{archive}"],
+        ["docker", "build", "--file=launch/Dockerfile", f"--build-arg=BASE={BASE}", "--tag=host/i:1 2", "-",
+         f"<{archive}"],
         ["docker", "push", "host/i:1 2"],
-    ]
+    ]  # fmt: skip
     assert said("cluster-create", "--type=v5p-8", "--num-slices=2", "--spot") == [
         ["xpk", "cluster", "create", *CLUSTER, "--tpu-type=v5p-8", "--num-slices=2", "--spot"]
     ]
@@ -139,6 +141,24 @@ def test_gke_in_dry_runs(stand_ins):
     assert said("status") == [["xpk", "workload", "list", *CLUSTER]]
     assert said("stop", "--workload=w") == [["xpk", "workload", "delete", *CLUSTER, "--workload=w", "--force"]]
     assert said("cluster-delete") == [["xpk", "cluster", "delete", *CLUSTER, "--force"]]
+
+
+def test_the_image_is_built_on_a_digest_and_from_hashes():
+    """The check of its first step as a shell runs it; docker itself refuses a build without the argument."""
+    lines = (ROOT / "launch" / "Dockerfile").read_text().replace("\\\n", "").splitlines()
+    steps = [line.split(maxsplit=1) for line in lines if line and line[0] != "#"]
+    assert [word for word, _ in steps[:4]] == ["ARG", "FROM", "ARG", "RUN"]
+    assert [text for word, text in steps if word in ("ARG", "FROM")] == ["BASE", "${BASE}", "BASE"]
+    for base, code in ((BASE, 0), ("python:3.11-slim", 1), (BASE[:-1], 1), ("", 1)):
+        variables = {**os.environ, "BASE": base}
+        ran = subprocess.run(["sh", "-c", steps[3][1]], env=variables, capture_output=True, text=True)
+        assert ran.returncode == code and ("expected an image by its digest" in ran.stderr) == bool(code)
+    copied = next(text.split()[:-1] for word, text in steps if word == "COPY")
+    installs = [text for word, text in steps if word == "RUN" and "pip install" in text]
+    assert installs and all("--require-hashes" in text for text in installs)
+    wanted = set(re.findall(r"--requirement (\S+)", " ".join(installs)))
+    wanted |= {name for lock in wanted for name in re.findall("(?m)^-r (.*)$", (ROOT / lock).read_text())}
+    assert wanted == set(copied) == {"requirements.lock", "requirements-tpu.lock"}
 
 
 def test_slurm_in_dry_runs(stand_ins):
@@ -204,6 +224,9 @@ GKE = ["run", *CLUSTER, "--type=t", "--workload=w", "--image=i"]
         ("tpu_vm.sh", ["setup", *SLICE, "--repository=u", "--commit=main"], "expected the 40 digits of a commit"),
         ("gke_xpk.sh", ["run", *PLACE], "--cluster=VALUE is missing (or FSFM_CLUSTER"),
         ("gke_xpk.sh", ["run", *CLUSTER, "--type=t"], "--image=VALUE is missing (or FSFM_IMAGE"),
+        ("gke_xpk.sh", ["image", "--image=i"], "--base=VALUE is missing (or FSFM_BASE"),
+        ("gke_xpk.sh", ["image", "--image=i", "--base=python:3.11-slim"], "expected an image by its digest, NAME@"),
+        ("gke_xpk.sh", ["image", "--image=i", f"--base={BASE}0"], "expected an image by its digest, NAME@"),
         ("gke_xpk.sh", ["stop", *CLUSTER], "--workload=VALUE is missing (or FSFM_NAME"),
         ("gke_xpk.sh", [*GKE, "--grace=0", *OPTIONS], "--grace: expected a whole number of at least 1, found 0."),
         ("gke_xpk.sh", [*GKE, "--", "--config=c", "--workdir=/d"], "expected gs://BUCKET/FOLDER"),

@@ -17,7 +17,7 @@ from fsfm_jax.models.attention import HEADS_OF_A_GROUP, LANES, attend
 from fsfm_jax.models.gelu import gelu
 from fsfm_jax.models.layers import Attention
 from fsfm_jax.models.lora import LoraSpec
-from fsfm_jax.models.platform import traced_for
+from fsfm_jax.models.platform import for_cpu, for_tpu, traced_for
 
 BATCH, TOKENS, HEADS, SIZE = 2, 5, 3, 4
 
@@ -93,13 +93,21 @@ def test_on_a_cpu_groups_of_heads_have_products_of_their_own():
     qkv, found = drawn(BATCH, TOKENS, 3 * HEADS * SIZE, dtype=np.float32), {}
     for platform in ("cpu", "gpu"):
         with traced_for(platform):
-            text = run.lower(qkv, None).as_text()
-        run.clear_cache()
+            text = run.lower(qkv, None).as_text()  # of one function: what was traced for a CPU is not used again
         products = [line.rsplit("-> ", 1)[1] for line in text.splitlines() if "dot_general" in line]
         found[platform] = collections.Counter(int(re.match(r"tensor<\d+x(\d+)x", kind)[1]) for kind in products)
     # Two products forward and four backward; three heads are a group of two and one of one.
     assert HEADS_OF_A_GROUP == 2 and HEADS == 3
     assert found == {"cpu": {2: 6, 1: 6}, "gpu": {3: 6}}
+
+
+def test_the_form_is_that_of_the_default_device(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert for_tpu() and not for_cpu()
+    with jax.default_device(jax.devices("cpu")[0]):
+        assert for_cpu() and not for_tpu()
+        with traced_for("tpu"):
+            assert for_tpu() and not for_cpu()
 
 
 def test_attention_by_hand():
