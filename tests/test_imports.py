@@ -41,7 +41,7 @@ RULES = {
     "fsfm_jax.prepare": PREPARE,
     "fsfm_jax.prepare.beam": PREPARE + "apache_beam",
     "fsfm_jax.prepare.build": PREPARE + "absl",
-    **{f"fsfm_jax.prepare.media.{name}": PREPARE + "av" for name in ("libav", "decoding", "picture")},
+    **{f"fsfm_jax.prepare.media.{name}": PREPARE + "av" for name in ("libav", "decoding", "frame_picture")},
     "fsfm_jax.prepare.media.hdf5_file": PREPARE + "h5py",
     "fsfm_jax.prepare.detect.dlib_hog": PREPARE + "dlib",
     "fsfm_jax.prepare.tflite": PREPARE + "ai_edge_litert",
@@ -214,7 +214,7 @@ def test_a_module_imports_only_what_its_place_allows(module):
         ("orbax", ["fsfm_jax.checkpoint", "fsfm_jax.checkpoint_manager"]),
         ("grain", ["fsfm_jax.data.stream"]),
         ("pyarrow", ["fsfm_jax.detection.prediction_file"]),
-        ("av", [f"fsfm_jax.prepare.media.{name}" for name in ("decoding", "libav", "picture")]),
+        ("av", [f"fsfm_jax.prepare.media.{name}" for name in ("decoding", "frame_picture", "libav")]),
     ])
 def test_some_libraries_are_met_in_one_place(library, owners):
     assert [module for module in MODULES if library in {name.split(".")[0] for name in imports(module)}] == owners

@@ -2,9 +2,12 @@
 
 import struct
 import tempfile
+from collections.abc import Sequence
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
@@ -30,6 +33,38 @@ def write_video(path: Path, codec: str, frames: int = FRAMES, height: int = HEIG
     for index in range(frames):
         writer.write(pixels(index, height, width)[..., ::-1])
     writer.release()
+    return path.read_bytes()
+
+
+def encode_video(
+    path: Path,
+    codec: str = "libx264",
+    *,
+    options: dict[str, str] | None = None,  # of the encoder
+    muxer: dict[str, str] | None = None,
+    form: str = "yuv420p",
+    pictures: Sequence[np.ndarray] | None = None,  # RGB, or RGBA if `form` has alpha
+    stamps: Sequence[int] | None = None,  # when each is shown, in units of 1/25 s
+    gop: int = 6,
+    container: str | None = None,
+    **attributes,
+) -> bytes:
+    """Writes a video with FFmpeg, one thread, and returns its bytes; `attributes` are those of the codec context."""
+    pictures = [pixels(index) for index in range(FRAMES)] if pictures is None else pictures
+    with av.open(str(path), "w", format=container, options=muxer or {}) as output:
+        stream = output.add_stream(codec, rate=25)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt, stream.options, stream.codec_context.gop_size = form, options or {}, gop
+        stream.codec_context.thread_count = 1
+        stream.codec_context.time_base = Fraction(1, 25)
+        for name, value in attributes.items():
+            setattr(stream.codec_context, name, value)
+        for index, picture in enumerate(pictures):
+            source = av.VideoFrame.from_ndarray(picture, "rgba" if picture.shape[2] == 4 else "rgb24")
+            frame = source.reformat(format=form, threads=1)
+            frame.pts, frame.time_base = index if stamps is None else stamps[index], Fraction(1, 25)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
     return path.read_bytes()
 
 

@@ -5,6 +5,7 @@ anything: it gets the bytes of one file from Python, and whatever else it asks f
 """
 
 import os
+import re
 from collections.abc import Iterator
 
 import av
@@ -61,7 +62,7 @@ class OpenedStream:
         self.container, self.stream, self.notes = self._open()
 
     def packets(self) -> Iterator[av.Packet]:
-        """The packets of the stream from where the container stands, those that hold something and are whole."""
+        """Yields the packets of the stream from where the container stands, those that hold something and are whole."""
         try:
             for packet in self.container.demux(self.stream):
                 if not packet.size:  # the decoder would take it for the end
@@ -74,8 +75,7 @@ class OpenedStream:
 
     def is_cut(self) -> bool:
         """Whether the outermost box of an AVI or Matroska file is longer than the file."""
-        self._file.seek(0)
-        start = self._file.read(64)
+        start = os.pread(self._file.fileno(), 64, 0)  # where the file stands is FFmpeg's affair
         if self._kind.demuxer == "avi":
             return int.from_bytes(start[4:8], "little") + 8 > self.length
         return self._kind.demuxer == "matroska" and _segment_end(start) > self.length
@@ -92,8 +92,8 @@ def _refuse(url: str, flags: int, options: dict):
 
 def _opened(file, kind: Container):
     options = {
-        # FFmpeg tries a few frames to learn what a stream is; the limits hold for these as well.
-        "max_pixels": str(MAX_PIXELS),
+        # FFmpeg tries a few frames to learn what a stream is. Larger ones than are read must still tell their size.
+        "max_pixels": str(4 * MAX_PIXELS),
         "threads": "1",
         "format_whitelist": kind.demuxer,
         "protocol_whitelist": "",
@@ -104,8 +104,9 @@ def _opened(file, kind: Container):
         )
     except FAILURES as error:
         raise Unusable("not_opened", _why_closed(file, kind)) from error
-    # FFmpeg would read a file without time stamps to its end, into memory, to make some up.
-    container.flags &= ~av.container.Flags.gen_pts.value
+    if kind.demuxer in ("avi", "mpegvideo"):
+        # To make up the time stamps that these lack, FFmpeg would read the file to its end, into memory.
+        container.flags &= ~av.container.Flags.gen_pts.value
     return container
 
 
@@ -120,8 +121,7 @@ def _atoms(file) -> list[str]:
     names, at = [], 0
     length = os.fstat(file.fileno()).st_size
     while at + 8 <= length and len(names) < 1000:
-        file.seek(at)
-        head = file.read(16)
+        head = os.pread(file.fileno(), 16, at)
         size = int.from_bytes(head[:4], "big")
         size = int.from_bytes(head[8:16], "big") if size == 1 else size
         names.append(head[4:8].decode("latin-1"))
@@ -155,8 +155,7 @@ def _chosen(container, kind: Container):
         raise Unusable("not_opened", f"no picture stream can be found in this {kind.name} file")
     known = [stream for stream in streams if stream.codec_context is not None]
     if not known:
-        tag = "".join(letter if letter.isprintable() else "?" for letter in streams[0].codec_tag)
-        raise Unusable("not_opened", f"the codec {tag!r} of the video in this {kind.name} file is not supported")
+        raise Unusable("not_opened", f"the codec of the video in this {kind.name} file, {_codec(container)}, is unknown")
     best = min(known, key=_rank)
     codec = best.codec_context
     if not codec.width or not codec.height:
@@ -169,6 +168,16 @@ def _chosen(container, kind: Container):
     codec.options = {"max_pixels": str(MAX_PIXELS)}
     notes = (f"1 of {len(streams)} video streams read, of {codec.width}x{codec.height}",) if len(streams) > 1 else ()
     return best, notes
+
+
+def _codec(container) -> str:
+    """What FFmpeg says of the codec of the first video stream, such as "'xyz1 / 0x317A7978'"."""
+    av.logging.set_level(av.logging.INFO)  # without, what is asked for is not written
+    try:
+        found = re.search(r"Video: \w+ \(([ -~]{1,40}?)\)", container.dumps_format())
+    finally:
+        av.logging.set_level(None)
+    return repr(found[1]) if found else "without a name"
 
 
 def _rank(stream) -> tuple[bool, int, int]:

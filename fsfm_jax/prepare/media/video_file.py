@@ -13,7 +13,7 @@ import numpy as np
 from fsfm_jax.prepare.media.container import START_LENGTH, VIDEO_SUFFIXES, Container, container_of, photo_brand
 from fsfm_jax.prepare.media.decoding import Decoded, Decoding
 from fsfm_jax.prepare.media.libav import OpenedStream
-from fsfm_jax.prepare.media.picture import Pictures, notes_on, shape_of
+from fsfm_jax.prepare.media.frame_picture import Pictures, shape_of
 from fsfm_jax.prepare.media.timeline import MAX_FRAMES, Timeline, read_timeline
 from fsfm_jax.prepare.media.unusable import Unusable
 
@@ -28,7 +28,6 @@ class VideoFile:
     Attributes:
       count: number of frames, found by reading through the packets of the file without decoding them.
       rate: average number of frames a second, None where the file tells none.
-      notes: what a reader of a result must know, a phrase each.
 
     Frames are numbered in the order they are shown, and one that cannot be decoded keeps its number. Only where time
     stamps cannot be trusted, frames are numbered as they come out of the decoder, all of which are decoded to count
@@ -40,25 +39,27 @@ class VideoFile:
         """Raises `Unusable`: "unreadable", "not_opened", "no_frames" or "too_large"."""
         self._opened = OpenedStream(path, container)
         try:
-            rate = self._opened.stream.average_rate or self._opened.stream.guessed_rate
-            self.rate = float(rate) if rate and 0 < rate < math.inf else None
             told = _told(self._opened)
             self._timeline, packets = read_timeline(self._opened)
             self._decoding = Decoding(self._opened)
             self._ahead: Decoded | None = None  # decoded already, and not passed yet
             self._next = 0  # the smallest index that can be read
             self._passed = 0  # frames that have left the decoder, or the time stamp of the last
-            self.count = self._counted()
+            self.count = self._counted(packets)
+            self.rate = _rate(self._opened, self._timeline)
             first = self._from_start() if self.count else None
             if first is None:
                 raise Unusable("no_frames", _why_none(told, packets))
             self._pictures = Pictures(shape_of(first.frame, self._opened.stream.sample_aspect_ratio))
-            self.notes: tuple[str, ...] = (
-                self._opened.notes + _less_than_told(told, self.count, self._opened) + notes_on(first.frame)
-            )
+            self._notes = self._opened.notes + _less_than_told(told, self.count, self._opened)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of a result must know about the file and the frames read so far, a phrase each."""
+        return self._notes + self._pictures.notes
 
     def read(self, index: int) -> np.ndarray:
         """Frame `index` (from 0) as `[H, W, 3] uint8` RGB; each index must be larger than the one before.
@@ -73,16 +74,20 @@ class VideoFile:
             raise Unusable("frame_missing", f"expected a frame below {self.count}, found {index}")
         self._next = index + 1
         found = self._numbered(index) if self._timeline is None else self._stamped(self._timeline, index)
+        if found is None and self._timeline is None:
+            raise Unusable(
+                "frame_missing",
+                f"expected frame {index} of {self.count}, found that the video ends after {self._passed} frames",
+            )
         if found is None or not found.sound:
             raise Unusable("damaged", f"frame {index} of {self.count} is damaged, or builds on one that is")
-        self.notes += tuple(note for note in notes_on(found.frame) if note not in self.notes)
         return self._pictures.picture(found.frame)
 
     def close(self) -> None:
         """Closes the file; nothing can be read any more."""
         self._opened.close()
 
-    def _counted(self) -> int:
+    def _counted(self, packets: int) -> int:
         if self._timeline is not None:
             # A timeline is worth something if the frames have the time stamps of the packets.
             self._decoding.start()
@@ -94,6 +99,8 @@ class VideoFile:
             if found == tried:
                 return len(self._timeline.shown)
             self._timeline = None
+        if self._opened.container.format.name == "avi":
+            return packets  # one for each frame, as far as they can be decoded
         self._decoding.start()
         count = 0
         while count < MAX_FRAMES and self._decoding.next() is not None:
@@ -161,6 +168,16 @@ class VideoFile:
     def _take(self) -> Decoded | None:
         decoded, self._ahead = self._ahead, None
         return decoded or self._decoding.next()
+
+
+def _rate(opened: OpenedStream, timeline: Timeline | None) -> float | None:
+    told = opened.stream.average_rate or opened.stream.guessed_rate
+    rate = float(told) if told and 0 < told < math.inf else None
+    if timeline is not None and len(timeline.shown) > 1:
+        measured = (len(timeline.shown) - 1) / float((timeline.shown[-1] - timeline.shown[0]) * opened.stream.time_base)
+        if rate is None or not 0.5 < rate / measured < 2:  # an AVI that leaves out frames tells its smallest step
+            return measured
+    return rate
 
 
 def _told(opened: OpenedStream) -> int:

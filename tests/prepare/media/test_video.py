@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from videos import CLIP, FRAMES, HEIGHT, WIDTH, avi, avi_that_tells, mp4, sequential, write_video
 
-from fsfm_jax.prepare.media import photo_file, video_file
+from fsfm_jax.prepare.media import container, photo_file, video_file
 from fsfm_jax.prepare.media.unusable import REASONS, Unusable
 from fsfm_jax.prepare.media.video import open_video
 
@@ -120,13 +120,13 @@ def test_list_of_other_files_is_refused(tmp_path):
         assert refused(evil, text.encode())[0] == "unknown_format", name
 
 
-@pytest.mark.parametrize("container", [video_file.MOV, video_file.AVI, video_file.TRANSPORT])
-def test_only_the_reader_of_the_container_is_allowed(tmp_path, container):
+@pytest.mark.parametrize("kind", [container.MP4, container.AVI, container.TRANSPORT])
+def test_only_the_reader_of_the_container_is_allowed(tmp_path, kind):
     target, evil = tmp_path / "target.avi", tmp_path / "evil.mp4"
     target.write_bytes(avi())
     evil.write_text(lists(target)["concat"])
     with pytest.raises(Unusable) as info:  # as if the first bytes had been taken for a container
-        video_file.VideoFile(evil, container)
+        video_file.VideoFile(evil, kind)
     assert info.value.reason == "not_opened"
 
 

@@ -21,7 +21,6 @@ from fsfm_jax.prepare.media.unusable import Unusable
 # Shapes of a pixel, width over height. Closer to a square it is a rounding of some encoder, and further off an error.
 SQUARE, STRANGE = Fraction(1, 50), 4
 BT2020, BT2020_MATRICES = 9, (9, 10)  # of ITU-T H.273
-UNSPECIFIED = 2
 PAPER = 255  # what is seen through transparent parts
 
 
@@ -47,10 +46,15 @@ def shape_of(frame: av.VideoFrame, pixel: Fraction | None) -> Shape:
 
 
 class Pictures:
-    """Makes pictures of frames; keeps the converter of one video."""
+    """Makes pictures of the frames of one video.
+
+    Attributes:
+      notes: what a reader of a result must know about how the pictures so far were made, each phrase once.
+    """
 
     def __init__(self, shape: Shape):
         self._shape = shape
+        self.notes: tuple[str, ...] = ()
         self._reformatter = VideoReformatter()
         self._graph, self._graph_of = None, None
 
@@ -62,13 +66,20 @@ class Pictures:
         """
         check_size(frame.height, frame.width)
         orientation = orientation_of(frame)
+        if orientation is None:
+            self._note("rotation by an odd angle ignored")
         try:
             if frame.interlaced_frame:
+                self._note("deinterlaced")
                 frame = self._field(frame)
             image = self._colours(frame)
         except FAILURES as error:
             raise Unusable("damaged", f"the colours ({frame.format.name}) cannot be converted: {error}") from error
         return np.ascontiguousarray(_upright(image, orientation))
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes += (note,)
 
     def _field(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The upper field, of half the height, which is then scaled to the height of the frame.
@@ -90,10 +101,16 @@ class Pictures:
         if frame.color_trc in (hdr.HLG, hdr.PQ):
             # Both are defined with the colours of BT.2020; some files name the curve alone.
             matrix = None if frame.colorspace in BT2020_MATRICES or _is_rgb(frame) else Colorspace.BT2020
+            self._note("HDR tone-mapped")
             return hdr.tone_mapped(self._converted(frame, "rgb48le", matrix), frame.color_trc)
+        if frame.colorspace in BT2020_MATRICES or frame.color_primaries == BT2020:
+            self._note("colours of BT.2020 taken as those of ordinary video")
         if _has_alpha(frame):
             image = self._converted(frame, "rgba")
             alpha = image[..., 3:].astype(np.uint16)
+            if alpha.min() == 255:
+                return image[..., :3]
+            self._note("transparent parts shown white")
             return ((image[..., :3] * alpha + PAPER * (255 - alpha) + 127) // 255).astype(np.uint8)
         return self._converted(frame, "rgb24")
 
@@ -110,22 +127,6 @@ class Pictures:
             threads=1,
         )
         return made.to_ndarray()
-
-
-def notes_on(frame: av.VideoFrame) -> tuple[str, ...]:
-    """What a reader of a result must know about how a frame is made a picture."""
-    notes = []
-    if frame.color_trc in (hdr.HLG, hdr.PQ):
-        notes.append("HDR tone-mapped")
-    elif frame.colorspace in BT2020_MATRICES or frame.color_primaries == BT2020:
-        notes.append("colours of BT.2020 taken as those of ordinary video")
-    if frame.interlaced_frame:
-        notes.append("deinterlaced")
-    if _has_alpha(frame):
-        notes.append("transparent parts shown white")
-    if orientation_of(frame) is None:
-        notes.append("rotation by an odd angle ignored")
-    return tuple(notes)
 
 
 def orientation_of(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
