@@ -93,6 +93,7 @@ RULES = {
     # Files of strangers are decoded without jax, in processes of their own.
     "fsfm_jax.apps": "apps",
     "fsfm_jax.apps.reading": "records data.resizing prepare apps numpy cv2",
+    "fsfm_jax.apps.read_worker": "prepare apps",
     "fsfm_jax.apps.wire": "records apps numpy",
     "fsfm_jax.apps.judge": MODEL + "analyze detection export metrics apps",
     "fsfm_jax.apps.verdict": "numpy metrics apps",

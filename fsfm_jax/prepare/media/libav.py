@@ -155,7 +155,8 @@ def _chosen(container, kind: Container):
         raise Unusable("not_opened", f"no picture stream can be found in this {kind.name} file")
     known = [stream for stream in streams if stream.codec_context is not None]
     if not known:
-        raise Unusable("not_opened", f"the codec of the video in this {kind.name} file, {_codec(container)}, is unknown")
+        codec = _codec(container)
+        raise Unusable("not_opened", f"the codec of the video in this {kind.name} file, {codec}, is unknown")
     best = min(known, key=_rank)
     codec = best.codec_context
     if not codec.width or not codec.height:

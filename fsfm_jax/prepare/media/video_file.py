@@ -12,8 +12,8 @@ import numpy as np
 
 from fsfm_jax.prepare.media.container import START_LENGTH, VIDEO_SUFFIXES, Container, container_of, photo_brand
 from fsfm_jax.prepare.media.decoding import Decoded, Decoding
-from fsfm_jax.prepare.media.libav import OpenedStream
 from fsfm_jax.prepare.media.frame_picture import Pictures, shape_of
+from fsfm_jax.prepare.media.libav import OpenedStream
 from fsfm_jax.prepare.media.timeline import MAX_FRAMES, Timeline, read_timeline
 from fsfm_jax.prepare.media.unusable import Unusable
 
