@@ -177,7 +177,8 @@ class FaceReader:
         found: list[Crop | Miss] = []
         size = (0, 0)
         with self._decoders.open_video(path) as video:
-            for chain in chains(spaced(self._settings.frames), video.count):
+            asked, unread = chains(spaced(self._settings.frames), video.count), 0
+            for number, chain in enumerate(asked):
                 if len(found) > MOST_CROPS - MOST_FACES:
                     found.append(Miss(chain.start, "too_many", f"no more than {MOST_CROPS} faces of a file are taken"))
                     break
@@ -185,12 +186,17 @@ class FaceReader:
                     image = video.read(chain.start)
                 except Unusable as error:
                     found.append(Miss(chain.start, error.reason, str(error)))
-                    if error.reason == "frame_missing":
+                    unread += 1
+                    if error.reason in ("frame_missing", "crashed"):
+                        unread += len(asked) - number - 1
                         break  # nor are those behind it
                     continue
                 size = image.shape[:2]
                 found += self._faces(image, chain.start)
-            return _reading(path, VIDEO, found, video.rate, size, video.notes)
+            notes = video.notes
+            if 0 < unread < len(asked):
+                notes += (f"only {len(asked) - unread} of {len(asked)} frames could be read",)
+            return _reading(path, VIDEO, found, video.rate, size, notes)
 
     def _faces(self, image: np.ndarray, frame: int) -> Iterator[Crop | Miss]:
         if self._detector is None:

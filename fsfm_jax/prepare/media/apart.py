@@ -172,6 +172,8 @@ class _File:
 
     def ask(self, index: int | None) -> tuple[list, np.ndarray | None]:
         """The answer about a frame, or the first one; if the process dies at it, a new one is asked, once."""
+        if self._stream.closed:
+            raise Unusable("crashed", "the process that decodes the file died twice before")
         try:
             return self._asked(index)
         except EOFError:

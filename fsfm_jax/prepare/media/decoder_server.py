@@ -114,6 +114,8 @@ def _guarded(answers: io.BufferedIOBase, work: Callable[[], None]) -> None:
         _write(answers, {"unusable": [error.reason, str(error)]}, None)
     except BrokenPipeError:
         raise
+    except MemoryError:
+        _write(answers, {"unusable": ["too_large", "it does not fit into the memory of its process"]}, None)
     except Exception:  # a fault of the program is told where it can end the run
         _write(answers, {"fault": traceback.format_exc()}, None)
 
