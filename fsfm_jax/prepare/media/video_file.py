@@ -4,6 +4,8 @@ The first bytes must be those of a known container, only the reader of that cont
 One thread, no hardware and no clock: the same file gives the same pixels, whichever frames are read.
 """
 
+import collections
+import itertools
 import math
 import os
 from dataclasses import replace
@@ -42,15 +44,14 @@ class VideoFile:
             told = _told(self._opened)
             self._timeline, packets = read_timeline(self._opened)
             self._decoding = Decoding(self._opened)
-            self._ahead: Decoded | None = None  # decoded already, and not passed yet
+            self._ahead: collections.deque[Decoded] = collections.deque()  # decoded already, and not passed yet
             self._next = 0  # the smallest index that can be read
             self._passed = 0  # frames that have left the decoder, or the time stamp of the last
             self.count = self._counted(packets)
             self.rate = _rate(self._opened, self._timeline)
-            first = self._from_start() if self.count else None
-            if first is None:
+            if not self._ahead:
                 raise Unusable("no_frames", _why_none(told, packets))
-            self._pictures = Pictures(shape_of(first.frame, self._opened.stream.sample_aspect_ratio))
+            self._pictures = Pictures(shape_of(self._ahead[0].frame, self._opened.stream.sample_aspect_ratio))
             self._notes = self._opened.notes + _less_than_told(told, self.count, self._opened)
         except BaseException:
             self.close()
@@ -88,34 +89,27 @@ class VideoFile:
         self._opened.close()
 
     def _counted(self, packets: int) -> int:
+        """The number of frames; goes to the first, which is then ahead."""
         if self._timeline is not None:
             # A timeline is worth something if the frames have the time stamps of the packets.
-            self._decoding.start()
+            self._jump(self._timeline, 0)
             tried = self._timeline.shown[:TRIED]
-            found = []
-            while len(found) < len(tried) and (decoded := self._decoding.next()) is not None:
+            while len(self._ahead) < len(tried) and (decoded := self._decoding.next()) is not None:
                 if decoded.frame.pts is None or decoded.frame.pts >= tried[0]:
-                    found.append(decoded.frame.pts)
-            if found == tried:
+                    self._ahead.append(decoded)
+            if [decoded.frame.pts for decoded in self._ahead] == tried:
                 return len(self._timeline.shown)
             self._timeline = None
-        if self._opened.container.format.name == "avi":
-            return packets  # one for each frame, as far as they can be decoded
+        count = packets  # of an AVI: one for each frame, as far as they can be decoded
+        if self._opened.container.format.name != "avi":
+            self._decoding.start()
+            count = 0
+            while count < MAX_FRAMES and self._decoding.next() is not None:
+                count += 1
         self._decoding.start()
-        count = 0
-        while count < MAX_FRAMES and self._decoding.next() is not None:
-            count += 1
+        self._passed = 0
+        self._ahead = collections.deque(itertools.islice(iter(self._decoding.next, None), 1))
         return count
-
-    def _from_start(self) -> Decoded | None:
-        """Goes to the start; the first frame that is shown, which remains to be read."""
-        self._decoding.start()
-        first = self._timeline.shown[0] if self._timeline is not None else None
-        self._passed = 0 if first is None else first - 1
-        while (decoded := self._decoding.next()) is not None and first is not None and decoded.frame.pts < first:
-            pass
-        self._ahead = decoded
-        return decoded
 
     def _numbered(self, index: int) -> Decoded | None:
         while (decoded := self._take()) is not None:
@@ -138,12 +132,12 @@ class VideoFile:
         if found is None and jumped and not good:
             # What the container calls key frames are none: from here on everything is decoded, from the start.
             self._timeline = replace(timeline, keys=timeline.keys[:1])
-            self._from_start()
+            self._jump(timeline, 0)
             found, _ = self._until(timeline.shown[index], None)
         return found
 
     def _jump(self, timeline: Timeline, key: int) -> None:
-        self._ahead = None
+        self._ahead.clear()
         self._passed = timeline.keys[key].shown - 1
         self._decoding.jump(timeline.keys[key])
 
@@ -158,7 +152,7 @@ class VideoFile:
                 return None, False
             good = True
             if shown > stamp:
-                self._ahead = decoded
+                self._ahead.append(decoded)
                 return None, good
             self._passed = shown
             if shown == stamp:
@@ -166,8 +160,7 @@ class VideoFile:
         return None, good
 
     def _take(self) -> Decoded | None:
-        decoded, self._ahead = self._ahead, None
-        return decoded or self._decoding.next()
+        return self._ahead.popleft() if self._ahead else self._decoding.next()
 
 
 def _rate(opened: OpenedStream, timeline: Timeline | None) -> float | None:
