@@ -215,21 +215,20 @@ class _File:
             raise EOFError(f"a header of {length} bytes")
         try:
             answer = json.loads(self._exactly(length))
-            unusable = answer.get("unusable")
-            fault = answer.get("fault")
-            content = [] if unusable or fault else list(answer["content"])
-            size = answer["shape"] and tuple(map(int, answer["shape"]))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if "fault" in answer:
+                raise RuntimeError(str(answer["fault"]))
+            if "unusable" in answer:
+                reason, detail = map(str, answer["unusable"])
+                raise Unusable(reason if reason in REASONS else "crashed", detail)
+            content = list(answer["content"])
+            if answer["shape"] is None:
+                return content, None
+            height, width = map(int, answer["shape"])
+        except Unusable:
+            raise
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise EOFError("an answer of another form") from error
-        if fault:
-            raise RuntimeError(str(fault))
-        if unusable:
-            reason, detail = (*map(str, unusable), "")[:2]
-            raise Unusable(reason if reason in REASONS else "crashed", detail)
-        if size is None:
-            return content, None
-        height, width = size
-        if min(size) < 1 or height * width > MAX_PIXELS:
+        if min(height, width) < 1 or height * width > MAX_PIXELS:
             raise EOFError(f"a picture of {height}x{width}")
         return content, (height, width, 3)
 

@@ -4,6 +4,7 @@ FFmpeg reads more than videos: lists that make it open other files and addresses
 anything: it gets the bytes of one file from Python, and whatever else it asks for is refused.
 """
 
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ class OpenedStream:
         """Raises `Unusable`: "unreadable", "not_opened" or "too_large"."""
         try:
             # The name never reaches FFmpeg, for which "concat:a" is an instruction.
-            self._file = open(path, "rb", buffering=0)
+            self._file = _Bytes(path)
         except OSError as error:
             raise Unusable("unreadable", f"the file cannot be read: {error.strerror}") from error
         self._kind = kind
@@ -84,6 +85,24 @@ class OpenedStream:
         """Closes the file."""
         self.container.close()
         self._file.close()
+
+
+class _Bytes(io.FileIO):
+    """A file for FFmpeg, which asks for impossible places of damaged ones; PyAV would print what is raised."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As that of `io.FileIO`, but negative if there is no such place."""
+        try:
+            return super().seek(offset, whence)
+        except (OSError, OverflowError):
+            return -1
+
+    def read(self, size: int = -1) -> bytes:
+        """As that of `io.FileIO`, but with nothing where the disk fails."""
+        try:
+            return super().read(size)
+        except OSError:
+            return b""
 
 
 def _refuse(url: str, flags: int, options: dict):
