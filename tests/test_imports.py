@@ -151,6 +151,7 @@ RULES = {
     "benchmarks.kill_chains": UPPER + "config configs digests pretrain benchmarks etils absl",
     # The readers of foreign files under a fuzzer; its own package is installed for it alone.
     "benchmarks.fuzz_judge": "package",
+    "benchmarks.video": "benchmarks data prepare numpy cv2 av",
     "benchmarks.fuzz_media": "benchmarks records data prepare numpy cv2 h5py av",
     "benchmarks.fuzz_text": "benchmarks config configs data digests apps export prepare numpy absl etils "
     "ml_collections",
@@ -216,7 +217,7 @@ def test_a_module_imports_only_what_its_place_allows(module):
         ("orbax", ["fsfm_jax.checkpoint", "fsfm_jax.checkpoint_manager"]),
         ("grain", ["fsfm_jax.data.stream"]),
         ("pyarrow", ["fsfm_jax.detection.prediction_file"]),
-        ("av", ["benchmarks.fuzz_media", *(f"fsfm_jax.prepare.media.{name}" for name in AV)]),
+        ("av", ["benchmarks.fuzz_media", "benchmarks.video", *(f"fsfm_jax.prepare.media.{name}" for name in AV)]),
     ])
 def test_some_libraries_are_met_in_one_place(library, owners):
     assert [module for module in MODULES if library in {name.split(".")[0] for name in imports(module)}] == owners
