@@ -109,6 +109,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.masks
 	$(BIN)/python -m benchmarks.input
 	$(BIN)/python -m benchmarks.prepare
+	$(BIN)/python -m benchmarks.video
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.adapter
 	$(BIN)/python -m benchmarks.hostile

@@ -1,10 +1,13 @@
 """Pictures, videos and arrays of strangers, as targets of the fuzzer."""
 
+import ctypes
 import functools
+import hashlib
 import io
 import tempfile
 from pathlib import Path
 
+import av
 import cv2
 import h5py
 import numpy as np
@@ -19,6 +22,7 @@ from fsfm_jax.prepare.media.video import open_video
 
 FRAMES = 3  # read of a video: the first, the next, and the last if there are no more than so many
 SIDE = 16
+PERTURB = -6  # M_PERTURB of glibc: memory is filled with a byte as it is given out
 
 
 def placed(data: bytes, folder: Path, name: str) -> Path:
@@ -69,11 +73,70 @@ def _read_crop(data: bytes, folder: Path) -> None:
     assert decode_image(data, "photo").shape == (records.IMAGE_SIZE, records.IMAGE_SIZE, 3)
 
 
+def _seen(path: Path) -> str:
+    """What a file shows, or why it shows nothing."""
+    seen = hashlib.sha256()
+    try:
+        with open_video(path) as video:
+            for index in range(min(video.count, FRAMES)):
+                try:
+                    seen.update(video.read(index))
+                except Unusable as error:
+                    seen.update(str(error).encode())
+    except Unusable as error:
+        seen.update(str(error).encode())
+    return seen.hexdigest()
+
+
+def _shows_nothing_else(path: Path) -> None:
+    """The same pixels after a bright video, and, with other memory, after a dark one: none of another file."""
+    libc = ctypes.CDLL(None)
+    try:
+        found = set()
+        for shade, poison in ((250, 0x55), (5, 0xAA)):
+            libc.mallopt(PERTURB, poison)
+            _seen(placed(_plain(shade), path.parent, "other"))
+            found.add(_seen(path))
+    finally:
+        libc.mallopt(PERTURB, 0)
+    assert len(found) == 1, "a video shows what another one, or the memory, left behind"
+
+
 def _read_video(data: bytes, folder: Path) -> None:
-    with open_video(placed(data, folder, "video")) as video:
+    path = placed(data, folder, "video")
+    _shows_nothing_else(path)
+    with open_video(path) as video:
         for index in range(min(video.count, FRAMES)):
             frame = video.read(index)
             assert frame.ndim == 3 and frame.shape[2] == 3 and frame.dtype == np.uint8
+
+
+@functools.cache
+def _plain(shade: int) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "video.mp4")
+        with av.open(str(path), "w") as output:
+            stream = output.add_stream("mpeg4", rate=25)
+            stream.height = stream.width = 32
+            for _ in range(2):
+                picture = np.full((32, 32, 3), shade, np.uint8)
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+            output.mux(stream.encode(None))
+        return path.read_bytes()
+
+
+@functools.cache
+def _interlaced() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "video.mp4")
+        with av.open(str(path), "w") as output:
+            stream = output.add_stream("libx264", rate=25)
+            stream.height = stream.width = 32
+            stream.options = {"flags": "+ilme+ildct"}
+            for index in range(4):
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(_pixels(32), index, 1), "rgb24")))
+            output.mux(stream.encode(None))
+        return path.read_bytes()
 
 
 @functools.cache
@@ -89,7 +152,7 @@ def _video(suffix: str, codec: str) -> bytes:
 
 def _videos() -> list[bytes]:
     kinds = [(".mp4", "mp4v"), (".avi", "MJPG"), (".mkv", "mp4v"), (".avi", "FFV1"), (".wmv", "WMV2"), (".flv", "FLV1")]
-    return [_video(*kind) for kind in kinds]
+    return [*(_video(*kind) for kind in kinds), _interlaced()]
 
 
 def _recordings() -> list[bytes]:
@@ -125,10 +188,11 @@ HEADERS = (b"IHDR", b"IDAT", b"IEND", b"PLTE", b"tRNS", b"\xff\xc0", b"\xff\xc2"
 NPY_WORDS = (b"\x93NUMPY\x01\x00", b"\x93NUMPY\x02\x00", b"\x93NUMPY\x03\x00", b"PK\x03\x04", b"'descr': ", b"'|u1'",
              b"'|i1'", b"'<i8'", b"'|O'", b"'fortran_order': ", b"'shape': ", b"(224, 224)", b"(1, 224, 224)",
              b"99999999999", b"[('a', '<f8')]", b"1L", b"((((")  # fmt: skip
+VIDEO_WORDS = (b"moov", b"mdat", b"stsz", b"stco", b"stts", b"stss", b"elst", b"trun", b"idx1", b"avcC", b"\0\0\1")
 TARGETS = (
     Target("photo", _read_photo, (Unusable,), _photos, HEADERS),
     Target("crop", _read_crop, (ValueError,), _crops, HEADERS, 1 << 15),
-    Target("video", _read_video, (Unusable,), _videos, (b"moov", b"mdat", b"stsz", b"stco", b"stts", b"idx1"), 1 << 14),
+    Target("video", _read_video, (Unusable,), _videos, VIDEO_WORDS, 1 << 14),
     Target("hdf5", _read_video, (Unusable,), _recordings, (b"OHDR", b"TREE", b"HEAP", b"SNOD", b"Frame_0", b"array"),
            1 << 14),
     Target("map", _read_map, (ValueError,), _maps, NPY_WORDS, 1 << 16),

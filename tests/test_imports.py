@@ -24,6 +24,7 @@ AGAINST_TORCH = ("benchmarks.speed", "benchmarks.torch_step")
 PREPARE = "package records regions data.photo data.folder data.statistics prepare numpy cv2 PIL tqdm array_record "
 PREPARE += "tensorflow_datasets "
 DATA = "records regions data numpy cv2 "
+AV = ("decoding", "frame_picture", "libav")  # what decodes videos; OpenCV's reader of videos is used nowhere
 MODEL = "numpy jax flax optax "
 UPPER = f"{MODEL} records regions data models losses optim partition tasks metrics checkpoint report train workdir "
 RULES = {
@@ -41,6 +42,7 @@ RULES = {
     "fsfm_jax.prepare": PREPARE,
     "fsfm_jax.prepare.beam": PREPARE + "apache_beam",
     "fsfm_jax.prepare.build": PREPARE + "absl",
+    **{f"fsfm_jax.prepare.media.{name}": PREPARE + "av" for name in AV},
     "fsfm_jax.prepare.media.hdf5_file": PREPARE + "h5py",
     "fsfm_jax.prepare.detect.dlib_hog": PREPARE + "dlib",
     "fsfm_jax.prepare.tflite": PREPARE + "ai_edge_litert",
@@ -95,6 +97,7 @@ RULES = {
     # Files of strangers are decoded without jax, in processes of their own.
     "fsfm_jax.apps": "apps",
     "fsfm_jax.apps.reading": "records data.resizing prepare apps numpy cv2",
+    "fsfm_jax.apps.read_worker": "prepare apps",
     "fsfm_jax.apps.wire": "records apps numpy",
     "fsfm_jax.apps.judge": MODEL + "analyze detection export metrics apps",
     "fsfm_jax.apps.verdict": "numpy metrics apps",
@@ -154,7 +157,8 @@ RULES = {
     "benchmarks.kill_chains": UPPER + "config configs digests pretrain benchmarks etils absl",
     # The readers of foreign files under a fuzzer; its own package is installed for it alone.
     "benchmarks.fuzz_judge": "package",
-    "benchmarks.fuzz_media": "benchmarks records data prepare numpy cv2 h5py",
+    "benchmarks.video": "benchmarks data prepare numpy cv2 av",
+    "benchmarks.fuzz_media": "benchmarks records data prepare numpy cv2 h5py av",
     "benchmarks.fuzz_text": "benchmarks config configs data detection.exported_detector digests apps export prepare "
     "numpy absl etils ml_collections",
     "benchmarks.fuzz_worker": "benchmarks atheris",
@@ -219,9 +223,15 @@ def test_a_module_imports_only_what_its_place_allows(module):
         ("orbax", ["fsfm_jax.checkpoint", "fsfm_jax.checkpoint_manager"]),
         ("grain", ["fsfm_jax.data.stream"]),
         ("pyarrow", ["fsfm_jax.detection.prediction_file"]),
+        ("av", ["benchmarks.fuzz_media", "benchmarks.video", *(f"fsfm_jax.prepare.media.{name}" for name in AV)]),
     ])
 def test_some_libraries_are_met_in_one_place(library, owners):
     assert [module for module in MODULES if library in {name.split(".")[0] for name in imports(module)}] == owners
+
+
+def test_videos_are_not_decoded_by_opencv():
+    # It hands out the buffer of another file where FFmpeg refuses a frame.
+    assert not [module for module in MODULES if "VideoCapture" in FILES[module].read_text()]
 
 
 def test_torch_is_met_by_one_optional_parser_only():

@@ -1,4 +1,6 @@
-"""The process in which files of strangers are decoded: paths in, crops out, with limits on memory and core files.
+"""The process in which untrusted files are read: paths in, crops out, with limits on memory and core files.
+
+It holds the detector and the parser. Each file is decoded in a process of its own, which ends with the file.
 
 Started by `readers.Readers` as `python -m fsfm_jax.apps.read_worker SETTINGS BYTES`, settings as JSON. It reads one
 path a line, in JSON, from its standard input and answers as `wire` says; it ends with its input.
@@ -11,6 +13,7 @@ import sys
 
 from fsfm_jax.apps.reading import FaceReader, Settings
 from fsfm_jax.apps.wire import write_message, write_reading
+from fsfm_jax.prepare.media.apart import Apart
 
 READY, REFUSED = "ready", "refused"
 
@@ -23,7 +26,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
-        reader = FaceReader(settings)
+        reader = FaceReader(settings, Apart())
     except (ValueError, OSError, RuntimeError) as error:
         write_message(answers, {REFUSED: str(error)}, [])
         return

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,8 @@ from fsfm_jax.apps.read_worker import READY, REFUSED
 from fsfm_jax.apps.reading import Reading, Settings
 from fsfm_jax.apps.wire import BrokenWorker, read_header, read_reading
 
-MEMORY = 4 << 30  # bytes of address space of a worker; a photo of 100 million pixels takes 300 MB decoded
+# Bytes of address space of a worker, and of each process that it decodes a file in.
+MEMORY = 4 << 30  # a photo of 100 million pixels takes 300 MB decoded
 SECONDS = 300.0
 AHEAD = 2  # files in work or finished per worker beyond the one that is waited for
 
@@ -157,8 +159,9 @@ class _Worker:
             timer.cancel()
 
     def kill(self) -> None:
-        """Kills the process; whoever waits for its answer gets a BrokenWorker."""
-        self._process.kill()
+        """Kills the process and those that it started; whoever waits for its answer gets a BrokenWorker."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def end(self) -> str:
         """Kills the process, frees what it had, and returns its last words as the end of a sentence."""

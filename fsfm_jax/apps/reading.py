@@ -17,10 +17,9 @@ from fsfm_jax.data.resizing import EVALUATIONS, for_evaluation, resize_whole
 from fsfm_jax.prepare.crop import SCALE, Detection, NoFace, Square, cut, square_of
 from fsfm_jax.prepare.detect.detector import Detector, make_detector
 from fsfm_jax.prepare.media import video_file
-from fsfm_jax.prepare.media.photo_file import read_photo
+from fsfm_jax.prepare.media.apart import HERE, Decoders
 from fsfm_jax.prepare.media.raw_file import first_bytes
 from fsfm_jax.prepare.media.unusable import Unusable
-from fsfm_jax.prepare.media.video import open_video
 from fsfm_jax.prepare.options import NONE
 from fsfm_jax.prepare.parse.parser import Parser, make_parser
 from fsfm_jax.prepare.sampling import chains, spaced
@@ -147,9 +146,9 @@ class Reading:
 class FaceReader:
     """Reads files; holds the detector and the parser, which take a second to load."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, decoders: Decoders = HERE):
         """Raises ValueError, FileNotFoundError or RuntimeError as `make_detector` and `make_parser`."""
-        self._settings = settings
+        self._settings, self._decoders = settings, decoders
         self._detector: Detector | None = None if settings.detector == NONE else make_detector(settings.detector)
         self._parser: Parser | None = (
             None if settings.parser == NONE else make_parser(settings.parser, settings.parser_weights)
@@ -170,15 +169,16 @@ class FaceReader:
             return Reading(path, "" if unknown else kind, reason=error.reason, detail=detail)
 
     def _of_photo(self, path: str) -> Reading:
-        photo = read_photo(path)
+        photo = self._decoders.read_photo(path)
         found = list(self._faces(photo.image, 0))
         return _reading(path, PHOTO, found, None, photo.image.shape[:2], photo.notes)
 
     def _of_video(self, path: str) -> Reading:
         found: list[Crop | Miss] = []
         size = (0, 0)
-        with open_video(path) as video:
-            for chain in chains(spaced(self._settings.frames), video.count):
+        with self._decoders.open_video(path) as video:
+            asked, unread = chains(spaced(self._settings.frames), video.count), 0
+            for number, chain in enumerate(asked):
                 if len(found) > MOST_CROPS - MOST_FACES:
                     found.append(Miss(chain.start, "too_many", f"no more than {MOST_CROPS} faces of a file are taken"))
                     break
@@ -186,12 +186,17 @@ class FaceReader:
                     image = video.read(chain.start)
                 except Unusable as error:
                     found.append(Miss(chain.start, error.reason, str(error)))
-                    if error.reason == "frame_missing":
+                    unread += 1
+                    if error.reason in ("frame_missing", "crashed"):
+                        unread += len(asked) - number - 1
                         break  # nor are those behind it
                     continue
                 size = image.shape[:2]
                 found += self._faces(image, chain.start)
-            return _reading(path, VIDEO, found, video.rate, size, video.notes)
+            notes = video.notes
+            if 0 < unread < len(asked):
+                notes += (f"only {len(asked) - unread} of {len(asked)} frames could be read",)
+            return _reading(path, VIDEO, found, video.rate, size, notes)
 
     def _faces(self, image: np.ndarray, frame: int) -> Iterator[Crop | Miss]:
         if self._detector is None:

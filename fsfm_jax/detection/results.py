@@ -168,7 +168,8 @@ def _write(folder: str, results: dict[str, dict], detector: Detector, spec: Repo
     warnings = [inverted(name, summary, _named_by_hand(detector)) for name, summary in results.items()]
     notes += [f"Warning: {warning}." for warning in warnings if warning]
     if spec.evaluation.transform != detector.own_transform:
-        own = f"was selected and calibrated with {detector.own_transform}" if detector.own_transform else "does not say its own"
+        known = detector.own_transform
+        own = f"was selected and calibrated with {known}" if known else "does not say its own"
         notes.append(f"Transform of the face crops: {spec.evaluation.transform}; the detector {own}.")
     write_text(os.path.join(folder, TABLE), tables.table(results, spec.layout, notes))
 

@@ -20,10 +20,9 @@ from fsfm_jax.prepare.crop import Detection, NoFace, Square, cut, square_of
 from fsfm_jax.prepare.detect.detector import Detector, make_detector
 from fsfm_jax.prepare.example import Face
 from fsfm_jax.prepare.manifests.manifest import Item
+from fsfm_jax.prepare.media.apart import HERE, Decoders
 from fsfm_jax.prepare.media.borders import without_black_borders
-from fsfm_jax.prepare.media.photo_file import read_photo
 from fsfm_jax.prepare.media.unusable import Unusable
-from fsfm_jax.prepare.media.video import open_video
 from fsfm_jax.prepare.options import GIVEN, NONE, Options
 from fsfm_jax.prepare.parse.parser import Parser, make_parser
 from fsfm_jax.prepare.sampling import PHOTO, chains
@@ -40,7 +39,8 @@ REASONS = {
     "several_faces": "the detector found several faces; the one with the highest score was kept",
     "not_parsed": "the parser saw no face in the detector's box",
     "outside": "the detector's box lies outside of the picture",
-    "frame_count": "the container does not say how many frames there are; they were counted",
+    "frame_count": "the container does not say how many frames there are; they were counted",  # in older records
+    "reservation": "what was decoded with a reservation, such as HDR that was tone-mapped or a file that is cut",
     "bad_map": "the ready-made parsing map is damaged or not one",
     "next_frame": "no face in the frame that was asked for; a later one was kept",
     "failed": "detector, parser or encoder failed",
@@ -62,8 +62,8 @@ class Incident:
 class FaceMaker:
     """Makes the faces of items; holds the detector and the parser, which take a second to load."""
 
-    def __init__(self, options: Options):
-        self._options = options
+    def __init__(self, options: Options, decoders: Decoders = HERE):
+        self._options, self._decoders = options, decoders
         self._detector: Detector | None = make_detector(options.detector) if options.detector != NONE else None
         self._parser: Parser | None = (
             make_parser(options.parser, options.parser_weights) if options.parser not in (NONE, GIVEN) else None
@@ -82,18 +82,18 @@ class FaceMaker:
             yield Incident(item.path, item.frame, DROPPED, error.reason, str(error))
 
     def _of_photo(self, root: Path, item: Item) -> Iterator[Face | Incident]:
-        image = read_photo(root / item.path).image
+        image = self._decoders.read_photo(root / item.path).image
         if self._detector is None:
             yield from self._of_crop(image, item, item.frame, root)
         else:
             yield from self._of_picture(image, item, item.frame)
 
     def _of_video(self, root: Path, item: Item) -> Iterator[Face | Incident]:
-        with open_video(root / item.path) as video:
-            for note in video.notes:
-                yield Incident(item.path, item.frame, NOTED, "frame_count", note)
+        with self._decoders.open_video(root / item.path) as video:
             for chain in chains(item.sampling, video.count):
                 yield from self._of_chain(video, item, chain)
+            for note in video.notes:  # known when the frames have been decoded
+                yield Incident(item.path, item.frame, NOTED, "reservation", note)
 
     def _of_chain(self, video, item: Item, chain: range) -> Iterator[Face | Incident]:
         """The first frame of a chain that has a face; the incidents of the last one tried if none has."""

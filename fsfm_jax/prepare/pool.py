@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 from fsfm_jax.prepare.faces import FaceMaker
+from fsfm_jax.prepare.media.apart import Apart
 from fsfm_jax.prepare.options import Options
 from fsfm_jax.prepare.shard import ShardJob, build_shard, read_progress
 
@@ -116,7 +117,7 @@ def _start(options: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker["options"] = Options.from_text(options)
-    _worker["maker"] = FaceMaker(_worker["options"])
+    _worker["maker"] = FaceMaker(_worker["options"], Apart())
 
 
 def _end_with_parent() -> None:

@@ -121,12 +121,13 @@ def test_what_holds_no_face_says_why(reader, tmp_path):
     }
 
 
-def test_a_video_that_ends_early_keeps_its_frames(tmp_path):
-    path = tmp_path / "short.avi"
-    path.write_bytes(videos.avi_that_tells(60))
-    found = with_boxes((8, 8, 39, 39, 1.0)).read(str(path))  # frames 0, 29, 59; there are 20
-    assert [crop.frame for crop in found.crops] == [0] and [miss.frame for miss in found.misses] == [29]
-    assert found.misses[0].reason == "frame_missing" and not found.reason
+def test_a_video_with_a_damaged_end_keeps_the_frames_before_it(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(videos.with_damaged_end(5))
+    found = with_boxes((8, 8, 39, 39, 1.0)).read(str(path))  # frames 0, 9, 19; the last five are damaged
+    assert [crop.frame for crop in found.crops] == [0, 9] and not found.reason
+    assert [(miss.frame, miss.reason) for miss in found.misses] == [(19, "damaged")]
+    assert found.notes == ("only 2 of 3 frames could be read",)
 
 
 def test_a_crowd_does_not_fill_the_memory(tmp_path, monkeypatch):

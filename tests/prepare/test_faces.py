@@ -146,7 +146,7 @@ class Video:
 
 def of_video(monkeypatch, run, video: Video, sampling: str) -> tuple[list[int], list[tuple[int, str, str]]]:
     """Frames of the faces, and the incidents, of a video."""
-    monkeypatch.setattr(module, "open_video", lambda path: video)
+    monkeypatch.setattr(module.HERE, "open_video", lambda path: video, raising=False)
     outcomes = run(Item("v.mp4", "v", 0, "m", sampling=sampling))
     assert all(part.source == "v.mp4" and part.video == "v" for part in outcomes if isinstance(part, Face))
     return (
@@ -171,9 +171,9 @@ def test_a_pair_goes_on_to_the_next_frame_until_there_is_a_face(make, monkeypatc
     assert incidents == [(6, "noted", "next_frame"), (19, "dropped", "no_face")]
 
 
-def test_a_counted_video_is_noted(make, monkeypatch):
-    frames, incidents = of_video(monkeypatch, make({0: [BOX], 1: [BOX]}), Video(2, note="counted"), "all")
-    assert frames == [0, 1] and incidents == [(-1, "noted", "frame_count")]
+def test_a_reservation_is_noted(make, monkeypatch):
+    frames, incidents = of_video(monkeypatch, make({0: [BOX], 1: [BOX]}), Video(2, note="deinterlaced"), "all")
+    assert frames == [0, 1] and incidents == [(-1, "noted", "reservation")]
 
 
 def crop_item(tmp_path: Path, data: bytes) -> Item:

@@ -17,6 +17,7 @@ REASONS = {
     "frame_missing": "the video ends before this frame, although its container promises it",
     "other_files": "the HDF5 file refers to frames that are not stored in it as plain data",
     "unsupported_frame": "the HDF5 frame is not a colour picture of 8 bits",
+    "crashed": "the process that decodes the file died, twice",
     "all_black": "the picture has no pixel that is not black",
 }
 

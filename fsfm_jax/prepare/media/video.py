@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from fsfm_jax.prepare.media import hdf5_file, video_file
+from fsfm_jax.prepare.media.container import NAMES
 from fsfm_jax.prepare.media.raw_file import first_bytes
 from fsfm_jax.prepare.media.unusable import Unusable
 
@@ -31,7 +32,7 @@ class Video(Protocol):
 
 @contextmanager
 def open_video(path: str | os.PathLike) -> Iterator[Video]:
-    """Opens a video (MP4, MOV, AVI, Matroska, WebM, MPEG-TS, FLV, WMV) or an HDF5 recording, told by its content.
+    """Opens a video of the kinds in `container.NAMES` or an HDF5 recording, told by its content.
 
     Raises:
       Unusable: "unreadable", "empty_file", "unknown_format", "not_opened", "no_frames", "too_large" or, for
@@ -46,7 +47,7 @@ def open_video(path: str | os.PathLike) -> Iterator[Video]:
     else:
         raise Unusable(
             "unknown_format",
-            f"expected MP4, MOV, AVI, Matroska, MPEG-TS, FLV, WMV or HDF5, found bytes starting with {start[:12]!r}",
+            f"expected {NAMES} or HDF5, found bytes starting with {start[:12]!r}",
         )
     try:
         yield video

@@ -1,150 +1,195 @@
 """Frames of a video file, decoded to `[H, W, 3] uint8` RGB by FFmpeg.
 
-FFmpeg reads more than videos: lists that make it open other files and addresses of the network. So the first bytes
-must be those of a known container, only the reader of that container is allowed, and only local files.
-One thread, no hardware and no clock: the same file gives the same pixels.
+The first bytes must be those of a known container, only the reader of that container is allowed, and no other file.
+One thread, no hardware and no clock: the same file gives the same pixels, whichever frames are read.
 """
 
+import collections
+import itertools
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import replace
 
-import cv2
 import numpy as np
 
-from fsfm_jax.prepare.media.decoder_log import environment, silenced
-from fsfm_jax.prepare.media.photo_file import check_size
+from fsfm_jax.prepare.media.container import START_LENGTH, VIDEO_SUFFIXES, Container, container_of, photo_brand
+from fsfm_jax.prepare.media.decoding import Decoded, Decoding
+from fsfm_jax.prepare.media.frame_picture import Pictures, shape_of
+from fsfm_jax.prepare.media.libav import OpenedStream
+from fsfm_jax.prepare.media.timeline import MAX_FRAMES, Timeline, read_timeline
 from fsfm_jax.prepare.media.unusable import Unusable
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".ts", ".flv", ".wmv")
-START_LENGTH = 512  # bytes that `container_of` looks at
-MAX_FRAMES = 1_000_000  # nine hours; a container that tells more is not believed
-# First atom of MP4 and of QuickTime, which in old files is not always "ftyp".
-MOV_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-TRANSPORT_PACKET = 188
-FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-OPEN_PARAMETERS = [
-    *(cv2.CAP_PROP_N_THREADS, 1),
-    *(cv2.CAP_PROP_HW_ACCELERATION, cv2.VIDEO_ACCELERATION_NONE),
-    # No time limits: on a busy machine they would turn slow reading into missing frames.
-    *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 0),
-    *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, 0),
-]
-
-
-@dataclass(frozen=True)
-class Container:
-    """A kind of video file."""
-
-    demuxer: str  # FFmpeg's name of its reader
-    tells_count: bool  # whether the number of frames is stored; otherwise FFmpeg guesses it from the duration
-
-
-MOV, AVI = Container("mov", True), Container("avi", True)
-MATROSKA, TRANSPORT = Container("matroska", False), Container("mpegts", False)
-FLASH, WINDOWS = Container("flv", False), Container("asf", False)
-
-
-def container_of(start: bytes) -> Container | None:
-    """The container that the first `START_LENGTH` bytes of a file tell; None if unknown."""
-    if start[4:8] in MOV_ATOMS:
-        return MOV
-    if start[:4] == b"RIFF" and start[8:12] == b"AVI ":
-        return AVI
-    if start[:4] == b"\x1aE\xdf\xa3":
-        return MATROSKA
-    if start[::TRANSPORT_PACKET] == b"GGG":
-        return TRANSPORT
-    if start[:4] == b"FLV\x01":
-        return FLASH
-    if start[:8] == b"0&\xb2u\x8ef\xcf\x11":
-        return WINDOWS
-    return None
+__all__ = ["START_LENGTH", "VIDEO_SUFFIXES", "VideoFile", "container_of", "photo_brand"]
+TRIED = 4  # frames that are decoded to see whether they have the time stamps of their packets
+EARLIER = 2  # key frames further back that are tried where decoding from one does not give the frame
 
 
 class VideoFile:
     """An open video, read from its start to its end.
 
-    `count` is the number of frames that the container promises, and there may be fewer. Where the container does not
-    tell it, the frames are counted by reading through the file once, and `notes` say so. `rate` is the number of frames
-    a second that it tells, None without one. Frames are numbered in the
-    order they are shown; those that cannot be decoded have no number. A stored rotation is applied. Frames whose
-    size changes on the way are scaled to that of the first.
+    Attributes:
+      count: number of frames, found by reading through the packets of the file without decoding them.
+      rate: average number of frames a second, None where the file tells none.
+
+    Frames are numbered in the order they are shown, and one that cannot be decoded keeps its number. Only where time
+    stamps cannot be trusted, frames are numbered as they come out of the decoder, all of which are decoded to count
+    them. A stored rotation and the shape of pixels are applied. Frames whose size changes on the way are scaled to that
+    of the first. A damaged frame is refused, and so are those that build on it, up to the next key frame.
     """
 
     def __init__(self, path: str | os.PathLike, container: Container):
-        """Raises `Unusable`: "not_opened", "no_frames" or "too_large"."""
-        self._capture = _open(path, container)
-        self._next = 0  # index of the frame that the next grab gets
-        self._ended = False
-        self.notes: tuple[str, ...] = ()
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = float(rate) if 0 < rate < math.inf else None
-        told = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        if container.tells_count and 1 <= told <= MAX_FRAMES:
-            self.count = int(told)
-        else:
-            while self._grab():
-                pass
-            self.count = self._next
-            said = f"{told:.0f}" if container.tells_count else "no number of"
-            self.notes = (f"the container tells {said} frames, found {self.count}",)
+        """Raises `Unusable`: "unreadable", "not_opened", "no_frames" or "too_large"."""
+        self._opened = OpenedStream(path, container)
+        try:
+            told = _told(self._opened)
+            self._timeline, packets = read_timeline(self._opened)
+            self._decoding = Decoding(self._opened)
+            self._ahead: collections.deque[Decoded] = collections.deque()  # decoded already, and not passed yet
+            self._next = 0  # the smallest index that can be read
+            self._passed = 0  # frames that have left the decoder, or the time stamp of the last
+            self.count = self._counted(packets)
+            self.rate = _rate(self._opened, self._timeline)
+            if not self._ahead:
+                raise Unusable("no_frames", _why_none(told, packets))
+            self._pictures = Pictures(shape_of(self._ahead[0].frame, self._opened.stream.sample_aspect_ratio))
+            self._notes = self._opened.notes + _less_than_told(told, self.count, self._opened)
+        except BaseException:
             self.close()
-            if not self.count:
-                raise Unusable("no_frames", "no frame can be decoded")
-            self._capture = _open(path, container)
-            self._next, self._ended = 0, False
+            raise
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of a result must know about the file and the frames read so far, a phrase each."""
+        return self._notes + self._pictures.notes
 
     def read(self, index: int) -> np.ndarray:
         """Frame `index` (from 0) as `[H, W, 3] uint8` RGB; each index must be larger than the one before.
 
         Raises:
-          Unusable: "frame_missing" or "damaged".
+          Unusable: "frame_missing", "damaged" or "too_large".
           ValueError: that frame has been passed already.
         """
         if index < self._next:
             raise ValueError(f"frame {index}: expected {self._next} or later, since a video is read forward only")
-        while self._next <= index:
-            if not self._grab():
-                raise Unusable(
-                    "frame_missing",
-                    f"expected frame {index} of {self.count}, found that the video ends after {self._next} frames",
-                )
-        with silenced():
-            try:
-                done, frame = self._capture.retrieve()
-            except cv2.error as error:
-                raise Unusable("damaged", f"the decoder failed at frame {index}: {error.err}") from error
-        if not done:
-            raise Unusable("damaged", f"frame {index} cannot be decoded")
-        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        if index >= self.count:
+            raise Unusable("frame_missing", f"expected a frame below {self.count}, found {index}")
+        self._next = index + 1
+        found = self._numbered(index) if self._timeline is None else self._stamped(self._timeline, index)
+        if found is None and self._timeline is None:
+            raise Unusable(
+                "frame_missing",
+                f"expected frame {index} of {self.count}, found that the video ends after {self._passed} frames",
+            )
+        if found is None or not found.sound:
+            raise Unusable("damaged", f"frame {index} of {self.count} is damaged, or builds on one that is")
+        return self._pictures.picture(found.frame)
 
     def close(self) -> None:
         """Closes the file; nothing can be read any more."""
-        self._capture.release()
+        self._opened.close()
 
-    def _grab(self) -> bool:
-        with silenced():
-            # A failed grab ends the video for good: whatever came after it would have no certain number.
-            self._ended = self._ended or not self._capture.grab()
-        self._next += not self._ended
-        return not self._ended
+    def _counted(self, packets: int) -> int:
+        """The number of frames; goes to the first, which is then ahead."""
+        if self._timeline is not None:
+            # A timeline is worth something if the frames have the time stamps of the packets.
+            self._jump(self._timeline, 0)
+            tried = self._timeline.shown[:TRIED]
+            while len(self._ahead) < len(tried) and (decoded := self._decoding.next()) is not None:
+                if decoded.frame.pts is None or decoded.frame.pts >= tried[0]:
+                    self._ahead.append(decoded)
+            if [decoded.frame.pts for decoded in self._ahead] == tried:
+                return len(self._timeline.shown)
+            self._timeline = None
+        count = packets  # of an AVI: one for each frame, as far as they can be decoded
+        if self._opened.container.format.name != "avi":
+            self._decoding.start()
+            count = 0
+            while count < MAX_FRAMES and self._decoding.next() is not None:
+                count += 1
+        self._decoding.start()
+        self._passed = 0
+        self._ahead = collections.deque(itertools.islice(iter(self._decoding.next, None), 1))
+        return count
+
+    def _numbered(self, index: int) -> Decoded | None:
+        while (decoded := self._take()) is not None:
+            self._passed += 1
+            if self._passed > index:
+                return decoded
+        return None
+
+    def _stamped(self, timeline: Timeline, index: int) -> Decoded | None:
+        key, jumped = timeline.key_of(index), False
+        if timeline.keys[key].shown > self._passed:
+            self._jump(timeline, key)
+            jumped = True
+        found, good = self._until(timeline.shown[index], timeline.keys[key].shown if jumped else None)
+        for earlier in range(key - 1, max(key - 1 - EARLIER, -1), -1):
+            if found is not None or not jumped:
+                return found
+            self._jump(timeline, earlier)
+            found, good = self._until(timeline.shown[index], timeline.keys[earlier].shown)
+        if found is None and jumped and not good:
+            # What the container calls key frames are none: from here on everything is decoded, from the start.
+            self._timeline = replace(timeline, keys=timeline.keys[:1])
+            self._jump(timeline, 0)
+            found, _ = self._until(timeline.shown[index], None)
+        return found
+
+    def _jump(self, timeline: Timeline, key: int) -> None:
+        self._ahead.clear()
+        self._passed = timeline.keys[key].shown - 1
+        self._decoding.jump(timeline.keys[key])
+
+    def _until(self, stamp: int, key: int | None) -> tuple[Decoded | None, bool]:
+        """The frame with that time stamp, and whether decoding began, if at `key`, with a key frame."""
+        good = key is None
+        while (decoded := self._take()) is not None:
+            shown = decoded.frame.pts
+            if shown is None or (key is not None and shown < key):
+                continue
+            if not good and not (shown == key and decoded.frame.key_frame):
+                return None, False
+            good = True
+            if shown > stamp:
+                self._ahead.append(decoded)
+                return None, good
+            self._passed = shown
+            if shown == stamp:
+                return decoded, good
+        return None, good
+
+    def _take(self) -> Decoded | None:
+        return self._ahead.popleft() if self._ahead else self._decoding.next()
 
 
-def _open(path: str | os.PathLike, container: Container) -> cv2.VideoCapture:
-    options = f"protocol_whitelist;file|format_whitelist;{container.demuxer}"
-    with silenced(), environment(FFMPEG_OPTIONS, options):
-        # Absolute, for a name such as "concat:a" is an instruction to FFmpeg.
-        capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG, OPEN_PARAMETERS)
-    if not capture.isOpened():
-        raise Unusable("not_opened", f"no picture stream can be opened in this {container.demuxer} file")
-    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-    height, width = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
-    try:
-        if not height or not width:
-            raise Unusable("not_opened", f"the size of the pictures in this {container.demuxer} file cannot be found")
-        check_size(height, width)
-    except Unusable:
-        capture.release()
-        raise
-    return capture
+def _rate(opened: OpenedStream, timeline: Timeline | None) -> float | None:
+    told = opened.stream.average_rate or opened.stream.guessed_rate
+    rate = float(told) if told and 0 < told < math.inf else None
+    if timeline is not None and len(timeline.shown) > 1:
+        measured = (len(timeline.shown) - 1) / float((timeline.shown[-1] - timeline.shown[0]) * opened.stream.time_base)
+        if rate is None or not 0.5 < rate / measured < 2:  # an AVI that leaves out frames tells its smallest step
+            return measured
+    return rate
+
+
+def _told(opened: OpenedStream) -> int:
+    """How many frames the container promises, 0 if it does not tell."""
+    if opened.container.format.name.startswith("mov"):
+        return sum(not entry.is_discard for entry in opened.stream.index_entries) if opened.stream.frames else 0
+    return opened.stream.frames
+
+
+def _less_than_told(told: int, count: int, opened: OpenedStream) -> tuple[str, ...]:
+    mov = opened.container.format.name.startswith("mov")
+    if told > count and (mov or opened.is_cut()):
+        return (f"the file is cut: {count} of {told} frames are there",)
+    if opened.is_cut():
+        return (f"the file is cut: only its first {count} frames are there",)
+    return (f"the container tells {told} frames, found {count}",) if told and told != count and not mov else ()
+
+
+def _why_none(told: int, packets: int) -> str:
+    if told and not packets:
+        return f"the file is cut: none of its {told} frames is whole"
+    return "no frame can be decoded"

@@ -1,14 +1,30 @@
+import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
-import cv2
+import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from videos import CLIP, FRAMES, HEIGHT, WIDTH, avi, avi_that_tells, mp4, sequential, write_video
+from videos import (
+    CLIP,
+    FRAMES,
+    HEIGHT,
+    WIDTH,
+    avi,
+    avi_that_tells,
+    encode_video,
+    mp4,
+    pixels,
+    sequential,
+    write_video,
+)
 
-from fsfm_jax.prepare.media import photo_file, video_file
+from fsfm_jax.prepare.media import container, photo_file, video_file
 from fsfm_jax.prepare.media.unusable import REASONS, Unusable
 from fsfm_jax.prepare.media.video import open_video
 
@@ -20,67 +36,129 @@ def refused(path: Path, data: bytes) -> tuple[str, str]:
     return info.value.reason, str(info.value)
 
 
-@pytest.mark.parametrize("told", [FRAMES + 1, 30, 999_999])
-def test_container_that_promises_more_frames_than_there_are(tmp_path, told):
-    (tmp_path / "a.avi").write_bytes(avi_that_tells(told))
-    with open_video(tmp_path / "a.avi") as video:
-        assert (video.count, video.notes) == (told, ())
-        assert video.read(FRAMES - 1).shape == (HEIGHT, WIDTH, 3)
-        for index in (FRAMES, told - 1):
-            with pytest.raises(Unusable) as info:
-                video.read(index)
-            assert info.value.reason == "frame_missing"
-            detail = f"expected frame {index} of {told}, found that the video ends after {FRAMES} frames"
-            assert str(info.value) == detail
+def frames_of(path: Path) -> tuple[list[np.ndarray | str], tuple[str, ...]]:
+    """All frames, or why there are none, and the notes."""
+    found = []
+    with open_video(path) as video:
+        for index in range(video.count):
+            try:
+                found.append(video.read(index))
+            except Unusable as error:
+                found.append(f"{error.reason}: {error}")
+        with pytest.raises(Unusable, match=f"expected a frame below {video.count}, found {video.count}") as info:
+            video.read(video.count)
+        assert info.value.reason == "frame_missing"
+        return found, video.notes
 
 
-def test_cut_avi_gives_its_frames_up_to_the_cut(tmp_path):
-    (tmp_path / "whole.avi").write_bytes(avi())
-    (tmp_path / "cut.avi").write_bytes(avi()[: len(avi()) * 9 // 10])
-    with open_video(tmp_path / "cut.avi") as video:
-        np.testing.assert_array_equal(video.read(1), sequential(tmp_path / "whole.avi")[1])
-        with pytest.raises(Unusable) as info:
-            video.read(FRAMES - 1)
-    assert info.value.reason == "frame_missing"
+@pytest.mark.parametrize(("suffix", "codec", "kept", "note"), [
+        (".avi", "ffv1", 0.9, r"the file is cut: \d+ of 20 frames are there"),
+        (".mp4", "libx264", 0.7, r"the file is cut: \d+ of 20 frames are there"),
+        (".mkv", "libx264", 0.7, r"the file is cut: only its first \d+ frames are there"),
+    ])  # fmt: skip
+def test_a_cut_file_gives_its_frames_up_to_the_cut(tmp_path, suffix, codec, kept, note):
+    whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
+    index_first = {"movflags": "faststart"} if suffix in (".mp4", ".mov") else {}
+    # Noise in every frame, so that the cut falls among them.
+    noise = list(np.random.default_rng(0).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), np.uint8))
+    data = encode_video(whole, codec, muxer=index_first, pictures=noise, max_b_frames=0)
+    cut.write_bytes(data[: int(len(data) * kept)])
+    (expected, none), (found, notes) = frames_of(whole), frames_of(cut)
+    assert not none and re.fullmatch(note, *notes) and len(expected) == FRAMES and 8 < len(found) < FRAMES
+    assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=False))
+    assert str(len(found)) in notes[0]
 
 
-def test_damaged_frames_have_no_number(tmp_path):
-    at = mp4().index(b"stsz")
-    sizes = struct.unpack_from(f">{FRAMES}I", mp4(), at + 16)
-    end = mp4().index(b"mdat") + 4 + sum(sizes)
-    data = bytearray(mp4())
-    data[end - sum(sizes[-5:]) : end] = bytes(sum(sizes[-5:]))
+def test_a_file_cut_within_its_first_frame_says_so(tmp_path):
+    data = encode_video(tmp_path / "a.mp4", muxer={"movflags": "faststart"})
+    start = data.index(b"mdat") + 40
+    assert refused(tmp_path / "a.mp4", data[:start]) == ("no_frames", "the file is cut: none of its 20 frames is whole")
+
+
+def test_damaged_frames_keep_their_numbers(tmp_path):
+    """Zeros for frame 9 of groups of six: 9 to 11 cannot be decoded, or build on what is missing."""
+    data = bytearray(encode_video(tmp_path / "a.mp4", max_b_frames=0))
+    sizes = struct.unpack_from(f">{FRAMES}I", data, data.index(b"stsz") + 16)
+    start = data.index(b"mdat") + 4 + sum(sizes[:9])
+    expected, _ = frames_of(tmp_path / "a.mp4")
+    data[start : start + sizes[9]] = bytes(sizes[9])
     (tmp_path / "a.mp4").write_bytes(data)
-    with open_video(tmp_path / "a.mp4") as video:
-        assert video.count == FRAMES and video.read(14).shape == (HEIGHT, WIDTH, 3)
-        with pytest.raises(Unusable, match="expected frame 15 of 20, found that the video ends after 15 frames"):
-            video.read(15)
+    found, notes = frames_of(tmp_path / "a.mp4")
+    damaged = [index for index, frame in enumerate(found) if isinstance(frame, str)]
+    assert damaged == [9, 10, 11] and not notes
+    assert found[9] == "damaged: frame 9 of 20 is damaged, or builds on one that is"
+    assert all(np.array_equal(found[index], expected[index]) for index in {*range(FRAMES)} - {*damaged})
 
 
-def test_frame_that_cannot_be_retrieved_is_damaged(tmp_path):
-    class Capture:
-        def __init__(self, result):
-            self.result = result
-
-        def grab(self):
-            return True
-
-        def retrieve(self):
-            if self.result is None:
-                raise cv2.error("the decoder says no")
-            return self.result
-
-        def release(self):
-            pass
+def test_a_frame_whose_colours_cannot_be_converted_is_damaged(tmp_path):
+    class Converter:
+        def reformat(self, *_, **__):
+            raise av.error.InvalidDataError(1, "the converter says no")
 
     (tmp_path / "a.avi").write_bytes(avi())
-    for result in (None, (False, None)):
-        with open_video(tmp_path / "a.avi") as video:
-            video.close()
-            video._capture = Capture(result)
-            with pytest.raises(Unusable, match="frame 2") as info:
-                video.read(2)
-            assert info.value.reason == "damaged"
+    with open_video(tmp_path / "a.avi") as video:
+        video._pictures._reformatter = Converter()
+        with pytest.raises(Unusable, match="cannot be converted: .*the converter says no") as info:
+            video.read(2)
+        assert info.value.reason == "damaged"
+
+
+# What a decoder or a converter does not write shows what malloc put there, or what lay there before.
+POISONED = """
+import ctypes, hashlib, sys
+from fsfm_jax.prepare.media.unusable import Unusable
+from fsfm_jax.prepare.media.video import open_video
+
+def digest(path):
+    with open_video(path) as video:
+        digest = hashlib.sha256(repr((video.count, video.rate)).encode())
+        for index in range(video.count):
+            try:
+                digest.update(video.read(index))
+            except Unusable as error:
+                digest.update(str(error).encode())
+        return digest.hexdigest()
+
+bright, *paths = sys.argv[1:]
+for path in paths:
+    found = set()
+    for poison in (0x55, 0xAA):
+        ctypes.CDLL(None).mallopt(-6, poison)  # M_PERTURB: every allocation is filled
+        digest(bright)
+        found.add(digest(path))
+    print(len(found), path)
+"""
+
+
+def test_no_pixel_is_handed_out_that_was_not_written(tmp_path):
+    """Interlaced, damaged, cut, of changing size and other formats: the same pixels whatever memory held before."""
+    interlaced = {"options": {"flags": "+ilme+ildct"}}
+    bright = [np.full((HEIGHT, WIDTH, 3), 250, np.uint8)] * 8
+    encode_video(tmp_path / "bright.mp4", pictures=bright)
+    paths = {name: tmp_path / name for name in (
+        "interlaced.mp4", "interlaced.ts", "odd.mkv", "alpha.mov", "deep.mkv", "grey.avi", "sizes.ts", "torn.mp4",
+        "cut.avi", "damaged.ts",
+    )}  # fmt: skip
+    encode_video(paths["interlaced.mp4"], **interlaced)
+    encode_video(paths["interlaced.ts"], "mpeg2video", **interlaced)
+    odd = [pixels(index, HEIGHT - 1, WIDTH - 3) for index in range(8)]
+    encode_video(paths["odd.mkv"], "ffv1", form="yuv444p", pictures=odd)
+    encode_video(paths["alpha.mov"], "qtrle", form="argb")
+    encode_video(paths["deep.mkv"], form="yuv422p10le")
+    encode_video(paths["grey.avi"], "ffv1", form="gray")
+    small, large = (encode_video(tmp_path / "a.ts", "mpeg2video", pictures=[pixels(index, side, side)
+                                 for index in range(8)]) for side in (48, 64))  # fmt: skip
+    paths["sizes.ts"].write_bytes(small + large)
+    torn = bytearray(encode_video(tmp_path / "a.mp4"))
+    start, end = torn.index(b"mdat") + 4, torn.index(b"moov") - 4
+    torn[start + 700 : end : 60] = bytes(len(torn[start + 700 : end : 60]))
+    paths["torn.mp4"].write_bytes(torn)
+    paths["cut.avi"].write_bytes(avi()[: len(avi()) * 2 // 3])
+    paths["damaged.ts"].write_bytes(bytes(b ^ (0x41 * (i % 701 == 700)) for i, b in enumerate(small)))
+    command = [sys.executable, "-c", POISONED, str(tmp_path / "bright.mp4"), *map(str, paths.values())]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"1 {path}" for path in paths.values()]
 
 
 def test_video_of_too_many_pixels_is_refused_when_opened(tmp_path, monkeypatch):
@@ -120,13 +198,13 @@ def test_list_of_other_files_is_refused(tmp_path):
         assert refused(evil, text.encode())[0] == "unknown_format", name
 
 
-@pytest.mark.parametrize("container", [video_file.MOV, video_file.AVI, video_file.TRANSPORT])
-def test_only_the_reader_of_the_container_is_allowed(tmp_path, container):
+@pytest.mark.parametrize("kind", [container.MP4, container.AVI, container.TRANSPORT])
+def test_only_the_reader_of_the_container_is_allowed(tmp_path, kind):
     target, evil = tmp_path / "target.avi", tmp_path / "evil.mp4"
     target.write_bytes(avi())
     evil.write_text(lists(target)["concat"])
     with pytest.raises(Unusable) as info:  # as if the first bytes had been taken for a container
-        video_file.VideoFile(evil, container)
+        video_file.VideoFile(evil, kind)
     assert info.value.reason == "not_opened"
 
 
@@ -146,12 +224,36 @@ def test_files_that_are_no_videos(tmp_path):
         assert info.value.reason == "unreadable"
 
 
+def test_a_file_without_a_video_that_can_be_read_says_what_it_has(tmp_path):
+    path = tmp_path / "a.m4a"
+    silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+    silence.sample_rate = 8000
+    for cover in (False, True):
+        with av.open(str(path), "w", format="mp4") as output:
+            sound = output.add_stream("aac", rate=8000, layout="mono")
+            if cover:
+                picture = output.add_stream("mjpeg", rate=25)
+                picture.width, picture.height, picture.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+                picture.disposition = Disposition.attached_pic
+                output.mux(picture.encode(av.VideoFrame.from_ndarray(pixels(3), "rgb24")))
+            output.mux(sound.encode(silence))
+            output.mux(sound.encode(None))
+        said = "only sound and a cover picture" if cover else "only sound"
+        assert refused(path, path.read_bytes()) == ("not_opened", f"no video in this MP4 file, {said}")
+    unknown = encode_video(path, container="mp4").replace(b"avc1", b"xyz1")
+    detail = "the codec of the video in this MP4 file, 'xyz1 / 0x317A7978', is unknown"
+    assert refused(path, unknown) == ("not_opened", detail)
+    whole = mp4()
+    cut = "this MP4 file is cut: its index (moov) is missing; copy or download it again"
+    assert refused(path, whole[: whole.index(b"moov")]) == ("not_opened", cut)
+
+
 def test_video_without_frames_is_refused(tmp_path):
     header = avi_that_tells(0)[: avi().index(b"movi") + 4]
     assert refused(tmp_path / "a.avi", header) == ("no_frames", "no frame can be decoded")
     start, end = mp4().index(b"mdat") + 4, mp4().index(b"moov") - 4
     reason, detail = refused(tmp_path / "a.mp4", mp4()[:start] + bytes(end - start) + mp4()[end:])
-    assert (reason, detail) == ("not_opened", "the size of the pictures in this mov file cannot be found")
+    assert (reason, detail) == ("not_opened", "the size of the pictures in this MP4 file cannot be found")
 
 
 @pytest.mark.parametrize("kind", ["avi", "mp4"])

@@ -1,0 +1,239 @@
+"""Files decoded in a process of their own, one for each: what a decoder leaves behind cannot reach another file.
+
+Whoever asks gets finished pictures and sentences, as data, and decodes nothing itself: its memory never held what a
+decoder made of another file.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from fsfm_jax.prepare.media.decoder_server import BUFFER, LENGTH, PHOTO, READY, VIDEO
+from fsfm_jax.prepare.media.photo_file import MAX_PIXELS, Photo, read_photo
+from fsfm_jax.prepare.media.unusable import REASONS, Unusable
+from fsfm_jax.prepare.media.video import Video, open_video
+
+MAX_HEADER = 1 << 20  # bytes
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
+
+
+class Decoders(Protocol):
+    """How photos and videos are decoded."""
+
+    def read_photo(self, path: str | os.PathLike) -> Photo:
+        """As `photo_file.read_photo`."""
+
+    def open_video(self, path: str | os.PathLike) -> AbstractContextManager[Video]:
+        """As `video.open_video`."""
+
+
+class Here:
+    """Decodes in this process, for trusted files and for whoever decodes one file only."""
+
+    read_photo = staticmethod(read_photo)
+    open_video = staticmethod(open_video)
+
+
+HERE = Here()
+
+
+class Apart:
+    """Decodes each file in a process of its own, one at a time; for use by one thread.
+
+    Raises what the decoders raise, and `Unusable` "crashed" where the process died twice.
+    """
+
+    def __init__(self):
+        self._server = _Server()
+
+    def read_photo(self, path: str | os.PathLike) -> Photo:
+        """As `photo_file.read_photo`."""
+        with _File(self._server, PHOTO, path) as file:
+            content, image = file.ask(None)
+            return Photo(image, tuple(map(str, content[0])))
+
+    @contextmanager
+    def open_video(self, path: str | os.PathLike) -> Iterator[Video]:
+        """As `video.open_video`."""
+        with _File(self._server, VIDEO, path) as file:
+            content, _ = file.ask(None)
+            yield _VideoApart(file, *_told(content))
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._server.end()
+
+
+def _told(content: list) -> tuple[int, float | None, tuple[str, ...]]:
+    count, rate, notes = content
+    return int(count), None if rate is None else float(rate), tuple(map(str, notes))
+
+
+@dataclass
+class _VideoApart:
+    """A video that is decoded elsewhere."""
+
+    _file: "_File"
+    count: int
+    rate: float | None
+    notes: tuple[str, ...]
+
+    def read(self, index: int) -> np.ndarray:
+        """As `VideoFile.read`."""
+        content, image = self._file.ask(int(index))
+        self.notes = _told(content)[2]
+        return image
+
+
+class _Server:
+    """The process that makes processes; started anew when it is gone."""
+
+    def __init__(self):
+        self._waiting = False  # whether the exit code of a copy has yet to come
+        self._start()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        # Safe path: the folder that the user stands in is not a place to import from.
+        environment = {"PYTHONPATH": ROOT, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "fsfm_jax.prepare.media.decoder_server"]
+        self._process = subprocess.Popen(command, stdin=theirs, stdout=2, env=os.environ | environment)
+        theirs.close()
+        self._socket, self._lines, self._ready = ours, ours.makefile("rb"), False
+
+    def begin(self, kind: str, path: str | os.PathLike) -> socket.socket:
+        """Lets a new process serve a file; the socket to talk to it."""
+        if self.exit_code() is None or not self._is_ready():
+            self.end()
+            self._start()
+            if not self._is_ready():
+                raise RuntimeError("the process that decodes files cannot be started; see what it said above")
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        with theirs:
+            request = json.dumps([kind, os.path.abspath(os.fspath(path))]).encode()
+            socket.send_fds(self._socket, [request], [theirs.fileno()])
+        self._waiting = True
+        return ours
+
+    def exit_code(self) -> int | None:
+        """Waits for the process of the last file; its exit code, 0 if there was none, None if the server is gone."""
+        if not self._waiting:
+            return 0
+        self._waiting = False
+        line = self._lines.readline()
+        return int(line) if line.endswith(b"\n") else None
+
+    def end(self) -> None:
+        """Ends the server, and with it what it made."""
+        self._process.kill()
+        self._process.wait()
+        self._lines.close()
+        self._socket.close()
+        self._waiting = False
+
+    def _is_ready(self) -> bool:
+        self._ready = self._ready or self._lines.readline() == READY
+        return self._ready
+
+
+class _File:
+    """A file and the process that decodes it."""
+
+    def __init__(self, server: _Server, kind: str, path: str | os.PathLike):
+        self._server, self._kind, self._path = server, kind, path
+        self._start()
+
+    def _start(self) -> None:
+        link = self._server.begin(self._kind, self._path)
+        self._stream = link.makefile("rwb", BUFFER)
+        link.close()
+
+    def __enter__(self) -> "_File":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            self._stream.close()
+        except OSError:
+            pass  # it was gone before it got the question
+
+    def ask(self, index: int | None) -> tuple[list, np.ndarray | None]:
+        """The answer about a frame, or the first one; if the process dies at it, a new one is asked, once."""
+        if self._stream.closed:
+            raise Unusable("crashed", "the process that decodes the file died twice before")
+        try:
+            return self._asked(index)
+        except EOFError:
+            self._end()
+        self._start()
+        try:
+            if index is not None:
+                self._asked(None)
+            return self._asked(index)
+        except EOFError as error:
+            self._end()
+            code = self._server.exit_code()
+            how = "it was ended" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
+            raise Unusable("crashed", f"the process that decodes the file died twice ({how})") from error
+
+    def _asked(self, index: int | None) -> tuple[list, np.ndarray | None]:
+        """Raises EOFError if there is no answer, or another than agreed."""
+        try:
+            if index is not None:
+                self._stream.write(b"%d\n" % index)
+                self._stream.flush()
+            content, shape = self._header()
+            if shape is None:
+                return content, None
+            image = np.empty(shape, np.uint8)
+            view, done = memoryview(image).cast("B"), 0
+            while done < len(view):
+                got = self._stream.readinto(view[done:])
+                if not got:
+                    raise EOFError("half a picture")
+                done += got
+            return content, image
+        except OSError as error:
+            raise EOFError("it is gone") from error
+
+    def _header(self) -> tuple[list, tuple[int, int, int] | None]:
+        (length,) = LENGTH.unpack(self._exactly(LENGTH.size))
+        if length > MAX_HEADER:
+            raise EOFError(f"a header of {length} bytes")
+        try:
+            answer = json.loads(self._exactly(length))
+            if "fault" in answer:
+                raise RuntimeError(str(answer["fault"]))
+            if "unusable" in answer:
+                reason, detail = map(str, answer["unusable"])
+                raise Unusable(reason if reason in REASONS else "crashed", detail)
+            content = list(answer["content"])
+            if answer["shape"] is None:
+                return content, None
+            height, width = map(int, answer["shape"])
+        except Unusable:
+            raise
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise EOFError("an answer of another form") from error
+        if min(height, width) < 1 or height * width > MAX_PIXELS:
+            raise EOFError(f"a picture of {height}x{width}")
+        return content, (height, width, 3)
+
+    def _exactly(self, length: int) -> bytes:
+        data = self._stream.read(length)
+        if len(data) != length:
+            raise EOFError("no answer")
+        return data
