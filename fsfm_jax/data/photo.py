@@ -69,7 +69,7 @@ def is_whole(data: bytes, encoding: str) -> bool:
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
     if encoding == "png":
         return _png_has_end(data)
-    return any(marker == JPEG_END for marker, _ in _jpeg_markers(data))
+    return any(marker == JPEG_END for marker, _ in jpeg_markers(data))
 
 
 def check_photo(data: bytes, name: str) -> Header:
@@ -138,7 +138,7 @@ def _png_has_end(data: bytes) -> bool:
     return False
 
 
-def _jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
+def jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
     """The markers of a JPEG, each with the position behind it; garbage between segments is passed over."""
     at = 2
     while found := JPEG_MARKER.search(data, at):
@@ -157,7 +157,7 @@ def _png_header(data: bytes) -> Header | None:
 
 
 def _jpeg_header(data: bytes) -> Header | None:
-    for marker, at in _jpeg_markers(data):
+    for marker, at in jpeg_markers(data):
         if marker in JPEG_FRAMES and at + 8 <= len(data):
             height, width = (int.from_bytes(data[start : start + 2], "big") for start in (at + 3, at + 5))
             depth, channels = data[at + 2], data[at + 7]

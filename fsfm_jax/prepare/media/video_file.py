@@ -14,6 +14,7 @@ import numpy as np
 
 from fsfm_jax.prepare.media.decoder_log import environment, silenced
 from fsfm_jax.prepare.media.photo_file import check_size
+from fsfm_jax.prepare.media.photo_format import photo_brand
 from fsfm_jax.prepare.media.unusable import Unusable
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".ts", ".flv", ".wmv")
@@ -48,7 +49,7 @@ FLASH, WINDOWS = Container("flv", False), Container("asf", False)
 def container_of(start: bytes) -> Container | None:
     """The container that the first `START_LENGTH` bytes of a file tell; None if unknown."""
     if start[4:8] in MOV_ATOMS:
-        return MOV
+        return None if photo_brand(start) else MOV
     if start[:4] == b"RIFF" and start[8:12] == b"AVI ":
         return AVI
     if start[:4] == b"\x1aE\xdf\xa3":
