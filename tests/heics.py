@@ -106,7 +106,10 @@ def heic(
         if tiles > 1:
             places.append(struct.pack(">HHHHII", primary, 1, 0, 1, 0, len(shown)))
         hidden = {number: int(number != primary) for number in types}
-        infos = [full(b"infe", 2, hidden[number], struct.pack(">HH", number, 0), kind, b"\0") for number, kind in types.items()]
+        infos = [
+            full(b"infe", 2, hidden[number], struct.pack(">HH", number, 0), kind, b"\0")
+            for number, kind in types.items()
+        ]
         links = [struct.pack(">HB", number, len(found)) + bytes(found) for number, found in of.items()]
         return full(
             b"meta", 0, 0,

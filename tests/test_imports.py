@@ -21,8 +21,8 @@ AGAINST_TORCH = ("benchmarks.speed", "benchmarks.torch_step")
 
 # What a module may import besides the standard library; the longest name that fits counts. In our own names
 # `fsfm_jax.` is left out; `package` is fsfm_jax/__init__.py itself, for its version.
-PREPARE = "package records regions data.photo data.folder data.statistics prepare numpy cv2 PIL tqdm array_record "
-PREPARE += "tensorflow_datasets "
+PREPARE = "package plain records regions data.photo data.folder data.statistics prepare numpy cv2 PIL tqdm "
+PREPARE += "array_record tensorflow_datasets "
 DATA = "records regions data numpy cv2 "
 MODEL = "numpy jax flax optax "
 UPPER = f"{MODEL} records regions data models losses optim partition tasks metrics checkpoint report train workdir "
@@ -42,11 +42,12 @@ RULES = {
     "fsfm_jax.prepare.beam": PREPARE + "apache_beam",
     "fsfm_jax.prepare.build": PREPARE + "absl",
     "fsfm_jax.prepare.media.hdf5_file": PREPARE + "h5py",
+    "fsfm_jax.prepare.media.heif_file": PREPARE + "pi_heif av",
     "fsfm_jax.prepare.detect.dlib_hog": PREPARE + "dlib",
     "fsfm_jax.prepare.tflite": PREPARE + "ai_edge_litert",
     "fsfm_jax.prepare.parse.farl": PREPARE + "facer torch",
     "fsfm_jax.prepare.parse.bisenet": PREPARE + "uniface onnxruntime",
-    "fsfm_jax.prepare.manifests": "prepare.manifests prepare.sampling prepare.media data.folder",
+    "fsfm_jax.prepare.manifests": "plain prepare.manifests prepare.sampling prepare.media data.folder",
     "fsfm_jax.models": MODEL + "models",
     "fsfm_jax.losses": MODEL,
     "fsfm_jax.optim": MODEL + "optim",

@@ -17,6 +17,7 @@ from fsfm_jax.data.resizing import EVALUATIONS, for_evaluation, resize_whole
 from fsfm_jax.prepare.crop import SCALE, Detection, NoFace, Square, cut, square_of
 from fsfm_jax.prepare.detect.detector import (
     LARGEST_SEARCH,
+    LONGEST,
     SMALLEST_SEARCH,
     Detector,
     make_detector,
@@ -226,12 +227,13 @@ class FaceReader:
 
     def _searched(self, height: int, width: int) -> str:
         """At which size a larger picture was searched, and what to do about it."""
-        rows, columns = searched_size(height, width, self._settings.detector_size)
-        if (rows, columns) == (height, width):
+        if max(height, width) <= LONGEST:
             return ""
+        size = self._settings.detector_size or LONGEST
+        rows, columns = searched_size(height, width, size)
         return (
-            f"; the picture of {width}x{height} pixels was searched at {columns}x{rows}: for small faces raise "
-            "--detector_size"
+            f"; {width}x{height} pixels were searched at {columns}x{rows} (--detector_size={size}): raise it for small "
+            "faces"
         )
 
     def _attempts(self, frame: int, attempts: Iterable[Callable[[], Crop]]) -> Iterator[Crop | Miss]:

@@ -17,7 +17,7 @@ from fsfm_jax import records
 from fsfm_jax.data.folder import load_parsing_map
 from fsfm_jax.data.photo import READ_FLAGS, encode_jpeg, encode_png, encoding_of, read_header
 from fsfm_jax.prepare.crop import Detection, NoFace, Square, cut, square_of
-from fsfm_jax.prepare.detect.detector import Detector, make_detector
+from fsfm_jax.prepare.detect.detector import Detector, make_detector, searched_size
 from fsfm_jax.prepare.example import Face
 from fsfm_jax.prepare.manifests.manifest import Item
 from fsfm_jax.prepare.media.borders import without_black_borders
@@ -41,6 +41,7 @@ REASONS = {
     "not_parsed": "the parser saw no face in the detector's box",
     "outside": "the detector's box lies outside of the picture",
     "frame_count": "the container does not say how many frames there are; they were counted",
+    "reservation": "the photo was decoded with a reservation, such as the first frame of an animation",
     "bad_map": "the ready-made parsing map is damaged or not one",
     "next_frame": "no face in the frame that was asked for; a later one was kept",
     "failed": "detector, parser or encoder failed",
@@ -82,7 +83,10 @@ class FaceMaker:
             yield Incident(item.path, item.frame, DROPPED, error.reason, str(error))
 
     def _of_photo(self, root: Path, item: Item) -> Iterator[Face | Incident]:
-        image = read_photo(root / item.path).image
+        photo = read_photo(root / item.path)
+        for note in photo.notes:
+            yield Incident(item.path, item.frame, NOTED, "reservation", note)
+        image = photo.image
         if self._detector is None:
             yield from self._of_crop(image, item, item.frame, root)
         else:
@@ -118,7 +122,7 @@ class FaceMaker:
         try:
             found = self._detector(image)
             if not found:
-                yield dropped("no_face")
+                yield dropped("no_face", _searched(*image.shape[:2]))
                 return
             try:
                 square = square_of(found[0], *image.shape[:2], self._options.scale)
@@ -194,6 +198,11 @@ class FaceMaker:
         if self._options.image_encoding == "jpeg":
             return encode_jpeg(crop, JPEG_QUALITY)
         return encode_png(crop, PNG_COMPRESSION)
+
+
+def _searched(height: int, width: int) -> str:
+    rows, columns = searched_size(height, width)
+    return "" if (rows, columns) == (height, width) else f"{width}x{height} pixels were searched at {columns}x{rows}"
 
 
 def stored_pixels(data: bytes) -> np.ndarray | None:

@@ -1,6 +1,6 @@
 """What decoders written in C write to the standard error output, kept from the terminal and handed to the caller.
 
-libjpeg, libpng and libtiff tell there, and nowhere else, that data are damaged of which they made a picture all the same.
+libjpeg, libpng and libtiff tell there, and nowhere else, that the data of a picture they decoded are damaged.
 """
 
 import contextlib

@@ -42,7 +42,8 @@ def is_whole(data: bytes) -> bool:
             break
         if stop > len(data):
             return False
-    return all(stop <= len(data) for begin, end in find(data, (b"meta", b"iloc")) for stop in _extents(data, begin, end))
+    tables = find(data, (b"meta", b"iloc"))
+    return all(stop <= len(data) for begin, end in tables for stop in _extents(data, begin, end))
 
 
 def colour_signal(data: bytes) -> tuple[int, int] | None:

@@ -1,10 +1,11 @@
 """Photos of any size and format, decoded to `[H, W, 3] uint8` RGB in sRGB.
 
 Unlike the stored face crops (`data.photo`) they come from cameras and web pages: a rotation noted in the file is
-applied, bytes behind the end are ignored, and 16 bits, grey, palettes and CMYK become 8-bit RGB. Transparent parts are
-shown on white, colours other than sRGB are converted, and of an animation the first frame is taken; `Photo.notes` say so.
-The decoder of PNG, JPEG, WebP and BMP is OpenCV's: it refuses every PNG with a wrong checksum, which Pillow lets through
-here and there; of JPEG both give the same pixels, and both fill up a cut one with grey when an end marker follows.
+applied, bytes behind the end are ignored, and 16 bits, grey, palettes and CMYK become 8-bit RGB. Transparent parts
+are shown on white, colours other than sRGB are converted, and the first frame of an animation is taken; `Photo.notes`
+say so. The decoder of PNG, JPEG, WebP and BMP is OpenCV's: it refuses every PNG with a wrong checksum, which Pillow
+lets through here and there; of JPEG both give the same pixels, and both fill up a cut one with grey when an end marker
+follows.
 """
 
 import io
@@ -32,8 +33,6 @@ PHOTO_SUFFIXES = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib", ".heic", ".heif", ".heics",
     ".heifs", ".hif", ".avif", ".avifs", ".tif", ".tiff", ".gif",
 )  # fmt: skip
-# Of data sets with a fixed layout: what their releases hold. A stray TIFF beside them is none of their photos.
-RELEASED_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MAX_PIXELS = 100_000_000  # 300 MB decoded; JPEG of more, as phones take them, is read at a part of its size
 MAX_BYTES = 1 << 30
 # Decoders of JPEG scale while they decode, which needs neither the memory nor the time of the whole.

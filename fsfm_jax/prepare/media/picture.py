@@ -29,7 +29,7 @@ class Picture:
     notes: tuple[str, ...] = ()
 
     def in_srgb(self) -> "Picture":
-        """The picture in sRGB; the same pixels if that is what they are. A colour signal of HDR counts more than ICC."""
+        """The picture in sRGB; the same pixels if that is what they are. A signal of HDR counts more than a profile."""
         image, note = self.image, ""
         if self.signal is not None and (self.signal[1] in colours.TRANSFERS or self.profile is None):
             image, note = colours.by_signal(self.image, self.signal)

@@ -90,7 +90,8 @@ def _check_tiff(mode: str, kind: dict) -> None:
     if kind[DNG_VERSION] is not None or (kind[SUBFOLDERS] is not None and int(kind[SUBFILE] or 0) & 1):
         raise Unusable(
             "unsupported_format",
-            "this is a raw file of a camera (DNG, NEF, ARW or similar); export a JPEG or TIFF from the camera's software",
+            "this is a camera's raw file (DNG, NEF, ARW or similar), which is not read; export a JPEG or TIFF from the "
+            "camera's software",
         )
     if (kind[COMPRESSION] or 1) not in COMPRESSIONS:
         raise Unusable(
