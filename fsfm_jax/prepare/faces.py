@@ -22,6 +22,8 @@ from fsfm_jax.prepare.example import Face
 from fsfm_jax.prepare.manifests.manifest import Item
 from fsfm_jax.prepare.media.borders import without_black_borders
 from fsfm_jax.prepare.media.photo_file import read_photo
+from fsfm_jax.prepare.media.photo_format import START_LENGTH, format_of
+from fsfm_jax.prepare.media.raw_file import first_bytes
 from fsfm_jax.prepare.media.unusable import Unusable
 from fsfm_jax.prepare.media.video import open_video
 from fsfm_jax.prepare.options import GIVEN, NONE, Options
@@ -75,7 +77,8 @@ class FaceMaker:
     def __call__(self, root: Path, item: Item) -> Iterator[Face | Incident]:
         """The faces of one item below `root`, and what happened otherwise."""
         try:
-            if item.sampling == PHOTO:
+            # A photo that is called a video is one; the content decides.
+            if item.sampling == PHOTO or format_of(first_bytes(root / item.path, START_LENGTH)) is not None:
                 yield from self._of_photo(root, item)
             else:
                 yield from self._of_video(root, item)

@@ -1,7 +1,7 @@
 """What in a download cannot be read, found by names and permissions before the work begins.
 
-A single damaged file is dropped later, while faces are made, with a reason. A kind of file that is not read at all, or a
-folder without permission, may be a large part of the data: all of them are told at once.
+A single damaged file is dropped later, while faces are made, with a reason. A kind of file that is not read at all, or
+a folder without permission, may be a large part of the data: all of them are told at once.
 """
 
 import os

@@ -30,6 +30,7 @@ OTHERS = (
     (rb"IIU\0", "a Panasonic raw file (RW2)", _CAMERA),
     (rb"FOVb", "a Sigma raw file (X3F)", _CAMERA),
     (rb"\0MRM", "a Minolta raw file (MRW)", _CAMERA),
+    (rb"....(ftyp|moov|mdat)|RIFF....AVI |\x1aE\xdf\xa3", "a video or a sound", "give its name the suffix of a video"),
     (rb"8BPS", "a Photoshop document (PSD)", _CONVERT),
     (rb"\x76\x2f\x31\x01", "an OpenEXR picture", _CONVERT),
     (rb"#\?RADIANCE", "a Radiance HDR picture", _CONVERT),

@@ -36,6 +36,8 @@ def read_pillow(data: bytes, encoding: str, check_size: Callable[[int, int], Non
     name, extras = encoding.upper(), extras_of(data, encoding)
     if (encoding == "avif" and not iso_boxes.is_whole(data)) or (encoding == "gif" and not extras.pictures):
         raise Unusable("truncated", f"the end of the {name} is missing after {len(data)} bytes")
+    if encoding == "tiff" and _directory_end(data) > len(data):
+        raise Unusable("truncated", f"the directory of the TIFF is missing after {len(data)} bytes")
     with _words_of_pillow(name):
         image = Image.open(io.BytesIO(data), formats=(name,))
     check_size(image.height, image.width)
@@ -83,6 +85,14 @@ def _words_of_pillow(name: str) -> Iterator[None]:
         cut = "truncated" in str(error)
         what = f"the end of the {name} is missing" if cut else f"the {name} decoder failed"
         raise Unusable("truncated" if cut else "damaged", f"{what}: {plain(str(error))[:200]}") from error
+
+
+def _directory_end(data: bytes) -> int:
+    """Where the directory of the first picture ends, of a TIFF or a BigTIFF."""
+    order = "little" if data.startswith(b"II") else "big"
+    wide = b"+" in data[2:4]
+    start, size, entry = (int.from_bytes(data[8:16], order), 8, 20) if wide else (int.from_bytes(data[4:8], order), 2, 12)
+    return start + size + entry * int.from_bytes(data[start : start + size], order)
 
 
 def _check_tiff(mode: str, kind: dict) -> None:
