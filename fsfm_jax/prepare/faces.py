@@ -77,8 +77,7 @@ class FaceMaker:
     def __call__(self, root: Path, item: Item) -> Iterator[Face | Incident]:
         """The faces of one item below `root`, and what happened otherwise."""
         try:
-            # A photo that is called a video is one; the content decides.
-            if item.sampling == PHOTO or format_of(first_bytes(root / item.path, START_LENGTH)) is not None:
+            if item.sampling == PHOTO or _is_photo(root / item.path):
                 yield from self._of_photo(root, item)
             else:
                 yield from self._of_video(root, item)
@@ -201,6 +200,14 @@ class FaceMaker:
         if self._options.image_encoding == "jpeg":
             return encode_jpeg(crop, JPEG_QUALITY)
         return encode_png(crop, PNG_COMPRESSION)
+
+
+def _is_photo(path: Path) -> bool:
+    """Whether a file that is called a video is a photo: the content decides."""
+    try:
+        return format_of(first_bytes(path, START_LENGTH)) is not None
+    except Unusable:
+        return False  # the reader of videos says why
 
 
 def _searched(height: int, width: int) -> str:

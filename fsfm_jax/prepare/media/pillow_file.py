@@ -91,7 +91,8 @@ def _directory_end(data: bytes) -> int:
     """Where the directory of the first picture ends, of a TIFF or a BigTIFF."""
     order = "little" if data.startswith(b"II") else "big"
     wide = b"+" in data[2:4]
-    start, size, entry = (int.from_bytes(data[8:16], order), 8, 20) if wide else (int.from_bytes(data[4:8], order), 2, 12)
+    start = int.from_bytes(data[8:16] if wide else data[4:8], order)
+    size, entry = (8, 20) if wide else (2, 12)
     return start + size + entry * int.from_bytes(data[start : start + size], order)
 
 
