@@ -94,7 +94,7 @@ RULES = {
     "fsfm_jax.apps": "apps",
     "fsfm_jax.apps.reading": "records data.resizing prepare apps numpy cv2",
     "fsfm_jax.apps.wire": "records apps numpy",
-    "fsfm_jax.apps.judge": MODEL + "analyze detection export metrics apps",
+    "fsfm_jax.apps.judge": MODEL + "records analyze detection export metrics apps",
     "fsfm_jax.apps.verdict": "numpy metrics apps",
     "fsfm_jax.apps.scoring": "numpy apps",
     "fsfm_jax.apps.outputs": "metrics plain apps",
@@ -149,7 +149,7 @@ RULES = {
     "benchmarks.kill_chains": UPPER + "config configs digests pretrain benchmarks etils absl",
     # The readers of foreign files under a fuzzer; its own package is installed for it alone.
     "benchmarks.fuzz_judge": "package",
-    "benchmarks.fuzz_media": "benchmarks records data prepare numpy cv2 h5py",
+    "benchmarks.fuzz_media": "benchmarks records data prepare numpy cv2 h5py PIL",
     "benchmarks.fuzz_text": "benchmarks config configs data digests apps export prepare numpy absl etils "
     "ml_collections",
     "benchmarks.fuzz_worker": "benchmarks atheris",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fsfm_jax.records import IMAGE_SIZE
+from fsfm_jax.records import IMAGE_SIZE, check_image
 
 PNG_START, JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 # Any marker but those within compressed data: restarts (D0 .. D7), stuffing (00), fill (FF) and TEM (01).
@@ -111,12 +111,14 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
 
 def encode_png(image: np.ndarray, compression: int) -> bytes:
-    """Encodes `[H, W, 3] uint8` RGB as PNG; `compression` 0 (none) .. 9 (slowest)."""
+    """Encodes `[H, W, 3] uint8` RGB as PNG; `compression` 0 (none) .. 9 (slowest); ValueError if it is none."""
+    check_image(image)
     return _encode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression])
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """Encodes `[H, W, 3] uint8` RGB as JPEG of `quality` 0..100 with colour at full resolution (4:4:4)."""
+    """Encodes `[H, W, 3] uint8` RGB as JPEG of `quality` 0..100 with colour at full resolution (4:4:4); ValueError."""
+    check_image(image)
     options = [cv2.IMWRITE_JPEG_QUALITY, quality]
     options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     return _encode(".jpg", image, options)
