@@ -11,6 +11,7 @@ import av
 import cv2
 import h5py
 import numpy as np
+from PIL import Image
 
 from benchmarks.fuzz_judge import Target
 from fsfm_jax import records
@@ -20,6 +21,7 @@ from fsfm_jax.prepare.media.photo_file import read_photo
 from fsfm_jax.prepare.media.unusable import Unusable
 from fsfm_jax.prepare.media.video import open_video
 
+CORPUS = Path(__file__).parents[1] / "tests" / "corpus" / "photo"
 FRAMES = 3  # read of a video: the first, the next, and the last if there are no more than so many
 SIDE = 16
 PERTURB = -6  # M_PERTURB of glibc: memory is filled with a byte as it is given out
@@ -56,7 +58,25 @@ def _photos() -> list[bytes]:
         (".jpg", image[..., 0]),
     ]
     progressive = _encoded(".jpg", image, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
-    return [_encoded(*kind) for kind in kinds] + [progressive, _encoded(".png", np.dstack([image, image[..., :1]]))]
+    transparent = _encoded(".png", np.dstack([image, image[..., :1]]))
+    heic = [path.read_bytes() for path in sorted(CORPUS.glob("heic-*"))]  # for which there is no encoder here
+    return [_encoded(*kind) for kind in kinds] + [progressive, transparent, *_by_pillow(image), *heic]
+
+
+def _by_pillow(image: np.ndarray) -> list[bytes]:
+    frames = [Image.fromarray(image), Image.fromarray(image[::-1])]
+    animation = {"save_all": True, "append_images": frames[1:]}
+    kinds = [
+        ("GIF", animation), ("WEBP", animation), ("PNG", animation), ("AVIF", {"speed": 10}), ("TIFF", animation),
+        ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "jpeg"}), ("TIFF", {"compression": "packbits"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate", "tiffinfo": {322: 16, 323: 16}}), ("MPO", animation),
+    ]  # fmt: skip
+    found = []
+    for name, options in kinds:
+        file = io.BytesIO()
+        frames[0].save(file, name, **options)
+        found.append(file.getvalue())
+    return found
 
 
 def _crops() -> list[bytes]:
@@ -184,7 +204,10 @@ def _read_map(data: bytes, folder: Path) -> None:
 
 
 HEADERS = (b"IHDR", b"IDAT", b"IEND", b"PLTE", b"tRNS", b"\xff\xc0", b"\xff\xc2", b"\xff\xc4", b"\xff\xda", b"\xff\xd9",
-           b"VP8 ", b"VP8L", b"VP8X", b"RIFF", b"BM", b"\xff\xff\xff\xff")  # fmt: skip
+           b"acTL", b"fcTL", b"iCCP", b"cICP", b"ICC_PROFILE\0\1\1", b"MPF\0", b"ANMF", b"ICCP", b"ALPH", b"GIF89a",
+           b"\x21\xf9\x04", b"II*\0", b"MM\0*", b"ftypheic", b"ftypavif", b"mif1", b"meta", b"iloc", b"iinf", b"infe",
+           b"ipco", b"ipma", b"ispe", b"hvcC", b"av1C", b"irot", b"imir", b"clap", b"colrnclx", b"auxC", b"iref",
+           b"dimg", b"moov", b"stsz", b"VP8 ", b"VP8L", b"VP8X", b"RIFF", b"BM", b"\xff\xff\xff\xff")  # fmt: skip
 NPY_WORDS = (b"\x93NUMPY\x01\x00", b"\x93NUMPY\x02\x00", b"\x93NUMPY\x03\x00", b"PK\x03\x04", b"'descr': ", b"'|u1'",
              b"'|i1'", b"'<i8'", b"'|O'", b"'fortran_order': ", b"'shape': ", b"(224, 224)", b"(1, 224, 224)",
              b"99999999999", b"[('a', '<f8')]", b"1L", b"((((")  # fmt: skip

@@ -156,7 +156,9 @@ CARD_WORDS = tuple(f'"{name}"'.encode() for name in (
 ))  # fmt: skip
 FEATURE_WORDS = (b'"pythonClassName": ', b'"tensorflow_datasets.core.features.image_feature.Image"', b'"this.that"',
                  b'"antigravity.x"', b'"protoCls"', b'"content"', b'"type"', b'"shape"', b'"dimensions"', b'"encoding"',
-                 b'"shardLengths"', b'"filepathTemplate"', b'"moduleName"', b'"fileFormat"')  # fmt: skip
+                 b'"shardLengths"', b'"filepathTemplate"', b'"moduleName"', b'"fileFormat"', b'"name": "../../evil"',
+                 b'"/etc/passwd"', b'"{DATASET}/../{SPLIT}"', b'["-5"]', b'[-5]', b'["18446744073709551616"]',
+                 b'"shard_lengths"', b'"num_shards"', b'"numClasses"', b'"splits"', b'"version"')  # fmt: skip
 TARGETS = (
     Target("record", _read_record, (ValueError,), lambda: [_record()], (b"image", b"parsing_map", b"region_bits")),
     Target("shard", _read_shard, (ValueError,), lambda: [_data_set()[_shard_name()]], (), 1 << 17),

@@ -22,6 +22,8 @@ Data sets of schema version 1 have the first four only.
 In memory a batch is a dict of arrays under the keys below.
 """
 
+import numpy as np
+
 SCHEMA_VERSION = 2
 IMAGE_SIZE = 224
 BITS_PATCH_SIZE = 16  # the patch size for which `region_bits` is stored; others are computed from the map
@@ -47,3 +49,24 @@ POSITION = "position"  # [B] int64, place in the endless stream: every random ch
 
 # File beside the shards that says what the TFDS metadata has no place for.
 CARD_FILE = "fsfm_card.json"
+
+
+def check_image(image: np.ndarray) -> None:
+    """Refuses what is not a picture `[H, W, 3] uint8` with at least one pixel; ValueError."""
+    dtype, shape = _kind(image)
+    if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        raise ValueError(f"image: expected [H, W, 3] uint8 with pixels; found {list(shape)} {dtype}")
+
+
+def check_images(images: np.ndarray, side: int | None = None) -> None:
+    """Refuses what are not pictures `[n, H, W, 3] uint8`, n from 0 on, H and W `side` if that is given; ValueError."""
+    dtype, shape = _kind(images)
+    wanted = shape[1:3] if side is None else (side, side)
+    if dtype != np.uint8 or len(shape) != 4 or shape[1:] != (*wanted, 3) or 0 in shape[1:]:
+        expected = "[n, H, W, 3]" if side is None else f"[n, {side}, {side}, 3]"
+        raise ValueError(f"images: expected {expected} uint8, pixels 0..255; found {list(shape)} {dtype}")
+
+
+def _kind(array: np.ndarray) -> tuple[object, tuple[int, ...]]:
+    """Type and shape, without a copy of what may lie on a device; a list has neither."""
+    return getattr(array, "dtype", type(array).__name__), tuple(getattr(array, "shape", ()))

@@ -74,11 +74,41 @@ def check_parsing_map(parsing_map: np.ndarray, size: int, name: str) -> np.ndarr
     return flat.astype(np.uint8)
 
 
+def check_labels(parsing_map: np.ndarray) -> None:
+    """Refuses what is not a parsing map `[H, W] uint8` with labels 0..10; ValueError. Takes microseconds."""
+    dtype, shape = getattr(parsing_map, "dtype", type(parsing_map).__name__), getattr(parsing_map, "shape", ())
+    if dtype != np.uint8 or len(shape) != 2 or 0 in shape:
+        raise ValueError(f"parsing map: expected [H, W] uint8; found {list(shape)} {dtype}")
+    if (highest := parsing_map.max()) >= NUM_CLASSES:
+        raise ValueError(
+            f"parsing map: labels up to {highest}, expected 0..{NUM_CLASSES - 1} ({', '.join(CLASSES)}); was it made "
+            "by a parser with other classes?"
+        )
+
+
+def check_bits(bits: np.ndarray) -> None:
+    """Refuses what are not class bits `[..., N]` of patches, integers below `2**11`; ValueError."""
+    dtype, shape = getattr(bits, "dtype", np.dtype(object)), getattr(bits, "shape", ())
+    if dtype.kind not in "iu" or not shape:
+        raise ValueError(f"class bits: expected integers [..., N]; found {list(shape)} {dtype}")
+    if bits.size and not 0 <= bits.min() <= bits.max() < 2**NUM_CLASSES:
+        raise ValueError(
+            f"class bits: expected 0..{2**NUM_CLASSES - 1}, a bit for each of {NUM_CLASSES} classes; found "
+            f"{bits.min()}..{bits.max()}"
+        )
+
+
 def patch_bits(parsing_map: np.ndarray, patch_size: int) -> np.ndarray:
     """Class bits of every patch, `[H, W] uint8 -> [N] uint16`, patches row by row.
 
     One map at a time on purpose: a batch of maps does not fit the cache and is three times slower each.
+
+    Raises:
+      ValueError: another kind of map, or a map that is smaller than a patch.
     """
+    check_labels(parsing_map)
+    if not 1 <= patch_size <= min(parsing_map.shape):
+        raise ValueError(f"patch size: expected 1 to {min(parsing_map.shape)} pixels of this map; found {patch_size}")
     height, width = parsing_map.shape
     rows, columns = height // patch_size, width // patch_size
     bits = np.left_shift(np.uint16(1), parsing_map.astype(np.uint16))
@@ -87,10 +117,12 @@ def patch_bits(parsing_map: np.ndarray, patch_size: int) -> np.ndarray:
 
 
 def membership(bits: np.ndarray) -> np.ndarray:
-    """Which of the eight regions each patch belongs to, `[..., N] uint16 -> [..., 8, N] bool`."""
+    """Which of the eight regions each patch belongs to, `[..., N] uint16 -> [..., 8, N] bool`; ValueError."""
+    check_bits(bits)
     return np.moveaxis(REGION_OF_BITS[bits], -1, -2)
 
 
 def flip_map(parsing_map: np.ndarray) -> np.ndarray:
-    """Mirrors a parsing map, `[H, W] uint8`, left to right, exchanging the left and right classes."""
+    """Mirrors a parsing map, `[H, W] uint8`, left to right, exchanging the left and right classes; ValueError."""
+    check_labels(parsing_map)
     return np.ascontiguousarray(FLIPPED_CLASS[parsing_map[:, ::-1]])

@@ -21,8 +21,8 @@ AGAINST_TORCH = ("benchmarks.speed", "benchmarks.torch_step")
 
 # What a module may import besides the standard library; the longest name that fits counts. In our own names
 # `fsfm_jax.` is left out; `package` is fsfm_jax/__init__.py itself, for its version.
-PREPARE = "package records regions data.photo data.folder data.statistics prepare numpy cv2 PIL tqdm array_record "
-PREPARE += "tensorflow_datasets "
+PREPARE = "package plain records regions data.photo data.folder data.statistics prepare numpy cv2 PIL tqdm "
+PREPARE += "array_record tensorflow_datasets "
 DATA = "records regions data numpy cv2 "
 AV = ("decoding", "frame_picture", "libav")  # what decodes videos; OpenCV's reader of videos is used nowhere
 MODEL = "numpy jax flax optax "
@@ -44,11 +44,12 @@ RULES = {
     "fsfm_jax.prepare.build": PREPARE + "absl",
     **{f"fsfm_jax.prepare.media.{name}": PREPARE + "av" for name in AV},
     "fsfm_jax.prepare.media.hdf5_file": PREPARE + "h5py",
+    "fsfm_jax.prepare.media.heif_file": PREPARE + "pi_heif av",
     "fsfm_jax.prepare.detect.dlib_hog": PREPARE + "dlib",
     "fsfm_jax.prepare.tflite": PREPARE + "ai_edge_litert",
     "fsfm_jax.prepare.parse.farl": PREPARE + "facer torch",
     "fsfm_jax.prepare.parse.bisenet": PREPARE + "uniface onnxruntime",
-    "fsfm_jax.prepare.manifests": "prepare.manifests prepare.sampling prepare.media data.folder",
+    "fsfm_jax.prepare.manifests": "plain prepare.manifests prepare.sampling prepare.media data.folder",
     "fsfm_jax.models": MODEL + "models",
     "fsfm_jax.losses": MODEL,
     "fsfm_jax.optim": MODEL + "optim",
@@ -99,7 +100,7 @@ RULES = {
     "fsfm_jax.apps.reading": "records data.resizing prepare apps numpy cv2",
     "fsfm_jax.apps.read_worker": "prepare apps",
     "fsfm_jax.apps.wire": "records apps numpy",
-    "fsfm_jax.apps.judge": MODEL + "analyze detection export metrics apps",
+    "fsfm_jax.apps.judge": MODEL + "records analyze detection export metrics apps",
     "fsfm_jax.apps.verdict": "numpy metrics apps",
     "fsfm_jax.apps.scoring": "numpy apps",
     "fsfm_jax.apps.outputs": "metrics plain apps",
@@ -158,7 +159,7 @@ RULES = {
     # The readers of foreign files under a fuzzer; its own package is installed for it alone.
     "benchmarks.fuzz_judge": "package",
     "benchmarks.video": "benchmarks data prepare numpy cv2 av",
-    "benchmarks.fuzz_media": "benchmarks records data prepare numpy cv2 h5py av",
+    "benchmarks.fuzz_media": "benchmarks records data prepare numpy cv2 h5py av PIL",
     "benchmarks.fuzz_text": "benchmarks config configs data detection.exported_detector digests apps export prepare "
     "numpy absl etils ml_collections",
     "benchmarks.fuzz_worker": "benchmarks atheris",

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fsfm_jax import records
 from fsfm_jax.models.precision import at_least_float32
 from fsfm_jax.tasks.classify import ClassifyTask
 
@@ -58,7 +59,10 @@ def class_activation(task: ClassifyTask, params, images: jax.Array, of: int) -> 
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A face with its map over it, `[S, S, 3] uint8` and `[G, G]` in 0..1 `-> [S, S, 3] uint8` RGB."""
+    """A face with its map over it, `[S, S, 3] uint8` and `[G, G]` in 0..1 `-> [S, S, 3] uint8` RGB; ValueError."""
+    records.check_image(image)
+    if np.ndim(heat) != 2 or not np.isfinite(heat).all():
+        raise ValueError(f"heat: expected a map [G, G] of finite numbers, found one of {list(np.shape(heat))}")
     side = image.shape[0]
     wide = cv2.resize(np.asarray(heat, np.float32), (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     colours = cv2.applyColorMap(np.round(wide * 255).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]

@@ -18,7 +18,7 @@ from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.style import Style
 from fsfm_jax.models.vit import SIZES, Encoder, Size, patchify
 from fsfm_jax.pretrained import open_pretrained
-from fsfm_jax.records import IMAGE_SIZE
+from fsfm_jax.records import IMAGE_SIZE, check_images
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 
@@ -43,13 +43,21 @@ class OpenedEncoder:
         return self.encoder.size.patch_size
 
     def patches(self, faces: np.ndarray) -> jax.Array:
-        """Normalised patches of `[B, H, W, 3] uint8`, resized whole if they have another size, `[B, N, P]`."""
+        """Normalised patches of `[B, H, W, 3] uint8`, resized whole if they have another size, `[B, N, P]`.
+
+        Raises:
+          ValueError: faces of another kind.
+        """
+        check_images(faces)
         if faces.shape[1:3] != (self.image_size, self.image_size):
             faces = np.stack([resize_whole(face, self.image_size) for face in faces])
         return patchify(normalise(jnp.asarray(faces), self.statistics), self.patch_size)
 
     def features(self, faces: np.ndarray, batch: int = 8) -> np.ndarray:
-        """Mean of the last block's patch tokens, `[n, H, W, 3] uint8 -> [n, D] float32`."""
+        """Mean of the last block's patch tokens, `[n, H, W, 3] uint8 -> [n, D] float32`, n from 1 on; ValueError."""
+        check_images(faces)
+        if not len(faces):
+            raise ValueError("faces: expected at least one, found none")
         apply = jax.jit(functools.partial(_pooled, encoder=self.encoder))
         parts = []
         for start in range(0, len(faces), batch):

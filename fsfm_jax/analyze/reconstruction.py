@@ -100,7 +100,16 @@ def reconstruct(params: Any, images: jax.Array, mask: jax.Array, task: PretrainT
 
 
 def mask_picture(image: np.ndarray, mask: np.ndarray, region_mask: np.ndarray, patch: int) -> np.ndarray:
-    """The visible patches of `image [S, S, 3] uint8`, the hidden ones grey, those of the covered region red."""
+    """The visible patches of `image [S, S, 3] uint8`, the hidden ones grey, those of the covered region red.
+
+    Raises:
+      ValueError: an image of another kind, or masks that are not `[N] bool`, one for each of its patches.
+    """
+    records.check_image(image)
+    patches = (image.shape[0] // patch) ** 2
+    for one in (mask, region_mask):
+        if one.shape != (patches,) or one.dtype != np.bool_:
+            raise ValueError(f"mask: expected [{patches}] bool; found {list(one.shape)} {one.dtype}")
     grid = image.shape[0] // patch
     wide = [np.kron(m.reshape(grid, grid), np.ones((patch, patch), bool)) for m in (mask, region_mask)]
     picture = np.where(wide[0][..., None], HIDDEN, image)

@@ -11,6 +11,7 @@ from fsfm_jax.analyze.cam import class_activation
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.opened_detector import Unsaid, open_scoring
 from fsfm_jax.metrics.card import Carded
+from fsfm_jax.records import check_images
 
 # Of images at a time, beside the largest: what does not fill one is padded to the next, and each is compiled once.
 SMALL = (1, 4)
@@ -51,8 +52,9 @@ class Judge(Carded):
         """Natural logarithms of the class probabilities, `[n, S, S, 3] uint8 -> [n, C] float32`, any n from 0 on.
 
         Raises:
-          ValueError: a score that is not finite: damaged weights, or bfloat16 is too coarse.
+          ValueError: crops of another kind, or a score that is not finite: damaged weights, or bfloat16 is too coarse.
         """
+        check_images(crops, self.image_size)
         found = self._in_batches(self._score, crops, (0, len(self.class_names)))
         if not np.isfinite(found).all():
             raise ValueError(

@@ -15,9 +15,17 @@ import numpy as np
 from fsfm_jax import records
 from fsfm_jax.data.resizing import EVALUATIONS, for_evaluation, resize_whole
 from fsfm_jax.prepare.crop import SCALE, Detection, NoFace, Square, cut, square_of
-from fsfm_jax.prepare.detect.detector import Detector, make_detector
+from fsfm_jax.prepare.detect.detector import (
+    LARGEST_SEARCH,
+    LONGEST,
+    SMALLEST_SEARCH,
+    Detector,
+    make_detector,
+    searched_size,
+)
 from fsfm_jax.prepare.media import video_file
 from fsfm_jax.prepare.media.apart import HERE, Decoders
+from fsfm_jax.prepare.media.photo_format import PHOTO_FORMATS
 from fsfm_jax.prepare.media.raw_file import first_bytes
 from fsfm_jax.prepare.media.unusable import Unusable
 from fsfm_jax.prepare.options import NONE
@@ -58,6 +66,8 @@ class Settings:
       crop_size: side to which crops are resized before `transform`, as in data sets that store them so; None: native.
       parser: name of a face parser, or "none"; with one, `side` is 224 and `transform` "resize".
       parser_weights: file of its weights, where it has none of its own.
+      detector_size: longer side in pixels at which pictures are searched, larger ones shrunk to it; None: the
+        detector's own. A larger one finds smaller faces and takes more time and memory.
 
     Raises:
       ValueError: a setting that is not one of those allowed.
@@ -72,6 +82,7 @@ class Settings:
     crop_size: int | None = None
     parser: str = NONE
     parser_weights: str = ""
+    detector_size: int | None = None
 
     def __post_init__(self):
         for name, allowed in (("transform", EVALUATIONS), ("faces", FACES)):
@@ -83,6 +94,10 @@ class Settings:
             raise ValueError(f"scale: expected 0.5 to 5 times the detector's box; found {self.scale}")
         if self.crop_size is not None and self.crop_size < 1:
             raise ValueError(f"crop_size: expected at least 1 pixel; found {self.crop_size}")
+        if self.detector_size is not None and not SMALLEST_SEARCH <= self.detector_size <= LARGEST_SEARCH:
+            raise ValueError(
+                f"detector_size: expected {SMALLEST_SEARCH} to {LARGEST_SEARCH} pixels; found {self.detector_size}"
+            )
         if self.parser != NONE and (self.side, self.transform) != (records.IMAGE_SIZE, "resize"):
             raise ValueError(
                 f"parser: maps are of the whole crop at {records.IMAGE_SIZE} pixels, expected resize to that; found "
@@ -149,7 +164,9 @@ class FaceReader:
     def __init__(self, settings: Settings, decoders: Decoders = HERE):
         """Raises ValueError, FileNotFoundError or RuntimeError as `make_detector` and `make_parser`."""
         self._settings, self._decoders = settings, decoders
-        self._detector: Detector | None = None if settings.detector == NONE else make_detector(settings.detector)
+        self._detector: Detector | None = (
+            None if settings.detector == NONE else make_detector(settings.detector, settings.detector_size)
+        )
         self._parser: Parser | None = (
             None if settings.parser == NONE else make_parser(settings.parser, settings.parser_weights)
         )
@@ -165,8 +182,9 @@ class FaceReader:
             return self._of_video(path) if moving else self._of_photo(path)
         except Unusable as error:
             unknown = error.reason == "unknown_format"
-            detail = "neither a photo (PNG, JPEG, WebP, BMP) nor a video" if unknown else str(error)
-            return Reading(path, "" if unknown else kind, reason=error.reason, detail=detail)
+            detail = f"neither a photo ({PHOTO_FORMATS}) nor a video" if unknown else str(error)
+            neither = unknown or error.reason == "unsupported_format"
+            return Reading(path, "" if neither else kind, reason=error.reason, detail=detail)
 
     def _of_photo(self, path: str) -> Reading:
         photo = self._decoders.read_photo(path)
@@ -208,9 +226,20 @@ class FaceReader:
             yield Miss(frame, "failed", f"the detector failed: {type(error).__name__}: {error}")
             return
         if not boxes:
-            yield Miss(frame, "no_face", "the detector found no face")
+            yield Miss(frame, "no_face", "the detector found no face" + self._searched(*image.shape[:2]))
         attempts = [functools.partial(self._cut_out, image, frame, number, box) for number, box in enumerate(boxes)]
         yield from self._attempts(frame, attempts)
+
+    def _searched(self, height: int, width: int) -> str:
+        """At which size a larger picture was searched, and what to do about it."""
+        if max(height, width) <= LONGEST:
+            return ""
+        size = self._settings.detector_size or LONGEST
+        rows, columns = searched_size(height, width, size)
+        return (
+            f"; {width}x{height} pixels were searched at {columns}x{rows} (--detector_size={size}): raise it for small "
+            "faces"
+        )
 
     def _attempts(self, frame: int, attempts: Iterable[Callable[[], Crop]]) -> Iterator[Crop | Miss]:
         for attempt in attempts:

@@ -7,6 +7,7 @@ header must be as `numpy.save` writes it, for an array that may be that large, a
 import math
 import os
 import re
+import stat
 
 import numpy as np
 
@@ -26,6 +27,8 @@ def read_numbers(path: str | os.PathLike, most: int) -> np.ndarray:
       ValueError: not such a file, cut off, larger, or of another type; the text does not name the file.
       OSError: the file cannot be read.
     """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+        raise ValueError("expected a regular file, found a folder, a pipe or a device")
     with open(path, "rb") as file:
         start = file.read(LONGEST_HEADER)
         if not start.startswith(START):

@@ -11,8 +11,9 @@ import numpy as np
 from fsfm_jax.data.boxes import NOTHING, CropSpec, EraseSpec, check_probability, draw_crop, draw_erased
 from fsfm_jax.data.distributions import uniforms
 from fsfm_jax.data.rand_augment import RandAugmentSpec, apply_operations, draw_operations
-from fsfm_jax.data.resizing import INTERPOLATIONS, check_image, resize_box, resize_whole
+from fsfm_jax.data.resizing import INTERPOLATIONS, resize_box, resize_whole
 from fsfm_jax.data.saturation import SaturationSpec, draw_factor, scale_saturation
+from fsfm_jax.records import check_image
 
 
 @dataclasses.dataclass(frozen=True)

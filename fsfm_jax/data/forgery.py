@@ -28,7 +28,7 @@ from functools import cached_property, lru_cache
 import cv2
 import numpy as np
 
-from fsfm_jax import records
+from fsfm_jax import records, regions
 from fsfm_jax.data.counter_random import integers
 from fsfm_jax.data.drawn import COMPRESSION, KEPT, SUMMED
 from fsfm_jax.data.photo import decode_image, encode_jpeg, encode_png
@@ -78,9 +78,10 @@ def forge(
       strength: 0 leaves the image as it is, 1 can be seen (a blend plainly), 2 is crude.
 
     Raises:
-      ValueError: unknown kind, negative strength, or a map without a face for "blend".
+      ValueError: unknown kind, negative strength, an image or map of another kind, or no face in it for "blend".
     """
     _check_kinds([kind])
+    records.check_image(image)
     if not strength >= 0:
         raise ValueError(f"strength of a forgery: expected 0 or more, found {strength}")
     rng = _generator(seed, kind, index)
@@ -91,6 +92,7 @@ def forge(
 
 def blend_mask(parsing_map: np.ndarray, seed: int, index: int) -> np.ndarray:
     """The soft mask `[S, S] float32` of `forge("blend", ...)`: 1 = replaced, 0 = left as it is, to the last bit."""
+    regions.check_labels(parsing_map)
     rng, size = _generator(seed, "blend mask", index), parsing_map.shape[0]
     parts = PARTS[rng.integers(len(PARTS)) :]
     places = next((p for p in (np.argwhere(np.isin(parsing_map, part)) for part in parts) if len(p)), None)
@@ -125,8 +127,7 @@ class ForgedSource:
 
     An example is a dict: `records.IMAGE` bytes of a PNG `[224, 224, 3]`, `LABEL` 0 forged or 1 real, `VIDEO` text,
     `FRAME` 0..3, `METHOD` the kind or "" and `SOURCE` text for messages. Videos 2 p and 2 p + 1 show person p, one
-    real and one forged in an order drawn for each pair. Domains of a seed share people, other seeds have others.
-    An example takes 20 to 40 ms, the first 1024 are remembered.
+    real and one forged in random order; domains of a seed share people. The first 1024 examples are remembered.
     """
 
     def __init__(self, kinds: Sequence[str], count: int, seed: int = 0, domain: int = 0):
@@ -199,9 +200,8 @@ class ForgedSource:
         video, frame = divmod(index, FRAMES)
         image, parsing_map = _person(self._seed, video // 2)
         # Up to 2 degrees, 6 % and 3 pixels: the person moves from frame to frame.
-        moved = _generator(self._seed, "move", video, frame).uniform(
-            (-2, 1, -0.0134, -0.0134), (2, 1.06, 0.0134, 0.0134)
-        )
+        rng = _generator(self._seed, "move", video, frame)
+        moved = rng.uniform((-2, 1, -0.0134, -0.0134), (2, 1.06, 0.0134, 0.0134))
         image, parsing_map = _turn(image, *moved), _turn(parsing_map, *moved, cv2.INTER_NEAREST)
         if method := self._method(index):
             rng, limits = _generator(self._seed, f"strength {self._domain}", video), DOMAINS[self._domain]

@@ -76,7 +76,7 @@ class LabelledRecords:
         statistics = card.splits[split]
         self.fingerprint, self.pixel_sums = statistics.fingerprint, statistics.pixel_sums
         self._length = statistics.examples
-        self._records = open_builder(path, split).as_data_source(
+        self._records = open_builder(path, split, statistics.shard_lengths).as_data_source(
             split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
         )
 

@@ -87,7 +87,17 @@ def draw_masks(
     Returns:
       mask `[B, N] bool`, True = hidden, and region_mask `[B, N] bool`, the completely covered region, a subset
       of mask (empty for strategies without one and for images that lack the region).
+
+    Raises:
+      ValueError: bits or positions of another kind or shape.
     """
+    regions.check_bits(bits)
+    positions = np.asarray(positions)
+    if bits.ndim != 2 or positions.shape != bits.shape[:1] or positions.dtype.kind not in "iu":
+        raise ValueError(
+            f"masks: expected bits [B, N] and integer positions [B]; found {list(bits.shape)}, "
+            f"{list(positions.shape)} {positions.dtype}"
+        )
     pieces = [
         _draw_slice(spec, bits[i : i + _SLICE], positions[i : i + _SLICE], seed, draw_group)
         for i in range(0, len(bits), _SLICE)

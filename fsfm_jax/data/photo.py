@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fsfm_jax.records import IMAGE_SIZE
+from fsfm_jax.records import IMAGE_SIZE, check_image
 
 PNG_START, JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 # Any marker but those within compressed data: restarts (D0 .. D7), stuffing (00), fill (FF) and TEM (01).
@@ -69,7 +69,7 @@ def is_whole(data: bytes, encoding: str) -> bool:
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
     if encoding == "png":
         return _png_has_end(data)
-    return any(marker == JPEG_END for marker, _ in _jpeg_markers(data))
+    return any(marker == JPEG_END for marker, _ in jpeg_markers(data))
 
 
 def check_photo(data: bytes, name: str) -> Header:
@@ -117,12 +117,14 @@ def decode_checked(data: bytes, name: str) -> np.ndarray:
 
 
 def encode_png(image: np.ndarray, compression: int) -> bytes:
-    """Encodes `[H, W, 3] uint8` RGB as PNG; `compression` 0 (none) .. 9 (slowest)."""
+    """Encodes `[H, W, 3] uint8` RGB as PNG; `compression` 0 (none) .. 9 (slowest); ValueError if it is none."""
+    check_image(image)
     return _encode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression])
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """Encodes `[H, W, 3] uint8` RGB as JPEG of `quality` 0..100 with colour at full resolution (4:4:4)."""
+    """Encodes `[H, W, 3] uint8` RGB as JPEG of `quality` 0..100 with colour at full resolution (4:4:4); ValueError."""
+    check_image(image)
     options = [cv2.IMWRITE_JPEG_QUALITY, quality]
     options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     return _encode(".jpg", image, options)
@@ -144,7 +146,7 @@ def _png_has_end(data: bytes) -> bool:
     return False
 
 
-def _jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
+def jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
     """The markers of a JPEG, each with the position behind it; garbage between segments is passed over."""
     at = 2
     while found := JPEG_MARKER.search(data, at):
@@ -163,7 +165,7 @@ def _png_header(data: bytes) -> Header | None:
 
 
 def _jpeg_header(data: bytes) -> Header | None:
-    for marker, at in _jpeg_markers(data):
+    for marker, at in jpeg_markers(data):
         if marker in JPEG_FRAMES and at + 8 <= len(data):
             height, width = (int.from_bytes(data[start : start + 2], "big") for start in (at + 3, at + 5))
             depth, channels = data[at + 2], data[at + 7]

@@ -25,6 +25,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from fsfm_jax.data.boxes import check_probability
 from fsfm_jax.data.distributions import standard_normal, uniforms
 from fsfm_jax.data.resizing import INTERPOLATIONS
+from fsfm_jax.records import check_image
 
 MOST = 10  # the largest magnitude
 _DRAWS = 5  # numbers per operation
@@ -116,7 +117,8 @@ def draw_operations(spec: RandAugmentSpec, position: int, seed: int) -> list[Ope
 def apply_operations(
     operations: list[Operation], image: np.ndarray, interpolation: str, fill: tuple[int, int, int]
 ) -> np.ndarray:
-    """`image [H, W, 3] uint8` after `operations`, same shape and type."""
+    """`image [H, W, 3] uint8` after `operations`, same shape and type; ValueError if it is none."""
+    check_image(image)
     if not operations:
         return image
     changed, resample = Image.fromarray(image), INTERPOLATIONS[interpolation]

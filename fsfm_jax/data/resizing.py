@@ -4,19 +4,22 @@ import numpy as np
 from PIL import Image
 
 from fsfm_jax.data.boxes import Box
+from fsfm_jax.records import check_image
 
 INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 EVALUATIONS = ("resize", "resize_center")
 
 
 def resize_box(image: np.ndarray, box: Box, size: int, interpolation: str) -> np.ndarray:
-    """The pixels of `image [H, W, 3] uint8` in `box`, as `[size, size, 3] uint8`."""
+    """The pixels of `image [H, W, 3] uint8` in `box`, as `[size, size, 3] uint8`; ValueError if no image."""
+    check_image(image)
     part = image[box.top : box.top + box.height, box.left : box.left + box.width]
     return _resize(part, size, size, INTERPOLATIONS[interpolation])
 
 
 def resize_whole(image: np.ndarray, size: int) -> np.ndarray:
-    """`image [H, W, 3] uint8` as `[size, size, 3] uint8`, bicubic, without keeping its shape."""
+    """`image [H, W, 3] uint8` as `[size, size, 3] uint8`, bicubic, without keeping its shape; ValueError."""
+    check_image(image)
     return _resize(image, size, size, Image.Resampling.BICUBIC)
 
 
@@ -47,12 +50,6 @@ def for_evaluation(name: str, image: np.ndarray, size: int) -> np.ndarray:
     top, left = round((height - size) / 2), round((width - size) / 2)
     image = _resize(image, height, width, Image.Resampling.BICUBIC)
     return np.ascontiguousarray(image[top : top + size, left : left + size])
-
-
-def check_image(image: np.ndarray) -> None:
-    """Refuses what is not a photo `[H, W, 3] uint8` with at least one pixel; ValueError."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"image: expected [H, W, 3] uint8 with pixels; found {list(image.shape)} {image.dtype}")
 
 
 def _resize(image: np.ndarray, height: int, width: int, resample: Image.Resampling) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 
 from fsfm_jax.data.boxes import check_probability
 from fsfm_jax.data.distributions import between, uniforms
+from fsfm_jax.records import check_image
 
 OVERFLOWS = ("clip", "wrap")
 SPAN = (0.8, 1.2)  # of the released code
@@ -47,7 +48,8 @@ def draw_factor(spec: SaturationSpec, position: int, seed: int) -> float:
 
 
 def scale_saturation(image: np.ndarray, factor: float, overflow: str) -> np.ndarray:
-    """`image [H, W, 3] uint8` (RGB) with `factor` times its saturation (of hue, saturation, value)."""
+    """`image [H, W, 3] uint8` (RGB) with `factor` times its saturation (of hue, saturation, value); ValueError."""
+    check_image(image)
     if overflow == "clip" and factor == 1:
         return image
     hsv = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV)

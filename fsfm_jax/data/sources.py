@@ -111,16 +111,8 @@ class RecordSource:
         statistics = card.splits[split]
         self.name = f"{card.name}:{split}"
         self.fingerprint, self.pixel_sums = statistics.fingerprint, statistics.pixel_sums
-        _check_present(path, [os.fspath(path / file) for file in (INFO, FEATURES)])
-        builder = open_builder(path, split)
-        shards = builder.info.splits[split]
-        self._files = [os.fspath(file) for file in shards.filepaths]
-        if tuple(shards.shard_lengths) != statistics.shard_lengths:
-            raise ValueError(
-                f"data set {path}: its card tells of shards with {list(statistics.shard_lengths)} examples, "
-                f"dataset_info.json of {shards.shard_lengths}; copy the folder again, or make it with {BUILD}"
-            )
-        _check_present(path, self._files)
+        builder = open_builder(path, split, statistics.shard_lengths)
+        self._files = [os.fspath(file) for file in builder.info.splits[split].filepaths]
         self._ends = list(accumulate(statistics.shard_lengths))
         # Parsed below: the deserializer of TFDS is built for any features and takes twice the time.
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
@@ -148,27 +140,42 @@ class RecordSource:
             ) from error
 
 
-def open_builder(path: epath.Path, split: str) -> tfds.core.DatasetBuilder:
-    """What TFDS makes of the metadata in a folder of records with this split.
+def open_builder(path: epath.Path, split: str, lengths: tuple[int, ...]) -> tfds.core.DatasetBuilder:
+    """Opens the records of a split by what TFDS makes of the metadata in their folder.
+
+    Args:
+      lengths: examples in each shard, by the card.
 
     Raises:
-      ValueError: metadata that `prepare` would not have written.
+      FileNotFoundError: metadata or shards are missing.
+      ValueError: metadata that `prepare` would not have written, or that contradict the card.
     """
+    _check_present(path, [os.fspath(path / file) for file in (INFO, FEATURES)])
     check_metadata(path)
     try:
         builder = tfds.builder_from_directory(path)
         found = builder.info.splits[split]
-        suffix, lengths, _ = builder.info.file_format.file_suffix, found.shard_lengths, found.filepaths
+        suffix, told, files = builder.info.file_format.file_suffix, found.shard_lengths, found.filepaths
     except Exception as error:  # TFDS does not check what it parses: garbage may raise anything
         raise ValueError(
             f"data set {path}: {INFO} and {FEATURES} do not describe its split {split} "
             f"({type(error).__name__}: {shown(error)}); copy them again, or make it with {BUILD}"
         ) from error
-    if suffix != "array_record" or not lengths:
+    if suffix != "array_record" or not told:
         raise ValueError(
-            f"data set {path}: expected {INFO} to describe shards of array_record, found {len(lengths)} of {suffix}; "
+            f"data set {path}: expected {INFO} to describe shards of array_record, found {len(told)} of {suffix}; "
             f"make it with {BUILD}"
         )
+    if tuple(told) != lengths:
+        raise ValueError(
+            f"data set {path}: its card tells of shards with {list(lengths)} examples, dataset_info.json of {told}; "
+            f"copy the folder again, or make it with {BUILD}"
+        )
+    # The metadata were checked; what counts is where they lead.
+    outside = [os.fspath(file) for file in files if os.fspath(file.parent) != os.fspath(path)]
+    if outside:
+        raise ValueError(f"data set {path}: expected shards in this folder, found {outside[0]!r}; make it with {BUILD}")
+    _check_present(path, [os.fspath(file) for file in files])
     return builder
 
 

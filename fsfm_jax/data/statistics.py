@@ -14,10 +14,12 @@ from fractions import Fraction
 import numpy as np
 from etils import epath
 
-from fsfm_jax.records import CARD_FILE, IMAGE_SIZE, SCHEMA_VERSION
+from fsfm_jax.data.regular_file import read_regular
+from fsfm_jax.records import CARD_FILE, IMAGE_SIZE, SCHEMA_VERSION, check_image
 
 # Folder beside the shards for as long as they are being made; what it holds is the maker's.
 UNFINISHED = "fsfm_unfinished"
+MAX_CARD = 1 << 26  # bytes
 BUILD = "python -m fsfm_jax.prepare.build"
 Channels = tuple[int, int, int]
 
@@ -32,7 +34,8 @@ class PixelSums:
 
     @classmethod
     def of(cls, image: np.ndarray) -> "PixelSums":
-        """Sums of one image, `[H, W, 3] uint8`."""
+        """Sums of one image, `[H, W, 3] uint8`; ValueError if it is none."""
+        check_image(image)
         # Counting the 256 values first is exact and seven times faster than squaring every pixel.
         counts = [np.bincount(image[..., channel].ravel(), minlength=256) for channel in range(3)]
         values = np.arange(256)
@@ -190,7 +193,7 @@ def read_card(directory: str | os.PathLike) -> Card:
       ValueError: not a card of this project, or of a newer schema.
     """
     path = epath.Path(directory) / CARD_FILE
-    text = path.read_bytes()
+    text = read_regular(path, MAX_CARD)
     try:
         content = json.loads(text)
         version = content["schema_version"]

@@ -9,7 +9,7 @@ import math
 import cv2
 import numpy as np
 
-from fsfm_jax import regions
+from fsfm_jax import records, regions
 from fsfm_jax.data import counter_random
 
 
@@ -47,7 +47,15 @@ def draw_crop(
 
 
 def apply_crop(crop: Crop, image: np.ndarray, parsing_map: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Crops and resizes both to the size they had, `[S, S, 3] uint8` bicubic and `[S, S] uint8` nearest."""
+    """Crops and resizes both to the size they had, `[S, S, 3] uint8` bicubic and `[S, S] uint8` nearest.
+
+    Raises:
+      ValueError: an image or a map of another kind, or of another size than the other.
+    """
+    records.check_image(image)
+    regions.check_labels(parsing_map)
+    if image.shape[:2] != parsing_map.shape or image.shape[0] != image.shape[1]:
+        raise ValueError(f"crop: expected a square image and its map; found {image.shape[:2]} and {parsing_map.shape}")
     size = image.shape[0]
     rows, columns = slice(crop.top, crop.top + crop.height), slice(crop.left, crop.left + crop.width)
     image = cv2.resize(image[rows, columns], (size, size), interpolation=cv2.INTER_CUBIC)

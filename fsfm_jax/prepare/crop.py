@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from fsfm_jax import records
+
 SCALE = 1.3
 
 
@@ -56,7 +58,11 @@ def cut(image: np.ndarray, square: Square, size: int | None) -> np.ndarray:
     """The square of a picture `[H, W, 3] uint8`, resized to `[size, size, 3]`; its own size if None.
 
     The resize is Pillow's bicubic (antialiased), as in the released preprocessing.
+
+    Raises:
+      ValueError: another kind of picture.
     """
+    records.check_image(image)
     face = image[square.y : square.y + square.size, square.x : square.x + square.size]
     if size is None or size == square.size:
         return np.ascontiguousarray(face)

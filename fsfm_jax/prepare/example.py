@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from fsfm_jax import records, regions
+from fsfm_jax.plain import utf8
 
 NOT_KNOWN = -1
 PATCHES = (records.IMAGE_SIZE // records.BITS_PATCH_SIZE) ** 2
@@ -75,11 +76,11 @@ class ExampleEncoder:
         """The serialised `tf.train.Example` of a face."""
         example = {
             records.IMAGE: face.image,
-            records.SOURCE: face.source,
-            records.VIDEO: face.video,
+            records.SOURCE: utf8(face.source),
+            records.VIDEO: utf8(face.video),
             records.FRAME: face.frame,
             records.LABEL: face.label,
-            records.METHOD: face.method,
+            records.METHOD: utf8(face.method),
             records.BOX: np.array(face.box, np.int32),
             records.CROP: np.array(face.crop, np.int32),
             records.SCORE: face.score,

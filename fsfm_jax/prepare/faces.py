@@ -17,11 +17,13 @@ from fsfm_jax import records
 from fsfm_jax.data.folder import load_parsing_map
 from fsfm_jax.data.photo import READ_FLAGS, encode_jpeg, encode_png, encoding_of, read_header
 from fsfm_jax.prepare.crop import Detection, NoFace, Square, cut, square_of
-from fsfm_jax.prepare.detect.detector import Detector, make_detector
+from fsfm_jax.prepare.detect.detector import Detector, make_detector, searched_size
 from fsfm_jax.prepare.example import Face
 from fsfm_jax.prepare.manifests.manifest import Item
 from fsfm_jax.prepare.media.apart import HERE, Decoders
 from fsfm_jax.prepare.media.borders import without_black_borders
+from fsfm_jax.prepare.media.photo_format import START_LENGTH, format_of
+from fsfm_jax.prepare.media.raw_file import first_bytes
 from fsfm_jax.prepare.media.unusable import Unusable
 from fsfm_jax.prepare.options import GIVEN, NONE, Options
 from fsfm_jax.prepare.parse.parser import Parser, make_parser
@@ -74,7 +76,7 @@ class FaceMaker:
     def __call__(self, root: Path, item: Item) -> Iterator[Face | Incident]:
         """The faces of one item below `root`, and what happened otherwise."""
         try:
-            if item.sampling == PHOTO:
+            if item.sampling == PHOTO or _is_photo(root / item.path):
                 yield from self._of_photo(root, item)
             else:
                 yield from self._of_video(root, item)
@@ -82,7 +84,10 @@ class FaceMaker:
             yield Incident(item.path, item.frame, DROPPED, error.reason, str(error))
 
     def _of_photo(self, root: Path, item: Item) -> Iterator[Face | Incident]:
-        image = self._decoders.read_photo(root / item.path).image
+        photo = self._decoders.read_photo(root / item.path)
+        for note in photo.notes:
+            yield Incident(item.path, item.frame, NOTED, "reservation", note)
+        image = photo.image
         if self._detector is None:
             yield from self._of_crop(image, item, item.frame, root)
         else:
@@ -118,7 +123,7 @@ class FaceMaker:
         try:
             found = self._detector(image)
             if not found:
-                yield dropped("no_face")
+                yield dropped("no_face", _searched(*image.shape[:2]))
                 return
             try:
                 square = square_of(found[0], *image.shape[:2], self._options.scale)
@@ -194,6 +199,19 @@ class FaceMaker:
         if self._options.image_encoding == "jpeg":
             return encode_jpeg(crop, JPEG_QUALITY)
         return encode_png(crop, PNG_COMPRESSION)
+
+
+def _is_photo(path: Path) -> bool:
+    """Whether a file that is called a video is a photo: the content decides."""
+    try:
+        return format_of(first_bytes(path, START_LENGTH)) is not None
+    except Unusable:
+        return False  # the reader of videos says why
+
+
+def _searched(height: int, width: int) -> str:
+    rows, columns = searched_size(height, width)
+    return "" if (rows, columns) == (height, width) else f"{width}x{height} pixels were searched at {columns}x{rows}"
 
 
 def stored_pixels(data: bytes) -> np.ndarray | None:

@@ -18,6 +18,7 @@ from fsfm_jax.prepare.detect.detector import make_detector
 from fsfm_jax.prepare.finish import finish
 from fsfm_jax.prepare.manifests.manifest import DataSet, Request
 from fsfm_jax.prepare.manifests.registry import find
+from fsfm_jax.prepare.manifests.survey import survey
 from fsfm_jax.prepare.options import GIVEN, NONE, Options
 from fsfm_jax.prepare.parse.parser import PARSERS, make_parser
 from fsfm_jax.prepare.plan import FACES_PER_SHARD, differences, lay_down, make_plan, read_identity
@@ -27,9 +28,12 @@ from fsfm_jax.prepare.workplace import claimed, finished_card, start_over
 
 DEFAULT_DETECTOR, DEFAULT_PARSER = "dlib", "embedded"
 NATIVE = "native"
+OWN = ("folder", "photos")  # data sets without a fixed layout
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 # What the bytes of a record depend on besides this project.
-LIBRARIES = ("ai-edge-litert", "dlib-bin", "h5py", "numpy", "opencv-python-headless", "pillow", "tensorflow-datasets")
+LIBRARIES = (
+    "ai-edge-litert", "dlib-bin", "h5py", "numpy", "opencv-python-headless", "pi-heif", "pillow", "tensorflow-datasets",
+)  # fmt: skip
 Runner = Callable[[Sequence[ShardJob], Options, Callable[[], None]], None]
 
 
@@ -64,13 +68,14 @@ def build(
     name = _checked_name(name, directory)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {root}; expected the download of {spec.name}:\n{spec.layout}")
+    # Folders of one's own hold anything; in the others only what their layout names is taken.
+    unread = survey(root, kinds=spec.name in OWN)
+    if unread and not allow_incomplete:
+        _refuse_incomplete(root, spec, unread)
     walk = spec.walk(Request(root, variant, real))
-    if walk.shortfalls and not allow_incomplete:
-        raise ValueError(
-            f"{root} is not the complete {spec.name}:\n  "
-            + "\n  ".join(walk.shortfalls)
-            + "\nadd what is missing, or go on without it with --allow_incomplete (the card will say so)"
-        )
+    shortfalls = (*walk.shortfalls, *unread)
+    if shortfalls and not allow_incomplete:
+        _refuse_incomplete(root, spec, shortfalls)
     options = _options(spec, walk.class_names, detector, parser, parser_weights, scale, image_size, image_encoding)
     sampling = _sampling(frames)
     identity = {
@@ -84,7 +89,7 @@ def build(
         "faces_per_shard": faces_per_shard,
         "project_version": fsfm_jax.__version__,
         "libraries": {library: version(library) for library in LIBRARIES},
-        "shortfalls": list(walk.shortfalls),
+        "shortfalls": list(shortfalls),
     }
     finished = finished_card(directory)
     if finished is not None:
@@ -103,6 +108,14 @@ def build(
         with tqdm(total=sum(plan.items.values()), unit="item", desc=name, disable=None) as bar:
             run(jobs, options, _Progress(jobs, bar))
         return finish(directory, name, jobs, options, walk.real, identity | {"items_digest": plan.digest})
+
+
+def _refuse_incomplete(root: Path, spec: DataSet, shortfalls: Sequence[str]) -> None:
+    raise ValueError(
+        f"{root} is not the complete {spec.name}:\n  "
+        + "\n  ".join(shortfalls)
+        + "\nadd what is missing, or go on without it with --allow_incomplete (the card will say so)"
+    )
 
 
 class _Progress:

@@ -19,6 +19,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from fsfm_jax.data.photo import read_header
 from fsfm_jax.data.statistics import UNFINISHED, PixelSums
+from fsfm_jax.plain import utf8
 from fsfm_jax.prepare.example import ExampleEncoder, Face
 from fsfm_jax.prepare.faces import DROPPED, FaceMaker, Incident, stored_pixels
 from fsfm_jax.prepare.manifests.manifest import Item
@@ -116,7 +117,13 @@ def read_items(path: Path) -> Iterator[Item]:
 
 def item_line(item: Item) -> str:
     """An item as a line of text; `read_items` reads it."""
-    return json.dumps(astuple(item), ensure_ascii=False) + "\n"
+    # Names that are not UTF-8 cannot be written but in the escapes of JSON.
+    return json.dumps(astuple(item), ensure_ascii=any(utf8(name) != name for name in (item.path, item.video))) + "\n"
+
+
+def _incident_line(incident: Incident) -> str:
+    content = {name: utf8(value) if isinstance(value, str) else value for name, value in asdict(incident).items()}
+    return json.dumps(content, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def build_shard(job: ShardJob, options: Options, maker: FaceMaker) -> None:
@@ -147,7 +154,7 @@ def build_shard(job: ShardJob, options: Options, maker: FaceMaker) -> None:
                 mark_progress(progress.fileno(), position)
                 if isinstance(outcome, Incident):
                     (result.dropped if outcome.outcome == DROPPED else result.noted)[outcome.reason] += 1
-                    incidents.write(json.dumps(asdict(outcome), ensure_ascii=False, sort_keys=True) + "\n")
+                    incidents.write(_incident_line(outcome))
                     continue
                 record = encode(outcome)
                 writer.write(record)

@@ -15,13 +15,25 @@ class Statistics:
     std: tuple[float, float, float]
 
 
-def normalise(pixels: jax.Array, statistics: Statistics) -> jax.Array:
-    """uint8 to zero mean and unit deviation in float32; floats pass, they are normalised.
+def normalise(pixels: jax.Array, statistics: Statistics | None) -> jax.Array:
+    """Normalises uint8 pixels to zero mean and unit deviation, float32.
 
-    `pixels` are images `[B, H, W, 3]` or their rows `[B, H, 3 W]`: channels vary fastest along the last axis.
+    Args:
+      pixels: images `[B, H, W, 3]` or their rows `[B, H, 3 W]`: channels vary fastest along the last axis.
+      statistics: of the channels; None says that `pixels` are floats that somebody has normalised, which pass.
+
+    Raises:
+      ValueError: another type: floats may be 0..1, 0..255 or normalised, and nothing tells which; or another shape.
     """
-    if pixels.dtype != jnp.uint8:
+    if statistics is None:
+        if not jnp.issubdtype(pixels.dtype, jnp.floating):
+            raise ValueError(f"images: expected normalised floats without statistics, found {pixels.dtype}")
         return pixels
+    if pixels.dtype != jnp.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] % 3:
+        raise ValueError(
+            f"images: expected uint8 pixels 0..255 of shape [B, H, W, 3], found {pixels.dtype} {list(pixels.shape)}; "
+            "hand them over as they are decoded, they are normalised here"
+        )
     of_channels = (statistics.mean, statistics.std)
     mean, std = (np.tile(np.float32(numbers), pixels.shape[-1] // len(numbers)) for numbers in of_channels)
     shape = (1,) * (pixels.ndim - 1) + (-1,)

@@ -44,7 +44,7 @@ class PretrainTask:
 
     model: ModelSpec
     loss_spec: LossSpec
-    statistics: Statistics
+    statistics: Statistics | None  # None: images come as normalised floats
 
     @property
     def term_weights(self) -> dict[str, float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import videos
+from PIL import Image
 from videos import CLIP
 
 from fsfm_jax.apps.reading import MOST_CROPS, FaceReader, Settings
@@ -15,6 +16,7 @@ from fsfm_jax.data.resizing import for_evaluation
 from fsfm_jax.prepare.crop import Detection, cut, square_of
 from fsfm_jax.prepare.detect.detector import make_detector
 from fsfm_jax.prepare.media.photo_file import read_photo
+from fsfm_jax.prepare.media.photo_format import PHOTO_FORMATS
 
 SAMPLES = CLIP.parent
 GROUP = SAMPLES / "mit_faceapi_group6.jpg"
@@ -59,6 +61,30 @@ def test_a_photo_gives_the_crop_of_the_preparation_as_an_evaluation_sees_it(read
     )
 
 
+def test_notes_of_a_photo_reach_the_reading_and_its_content_decides(tmp_path):
+    photo = Image.open(SAMPLES / "pd_nasa_astronaut.jpg").resize((64, 64))
+    photo.save(tmp_path / "clip.gif", save_all=True, append_images=[photo.rotate(90)])
+    (tmp_path / "clip.gif").rename(tmp_path / "clip.mp4")
+    found = with_boxes((8, 8, 39, 39, 1.0)).read(str(tmp_path / "clip.mp4"))
+    assert (found.kind, found.notes, len(found.crops)) == ("photo", ("first of 2 frames",), 1)
+
+
+def test_a_small_face_in_a_large_photo_needs_a_larger_search_which_the_sentence_says(tmp_path):
+    face = Image.open(SAMPLES / "pd_nasa_astronaut.jpg").resize((96, 96), Image.Resampling.LANCZOS)
+    photo = Image.new("RGB", (2600, 400), (120, 130, 110))
+    photo.paste(face, (1600, 300))
+    photo.save(tmp_path / "photo.png", compress_level=1)
+    small = FaceReader(SETTINGS).read(str(tmp_path / "photo.png"))
+    assert (small.reason, small.detail) == (
+        "no_face",
+        "the detector found no face; 2600x400 pixels were searched at 2048x315 (--detector_size=2048): raise it for "
+        "small faces",
+    )
+    (crop,) = FaceReader(dataclasses.replace(SETTINGS, detector_size=8192)).read(str(tmp_path / "photo.png")).crops
+    left, top, right, bottom = crop.box
+    assert 1600 <= left < right <= 1696 and 300 <= top < bottom <= 396
+
+
 def test_a_video_gives_equally_spaced_frames_and_how_fast_they_run(reader):
     found = reader.read(str(CLIP))
     assert [crop.frame for crop in found.crops] == [0, 22, 44]  # linspace(0, 44, 3)
@@ -96,6 +122,7 @@ def test_what_holds_no_face_says_why(reader, tmp_path):
     files = {
         "plain.png": encode_png(np.full((64, 64, 3), 90, np.uint8), 1),
         "page.jpg": b"<html><script>alert(1)</script></html>",
+        "text.jpg": b"hello world",
         "cut.jpg": GROUP.read_bytes()[:4000],
         "empty.mp4": b"",
         "cut.mp4": videos.mp4()[:600],
@@ -108,10 +135,13 @@ def test_what_holds_no_face_says_why(reader, tmp_path):
         reading = reader.read(str(tmp_path / name))
         assert not reading.crops and reading.detail
         found[name] = reading.kind, reading.reason
+        if reading.reason == "unknown_format":
+            assert reading.detail == f"neither a photo ({PHOTO_FORMATS}) nor a video"
     found["folder"] = (reader.read(str(tmp_path)).kind, reader.read(str(tmp_path)).reason)
     assert found == {
         "plain.png": ("photo", "no_face"),
-        "page.jpg": ("", "unknown_format"),
+        "page.jpg": ("", "unsupported_format"),
+        "text.jpg": ("", "unknown_format"),
         "cut.jpg": ("photo", "truncated"),
         "empty.mp4": ("", "empty_file"),
         "cut.mp4": ("video", "not_opened"),
@@ -165,6 +195,7 @@ def test_a_failing_detector_costs_one_frame(tmp_path):
         ({"frames": 0}, "frames: expected 1 to 1024 of each video; found 0"),
         ({"scale": 9.0}, "scale: expected 0.5 to 5 times the detector's box; found 9.0"),
         ({"crop_size": 0}, "crop_size: expected at least 1 pixel; found 0"),
+        ({"detector_size": 63}, "detector_size: expected 64 to 16384 pixels; found 63"),
         ({"parser": "embedded"}, "expected resize to that; found resize_center to 32"),
     ])  # fmt: skip
 def test_settings_that_do_not_fit_are_refused(changes, text):

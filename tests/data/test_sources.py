@@ -364,7 +364,7 @@ def test_nothing_is_imported_because_metadata_name_it(copied):
     content = json.loads(path.read_text())
     content["pythonClassName"] = "antigravity.Features"
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="features.json: pythonClassName: .* found 'antigravity.Features'"):
+    with pytest.raises(ValueError, match="features.json: python_class_name: .* found 'antigravity.Features'"):
         open_source(str(copied))
     assert "antigravity" not in sys.modules
 

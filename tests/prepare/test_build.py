@@ -2,7 +2,9 @@
 
 import dataclasses
 import hashlib
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 from prepared import records_of_folder
 from videos import CLIP, avi_that_tells
 
@@ -19,6 +22,7 @@ from fsfm_jax.data import folder
 from fsfm_jax.data.photo import decode_image, encode_jpeg, encode_png
 from fsfm_jax.data.sources import RecordSource
 from fsfm_jax.data.statistics import UNFINISHED, PixelSums, read_card
+from fsfm_jax.plain import utf8
 from fsfm_jax.prepare import preparation
 from fsfm_jax.prepare.faces import JPEG_QUALITY
 from fsfm_jax.prepare.manifests.registry import find
@@ -324,6 +328,13 @@ def test_a_shard_may_stay_empty_but_a_split_may_not(faces, tmp_path):
         RecordSource(tmp_path / "none")
 
 
+def _animation() -> bytes:
+    file = io.BytesIO()
+    photo = Image.open(SAMPLES / "pd_nasa_astronaut.jpg")
+    photo.save(file, "GIF", save_all=True, append_images=[photo.rotate(90)])
+    return file.getvalue()
+
+
 def everything_that_can_be_wrong(root: Path) -> dict[str, tuple[str, int]]:
     """A folder of raw photos and videos; returns reason and number of incidents by path ("" = nothing is wrong)."""
     root.mkdir()
@@ -337,7 +348,7 @@ def everything_that_can_be_wrong(root: Path) -> dict[str, tuple[str, int]]:
         "c cut.jpg": (astronaut[: len(astronaut) // 2], "truncated", 1),
         "d empty.png": (b"", "empty_file", 1),
         "e no face.png": (encode_png(flat, 1), "no_face", 1),
-        "f not a photo.jpg": (b"GIF89a and more", "unknown_format", 1),
+        "f not a photo.jpg": (b"hello world", "unknown_format", 1),
         "g several faces.jpg": ((SAMPLES / "mit_faceapi_group6.jpg").read_bytes(), "several_faces", 1),
         # 20 frames, none with a face, and 7 that the container only promises.
         "h lies.avi": (avi_that_tells(27), "no_face", 20),
@@ -345,17 +356,27 @@ def everything_that_can_be_wrong(root: Path) -> dict[str, tuple[str, int]]:
         "j empty.mp4": (b"", "empty_file", 1),
         "k not a video.mp4": (b"ffconcat version 1.0\nfile a.mp4\n", "unknown_format", 1),
         "l \u00fcml\u00e4ut \u4eba.jpg": (astronaut, "", 0),
+        os.fsdecode(b"m caf\xe9.jpg"): (astronaut, "", 0),
+        "n line\nbreak.png": (b"", "empty_file", 1),
+        "o photo.mp4": (astronaut, "", 0),
+        "p animation.gif": (_animation(), "reservation", 1),
+        "r.jxl": (b"\xff\x0a", "unsupported_format", 1),
     }
     for name, (data, _, _) in files.items():
         (root / name).write_bytes(data)
-    return {name: (reason, count) for name, (_, reason, count) in files.items()}
+    os.mkfifo(root / "s pipe.jpg")
+    (root / "t gone.jpg").symlink_to(root / "nothing.jpg")
+    files |= {"s pipe.jpg": (b"", "unreadable", 1), "t gone.jpg": (b"", "unreadable", 1)}
+    return {utf8(name): (reason, count) for name, (_, reason, count) in files.items()}
 
 
 def test_a_folder_of_everything_that_can_be_wrong(tmp_path):
     expected = everything_that_can_be_wrong(tmp_path / "raw")
     # dlib alone takes the emblem on the good photo for a second face.
     settings = {"detector": "dlib+blazeface", "frames": "all", "faces_per_shard": 3}
-    card = records_of_folder(tmp_path / "out", tmp_path / "raw", "photos", **settings)
+    with pytest.raises(ValueError, match=r"\.jxl, which is not read: 1: r\.jxl.*\n.*--allow_incomplete"):
+        records_of_folder(tmp_path / "out", tmp_path / "raw", "photos", **settings)
+    card = records_of_folder(tmp_path / "out", tmp_path / "raw", "photos", **settings, allow_incomplete=True)
     found = report(tmp_path / "out")
     lies = "h lies.avi"
     assert sum(entry["reason"] == "frame_missing" and entry["path"] == lies for entry in found) == 7
@@ -363,13 +384,18 @@ def test_a_folder_of_everything_that_can_be_wrong(tmp_path):
     told = {name: [entry["reason"] for entry in found if entry["path"] == name] for name in expected}
     assert told == {name: [reason] * count for name, (reason, count) in expected.items()}
     assert [entry["path"] for entry in found] == sorted(entry["path"] for entry in found)
-    assert all(entry["outcome"] == ("noted" if entry["reason"] == "several_faces" else "dropped") for entry in found)
+    noted = ("several_faces", "reservation")
+    assert all(entry["outcome"] == ("noted" if entry["reason"] in noted else "dropped") for entry in found)
+    assert [entry["detail"] for entry in found if entry["reason"] == "reservation"] == ["first of 2 frames"]
     statistics = card.splits["train"]
-    assert statistics.items == len(expected) and statistics.noted == {"several_faces": 1}
-    assert sum(statistics.dropped.values()) == len(found) + 7 - 1
+    assert statistics.items == len(expected) and statistics.noted == {"several_faces": 1, "reservation": 1}
+    assert sum(statistics.dropped.values()) == len(found) + 7 - 2
     source = RecordSource(tmp_path / "out")
     kept = [source[index][records.SOURCE] for index in range(len(source))]
-    assert kept == ["a good photo.jpg", "g several faces.jpg", "l \u00fcml\u00e4ut \u4eba.jpg"]
+    good = ["a good photo.jpg", "g several faces.jpg", "l \u00fcml\u00e4ut \u4eba.jpg", "m caf\\xe9.jpg"]
+    assert kept == [*good, "o photo.mp4", "p animation.gif"]
+    (again,) = [records_of_folder(tmp_path / "out", tmp_path / "raw", "photos", **settings, allow_incomplete=True)]
+    assert again == card
 
 
 def test_an_incomplete_download_is_told_before_work_starts(faces, tmp_path):

@@ -5,18 +5,20 @@ round badge for a face. `dlib+blazeface` draws the same kind of box and has neit
 """
 
 import difflib
+import math
 from typing import Protocol
 
 import cv2
 import numpy as np
 
 from fsfm_jax.prepare.crop import Detection
-from fsfm_jax.prepare.detect.blazeface import AGREED, OVERLAP, BlazeFace, edges_of, overlap
+from fsfm_jax.prepare.detect.blazeface import AGREED, LEVELS, OVERLAP, BlazeFace, edges_of, overlap
 from fsfm_jax.prepare.detect.dlib_hog import DlibHog
 from fsfm_jax.prepare.detect.yunet import YuNet
 
 # Longer side in pixels. A larger picture is searched at this size, which bounds time and memory (200 MB for dlib).
 LONGEST = 2048
+SMALLEST_SEARCH, LARGEST_SEARCH = 64, 16_384  # that can be asked for instead
 
 YUNET = "yunet:FILE"
 DETECTORS = {
@@ -37,34 +39,49 @@ class Detector(Protocol):
         """The faces of a picture `[H, W, 3] uint8` RGB, best first; empty if there is none."""
 
 
-def make_detector(name: str) -> Detector:
-    """The detector of a name.
+def make_detector(name: str, size: int | None = None) -> Detector:
+    """Makes the detector of a name.
+
+    Args:
+      size: longer side in pixels of the pictures that are searched; larger ones are shrunk to it. None: `LONGEST`.
+        Above it, twice the size also halves the smallest windows of BlazeFace: a face of 20 pixels in 12 megapixels
+        is found at 8192.
 
     Raises:
-      ValueError: there is no such name, or the file of `yunet:FILE` is not a model.
+      ValueError: there is no such name, the file of `yunet:FILE` is not a model, or a size that is not allowed.
       FileNotFoundError: the file of `yunet:FILE` is missing.
     """
+    longest = LONGEST if size is None else size
+    if not SMALLEST_SEARCH <= longest <= LARGEST_SEARCH:
+        raise ValueError(
+            f"detector_size: expected {SMALLEST_SEARCH} to {LARGEST_SEARCH} pixels of the longer side; found {size}"
+        )
     kind, _, file = name.partition(":")
     if kind == "yunet" and file:
-        return Bounded(YuNet(file))
-    makers = {"dlib": DlibHog, "blazeface": BlazeFaceDetector, "dlib+blazeface": DlibAndBlazeFace}
+        return Bounded(YuNet(file), longest)
+    levels = LEVELS if longest <= LONGEST else LEVELS + 1 + round(math.log2(longest / LONGEST))
+    makers = {
+        "dlib": DlibHog,
+        "blazeface": lambda: BlazeFaceDetector(levels),
+        "dlib+blazeface": lambda: DlibAndBlazeFace(levels),
+    }
     if name in makers:
-        return Bounded(makers[name]())
+        return Bounded(makers[name](), longest)
     close = [YUNET] if kind == "yunet" else difflib.get_close_matches(name, DETECTORS, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"detector {name!r}: expected one of {', '.join(DETECTORS)}{hint}")
 
 
 class Bounded:
-    """A detector that sees no picture larger than `LONGEST`; boxes are those of the picture that was given.
+    """A detector that sees no picture larger than `longest`; boxes are those of the picture that was given.
 
     Up to that size it is the detector itself, to the bit. Larger pictures are shrunk by area.
     """
 
-    def __init__(self, detector: Detector):
-        self._detector = detector
+    def __init__(self, detector: Detector, longest: int = LONGEST):
+        self._detector, self.longest = detector, longest
         self.name = detector.name
-        self.version = f"{detector.version}; pictures above {LONGEST} pixels shrunk to it"
+        self.version = f"{detector.version}; pictures above {longest} pixels shrunk to it"
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
         """The faces of a picture `[H, W, 3] uint8` RGB, best first.
@@ -75,12 +92,17 @@ class Bounded:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"expected a picture [H, W, 3] uint8, found {list(image.shape)} {image.dtype}")
         height, width = image.shape[:2]
-        scale = LONGEST / max(height, width)
-        if scale >= 1:
+        rows, columns = searched_size(height, width, self.longest)
+        if (rows, columns) == (height, width):
             return self._detector(image)
-        columns, rows = max(round(width * scale), 1), max(round(height * scale), 1)
         small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
         return [_enlarged(box, width / columns, height / rows) for box in self._detector(small)]
+
+
+def searched_size(height: int, width: int, longest: int | None = None) -> tuple[int, int]:
+    """Height and width at which a picture is searched; its own up to `longest` pixels (None: `LONGEST`) a side."""
+    scale = (LONGEST if longest is None else longest) / max(height, width)
+    return (height, width) if scale >= 1 else (max(round(height * scale), 1), max(round(width * scale), 1))
 
 
 def _enlarged(box: Detection, across: float, down: float) -> Detection:
@@ -100,8 +122,8 @@ class BlazeFaceDetector:
     name = "blazeface"
     version = "BlazeFace short range (MediaPipe 0.10.21), in windows"
 
-    def __init__(self):
-        self._network = BlazeFace()
+    def __init__(self, levels: int = LEVELS):
+        self._network = BlazeFace(levels)
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
         """The faces of a picture `[H, W, 3] uint8`, the surest first; scores are between 0 and 1."""
@@ -118,9 +140,9 @@ class DlibAndBlazeFace:
 
     name = "dlib+blazeface"
 
-    def __init__(self):
+    def __init__(self, levels: int = LEVELS):
         self._looks = (DlibHog(upsampled=False), DlibHog(upsampled=True))
-        self._network = BlazeFace()
+        self._network = BlazeFace(levels)
         self.version = f"{self._looks[0].version}, or upsampled once; {BlazeFaceDetector.version}"
 
     def __call__(self, image: np.ndarray) -> list[Detection]:

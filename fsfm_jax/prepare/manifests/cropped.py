@@ -7,7 +7,7 @@ from pathlib import Path
 from fsfm_jax.data.folder import IMAGES, MAP_SUFFIX, PARSING_MAPS, list_photos
 from fsfm_jax.prepare.manifests.classes import FAKE_REAL, REAL, says_real
 from fsfm_jax.prepare.manifests.download import Download
-from fsfm_jax.prepare.manifests.listing import PHOTO_SUFFIXES, Listing, folders, frame_of, tree, without_suffix
+from fsfm_jax.prepare.manifests.listing import RELEASED_SUFFIXES, Listing, folders, frame_of, tree, without_suffix
 from fsfm_jax.prepare.manifests.manifest import DataSet, Item, Request, Walk
 
 SPLITS = ("train", "val", "test")
@@ -80,7 +80,7 @@ def walk_frames(request: Request) -> Walk:
             if says_real(name) == name.lower().startswith(FAKE_WORD):
                 raise download.wrong(f"{place}/{name} is neither a class fake... nor real...")
             labels[name] = REAL if says_real(name) else 1 - REAL
-            if next(tree(download.root, f"{place}/{name}", PHOTO_SUFFIXES), None) is None:
+            if next(tree(download.root, f"{place}/{name}", RELEASED_SUFFIXES), None) is None:
                 raise download.wrong(f"{place}/{name} has no photos", "fill or remove it")
         missing = [FAKE_REAL[label] for label in range(len(FAKE_REAL)) if label not in labels.values()]
         download.count(f"classes of {place}", len(FAKE_REAL), len(FAKE_REAL) - len(missing), missing)
@@ -93,7 +93,7 @@ def walk_frames(request: Request) -> Walk:
 
 def _frame_items(root: Path, place: str, labels: dict[str, int]) -> Iterator[Item]:
     for folder, label in labels.items():
-        for path in tree(root, f"{place}/{folder}", PHOTO_SUFFIXES):
+        for path in tree(root, f"{place}/{folder}", RELEASED_SUFFIXES):
             video, frame = frame_of(path)
             method = "" if label == REAL else _method(folder, path.rpartition("/")[2])
             yield Item(path, video.removeprefix(f"{place}/"), label, method, frame=frame)

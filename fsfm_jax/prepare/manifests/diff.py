@@ -8,7 +8,7 @@ from functools import partial
 
 from fsfm_jax.prepare.manifests.classes import FAKE_REAL, REAL
 from fsfm_jax.prepare.manifests.download import Download
-from fsfm_jax.prepare.manifests.listing import PHOTO_SUFFIXES, Listing, tree
+from fsfm_jax.prepare.manifests.listing import RELEASED_SUFFIXES, Listing, tree
 from fsfm_jax.prepare.manifests.manifest import DataSet, Item, Request, Walk
 
 PARTS = ("val", "test")
@@ -33,7 +33,7 @@ def _real_folder(download: Download, part: str) -> str:
 
 
 def _photos(download: Download, place: str) -> Iterator[str]:
-    return tree(download.root, place, PHOTO_SUFFIXES) if (download.root / place).is_dir() else iter(())
+    return tree(download.root, place, RELEASED_SUFFIXES) if (download.root / place).is_dir() else iter(())
 
 
 def walk(request: Request) -> Walk:

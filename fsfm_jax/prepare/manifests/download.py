@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from fsfm_jax.prepare.manifests.listing import entries
+from fsfm_jax.plain import plain, utf8
+from fsfm_jax.prepare.manifests.listing import entries, is_folder
 from fsfm_jax.prepare.manifests.manifest import Request, Walk, WrongDownload
 
 SHOWN = 10  # names shown of those that are missing or found; all are counted
@@ -48,7 +49,7 @@ class Download:
 
     def wrong(self, problem: str, hint: str = "") -> WrongDownload:
         """The error that this folder is not the data set, with the expected layout and what was found instead."""
-        names = [entry.name + ("/" if entry.is_dir() else "") for entry in entries(self.root)]
+        names = [plain(utf8(entry.name)) + ("/" if is_folder(entry) else "") for entry in entries(self.root)]
         found = shown(names) if names else "nothing"
         return WrongDownload(
             f"{self.root} is not {self._name}: {problem}\n{self._expected()}\nfound: {found}"
@@ -85,7 +86,7 @@ class Download:
         def is_meant(folder: Path) -> bool:
             return how(os.path.exists(folder / path) for path in paths)
 
-        inside = [entry.name for entry in entries(self.root) if entry.is_dir() and is_meant(self.root / entry.name)]
+        inside = [entry.name for entry in entries(self.root) if is_folder(entry) and is_meant(self.root / entry.name)]
         if inside:
             return f"--input points one level too high: use {self.root / inside[0]}"
         root = self.root.absolute()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from fsfm_jax.plain import utf8
 from fsfm_jax.prepare.manifests.classes import real_label
 from fsfm_jax.prepare.manifests.download import Download
 from fsfm_jax.prepare.manifests.listing import (
@@ -61,6 +62,8 @@ def walk(request: Request) -> Walk:
                 raise download.wrong(f"{place}/{name}".lstrip("/") + " has no photos or videos", "fill or remove it")
         missing = [name for name in class_names if name not in of_split[split]]
         download.count(f"classes of {split}", len(class_names), len(of_split[split]), missing)
+    if foreign := [name for name in class_names if utf8(name) != name]:
+        raise download.wrong(f"expected names of classes in UTF-8, found {utf8(foreign[0])}", "rename that folder")
     real = real_label(class_names, request.real)
     splits = {
         split: Listing(partial(_items, download.root, place, class_names, real))

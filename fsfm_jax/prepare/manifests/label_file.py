@@ -6,7 +6,15 @@ from functools import partial
 
 from fsfm_jax.prepare.manifests.classes import real_label
 from fsfm_jax.prepare.manifests.download import Download, path_inside, read_lines
-from fsfm_jax.prepare.manifests.listing import FRAMES, MEDIA_SUFFIXES, Listing, files, media_item, without_suffix
+from fsfm_jax.prepare.manifests.listing import (
+    FRAMES,
+    MEDIA_SUFFIXES,
+    UNREADABLE_SUFFIXES,
+    Listing,
+    files,
+    media_item,
+    without_suffix,
+)
 from fsfm_jax.prepare.manifests.manifest import DataSet, Item, Request, Walk, WrongDownload
 
 CLASSES_FILE = "classes.txt"
@@ -30,7 +38,7 @@ def _read_labels(download: Download, name: str) -> dict[str, int]:
         if not matched or not re.fullmatch(r"[0-9]+", matched[2]) or int(matched[2]) >= MAX_CLASSES:
             raise WrongDownload(f'{where}: expected a path and a label, such as "photo.png 1", found {line!r}')
         path, label = path_inside(matched[1], where), int(matched[2])
-        if not path.lower().endswith(MEDIA_SUFFIXES):
+        if not path.lower().endswith(MEDIA_SUFFIXES + UNREADABLE_SUFFIXES):
             raise WrongDownload(f"{where}: expected a photo or video ({', '.join(MEDIA_SUFFIXES)}), found {path!r}")
         if path in labels:
             raise WrongDownload(f"{where}: {path!r} is listed twice; remove one of the lines")
@@ -66,6 +74,10 @@ def walk(request: Request) -> Walk:
     splits = {}
     for name in lists:
         lost = frozenset(path for path in labels[name] if not (download.root / path).is_file())
+        download.left_out(
+            f"files of {name} of a kind that is not read",
+            [path for path in labels[name] if path.lower().endswith(UNREADABLE_SUFFIXES)],
+        )
         download.missing(f"files of {name}", len(labels[name]), sorted(lost))
         if len(lost) < len(labels[name]):
             splits[without_suffix(name)] = Listing(partial(items, name, lost))

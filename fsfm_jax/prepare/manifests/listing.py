@@ -1,7 +1,8 @@
 """Listing folders: in an order that depends on names alone, one folder at a time, and never in circles.
 
 Only names are looked at, no file is opened. Hidden entries and the `__MACOSX` folders of unpacked archives are
-passed over. Links are followed.
+passed over. Links are followed. What cannot be read (a link to nothing, a pipe, a folder without permission) is listed
+like a file, so that whoever reads it says why not. Names that are not UTF-8 are as `os.fsdecode` gives them.
 """
 
 import os
@@ -9,14 +10,19 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fsfm_jax.prepare.manifests.manifest import NO_FRAME, Item, WrongDownload
+from fsfm_jax.prepare.manifests.manifest import NO_FRAME, Item
 from fsfm_jax.prepare.media.photo_file import PHOTO_SUFFIXES
 from fsfm_jax.prepare.media.video import VIDEO_SUFFIXES
 from fsfm_jax.prepare.sampling import PHOTO, spaced
 
+# What the releases of data sets with a fixed layout hold. A stray TIFF beside them is none of their photos.
+RELEASED_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MEDIA_SUFFIXES = PHOTO_SUFFIXES + VIDEO_SUFFIXES
-# Photos and videos that cannot be read: to pass them over in silence would lose them.
-UNREADABLE_SUFFIXES = (".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".mpg", ".mpeg", ".3gp")
+# Photos and videos that are not read: to pass them over in silence would lose them.
+UNREADABLE_SUFFIXES = (
+    ".jp2", ".j2k", ".jxl", ".jxr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".psd", ".exr",
+    ".svg", ".mpg", ".mpeg", ".3gp",
+)  # fmt: skip
 FRAMES = 32  # of a labelled video, as in the released preprocessing of FSFM for deepfake detection
 PRETRAINING_FRAMES = 128  # of an unlabelled video, as in the FSFM supplement
 
@@ -40,7 +46,6 @@ def entries(folder: Path) -> list[os.DirEntry]:
 
     Raises:
       OSError: the folder cannot be listed.
-      WrongDownload: a name is not valid UTF-8.
     """
     try:
         with os.scandir(folder) as listed:
@@ -49,67 +54,69 @@ def entries(folder: Path) -> list[os.DirEntry]:
         raise type(error)(
             error.errno, f"the folder cannot be listed ({error.strerror}); allow reading it or remove it", str(folder)
         ) from error
-    for entry in found:
-        try:
-            entry.name.encode()
-        except UnicodeEncodeError as error:
-            raise WrongDownload(
-                f"{folder}: expected file names in UTF-8, found {os.fsencode(entry.name)!r}; rename it"
-            ) from error
     return sorted(found, key=lambda entry: entry.name)
 
 
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder or a link to one; a link that leads in a circle is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder; none where there is no such folder."""
-    return [entry.name for entry in entries(folder) if entry.is_dir()] if folder.is_dir() else []
+    """Names of the folders in a folder; none where there is no such folder, or it cannot be listed (see `survey`)."""
+    return [entry.name for entry in _listed(folder) if is_folder(entry)]
 
 
 def files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
-    """Names of the files in a folder that end in one of `suffixes`; none where there is no such folder."""
-    return [entry.name for entry in entries(folder) if _is_wanted(entry, suffixes)] if folder.is_dir() else []
+    """Names of the files in a folder that end in one of `suffixes`; none where `folders` has none."""
+    return [entry.name for entry in _listed(folder) if _is_wanted(entry, suffixes)]
+
+
+def _listed(folder: Path) -> list[os.DirEntry]:
+    try:
+        return entries(folder) if folder.is_dir() else []
+    except OSError:
+        return []
 
 
 def tree(root: Path, below: str, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """Paths below `root` of the files in folder `below` ("" = the root) and all its folders, by name."""
+    """Paths below `root` of the files in folder `below` ("" = the root) and all its folders, by name.
+
+    A folder that cannot be listed is given by its own path.
+    """
     return _tree(root, below, suffixes, ())
 
 
 def _tree(root: Path, below: str, suffixes: tuple[str, ...], above: tuple) -> Iterator[str]:
-    status = os.stat(root / below)
-    folder = (status.st_dev, status.st_ino)
-    # A link to a folder above would never end, and whatever it leads to is listed already.
-    if folder in above:
+    try:
+        status = os.stat(root / below)
+        folder = (status.st_dev, status.st_ino)
+        # A link to a folder above would never end, and whatever it leads to is listed already.
+        found = [] if folder in above else entries(root / below)
+    except OSError:
+        if not below:
+            raise
+        yield below
         return
-    for entry in entries(root / below):
+    for entry in found:
         path = f"{below}/{entry.name}" if below else entry.name
-        if entry.is_dir():
+        if is_folder(entry):
             yield from _tree(root, path, suffixes, (*above, folder))
         elif _is_wanted(entry, suffixes):
             yield path
 
 
 def _is_wanted(entry: os.DirEntry, suffixes: tuple[str, ...]) -> bool:
-    if not entry.name.lower().endswith(suffixes):
-        return False
-    if entry.is_file():
-        return True
-    if entry.is_symlink() and not os.path.exists(entry.path):
-        raise WrongDownload(f"{entry.path}: expected a file, found a link to nothing; repair or remove it")
-    return False
+    return entry.name.lower().endswith(suffixes) and not is_folder(entry)
 
 
 def media(root: Path, below: str) -> Iterator[str]:
-    """Paths below `root` of the photos and videos in folder `below` and all its folders, by name.
-
-    Raises:
-      WrongDownload: a photo or video of a kind that cannot be read.
-    """
-    for path in tree(root, below, MEDIA_SUFFIXES + UNREADABLE_SUFFIXES):
-        if path.lower().endswith(UNREADABLE_SUFFIXES):
-            raise WrongDownload(
-                f"{root / path}: this kind of file cannot be read; convert it to PNG or MP4, or remove it"
-            )
-        yield path
+    """Paths below `root` of the photos and videos in folder `below` and all its folders, by name; also of such kinds
+    that are not read, which `survey` tells of."""
+    return tree(root, below, MEDIA_SUFFIXES + UNREADABLE_SUFFIXES)
 
 
 def without_suffix(path: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fsfm_jax.prepare.manifests.classes import ATTACK_BONA_FIDE, REAL
 from fsfm_jax.prepare.manifests.download import Download, read_lines
-from fsfm_jax.prepare.manifests.listing import PHOTO_SUFFIXES, Listing, files, folders, without_suffix
+from fsfm_jax.prepare.manifests.listing import RELEASED_SUFFIXES, Listing, files, folders, without_suffix
 from fsfm_jax.prepare.manifests.manifest import DataSet, Item, Request, Walk, WrongDownload
 from fsfm_jax.prepare.sampling import PAIR
 
@@ -166,7 +166,7 @@ def walk_celeba(request: Request) -> Walk:
     def items(part: str) -> Iterator[Item]:
         for person in folders(download.root / part):
             for kind, label in (("spoof", 1 - REAL), ("live", REAL)):
-                for name in files(download.root / part / person / kind, PHOTO_SUFFIXES):
+                for name in files(download.root / part / person / kind, RELEASED_SUFFIXES):
                     path = f"{part}/{person}/{kind}/{name}"
                     yield Item(path, path, label, "" if label == REAL else kind)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fsfm_jax.prepare.manifests.download import Download
-from fsfm_jax.prepare.manifests.listing import PHOTO_SUFFIXES, Listing, files, folders
+from fsfm_jax.prepare.manifests.listing import RELEASED_SUFFIXES, Listing, files, folders
 from fsfm_jax.prepare.manifests.manifest import DataSet, Item, Request, Walk
 
 # People in each part, from the data set's paper. The photos (3,141,890 and 169,396) are not counted: listing them
@@ -31,7 +31,7 @@ def walk(request: Request) -> Walk:
 def _items(root: Path) -> Iterator[Item]:
     for part in EXPECTED:
         for person in folders(root / part):
-            for name in files(root / part / person, PHOTO_SUFFIXES):
+            for name in files(root / part / person, RELEASED_SUFFIXES):
                 path = f"{part}/{person}/{name}"
                 yield Item(path, path)
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from fsfm_jax.prepare.manifests.classes import ATTACK_BONA_FIDE, REAL
 from fsfm_jax.prepare.manifests.download import Download, path_inside, read_lines
-from fsfm_jax.prepare.manifests.listing import PHOTO_SUFFIXES, Listing, files, folders, tree, without_suffix
+from fsfm_jax.prepare.manifests.listing import RELEASED_SUFFIXES, Listing, files, folders, tree, without_suffix
 from fsfm_jax.prepare.manifests.manifest import NO_FRAME, DataSet, Item, Request, Walk, WrongDownload
 from fsfm_jax.prepare.sampling import chains, spaced
 
@@ -112,7 +112,7 @@ def walk_cefa(request: Request) -> Walk:
         for video in videos[split]:
             colour = next(name for name in CEFA_COLOUR if (download.root / video / name).is_dir())
             method = CEFA_ATTACKS[CEFA_NAME.fullmatch(video.rpartition("/")[2])[2]]
-            names = sorted(files(download.root / video / colour, PHOTO_SUFFIXES), key=_number_first)
+            names = sorted(files(download.root / video / colour, RELEASED_SUFFIXES), key=_number_first)
             for chain in chains(spaced(FRAMES), len(names)):
                 name = names[chain.start]
                 label = 1 - REAL if method else REAL

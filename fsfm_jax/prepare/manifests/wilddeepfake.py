@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fsfm_jax.prepare.manifests.classes import FAKE_REAL, REAL
 from fsfm_jax.prepare.manifests.download import Download
-from fsfm_jax.prepare.manifests.listing import PHOTO_SUFFIXES, Listing, files, tree, without_suffix
+from fsfm_jax.prepare.manifests.listing import RELEASED_SUFFIXES, Listing, files, tree, without_suffix
 from fsfm_jax.prepare.manifests.manifest import NO_FRAME, DataSet, Item, Request, Walk
 
 # The folder of each class, in the spellings that are about.
@@ -28,14 +28,14 @@ def walk(request: Request) -> Walk:
         if len(there) != 1:
             found = f"has both {' and '.join(there)}" if there else f"has none of {', '.join(places)}"
             raise download.wrong(f"it {found}")
-        if next(tree(download.root, there[0], PHOTO_SUFFIXES), None) is None:
+        if next(tree(download.root, there[0], RELEASED_SUFFIXES), None) is None:
             packed = files(download.root / there[0], (".tar.gz", ".tgz", ".tar", ".zip"))
             raise download.wrong(f"{there[0]} has no photos", "unpack its archives first" if packed else "")
         folders_of_labels.append((label, there[0]))
 
     def items() -> Iterator[Item]:
         for label, folder in folders_of_labels:
-            for path in tree(download.root, folder, PHOTO_SUFFIXES):
+            for path in tree(download.root, folder, RELEASED_SUFFIXES):
                 video, _, name = path.rpartition("/")
                 stem = without_suffix(name)
                 yield Item(path, video, label, frame=int(stem) if stem.isdecimal() else NO_FRAME)

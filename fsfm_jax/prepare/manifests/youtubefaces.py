@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fsfm_jax.prepare.manifests.download import Download
-from fsfm_jax.prepare.manifests.listing import PHOTO_SUFFIXES, Listing, files, folders, without_suffix
+from fsfm_jax.prepare.manifests.listing import RELEASED_SUFFIXES, Listing, files, folders, without_suffix
 from fsfm_jax.prepare.manifests.manifest import NO_FRAME, DataSet, Item, Request, Walk
 
 FRAMES = "frame_images_DB"
@@ -29,7 +29,7 @@ def walk(request: Request) -> Walk:
 def _items(root: Path) -> Iterator[Item]:
     for person in folders(root / FRAMES):
         for video in folders(root / FRAMES / person):
-            for name in files(root / FRAMES / person / video, PHOTO_SUFFIXES):
+            for name in files(root / FRAMES / person / video, RELEASED_SUFFIXES):
                 number = without_suffix(name).rpartition(".")[2]
                 frame = int(number) if number.isdecimal() else NO_FRAME
                 yield Item(f"{FRAMES}/{person}/{video}/{name}", f"{person}/{video}", frame=frame)

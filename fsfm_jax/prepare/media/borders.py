@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fsfm_jax import records
 from fsfm_jax.prepare.media.unusable import Unusable
 
 
@@ -12,7 +13,9 @@ def without_black_borders(image: np.ndarray) -> np.ndarray:
 
     Raises:
       Unusable: "all_black".
+      ValueError: another kind of picture.
     """
+    records.check_image(image)
     bright = image.any(axis=2)
     rows, columns = (np.flatnonzero(bright.any(axis=axis)) for axis in (1, 0))
     if not rows.size:

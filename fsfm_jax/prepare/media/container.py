@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from fsfm_jax.prepare.media.photo_format import photo_brand
+
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".avi", ".mkv", ".webm", ".flv", ".wmv", ".asf"),
     *(".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".m2v", ".vob", ".ogv", ".mxf"),
@@ -9,11 +11,7 @@ VIDEO_SUFFIXES = (
 START_LENGTH = 1024  # bytes that `container_of` looks at
 # First atom of MP4 and of QuickTime, which in old files is not always "ftyp".
 ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-# Major brands of files with the same atoms that hold photos: HEIF (ISO/IEC 23008-12), AVIF, and raw files of Canon.
-PHOTO_BRANDS = (
-    *(b"mif1", b"mif2", b"msf1", b"miaf", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"),
-    *(b"avif", b"avis", b"crx "),
-)
+RAW_BRAND = b"crx "  # of raw photos of Canon, which have the same atoms
 SYNC = b"G"  # first byte of each packet of a transport stream
 # Lengths of a packet and where its sync byte stands; cameras (.mts, .m2ts) put four bytes of time before it.
 PACKETS = ((188, 0), (192, 4), (204, 0))
@@ -39,7 +37,7 @@ NAMES = "MP4, MOV, AVI, Matroska, WebM, MPEG-TS, MPEG-PS, Ogg, MXF, FLV, WMV"
 def container_of(start: bytes) -> Container | None:
     """The container that the first `START_LENGTH` bytes of a file tell; None if unknown, or if it is a photo's."""
     if start[4:8] in ATOMS:
-        return None if photo_brand(start) else _of_atoms(start)
+        return None if photo_brand(start) or start[8:12] == RAW_BRAND else _of_atoms(start)
     for magic, container in (
         (b"\x00\x00\x01\xba", PROGRAM),
         (b"\x00\x00\x01\xb3", ELEMENTARY),
@@ -57,13 +55,6 @@ def container_of(start: bytes) -> Container | None:
     for length, offset in PACKETS:
         if len(start) > 2 * length and set(start[offset::length]) == set(SYNC):
             return TRANSPORT
-    return None
-
-
-def photo_brand(start: bytes) -> str | None:
-    """The major brand of a photo in a file that is built like an MP4, such as "heic" or "avif"; None if it is none."""
-    if start[4:8] == b"ftyp" and start[8:12] in PHOTO_BRANDS:
-        return start[8:12].decode().strip()
     return None
 
 

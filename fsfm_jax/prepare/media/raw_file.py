@@ -34,7 +34,9 @@ def _read(path: str | os.PathLike, length: int) -> bytes:
         # Before opening: to open a named pipe would wait forever for somebody to write into it.
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a device or a socket"
+            kind = "a pipe, a device or a socket"
+            if stat.S_ISDIR(mode):
+                kind = "a folder" if os.access(path, os.R_OK | os.X_OK) else "a folder that cannot be listed"
             raise Unusable("unreadable", f"expected a regular file, found {kind}")
         data = bytearray()
         with open(path, "rb") as file:

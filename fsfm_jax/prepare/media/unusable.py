@@ -8,6 +8,8 @@ REASONS = {
     "unreadable": "the file cannot be opened or read: gone, no permission, or not a regular file",
     "empty_file": "the file has no bytes",
     "unknown_format": "the content is of no supported format, whatever the file is called",
+    "unsupported_format": "a photo or document of a known format that is not read",
+    "unsupported_pixels": "the pixels are of a kind that is no photo, such as floating point numbers",
     "truncated": "the end of the photo is missing",
     "damaged": "the decoder cannot make a picture of the data",
     "too_large": "more pixels or bytes than will be decoded",
@@ -18,6 +20,7 @@ REASONS = {
     "other_files": "the HDF5 file refers to frames that are not stored in it as plain data",
     "unsupported_frame": "the HDF5 frame is not a colour picture of 8 bits",
     "crashed": "the process that decodes the file died, twice",
+    "transparent": "every pixel of the photo is transparent",
     "all_black": "the picture has no pixel that is not black",
 }
 

@@ -12,14 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from fsfm_jax.prepare.media.container import START_LENGTH, VIDEO_SUFFIXES, Container, container_of, photo_brand
+from fsfm_jax.prepare.media.container import START_LENGTH, VIDEO_SUFFIXES, Container, container_of
 from fsfm_jax.prepare.media.decoding import Decoded, Decoding
 from fsfm_jax.prepare.media.frame_picture import Pictures, shape_of
 from fsfm_jax.prepare.media.libav import OpenedStream
 from fsfm_jax.prepare.media.timeline import MAX_FRAMES, Timeline, read_timeline
 from fsfm_jax.prepare.media.unusable import Unusable
 
-__all__ = ["START_LENGTH", "VIDEO_SUFFIXES", "VideoFile", "container_of", "photo_brand"]
+__all__ = ["START_LENGTH", "VIDEO_SUFFIXES", "VideoFile", "container_of"]
 TRIED = 4  # frames that are decoded to see whether they have the time stamps of their packets
 EARLIER = 2  # key frames further back that are tried where decoding from one does not give the frame
 

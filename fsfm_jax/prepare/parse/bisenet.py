@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fsfm_jax import records
 from fsfm_jax.prepare.crop import Detection, NoFace, Square
 from fsfm_jax.regions import CELEBAMASK_CLASSES, CLASS_OF_CELEBAMASK, CLASSES, FLIPPED_CLASS, SKIN
 
@@ -65,6 +66,7 @@ class BisenetParser:
           NoFace: the model finds no skin in the crop.
           ValueError: the model has other classes.
         """
+        records.check_image(image)
         frame = frame_of(square)
         part = cv2.resize(
             framed(image, frame),

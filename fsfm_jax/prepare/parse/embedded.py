@@ -8,6 +8,7 @@ that the crop cuts off says what hair looks like, and labels the crop alone.
 import cv2
 import numpy as np
 
+from fsfm_jax import records
 from fsfm_jax.prepare.crop import Detection, Square
 from fsfm_jax.prepare.parse import mesh
 from fsfm_jax.prepare.parse.hair import scalp_of
@@ -49,6 +50,7 @@ class EmbeddedParser:
         Raises:
           NoFace: the mesh sees no face under the box.
         """
+        records.check_image(image)
         points = self._mesh(image, box)
         window = head_window(points, MATTE_SIZE)
         fine = mesh.Window(window.centre, window.span, 2 * MATTE_SIZE, window.angle).show(image)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fsfm_jax import records
 from fsfm_jax.prepare.crop import Detection, NoFace, Square, cut
 from fsfm_jax.prepare.detect.blazeface import BlazeFace, edges_of
 
@@ -62,6 +63,7 @@ class FarlParser:
         Raises:
           NoFace: BlazeFace finds no points in the box, or the model no skin.
         """
+        records.check_image(image)
         face = self._network.inside(image, edges_of(box))
         if face is None:
             raise NoFace(f"parser farl: BlazeFace sees no face in {box}, so there are no points to align it by")

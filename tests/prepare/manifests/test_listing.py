@@ -5,7 +5,8 @@ import os
 import pytest
 
 from fsfm_jax.prepare.manifests.listing import entries, files, folders, frame_of, media, media_item, tree
-from fsfm_jax.prepare.manifests.manifest import NO_FRAME, Item, WrongDownload
+from fsfm_jax.prepare.manifests.manifest import NO_FRAME, Item
+from fsfm_jax.prepare.manifests.survey import survey
 
 
 def test_order_depends_on_names_alone(miniature):
@@ -35,29 +36,42 @@ def test_links_are_followed_but_not_in_circles(miniature):
     assert list(tree(miniature.root, "a", (".png",))) == ["a/3.png", "a/b/1.png", "a/other/2.png"]
 
 
-def test_link_to_nothing(miniature):
-    (miniature.root / "a.png").symlink_to(miniature.root / "gone.png")
-    (miniature.root / "a.txt").symlink_to(miniature.root / "gone.txt")
-    with pytest.raises(WrongDownload, match=r"a\.png: expected a file, found a link to nothing"):
-        list(tree(miniature.root, "", (".png",)))
+def test_what_cannot_be_read_is_listed_for_its_reader_to_say_so(miniature):
+    odd = [os.fsdecode(b"caf\xe9.png"), "line\nbreak.png", "A.png", "a.png", "x" * 251 + ".png"]
+    miniature.add("folder.png/b.png")
+    for name in odd:
+        (miniature.root / name).write_text("")
+    (miniature.root / "gone.png").symlink_to(miniature.root / "nothing.png")
+    (miniature.root / "circle.png").symlink_to(miniature.root / "circle.png")
+    (miniature.root / "gone.txt").symlink_to(miniature.root / "nothing.txt")
+    os.mkfifo(miniature.root / "pipe.png")
+    expected = sorted([*odd, "folder.png/b.png", "gone.png", "circle.png", "pipe.png"])
+    assert list(tree(miniature.root, "", (".png",))) == expected
+    assert survey(miniature.root, kinds=True) == ()
 
 
-def test_name_that_is_not_utf8(miniature):
-    (miniature.root / os.fsdecode(b"caf\xe9.png")).write_text("")
-    with pytest.raises(WrongDownload, match=r"expected file names in UTF-8, found b'caf\\xe9.png'"):
-        list(tree(miniature.root, "", (".png",)))
+def test_folders_that_cannot_be_listed_are_told_all_at_once(miniature, monkeypatch):
+    miniature.add("a/1.png", "b/c/2.png", "b/3.png", "d/4.png")
+    scandir = os.scandir
 
-
-def test_folder_that_cannot_be_listed(miniature, monkeypatch):
     def refuse(folder):
-        raise PermissionError(13, "Permission denied", str(folder))
+        if str(folder).endswith(("/a", "/c")):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(
-        PermissionError, match="the folder cannot be listed .Permission denied.; allow reading"
-    ) as error:
+    assert survey(miniature.root, kinds=False) == (
+        "folders that cannot be listed: 2: a, b/c; allow reading them or remove them",
+    )
+    # Each stands where its files would, so that it is dropped with a reason and not passed over.
+    assert list(tree(miniature.root, "", (".png",))) == ["a", "b/3.png", "b/c", "d/4.png"]
+    assert files(miniature.root / "a", (".png",)) == [] == folders(miniature.root / "a")
+    monkeypatch.setattr(os, "scandir", lambda folder: scandir(miniature.root / "nothing"))
+    with pytest.raises(OSError, match="the folder cannot be listed .No such file or directory.") as error:
         entries(miniature.root)
     assert error.value.filename == str(miniature.root)
+    with pytest.raises(OSError, match="cannot be listed"):
+        survey(miniature.root, kinds=False)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +94,12 @@ def test_media_item():
     assert media_item("a_frame_4.JPG", 32, method="x") == Item("a_frame_4.JPG", "a", method="x", frame=4)
 
 
-def test_media_that_cannot_be_read_is_not_passed_over(miniature):
-    miniature.add("a.png", "b.TIFF", "c.txt")
-    with pytest.raises(WrongDownload, match=r"b\.TIFF: this kind of file cannot be read"):
-        list(media(miniature.root, ""))
+def test_kinds_that_are_not_read_are_told_all_at_once(miniature):
+    raw = [f"r/{number:02d}.NEF" for number in range(12)]
+    miniature.add("a.png", "b.TIFF", "c.txt", "d.jxl", *raw)
+    assert list(media(miniature.root, "")) == ["a.png", "b.TIFF", "d.jxl", *raw]
+    jxl, nef = survey(miniature.root, kinds=True)
+    assert jxl == "files of the kind .jxl, which is not read: 1: d.jxl; convert them to PNG or MP4, or remove them"
+    assert nef.startswith("files of the kind .nef, which is not read: 12: r/00.NEF, r/01.NEF")
+    assert nef.endswith("r/09.NEF and 2 more; convert them to PNG or MP4, or remove them")
+    assert survey(miniature.root, kinds=False) == ()

@@ -77,7 +77,6 @@ def test_real_class_that_cannot_be_known(miniature):
         (["train/a/1.png", "train/b/1.png", "train/2.mp4"], "train has files of no class, such as 2.mp4"),
         (["a/1.png"], "it has one class, a(?s:.*)use --dataset=photos$"),
         (["a/1.png", "b/1.txt"], "b has no photos or videos"),
-        (["a/1.png", "b/1.heic"], "b/1.heic: this kind of file cannot be read"),
     ],
 )
 def test_folder_that_is_none(miniature, paths, message):

@@ -1,0 +1,47 @@
+"""Files of a folder from anybody: a pipe or a device in it would make its reader wait forever."""
+
+import os
+import stat
+from pathlib import Path
+
+
+def read_regular(path: os.PathLike, most: int) -> bytes:
+    """The content of a file of at most `most` bytes; `path` may be of an object store.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is larger, or no regular file.
+    """
+    if not _is_remote(path):
+        _check_kind(path, os.stat(path).st_mode)
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"{path}: expected at most {most} bytes, found more; copy it again")
+    return data
+
+
+def check_regular(directory: os.PathLike) -> None:
+    """Refuses a folder that holds anything but files, folders and links to them; a link to nothing is let pass.
+
+    Raises:
+      FileNotFoundError: there is no such folder.
+      ValueError: a pipe, a device or a socket; its path is in the text.
+    """
+    if _is_remote(directory):
+        return
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False):
+                continue
+            if os.path.exists(entry.path):
+                _check_kind(Path(entry.path), entry.stat().st_mode)
+
+
+def _is_remote(path: os.PathLike) -> bool:
+    return "://" in os.fspath(path)
+
+
+def _check_kind(path: str | os.PathLike, mode: int) -> None:
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ValueError(f"{path}: expected a regular file, found a pipe, a device or a socket; remove it")

@@ -1,0 +1,64 @@
+"""What decoders written in C write to the standard error output, kept from the terminal and handed to the caller.
+
+libjpeg, libpng and libtiff tell there, and nowhere else, that the data of a picture they decoded are damaged.
+"""
+
+import contextlib
+import os
+import re
+import threading
+from collections.abc import Iterator
+
+import cv2
+
+STANDARD_ERROR = 2
+# The first words of a line of libjpeg, libpng or libtiff; other threads may write to the same output meanwhile.
+OF_DECODERS = re.compile(
+    r"(Corrupt JPEG data|Premature end of JPEG|Inconsistent progression|Invalid |Unsupported |Unknown |Warning|"
+    r"libpng (warning|error)|tempfile\.tif|_?TIFF\w*|Fax\w*|LZW\w*|ZIP\w*|JPEG\w*|PackBits\w*|ZSTD\w*|OJPEG\w*)"
+)
+LONGEST = 1 << 16  # bytes that are kept of one picture
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[list[str]]:
+    """Collects the lines that decoders write to the standard error output; they are in the list at the end.
+
+    Lines that no decoder writes are passed on. One thread at a time is in here.
+    """
+    lines: list[str] = []
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        with _lock, _redirected() as file:
+            try:
+                yield lines
+            finally:
+                written = b"" if file is None else os.pread(file, LONGEST, 0)
+        others = []
+        for line in written.decode(errors="backslashreplace").splitlines():
+            (lines if OF_DECODERS.match(line) else others).append(line)
+        if any(line.strip() for line in others):
+            os.write(STANDARD_ERROR, "".join(line + "\n" for line in others).encode(errors="backslashreplace"))
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+@contextlib.contextmanager
+def _redirected() -> Iterator[int | None]:
+    """With the standard error output going to a file in memory, its descriptor; None where there is no such output."""
+    try:
+        before = os.dup(STANDARD_ERROR)
+    except OSError:
+        yield None
+        return
+    file = os.memfd_create("complaints")
+    try:
+        os.dup2(file, STANDARD_ERROR)
+        try:
+            yield file
+        finally:
+            os.dup2(before, STANDARD_ERROR)
+    finally:
+        os.close(before)
+        os.close(file)
