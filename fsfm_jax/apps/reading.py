@@ -15,7 +15,7 @@ import numpy as np
 from fsfm_jax import records
 from fsfm_jax.data.resizing import EVALUATIONS, for_evaluation, resize_whole
 from fsfm_jax.prepare.crop import SCALE, Detection, NoFace, Square, cut, square_of
-from fsfm_jax.prepare.detect.detector import Detector, make_detector
+from fsfm_jax.prepare.detect.detector import LONGEST, Detector, make_detector
 from fsfm_jax.prepare.media import video_file
 from fsfm_jax.prepare.media.photo_file import read_photo
 from fsfm_jax.prepare.media.raw_file import first_bytes
@@ -59,6 +59,8 @@ class Settings:
       crop_size: side to which crops are resized before `transform`, as in data sets that store them so; None: native.
       parser: name of a face parser, or "none"; with one, `side` is 224 and `transform` "resize".
       parser_weights: file of its weights, where it has none of its own.
+      detector_size: longer side in pixels at which the detector searches a larger picture; None: the detector's own.
+      frame_faces: how many faces of one frame of a video are taken at most, with `faces` "all".
 
     Raises:
       ValueError: a setting that is not one of those allowed.
@@ -73,6 +75,8 @@ class Settings:
     crop_size: int | None = None
     parser: str = NONE
     parser_weights: str = ""
+    detector_size: int | None = None
+    frame_faces: int = MOST_FACES
 
     def __post_init__(self):
         for name, allowed in (("transform", EVALUATIONS), ("faces", FACES)):
@@ -84,6 +88,8 @@ class Settings:
             raise ValueError(f"scale: expected 0.5 to 5 times the detector's box; found {self.scale}")
         if self.crop_size is not None and self.crop_size < 1:
             raise ValueError(f"crop_size: expected at least 1 pixel; found {self.crop_size}")
+        if not 1 <= self.frame_faces <= MOST_FACES:
+            raise ValueError(f"frame_faces: expected 1 to {MOST_FACES} of each frame; found {self.frame_faces}")
         if self.parser != NONE and (self.side, self.transform) != (records.IMAGE_SIZE, "resize"):
             raise ValueError(
                 f"parser: maps are of the whole crop at {records.IMAGE_SIZE} pixels, expected resize to that; found "
@@ -131,6 +137,7 @@ class Reading:
       rate: frames a second of a video, if its file says so.
       size: height and width of the first picture that was decoded, (0, 0) if none was.
       notes: what a reader of the result must know about how the file was decoded, a phrase each.
+      found: number of each frame that was searched, and how many faces the detector found in it.
     """
 
     path: str
@@ -142,6 +149,7 @@ class Reading:
     rate: float | None = None
     size: tuple[int, int] = (0, 0)
     notes: tuple[str, ...] = ()
+    found: tuple[tuple[int, int], ...] = ()
 
 
 class FaceReader:
@@ -150,7 +158,12 @@ class FaceReader:
     def __init__(self, settings: Settings):
         """Raises ValueError, FileNotFoundError or RuntimeError as `make_detector` and `make_parser`."""
         self._settings = settings
-        self._detector: Detector | None = None if settings.detector == NONE else make_detector(settings.detector)
+        self._found: list[tuple[int, int]] = []
+        self._most = MOST_FACES
+        size = {} if settings.detector_size is None else {"size": settings.detector_size}
+        self._detector: Detector | None = (
+            None if settings.detector == NONE else make_detector(settings.detector, **size)
+        )
         self._parser: Parser | None = (
             None if settings.parser == NONE else make_parser(settings.parser, settings.parser_weights)
         )
@@ -159,11 +172,14 @@ class FaceReader:
     def read(self, path: str) -> Reading:
         """The faces of a photo or video; never raises for what is wrong with the file."""
         kind = ""
+        self._found = []
         try:
             start = first_bytes(path, video_file.START_LENGTH)
             moving = video_file.container_of(start) is not None
             kind = VIDEO if moving else PHOTO
-            return self._of_video(path) if moving else self._of_photo(path)
+            self._most = self._settings.frame_faces if moving else MOST_FACES
+            reading = self._of_video(path) if moving else self._of_photo(path)
+            return dataclasses.replace(reading, found=tuple(self._found))
         except Unusable as error:
             unknown = error.reason == "unknown_format"
             detail = "neither a photo (PNG, JPEG, WebP, BMP) nor a video" if unknown else str(error)
@@ -195,16 +211,19 @@ class FaceReader:
 
     def _faces(self, image: np.ndarray, frame: int) -> Iterator[Crop | Miss]:
         if self._detector is None:
+            self._found.append((frame, 1))
             yield from self._attempts(frame, [lambda: self._ready_made(image, frame)])
             return
         try:
             boxes = self._boxes(image)
+            self._found.append((frame, len(boxes)))
         except FAILURES as error:
             yield Miss(frame, "failed", f"the detector failed: {type(error).__name__}: {error}")
             return
         if not boxes:
-            yield Miss(frame, "no_face", "the detector found no face")
-        attempts = [functools.partial(self._cut_out, image, frame, number, box) for number, box in enumerate(boxes)]
+            yield Miss(frame, "no_face", f"the detector found no face{self._searched(image)}")
+        taken = boxes[: self._most if self._settings.faces == EVERY else 1]
+        attempts = [functools.partial(self._cut_out, image, frame, number, box) for number, box in enumerate(taken)]
         yield from self._attempts(frame, attempts)
 
     def _attempts(self, frame: int, attempts: Iterable[Callable[[], Crop]]) -> Iterator[Crop | Miss]:
@@ -216,8 +235,15 @@ class FaceReader:
             except FAILURES as error:
                 yield Miss(frame, "failed", f"{type(error).__name__}: {error}")
 
+    def _searched(self, image: np.ndarray) -> str:
+        """At which size a larger picture was searched, as the end of a sentence."""
+        size, longer = self._settings.detector_size or LONGEST, max(image.shape[:2])
+        if longer <= size:
+            return ""
+        return f"; its {longer} pixels were searched at {size}, --detector_size={longer} finds smaller faces"
+
     def _boxes(self, image: np.ndarray) -> list[Detection]:
-        """Those that are asked for, in their order; a box outside of the picture is none."""
+        """All faces, those to take first; a box outside of the picture is none."""
         height, width = image.shape[:2]
         found = [
             box for box in self._detector(image)
@@ -225,7 +251,7 @@ class FaceReader:
         ]  # fmt: skip
         if self._settings.faces != SUREST:
             found.sort(key=lambda box: (box.right - box.left) * (box.bottom - box.top), reverse=True)
-        return found[: MOST_FACES if self._settings.faces == EVERY else 1]
+        return found
 
     def _cut_out(self, image: np.ndarray, frame: int, number: int, box: Detection) -> Crop:
         square = square_of(box, *image.shape[:2], self._settings.scale)

@@ -59,7 +59,7 @@ def write_reading(file: BinaryIO, reading: Reading) -> None:
     content = {
         "kind": reading.kind, "reason": reading.reason, "detail": reading.detail, "rate": reading.rate,
         "size": reading.size, "misses": [dataclasses.astuple(miss) for miss in reading.misses], "crops": crops,
-        "notes": reading.notes,
+        "notes": reading.notes, "found": reading.found,
     }  # fmt: skip
     write_message(file, content, blocks)
 
@@ -87,7 +87,8 @@ def read_reading(file: BinaryIO, path: str, side: int) -> Reading:
         rate = None if content["rate"] is None else float(content["rate"])
         words = (str(content[name]) for name in ("reason", "detail"))
         notes = tuple(str(note) for note in content["notes"])
-        return Reading(path, str(content["kind"]), tuple(crops), misses, *words, rate, (height, width), notes)
+        counts = tuple((int(frame), int(count)) for frame, count in content["found"])
+        return Reading(path, str(content["kind"]), tuple(crops), misses, *words, rate, (height, width), notes, counts)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BrokenWorker(f"an answer of another form ({type(error).__name__}: {error})") from error
 
