@@ -1,7 +1,7 @@
 """How a command ends: with an exit code and at most one line, whatever happened.
 
-Ctrl-C, `kill`, a closed pipe (`| head`) and a full disk are ordinary ends. What else there is to say, such as where
-unfinished results lie, comes as notes of the exception.
+Ctrl-C, `kill`, a closed pipe (`| head`) and a full disk are ordinary ends. What else there is to say, such as how far
+the command came, is in the notes of the exception.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from fsfm_jax.plain import plain
 INTERRUPTED, BROKEN_PIPE, TERMINATED = (128 + number for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM))
 
 LONGEST = 86_400  # seconds that a file may take
+KEPT = "results so far: "  # a note about a file that is not finished
 
 
 class Terminated(BaseException):
@@ -86,7 +87,10 @@ def sentence(error: Exception) -> str:
 
 
 def _told(text: str, error: BaseException, code: int) -> int:
-    said = [part for part in (text, *getattr(error, "__notes__", ())) if part]
+    notes = getattr(error, "__notes__", ())
+    kept = ", ".join(note.removeprefix(KEPT) for note in notes if note.startswith(KEPT))
+    others = [note for note in notes if not note.startswith(KEPT)]
+    said = [part for part in (text, *others, KEPT + kept if kept else "") if part]
     if said:
         with contextlib.suppress(OSError):
             say(plain("; ".join(said)), sys.stderr)

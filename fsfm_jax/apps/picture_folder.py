@@ -1,5 +1,6 @@
 """A folder of pictures: built under a hidden name, and put in the place of an earlier run's as a whole."""
 
+import contextlib
 import json
 import os
 import re
@@ -48,14 +49,23 @@ class PictureFolder:
             self._write(LIST, json.dumps(self._pictures, indent=1).encode())
             self._check_old()
             os.chmod(self._hidden, 0o777 & ~_umask())
-            old = f"{self._hidden}.old"
-            if os.path.isdir(self._path):
-                os.rename(self._path, old)
-            os.rename(self._hidden, self._path)
-            shutil.rmtree(old, ignore_errors=True)
+            self._replace()
         except (OSError, ValueError) as failed:
             self._give_up(failed)
             raise
+
+    def _replace(self) -> None:
+        old = f"{self._hidden}.old"
+        if not os.path.isdir(self._path):
+            os.rename(self._hidden, self._path)
+            return
+        os.rename(self._path, old)
+        try:
+            os.rename(self._hidden, self._path)
+        except OSError:
+            os.rename(old, self._path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
 
     def _write(self, name: str, content: bytes) -> None:
         try:
@@ -72,24 +82,32 @@ class PictureFolder:
         elif os.path.ismount(self._path) or self._path == os.getcwd():
             wrong = "it is replaced whole, which this folder cannot be; name one in it"
         elif os.path.isdir(self._path):
-            with os.scandir(self._path) as entries:
-                foreign = sorted(
-                    entry.name for entry in entries
-                    if not entry.is_file(follow_symlinks=False)
-                    or (entry.name != LIST and PICTURE.fullmatch(entry.name) is None)
-                )  # fmt: skip
-            if foreign:
-                wrong = f"it holds other things, such as {plain(foreign[0])}; name a new folder"
+            foreign = _foreign(self._path)
+            wrong = f"it holds other things, such as {plain(foreign[0])}; name a new folder" if foreign else ""
         elif os.path.lexists(self._path):
             wrong = "it is not a folder"
         if wrong:
             raise ValueError(f"{self._flag}={self._path}: {wrong}")
 
     def _give_up(self, error: BaseException) -> None:
-        if self._pictures:
-            note(error, self._hidden, self._path + PARTIAL)
-        else:
+        if not self._pictures:
             shutil.rmtree(self._hidden, ignore_errors=True)
+            return
+        with contextlib.suppress(OSError):
+            self._write(LIST, json.dumps(self._pictures, indent=1).encode())
+        left = self._path + PARTIAL
+        if os.path.isdir(left) and not os.path.islink(left) and not _foreign(left):
+            shutil.rmtree(left, ignore_errors=True)
+        note(error, self._hidden, left)
+
+
+def _foreign(folder: str) -> list[str]:
+    """What in a folder is no regular file with a name that pictures have."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name for entry in entries
+            if not entry.is_file(follow_symlinks=False) or (entry.name != LIST and not PICTURE.fullmatch(entry.name))
+        )  # fmt: skip
 
 
 def _umask() -> int:

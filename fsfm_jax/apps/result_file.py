@@ -9,7 +9,7 @@ import os
 import stat
 import uuid
 
-from fsfm_jax.apps.command import named, say
+from fsfm_jax.apps.command import KEPT, named, say
 
 STANDARD_OUTPUT = "-"
 PARTIAL = ".partial"
@@ -165,4 +165,4 @@ def note(error: BaseException, hidden: str, wanted: str) -> None:
         with contextlib.suppress(OSError):
             os.replace(hidden, wanted)
             left = wanted
-    error.add_note(f"results so far: {left}")
+    error.add_note(f"{KEPT}{left}")
