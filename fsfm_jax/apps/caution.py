@@ -15,9 +15,9 @@ NO_PROOF = "a score is no proof; rates hold for faces like those of the split th
 
 
 def percent(rate: float) -> str:
-    """A share in words; small ones keep two digits, and what is not all or nothing is not rounded to it."""
-    text = f"{100 * rate:.2g}" if rate < 0.1 else f"{100 * rate:.3g}"
-    return f"{text} %"
+    """A share in words; what is not all or nothing is not rounded to it."""
+    shown = rate if rate in (0, 1) else min(max(rate, 0.0001), 0.9999)
+    return f"{100 * shown:.{2 if shown < 0.1 else 4 if shown > 0.99 else 3}g} %"
 
 
 def rates_of(threshold: Threshold) -> str:
