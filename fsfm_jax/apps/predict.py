@@ -86,12 +86,11 @@ def _run(chosen: Any, arguments: list[str]) -> int:
     check_threshold(chosen.threshold)
     command.check_seconds(chosen.seconds)
     limits = limits_of(chosen.detector, chosen.least_frames, chosen.least_confidence)
-    extra = {} if chosen.detector_size is None else {"detector_size": chosen.detector_size}
 
     def settings_for(side: int, transform: str) -> Settings:
         return Settings(
             side, chosen.transform or transform, chosen.detector, chosen.faces, chosen.frames, chosen.scale,
-            chosen.crop_size, **extra,
+            chosen.crop_size, detector_size=chosen.detector_size,
         )  # fmt: skip
 
     settings_for(1, "resize")  # refuses what does not depend on the detector

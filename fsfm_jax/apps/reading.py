@@ -15,7 +15,7 @@ import numpy as np
 from fsfm_jax import records
 from fsfm_jax.data.resizing import EVALUATIONS, for_evaluation, resize_whole
 from fsfm_jax.prepare.crop import SCALE, Detection, NoFace, Square, cut, square_of
-from fsfm_jax.prepare.detect.detector import LONGEST, Detector, make_detector
+from fsfm_jax.prepare.detect.detector import Detector, make_detector
 from fsfm_jax.prepare.media import video_file
 from fsfm_jax.prepare.media.photo_file import read_photo
 from fsfm_jax.prepare.media.raw_file import first_bytes
@@ -59,7 +59,8 @@ class Settings:
       crop_size: side to which crops are resized before `transform`, as in data sets that store them so; None: native.
       parser: name of a face parser, or "none"; with one, `side` is 224 and `transform` "resize".
       parser_weights: file of its weights, where it has none of its own.
-      detector_size: longer side in pixels at which the detector searches a larger picture; None: the detector's own.
+      detector_size: longer side in pixels at which pictures are searched, larger ones shrunk to it; None: the
+        detector's own. A larger one finds smaller faces and takes more time and memory.
       frame_faces: how many faces of one frame of a video are taken at most, with `faces` "all".
 
     Raises:
@@ -160,10 +161,7 @@ class FaceReader:
         self._settings = settings
         self._found: list[tuple[int, int]] = []
         self._most = MOST_FACES
-        size = {} if settings.detector_size is None else {"size": settings.detector_size}
-        self._detector: Detector | None = (
-            None if settings.detector == NONE else make_detector(settings.detector, **size)
-        )
+        self._detector: Detector | None = None if settings.detector == NONE else make_detector(settings.detector)
         self._parser: Parser | None = (
             None if settings.parser == NONE else make_parser(settings.parser, settings.parser_weights)
         )
@@ -221,7 +219,7 @@ class FaceReader:
             yield Miss(frame, "failed", f"the detector failed: {type(error).__name__}: {error}")
             return
         if not boxes:
-            yield Miss(frame, "no_face", f"the detector found no face{self._searched(image)}")
+            yield Miss(frame, "no_face", "the detector found no face")
         taken = boxes[: self._most if self._settings.faces == EVERY else 1]
         attempts = [functools.partial(self._cut_out, image, frame, number, box) for number, box in enumerate(taken)]
         yield from self._attempts(frame, attempts)
@@ -234,13 +232,6 @@ class FaceReader:
                 yield Miss(frame, "not_parsed", str(error))
             except FAILURES as error:
                 yield Miss(frame, "failed", f"{type(error).__name__}: {error}")
-
-    def _searched(self, image: np.ndarray) -> str:
-        """At which size a larger picture was searched, as the end of a sentence."""
-        size, longer = self._settings.detector_size or LONGEST, max(image.shape[:2])
-        if longer <= size:
-            return ""
-        return f"; its {longer} pixels were searched at {size}, --detector_size={longer} finds smaller faces"
 
     def _boxes(self, image: np.ndarray) -> list[Detection]:
         """All faces, those to take first; a box outside of the picture is none."""

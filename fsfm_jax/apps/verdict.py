@@ -168,7 +168,7 @@ def judged(carded: Carded, rule: Rule, reading: Reading, log_probabilities: np.n
     score = _whole(faces, [face.score for face in faces])
     known = [face.calibrated for face in faces if face.calibrated is not None]
     calibrated = _whole(faces, known) if len(known) == len(faces) else None
-    least = _least(faces)
+    least = least_real(faces)
     frames = len({crop.frame for crop in reading.crops} | {miss.frame for miss in reading.misses})
     verdict = "" if threshold is None or score is None else REAL if score >= threshold.value else FORGED
     reason, detail = reading.reason, reading.detail
@@ -183,7 +183,7 @@ def judged(carded: Carded, rule: Rule, reading: Reading, log_probabilities: np.n
     )  # fmt: skip
 
 
-def _least(faces: Sequence[FaceScore]) -> dict[int, int]:
+def least_real(faces: Sequence[FaceScore]) -> dict[int, int]:
     """By frame the index of the face that looks most forged."""
     least: dict[int, int] = {}
     for index, face in enumerate(faces):

@@ -79,16 +79,6 @@ def test_the_largest_the_surest_or_all_faces(tmp_path):
         assert with_boxes(*boxes, faces=faces).read(str(path)).found == ((0, 3),)
 
 
-def test_at_which_size_a_large_picture_was_searched_is_told(tmp_path, monkeypatch):
-    path = tmp_path / "photo"
-    path.write_bytes(encode_png(np.zeros((100, 80, 3), np.uint8), 1))
-    assert with_boxes().read(str(path)).detail == "the detector found no face"
-    monkeypatch.setattr("fsfm_jax.apps.reading.LONGEST", 64)
-    assert with_boxes().read(str(path)).detail == (
-        "the detector found no face; its 100 pixels were searched at 64, --detector_size=100 finds smaller faces"
-    )
-
-
 def test_ready_made_crops_are_not_searched(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (60, 50, 3), np.uint8)
     path = tmp_path / "crop.png"
