@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 
 from fsfm_jax.apps.caution import NO_PROOF, NOT_COVERED, warnings_of
+from fsfm_jax.apps.reading import VIDEO
 from fsfm_jax.apps.result_file import ResultFile, ResultStream
 from fsfm_jax.apps.verdict import Rule, Verdict, said
 from fsfm_jax.metrics.card import Carded
@@ -19,7 +20,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS = (
     "file", "kind", "frame", "second", "face", "left", "top", "right", "bottom", "score", "calibrated", "file_score",
     "file_calibrated", "verdict", "reason", "detail", "detector_confidence", "decides", "faces_found", "faces_judged",
-    "frames_searched", "frames_with_face", "notes",
+    "frames_asked", "frames_with_face", "notes",
 )  # fmt: skip
 WIDEST = 60  # of a name in the table
 HEADER = f"{'faces':>9} {'frames':>12} {'P(real)':>7} {'calibrated':>10}  verdict"
@@ -40,7 +41,7 @@ def row(verdict: Verdict, width: int) -> str:
         return f"{name:{width}} {cells}  {verdict.reason}: {plain(verdict.detail)}{notes}"
     calibrated = "-" if verdict.calibrated is None else f"{verdict.calibrated:.4f}"
     faces = _of(len(verdict.faces), verdict.found)
-    frames = f"{verdict.frames_with_face} of {verdict.frames}" if verdict.kind == "video" else "-"
+    frames = f"{verdict.frames_with_face} of {verdict.frames}" if verdict.kind == VIDEO else "-"
     why = f"no verdict, {verdict.reason}: {plain(verdict.detail)}" if verdict.reason else verdict.verdict or "-"
     return f"{name:{width}} {faces:>9} {frames:>12} {verdict.score:7.4f} {calibrated:>10}  {why}{notes}"
 

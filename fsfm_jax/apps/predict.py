@@ -23,7 +23,7 @@ from absl import logging as absl_logging
 
 from fsfm_jax.apps import command
 from fsfm_jax.apps.certainty import LEAST_FRAMES
-from fsfm_jax.apps.reading import FACES, LARGEST, MOST_FRAMES
+from fsfm_jax.apps.reading import EVERY, FACES, LARGEST, MOST_FRAMES
 from fsfm_jax.prepare.crop import SCALE
 from fsfm_jax.prepare.detect.detector import DETECTORS, LONGEST
 
@@ -126,7 +126,7 @@ def _judge(chosen: Any, refused: dict[str, str], limits: Any, settings_for: Any,
     width = outputs.width_for(list(refused))
     command.say(outputs.header(width), table)
     workers = min(chosen.workers or len(os.sched_getaffinity(0)), len(refused))
-    count = without = 0
+    count = without = unjudged = 0
     try:
         with Readers(settings_for(judge.image_size, judge.transform), workers, chosen.seconds) as readers:
             for reading, verdict in verdicts(judge, rule, _readings(readers, refused)):
@@ -136,11 +136,14 @@ def _judge(chosen: Any, refused: dict[str, str], limits: Any, settings_for: Any,
                 if folder is not None:
                     folder.add(verdict.path, explained.pictures_of(count, judge, reading, verdict))
                 count, without = count + 1, without + (verdict.score is None)
+                unjudged += verdict.found - len(verdict.faces)
     except BaseException as error:
         if count and not isinstance(error, BrokenPipeError):
             error.add_note(f"{count} of {len(refused)} files were judged")
         raise
     command.say(f"{count - without} of {count} files have a score", table)
+    if unjudged and chosen.faces != EVERY:
+        command.say(f"{unjudged} faces were found and not judged; --faces=all judges every face of a picture", table)
     for line in outputs.explanation(judge, rule):
         command.say(line, table)
     for result in results:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from fsfm_jax import records
+from fsfm_jax.apps.found_faces import PHOTO, VIDEO, Crop, Miss, Reading
 from fsfm_jax.data.resizing import EVALUATIONS, for_evaluation, resize_whole
 from fsfm_jax.prepare.crop import SCALE, Detection, NoFace, Square, cut, square_of
 from fsfm_jax.prepare.detect.detector import Detector, make_detector
@@ -25,7 +26,6 @@ from fsfm_jax.prepare.options import NONE
 from fsfm_jax.prepare.parse.parser import Parser, make_parser
 from fsfm_jax.prepare.sampling import chains, spaced
 
-PHOTO, VIDEO = "photo", "video"
 LARGEST, SUREST, EVERY = "largest", "surest", "all"
 FACES = (LARGEST, SUREST, EVERY)
 # Of a picture with more faces the largest or surest of these many are taken; a crowd must not fill the memory.
@@ -98,61 +98,6 @@ class Settings:
             )
 
 
-@dataclasses.dataclass(frozen=True)
-class Crop:
-    """A face.
-
-    Attributes:
-      frame: of a video, from 0; 0 of a photo. face: number within the frame, in the order of the chosen rule.
-      box: left, top, right, bottom of the detector in pixels, inclusive. square: x, y and side of what was cut out.
-      sureness: of the detector, comparable within one detector only; NaN of a ready-made crop.
-      pixels: `[side, side, 3] uint8` RGB, what the network takes.
-      parsing_map: `[224, 224] uint8`, if a parser was asked for.
-    """
-
-    frame: int
-    face: int
-    box: tuple[int, int, int, int]
-    square: tuple[int, int, int]
-    sureness: float
-    pixels: np.ndarray
-    parsing_map: np.ndarray | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Miss:
-    """A frame without a face to score, with a word of `REASONS` or `unusable.REASONS` and a sentence."""
-
-    frame: int
-    reason: str
-    detail: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """What a file holds.
-
-    Attributes:
-      kind: "photo" or "video"; "" if it is neither.
-      reason, detail: why there is no crop at all: a word and a sentence; "" if there are some.
-      rate: frames a second of a video, if its file says so.
-      size: height and width of the first picture that was decoded, (0, 0) if none was.
-      notes: what a reader of the result must know about how the file was decoded, a phrase each.
-      found: number of each frame that was searched, and how many faces the detector found in it.
-    """
-
-    path: str
-    kind: str
-    crops: tuple[Crop, ...] = ()
-    misses: tuple[Miss, ...] = ()
-    reason: str = ""
-    detail: str = ""
-    rate: float | None = None
-    size: tuple[int, int] = (0, 0)
-    notes: tuple[str, ...] = ()
-    found: tuple[tuple[int, int], ...] = ()
-
-
 class FaceReader:
     """Reads files; holds the detector and the parser, which take a second to load."""
 
@@ -160,7 +105,7 @@ class FaceReader:
         """Raises ValueError, FileNotFoundError or RuntimeError as `make_detector` and `make_parser`."""
         self._settings = settings
         self._found: list[tuple[int, int]] = []
-        self._most = MOST_FACES
+        self._asked, self._most = 0, MOST_FACES
         self._detector: Detector | None = None if settings.detector == NONE else make_detector(settings.detector)
         self._parser: Parser | None = (
             None if settings.parser == NONE else make_parser(settings.parser, settings.parser_weights)
@@ -170,14 +115,14 @@ class FaceReader:
     def read(self, path: str) -> Reading:
         """The faces of a photo or video; never raises for what is wrong with the file."""
         kind = ""
-        self._found = []
+        self._found, self._asked = [], 0
         try:
             start = first_bytes(path, video_file.START_LENGTH)
             moving = video_file.container_of(start) is not None
             kind = VIDEO if moving else PHOTO
             self._most = self._settings.frame_faces if moving else MOST_FACES
             reading = self._of_video(path) if moving else self._of_photo(path)
-            return dataclasses.replace(reading, found=tuple(self._found))
+            return dataclasses.replace(reading, found=tuple(self._found), asked=self._asked)
         except Unusable as error:
             unknown = error.reason == "unknown_format"
             detail = "neither a photo (PNG, JPEG, WebP, BMP) nor a video" if unknown else str(error)
@@ -192,7 +137,9 @@ class FaceReader:
         found: list[Crop | Miss] = []
         size = (0, 0)
         with open_video(path) as video:
-            for chain in chains(spaced(self._settings.frames), video.count):
+            asked = chains(spaced(self._settings.frames), video.count)
+            self._asked = len(asked)
+            for chain in asked:
                 if len(found) > MOST_CROPS - MOST_FACES:
                     found.append(Miss(chain.start, "too_many", f"no more than {MOST_CROPS} faces of a file are taken"))
                     break

@@ -67,7 +67,7 @@ class Verdict:
       verdict: "real" or "forged"; "" without a threshold, without a face, or where it is withheld.
       reason, detail: why there is no score, or why a verdict is withheld: a word and a sentence.
       deciding: index of the face that looks most forged, which decides about a photo; None without a face.
-      found: how many faces the detector found in all frames. frames: how many frames were searched, 1 of a photo.
+      found: how many faces the detector found in all frames. frames: how many were asked for, 1 of a photo.
       notes: what a reader must know besides, a phrase each.
     """
 
@@ -99,7 +99,7 @@ class Verdict:
             "verdict": self.verdict or None, "threshold": None if self.threshold is None else self.threshold.as_json(),
             "reason": self.reason or None, "detail": self.detail or None, "notes": list(self.notes),
             "faces_found": self.found, "faces_judged": len(self.faces),
-            "frames_searched": self.frames, "frames_with_face": self.frames_with_face,
+            "frames_asked": self.frames, "frames_with_face": self.frames_with_face,
             "deciding_face": None if deciding is None else {
                 "frame": deciding.frame, "face": deciding.face, "box": list(deciding.box)
             },
@@ -169,7 +169,8 @@ def judged(carded: Carded, rule: Rule, reading: Reading, log_probabilities: np.n
     known = [face.calibrated for face in faces if face.calibrated is not None]
     calibrated = _whole(faces, known) if len(known) == len(faces) else None
     least = least_real(faces)
-    frames = len({crop.frame for crop in reading.crops} | {miss.frame for miss in reading.misses})
+    looked = len({crop.frame for crop in reading.crops} | {miss.frame for miss in reading.misses})
+    frames = max(looked, reading.asked)  # those behind the end of a cut video count, too
     verdict = "" if threshold is None or score is None else REAL if score >= threshold.value else FORGED
     reason, detail = reading.reason, reading.detail
     if verdict:

@@ -60,7 +60,7 @@ def write_reading(file: BinaryIO, reading: Reading) -> None:
     content = {
         "kind": reading.kind, "reason": reading.reason, "detail": reading.detail, "rate": reading.rate,
         "size": reading.size, "misses": [dataclasses.astuple(miss) for miss in reading.misses], "crops": crops,
-        "notes": reading.notes, "found": reading.found,
+        "notes": reading.notes, "found": reading.found, "asked": reading.asked,
     }  # fmt: skip
     write_message(file, content, blocks)
 
@@ -95,7 +95,8 @@ def read_reading(file: BinaryIO, path: str, side: int) -> Reading:
         counts = tuple((int(frame), int(count)) for frame, count in content["found"])
         if any(count < 0 for _, count in counts):
             raise BrokenWorker(f"{min(count for _, count in counts)} faces")
-        return Reading(path, str(content["kind"]), tuple(crops), misses, *words, rate, (height, width), notes, counts)
+        end = *words, rate, (height, width), notes, counts, int(content["asked"])
+        return Reading(path, str(content["kind"]), tuple(crops), misses, *end)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BrokenWorker(f"an answer of another form ({type(error).__name__}: {error})") from error
 

@@ -20,7 +20,7 @@ from fsfm_jax.data.photo import encode_png
 from fsfm_jax.detection.opened_detector import Unsaid
 from fsfm_jax.export import serialize
 
-PHOTO = CLIP.parent / "pd_nasa_astronaut.jpg"
+PHOTO, GROUP = CLIP.parent / "pd_nasa_astronaut.jpg", CLIP.parent / "mit_faceapi_group6.jpg"
 DEFAULTS = dict(
     threshold="equal_error", faces="largest", frames=3, detector="blazeface", scale=1.3, crop_size=None, transform="",
     detector_size=None, least_frames=0.25, least_confidence=None, json="", csv="", explain="", workers=1, seconds=60.0,
@@ -138,15 +138,17 @@ def test_every_file_has_a_score_or_a_reason(run, opened, tmp_path, monkeypatch, 
     assert pictures[str(folder / "b.mp4")] == [
         *(f"00001_frame{frame}_face0.png" for frame in frames), "00001_timeline.png"
     ]  # fmt: skip
-    assert [entry["frames_searched"] for entry in content["files"]] == [1, 3, 0, 1]
+    assert [entry["frames_asked"] for entry in content["files"]] == [1, 3, 0, 1]
     assert (content["least_frames"], content["least_confidence"], content["complete"]) == (0.25, 0.8, True)
     assert cv2.imread(str(tmp_path / "see" / "00000_frame0_face0.png")).shape == (32, 68, 3)
 
 
 def test_all_scored_is_success_and_the_standard_output_is_json_alone(run, monkeypatch, capsys):
-    assert command(monkeypatch, [PHOTO], checkpoint=run, json="-") == 0
+    assert command(monkeypatch, [GROUP], checkpoint=run, json="-") == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["files"][0]["score"] > 0 and "1 of 1 files have a score" in err
+    (entry,) = json.loads(out)["files"]
+    assert (entry["score"] > 0, entry["faces_found"], entry["notes"]) == (True, 4, ["4 faces, 1 judged"])
+    assert "1 of 1 files have a score" in err and "3 faces were found and not judged; --faces=all judges every" in err
 
 
 @pytest.mark.parametrize("arguments, changes, text", [

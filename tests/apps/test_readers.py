@@ -114,7 +114,7 @@ READING = Reading(
              np.full((224, 224), 7, np.uint8)),
         Crop(4, 0, (-1, 2, 3, 4), (0, 1, 9), float("nan"), np.zeros((2, 2, 3), np.uint8)),
     ),
-    (Miss(5, "no_face", "none"),), rate=12.5, size=(10, 20), found=((3, 2), (4, 40)),
+    (Miss(5, "no_face", "none"),), rate=12.5, size=(10, 20), found=((3, 2), (4, 40)), asked=7,
 )  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def test_an_answer_survives_its_way():
     stream.seek(0)
     found = wire.read_reading(stream, "a", 2)
     assert (found.misses, found.rate, found.size, found.kind) == (READING.misses, 12.5, (10, 20), "video")
-    assert found.found == ((3, 2), (4, 40))
+    assert (found.found, found.asked) == (((3, 2), (4, 40)), 7)
     np.testing.assert_array_equal(found.crops[0].pixels, READING.crops[0].pixels)
     np.testing.assert_array_equal(found.crops[0].parsing_map, READING.crops[0].parsing_map)
     assert found.crops[1].parsing_map is None and np.isnan(found.crops[1].sureness)

@@ -128,7 +128,7 @@ def test_a_video_that_ends_early_keeps_its_frames(tmp_path):
     path.write_bytes(videos.avi_that_tells(60))
     found = with_boxes((8, 8, 39, 39, 1.0)).read(str(path))  # frames 0, 29, 59; there are 20
     assert [crop.frame for crop in found.crops] == [0] and [miss.frame for miss in found.misses] == [29]
-    assert found.misses[0].reason == "frame_missing" and not found.reason
+    assert found.misses[0].reason == "frame_missing" and not found.reason and found.asked == 3
 
 
 def test_a_crowd_does_not_fill_the_memory(tmp_path, monkeypatch):

@@ -107,6 +107,7 @@ def faces(*sureness: float, frames: int) -> Reading:
 @pytest.mark.parametrize("reading, limits, reason, detail", [
         (faces(2.0, 2.0, frames=32), Limits(), "few_frames", "only 2 of 32 frames have a face, a verdict needs 25%"),
         (faces(2.0, 2.0, frames=32), Limits(frames=2 / 32), "", ""),
+        (replace(faces(2.0, frames=2), asked=32), Limits(), "few_frames", "only 1 of 32 frames"),
         (faces(*[2.0] * 8, frames=32), Limits(), "", ""),
         (faces(2.0, frames=1), Limits(frames=1.0), "", ""),
         (faces(0.7, frames=1), limits_of("dlib+blazeface"), "unsure_face", "at most 0.70, a verdict needs 0.8"),
@@ -121,7 +122,7 @@ def test_a_verdict_is_withheld_from_few_frames_and_unsure_faces(reading, limits,
     rows = logs(*[0.9] * len(reading.crops))
     found = judged(CARDED, rule_of(CARDED, limits=limits), reading, rows)
     assert (found.verdict, found.reason) == ("" if reason else "real", reason) and detail in found.detail
-    assert found.score == pytest.approx(0.9) and found.frames == len(reading.crops) + len(reading.misses)
+    assert found.score == pytest.approx(0.9) and found.frames == max(len(reading.crops) + len(reading.misses), reading.asked)
     assert found.as_json()["verdict"] == (None if reason else "real")
     line = outputs.row(found, 20)
     assert f"no verdict, {reason}: {found.detail}" in line if reason else line.endswith("real")
