@@ -147,8 +147,7 @@ def _of(part: int, whole: int) -> str:
 
 
 def _text(content: dict) -> str:
-    # JSON may hold the character 127 as it is, which is a control character all the same.
-    return json.dumps(content, indent=1, allow_nan=False).replace("\x7f", "\\u007f")
+    return json.dumps(content, indent=1, allow_nan=False)
 
 
 def _end(complete: bool) -> str:
