@@ -10,9 +10,9 @@ import math
 # Share of the frames. A find in less than a quarter of them is more often a false one, or somebody passing through,
 # than the person whom the video shows.
 LEAST_FRAMES = 0.25
-# By detector, since their scores are not comparable. Of 79 faces in portraits and group photos BlazeFace was less sure
-# of one and dlib of two. Where dlib and BlazeFace agree the score is above 1, so the number is for BlazeFace alone.
-# YuNet reports nothing below 0.7.
+# By detector, since their scores are not comparable. In portraits and group photos with 79 faces, BlazeFace was less
+# sure of one face and dlib of two. Where dlib and BlazeFace agree the score is above 1, so the number is for BlazeFace
+# alone. YuNet reports nothing below 0.7.
 LEAST_CONFIDENCE = {"dlib": 0.2, "blazeface": 0.8, "dlib+blazeface": 0.8, "yunet": 0.8}
 # Words that are given here, beside those of `reading.REASONS`.
 REASONS = {

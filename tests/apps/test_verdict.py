@@ -138,7 +138,7 @@ def test_limits_that_make_no_sense_are_refused():
 
 
 def test_faces_that_are_not_judged_and_the_one_that_decides_are_told():
-    """Of 19 faces one is judged; then three are, and the second looks most forged."""
+    """One face of 19 is judged; then three are, and the second looks most forged."""
     one = Reading("a.jpg", "photo", (crop(0),), found=((0, 19),), notes=("HDR tone-mapped",))
     found = judged(CARDED, rule_of(CARDED), one, logs(0.9))
     assert outputs.row(found, 5).split("  ")[-1] == "real [HDR tone-mapped; 19 faces, 1 judged]"

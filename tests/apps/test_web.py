@@ -149,8 +149,8 @@ def test_masks_are_rolled(port):
     assert (status, found["hidden"], found["covered"]) == (200, 98, "")
 
 
-def test_of_many_faces_all_that_are_judged_count_and_the_first_shown_decides(site):
-    """Of 40 faces ten are judged, the seventh looks most forged; the face detector is unsure of it."""
+def test_all_faces_that_are_judged_count_and_the_first_shown_decides(site):
+    """Ten faces of 40 are judged, the eighth looks most forged; the face detector is unsure of it."""
     pixels = np.zeros((32, 32, 3), np.uint8)
     crops = tuple(Crop(0, n, (n, 0, 9, 9), (0, 0, 9), 0.7 if n == 7 else 0.9, pixels) for n in range(10))
     reading = Reading("a", "photo", crops, found=((0, 40),), notes=("first of 24 frames",))
