@@ -1,7 +1,7 @@
 """Verdicts as a table to read, as JSON and as CSV, each written as the verdicts come.
 
-File names come from strangers. Their control characters are shown and not obeyed: in the table and in CSV as visible
-escapes such as \\x1b, in JSON as JSON escapes them; only there a name is exact. In CSV no name starts like a formula.
+File names are untrusted. Their control characters are shown and not obeyed: in the table and in CSV as visible escapes,
+in JSON as JSON escapes them; only there a name is exact. In CSV no name starts like a formula.
 """
 
 import csv
@@ -27,7 +27,7 @@ HEADER = f"{'faces':>9} {'frames':>12} {'P(real)':>7} {'calibrated':>10}  verdic
 
 
 def width_for(paths: Sequence[str]) -> int:
-    """Of the column of names."""
+    """The width of the column of names."""
     return min(WIDEST, max(len("file"), *(len(plain(path)) for path in paths)))
 
 

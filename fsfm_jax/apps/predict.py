@@ -54,7 +54,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("transform", "", "Of a crop: resize or resize_center; by default as the detector was selected.")
     flags.DEFINE_string("json", "", "File to write all results to, or - for the standard output.")
     flags.DEFINE_string("csv", "", "File to write a row for each face to, or - for the standard output.")
-    flags.DEFINE_string("explain", "", "New folder for heat maps and, of videos, the course of the score.")
+    flags.DEFINE_string("explain", "", "New folder for heat maps and the course of each video's score.")
     flags.DEFINE_integer("workers", 0, "Processes that decode; by default one for each core.", lower_bound=0)
     flags.DEFINE_float("seconds", 300.0, "Seconds that a file may take.", lower_bound=1.0)
     flags.DEFINE_integer("batch", 16, "Faces that are scored at a time.", lower_bound=1)
