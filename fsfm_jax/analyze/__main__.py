@@ -10,6 +10,13 @@
 Checkpoints are working directories, or official files (fine-tuned ones with --classes). See docs/analysis.md.
 """
 
+# ruff: noqa: E402
+
+from fsfm_jax.apps import command
+
+if __name__ == "__main__":
+    command.one_line_interrupts()  # the libraries take seconds to import
+
 import contextlib
 import os
 import shutil
@@ -25,7 +32,6 @@ from fsfm_jax.analyze import features, galleries, heads
 from fsfm_jax.analyze.encoders import open_encoder
 from fsfm_jax.analyze.faces import Faces, open_faces
 from fsfm_jax.analyze.gallery import CELL
-from fsfm_jax.apps import command
 from fsfm_jax.apps.judge import judge_of
 from fsfm_jax.data.masking import STRATEGIES
 from fsfm_jax.data.resizing import resize_whole

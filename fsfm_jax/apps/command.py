@@ -46,6 +46,19 @@ def run(job: Callable[[], int]) -> NoReturn:
     sys.exit(code)
 
 
+def one_line_interrupts() -> None:
+    """Makes Ctrl-C one line also while a program is imported, before `run` watches; the exit code is that of SIGINT."""
+    usual = sys.excepthook
+
+    def told(kind, error, traceback) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+        else:
+            usual(kind, error, traceback)
+
+    sys.excepthook = told
+
+
 def terminate(*_) -> NoReturn:
     """Handles SIGTERM so that files are closed and temporary ones removed."""
     raise Terminated

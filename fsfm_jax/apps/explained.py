@@ -24,7 +24,7 @@ def shown(count: int, deciding: int | None, most: int = PICTURES) -> list[int]:
     return first + rest
 
 
-def overlays(judge: Judge, reading: Reading, deciding: int | None) -> list[tuple[int, np.ndarray]]:
+def overlays(judge: Judge, reading: Reading, deciding: int | None = None) -> list[tuple[int, np.ndarray]]:
     """Index of a crop, and that face with its heat map beside it, `[S, 2 S + 4, 3] uint8` RGB; see `shown`.
 
     Raises:

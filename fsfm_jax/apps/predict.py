@@ -11,6 +11,13 @@ in processes of their own, with limits on time and memory.
 Exit code: 0 every file has a score; 3 some have none, the table says why; 1 nothing could be done; 130 interrupted.
 """
 
+# ruff: noqa: E402
+
+from fsfm_jax.apps import command
+
+if __name__ == "__main__":
+    command.one_line_interrupts()  # the libraries take seconds to import
+
 import contextlib
 import os
 import signal
@@ -21,7 +28,6 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
-from fsfm_jax.apps import command
 from fsfm_jax.apps.certainty import LEAST_FRAMES
 from fsfm_jax.apps.reading import EVERY, FACES, LARGEST, MOST_FRAMES
 from fsfm_jax.prepare.crop import SCALE

@@ -8,6 +8,13 @@
 It listens on loopback; any other address needs a token. See docs/serving.md.
 """
 
+# ruff: noqa: E402
+
+from fsfm_jax.apps import command
+
+if __name__ == "__main__":
+    command.one_line_interrupts()  # the libraries take seconds to import
+
 import asyncio
 import dataclasses
 import os
@@ -23,7 +30,6 @@ import uvicorn
 from absl import app, flags
 from absl import logging as absl_logging
 
-from fsfm_jax.apps import command
 from fsfm_jax.apps.access import is_loopback
 from fsfm_jax.apps.certainty import LEAST_FRAMES, limits_of
 from fsfm_jax.apps.detect_answer import compile_for_a_photo

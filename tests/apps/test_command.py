@@ -4,7 +4,6 @@ import json
 import os
 import resource
 import signal
-import stat
 import subprocess
 import sys
 
@@ -12,7 +11,7 @@ import pytest
 
 from fsfm_jax.apps import command
 from fsfm_jax.apps.picture_folder import LIST, PictureFolder
-from fsfm_jax.apps.result_file import ResultFile, check_apart, open_results
+from fsfm_jax.apps.result_file import ResultFile, ResultStream, check_apart, open_results
 
 PNG = "00000_frame0_face0.png"
 
@@ -83,6 +82,12 @@ def test_a_real_process_ends_quietly_when_its_reader_has_gone_and_in_one_line_on
         assert (running.communicate(timeout=60)[1], running.returncode) == (said, code)
 
 
+def test_an_interrupt_while_a_program_is_imported_is_one_line():
+    text = "from fsfm_jax.apps import command; command.one_line_interrupts(); import this; raise KeyboardInterrupt"
+    running = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    assert (running.returncode, running.stderr) == (-signal.SIGINT, "interrupted\n")
+
+
 def test_a_file_has_its_name_only_when_it_is_whole_and_is_as_private_as_before(tmp_path):
     path = tmp_path / "found.json"
     path.write_text("old")
@@ -125,7 +130,7 @@ def test_a_full_disk_names_the_file_and_keeps_what_was_whole(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert command.sentence(ended.value) == f"{path}: File too large" and path.read_text() == "old"
     assert (tmp_path / "found.json.partial").read_text() == "[1]"
-    device = open_results("--json", "/dev/full")
+    device = ResultStream("/dev/full")
     with pytest.raises(OSError, match="No space left on device: '/dev/full'"), device:
         device.write("x")
 
@@ -145,10 +150,9 @@ def test_a_link_is_replaced_and_a_device_is_not(tmp_path):
     assert os.read(reading, 9) == b"mine" and pipe.is_fifo()
     os.close(reading)
     with open(other, "a") as already:  # as `--csv=/dev/stdout > FILE`
-        for path in ("/dev/null", f"/dev/fd/{already.fileno()}"):
-            with open_results("--csv", path) as file:
-                file.write("mine")
-    assert other.read_text() == "mine" and stat.S_ISCHR(os.stat("/dev/null").st_mode)
+        with open_results("--csv", f"/dev/fd/{already.fileno()}") as file:
+            file.write("mine")
+    assert other.read_text() == "mine"
 
 
 def test_outputs_that_cannot_be_written_to_are_told_before_the_work(tmp_path):
