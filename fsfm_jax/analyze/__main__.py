@@ -10,8 +10,18 @@
 Checkpoints are working directories, or official files (fine-tuned ones with --classes). See docs/analysis.md.
 """
 
+# ruff: noqa: E402
+
+from fsfm_jax.apps import command
+
+if __name__ == "__main__":
+    command.one_line_interrupts()  # the libraries take seconds to import
+
+import contextlib
 import os
-import sys
+import shutil
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -56,52 +66,79 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 2 or arguments[1] not in IMAGES or chosen.output is None:
         raise app.UsageError(f"expected one of {', '.join(IMAGES)}, then --output=FOLDER")
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
-    try:
+
+    def job() -> int:
         analyse(arguments[1], chosen)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        sys.exit(f"error: {error}")
-    print(f"{arguments[1]}: see {chosen.output}")
+        command.say(f"{arguments[1]}: see {chosen.output}")
+        return 0
+
+    command.run(job)
 
 
 def analyse(what: str, chosen: Any) -> None:
     """Runs one of the analyses, the keys of `IMAGES`, with settings named like the flags.
 
+    What it writes lies in `chosen.output` when the analysis is over; one that fails leaves that folder as it was.
+
     Raises:
-      ValueError, FileNotFoundError: what the openers refuse, or another number of checkpoints than is needed.
+      ValueError, FileNotFoundError: what the openers refuse, another number of checkpoints than is needed, or an output
+        that is not a folder to write to.
     """
     names = list(chosen.checkpoint)
     most = {"masking": 0, "attention": 8, "reconstruction": 6}.get(what, 1)
     if not min(most, 1) <= len(names) <= most:
         raise ValueError(f"--checkpoint: {what} takes {'none' if not most else f'1 to {most}'}, found {len(names)}")
+    if what == "features" and chosen.method not in features.METHODS:
+        raise ValueError(f"--method: expected one of {', '.join(features.METHODS)}; found {chosen.method!r}")
+    with _filled(chosen.output) as folder:
+        _draw(what, chosen, names, folder)
+
+
+@contextlib.contextmanager
+def _filled(output: str) -> Iterator[str]:
+    """A hidden folder in `output`, whose files are moved there when the block has ended without an error."""
+    try:
+        os.makedirs(output, exist_ok=True)
+        hidden = tempfile.mkdtemp(prefix=".", dir=output)
+    except OSError as error:
+        raise ValueError(f"--output={output}: expected a folder to write to: {error.strerror}") from error
+    try:
+        yield hidden
+        for name in sorted(os.listdir(hidden)):
+            os.replace(os.path.join(hidden, name), os.path.join(output, name))  # a link is replaced, not followed
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _draw(what: str, chosen: Any, names: list[str], folder: str) -> None:
     faces = open_faces(chosen.data, IMAGES[what] if chosen.images is None else chosen.images)
-    os.makedirs(chosen.output, exist_ok=True)
     unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
     if what == "masking":
         strategies = galleries.checked(STRATEGIES if chosen.strategies is None else chosen.strategies)
-        galleries.draw_masking(faces, strategies, chosen.ratio, chosen.rolls, chosen.seed, chosen.output)
+        galleries.draw_masking(faces, strategies, chosen.ratio, chosen.rolls, chosen.seed, folder)
     elif what == "reconstruction":
         strategies = galleries.checked(("crfr_p",) if chosen.strategies is None else chosen.strategies)
         for name in names:
             if os.path.isdir(os.path.join(name, FOLDER)):
                 raise ValueError(f"--checkpoint: {name} is a detector without pixel decoder; name its pretraining")
         runs = [open_run(name, moments=False) for name in names]
-        galleries.draw_reconstructions(runs, names, faces, strategies, chosen.ratio, chosen.seed, chosen.output)
+        galleries.draw_reconstructions(runs, names, faces, strategies, chosen.ratio, chosen.seed, folder)
     elif what == "cam":
         detector = open_checkpoint(names[0], unsaid)
         judge = judge_of(detector)
-        galleries.draw_heat(detector, judge.transform, judge.heat, judge.log_probabilities, faces, chosen.output)
+        galleries.draw_heat(detector, judge.transform, judge.heat, judge.log_probabilities, faces, folder)
     else:
         opened = [open_encoder(name, unsaid, chosen.base) for name in names]
         square = np.stack([resize_whole(image, CELL) for image in faces.images])
         if what == "attention":
-            heads.compare_heads(opened, square, chosen.output)
+            heads.compare_heads(opened, square, folder)
         elif what == "maps":
-            heads.draw_maps(opened[0], square, chosen.output)
+            heads.draw_maps(opened[0], square, folder)
         else:
             groups = _groups(faces, chosen.colour)
             title = f"features of {os.path.basename(os.path.normpath(names[0]))}"
             found = opened[0].features(square)
-            features.draw_features(found, groups, faces.videos, chosen.method, title, chosen.output)
+            features.draw_features(found, groups, faces.videos, chosen.method, title, folder)
 
 
 def _groups(faces: Faces, colour: str) -> list[str]:

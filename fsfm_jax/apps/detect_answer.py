@@ -1,18 +1,20 @@
 """What the page shows of a file that was looked at by a detector, as JSON with pictures in it."""
 
 import base64
+import math
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from fsfm_jax.apps.explained import overlays, timeline
+from fsfm_jax.apps.caution import NOT_COVERED
+from fsfm_jax.apps.explained import overlays, shown, timeline
 from fsfm_jax.apps.judge import Judge
+from fsfm_jax.apps.outputs import warnings
 from fsfm_jax.apps.reading import VIDEO, Reading
-from fsfm_jax.apps.verdict import Rule, Verdict, judged, said
+from fsfm_jax.apps.verdict import Rule, Verdict, judged, least_real, said
 
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
-PICTURES = 8  # faces that are shown of a file
 
 
 def picture(image: np.ndarray, lossless: bool = False) -> str:
@@ -43,45 +45,53 @@ def detected(judge: Judge, rule: Rule, reading: Reading) -> dict:
     """
     pixels = np.stack([crop.pixels for crop in reading.crops])
     verdict = judged(judge, rule, reading, judge.log_probabilities(pixels))
-    shown = _shown(judge, reading)
+    pictures = _pictures(judge, reading, verdict)
     return {
         "kind": verdict.kind,
         "verdict": verdict.verdict,
         "score": verdict.score,
         "calibrated": verdict.calibrated,
+        "withheld": _sentence(verdict.detail),
+        "notes": list(verdict.notes),
         "rule": _rule(verdict),
+        "warnings": [_sentence(text) for text in warnings(judge, rule)],
+        "not_covered": _sentence(NOT_COVERED),
         "classes": _classes(verdict),
         "real": judge.class_names[judge.real],
         "faces": [
             {
                 "frame": face.crop.frame, "second": face.second, "face": face.crop.face, "score": face.score,
-                "classes": face.classes, "picture": picture(image),
+                "confidence": None if math.isnan(face.crop.sureness) else face.crop.sureness,
+                "decides": index == verdict.deciding, "classes": face.classes, "picture": picture(image),
             }
-            for face, image in ((verdict.faces[index], image) for index, image in shown)
+            for index, face, image in ((index, verdict.faces[index], image) for index, image in pictures)
         ],
         "explained": judge.explains,
+        "found": verdict.found,
         "count": len(verdict.faces),
-        "misses": len(verdict.misses),
+        "frames": verdict.frames,
+        "frames_with_face": verdict.frames_with_face,
         "timeline": picture(timeline(verdict), lossless=True) if reading.kind == VIDEO else None,
     }  # fmt: skip
 
 
-def _shown(judge: Judge, reading: Reading) -> Sequence[tuple[int, np.ndarray]]:
+def _pictures(judge: Judge, reading: Reading, verdict: Verdict) -> Sequence[tuple[int, np.ndarray]]:
     if judge.explains:
-        return overlays(judge, reading, PICTURES)
-    chosen = np.unique(np.linspace(0, len(reading.crops) - 1, PICTURES, dtype=int)).tolist()
-    return [(index, reading.crops[index].pixels) for index in chosen]
+        return overlays(judge, reading, verdict.deciding)
+    return [(index, reading.crops[index].pixels) for index in shown(len(reading.crops), verdict.deciding)]
 
 
 def _rule(verdict: Verdict) -> str:
     if verdict.threshold is None:
         return "This detector keeps no threshold, so there is no verdict."
-    rule = said(verdict.threshold)
-    return f"{rule[:1].upper()}{rule[1:]}."
+    return _sentence(said(verdict.threshold))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _classes(verdict: Verdict) -> dict[str, float]:
-    """Mean probability of each class over the faces."""
-    return {
-        name: float(np.mean([face.classes[name] for face in verdict.faces])) for name in verdict.faces[0].classes
-    }
+    """Mean probability of each class over the frames, of the face that counts in each, as the score is."""
+    faces = [verdict.faces[index] for index in least_real(verdict.faces).values()]
+    return {name: float(np.mean([face.classes[name] for face in faces])) for name in faces[0].classes}

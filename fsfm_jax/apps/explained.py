@@ -1,8 +1,5 @@
 """Pictures of a verdict: heat maps over the faces, and for a video the course of its score."""
 
-import os
-from collections.abc import Sequence
-
 import numpy as np
 
 from fsfm_jax.analyze.cam import overlay
@@ -13,19 +10,27 @@ from fsfm_jax.apps.verdict import Verdict
 from fsfm_jax.data.photo import encode_png
 
 PNG_COMPRESSION = 3
-# Of a video so many faces, spread over it; a photo's faces all.
-PICTURES = 8
+PICTURES = 8  # of a file, the deciding face and others spread over the rest
 GAP = 4
 
 
-def overlays(judge: Judge, reading: Reading, most: int = PICTURES) -> list[tuple[int, np.ndarray]]:
-    """Index of a crop, and that face with its heat map beside it, `[S, 2 S + 4, 3] uint8` RGB.
+def shown(count: int, deciding: int | None, most: int = PICTURES) -> list[int]:
+    """Which of `count` faces are shown: the deciding one first, then others in their order, spread over the rest."""
+    first = [] if deciding is None else [deciding]
+    rest = [index for index in range(count) if index != deciding]
+    room = most - len(first)
+    if len(rest) > room:
+        rest = [rest[place] for place in np.linspace(0, len(rest) - 1, room, dtype=int)]
+    return first + rest
+
+
+def overlays(judge: Judge, reading: Reading, deciding: int | None = None) -> list[tuple[int, np.ndarray]]:
+    """Index of a crop, and that face with its heat map beside it, `[S, 2 S + 4, 3] uint8` RGB; see `shown`.
 
     Raises:
       ValueError: a judge without heat maps.
     """
-    every = len(reading.crops)
-    chosen = range(every) if every <= most else np.unique(np.linspace(0, every - 1, most, dtype=int)).tolist()
+    chosen = shown(len(reading.crops), deciding)
     if not chosen:
         return []
     pixels = np.stack([reading.crops[index].pixels for index in chosen])
@@ -49,7 +54,7 @@ def timeline(verdict: Verdict) -> np.ndarray:
     text = f"share of {last:.3g} seconds" if timed else f"share of {last} frames"
     legend: list[tuple[str, Colour]] = [(f"score of the video: {verdict.score:.4f}", LINES[1])]
     if verdict.threshold is not None:
-        legend.append((f"{verdict.verdict}; threshold {verdict.threshold.value:.4g}", BLACK))
+        legend.append((f"{verdict.verdict or 'no verdict'}; threshold {verdict.threshold.value:.4g}", BLACK))
     panel = make_panel("P(real) along the video", text, "P(real)", legend, len(legend), height=220)
     across = np.array([face.second if timed else face.crop.frame for face in verdict.faces]) / max(last, 1e-9)
     panel.curve([0, 1], [verdict.score, verdict.score], LINES[1], width=1)
@@ -63,16 +68,13 @@ def timeline(verdict: Verdict) -> np.ndarray:
     return panel.picture[..., ::-1]
 
 
-def write_pictures(folder: str, number: int, judge: Judge, reading: Reading, verdict: Verdict) -> Sequence[str]:
-    """Writes the pictures of a file to `folder`, names starting with its number, and returns their names."""
+def pictures_of(number: int, judge: Judge, reading: Reading, verdict: Verdict) -> dict[str, bytes]:
+    """The pictures of a file as PNG, by names that start with its number; that of the deciding face comes first."""
     # The name of the file itself stays out: it may be anything.
     pictures = {}
-    for index, picture in overlays(judge, reading):
+    for index, picture in overlays(judge, reading, verdict.deciding):
         crop = reading.crops[index]
         pictures[f"{number:05d}_frame{crop.frame}_face{crop.face}.png"] = picture
     if reading.kind == VIDEO and verdict.faces:
         pictures[f"{number:05d}_timeline.png"] = timeline(verdict)
-    for name, picture in pictures.items():
-        with open(os.path.join(folder, name), "wb") as file:
-            file.write(encode_png(np.ascontiguousarray(picture), PNG_COMPRESSION))
-    return tuple(pictures)
+    return {name: encode_png(np.ascontiguousarray(one), PNG_COMPRESSION) for name, one in pictures.items()}

@@ -5,34 +5,49 @@ import os
 from collections.abc import Iterable, Iterator
 
 
-def expanded(arguments: Iterable[str]) -> list[str]:
+def expanded(arguments: Iterable[str]) -> dict[str, str]:
     """Paths of all files, each once, in the order of the arguments; those of a folder or pattern by name.
 
     A folder stands for all files in it and below, apart from those whose name starts with a dot and what links lead to.
-    A file that is named is taken whatever it is.
+    A file that is named is taken whatever it is. A folder that may not be listed is a path, too.
+
+    Returns:
+      By path why it cannot be used, a sentence; "" for everything but those folders.
 
     Raises:
       FileNotFoundError: an argument that is no file, no folder, and a pattern of none.
+      PermissionError: an argument in a folder that may not be entered.
       ValueError: no file at all.
     """
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}
     for argument in arguments:
-        if os.path.isdir(argument):
-            found.update(dict.fromkeys(_below(argument)))
-        elif os.path.lexists(argument):
-            found[argument] = None
-        else:
-            matches = sorted(glob.glob(argument, recursive=True)) if glob.has_magic(argument) else []
-            if not matches:
-                raise FileNotFoundError(f"{argument}: there is no such file or folder, and no file of this pattern")
-            for match in matches:
-                found.update(dict.fromkeys(_below(match) if os.path.isdir(match) else [match]))
+        for path in [argument] if _exists(argument) else _matches(argument):
+            found.update(_below(path) if os.path.isdir(path) else {path: ""})
     if not found:
         raise ValueError("expected photos or videos; found empty folders")
-    return list(found)
+    return found
 
 
-def _below(folder: str) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
+def _exists(argument: str) -> bool:
+    try:
+        os.lstat(argument)
+    except PermissionError as error:
+        raise PermissionError(f"{argument}: a folder on the way to it may not be entered: {error.strerror}") from error
+    except (OSError, ValueError):  # also a name that no file can have
+        return False
+    return True
+
+
+def _matches(argument: str) -> list[str]:
+    matches = sorted(glob.glob(argument, recursive=True)) if glob.has_magic(argument) else []
+    if not matches:
+        raise FileNotFoundError(f"{argument}: there is no such file or folder, and no file of this pattern")
+    return matches
+
+
+def _below(folder: str) -> Iterator[tuple[str, str]]:
+    refused: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=refused.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(parent, name) for name in sorted(files) if not name.startswith("."))
+        yield from ((os.path.join(parent, name), "") for name in sorted(files) if not name.startswith("."))
+    yield from ((error.filename, f"the folder cannot be listed: {error.strerror}") for error in refused)

@@ -1,14 +1,17 @@
-"""Verdicts as a table to read, as JSON and as CSV.
+"""Verdicts as a table to read, as JSON and as CSV, each written as the verdicts come.
 
-File names come from strangers. On a terminal their control characters are shown and not obeyed; in CSV no name starts
-like a formula.
+File names are untrusted. Their control characters are shown and not obeyed: in the table and in CSV as visible escapes,
+in JSON as JSON escapes them; only there a name is exact. In CSV no name starts like a formula.
 """
 
 import csv
+import io
 import json
 from collections.abc import Sequence
-from typing import TextIO
 
+from fsfm_jax.apps.caution import NO_PROOF, NOT_COVERED, warnings_of
+from fsfm_jax.apps.reading import VIDEO
+from fsfm_jax.apps.result_file import ResultFile, ResultStream
 from fsfm_jax.apps.verdict import Rule, Verdict, said
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.plain import plain
@@ -16,13 +19,15 @@ from fsfm_jax.plain import plain
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS = (
     "file", "kind", "frame", "second", "face", "left", "top", "right", "bottom", "score", "calibrated", "file_score",
-    "file_calibrated", "verdict", "reason", "detail",
+    "file_calibrated", "verdict", "reason", "detail", "detector_confidence", "decides", "faces_found", "faces_judged",
+    "frames_asked", "frames_with_face", "notes",
 )  # fmt: skip
 WIDEST = 60  # of a name in the table
+HEADER = f"{'faces':>9} {'frames':>12} {'P(real)':>7} {'calibrated':>10}  verdict"
 
 
 def width_for(paths: Sequence[str]) -> int:
-    """Of the column of names."""
+    """The width of the column of names."""
     return min(WIDEST, max(len("file"), *(len(plain(path)) for path in paths)))
 
 
@@ -30,21 +35,26 @@ def row(verdict: Verdict, width: int) -> str:
     """A line of the table; see `header`."""
     name = plain(verdict.path)
     name = name if len(name) <= width else "..." + name[3 - width :]
+    notes = f" [{plain('; '.join(verdict.notes))}]" if verdict.notes else ""
     if verdict.score is None:
-        return f"{name:{width}} {'-':>5} {'-':>7} {'-':>10}  {verdict.reason}: {plain(verdict.detail)}"
+        cells = f"{'-':>9} {'-':>12} {'-':>7} {'-':>10}"
+        return f"{name:{width}} {cells}  {verdict.reason}: {plain(verdict.detail)}{notes}"
     calibrated = "-" if verdict.calibrated is None else f"{verdict.calibrated:.4f}"
-    return f"{name:{width}} {len(verdict.faces):5} {verdict.score:7.4f} {calibrated:>10}  {verdict.verdict or '-'}"
+    faces = _of(len(verdict.faces), verdict.found)
+    frames = f"{verdict.frames_with_face} of {verdict.frames}" if verdict.kind == VIDEO else "-"
+    why = f"no verdict, {verdict.reason}: {plain(verdict.detail)}" if verdict.reason else verdict.verdict or "-"
+    return f"{name:{width}} {faces:>9} {frames:>12} {verdict.score:7.4f} {calibrated:>10}  {why}{notes}"
 
 
 def header(width: int) -> str:
     """The first line of the table, whose names have `width` columns."""
-    return f"{'file':{width}} {'faces':>5} {'P(real)':>7} {'calibrated':>10}  verdict"
+    return f"{'file':{width}} {HEADER}"
 
 
 def explanation(carded: Carded, rule: Rule) -> list[str]:
-    """How the verdicts were made, a sentence each."""
-    lines = []
-    for kind, threshold in (("photos", rule.frame), ("videos", rule.video)):
+    """How the verdicts were made and what they are worth, a sentence each; warnings come first."""
+    lines = [f"WARNING: {text}" for text in warnings(carded, rule)]
+    for kind, threshold in _thresholds(rule).items():
         lines.append(f"{kind}: {said(threshold)}" if threshold else f"{kind}: no threshold, hence no verdict")
     if rule.frame is None:
         lines.append("this detector keeps no threshold: it had no validation split; --threshold=0.5 says one")
@@ -53,39 +63,98 @@ def explanation(carded: Carded, rule: Rule) -> list[str]:
     else:
         split = carded.card["calibration"]["split"]
         lines.append(f"calibrated: at the temperature {rule.temperature:.3g}, fitted on {split}")
-    lines.append("a score is no proof; rates hold for faces like those of the split they were measured on")
-    return lines
+    return [plain(line) for line in (*lines, NOT_COVERED, NO_PROOF)]
 
 
-def write_json(file: TextIO, carded: Carded, rule: Rule, checkpoint: str, verdicts: Sequence[Verdict]) -> None:
-    """All verdicts with what gives them their meaning, as one object."""
-    content = {
-        "detector": checkpoint,
-        "class_names": list(carded.class_names),
-        "real": carded.real,
-        "score": "probability of being real; of a frame its least, of a video the mean over frames",
-        "thresholds": {
-            level: None if threshold is None else threshold.as_json() | {"meaning": said(threshold)}
-            for level, threshold in (("photo", rule.frame), ("video", rule.video))
-        },
-        "temperature": rule.temperature,
-        "files": [verdict.as_json() for verdict in verdicts],
-    }
-    json.dump(content, file, indent=1, allow_nan=False)
-    file.write("\n")
+def warnings(carded: Carded, rule: Rule) -> list[str]:
+    """See `caution.warnings_of`."""
+    return warnings_of(carded, _thresholds(rule))
 
 
-def write_csv(file: TextIO, verdicts: Sequence[Verdict]) -> None:
+class JsonResults:
+    """All verdicts with what gives them their meaning, as one object; not valid before `end`."""
+
+    def __init__(self, file: ResultFile | ResultStream, carded: Carded, rule: Rule, checkpoint: str):
+        """Writes everything but the verdicts; OSError."""
+        self._file, self._first = file, True
+        content = {
+            "detector": checkpoint,
+            "class_names": list(carded.class_names),
+            "real": carded.real,
+            "score": "probability of being real; of a frame its least, of a video the mean over frames",
+            "thresholds": {
+                level: None if threshold is None else threshold.as_json() | {"meaning": said(threshold)}
+                for level, threshold in (("photo", rule.frame), ("video", rule.video))
+            },
+            "temperature": rule.temperature,
+            "least_frames": rule.limits.frames,
+            "least_confidence": rule.limits.confidence if abs(rule.limits.confidence) < float("inf") else None,
+            "warnings": warnings(carded, rule),
+            "not_covered": NOT_COVERED,
+        }
+        file.write(_text(content).removesuffix("\n}") + ',\n "files": [', 0)
+        file.closing = _end(False)
+
+    def add(self, verdict: Verdict) -> None:
+        """Writes a verdict; OSError."""
+        text = _text(verdict.as_json()).replace("\n", "\n  ")
+        self._file.write(f"{'' if self._first else ','}\n  {text}")
+        self._first = False
+
+    def end(self) -> None:
+        """Writes the end; OSError."""
+        self._file.write(_end(True), 0)
+        self._file.closing = ""
+
+
+class CsvResults:
     """A row for each face; a row without one for each file that has none."""
-    writer = csv.writer(file)
-    writer.writerow(COLUMNS)
-    for verdict in verdicts:
+
+    def __init__(self, file: ResultFile | ResultStream):
+        """Writes the names of the columns; OSError."""
+        self._file = file
+        file.write(_line(COLUMNS), 0)
+
+    def add(self, verdict: Verdict) -> None:
+        """Writes the rows of a verdict; OSError."""
+        name = plain(verdict.path)
         # "./=a.jpg" is the same file.
-        name = f"./{verdict.path}" if verdict.path.startswith(FORMULA) else verdict.path
-        of_file = [verdict.score, verdict.calibrated, verdict.verdict, verdict.reason, verdict.detail]
-        for face in verdict.faces:
+        name = f"./{name}" if verdict.path.startswith(FORMULA) else name
+        whole = [verdict.score, verdict.calibrated, verdict.verdict, verdict.reason, plain(verdict.detail)]
+        counts = [verdict.found, len(verdict.faces), verdict.frames, verdict.frames_with_face]
+        end = [*counts, plain("; ".join(verdict.notes))]
+        rows = []
+        for index, face in enumerate(verdict.faces):
             crop = face.crop
             place = [crop.frame, face.second, crop.face, *crop.box]
-            writer.writerow([name, verdict.kind, *place, face.score, face.calibrated, *of_file])
+            sure = "" if crop.sureness != crop.sureness else crop.sureness
+            decides = "yes" if index == verdict.deciding else ""
+            rows.append([name, verdict.kind, *place, face.score, face.calibrated, *whole, sure, decides, *end])
         if not verdict.faces:
-            writer.writerow([name, verdict.kind, *[""] * 9, *of_file])
+            rows.append([name, verdict.kind, *[""] * 9, *whole, "", "", *end])
+        self._file.write("".join(map(_line, rows)))
+
+    def end(self) -> None:
+        """Nothing: CSV has no end."""
+
+
+def _thresholds(rule: Rule) -> dict:
+    return {"photos": rule.frame, "videos": rule.video}
+
+
+def _of(part: int, whole: int) -> str:
+    return str(whole) if part == whole else f"{part} of {whole}"
+
+
+def _text(content: dict) -> str:
+    return json.dumps(content, indent=1, allow_nan=False)
+
+
+def _end(complete: bool) -> str:
+    return f'\n ],\n "complete": {json.dumps(complete)}\n}}\n'
+
+
+def _line(cells: Sequence) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow(cells)
+    return line.getvalue()

@@ -8,22 +8,30 @@
 Faces are found and cut out as in the preparation of training data. Nothing leaves the machine, and files are decoded
 in processes of their own, with limits on time and memory.
 
-Exit code: 0 every file has a score; 3 some have none, the table says why; 1 nothing could be done.
+Exit code: 0 every file has a score; 3 some have none, the table says why; 1 nothing could be done; 130 interrupted.
 """
 
+# ruff: noqa: E402
+
+from fsfm_jax.apps import command
+
+if __name__ == "__main__":
+    command.one_line_interrupts()  # the libraries take seconds to import
+
 import contextlib
-import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
 
-from fsfm_jax.apps.reading import FACES, LARGEST, MOST_FRAMES
+from fsfm_jax.apps.certainty import LEAST_FRAMES
+from fsfm_jax.apps.reading import EVERY, FACES, LARGEST, MOST_FRAMES
 from fsfm_jax.prepare.crop import SCALE
-from fsfm_jax.prepare.detect.detector import DETECTORS
+from fsfm_jax.prepare.detect.detector import DETECTORS, LONGEST
 
 SOME_WITHOUT = 3
 STANDARD_OUTPUT = "-"
@@ -32,18 +40,29 @@ STANDARD_OUTPUT = "-"
 def _define_flags() -> None:
     # Not when imported: flags are shared by the whole process.
     flags.DEFINE_string("checkpoint", None, "Workdir of a fine-tuning run, an export, .jax, .onnx or official file.")
-    flags.DEFINE_string("threshold", "false_alarm", "false_alarm, equal_error (both as kept), or a number.")
-    flags.DEFINE_enum("faces", LARGEST, FACES, "Which faces of a picture.")
-    flags.DEFINE_integer("frames", 32, "Of each video, equally spaced.", lower_bound=1, upper_bound=MOST_FRAMES)
+    flags.DEFINE_string("threshold", "false_alarm", "false_alarm or equal_error, both as kept, or a number, 0 to 1.")
+    flags.DEFINE_enum("faces", LARGEST, FACES, "Which faces of a picture are judged.")
+    flags.DEFINE_integer("frames", 32, "Sampled per video, evenly spaced.", lower_bound=1, upper_bound=MOST_FRAMES)
     flags.DEFINE_string("detector", "dlib+blazeface", f"One of {', '.join(DETECTORS)}, or none for ready-made crops.")
+    flags.DEFINE_integer(
+        "detector_size", None, f"Longer side in pixels at which pictures are searched (default {LONGEST}); more finds "
+        "smaller faces in large pictures, and takes longer.", lower_bound=1,
+    )  # fmt: skip
+    flags.DEFINE_float(
+        "least_frames", LEAST_FRAMES, "Share of a video's frames that must have a face for a verdict.", 0.0, 1.0
+    )
+    flags.DEFINE_float(
+        "least_confidence", None, "Score of the face detector, in its own scale, that the deciding face must have "
+        "for a verdict; by default as docs/predicting.md says for each detector.",
+    )  # fmt: skip
     flags.DEFINE_float("scale", SCALE, "Side of the crop over that of the detector's box.")
     flags.DEFINE_integer("crop_size", None, "Side that crops were stored with; by default their own.", lower_bound=1)
     flags.DEFINE_string("transform", "", "Of a crop: resize or resize_center; by default as the detector was selected.")
     flags.DEFINE_string("json", "", "File to write all results to, or - for the standard output.")
     flags.DEFINE_string("csv", "", "File to write a row for each face to, or - for the standard output.")
-    flags.DEFINE_string("explain", "", "Folder for heat maps and, of videos, the course of the score.")
+    flags.DEFINE_string("explain", "", "New folder for heat maps and the course of each video's score.")
     flags.DEFINE_integer("workers", 0, "Processes that decode; by default one for each core.", lower_bound=0)
-    flags.DEFINE_float("seconds", 300.0, "That a file may take.", lower_bound=1.0)
+    flags.DEFINE_float("seconds", 300.0, "Seconds that a file may take.", lower_bound=1.0)
     flags.DEFINE_integer("batch", 16, "Faces that are scored at a time.", lower_bound=1)
     flags.DEFINE_string("dtype", "", "Of the matrix products; by default the detector's.")
     flags.DEFINE_string("classes", "", "Of official files: their classes by index, such as fake,real.")
@@ -57,78 +76,97 @@ def main(arguments: list[str]) -> None:
     if chosen.checkpoint is None or len(arguments) < 2:
         raise app.UsageError("expected --checkpoint=WORKDIR_OR_FILE and photos, videos or folders")
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
-    try:
-        code = _run(chosen, arguments[1:])
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
-    sys.exit(code)
+    command.run(lambda: _run(chosen, arguments[1:]))
 
 
 def _run(chosen: Any, arguments: list[str]) -> int:
-    # Here, so that no misspelt file name waits for JAX to start.
+    # Here, so that no misspelt file name, flag or output waits for JAX to start.
     from fsfm_jax.apps import inputs
+    from fsfm_jax.apps.certainty import limits_of
+    from fsfm_jax.apps.picture_folder import PictureFolder
+    from fsfm_jax.apps.reading import Settings
+    from fsfm_jax.apps.result_file import check_apart, open_results
+    from fsfm_jax.apps.verdict import check_threshold
 
-    paths = inputs.expanded(arguments)
-    if STANDARD_OUTPUT == chosen.json == chosen.csv:
-        raise ValueError("--json, --csv: only one of them can be the standard output")
+    refused = inputs.expanded(arguments)
+    check_threshold(chosen.threshold)
+    command.check_seconds(chosen.seconds)
+    limits = limits_of(chosen.detector, chosen.least_frames, chosen.least_confidence)
 
+    def settings_for(side: int, transform: str) -> Settings:
+        return Settings(
+            side, chosen.transform or transform, chosen.detector, chosen.faces, chosen.frames, chosen.scale,
+            chosen.crop_size, detector_size=chosen.detector_size,
+        )  # fmt: skip
+
+    settings_for(1, "resize")  # refuses what does not depend on the detector
+    check_apart({"--json": chosen.json, "--csv": chosen.csv, "--explain": chosen.explain})
+    with contextlib.ExitStack() as stack:
+        files = {
+            flag: stack.enter_context(open_results(f"--{flag}", path))
+            for flag, path in (("json", chosen.json), ("csv", chosen.csv)) if path
+        }  # fmt: skip
+        folder = stack.enter_context(PictureFolder("--explain", chosen.explain)) if chosen.explain else None
+        return _judge(chosen, refused, limits, settings_for, files, folder)
+
+
+def _judge(chosen: Any, refused: dict[str, str], limits: Any, settings_for: Any, files: dict, folder: Any) -> int:
     from fsfm_jax.apps import explained, outputs
     from fsfm_jax.apps.judge import NO_HEAT, open_judge
     from fsfm_jax.apps.readers import Readers
-    from fsfm_jax.apps.reading import Settings
     from fsfm_jax.apps.scoring import verdicts
     from fsfm_jax.apps.verdict import rule_of
     from fsfm_jax.detection.opened_detector import Unsaid
 
     unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
     judge = open_judge(chosen.checkpoint, unsaid, chosen.dtype, chosen.batch)
-    rule = rule_of(judge, chosen.threshold)
-    if chosen.explain:
-        if not judge.explains:
-            raise ValueError(f"--explain: {NO_HEAT}")
-        os.makedirs(chosen.explain, exist_ok=True)
-    settings = Settings(
-        judge.image_size, chosen.transform or judge.transform, chosen.detector, chosen.faces, chosen.frames,
-        chosen.scale, chosen.crop_size,
-    )  # fmt: skip
+    rule = rule_of(judge, chosen.threshold, limits)
+    if folder is not None and not judge.explains:
+        raise ValueError(f"--explain: {NO_HEAT}")
+    results = []
+    if "json" in files:
+        results.append(outputs.JsonResults(files["json"], judge, rule, chosen.checkpoint))
+    if "csv" in files:
+        results.append(outputs.CsvResults(files["csv"]))
     table = sys.stderr if STANDARD_OUTPUT in (chosen.json, chosen.csv) else sys.stdout
-    found, pictures = [], {}
-    width = outputs.width_for(paths)
-    print(outputs.header(width), file=table)
-    workers = min(chosen.workers or len(os.sched_getaffinity(0)), len(paths))
-    with Readers(settings, workers, chosen.seconds) as readers:
-        for reading, verdict in verdicts(judge, rule, readers.read_all(paths)):
-            print(outputs.row(verdict, width), file=table, flush=True)
-            if chosen.explain:
-                names = explained.write_pictures(chosen.explain, len(found), judge, reading, verdict)
-                pictures[verdict.path] = list(names)
-            found.append(verdict)
-    without = sum(verdict.score is None for verdict in found)
-    print(f"{len(found) - without} of {len(found)} files have a score", file=table)
+    width = outputs.width_for(list(refused))
+    command.say(outputs.header(width), table)
+    workers = min(chosen.workers or len(os.sched_getaffinity(0)), len(refused))
+    count = without = unjudged = 0
+    try:
+        with Readers(settings_for(judge.image_size, judge.transform), workers, chosen.seconds) as readers:
+            for reading, verdict in verdicts(judge, rule, _readings(readers, refused)):
+                command.say(outputs.row(verdict, width), table)
+                for result in results:
+                    result.add(verdict)
+                if folder is not None:
+                    folder.add(verdict.path, explained.pictures_of(count, judge, reading, verdict))
+                count, without = count + 1, without + (verdict.score is None)
+                unjudged += verdict.found - len(verdict.faces)
+    except BaseException as error:
+        if count and not isinstance(error, BrokenPipeError):
+            error.add_note(f"{count} of {len(refused)} files were judged")
+        raise
+    command.say(f"{count - without} of {count} files have a score", table)
+    if unjudged and chosen.faces != EVERY:
+        command.say(f"{unjudged} faces were found and not judged; --faces=all judges every face of a picture", table)
     for line in outputs.explanation(judge, rule):
-        print(line, file=table)
-    if chosen.json:
-        with _opened(chosen.json) as file:
-            outputs.write_json(file, judge, rule, chosen.checkpoint, found)
-    if chosen.csv:
-        with _opened(chosen.csv) as file:
-            outputs.write_csv(file, found)
-    if chosen.explain:
-        with _opened(os.path.join(chosen.explain, "pictures.json")) as file:
-            json.dump(pictures, file, indent=1)
+        command.say(line, table)
+    for result in results:
+        result.end()
     return SOME_WITHOUT if without else 0
 
 
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[TextIO]:
-    if path == STANDARD_OUTPUT:
-        yield sys.stdout
-        return
-    # A file name need not be Unicode.
-    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        yield file
+def _readings(readers: Any, refused: dict[str, str]) -> Iterator[Any]:
+    """What is in each file, in their order; folders that may not be listed are told of in their place."""
+    from fsfm_jax.apps.reading import Reading
+
+    found = readers.read_all([path for path, why in refused.items() if not why])
+    for path, why in refused.items():
+        yield Reading(path, "", reason="unreadable", detail=why) if why else next(found)
 
 
 if __name__ == "__main__":
     _define_flags()
+    signal.signal(signal.SIGTERM, command.terminate)
     app.run(main)

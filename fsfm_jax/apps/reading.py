@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from fsfm_jax import records
+from fsfm_jax.apps.found_faces import PHOTO, VIDEO, Crop, Miss, Reading
 from fsfm_jax.data.resizing import EVALUATIONS, for_evaluation, resize_whole
 from fsfm_jax.prepare.crop import SCALE, Detection, NoFace, Square, cut, square_of
 from fsfm_jax.prepare.detect.detector import (
@@ -32,7 +33,6 @@ from fsfm_jax.prepare.options import NONE
 from fsfm_jax.prepare.parse.parser import Parser, make_parser
 from fsfm_jax.prepare.sampling import chains, spaced
 
-PHOTO, VIDEO = "photo", "video"
 LARGEST, SUREST, EVERY = "largest", "surest", "all"
 FACES = (LARGEST, SUREST, EVERY)
 # Of a picture with more faces the largest or surest of these many are taken; a crowd must not fill the memory.
@@ -68,6 +68,7 @@ class Settings:
       parser_weights: file of its weights, where it has none of its own.
       detector_size: longer side in pixels at which pictures are searched, larger ones shrunk to it; None: the
         detector's own. A larger one finds smaller faces and takes more time and memory.
+      frame_faces: how many faces of one frame of a video are taken at most, with `faces` "all".
 
     Raises:
       ValueError: a setting that is not one of those allowed.
@@ -83,6 +84,7 @@ class Settings:
     parser: str = NONE
     parser_weights: str = ""
     detector_size: int | None = None
+    frame_faces: int = MOST_FACES
 
     def __post_init__(self):
         for name, allowed in (("transform", EVALUATIONS), ("faces", FACES)):
@@ -98,64 +100,13 @@ class Settings:
             raise ValueError(
                 f"detector_size: expected {SMALLEST_SEARCH} to {LARGEST_SEARCH} pixels; found {self.detector_size}"
             )
+        if not 1 <= self.frame_faces <= MOST_FACES:
+            raise ValueError(f"frame_faces: expected 1 to {MOST_FACES} of each frame; found {self.frame_faces}")
         if self.parser != NONE and (self.side, self.transform) != (records.IMAGE_SIZE, "resize"):
             raise ValueError(
                 f"parser: maps are of the whole crop at {records.IMAGE_SIZE} pixels, expected resize to that; found "
                 f"{self.transform} to {self.side}"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class Crop:
-    """A face.
-
-    Attributes:
-      frame: of a video, from 0; 0 of a photo. face: number within the frame, in the order of the chosen rule.
-      box: left, top, right, bottom of the detector in pixels, inclusive. square: x, y and side of what was cut out.
-      sureness: of the detector, comparable within one detector only; NaN of a ready-made crop.
-      pixels: `[side, side, 3] uint8` RGB, what the network takes.
-      parsing_map: `[224, 224] uint8`, if a parser was asked for.
-    """
-
-    frame: int
-    face: int
-    box: tuple[int, int, int, int]
-    square: tuple[int, int, int]
-    sureness: float
-    pixels: np.ndarray
-    parsing_map: np.ndarray | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Miss:
-    """A frame without a face to score, with a word of `REASONS` or `unusable.REASONS` and a sentence."""
-
-    frame: int
-    reason: str
-    detail: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """What a file holds.
-
-    Attributes:
-      kind: "photo" or "video"; "" if it is neither.
-      reason, detail: why there is no crop at all: a word and a sentence; "" if there are some.
-      rate: frames a second of a video, if its file says so.
-      size: height and width of the first picture that was decoded, (0, 0) if none was.
-      notes: what a reader of the result must know about how the file was decoded, a phrase each.
-    """
-
-    path: str
-    kind: str
-    crops: tuple[Crop, ...] = ()
-    misses: tuple[Miss, ...] = ()
-    reason: str = ""
-    detail: str = ""
-    rate: float | None = None
-    size: tuple[int, int] = (0, 0)
-    notes: tuple[str, ...] = ()
 
 
 class FaceReader:
@@ -164,6 +115,8 @@ class FaceReader:
     def __init__(self, settings: Settings, decoders: Decoders = HERE):
         """Raises ValueError, FileNotFoundError or RuntimeError as `make_detector` and `make_parser`."""
         self._settings, self._decoders = settings, decoders
+        self._found: list[tuple[int, int]] = []
+        self._asked, self._most = 0, MOST_FACES
         self._detector: Detector | None = (
             None if settings.detector == NONE else make_detector(settings.detector, settings.detector_size)
         )
@@ -175,11 +128,14 @@ class FaceReader:
     def read(self, path: str) -> Reading:
         """The faces of a photo or video; never raises for what is wrong with the file."""
         kind = ""
+        self._found, self._asked = [], 0
         try:
             start = first_bytes(path, video_file.START_LENGTH)
             moving = video_file.container_of(start) is not None
             kind = VIDEO if moving else PHOTO
-            return self._of_video(path) if moving else self._of_photo(path)
+            self._most = self._settings.frame_faces if moving else MOST_FACES
+            reading = self._of_video(path) if moving else self._of_photo(path)
+            return dataclasses.replace(reading, found=tuple(self._found), asked=self._asked)
         except Unusable as error:
             unknown = error.reason == "unknown_format"
             detail = f"neither a photo ({PHOTO_FORMATS}) nor a video" if unknown else str(error)
@@ -196,6 +152,7 @@ class FaceReader:
         size = (0, 0)
         with self._decoders.open_video(path) as video:
             asked, unread = chains(spaced(self._settings.frames), video.count), 0
+            self._asked = len(asked)
             for number, chain in enumerate(asked):
                 if len(found) > MOST_CROPS - MOST_FACES:
                     found.append(Miss(chain.start, "too_many", f"no more than {MOST_CROPS} faces of a file are taken"))
@@ -218,16 +175,19 @@ class FaceReader:
 
     def _faces(self, image: np.ndarray, frame: int) -> Iterator[Crop | Miss]:
         if self._detector is None:
+            self._found.append((frame, 1))
             yield from self._attempts(frame, [lambda: self._ready_made(image, frame)])
             return
         try:
             boxes = self._boxes(image)
+            self._found.append((frame, len(boxes)))
         except FAILURES as error:
             yield Miss(frame, "failed", f"the detector failed: {type(error).__name__}: {error}")
             return
         if not boxes:
             yield Miss(frame, "no_face", "the detector found no face" + self._searched(*image.shape[:2]))
-        attempts = [functools.partial(self._cut_out, image, frame, number, box) for number, box in enumerate(boxes)]
+        taken = boxes[: self._most if self._settings.faces == EVERY else 1]
+        attempts = [functools.partial(self._cut_out, image, frame, number, box) for number, box in enumerate(taken)]
         yield from self._attempts(frame, attempts)
 
     def _searched(self, height: int, width: int) -> str:
@@ -251,7 +211,7 @@ class FaceReader:
                 yield Miss(frame, "failed", f"{type(error).__name__}: {error}")
 
     def _boxes(self, image: np.ndarray) -> list[Detection]:
-        """Those that are asked for, in their order; a box outside of the picture is none."""
+        """All faces, those to take first; a box outside of the picture is none."""
         height, width = image.shape[:2]
         found = [
             box for box in self._detector(image)
@@ -259,7 +219,7 @@ class FaceReader:
         ]  # fmt: skip
         if self._settings.faces != SUREST:
             found.sort(key=lambda box: (box.right - box.left) * (box.bottom - box.top), reverse=True)
-        return found[: MOST_FACES if self._settings.faces == EVERY else 1]
+        return found
 
     def _cut_out(self, image: np.ndarray, frame: int, number: int, box: Detection) -> Crop:
         square = square_of(box, *image.shape[:2], self._settings.scale)

@@ -2,18 +2,28 @@
 
     python -m fsfm_jax.apps.serve --checkpoint=runs/dfd
     python -m fsfm_jax.apps.serve --checkpoint=runs/dfd --pretrained=runs/vitb --port=7860
-    python -m fsfm_jax.apps.serve --checkpoint=runs/dfd --host=0.0.0.0 --token=LONG_SECRET
+    FSFM_TOKEN=LONG_SECRET python -m fsfm_jax.apps.serve --checkpoint=runs/dfd --host=0.0.0.0
+    python -m fsfm_jax.apps.serve --checkpoint=runs/dfd --host=0.0.0.0 --token_file=secret.txt
 
 It listens on loopback; any other address needs a token. See docs/serving.md.
 """
 
+# ruff: noqa: E402
+
+from fsfm_jax.apps import command
+
+if __name__ == "__main__":
+    command.one_line_interrupts()  # the libraries take seconds to import
+
 import asyncio
+import dataclasses
 import os
 import signal
 import socket
 import sys
 import tempfile
 import threading
+from collections.abc import MutableMapping
 from typing import Any
 
 import uvicorn
@@ -21,12 +31,13 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from fsfm_jax.apps.access import is_loopback
+from fsfm_jax.apps.certainty import LEAST_FRAMES, limits_of
 from fsfm_jax.apps.detect_answer import compile_for_a_photo
 from fsfm_jax.apps.judge import open_judge
 from fsfm_jax.apps.mask_answer import masker_of
 from fsfm_jax.apps.readers import Readers
-from fsfm_jax.apps.reading import FACES, LARGEST, Settings
-from fsfm_jax.apps.verdict import rule_of
+from fsfm_jax.apps.reading import EVERY, FACES, LARGEST, Settings
+from fsfm_jax.apps.verdict import check_threshold, rule_of
 from fsfm_jax.apps.web import SAMPLES, Site, make_app
 from fsfm_jax.detection.detector import FOLDER
 from fsfm_jax.detection.opened_detector import Unsaid
@@ -35,6 +46,8 @@ from fsfm_jax.export.opened_run import OpenedRun, open_run
 from fsfm_jax.records import IMAGE_SIZE
 
 SHORTEST_TOKEN = 16
+TOKEN_VARIABLE = "FSFM_TOKEN"
+FRAME_FACES = 8  # of each frame of a video: a crowd in 32 frames would keep the page busy for minutes
 MEGA = 1_000_000
 SECONDS_TO_END = 5  # for files being read when the server is ended
 SECONDS_TO_ANSWER = 15  # until requests are cut off; more than the above, so that they are told why
@@ -47,14 +60,21 @@ def _define_flags() -> None:
     flags.DEFINE_string("pretrained", "", "Workdir of a pretraining run, to reconstruct with.")
     flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; any but loopback needs --token.")
     flags.DEFINE_integer("port", 7860, "To listen on; 0: any that is free.", lower_bound=0, upper_bound=65535)
-    flags.DEFINE_string("token", "", f"Secret of at least {SHORTEST_TOKEN} characters that every request needs.")
+    flags.DEFINE_string(
+        "token", "", f"Secret of at least {SHORTEST_TOKEN} characters that every request needs. Others on this machine "
+        f"see it in the list of processes: prefer --token_file, or the environment variable {TOKEN_VARIABLE}.",
+    )  # fmt: skip
+    flags.DEFINE_string("token_file", "", "File whose only line is the secret.")
     flags.DEFINE_integer("limit_mb", 200, "Megabytes of an upload.", lower_bound=1)
     flags.DEFINE_integer("places", 4, "Requests that are answered at a time.", lower_bound=1)
-    flags.DEFINE_float("seconds", 60.0, "That a file may take.", lower_bound=1.0)
-    flags.DEFINE_integer("frames", 32, "Of each video.", lower_bound=1, upper_bound=256)
-    flags.DEFINE_enum("faces", LARGEST, FACES, "Which faces of a picture.")
-    flags.DEFINE_string("detector", "dlib+blazeface", "Of faces.")
-    flags.DEFINE_string("threshold", "false_alarm", "false_alarm, equal_error (both as kept), or a number.")
+    flags.DEFINE_float("seconds", 60.0, "Seconds that a file may take.", lower_bound=1.0)
+    flags.DEFINE_integer("frames", 32, "Sampled per video, evenly spaced.", lower_bound=1, upper_bound=256)
+    flags.DEFINE_enum("faces", EVERY, FACES, f"Which faces of a picture; of a video's frame {FRAME_FACES} at most.")
+    flags.DEFINE_string("detector", "dlib+blazeface", "Face detector, as in prediction.")
+    flags.DEFINE_integer("detector_size", None, "Longer side at which pictures are searched, as in prediction.")
+    flags.DEFINE_float("least_frames", LEAST_FRAMES, "Share of frames with a face for a verdict.", 0.0, 1.0)
+    flags.DEFINE_float("least_confidence", None, "Score of the face detector for a verdict, as in prediction.")
+    flags.DEFINE_string("threshold", "false_alarm", "false_alarm or equal_error, both as kept, or a number, 0 to 1.")
     flags.DEFINE_string("dtype", "", "Of the matrix products; by default the detector's.")
     flags.DEFINE_string("classes", "", "Of official files: their classes by index, such as fake,real.")
     flags.DEFINE_string("statistics", "", "Of official files, if none lie beside.")
@@ -65,10 +85,41 @@ def check_address(host: str, token: str) -> None:
     """Refuses to be reached from elsewhere without a secret; ValueError."""
     if not is_loopback(host) and not token:
         raise ValueError(
-            f"--host={host}: others could use this page; give --token=SECRET of at least {SHORTEST_TOKEN} characters"
+            f"--host={host}: others could use this page; give a secret of at least {SHORTEST_TOKEN} characters as "
+            f"--token_file=FILE, or in the environment variable {TOKEN_VARIABLE}"
         )
     if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.replace("-", "a").isalnum()):
-        raise ValueError(f"--token: expected at least {SHORTEST_TOKEN} letters, digits and dashes")
+        raise ValueError(f"token: expected at least {SHORTEST_TOKEN} letters, digits and dashes")
+
+
+def token_of(token: str, file: str, environment: MutableMapping[str, str]) -> str:
+    """The secret, from a flag, a file or the environment, which no longer has it afterwards; "" if there is none.
+
+    Raises:
+      ValueError: several of them, or a file that is no single line.
+      OSError: the file cannot be read.
+    """
+    kept = environment.pop(TOKEN_VARIABLE, "")  # not for the processes that decode untrusted files
+    given = {"--token": token, "--token_file": file, TOKEN_VARIABLE: kept}
+    named = [name for name, value in given.items() if value]
+    if len(named) > 1:
+        raise ValueError(f"{', '.join(named)}: expected one of them")
+    if token:
+        command.say(
+            "warning: others on this machine see --token in the list of processes; use --token_file=FILE or the "
+            f"environment variable {TOKEN_VARIABLE}", sys.stderr
+        )  # fmt: skip
+    if not file:
+        return token or kept
+    if not os.path.isfile(file):
+        raise ValueError(f"--token_file={file}: expected a file with the secret; there is none")
+    with open(file, encoding="utf-8", errors="replace") as opened:
+        lines = opened.read(4096).splitlines()
+    if len(lines) != 1 or not lines[0].strip():
+        raise ValueError(f"--token_file={file}: expected one line, the secret; found {len(lines)}")
+    if os.stat(file).st_mode & 0o077:
+        command.say(f"warning: others may read {file}; `chmod 600` makes it yours alone", sys.stderr)
+    return lines[0].strip()
 
 
 def open_site(chosen: Any, folder: str) -> Site:
@@ -80,22 +131,31 @@ def open_site(chosen: Any, folder: str) -> Site:
       ValueError: what the openers refuse, or neither a detector nor a pretraining run.
       FileNotFoundError: a checkpoint that is not there.
     """
+    check_threshold(chosen.threshold)
+    command.check_seconds(chosen.seconds)
+    limits = limits_of(chosen.detector, chosen.least_frames, chosen.least_confidence)
     checkpoint, pretrained = chosen.checkpoint, chosen.pretrained
     if checkpoint and not pretrained and _is_pretraining(checkpoint):
         checkpoint, pretrained = "", checkpoint
     run: OpenedRun | None = open_run(pretrained, moments=False) if pretrained else None
-    masker = masker_of(run, pretrained)
+    masker = masker_of(run, _name(pretrained))
     judge = rule = readers = None
     if checkpoint:
         judge = open_judge(checkpoint, Unsaid(chosen.classes, chosen.statistics, chosen.norm_over), chosen.dtype)
-        rule = rule_of(judge, chosen.threshold)
+        judge.name = _name(checkpoint)  # visitors read it, and where it lies is not for them
+        rule = rule_of(judge, chosen.threshold, limits)
         compile_for_a_photo(judge)
-        settings = Settings(judge.image_size, judge.transform, chosen.detector, chosen.faces, chosen.frames)
+        settings = Settings(
+            judge.image_size, judge.transform, chosen.detector, chosen.faces, chosen.frames,
+            detector_size=chosen.detector_size, frame_faces=FRAME_FACES,
+        )  # fmt: skip
         readers = Readers(settings, chosen.places, chosen.seconds)
-    parsing = Settings(IMAGE_SIZE, "resize", chosen.detector, LARGEST, 1, parser="embedded")
+    parsing = Settings(
+        IMAGE_SIZE, "resize", chosen.detector, LARGEST, 1, parser="embedded", detector_size=chosen.detector_size
+    )
     return Site(
         judge, rule, readers, masker, Readers(parsing, chosen.places, chosen.seconds), chosen.limit_mb * MEGA,
-        chosen.places, chosen.token, folder, tuple(sorted(path.name for path in SAMPLES.glob("*.jpg"))),
+        chosen.places, "", folder, tuple(sorted(path.name for path in SAMPLES.glob("*.jpg"))),
     )  # fmt: skip
 
 
@@ -103,9 +163,13 @@ def listening(host: str, port: int) -> socket.socket:
     """A socket that whoever comes can wait at; ValueError if there is none to be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise ValueError(f"--host={host} --port={port}: {error.strerror}; another --port may be free") from error
+    # Inherited by connections. Head and body of an answer are two writes; without it the second waits for the browser
+    # to acknowledge the first, which takes it 40 ms. asyncio sets it for sockets whose protocol is named, ours is 0.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def make_server(site: Site) -> uvicorn.Server:
@@ -138,6 +202,11 @@ def run_until(stop: threading.Event, site: Site, server: uvicorn.Server, listene
     thread.join()
 
 
+def _name(path: str) -> str:
+    """The last part of a path."""
+    return os.path.basename(os.path.normpath(path)) if path else ""
+
+
 def _is_pretraining(checkpoint: str) -> bool:
     if not os.path.isdir(checkpoint) or os.path.isdir(os.path.join(checkpoint, FOLDER)):
         return False
@@ -156,22 +225,25 @@ def main(arguments: list[str]) -> None:
     if len(arguments) > 1:
         raise app.UsageError("expected options alone, as --name=value")
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
+    command.run(lambda: _serve(chosen))
+
+
+def _serve(chosen: Any) -> int:
+    token = token_of(chosen.token, chosen.token_file, os.environ)
     stop = threading.Event()
     with tempfile.TemporaryDirectory(prefix="fsfm_jax_uploads_") as folder:  # mode 0700
-        try:
-            check_address(chosen.host, chosen.token)
-            listener = listening(chosen.host, chosen.port)
-            site = open_site(chosen, folder)
-        except (ValueError, OSError, RuntimeError) as error:
-            sys.exit(f"error: {error}")
+        check_address(chosen.host, token)
+        listener = listening(chosen.host, chosen.port)
+        site = dataclasses.replace(open_site(chosen, folder), token=token)
         server = make_server(site)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        print(f"Open {_address(chosen.host, listener.getsockname()[1], chosen.token)} in a browser; Ctrl-C ends.")
-        sys.stdout.flush()
+        command.say(f"Open {_address(chosen.host, listener.getsockname()[1], token)} in a browser; Ctrl-C ends.")
         run_until(stop, site, server, listener)
+    return 0
 
 
 if __name__ == "__main__":
     _define_flags()
+    signal.signal(signal.SIGTERM, command.terminate)
     app.run(main)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fsfm_jax.apps.caution import rates_of
+from fsfm_jax.apps.certainty import Limits, withheld
 from fsfm_jax.apps.reading import PHOTO, Crop, Miss, Reading
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.metrics.thresholds import Threshold, fixed
@@ -19,6 +21,7 @@ REAL, FORGED = "real", "forged"
 FALSE_ALARM, EQUAL_ERROR = "false_alarm", "equal_error"
 RULES = (FALSE_ALARM, EQUAL_ERROR)
 ALARMS = "false negative rate <= "  # of a kept threshold's rule
+USUAL = Limits()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +31,13 @@ class Rule:
     Attributes:
       frame: for a photo. video: for the mean over the frames of a video.
       temperature: for calibrated probabilities.
+      limits: what a verdict needs besides a score.
     """
 
     frame: Threshold | None
     video: Threshold | None
     temperature: float | None
+    limits: Limits = USUAL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +64,11 @@ class Verdict:
 
     Attributes:
       score, calibrated: of the whole file; None without a face.
-      verdict: "real" or "forged", "" without a threshold or without a face.
-      reason, detail: why there is no score, a word and a sentence.
+      verdict: "real" or "forged"; "" without a threshold, without a face, or where it is withheld.
+      reason, detail: why there is no score, or why a verdict is withheld: a word and a sentence.
+      deciding: index of the face that looks most forged, which decides about a photo; None without a face.
+      found: how many faces the detector found in all frames. frames: how many were asked for, 1 of a photo.
+      notes: what a reader must know besides, a phrase each.
     """
 
     path: str
@@ -73,35 +81,67 @@ class Verdict:
     threshold: Threshold | None
     reason: str
     detail: str
+    deciding: int | None = None
+    found: int = 0
+    frames: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def frames_with_face(self) -> int:
+        """How many frames have a face with a score."""
+        return len({face.crop.frame for face in self.faces})
 
     def as_json(self) -> dict:
         """Everything but pixels."""
+        deciding = None if self.deciding is None else self.faces[self.deciding].crop
         return {
             "file": self.path, "kind": self.kind, "score": self.score, "calibrated": self.calibrated,
             "verdict": self.verdict or None, "threshold": None if self.threshold is None else self.threshold.as_json(),
-            "reason": self.reason or None, "detail": self.detail or None,
+            "reason": self.reason or None, "detail": self.detail or None, "notes": list(self.notes),
+            "faces_found": self.found, "faces_judged": len(self.faces),
+            "frames_asked": self.frames, "frames_with_face": self.frames_with_face,
+            "deciding_face": None if deciding is None else {
+                "frame": deciding.frame, "face": deciding.face, "box": list(deciding.box)
+            },
             "faces": [_face_json(face) for face in self.faces],
             "misses": [dataclasses.asdict(miss) for miss in self.misses],
         }  # fmt: skip
 
 
-def rule_of(carded: Carded, threshold: str = FALSE_ALARM) -> Rule:
+def check_threshold(threshold: str) -> float | None:
+    """The number that `threshold` says, None for one of `RULES`; needs no detector.
+
+    Raises:
+      ValueError: neither a rule nor a number from 0 to 1.
+    """
+    if threshold in RULES:
+        return None
+    try:
+        value = float(threshold)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:  # NaN too
+        raise ValueError(
+            f"threshold: expected {', '.join(RULES)} or a probability from 0 to 1, such as 0.5; found {threshold!r}"
+        )
+    return value
+
+
+def rule_of(carded: Carded, threshold: str = FALSE_ALARM, limits: Limits = USUAL) -> Rule:
     """How a detector decides.
 
     Args:
-      threshold: "false_alarm", that of its stated rate of false alarms; "equal_error"; or a number, for both levels.
+      threshold: "false_alarm", that of its stated rate of false alarms; "equal_error"; or a number from 0 to 1, for
+        both levels.
 
     Raises:
       ValueError: neither of these.
     """
-    if threshold in RULES:
-        found = {level: _kept(carded, level, threshold) for level in ("frame", "video")}
-        return Rule(found["frame"], found["video"], carded.temperature)
-    try:
-        value = fixed(float(threshold))
-    except ValueError as error:
-        raise ValueError(f"threshold: expected {', '.join(RULES)} or a number; found {threshold!r}") from error
-    return Rule(value, value, carded.temperature)
+    value = check_threshold(threshold)
+    if value is not None:
+        return Rule(fixed(value), fixed(value), carded.temperature, limits)
+    found = {level: _kept(carded, level, threshold) for level in ("frame", "video")}
+    return Rule(found["frame"], found["video"], carded.temperature, limits)
 
 
 def _kept(carded: Carded, level: str, rule: str) -> Threshold | None:
@@ -110,13 +150,12 @@ def _kept(carded: Carded, level: str, rule: str) -> Threshold | None:
 
 
 def said(threshold: Threshold) -> str:
-    """A threshold as a sentence: what it decides, and how often it called a real face forged where it was chosen."""
-    rule, rate = threshold.rule, threshold.false_negative_rate
+    """A threshold as a sentence: what it decides, and both of its error rates where it was chosen."""
+    rule = threshold.rule
     if rule.startswith(ALARMS):  # real is the positive class, so a false negative is a false alarm
         rule = f"at most {100 * float(rule.removeprefix(ALARMS)):g} % false alarms"
     chosen = f"chosen on {threshold.split}" if threshold.split else "chosen on no data"
-    there = "" if rate.reason else f", where it called {100 * rate.value:.2g} % of the real ones forged"
-    return f"forged if P(real) < {threshold.value:.4g} ({rule}, {chosen}{there})"
+    return f"forged if P(real) < {threshold.value:.4g} ({rule}, {chosen}: {rates_of(threshold)})"
 
 
 def judged(carded: Carded, rule: Rule, reading: Reading, log_probabilities: np.ndarray) -> Verdict:
@@ -129,11 +168,40 @@ def judged(carded: Carded, rule: Rule, reading: Reading, log_probabilities: np.n
     score = _whole(faces, [face.score for face in faces])
     known = [face.calibrated for face in faces if face.calibrated is not None]
     calibrated = _whole(faces, known) if len(known) == len(faces) else None
+    least = least_real(faces)
+    looked = len({crop.frame for crop in reading.crops} | {miss.frame for miss in reading.misses})
+    frames = max(looked, reading.asked)  # those behind the end of a cut video count, too
     verdict = "" if threshold is None or score is None else REAL if score >= threshold.value else FORGED
+    reason, detail = reading.reason, reading.detail
+    if verdict:
+        sure = [faces[index].crop.sureness for index in least.values()]
+        reason, detail = withheld(rule.limits, sure, frames)
+    deciding = min(least.values(), key=lambda index: faces[index].score) if faces else None
+    found = max(sum(count for _, count in reading.found), len(faces))
     return Verdict(
-        reading.path, reading.kind, faces, reading.misses, score, calibrated, verdict, threshold, reading.reason,
-        reading.detail,
+        reading.path, reading.kind, faces, reading.misses, score, calibrated, "" if reason else verdict, threshold,
+        reason, detail, deciding, found, frames, (*reading.notes, *_remarks(reading, faces, found, deciding)),
     )  # fmt: skip
+
+
+def least_real(faces: Sequence[FaceScore]) -> dict[int, int]:
+    """By frame the index of the face that looks most forged."""
+    least: dict[int, int] = {}
+    for index, face in enumerate(faces):
+        best = least.setdefault(face.crop.frame, index)
+        if face.score < faces[best].score:
+            least[face.crop.frame] = index
+    return least
+
+
+def _remarks(reading: Reading, faces: Sequence[FaceScore], found: int, deciding: int | None) -> list[str]:
+    remarks = []
+    if faces and found > len(faces):
+        remarks.append(f"{found} faces, {len(faces)} judged")
+    if reading.kind == PHOTO and len(faces) > 1:
+        left, top, right, bottom = faces[deciding].crop.box
+        remarks.append(f"the face at {left},{top} to {right},{bottom} decides")
+    return remarks
 
 
 def _face(carded: Carded, rule: Rule, reading: Reading, crop: Crop, row: np.ndarray) -> FaceScore:
@@ -164,6 +232,7 @@ def _face_json(face: FaceScore) -> dict:
     sure = None if math.isnan(crop.sureness) else crop.sureness
     return {
         "frame": crop.frame, "second": face.second, "face": crop.face, "box": list(crop.box),
-        "square": list(crop.square), "detector": sure, "score": face.score, "calibrated": face.calibrated,
+        "square": list(crop.square), "detector_confidence": sure, "detector": sure, "score": face.score,
+        "calibrated": face.calibrated,
         "classes": face.classes,
     }  # fmt: skip

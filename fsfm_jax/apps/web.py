@@ -18,7 +18,7 @@ from fsfm_jax.apps.detect_answer import detected
 from fsfm_jax.apps.judge import Judge
 from fsfm_jax.apps.mask_answer import LEAST, MOST, USUAL_RATIO, Masker
 from fsfm_jax.apps.readers import Readers
-from fsfm_jax.apps.reading import VIDEO, Reading
+from fsfm_jax.apps.reading import REASONS, VIDEO, Reading
 from fsfm_jax.apps.uploads import Refused, uploaded
 from fsfm_jax.apps.verdict import Rule
 from fsfm_jax.data.masking import STRATEGIES
@@ -27,6 +27,9 @@ PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 NO_DETECTOR = "This server has no detector: start it with --checkpoint=WORKDIR of a fine-tuning run."
+NOT_STARTED = "A process for reading files could not be started."
+# Their details quote what other programs said, who may name folders of this server.
+PRIVATE = ("died", "failed")
 BUSY = "All places are taken by other requests. Try again in a moment."
 
 
@@ -160,9 +163,9 @@ def _read(readers: Readers, path: str) -> Reading:
     try:
         reading = readers.read(path)
     except RuntimeError as error:
-        raise Refused(503, _sentence(str(error))) from error
+        raise Refused(503, NOT_STARTED) from error
     if reading.reason:
-        raise Refused(422, _sentence(reading.detail))
+        raise Refused(422, _sentence(REASONS[reading.reason] if reading.reason in PRIVATE else reading.detail))
     return reading
 
 

@@ -6,6 +6,7 @@ they are not unpickled, and their sizes are checked before memory is taken.
 
 import dataclasses
 import json
+import math
 import struct
 from typing import BinaryIO
 
@@ -59,7 +60,7 @@ def write_reading(file: BinaryIO, reading: Reading) -> None:
     content = {
         "kind": reading.kind, "reason": reading.reason, "detail": reading.detail, "rate": reading.rate,
         "size": reading.size, "misses": [dataclasses.astuple(miss) for miss in reading.misses], "crops": crops,
-        "notes": reading.notes,
+        "notes": reading.notes, "found": reading.found, "asked": reading.asked,
     }  # fmt: skip
     write_message(file, content, blocks)
 
@@ -80,14 +81,22 @@ def read_reading(file: BinaryIO, path: str, side: int) -> Reading:
             parsing_map = _array(file, (records.IMAGE_SIZE, records.IMAGE_SIZE)) if parsed else None
             left, top, right, bottom = map(int, box)
             x, y, size = map(int, square)
+            if math.isinf(sureness):  # NaN is that of a ready-made crop
+                raise BrokenWorker(f"a sureness of {sureness}")
             edges = (left, top, right, bottom), (x, y, size)
             crops.append(Crop(int(frame), int(face), *edges, float(sureness), pixels, parsing_map))
         misses = tuple(Miss(int(frame), str(reason), str(detail)) for frame, reason, detail in content["misses"])
         height, width = map(int, content["size"])
         rate = None if content["rate"] is None else float(content["rate"])
+        if rate is not None and not 0 < rate < math.inf:
+            raise BrokenWorker(f"a rate of {rate}")
         words = (str(content[name]) for name in ("reason", "detail"))
         notes = tuple(str(note) for note in content["notes"])
-        return Reading(path, str(content["kind"]), tuple(crops), misses, *words, rate, (height, width), notes)
+        counts = tuple((int(frame), int(count)) for frame, count in content["found"])
+        if any(count < 0 for _, count in counts):
+            raise BrokenWorker(f"{min(count for _, count in counts)} faces")
+        end = *words, rate, (height, width), notes, counts, int(content["asked"])
+        return Reading(path, str(content["kind"]), tuple(crops), misses, *end)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BrokenWorker(f"an answer of another form ({type(error).__name__}: {error})") from error
 

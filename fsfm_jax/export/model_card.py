@@ -4,6 +4,8 @@ import json
 import string
 from pathlib import Path
 
+from fsfm_jax.metrics.thresholds import Threshold
+
 TEMPLATE = Path(__file__).with_suffix(".md")
 UNKNOWN = "not known"
 NON_COMMERCIAL = "cc-by-nc-4.0"
@@ -114,10 +116,11 @@ def _outputs(said: dict) -> str:
     table.append("| --- | --- | --- | --- | --- | --- |")
     for level, kept in thresholds.items():
         for one in kept:
-            rates = (one["false_negative_rate"], one["false_positive_rate"])
-            cells = [UNKNOWN if rate is None else f"{100 * rate:.2f} %" for rate in rates]
+            threshold = Threshold.from_json(one)
+            rates = (threshold.false_negative_rate, threshold.false_positive_rate)
+            cells = [UNKNOWN if rate.reason else f"{100 * rate.value:.2f} %" for rate in rates]
             table.append(
-                f"| {level} | {one['value']:.4g} | {one['rule']} | {one['split']} | {' | '.join(cells)} |"
+                f"| {level} | {threshold.value:.4g} | {threshold.rule} | {threshold.split} | {' | '.join(cells)} |"
             )
     return " ".join(lines) + "\n".join(table) + "\n\nA face is real if its score is at least the threshold."
 

@@ -10,6 +10,8 @@ from fsfm_jax.metrics.value import Value, undefined
 
 # The anti-spoofing code tries 0, 0.0001, ..., 1, and 1.1, at which nothing passes.
 RELEASED_GRID = np.append(np.arange(10001) / 10000, 1.1)
+# Names in JSON, and the fields that they stand for.
+STORED = {"false_alarm_rate": "false_negative_rate", "miss_rate": "false_positive_rate"}
 
 
 @dataclass(frozen=True)
@@ -28,19 +30,27 @@ class Threshold:
         return f"{self.rule}, chosen on {self.split}" if self.split else f"{self.rule}, chosen on no data"
 
     def as_json(self) -> dict:
-        """What `from_json` makes a threshold of again; rates that are undefined are null."""
-        rates = {"false_positive_rate": self.false_positive_rate, "false_negative_rate": self.false_negative_rate}
+        """What `from_json` makes a threshold of again; rates that are undefined are null.
+
+        The names say what is counted, for readers who do not know which class is positive: real is. `false_alarm_rate`
+        is the share of real examples that are called forged, `miss_rate` that of forged ones that are called real.
+        """
+        rates = {name: getattr(self, field) for name, field in STORED.items()}
         known = {name: None if rate.reason else rate.value for name, rate in rates.items()}
         return {"value": self.value, "rule": self.rule, "split": self.split, **known}
 
     @classmethod
     def from_json(cls, stored: dict) -> "Threshold":
-        """The threshold that `as_json` wrote."""
-        rates = [
-            undefined(f"{stored['split']} had one class only") if stored[name] is None else Value(stored[name])
-            for name in ("false_positive_rate", "false_negative_rate")
-        ]
-        return cls(stored["value"], stored["rule"], stored["split"], *rates)
+        """Reads what `as_json` wrote; cards of earlier versions have the names of the fields.
+
+        Raises:
+          KeyError: an entry is missing.
+        """
+        rates = {}
+        for name, field in STORED.items():
+            known = stored[name] if name in stored else stored[field]
+            rates[field] = undefined(f"{stored['split']} had one class only") if known is None else Value(known)
+        return cls(stored["value"], stored["rule"], stored["split"], **rates)
 
 
 def _measured(value: float, rule: str, scored: Scored, split: str) -> Threshold:

@@ -154,6 +154,37 @@ def test_what_cannot_be_analysed_says_so(what, fields, text, tmp_path):
         analysed(what, tmp_path, **fields)
 
 
+def test_an_output_is_tried_before_the_work_and_stays_as_it_was_if_that_fails(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(command, "open_faces", None)  # not to be reached
+    with pytest.raises(ValueError, match="--output=.*file: expected a folder to write to: File exists"):
+        analysed("masking", tmp_path / "file")
+    with pytest.raises(ValueError, match="--method: expected one of tsne, pca; found 'umap'"):
+        analysed("features", tmp_path / "new", checkpoint=["a"], method="umap")
+    monkeypatch.undo()
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    folder.mkdir()
+    other.write_text("theirs")
+    (folder / "masking.png").symlink_to(other)  # planted
+    with monkeypatch.context() as failing:
+        failing.setattr(galleries, "write_gallery", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            analysed("masking", folder, images=1)
+    assert [path.name for path in folder.iterdir()] == ["masking.png"]
+    analysed("masking", folder, images=1)
+    assert sorted(path.name for path in folder.iterdir()) == ["masking.json", "masking.png"]
+    assert other.read_text() == "theirs" and not (folder / "masking.png").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "other"]
+
+
+def test_a_command_that_fails_ends_with_a_sentence(monkeypatch, capsys, tmp_path):
+    flags = SimpleNamespace(FLAGS=SimpleNamespace(**DEFAULTS | {"images": 0}, output=str(tmp_path)))
+    monkeypatch.setattr(command, "flags", flags)
+    with pytest.raises(SystemExit) as ended:
+        command.main(["analyze", "masking"])
+    assert (ended.value.code, capsys.readouterr().err) == (1, "error: --images: expected at least 1, found 0\n")
+
+
 def test_a_detector_reconstructs_nothing(detector, tmp_path):
     with pytest.raises(ValueError, match="is a detector without pixel decoder; name its pretraining"):
         analysed("reconstruction", tmp_path, checkpoint=[detector], images=1)

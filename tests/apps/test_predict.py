@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+import os
 from types import SimpleNamespace
 
 import cv2
@@ -11,17 +13,18 @@ import serialized
 from absl import app
 from videos import CLIP
 
-from fsfm_jax.apps import explained, judge, predict
+from fsfm_jax.apps import explained, judge, predict, readers
 from fsfm_jax.apps.reading import FaceReader, Settings
 from fsfm_jax.apps.verdict import judged, rule_of
 from fsfm_jax.data.photo import encode_png
 from fsfm_jax.detection.opened_detector import Unsaid
 from fsfm_jax.export import serialize
 
-PHOTO = CLIP.parent / "pd_nasa_astronaut.jpg"
+PHOTO, GROUP = CLIP.parent / "pd_nasa_astronaut.jpg", CLIP.parent / "mit_faceapi_group6.jpg"
 DEFAULTS = dict(
     threshold="equal_error", faces="largest", frames=3, detector="blazeface", scale=1.3, crop_size=None, transform="",
-    json="", csv="", explain="", workers=1, seconds=60.0, batch=4, dtype="", classes="", statistics="", norm_over="",
+    detector_size=None, least_frames=0.25, least_confidence=None, json="", csv="", explain="", workers=1, seconds=60.0,
+    batch=4, dtype="", classes="", statistics="", norm_over="",
 )  # fmt: skip
 
 
@@ -41,6 +44,10 @@ def command(monkeypatch, arguments, **changes) -> int:
     with pytest.raises(SystemExit) as ended:
         predict.main(["predict", *map(str, arguments)])
     return ended.value.code
+
+
+def unopened(*_):
+    raise AssertionError("the detector is opened before what can be refused is refused")
 
 
 def test_scores_are_those_of_the_detector_for_any_number_of_crops(opened):
@@ -131,27 +138,116 @@ def test_every_file_has_a_score_or_a_reason(run, opened, tmp_path, monkeypatch, 
     with open(out["csv"], newline="") as file:
         assert [row["frame"] for row in csv.DictReader(file)] == ["0", "0", "22", "44", "", ""]
     pictures = json.loads((tmp_path / "see" / "pictures.json").read_text())
+    decides = min(content["files"][1]["faces"], key=lambda face: face["score"])["frame"]
+    assert content["files"][1]["deciding_face"]["frame"] == decides
+    frames = sorted((0, 22, 44), key=lambda frame: (frame != decides, frame))
     assert pictures[str(folder / "b.mp4")] == [
-        "00001_frame0_face0.png", "00001_frame22_face0.png", "00001_frame44_face0.png", "00001_timeline.png"
+        *(f"00001_frame{frame}_face0.png" for frame in frames), "00001_timeline.png"
     ]  # fmt: skip
+    assert [entry["frames_asked"] for entry in content["files"]] == [1, 3, 0, 1]
+    assert (content["least_frames"], content["least_confidence"], content["complete"]) == (0.25, 0.8, True)
     assert cv2.imread(str(tmp_path / "see" / "00000_frame0_face0.png")).shape == (32, 68, 3)
 
 
 def test_all_scored_is_success_and_the_standard_output_is_json_alone(run, monkeypatch, capsys):
-    assert command(monkeypatch, [PHOTO], checkpoint=run, json="-") == 0
+    assert command(monkeypatch, [GROUP], checkpoint=run, json="-") == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["files"][0]["score"] > 0 and "1 of 1 files have a score" in err
+    (entry,) = json.loads(out)["files"]
+    assert (entry["score"] > 0, entry["faces_found"], entry["notes"]) == (True, 4, ["4 faces, 1 judged"])
+    assert "1 of 1 files have a score" in err and "3 faces were found and not judged; --faces=all judges every" in err
 
 
 @pytest.mark.parametrize("arguments, changes, text", [
-        (["absent.jpg"], {}, "error: absent.jpg: there is no such file or folder"),
-        ([PHOTO], {"checkpoint": "nowhere"}, "error: checkpoint: no run at nowhere"),
-        ([PHOTO], {"json": "-", "csv": "-"}, "error: --json, --csv: only one of them can be the standard output"),
-        ([PHOTO], {"threshold": "high"}, "error: threshold: expected false_alarm, equal_error or a number"),
-        ([PHOTO], {"detector": "dlob"}, "error: detector 'dlob': expected one of"),
+        (["absent\x1b[31m.jpg"], {}, "absent\\x1b[31m.jpg: there is no such file or folder"),
+        ([PHOTO], {"json": "-", "csv": "-"}, "--csv, --json: only one of them can be the standard output"),
+        ([PHOTO], {"threshold": "50"}, "threshold: expected false_alarm, equal_error or a probability from 0 to 1"),
+        ([PHOTO], {"json": "none/a.json"}, "--json=none/a.json: cannot write to the folder none: No such file"),
+        ([PHOTO], {"csv": "/"}, "--csv=/: expected a file, found a folder"),
+        ([PHOTO], {"explain": str(PHOTO)}, f"--explain={PHOTO}: it is not a folder"),
+        ([PHOTO], {"transform": "shrink"}, "transform: expected one of resize, resize_center; found 'shrink'"),
+        ([PHOTO], {"scale": math.nan}, "scale: expected 0.5 to 5 times"),
+        ([PHOTO], {"seconds": math.nan}, "--seconds: expected 1 to 86400 seconds, found nan"),
+        ([PHOTO], {"least_frames": 1.5}, "least_frames: expected a share from 0 to 1, found 1.5"),
     ])  # fmt: skip
-def test_what_cannot_be_done_is_a_sentence(run, monkeypatch, arguments, changes, text):
-    assert text in command(monkeypatch, arguments, **{"checkpoint": run} | changes)
+def test_what_cannot_be_done_is_a_sentence_before_the_detector_is_opened(
+    run, monkeypatch, capsys, arguments, changes, text
+):
+    monkeypatch.setattr(judge, "open_judge", unopened)
+    assert command(monkeypatch, arguments, **{"checkpoint": run} | changes) == 1
+    assert capsys.readouterr().err.startswith(f"error: {text}")
+
+
+@pytest.mark.parametrize("changes, text", [
+        ({"checkpoint": "nowhere"}, "checkpoint: no run at nowhere"),
+        ({"detector": "dlob"}, "detector 'dlob': expected one of"),
+    ])  # fmt: skip
+def test_a_wrong_detector_leaves_outputs_as_they_were(run, monkeypatch, capsys, tmp_path, changes, text):
+    (tmp_path / "old.json").write_text("old")
+    out = {"json": str(tmp_path / "old.json"), "explain": str(tmp_path / "see")}
+    assert command(monkeypatch, [PHOTO], **{"checkpoint": run} | out | changes) == 1
+    assert f"error: {text}" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["old.json"] and (tmp_path / "old.json").read_text() == "old"
+
+
+def test_an_interrupted_command_keeps_what_it_has_found(run, monkeypatch, capsys, tmp_path):
+    """A video is searched, then Ctrl-C comes; a folder that may not be listed does not stop anything."""
+    folder = tmp_path / "secret"
+    folder.mkdir()
+    monkeypatch.setattr(os, "scandir", refusing(str(folder), os.scandir))
+
+    class Reader(FaceReader):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def read_all(self, paths):
+            yield self.read(paths[0])
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(readers, "Readers", lambda settings, workers, seconds: Reader(settings))
+    json_file, csv_file = tmp_path / "a.json", tmp_path / "a.csv"
+    out = {"json": str(json_file), "csv": str(csv_file)}
+    assert command(monkeypatch, [folder, CLIP, PHOTO], checkpoint=run, batch=1, **out) == 130
+    told = capsys.readouterr()
+    assert told.err == (
+        f"interrupted; 2 of 3 files were judged; results so far: {csv_file}.partial, {json_file}.partial\n"
+    )
+    assert "unreadable: the folder cannot be listed: Permission denied" in told.out
+    content = json.loads((tmp_path / "a.json.partial").read_text())
+    assert [entry["file"] for entry in content["files"]] == [str(folder), str(CLIP)] and not content["complete"]
+    assert sorted(os.listdir(tmp_path)) == ["a.csv.partial", "a.json.partial", "secret"]
+
+
+def refusing(folder, listed):
+    def scandir(path):
+        if str(path) == folder:
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    return scandir
+
+
+def test_the_deciding_face_is_shown_first_and_others_are_spread():
+    assert explained.shown(3, 1) == [1, 0, 2] and explained.shown(0, None) == []
+    many = explained.shown(100, 97)
+    assert many[:2] == [97, 0] and many[-1] == 99 and len(set(many)) == explained.PICTURES
+
+
+def test_flags_are_passed_on(monkeypatch, run):
+    """Settings that only some detectors or files show."""
+    asked = []
+
+    def Readers(settings, workers, seconds):  # noqa: N802
+        asked.append(settings)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(readers, "Readers", Readers)
+    for size in (None, 4000):
+        assert command(monkeypatch, [PHOTO], checkpoint=run, detector_size=size, faces="all", scale=2.0) == 1
+    assert [settings.detector_size for settings in asked] == [None, 4000]
+    assert (asked[0].faces, asked[0].scale, asked[0].side) == ("all", 2.0, serialized.SIDE)
 
 
 def test_without_files_it_says_how_it_is_used(run, monkeypatch):

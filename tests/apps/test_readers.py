@@ -1,6 +1,8 @@
 """Worker processes: answers to the bit, the order of files, and workers that die, stall or lie."""
 
+import dataclasses
 import io
+import math
 import os
 import signal
 import threading
@@ -112,7 +114,7 @@ READING = Reading(
              np.full((224, 224), 7, np.uint8)),
         Crop(4, 0, (-1, 2, 3, 4), (0, 1, 9), float("nan"), np.zeros((2, 2, 3), np.uint8)),
     ),
-    (Miss(5, "no_face", "none"),), rate=12.5, size=(10, 20),
+    (Miss(5, "no_face", "none"),), rate=12.5, size=(10, 20), found=((3, 2), (4, 40)), asked=7,
 )  # fmt: skip
 
 
@@ -122,6 +124,7 @@ def test_an_answer_survives_its_way():
     stream.seek(0)
     found = wire.read_reading(stream, "a", 2)
     assert (found.misses, found.rate, found.size, found.kind) == (READING.misses, 12.5, (10, 20), "video")
+    assert (found.found, found.asked) == (((3, 2), (4, 40)), 7)
     np.testing.assert_array_equal(found.crops[0].pixels, READING.crops[0].pixels)
     np.testing.assert_array_equal(found.crops[0].parsing_map, READING.crops[0].parsing_map)
     assert found.crops[1].parsing_map is None and np.isnan(found.crops[1].sureness)
@@ -144,5 +147,19 @@ def message(content: bytes) -> io.BytesIO:
         (message(b'{"crops": [' + b"0," * 5000 + b"0]}"), "5001 crops"),
     ])  # fmt: skip
 def test_a_worker_that_was_taken_over_can_only_break(stream, text):
+    with pytest.raises(wire.BrokenWorker, match=text):
+        wire.read_reading(stream, "a", 2)
+
+
+@pytest.mark.parametrize("changes, text", [
+        ({"rate": math.nan}, "a rate of nan"), ({"rate": 0.0}, "a rate of 0.0"),
+        ({"crops": (dataclasses.replace(READING.crops[0], sureness=math.inf),)}, "a sureness of inf"),
+        ({"found": ((0, -1),)}, "-1 faces"), ({"found": (("x", 1),)}, "another form"),
+    ])  # fmt: skip
+def test_numbers_that_no_result_could_hold_are_refused(changes, text):
+    """JSON has neither: one file must not end the writing of all results."""
+    stream = io.BytesIO()
+    wire.write_reading(stream, dataclasses.replace(READING, **changes))
+    stream.seek(0)
     with pytest.raises(wire.BrokenWorker, match=text):
         wire.read_reading(stream, "a", 2)

@@ -101,6 +101,8 @@ def test_the_largest_the_surest_or_all_faces(tmp_path):
     }
     # The last box lies outside of the picture.
     assert lefts == {"largest": [20], "surest": [0], "all": [20, 60, 0]}
+    for faces in lefts:  # what the detector found is told, whatever is taken
+        assert with_boxes(*boxes, faces=faces).read(str(path)).found == ((0, 3),)
 
 
 def test_ready_made_crops_are_not_searched(tmp_path):
@@ -167,6 +169,9 @@ def test_a_crowd_does_not_fill_the_memory(tmp_path, monkeypatch):
     crowd = with_boxes(*[(i % 40, 2, i % 40 + 9, 11, 1.0) for i in range(100)], faces="all", frames=5)
     found = crowd.read(str(path))
     assert len(found.crops) == 64 and [miss.reason for miss in found.misses] == ["too_many"]
+    assert found.found == ((0, 100),)
+    few = with_boxes(*[(i, 2, i + 9, 11, 1.0) for i in range(20)], faces="all", frames=3, frame_faces=2)
+    assert [crop.frame for crop in few.read(str(path)).crops] == [0, 0, 9, 9, 19, 19]
     assert MOST_CROPS == 4096
 
 
@@ -194,6 +199,7 @@ def test_a_failing_detector_costs_one_frame(tmp_path):
         ({"faces": "two"}, "faces: expected one of largest, surest, all; found 'two'"),
         ({"frames": 0}, "frames: expected 1 to 1024 of each video; found 0"),
         ({"scale": 9.0}, "scale: expected 0.5 to 5 times the detector's box; found 9.0"),
+        ({"frame_faces": 65}, "frame_faces: expected 1 to 64 of each frame; found 65"),
         ({"crop_size": 0}, "crop_size: expected at least 1 pixel; found 0"),
         ({"detector_size": 63}, "detector_size: expected 64 to 16384 pixels; found 63"),
         ({"parser": "embedded"}, "expected resize to that; found resize_center to 32"),

@@ -4,16 +4,21 @@ import csv
 import io
 import json
 import math
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from carded import BARE, CARDED
+from carded import ALARM, BARE, CARDED, Detector
 
 from fsfm_jax.apps import outputs
+from fsfm_jax.apps.certainty import Limits, limits_of
+from fsfm_jax.apps.outputs import warnings
 from fsfm_jax.apps.reading import Crop, Miss, Reading
 from fsfm_jax.apps.scoring import verdicts
-from fsfm_jax.apps.verdict import Rule, judged, rule_of, said
+from fsfm_jax.apps.verdict import Rule, check_threshold, judged, rule_of, said
 from fsfm_jax.metrics.card import Carded
+from fsfm_jax.metrics.thresholds import Threshold
 from fsfm_jax.plain import plain
 
 
@@ -53,12 +58,101 @@ def test_a_video_is_the_mean_over_frames_of_the_face_that_looks_most_forged():
 def test_thresholds_say_what_they_cost():
     rule = rule_of(CARDED)
     assert said(rule.frame) == (
-        "forged if P(real) < 0.4 (at most 10 % false alarms, chosen on val, "
-        "where it called 8 % of the real ones forged)"
+        "forged if P(real) < 0.4 (at most 10 % false alarms, chosen on val: "
+        "calls forged 8 % of the real and real 20 % of the forged on val)"
     )
-    assert said(rule_of(CARDED, "0.25").video) == "forged if P(real) < 0.25 (fixed at 0.25, chosen on no data)"
-    with pytest.raises(ValueError, match="threshold: expected false_alarm, equal_error or a number; found 'half'"):
-        rule_of(CARDED, "half")
+    assert said(rule_of(CARDED, "0.25").video) == (
+        "forged if P(real) < 0.25 (fixed at 0.25, chosen on no data: its error rates are not known)"
+    )
+    one_class = Threshold.from_json(ALARM | {"false_alarm_rate": None, "miss_rate": 0.9999})
+    assert "calls forged an unknown share of the real and real 99.99 % of the forged on val" in said(one_class)
+
+
+@pytest.mark.parametrize("threshold", ["half", "50", "-0.1", "nan", "inf", "1.0001", ""])
+def test_a_threshold_is_a_rule_or_a_probability(threshold):
+    for check in (check_threshold, lambda text: rule_of(CARDED, text)):
+        with pytest.raises(ValueError, match=f"a probability from 0 to 1, such as 0.5; found '{threshold}'"):
+            check(threshold)
+    assert (rule_of(CARDED, "0").frame.value, rule_of(CARDED, "1").video.value) == (0.0, 1.0)
+
+
+def test_a_demo_detector_and_high_rates_are_warned_of():
+    def warned(calibration=None, **card):
+        carded = Detector(calibration)
+        carded.card |= card
+        return warnings(carded, rule_of(carded))
+
+    def kept(**rates):
+        return {"split": "val", "temperature": None, "thresholds": {"frame": [ALARM], "video": [ALARM | rates]}}
+
+    assert warned() == warned(kept()) == warned(all_fields={"data.train": "forged:blend:9,data/dfd:train"}) == []
+    (text,) = warned(kept(false_positive_rate=0.87))
+    assert text == (
+        "videos: this detector is often wrong: at its threshold it calls forged 8 % of the real and real 87 % of the "
+        "forged on val"
+    )
+    assert len(warned(kept(false_negative_rate=0.21))) == 1 and not warned(kept(false_negative_rate=None))
+    for card in ({"all_fields": {"data.train": "forged:blend:9,spoof=forged:print:9"}},
+                 {"calibration": kept() | {"split": "forged:blend:128:1:0"}}):  # fmt: skip
+        (text,) = warned(**card)
+        assert text.startswith("this is a demo detector, trained on drawn faces (forged:blend:")
+
+
+def faces(*sureness: float, frames: int) -> Reading:
+    crops = [replace(crop(frame), sureness=value) for frame, value in enumerate(sureness)]
+    misses = [Miss(frame, "no_face", "none") for frame in range(len(crops), frames)]
+    return Reading("a", "video" if frames > 1 else "photo", tuple(crops), tuple(misses))
+
+
+@pytest.mark.parametrize("reading, limits, reason, detail", [
+        (faces(2.0, 2.0, frames=32), Limits(), "few_frames", "only 2 of 32 frames have a face, a verdict needs 25%"),
+        (faces(2.0, 2.0, frames=32), Limits(frames=2 / 32), "", ""),
+        (replace(faces(2.0, frames=2), asked=32), Limits(), "few_frames", "only 1 of 32 frames"),
+        (faces(*[2.0] * 8, frames=32), Limits(), "", ""),
+        (faces(2.0, frames=1), Limits(frames=1.0), "", ""),
+        (faces(0.7, frames=1), limits_of("dlib+blazeface"), "unsure_face", "at most 0.70, a verdict needs 0.8"),
+        (faces(0.8, frames=1), limits_of("blazeface"), "", ""),
+        (faces(0.7, frames=1), limits_of("yunet:a.onnx", 0.0), "unsure_face", "at most 0.70, a verdict needs 0.8"),
+        (faces(0.7, frames=1), limits_of("dlib+blazeface", confidence=0.6), "", ""),
+        (faces(math.nan, frames=1), limits_of("none"), "", ""),
+        (faces(0.9, 0.7, 0.7, 0.7, 0.7, frames=5), limits_of("blazeface"), "unsure_face", "sure of only 1 of 5 frames"),
+        (faces(0.9, 0.9, 0.7, 0.7, 0.7, frames=5), limits_of("blazeface"), "", ""),
+    ])  # fmt: skip
+def test_a_verdict_is_withheld_from_few_frames_and_unsure_faces(reading, limits, reason, detail):
+    rows = logs(*[0.9] * len(reading.crops))
+    found = judged(CARDED, rule_of(CARDED, limits=limits), reading, rows)
+    assert (found.verdict, found.reason) == ("" if reason else "real", reason) and detail in found.detail
+    assert found.score == pytest.approx(0.9)
+    assert found.frames == max(len(reading.crops) + len(reading.misses), reading.asked)
+    assert found.as_json()["verdict"] == (None if reason else "real")
+    line = outputs.row(found, 20)
+    assert f"no verdict, {reason}: {found.detail}" in line if reason else line.endswith("real")
+
+
+def test_limits_that_make_no_sense_are_refused():
+    for share in (1.5, -0.1, math.nan):
+        with pytest.raises(ValueError, match="least_frames: expected a share from 0 to 1"):
+            limits_of("dlib", share)
+    with pytest.raises(ValueError, match="least_confidence: expected a number"):
+        limits_of("dlib", confidence=math.nan)
+
+
+def test_faces_that_are_not_judged_and_the_one_that_decides_are_told():
+    """One face of 19 is judged; then three are, and the second looks most forged."""
+    one = Reading("a.jpg", "photo", (crop(0),), found=((0, 19),), notes=("HDR tone-mapped",))
+    found = judged(CARDED, rule_of(CARDED), one, logs(0.9))
+    assert outputs.row(found, 5).split("  ")[-1] == "real [HDR tone-mapped; 19 faces, 1 judged]"
+    assert "1 of 19" in outputs.row(found, 5)
+    entry = found.as_json()
+    assert (entry["faces_found"], entry["faces_judged"], entry["notes"][0]) == (19, 1, "HDR tone-mapped")
+    three = replace(one, crops=(crop(0), replace(crop(0, 1), box=(10, 20, 30, 40)), crop(0, 2)), found=((0, 3),))
+    found = judged(CARDED, rule_of(CARDED), three, logs(0.9, 0.1, 0.5))
+    assert (found.verdict, found.deciding, found.notes[1:]) == ("forged", 1, ("the face at 10,20 to 30,40 decides",))
+    assert found.as_json()["deciding_face"] == {"frame": 0, "face": 1, "box": [10, 20, 30, 40]}
+    video = Reading("a", "video", (crop(0), crop(1), crop(1, 1)), (Miss(2, "no_face", ""),), found=((0, 1), (1, 40)))
+    found = judged(CARDED, rule_of(CARDED), video, logs(0.6, 0.9, 0.2))
+    assert (found.deciding, found.notes, found.frames_with_face) == (2, ("41 faces, 3 judged",), 2)
+    assert "2 of 3" in outputs.row(found, 5) and "3 of 41" in outputs.row(found, 5)
 
 
 def test_without_calibration_there_is_no_verdict_and_without_a_face_no_score():
@@ -126,20 +220,39 @@ def some_verdicts():
     return rule, [judged(CARDED, rule, r, s) for r, s in zip(readings, scores, strict=True)]
 
 
+class File(io.StringIO):
+    def write(self, text, results=1):
+        return super().write(text)
+
+
+def written(made, found) -> str:
+    for verdict in found:
+        made.add(verdict)
+    made.end()
+    return made._file.getvalue()
+
+
 def test_json_holds_everything_and_csv_a_row_for_each_face():
     rule, found = some_verdicts()
-    file = io.StringIO()
-    outputs.write_json(file, CARDED, rule, "runs/dfd", found)
-    content = json.loads(file.getvalue())
+    text = written(outputs.JsonResults(File(), CARDED, rule, "runs/d\x7ffd"), found)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
+    content = json.loads(text)
+    assert (content["detector"], content["complete"], content["warnings"]) == ("runs/d\x7ffd", True, [])
+    assert json.loads(written(outputs.JsonResults(File(), BARE, rule_of(BARE), "a"), []))["files"] == []
+    cut = outputs.JsonResults(File(), CARDED, rule, "a")
+    cut.add(found[0])  # and then it is interrupted
+    unfinished = json.loads(cut._file.getvalue() + cut._file.closing)
+    assert (len(unfinished["files"]), unfinished["complete"]) == (1, False)
     assert content["thresholds"]["video"]["value"] == 0.55 and content["temperature"] == 2.0
     first, video, none = content["files"]
     assert (first["file"], first["verdict"], first["faces"][0]["detector"]) == ("=1+1.jpg", "real", None)
     assert (video["verdict"], [face["second"] for face in video["faces"]]) == ("forged", [0.0, 2.0])
     assert none["score"] is None and none["misses"] == [{"frame": 0, "reason": "no_face", "detail": 'none, "sir"'}]
-    file = io.StringIO()
-    outputs.write_csv(file, found)
-    rows = list(csv.DictReader(io.StringIO(file.getvalue(), newline="")))
-    assert [row["file"] for row in rows] == ["./=1+1.jpg", "a\x1b[31m\n.mp4", "a\x1b[31m\n.mp4", "none.jpg"]
+    text = written(outputs.CsvResults(File()), found)
+    assert not re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f]", text)  # may be printed
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["file"] for row in rows] == ["./=1+1.jpg", "a\\x1b[31m\\n.mp4", "a\\x1b[31m\\n.mp4", "none.jpg"]
+    assert [row["decides"] + row["frames_with_face"] for row in rows] == ["yes1", "yes2", "2", "0"]
     assert float(rows[2]["score"]) == pytest.approx(0.4) and float(rows[2]["file_score"]) == pytest.approx(0.3)
     assert rows[3]["score"] == "" and rows[3]["detail"] == 'none, "sir"'
 
@@ -154,6 +267,7 @@ def test_no_name_can_steer_a_terminal():
 def test_the_table_says_how_it_was_made():
     lines = outputs.explanation(CARDED, rule_of(CARDED))
     assert lines[0].startswith("photos: forged if P(real) < 0.4 (") and "0.55" in lines[1]
+    assert "paintings, drawings, masks" in lines[-2]
     assert "calibrated: at the temperature 2, fitted on val" in lines
     lines = outputs.explanation(BARE, rule_of(BARE))
     assert lines[0] == "photos: no threshold, hence no verdict" and any("--threshold=0.5" in line for line in lines)

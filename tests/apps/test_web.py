@@ -23,9 +23,10 @@ from videos import CLIP
 
 from fsfm_jax.apps import serve, uploads, web
 from fsfm_jax.apps.access import COOKIE
+from fsfm_jax.apps.certainty import limits_of
 from fsfm_jax.apps.mask_answer import Masker
 from fsfm_jax.apps.readers import Readers
-from fsfm_jax.apps.reading import Reading, Settings
+from fsfm_jax.apps.reading import REASONS, Crop, Reading, Settings
 from fsfm_jax.apps.verdict import rule_of
 from fsfm_jax.data.photo import encode_png
 
@@ -127,9 +128,11 @@ def test_a_photo_and_a_video_are_looked_at(site, port):
     assert (status, found["kind"], found["verdict"], found["score"]) == (200, "photo", "real", pytest.approx(0.5))
     assert found["classes"] == {"fake": pytest.approx(0.5), "real": pytest.approx(0.5)} and found["timeline"] is None
     assert found["faces"][0]["picture"].startswith("data:image/jpeg;base64,")
-    assert "where it called 8 % of the real ones forged" in found["rule"]
+    assert "calls forged 8 % of the real and real 20 % of the forged on val" in found["rule"]
+    assert found["warnings"] == [] and "paintings" in found["not_covered"] and found["faces"][0]["confidence"] > 0.8
     status, found = told(port, "/api/detect", CLIP.read_bytes())
     assert (status, found["kind"], found["verdict"], found["count"]) == (200, "video", "forged", 3)  # 0.5 < 0.55
+    assert (found["found"], found["frames"], found["frames_with_face"], found["withheld"]) == (3, 3, 3, "")
     assert found["timeline"].startswith("data:image/png") and [face["frame"] for face in found["faces"]] == [0, 22, 44]
     assert not left(site)
 
@@ -144,6 +147,58 @@ def test_masks_are_rolled(port):
     assert (first["hidden"], first["patches"], first["reconstruction"]) == (147, 196, None) and first["covered"]
     status, found = told(port, "/api/mask?strategy=random&ratio=0.5&roll=0", PHOTO.read_bytes())
     assert (status, found["hidden"], found["covered"]) == (200, 98, "")
+
+
+def test_all_faces_that_are_judged_count_and_the_first_shown_decides(site):
+    """Ten faces of 40 are judged, the eighth looks most forged; the face detector is unsure of it."""
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    crops = tuple(Crop(0, n, (n, 0, 9, 9), (0, 0, 9), 0.7 if n == 7 else 0.9, pixels) for n in range(10))
+    reading = Reading("a", "photo", crops, found=((0, 40),), notes=("first of 24 frames",))
+    judge = Judge()
+    judge.log_probabilities = lambda crops: np.log([[0.9, 0.1] if n == 7 else [0.2, 0.8] for n in range(len(crops))])
+    rule = rule_of(judge, limits=limits_of("blazeface"))
+    with serving(replace(site, judge=judge, rule=rule, detect_readers=SimpleNamespace(read=lambda _: reading))) as port:
+        status, found = told(port, "/api/detect", b"x")
+    assert (status, found["found"], found["count"], len(found["faces"])) == (200, 40, 10, 8)
+    assert [(face["face"], face["decides"]) for face in found["faces"][:2]] == [(7, True), (0, False)]
+    assert found["classes"] == {"fake": pytest.approx(0.9), "real": pytest.approx(found["score"])}
+    assert found["verdict"] == "" and found["withheld"].startswith("The face detector is unsure: its confidence is at")
+    assert found["notes"] == ["first of 24 frames", "40 faces, 10 judged", "the face at 7,0 to 9,9 decides"]
+
+
+def test_visitors_are_told_names_and_no_paths(monkeypatch, tmp_path, site):
+    """Neither where checkpoints lie, nor what other programs said about files of this machine."""
+    made = []
+    chosen = SimpleNamespace(
+        checkpoint=str(tmp_path / "dfd") + "/", pretrained="", classes="", statistics="", norm_over="", dtype="",
+        threshold="equal_error", seconds=60.0, detector="blazeface", detector_size=None, faces="all", frames=3,
+        least_frames=0.25, least_confidence=None, places=1, limit_mb=1, token="",
+    )  # fmt: skip
+    monkeypatch.setattr(serve, "open_judge", lambda *_: Judge())
+    monkeypatch.setattr(serve, "_is_pretraining", lambda _: False)
+    monkeypatch.setattr(serve, "Readers", lambda *given: made.append(given) or site.detect_readers)
+    opened = serve.open_site(chosen, site.folder)
+    assert [(settings.faces, settings.frame_faces) for settings, *_ in made] == [("all", 8), ("largest", 64)]
+    with serving(opened) as port:
+        assert json.loads(ask(port, "GET", "/api/about")[2])["detector"] == "dfd"
+    for reason in web.PRIVATE:
+        read = Reading("a", "", reason=reason, detail=f"it said: {tmp_path}/secret")
+        with serving(replace(opened, detect_readers=SimpleNamespace(read=lambda _, read=read: read))) as port:
+            status, found = told(port, "/api/detect", b"x")
+        assert status == 422 and found["error"].lower().startswith(REASONS[reason]) and "/" not in found["error"]
+    for field, wrong, text in (("threshold", "50", "threshold: expected"), ("seconds", math.nan, "--seconds: expected"),
+                               ("least_frames", 2.0, "least_frames: expected")):  # fmt: skip
+        with pytest.raises(ValueError, match=text):
+            serve.open_site(SimpleNamespace(**vars(chosen) | {field: wrong}), site.folder)
+
+
+def test_answers_on_a_kept_connection_do_not_wait_for_each_other(port):
+    """Head and body are two writes: Nagle's algorithm would hold the second until the first is acknowledged."""
+    with serve.listening("127.0.0.1", 0) as listener:
+        with socket.create_connection(listener.getsockname()):
+            accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize("query, text", [
@@ -288,7 +343,7 @@ def test_a_server_that_ends_keeps_nothing(site, monkeypatch):
         connection.sendall(head.encode() + b"x")
         assert reading.wait(30) and len(os.listdir(site.folder)) == 1
         stop.set()
-        assert b"Given up." in b"".join(iter(lambda: connection.recv(4096), b""))
+        assert b"The process that decoded the file ended" in b"".join(iter(lambda: connection.recv(4096), b""))
         server.join(30)
     assert not server.is_alive() and closed.is_set() and os.listdir(site.folder) == []
     with pytest.raises(ConnectionRefusedError):
@@ -307,7 +362,7 @@ def test_what_fails_here_is_said_too(site, port, monkeypatch):
         raise ValueError("stub: scores that are not finite")
 
     def cannot(path):
-        raise RuntimeError("a process for reading files could not be started")
+        raise RuntimeError("a process for reading files could not be started: /home/somebody is not there")
 
     judge = Judge()
     judge.log_probabilities = damaged
@@ -331,12 +386,32 @@ def test_without_a_detector_the_page_says_so(site):
 
 
 @pytest.mark.parametrize("host, token, text", [
-        ("0.0.0.0", "", "--host=0.0.0.0: others could use this page; give --token=SECRET of at least 16 characters"),
-        ("127.0.0.1", "short", "--token: expected at least 16 letters, digits and dashes"),
-        ("10.0.0.1", "with a space in its middle", "--token: expected at least 16 letters"),
+        ("0.0.0.0", "", "--host=0.0.0.0: others could use this page; give a secret of at least 16 characters"),
+        ("127.0.0.1", "short", "token: expected at least 16 letters, digits and dashes"),
+        ("10.0.0.1", "with a space in its middle", "token: expected at least 16 letters"),
     ])  # fmt: skip
 def test_others_need_a_secret(host, token, text):
     with pytest.raises(ValueError, match=text):
         serve.check_address(host, token)
     serve.check_address("127.0.0.1", "")
     serve.check_address("0.0.0.0", TOKEN)
+
+
+def test_a_secret_need_not_stand_in_the_list_of_processes(tmp_path, capsys):
+    kept = tmp_path / "secret.txt"
+    kept.write_text(f"{TOKEN}\n")
+    kept.chmod(0o600)
+    environment = {serve.TOKEN_VARIABLE: TOKEN, "HOME": "/"}
+    assert serve.token_of("", "", environment) == TOKEN and environment == {"HOME": "/"}  # decoders do not get it
+    assert serve.token_of("", str(kept), {}) == TOKEN and serve.token_of("", "", {}) == ""
+    assert capsys.readouterr().err == ""
+    assert serve.token_of(TOKEN, "", {}) == TOKEN and "list of processes" in capsys.readouterr().err
+    kept.chmod(0o644)
+    assert serve.token_of("", str(kept), {}) == TOKEN and "others may read" in capsys.readouterr().err
+    kept.write_text("two\nlines\n")
+    for file, text in ((kept, "expected one line, the secret; found 2"), (tmp_path, "expected a file"),
+                       (tmp_path / "none", "expected a file with the secret; there is none")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"--token_file={file}: {text}"):
+            serve.token_of("", str(file), {})
+    with pytest.raises(ValueError, match="--token, FSFM_TOKEN: expected one of them"):
+        serve.token_of(TOKEN, "", {serve.TOKEN_VARIABLE: TOKEN})

@@ -61,7 +61,13 @@ def test_a_split_that_is_all_right_has_no_temperature_and_says_so():
 def test_thresholds_come_back_from_json():
     for chosen in choose(predictions([0.9, 0.6, 0.2, 0.4], [1, 1, 0, 0]), 0.5).values():
         for threshold in chosen:
-            assert Threshold.from_json(json.loads(json.dumps(threshold.as_json()))) == threshold
+            stored = json.loads(json.dumps(threshold.as_json()))
+            assert Threshold.from_json(stored) == threshold and list(stored)[3:] == ["false_alarm_rate", "miss_rate"]
+            # Real is the positive class: a false negative is a false alarm. Earlier cards have those names.
+            false_alarms, misses = stored.pop("false_alarm_rate"), stored.pop("miss_rate")
+            assert (false_alarms, misses) == (threshold.false_negative_rate.value, threshold.false_positive_rate.value)
+            earlier = stored | {"false_negative_rate": false_alarms, "false_positive_rate": misses}
+            assert Threshold.from_json(earlier) == threshold
 
 
 def test_one_class_cannot_calibrate():

@@ -18,12 +18,14 @@ driver_of = pytest.importorskip("playwright.sync_api", reason="playwright is nee
 
 ROOT = Path(fsfm_jax.__file__).parents[1]
 SAMPLES = ROOT / "fsfm_jax" / "data" / "samples"
+GROUP = SAMPLES / "mit_faceapi_group6.jpg"
 PHOTO, CLIP = SAMPLES / "pd_nasa_astronaut.jpg", SAMPLES / "pd_nasa_astronaut_pan.mp4"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+LONG_NAME = "pretraining_of_a_base_model_" * 4  # a word that no line can be broken in
 PATIENCE = 60_000  # milliseconds; the first of each ratio is compiled
 
 
@@ -31,7 +33,7 @@ PATIENCE = 60_000  # milliseconds; the first of each ratio is compiled
 def address(tmp_path_factory):
     """Where the real server runs, with a tiny detector and a tiny pretraining."""
     folder = tmp_path_factory.mktemp("runs")
-    detector, pretraining = serialized.run(folder / "detector"), pretrained_run(folder / "pretraining")
+    detector, pretraining = serialized.run(folder / "detector"), pretrained_run(folder / LONG_NAME)
     command = [
         sys.executable, "-m", "fsfm_jax.apps.serve", f"--checkpoint={detector}", f"--pretrained={pretraining}",
         "--port=0", "--detector=blazeface", "--frames=4", "--threshold=equal_error",
@@ -103,7 +105,18 @@ def test_a_video_has_a_timeline(page):
     page.set_input_files("#file-detect", CLIP)
     shown(page, "detect")
     assert page.is_visible("#timeline") and page.locator("#timeline").evaluate("image => image.naturalWidth") > 300
-    assert page.inner_text("#faces-title") == "4 faces" and "0.00 s" in page.inner_text("#faces")
+    assert page.inner_text("#faces-title") == "4 faces, in 4 of 4 frames" and "0.00 s" in page.inner_text("#faces")
+    assert page.inner_text("#faces figure.decides").startswith("looks most forged: ") and page.is_hidden("#warnings")
+    assert "paintings" in page.inner_text("#not-covered") and page.is_hidden("#withheld")
+
+
+def test_all_faces_of_a_picture_are_judged_and_paths_are_not_told(page):
+    page.set_input_files("#file-detect", GROUP)
+    shown(page, "detect")
+    assert page.inner_text("#faces-title") == "4 faces" and page.locator("#faces img").count() == 4
+    assert page.locator("#faces figure").first.inner_text().startswith("decides: P(real) 0.")
+    assert " decides" in page.inner_text("#notes")
+    assert page.inner_text("#about") == f"Detector: detector · pretraining: {LONG_NAME}"
 
 
 def test_masks_re_roll_and_are_reconstructed(page):
@@ -165,10 +178,14 @@ def test_a_file_chosen_before_the_page_is_ready_is_not_lost(page, address):
     assert page.locator("#faces img").count() == 1
 
 
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("width", [380, 1400])
 def test_nothing_is_wider_than_the_window(page, width):
     page.set_viewport_size({"width": width, "height": 800})
     page.set_input_files("#file-detect", CLIP)
     shown(page, "detect")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.click("#tab-mask")
+    page.set_input_files("#file-mask", PHOTO)
+    shown(page, "mask")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("[...document.images].every(image => image.alt)")

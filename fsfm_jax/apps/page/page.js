@@ -76,7 +76,14 @@ async function detect(file) {
       textContent: found.calibrated === null ? "not calibrated" : `calibrated ${found.calibrated.toFixed(4)}`,
     }),
   );
+  at("withheld").textContent = found.withheld;
+  at("withheld").hidden = !found.withheld;
+  for (const name of ["warnings", "notes"]) {
+    at(name).replaceChildren(...found[name].map((text) => made("li", { textContent: text })));
+    at(name).hidden = !found[name].length;
+  }
   at("rule").textContent = found.rule;
+  at("not-covered").textContent = found.not_covered;
   at("classes").replaceChildren(...Object.entries(found.classes).map(([name, value]) =>
     bar(name, value, found.real)));
   at("timeline").hidden = !found.timeline;
@@ -84,15 +91,20 @@ async function detect(file) {
     at("timeline").src = found.timeline;
     at("timeline").alt = `Course of P(real) along the video; its mean is ${found.score.toFixed(4)}`;
   }
-  const count = found.count === 1 ? "One face" : `${found.count} faces`;
-  const shown = found.faces.length < found.count ? `, ${found.faces.length} of them shown` : "";
-  at("faces-title").textContent = count + shown + (found.misses ? `; ${found.misses} frames without one` : "");
+  const parts = [found.found === 1 ? "One face" : `${found.found} faces`];
+  if (found.count < found.found) parts.push(`${found.count} judged`);
+  if (found.faces.length < found.count) parts.push(`${found.faces.length} shown`);
+  if (found.kind === "video") parts.push(`in ${found.frames_with_face} of ${found.frames} frames`);
+  at("faces-title").textContent = parts.join(", ");
   at("faces").replaceChildren(...found.faces.map((face) => {
     const where = found.kind !== "video" ? ""
       : face.second === null ? `frame ${face.frame}: ` : `${face.second.toFixed(2)} s: `;
-    const text = `${where}P(real) ${face.score.toFixed(4)}`;
-    return made("figure", {}, made("img", { src: face.picture, alt: `Face, ${text}` }),
-      made("figcaption", { textContent: text }));
+    const sure = face.confidence === null ? "" : `, face detector ${face.confidence.toFixed(2)}`;
+    const decides = !face.decides || found.count === 1 ? ""
+      : found.kind === "video" ? "looks most forged: " : "decides: ";
+    const text = `${decides}${where}P(real) ${face.score.toFixed(4)}${sure}`;
+    return made("figure", { className: decides ? "decides" : "" },
+      made("img", { src: face.picture, alt: `Face, ${text}` }), made("figcaption", { textContent: text }));
   }));
   at("heat-note").textContent = found.explained
     ? "Beside each face: where Grad-CAM finds what speaks for a forgery, scaled by its own largest value."

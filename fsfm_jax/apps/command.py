@@ -1,0 +1,110 @@
+"""How a command ends: with an exit code and at most one line, whatever happened.
+
+Ctrl-C, `kill`, a closed pipe (`| head`) and a full disk are ordinary ends. What else there is to say, such as how far
+the command came, is in the notes of the exception.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn, TextIO
+
+from fsfm_jax.plain import plain
+
+INTERRUPTED, BROKEN_PIPE, TERMINATED = (128 + number for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM))
+
+LONGEST = 86_400  # seconds that a file may take
+KEPT = "results so far: "  # a note about a file that is not finished
+
+
+class Terminated(BaseException):
+    """The process was asked to end; not an Exception, so that nothing takes it for a broken file."""
+
+
+def run(job: Callable[[], int]) -> NoReturn:
+    """Runs `job` and exits with the code that it returns, or with that of what ended it.
+
+    ValueError, OSError, RuntimeError and ModuleNotFoundError are told in a sentence, with exit code 1; other exceptions
+    are faults of the program and pass.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal's encoding does not have is no reason to end
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = job()
+        say("", end="")  # what is buffered is written here, where a failure has a sentence
+    except KeyboardInterrupt as error:
+        code = _told("interrupted", error, INTERRUPTED)
+    except Terminated as error:
+        code = _told("terminated", error, TERMINATED)
+    except BrokenPipeError as error:
+        code = _told("", error, BROKEN_PIPE)
+    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
+        code = _told(f"error: {sentence(error)}", error, 1)
+    sys.exit(code)
+
+
+def one_line_interrupts() -> None:
+    """Makes Ctrl-C one line also while a program is imported, before `run` watches; the exit code is that of SIGINT."""
+    usual = sys.excepthook
+
+    def told(kind, error, traceback) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+        else:
+            usual(kind, error, traceback)
+
+    sys.excepthook = told
+
+
+def terminate(*_) -> NoReturn:
+    """Handles SIGTERM so that files are closed and temporary ones removed."""
+    raise Terminated
+
+
+def say(line: str, stream: TextIO | None = None, end: str = "\n") -> None:
+    """Prints a line at once, to the standard output if no stream is given.
+
+    Raises:
+      BrokenPipeError: whoever read has gone, as `head` does.
+      OSError: it cannot be written; the error names the stream.
+    """
+    stream = sys.stdout if stream is None else stream
+    try:
+        print(line, file=stream, end=end, flush=True)
+    except OSError as error:
+        # What Python still holds for the stream must not be tried again at the exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise named(error, "standard output" if stream is sys.stdout else "standard error") from error
+
+
+def check_seconds(seconds: float) -> None:
+    """Refuses a time limit that no clock can wait for; ValueError."""
+    if not 1 <= seconds <= LONGEST:  # NaN too
+        raise ValueError(f"--seconds: expected 1 to {LONGEST} seconds, found {seconds:g}")
+
+
+def named(error: OSError, filename: str) -> OSError:
+    """The same error with the name of the file: a write that fails, as on a full disk, does not tell it."""
+    return type(error)(error.errno, error.strerror, filename)
+
+
+def sentence(error: Exception) -> str:
+    """What an exception says, for an OSError with the file first: "found.json: No space left on device"."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
+
+
+def _told(text: str, error: BaseException, code: int) -> int:
+    notes = getattr(error, "__notes__", ())
+    kept = ", ".join(note.removeprefix(KEPT) for note in notes if note.startswith(KEPT))
+    others = [note for note in notes if not note.startswith(KEPT)]
+    said = [part for part in (text, *others, KEPT + kept if kept else "") if part]
+    if said:
+        with contextlib.suppress(OSError):
+            say(plain("; ".join(said)), sys.stderr)
+    return code
