@@ -3,9 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SLOWEST := tests/test_downstream.py tests/test_hosts.py tests/test_finetune.py tests/test_end_to_end.py \
+SLOWEST := tests/test_downstream.py tests/test_hosts.py tests/jobs/test_finetune.py tests/test_end_to_end.py \
     tests/models/test_fsfm.py tests/prepare/test_pool.py tests/train/test_step.py tests/export/test_conversion.py \
-    tests/detection/test_features.py tests/test_finetune_hosts.py
+    tests/detection/test_features.py tests/jobs/test_finetune_hosts.py
 TESTS := $(SLOWEST) $(filter-out $(SLOWEST),$(sort $(shell find tests -name 'test_*.py')))
 DEMO_DIR ?= runs/pretrain_demo
 DETECTOR_DIR ?= runs/finetune_demo
@@ -70,7 +70,7 @@ locks: $(VENV)-locks/.made
 
 # Readers of foreign files, two minutes each.
 fuzz: $(VENV)-fuzz/.made
-	$(VENV)-fuzz/bin/python -m benchmarks.fuzz
+	$(VENV)-fuzz/bin/python -m reliability.fuzz
 
 # Stops once on purpose and goes on from its own checkpoint: the second command is the first one again.
 demo: $(VENV)/.runtime
@@ -112,7 +112,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.video
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.adapter
-	$(BIN)/python -m benchmarks.hostile
+	$(BIN)/python -m reliability.hostile
 	$(BIN)/python -m benchmarks.predict
 
 clean:

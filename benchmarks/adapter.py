@@ -21,15 +21,15 @@ import numpy as np
 from absl import app
 
 from benchmarks.masks import write_results
-from configs import finetuning
-from fsfm_jax import finetune
-from fsfm_jax.config import STATISTICS
+from fsfm_jax.config import finetune as finetuning
 from fsfm_jax.data.feature_stream import UNAUGMENTED, FeatureSource, FeatureStream
 from fsfm_jax.data.forgery import ForgedSource
-from fsfm_jax.data.labelled_stream import LabelledStream
+from fsfm_jax.data.label_stream import LabelledStream
 from fsfm_jax.detection.features import FeatureCache
-from fsfm_jax.finetune_config import Finetuning, resolve_finetuning
+from fsfm_jax.jobs import finetune
 from fsfm_jax.optim import tuning
+from fsfm_jax.resolve.finetune import Finetuning, resolve_finetuning
+from fsfm_jax.resolve.pretrain import STATISTICS
 
 SIZE, BATCH, IMAGES, TURNS = "vit_s16", 8, 64, 7
 FULL, ADAPTER, CACHED = "full", "FS-Adapter", "FS-Adapter, features"

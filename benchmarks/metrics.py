@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.masks import write_results
 from fsfm_jax.metrics import binary, bootstrap, video
-from fsfm_jax.metrics.scored import DEEPFAKE, Scored
+from fsfm_jax.metrics.scores import DEEPFAKE, Scored
 from fsfm_jax.metrics.summary import RESAMPLED, summarise
 
 FRAMES, VIDEOS, DIGITS = 10_000_000, 100_000, 6

@@ -24,13 +24,13 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.masks import write_results
-from configs import finetuning
+from fsfm_jax.config import finetune
+from fsfm_jax.config.fields import flat
 from fsfm_jax.data.photo import encode_jpeg, encode_png
 from fsfm_jax.data.sources import SAMPLES
 from fsfm_jax.detection.detector import save_detector
-from fsfm_jax.fields import flat
-from fsfm_jax.finetune_config import task_of
 from fsfm_jax.prepare.media.photo_file import read_photo
+from fsfm_jax.resolve.finetune import task_of
 
 ROOT = Path(__file__).parents[1]
 BUNDLED = SAMPLES.parent
@@ -45,7 +45,7 @@ _BROKEN = flags.DEFINE_integer("broken", 50, "Of them.")
 def drawn_detector(folder: str) -> str:
     """The working directory of a ViT-B/16 that has learnt nothing."""
     card = {
-        "config": dict(flat(finetuning.finetune())) | {"model.size": "vit_b16", "model.dtype": "float32"},
+        "config": dict(flat(finetune.finetune())) | {"model.size": "vit_b16", "model.dtype": "float32"},
         "class_names": ["fake", "real"], "real": 1, "statistics": {"mean": [0.5] * 3, "std": [0.25] * 3},
         "calibration": None, "seen": None, "selection": {"label": "nothing was trained"},
     }  # fmt: skip

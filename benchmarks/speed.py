@@ -24,12 +24,13 @@ from absl import app
 
 from benchmarks import torch_step
 from benchmarks.masks import write_results
-from configs import common, finetuning
-from fsfm_jax import finetune, pretrain
-from fsfm_jax.config import STATISTICS, resolve_pretraining
-from fsfm_jax.data.labelled_stream import ERASE, MIX_BOX, MIX_CUTMIX, MIX_RATIO
-from fsfm_jax.finetune_config import Finetuning, resolve_finetuning
-from fsfm_jax.program import Program
+from fsfm_jax.config import finetune as finetuning
+from fsfm_jax.config import pretrain as common
+from fsfm_jax.data.label_stream import ERASE, MIX_BOX, MIX_CUTMIX, MIX_RATIO
+from fsfm_jax.jobs import finetune, pretrain
+from fsfm_jax.resolve.finetune import Finetuning, resolve_finetuning
+from fsfm_jax.resolve.pretrain import STATISTICS, resolve_pretraining
+from fsfm_jax.train.program import Program
 
 DATA, IMAGES, STEPS = STATISTICS["vggface2"], 64, "100 steps"
 TURNS = {"inference ViT-S": 11, "fine-tune ViT-S": 11, "pretrain ViT-S": 11, "pretrain ViT-B": 7}

@@ -3,7 +3,7 @@
     python -m benchmarks.tpu [--sizes=vits,vitb,vitl,vith] [--topologies=v5e:4x4,v6e:4x4] [--search] [--again]
 
 Needs the packages of requirements-tpu.txt. Each pair of a recipe and a slice is a process of its own
-(`launch.compile_check`): the pretrainings of the sizes, and with `--all` fine-tuning, adapters and evaluations. What is
+(`fsfm_jax.compile_check`): the pretrainings of the sizes, and with `--all` fine-tuning, adapters and evaluations. What is
 found goes to benchmarks/results/tpu.json after each process, and what is there is not compiled once more, unless
 `--again` asks for it or it is of another compiler. Speeds are the compiler's estimates: nothing runs on a TPU here.
 """
@@ -19,8 +19,8 @@ from pathlib import Path
 from absl import app, flags
 
 from benchmarks.masks import RESULTS
-from launch.report import versions
-from launch.steps import OF, family
+from fsfm_jax.compile_check.report import versions
+from fsfm_jax.compile_check.steps import OF, family
 
 FILE = RESULTS / "tpu.json"
 ROOT = Path(__file__).parents[1]
@@ -53,7 +53,7 @@ def merged(old: list[dict], new: list[dict]) -> list[dict]:
 
 
 def recipes(size: str) -> list[str]:
-    """Names of what is compiled for a size, as `launch.compile_check` has them."""
+    """Names of what is compiled for a size, as `fsfm_jax.compile_check` has them."""
     pretraining = f"pretrain_{size}"
     if not _ALL.value:
         return [pretraining]
@@ -66,7 +66,7 @@ def compiled(name: str, topology: str) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         output = os.path.join(folder, "found.json")
         command = [
-            sys.executable, "-m", "launch.compile_check", f"--config=configs/{recipe}.py", f"--topology={topology}",
+            sys.executable, "-m", "fsfm_jax.compile_check", f"--config=configs/{recipe}.py", f"--topology={topology}",
             f"--output={output}", *([f"--detector=configs/{detector}.py"] if detector else []),
             *(["--search"] if _SEARCH.value else []),
         ]  # fmt: skip

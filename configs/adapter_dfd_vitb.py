@@ -6,15 +6,15 @@
 335,042 parameters are trained. `init` is the --workdir of the pretraining run (`configs/pretrain_vitb.py`) or an
 official checkpoint with its statistics beside it. Variants follow a colon: `:cached` (features are computed once:
 minutes, not hours, but no augmentation), `:linear-probe`, `:layer-norm`, `:bias`, `:lora`, `:released` (`adapt` in
-configs/adapting.py). Hardware: one accelerator; the papers used two GPUs with 128 images each. Cost: not known.
+fsfm_jax/config/adapter.py). Hardware: one accelerator; the papers used two GPUs with 128 images each. Cost: not known.
 Measured: not run here.
 """
 
-from configs import adapting, finetuning
+from fsfm_jax.config import adapter, finetune
 
 
 def get_config(variant=""):
-    c = finetuning.finetune()
+    c = finetune.finetune()
     c.init = "runs/pretrain_vitb"
     c.model.size = "vit_b16"
-    return adapting.adapt(c, batch=256, duration="50 epochs", rate=5e-3, contrast=0.01, variant=variant)
+    return adapter.adapt(c, batch=256, duration="50 epochs", rate=5e-3, contrast=0.01, variant=variant)

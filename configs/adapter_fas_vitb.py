@@ -5,15 +5,15 @@
 
 1,119,938 parameters are trained. The first word of the variant is the data set that is left out, and words behind it
 change the protocol as in `configs/finetune_fas_vitb.py`; others are `cached`, `linear-probe`, `layer-norm`, `bias` and
-`lora` (see `adapt` in configs/adapting.py). Three seeds, one after the other. Hardware: one accelerator; papers used
+`lora` (see `adapt` in fsfm_jax/config/adapter.py). Three seeds, one after the other. Hardware: one accelerator; papers used
 one GPU. Cost: not known. Measured: not run here.
 """
 
-from configs import adapting
+from fsfm_jax.config import adapter
 
 
 def get_config(variant="O"):
-    c = adapting.adapt_antispoof(variant, rate=5e-2, decay=5e-5, contrast=0.1)
+    c = adapter.adapt_antispoof(variant, rate=5e-2, decay=5e-5, contrast=0.1)
     c.init = "runs/pretrain_vitb"
     c.model.size = "vit_b16"
     return c

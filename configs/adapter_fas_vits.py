@@ -5,15 +5,15 @@
 
 477,794 parameters are trained. The first word of the variant is the data set that is left out, and words behind it
 change the protocol as in `configs/finetune_fas_vits.py`; others are `cached`, `linear-probe`, `layer-norm`, `bias` and
-`lora` (see `adapt` in configs/adapting.py). Three seeds, one after the other. Hardware: one accelerator; papers used
+`lora` (see `adapt` in fsfm_jax/config/adapter.py). Three seeds, one after the other. Hardware: one accelerator; papers used
 one GPU. Cost: not known. Measured: not run here.
 """
 
-from configs import adapting
+from fsfm_jax.config import adapter
 
 
 def get_config(variant="O"):
-    c = adapting.adapt_antispoof(variant, rate=5e-2, decay=1e-6, contrast=0.1)
+    c = adapter.adapt_antispoof(variant, rate=5e-2, decay=1e-6, contrast=0.1)
     c.init = "runs/pretrain_vits"
     c.model.size = "vit_s16"
     return c

@@ -8,11 +8,11 @@ cameras 94.0 % (pretrained, all parameters), 62.5 % (FS-Adapter), 60.8 % (linear
 32 videos each; six minutes. Features of so small an encoder say little about drawn forgeries.
 """
 
-from configs import comparison
+from fsfm_jax.config import compare
 
 
 def get_config():
-    c = comparison.compare()
+    c = compare.compare()
     c.models = "demo=fsfm:runs/pretrain_demo,scratch=scratch"
     c.tunings = "full,fs_adapter,linear_probe"
     c.tasks, c.size = "demo", "demo"

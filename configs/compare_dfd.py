@@ -4,16 +4,16 @@
 
 Data are those of `configs/finetune_dfd_vitb.py`, `finetune_diff_vitb.py`, `eval_dfd.py` and `eval_diff.py`. `weights/`
 holds the published files of the base models; other models and places with `--config.models=`, see
-configs/comparison.py. The same command goes on where it was stopped, and an added model runs its own cells alone.
+fsfm_jax/config/compare.py. The same command goes on where it was stopped, and an added model runs its own cells alone.
 `--config.variant=cached` computes features once for FS-Adapter and the linear probe: far cheaper, not augmented.
 Hardware: one accelerator. Cost: not known; 62 fine-tunings, 12 of all parameters. Measured: not run here.
 """
 
-from configs import comparison
+from fsfm_jax.config import compare
 
 
 def get_config():
-    c = comparison.compare()
+    c = compare.compare()
     c.models = (
         "FS-VFM=fsfm:runs/pretrain_vitb,MAE=mae:weights/mae_pretrain_vit_base.pth,"
         "supervised=supervised:weights/vit_b16_augreg.safetensors,DINO=dino:weights/dino_vitbase16_pretrain.pth,"

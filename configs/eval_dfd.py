@@ -9,7 +9,7 @@ instead. Thresholds are those that the detector keeps from its validation set. H
 known. Measured: not run here.
 """
 
-from configs import common, evaluation
+from fsfm_jax.config import evaluate, pretrain
 
 SETS = {"CDFv2": "celebdf_v2:test", "DFDC": "dfdc:test", "DFDCp": "dfdcp:test", "WDF": "wilddeepfake:test"}
 MORE = {"DFD": "dfd:test", "CDFv1": "celebdf_v1:test", "CDFpp": "celebdf_pp:test"}
@@ -19,7 +19,7 @@ INTRA = {"FFpp": "ffpp_all:test"}
 def get_config(variant=""):
     known = {"": SETS, "fsvfm": SETS | MORE, "intra": INTRA}
     if variant not in known:
-        raise common.unknown_variant(variant, [name for name in known if name])
-    c = evaluation.evaluate()
-    c.data.sets = evaluation.sets(known[variant])
+        raise pretrain.unknown_variant(variant, [name for name in known if name])
+    c = evaluate.evaluate()
+    c.data.sets = evaluate.sets(known[variant])
     return c

@@ -7,13 +7,13 @@ before. Most models that are not of FSFM are below chance here, which looks like
 are compared by name. Hardware: one accelerator. Cost: not known. Measured: not run here.
 """
 
-from configs import evaluation
+from fsfm_jax.config import evaluate
 
 SETS = {"FF_DF": "ffpp_deepfakes:test"} | {part: f"diff:test_{part.lower()}" for part in ("T2I", "I2I", "FS", "FE")}
 
 
 def get_config():
-    c = evaluation.evaluate()
-    c.data.sets = evaluation.sets(SETS)
+    c = evaluate.evaluate()
+    c.data.sets = evaluate.sets(SETS)
     c.report.layout = "diff"
     return c

@@ -8,16 +8,16 @@ threshold that the detector keeps, and the one of the papers, at a threshold fit
 accelerator. Cost: not known. Measured: not run here.
 """
 
-from configs import common, evaluation, finetuning
+from fsfm_jax.config import evaluate, finetune, pretrain
 
 
 def get_config(target="O"):
-    if target not in (finetuning.MCIO | finetuning.WCS):
-        raise common.unknown_variant(target, finetuning.MCIO | finetuning.WCS)
-    c = evaluation.evaluate()
-    folder = "mcio_frames" if target in finetuning.MCIO else "wcs_frames"
-    name = (finetuning.MCIO | finetuning.WCS)[target]
-    c.data.sets = evaluation.sets({finetuning.protocol(target): f"{folder}:{name}_test"})
+    if target not in (finetune.MCIO | finetune.WCS):
+        raise pretrain.unknown_variant(target, finetune.MCIO | finetune.WCS)
+    c = evaluate.evaluate()
+    folder = "mcio_frames" if target in finetune.MCIO else "wcs_frames"
+    name = (finetune.MCIO | finetune.WCS)[target]
+    c.data.sets = evaluate.sets({finetune.protocol(target): f"{folder}:{name}_test"})
     c.official.dtype, c.official.transform = "float32", "resize"
     c.report.layout = "fas"
     return c

@@ -7,11 +7,11 @@ The table has recall and area under the curve of each class, and real against ev
 accelerator. Cost: not known. Measured: not run here.
 """
 
-from configs import evaluation
+from fsfm_jax.config import evaluate
 
 
 def get_config():
-    c = evaluation.evaluate()
+    c = evaluate.evaluate()
     sets = {"CDFv2": "deepfake=data/celebdf_v2:test", "T2I": "diffusion=data/diff:test_t2i"}
     sets |= {"FE": "diffusion=data/diff:test_fe", "OULU": "spoof=data/mcio_frames:oulu_test"}
     c.data.sets = ",".join(f"{name}={spec}" for name, spec in sets.items())

@@ -7,11 +7,11 @@ that it did not see, with the camera it learned with and two others. Hardware: t
 at home, 91.0 % and 92.6 % with the others, over 32 videos each (two shared x86 cores).
 """
 
-from configs import finetuning
+from fsfm_jax.config import finetune
 
 
 def get_config():
-    c = finetuning.finetune()
+    c = finetune.finetune()
     c.init = "runs/pretrain_demo"
     c.data.train, c.data.validation = "forged:blend:512", "forged:blend:128:1"
     c.data.test = "home=forged:blend:128:2:0,shifted=forged:blend:128:2:2,soft=forged:blend:128:2:3"

@@ -5,12 +5,12 @@
 
 `init` is the --workdir of the pretraining run (`configs/pretrain_vitb.py`) or an official checkpoint with its
 statistics beside it. Variants follow a colon: `:scratch`, `:released` (see `vary` in
-configs/finetuning.py). `:fsfm400` is the recipe of FSFM (CVPR 2025) for a pretraining of 400 epochs
+fsfm_jax/config/finetune.py). `:fsfm400` is the recipe of FSFM (CVPR 2025) for a pretraining of 400 epochs
 (`configs/pretrain_vitb.py:fsfm400`). Hardware: one accelerator; the papers used two GPUs with 32 images each. Cost:
 not known. Measured: not run here.
 """
 
-from configs import finetuning
+from fsfm_jax.config import finetune
 
 SPECIAL = {
     "fsfm400": {
@@ -21,8 +21,8 @@ SPECIAL = {
 
 
 def get_config(variant=""):
-    c = finetuning.finetune()
+    c = finetune.finetune()
     c.init = "runs/pretrain_vitb"
     c.model.size = "vit_b16"
     c.optimizer.base_learning_rate, c.optimizer.layer_decay, c.optimizer.weight_decay = 2e-4, 0.6, 0.03
-    return finetuning.vary(c, variant, SPECIAL)
+    return finetune.vary(c, variant, SPECIAL)

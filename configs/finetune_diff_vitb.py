@@ -5,7 +5,7 @@
 
 `init` is the --workdir of the pretraining run (`configs/pretrain_vitb.py`) or an official checkpoint with its
 statistics beside it. Variants follow a colon: `:scratch`, `:released` (see `vary` in
-configs/finetuning.py). Evaluate with `configs/eval_diff.py`. Hardware: one accelerator; the papers used two GPUs with
+fsfm_jax/config/finetune.py). Evaluate with `configs/eval_diff.py`. Hardware: one accelerator; the papers used two GPUs with
 32 images each. Cost: not known. Measured: not run here.
 
 `:fsfm400` is the released recipe for FSFM pretrained for 400 epochs on VGGFace2. `:cvpr` is that of the CVPR paper:
@@ -15,7 +15,7 @@ DiFF was chosen on the validation part of the same subset, so it takes a run for
 validation faces, which the label of the selection then says.
 """
 
-from configs import finetuning
+from fsfm_jax.config import finetune
 
 SPECIAL = {
     "fsfm400": {"init": "runs/pretrain_vitb_fsfm400", "optimizer.base_learning_rate": 1e-4},
@@ -28,10 +28,10 @@ SPECIAL = {
 
 
 def get_config(variant=""):
-    c = finetuning.finetune()
+    c = finetune.finetune()
     c.init = "runs/pretrain_vitb"
     c.data.train, c.data.validation = "data/ffpp_deepfakes:train", "data/ffpp_deepfakes:val"
     c.model.size = "vit_b16"
     c.optimizer.base_learning_rate, c.optimizer.layer_decay, c.optimizer.weight_decay = 5e-5, 0.9, 0.03
     c.report.layout = "diff"
-    return finetuning.vary(c, variant, SPECIAL)
+    return finetune.vary(c, variant, SPECIAL)

@@ -5,18 +5,18 @@
 
 `init` is the --workdir of the pretraining run (`configs/pretrain_vitl.py`) or an official checkpoint with its
 statistics beside it. Variants follow a colon: `:scratch`, `:released` (see `vary` in
-configs/finetuning.py). Evaluate with `configs/eval_diff.py`. Hardware: one accelerator; the papers used two GPUs with
+fsfm_jax/config/finetune.py). Evaluate with `configs/eval_diff.py`. Hardware: one accelerator; the papers used two GPUs with
 32 images each. Cost: not known. Measured: not run here.
 """
 
-from configs import finetuning
+from fsfm_jax.config import finetune
 
 
 def get_config(variant=""):
-    c = finetuning.finetune()
+    c = finetune.finetune()
     c.init = "runs/pretrain_vitl"
     c.data.train, c.data.validation = "data/ffpp_deepfakes:train", "data/ffpp_deepfakes:val"
     c.model.size = "vit_l16"
     c.optimizer.base_learning_rate, c.optimizer.layer_decay, c.optimizer.weight_decay = 5e-5, 0.9, 0.05
     c.report.layout = "diff"
-    return finetuning.vary(c, variant)
+    return finetune.vary(c, variant)

@@ -10,11 +10,11 @@ set has deepfakes and attacks only. Evaluate with `configs/eval_unified.py`. Har
 known. Measured: not run here.
 """
 
-from configs import finetuning
+from fsfm_jax.config import finetune
 
 
 def get_config():
-    c = finetuning.finetune()
+    c = finetune.finetune()
     c.init = "runs/pretrain_vitb"
     c.model.size = "vit_b16"
     c.data.classes = "real,deepfake,diffusion,spoof"

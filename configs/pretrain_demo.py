@@ -10,11 +10,11 @@ Shows:     masking, both networks and all three losses on real faces; nothing ab
 
 from ml_collections import ConfigDict
 
-from configs import common
+from fsfm_jax.config import pretrain
 
 
 def get_config() -> ConfigDict:
-    c = common.pretrain()
+    c = pretrain.pretrain()
     # Half of each batch real although there are fewer of them: 19 photos alone are learnt by heart.
     c.data.train = "samples:train@0.5,synthetic:256@0.5"
     c.loss.normalise_pixels = False  # so that the picture owes nothing to the hidden patches

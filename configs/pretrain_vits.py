@@ -21,11 +21,11 @@ Measured: not run here.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from fsfm_jax.config import pretrain
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    c = common.pretrain()
+    c = pretrain.pretrain()
     c.model.size = "vit_s16"
     c.batch.per_device = 32
-    return common.vary(c, variant, accumulation=2)
+    return pretrain.vary(c, variant, accumulation=2)

@@ -6,11 +6,11 @@ The runs are those of `configs/finetune_fas_vitb.py:M` to `:O`; others with `--c
 wrote, computes no scores. Hardware: none. Cost: seconds. Measured: not run here.
 """
 
-from configs import finetuning, tabulation
+from fsfm_jax.config import finetune, tabulate
 
 
 def get_config():
-    c = tabulation.tabulate()
-    c.runs = ",".join(f"runs/fas_vitb_{target}" for target in finetuning.MCIO)
+    c = tabulate.tabulate()
+    c.runs = ",".join(f"runs/fas_vitb_{target}" for target in finetune.MCIO)
     c.layout = "fas"
     return c

@@ -14,12 +14,12 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from fsfm_jax import compare, evaluate, finetune, pretrain, tabulate
-from fsfm_jax.cluster import first_device, join_cluster
-from fsfm_jax.command import WRONG_USE, read_options, refuse
-from fsfm_jax.fields import FieldError, one_of, stop_step
+from fsfm_jax.config.fields import FieldError, one_of, stop_step
+from fsfm_jax.config.options import WRONG_USE, read_options, refuse
+from fsfm_jax.jobs import compare, evaluate, finetune, pretrain, tabulate
+from fsfm_jax.run.cluster import first_device, join_cluster
+from fsfm_jax.run.workdir import make_folder
 from fsfm_jax.train.loop import Interrupted
-from fsfm_jax.workdir import make_folder
 
 JOBS = {
     "pretrain": pretrain.run, "finetune": finetune.run, "evaluate": evaluate.run, "tabulate": tabulate.run,

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsfm_jax.export.encoder_size import shapes_of
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.vit import Size
+from fsfm_jax.weights.encoder_size import shapes_of
 
 # The smallest with two of everything: 8 pixels in 4 patches.
 SMALLEST = ClassifierSpec(

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from torch_archive import archive, storage, tensor
 
-from fsfm_jax.export import safetensors_file
 from fsfm_jax.models.vit import Size
+from fsfm_jax.weights import safetensors_file
 
 SIZES = {"golden": Size(48, 2, 4, 8)}
 VGGFACE2 = {"mean": [0.5482, 0.4234, 0.3655], "std": [0.2789, 0.2439, 0.2349]}

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsfm_jax.export.names import from_official
 from fsfm_jax.models.fsfm import ModelSpec
 from fsfm_jax.models.vit import Size
 from fsfm_jax.tasks.pretrain import LossSpec, PretrainTask
+from fsfm_jax.weights.names import from_official
 
 # The official loss settings of the golden runs: half the negative cosine is theirs.
 OFFICIAL_LOSS = LossSpec(

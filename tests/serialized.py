@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from tuning import FINETUNING
 
-from configs import finetuning
+from fsfm_jax.config import finetune
+from fsfm_jax.config.fields import flat
 from fsfm_jax.detection.detector import Detector, save_detector
-from fsfm_jax.fields import flat
-from fsfm_jax.finetune_config import task_of
+from fsfm_jax.resolve.finetune import task_of
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics
 
@@ -31,7 +31,7 @@ def card(**config) -> dict:
     """The card of a detector of images of 32 pixels, as a run leaves it; `model__size` stands for `model.size`."""
     changed = {name.replace("__", "."): value for name, value in config.items()}
     return {
-        "config": dict(flat(finetuning.finetune())) | FINETUNING | changed,
+        "config": dict(flat(finetune.finetune())) | FINETUNING | changed,
         "class_names": ["fake", "real"], "real": 1, "statistics": dataclasses.asdict(STATISTICS), "image_size": SIDE,
         "step": 7, "selection": SELECTION, "calibration": CALIBRATION, "seen": None, "versions": {"jax": "0.1"},
         "origin": {"kind": "run", "path": "runs/pretraining"},

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from fsfm_jax import records, regions
-from fsfm_jax.analyze import cam, reconstruction
 from fsfm_jax.analyze.encoders import OpenedEncoder
-from fsfm_jax.apps.judge import Judge
 from fsfm_jax.data import forgery, masking, resizing, saturation, transforms
 from fsfm_jax.data.augment import AugmentSpec, augment
 from fsfm_jax.data.boxes import Box
 from fsfm_jax.data.photo import encode_jpeg, encode_png
 from fsfm_jax.data.rand_augment import Operation, apply_operations
 from fsfm_jax.data.statistics import PixelSums
+from fsfm_jax.detection.predictor import Judge
+from fsfm_jax.figures import cam, reconstruction
 from fsfm_jax.prepare import crop
 from fsfm_jax.prepare.media.borders import without_black_borders
 from fsfm_jax.prepare.parse.bisenet import BisenetParser

@@ -9,15 +9,19 @@ from pathlib import Path
 import pytest
 import tuning
 
-from configs import common, comparison, evaluation, finetuning
-from fsfm_jax import config, finetune, finetune_config, pretrain
-from fsfm_jax.compare_config import plan
+from fsfm_jax.config import compare, evaluate
+from fsfm_jax.config import finetune as finetuning
+from fsfm_jax.config import pretrain as common
 from fsfm_jax.data.masking import MaskSpec
 from fsfm_jax.detection.sets import open_sets
+from fsfm_jax.jobs import finetune, pretrain
+from fsfm_jax.jobs.recipe_check import check_recipe
 from fsfm_jax.metrics.selection import RELEASED_ANTI_SPOOFING
 from fsfm_jax.optim.tuning import TUNINGS
-from fsfm_jax.recipe_check import check_recipe
-from fsfm_jax.report_spec import resolve_report
+from fsfm_jax.resolve import finetune as finetune_config
+from fsfm_jax.resolve import pretrain as config
+from fsfm_jax.resolve.compare import plan
+from fsfm_jax.resolve.report import resolve_report
 from fsfm_jax.tasks.classify import ContrastSpec
 
 ROOT = Path(__file__).parent.parent
@@ -323,7 +327,7 @@ EVALUATIONS = [name for name in RECIPES if name.startswith("eval_")]
 )
 def test_evaluation_recipes(name, variant, names):
     c = load(name, variant)
-    config.check_fields(c, evaluation.evaluate())
+    config.check_fields(c, evaluate.evaluate())
     assert list(open_sets(c.data.sets, "data.sets", str)) == names
     layout = {"eval_dfd": "dfd", "eval_diff": "diff", "eval_fas": "fas", "eval_unified": "classes"}[name]
     assert resolve_report(c, "resize").layout == layout and c.evaluation.transform == ""
@@ -511,7 +515,7 @@ def test_missing_field_is_named():
     c = common.pretrain()
     del c.mask.ratio
     with pytest.raises(
-        ValueError, match=r"mask\.ratio is missing; start from the recipe of the job in configs/common.py"
+        ValueError, match=r"mask\.ratio is missing; start from the recipe of the job in fsfm_jax/config/pretrain.py"
     ):
         config.resolve_pretraining(c, EXAMPLES, 8)
 
@@ -601,8 +605,8 @@ READ_ELSEWHERE = {
     "compare": {"job"},
 }  # fmt: skip
 TEMPLATES = {
-    "pretrain": common.pretrain, "finetune": finetuning.finetune, "evaluate": evaluation.evaluate,
-    "compare": comparison.compare,
+    "pretrain": common.pretrain, "finetune": finetuning.finetune, "evaluate": evaluate.evaluate,
+    "compare": compare.compare,
 }  # fmt: skip
 
 

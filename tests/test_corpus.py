@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz_judge import READ, REFUSED, Target, judge
-from benchmarks.fuzz_targets import TARGETS
 from fsfm_jax.data.array_file import read_numbers
 from fsfm_jax.prepare.media.unusable import Unusable
+from reliability.fuzz_judge import READ, REFUSED, Target, judge
+from reliability.fuzz_targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
 LARGEST = 500_000  # bytes of all inputs; a parsing map has 50,000, a shard 131,072

@@ -16,10 +16,11 @@ import pytest
 from prepared import records_of_folder
 
 from configs import pretrain_demo
-from fsfm_jax import disk, pretrain
-from fsfm_jax.checkpoint import saved_parts
-from fsfm_jax.disk import NotSaved
-from fsfm_jax.train.finished import NonFinite
+from fsfm_jax.jobs import pretrain
+from fsfm_jax.run import disk
+from fsfm_jax.run.checkpoint import saved_parts
+from fsfm_jax.run.disk import NotSaved
+from fsfm_jax.train.outcome import NonFinite
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "fsfm_jax" / "data" / "samples" / "pretrain"

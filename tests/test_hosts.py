@@ -15,7 +15,7 @@ import portpicker
 import pytest
 from tuning import PRETRAINING
 
-from fsfm_jax.checkpoint import saved_parts
+from fsfm_jax.run.checkpoint import saved_parts
 from fsfm_jax.train.state import TrainState
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +39,7 @@ if hosts > 1:
 
 from configs import pretrain_demo
 from fsfm_jax import main, pretrain
-from fsfm_jax.program import Program
+from fsfm_jax.train.program import Program
 
 rows, told = [], None
 

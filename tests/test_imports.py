@@ -29,14 +29,14 @@ MODEL = "numpy jax flax optax "
 UPPER = f"{MODEL} records regions data models losses optim partition tasks metrics checkpoint report train workdir "
 RULES = {
     "fsfm_jax": "",
-    "fsfm_jax.plain": "",
+    "fsfm_jax.text": "",
     "fsfm_jax.records": "numpy",
     "fsfm_jax.regions": "numpy",
     "fsfm_jax.data": DATA,
     "fsfm_jax.data.rand_augment": DATA + "PIL",
     "fsfm_jax.data.resizing": DATA + "PIL",
     "fsfm_jax.data.sources": DATA + "plain tensorflow_datasets etils google",
-    "fsfm_jax.data.labelled": DATA + "tensorflow_datasets etils google",
+    "fsfm_jax.data.labels": DATA + "tensorflow_datasets etils google",
     "fsfm_jax.data.statistics": DATA + "etils",
     "fsfm_jax.data.stream": DATA + "grain",
     "fsfm_jax.prepare": PREPARE,
@@ -56,41 +56,41 @@ RULES = {
     "fsfm_jax.partition": MODEL,
     "fsfm_jax.metrics": "numpy metrics",
     # What a checkpoint and a folder of a run are kept whole by.
-    "fsfm_jax.disk": "etils",
-    "fsfm_jax.digests": "plain numpy jax etils",
-    "fsfm_jax.run_lock": "disk workdir jax",
-    "fsfm_jax.workdir": "etils disk export.whole_file",
-    "fsfm_jax.report": MODEL + "tqdm workdir",
-    "fsfm_jax.checkpoint": "checkpoint_manager digests disk partition numpy jax etils orbax",
-    "fsfm_jax.checkpoint_manager": "digests etils orbax",
+    "fsfm_jax.run.disk": "etils",
+    "fsfm_jax.run.digests": "plain numpy jax etils",
+    "fsfm_jax.run.lock": "disk workdir jax",
+    "fsfm_jax.run.workdir": "etils disk export.whole_file",
+    "fsfm_jax.run.writers": MODEL + "tqdm workdir",
+    "fsfm_jax.run.checkpoint": "checkpoint_manager digests disk partition numpy jax etils orbax",
+    "fsfm_jax.run.checkpoint_manager": "digests etils orbax",
     "fsfm_jax.tasks": MODEL + "models losses metrics tasks",
     "fsfm_jax.train": UPPER,
     "fsfm_jax.export": UPPER + "export",
-    "fsfm_jax.export.whole_file": "",
-    "fsfm_jax.export.torch_writer": "numpy ml_dtypes export.whole_file",
-    "fsfm_jax.export.official_run": UPPER + "config configs fields export",
+    "fsfm_jax.run.whole_file": "",
+    "fsfm_jax.weights.torch_writer": "numpy ml_dtypes export.whole_file",
+    "fsfm_jax.weights.official_run": UPPER + "config configs fields export",
     # Programs that put whole checkpoints into other formats stand above detectors and jobs' configurations.
-    "fsfm_jax.export.opened_run": UPPER + "config configs fields imported export run_identity ml_collections",
+    "fsfm_jax.weights.run_reader": UPPER + "config configs fields imported export run_identity ml_collections",
     "fsfm_jax.export.official_content": UPPER + "detection fields export",
     "fsfm_jax.export.sidecar": UPPER + "detection export",
     "fsfm_jax.export.from_torch": UPPER
     + "config configs detection fields imported pretrained run_identity export absl",
     "fsfm_jax.export.to_torch": UPPER + "detection export absl",
     "fsfm_jax.export.serialize": UPPER + "package absl config detection export fields",
-    "fsfm_jax.export.artifact": "jax numpy metrics export.sidecar_file",
-    "fsfm_jax.export.onnx_artifact": "numpy metrics export.artifact onnxruntime",
-    "fsfm_jax.export.sidecar_file": "metrics.thresholds",
-    "fsfm_jax.export.foreign_file": "",
-    "fsfm_jax.export.onnx_file": "models tasks export.onnx_artifact jax numpy jax2onnx onnxruntime",
+    "fsfm_jax.weights.artifact": "jax numpy metrics export.sidecar_file",
+    "fsfm_jax.weights.onnx_artifact": "numpy metrics export.artifact onnxruntime",
+    "fsfm_jax.weights.sidecar_file": "metrics.thresholds",
+    "fsfm_jax.run.foreign_file": "",
+    "fsfm_jax.weights.onnx_file": "models tasks export.onnx_artifact jax numpy jax2onnx onnxruntime",
     # Files of strangers are read by little code: no jax, no torch, nothing that unpickles.
-    "fsfm_jax.export.pickle_instructions": "",
-    "fsfm_jax.export.official_file": "numpy flax export",
-    "fsfm_jax.export.numpy_pickle": "",
-    "fsfm_jax.export.torch_pickle": "export.pickle_instructions export.numpy_pickle",
-    "fsfm_jax.export.torch_file": "export.torch_pickle numpy ml_dtypes",
-    "fsfm_jax.export.safetensors_file": "numpy ml_dtypes export.whole_file",
+    "fsfm_jax.weights.pickle_instructions": "",
+    "fsfm_jax.weights.official_file": "numpy flax export",
+    "fsfm_jax.weights.numpy_pickle": "",
+    "fsfm_jax.weights.torch_pickle": "export.pickle_instructions export.numpy_pickle",
+    "fsfm_jax.weights.torch_file": "export.torch_pickle numpy ml_dtypes",
+    "fsfm_jax.weights.safetensors_file": "numpy ml_dtypes export.whole_file",
     "fsfm_jax.analyze": UPPER + "analyze cv2",
-    "fsfm_jax.analyze.faces": "records data numpy cv2 etils",
+    "fsfm_jax.figures.faces": "records data numpy cv2 etils",
     "fsfm_jax.analyze.encoders": UPPER + "detection export pretrained",
     "fsfm_jax.analyze.features": "analyze numpy sklearn",
     "fsfm_jax.analyze.galleries": UPPER + "analyze config detection export",
@@ -101,12 +101,12 @@ RULES = {
     "fsfm_jax.apps.reading": "records data.resizing prepare apps numpy cv2",
     "fsfm_jax.apps.read_worker": "prepare apps",
     "fsfm_jax.apps.wire": "records apps numpy",
-    "fsfm_jax.apps.judge": MODEL + "records analyze detection export metrics apps",
+    "fsfm_jax.detection.predictor": MODEL + "records analyze detection export metrics apps",
     "fsfm_jax.apps.verdict": "numpy metrics apps",
     "fsfm_jax.apps.caution": "metrics apps",
     "fsfm_jax.apps.scoring": "numpy apps",
     "fsfm_jax.apps.outputs": "metrics plain apps",
-    "fsfm_jax.apps.explained": "numpy analyze data.photo apps",
+    "fsfm_jax.apps.explanation": "numpy analyze data.photo apps",
     "fsfm_jax.apps.predict": "absl detection prepare apps",
     "fsfm_jax.apps.access": "starlette",
     "fsfm_jax.apps.uploads": "starlette",
@@ -114,41 +114,41 @@ RULES = {
     "fsfm_jax.apps.mask_answer": "apps regions data.masking models analyze export numpy jax",
     "fsfm_jax.apps.web": "apps data.masking starlette",
     "fsfm_jax.apps.serve": "apps detection export records absl uvicorn",
-    "fsfm_jax.fields": "ml_collections",
-    "fsfm_jax.config": UPPER + "fields configs ml_collections",
+    "fsfm_jax.config.fields": "ml_collections",
+    "fsfm_jax.resolve.pretrain": UPPER + "fields configs ml_collections",
     # A job puts everything together; main chooses the job.
-    "fsfm_jax.program": UPPER,
+    "fsfm_jax.train.program": UPPER,
     # A finished detector: what it says of data, what it is worth, what is written of it.
     "fsfm_jax.detection": UPPER + "analyze detection export finetune_config report_spec run_identity",
-    "fsfm_jax.detection.opened_detector": "config data.relabelled detection export fields models",
-    "fsfm_jax.detection.imported_detector": UPPER + "configs detection export fields",
+    "fsfm_jax.detection.opener": "config data.relabelled detection export fields models",
+    "fsfm_jax.detection.official_import": UPPER + "configs detection export fields",
     "fsfm_jax.detection.prediction_file": "numpy pyarrow plain workdir",
-    "fsfm_jax.detection.published": "",
+    "fsfm_jax.detection.literature": "",
     "fsfm_jax.detection.tables": "report_spec detection.published",
     "fsfm_jax.detection.repeats": "detection.tables workdir",
-    "fsfm_jax.report_spec": "data metrics fields ml_collections",
-    "fsfm_jax.pretrained": MODEL + "records config models tasks export run_identity",
-    "fsfm_jax.evaluate": UPPER + "config configs detection fields report_spec ml_collections",
-    "fsfm_jax.tabulate": "configs detection fields finetune report_spec ml_collections",
-    "fsfm_jax.finetune_config": UPPER + "config fields report_spec configs ml_collections",
-    "fsfm_jax.finetune_inputs": UPPER
+    "fsfm_jax.resolve.report": "data metrics fields ml_collections",
+    "fsfm_jax.weights.init": MODEL + "records config models tasks export run_identity",
+    "fsfm_jax.jobs.evaluate": UPPER + "config configs detection fields report_spec ml_collections",
+    "fsfm_jax.jobs.tabulate": "configs detection fields finetune report_spec ml_collections",
+    "fsfm_jax.resolve.finetune": UPPER + "config fields report_spec configs ml_collections",
+    "fsfm_jax.jobs.finetune_inputs": UPPER
     + "config detection fields finetune_config pretrained run_identity ml_collections",
-    "fsfm_jax.finetune": UPPER
+    "fsfm_jax.jobs.finetune": UPPER
     + "detection finetune_config finetune_inputs program recipe_check report run_identity run_lock ml_collections",
-    "fsfm_jax.recipe_check": UPPER + "finetune_config ml_collections",
-    "fsfm_jax.run_identity": UPPER + "export.foreign_file fields program ml_collections",
-    "fsfm_jax.imported": UPPER + "export program run_identity",
-    "fsfm_jax.pretrain": UPPER + "config fields imported analyze ml_collections program run_identity run_lock",
-    "fsfm_jax.compare_config": "configs fields finetune_config models optim ml_collections",
-    "fsfm_jax.compare": UPPER
+    "fsfm_jax.jobs.recipe_check": UPPER + "finetune_config ml_collections",
+    "fsfm_jax.train.identity": UPPER + "export.foreign_file fields program ml_collections",
+    "fsfm_jax.weights.run_import": UPPER + "export program run_identity",
+    "fsfm_jax.jobs.pretrain": UPPER + "config fields imported analyze ml_collections program run_identity run_lock",
+    "fsfm_jax.resolve.compare": "configs fields finetune_config models optim ml_collections",
+    "fsfm_jax.jobs.compare": UPPER
     + "analyze compare_config configs detection export.foreign_file fields finetune finetune_config finetune_inputs "
     "ml_collections recipe_check run_lock",
-    "fsfm_jax.command": "fields absl ml_collections",
-    "fsfm_jax.cluster": "fields jax",
+    "fsfm_jax.config.options": "fields absl ml_collections",
+    "fsfm_jax.run.cluster": "fields jax",
     "fsfm_jax.main": "package pretrain finetune evaluate tabulate compare train.loop workdir fields command cluster "
     "absl ml_collections",
-    "configs": "configs.common configs.finetuning configs.adapting configs.comparison configs.evaluation "
-    "configs.tabulation ml_collections",
+    "configs": "fsfm_jax.config.pretrain fsfm_jax.config.finetune fsfm_jax.config.adapter fsfm_jax.config.compare fsfm_jax.config.evaluate "
+    "fsfm_jax.config.tabulate ml_collections",
     "benchmarks": UPPER
     + "ml_dtypes prepare config configs detection export finetune finetune_config benchmarks absl cv2",
     "benchmarks.speed": UPPER + "config configs finetune finetune_config pretrain program benchmarks absl "
@@ -157,14 +157,14 @@ RULES = {
     "benchmarks.predict": "benchmarks configs data detection fields finetune_config prepare numpy jax cv2 absl",
     "benchmarks.tpu": "benchmarks configs launch absl",
     "benchmarks.determinism": UPPER + "config configs pretrain benchmarks absl",
-    "benchmarks.kill_chains": UPPER + "config configs digests pretrain benchmarks etils absl",
+    "reliability.kill_chains": UPPER + "config configs digests pretrain benchmarks etils absl",
     # The readers of foreign files under a fuzzer; its own package is installed for it alone.
-    "benchmarks.fuzz_judge": "package",
+    "reliability.fuzz_judge": "package",
     "benchmarks.video": "benchmarks data prepare numpy cv2 av",
-    "benchmarks.fuzz_media": "benchmarks records data prepare numpy cv2 h5py av PIL",
-    "benchmarks.fuzz_text": "benchmarks config configs data detection.exported_detector digests apps export prepare "
+    "reliability.fuzz_media": "benchmarks records data prepare numpy cv2 h5py av PIL",
+    "reliability.fuzz_text": "benchmarks config configs data detection.exported_detector digests apps export prepare "
     "numpy absl etils ml_collections",
-    "benchmarks.fuzz_worker": "benchmarks atheris",
+    "reliability.fuzz_worker": "benchmarks atheris",
     "launch": UPPER
     + "config fields finetune finetune_config pretrain report_spec detection launch absl ml_collections",
 }
@@ -223,10 +223,10 @@ def test_a_module_imports_only_what_its_place_allows(module):
 
 
 @pytest.mark.parametrize(("library", "owners"), [
-        ("orbax", ["fsfm_jax.checkpoint", "fsfm_jax.checkpoint_manager"]),
+        ("orbax", ["fsfm_jax.run.checkpoint", "fsfm_jax.run.checkpoint_manager"]),
         ("grain", ["fsfm_jax.data.stream"]),
         ("pyarrow", ["fsfm_jax.detection.prediction_file"]),
-        ("av", ["benchmarks.fuzz_media", "benchmarks.video", *(f"fsfm_jax.prepare.media.{name}" for name in AV)]),
+        ("av", ["reliability.fuzz_media", "benchmarks.video", *(f"fsfm_jax.prepare.media.{name}" for name in AV)]),
     ])
 def test_some_libraries_are_met_in_one_place(library, owners):
     assert [module for module in MODULES if library in {name.split(".")[0] for name in imports(module)}] == owners
@@ -280,7 +280,7 @@ def test_no_exception_is_caught_without_a_type(module):
 def test_a_file_is_short_and_has_a_name_that_says_something(module):
     lines = len(FILES[module].read_text().splitlines())
     assert lines <= MAX_LINES, f"{FILES[module]} has {lines} lines: split it"
-    assert not {"utils", "util", "helpers", "misc", "common"} & set(module.split(".")) or module == "configs.common"
+    assert not {"utils", "util", "helpers", "misc", "common"} & set(module.split(".")) or module == "fsfm_jax.config.pretrain"
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -23,13 +23,14 @@ import pytest
 from etils import epath
 from orbax.checkpoint.path import atomicity, atomicity_defaults
 
-from fsfm_jax import checkpoint_manager, compare, disk, finetune, pretrain
-from fsfm_jax.checkpoint import Checkpoints, Retention, saved_parts
-from fsfm_jax.digests import FILE, complaints
-from fsfm_jax.disk import NotSaved
-from fsfm_jax.report import Reporter
-from fsfm_jax.run_lock import held
-from fsfm_jax.workdir import Lines, make_folder
+from fsfm_jax.jobs import compare, finetune, pretrain
+from fsfm_jax.run import checkpoint_manager, disk
+from fsfm_jax.run.checkpoint import Checkpoints, Retention, saved_parts
+from fsfm_jax.run.digests import FILE, complaints
+from fsfm_jax.run.disk import NotSaved
+from fsfm_jax.run.lock import held
+from fsfm_jax.run.workdir import Lines, make_folder
+from fsfm_jax.run.writers import Reporter
 
 ROOT = Path(__file__).parent.parent
 KEEP = Retention(5, 0)
@@ -40,9 +41,9 @@ import json, os, signal, sys
 from typing import Any, NamedTuple
 import jax, jax.numpy as jnp
 from fsfm_jax import checkpoint_manager
-from fsfm_jax.checkpoint import Checkpoints, Retention
-from fsfm_jax.run_lock import held
-from fsfm_jax.workdir import Lines
+from fsfm_jax.run.checkpoint import Checkpoints, Retention
+from fsfm_jax.run.lock import held
+from fsfm_jax.run.workdir import Lines
 
 folder, die_at, last = sys.argv[1], sys.argv[2], int(sys.argv[3])
 

@@ -32,10 +32,10 @@ BANNED_ATTRIBUTES = {
 }  # fmt: skip
 CODES_ONLY = "the codes of pickle's instructions, which are read and written without it"
 ALLOWED = {
-    ("fsfm_jax/export/pickle_instructions.py", "pickle"): CODES_ONLY,
-    ("fsfm_jax/export/torch_pickle.py", "pickle"): CODES_ONLY,
-    ("fsfm_jax/export/torch_writer.py", "pickle"): CODES_ONLY,
-    ("benchmarks/honest_files.py", "pickle"): "writes honest files; reads none",
+    ("fsfm_jax/weights/pickle_instructions.py", "pickle"): CODES_ONLY,
+    ("fsfm_jax/weights/torch_pickle.py", "pickle"): CODES_ONLY,
+    ("fsfm_jax/weights/torch_writer.py", "pickle"): CODES_ONLY,
+    ("reliability/honest_files.py", "pickle"): "writes honest files; reads none",
 }
 ARRAY = re.compile(r"array\(|dtype=|\[\s*-?\d[\d.e+-]*(?:\s+-?\d[\d.e+-]*){2,}")
 

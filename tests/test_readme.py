@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from configs import common, evaluation, finetuning
-from fsfm_jax import config
+from fsfm_jax.config import evaluate, finetune, pretrain
 from fsfm_jax.data.sources import HELD_OUT_SAMPLES, SAMPLES
+from fsfm_jax.resolve import pretrain as config
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 SAMPLE_LICENCES = SAMPLES.parent / "LICENSES.md"
-FIELDS = config.flat(common.pretrain())
-ALL_FIELDS = FIELDS | config.flat(finetuning.finetune()) | config.flat(evaluation.evaluate())
+FIELDS = config.flat(pretrain.pretrain())
+ALL_FIELDS = FIELDS | config.flat(finetune.finetune()) | config.flat(evaluate.evaluate())
 SECTIONS = {name.partition(".")[0] for name in FIELDS if "." in name}
 FILE_ENDINGS = ("py", "md", "png", "npy", "jsonl", "txt")
 
@@ -92,7 +92,7 @@ def test_values_of_fields_are_allowed():
     found = [(name, value) for _, (name, value) in found if name in FIELDS]
     assert len(found) > 20
     for name, value in found:
-        c = common.pretrain()
+        c = pretrain.pretrain()
         *parents, leaf = name.split(".")
         node = c
         for parent in parents:
@@ -160,8 +160,8 @@ def test_named_configurations_load():
 
 
 def test_variants_are_listed():
-    text = (ROOT / "CHANGELOG.md").read_text() + common.vary.__doc__
-    assert all(f"`{name}`" in text for name in common.VARIANTS)
+    text = (ROOT / "CHANGELOG.md").read_text() + pretrain.vary.__doc__
+    assert all(f"`{name}`" in text for name in pretrain.VARIANTS)
 
 
 def test_held_out_faces_are_named_where_the_licences_are():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fsfm_jax.export import torch_file
+from fsfm_jax.weights import torch_file
 
 
 class Code(bytes):

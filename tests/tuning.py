@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
-from configs import evaluation, finetuning, pretrain_demo
-from fsfm_jax import finetune, pretrain
+from configs import pretrain_demo
+from fsfm_jax.config import evaluate
+from fsfm_jax.config import finetune as finetuning
 from fsfm_jax.detection.validation import FILE
+from fsfm_jax.jobs import finetune, pretrain
 
 STEPS = 6
 PRETRAINING = {
@@ -40,7 +42,7 @@ def tiny(**fields):
 def evaluation_of(detector: str, sets: str, **fields):
     """An evaluation of a detector with few resamples."""
     base = {"checkpoint": detector, "data.sets": sets, "evaluation.batch": 16, "bootstrap.resamples": 20}
-    return changed(evaluation.evaluate(), {**base, **dotted(fields)})
+    return changed(evaluate.evaluate(), {**base, **dotted(fields)})
 
 
 def pretrained_run(folder: Path) -> str:

@@ -55,7 +55,7 @@ def pretrained(folder: str) -> None:
     """Two steps of a tiny network on the bundled faces."""
     from test_end_to_end import tiny_config
 
-    from fsfm_jax import pretrain
+    from fsfm_jax.jobs import pretrain
 
     pretrain.run(tiny_config(duration="2 steps", optimizer__warmup="1 steps"), folder, "")
 
@@ -66,10 +66,10 @@ def looked_at(folder: str) -> str:
     import serialized
     from videos import CLIP
 
-    from fsfm_jax.apps import judge
     from fsfm_jax.apps.reading import FaceReader, Settings
     from fsfm_jax.apps.verdict import judged, rule_of
-    from fsfm_jax.detection.opened_detector import Unsaid
+    from fsfm_jax.detection import predictor as judge
+    from fsfm_jax.detection.opener import Unsaid
 
     opened = judge.open_judge(serialized.run(Path(folder)), Unsaid(), batch=4)
     reader = FaceReader(Settings(opened.image_size, opened.transform, "blazeface"))

@@ -12,7 +12,7 @@ Checkpoints are working directories, or official files (fine-tuned ones with --c
 
 # ruff: noqa: E402
 
-from fsfm_jax.apps import command
+from fsfm_jax import command
 
 if __name__ == "__main__":
     command.one_line_interrupts()  # the libraries take seconds to import
@@ -30,14 +30,14 @@ from absl import logging as absl_logging
 
 from fsfm_jax.analyze import features, galleries, heads
 from fsfm_jax.analyze.encoders import open_encoder
-from fsfm_jax.analyze.faces import Faces, open_faces
-from fsfm_jax.analyze.gallery import CELL
-from fsfm_jax.apps.judge import judge_of
 from fsfm_jax.data.masking import STRATEGIES
 from fsfm_jax.data.resizing import resize_whole
 from fsfm_jax.detection.detector import FOLDER
-from fsfm_jax.detection.opened_detector import Unsaid, open_checkpoint
-from fsfm_jax.export.opened_run import open_run
+from fsfm_jax.detection.opener import Unsaid, open_checkpoint
+from fsfm_jax.detection.predictor import judge_of
+from fsfm_jax.figures.faces import Faces, open_faces
+from fsfm_jax.figures.gallery import CELL
+from fsfm_jax.weights.run_reader import open_run
 
 IMAGES = {"attention": 32, "maps": 6, "reconstruction": 4, "cam": 8, "masking": 4, "features": 256}
 

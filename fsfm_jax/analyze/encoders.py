@@ -10,16 +10,16 @@ import numpy as np
 
 from fsfm_jax.data.resizing import resize_whole
 from fsfm_jax.detection.detector import FOLDER
-from fsfm_jax.detection.opened_detector import Unsaid, open_checkpoint
-from fsfm_jax.export.encoder_size import position_grid
-from fsfm_jax.export.exported import find_export
+from fsfm_jax.detection.opener import Unsaid, open_checkpoint
 from fsfm_jax.models.bases import BASES, OWN
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.style import Style
 from fsfm_jax.models.vit import SIZES, Encoder, Size, patchify
-from fsfm_jax.pretrained import open_pretrained
 from fsfm_jax.records import IMAGE_SIZE, check_images
 from fsfm_jax.tasks.normalisation import Statistics, normalise
+from fsfm_jax.weights.encoder_size import position_grid
+from fsfm_jax.weights.export_file import find_export
+from fsfm_jax.weights.init import open_pretrained
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fsfm_jax.analyze.panel import GREY, LINES, make_panel, save
+from fsfm_jax.figures.panel import GREY, LINES, make_panel, save
 
 METHODS = ("tsne", "pca")
 MISSING = "t-SNE needs scikit-learn (requirements-dev.txt has it); --method=pca needs nothing"

@@ -9,17 +9,17 @@ import jax
 import numpy as np
 
 from fsfm_jax import regions
-from fsfm_jax.analyze.cam import overlay
-from fsfm_jax.analyze.faces import Faces
-from fsfm_jax.analyze.gallery import CELL, Row, write_gallery
-from fsfm_jax.analyze.reconstruction import CLASS_COLOURS, mask_picture, reconstruct
-from fsfm_jax.config import pretraining_loss
 from fsfm_jax.data.masking import STRATEGIES, MaskSpec, draw_masks, draw_region, seen_patches
 from fsfm_jax.data.resizing import for_evaluation, resize_whole
 from fsfm_jax.detection.detector import Detector
-from fsfm_jax.export.opened_run import OpenedRun
+from fsfm_jax.figures.cam import overlay
+from fsfm_jax.figures.faces import Faces
+from fsfm_jax.figures.gallery import CELL, Row, write_gallery
+from fsfm_jax.figures.reconstruction import CLASS_COLOURS, mask_picture, reconstruct
 from fsfm_jax.models.vit import unpatchify
+from fsfm_jax.resolve.pretrain import pretraining_loss
 from fsfm_jax.tasks.pretrain import PretrainTask
+from fsfm_jax.weights.run_reader import OpenedRun
 
 PATCH = 16
 NO_MAPS = "has no parsing maps, from which masks are made; take samples, synthetic:N, or records for pretraining"

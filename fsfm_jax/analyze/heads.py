@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsfm_jax.analyze.attention import attention_weights, class_token_maps, head_divergences, mean_distances
-from fsfm_jax.analyze.cam import overlay
 from fsfm_jax.analyze.encoders import OpenedEncoder
-from fsfm_jax.analyze.gallery import CELL, Row, write_gallery
-from fsfm_jax.analyze.panel import BLACK, LINES, Panel, end_of_axis, make_panel, save
 from fsfm_jax.data.resizing import resize_whole
+from fsfm_jax.figures.attention import attention_weights, class_token_maps, head_divergences, mean_distances
+from fsfm_jax.figures.cam import overlay
+from fsfm_jax.figures.gallery import CELL, Row, write_gallery
+from fsfm_jax.figures.panel import BLACK, LINES, Panel, end_of_axis, make_panel, save
 from fsfm_jax.models.vit import Encoder
 
 BATCH = 4  # 12 blocks of 12 heads of ViT-B take 22 MB an image

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 
 from fsfm_jax.apps.caution import NOT_COVERED
-from fsfm_jax.apps.explained import overlays, shown, timeline
-from fsfm_jax.apps.judge import Judge
+from fsfm_jax.apps.explanation import overlays, shown, timeline
 from fsfm_jax.apps.outputs import warnings
 from fsfm_jax.apps.reading import VIDEO, Reading
 from fsfm_jax.apps.verdict import Rule, Verdict, judged, least_real, said
+from fsfm_jax.detection.predictor import Judge
 
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from fsfm_jax import regions
 from fsfm_jax.analyze.galleries import task_of
-from fsfm_jax.analyze.reconstruction import CLASS_COLOURS, mask_picture, reconstruct
 from fsfm_jax.apps.detect_answer import picture
 from fsfm_jax.apps.reading import Reading
 from fsfm_jax.data.masking import STRATEGIES, MaskSpec, draw_masks, draw_region, seen_patches
-from fsfm_jax.export.opened_run import OpenedRun
+from fsfm_jax.figures.reconstruction import CLASS_COLOURS, mask_picture, reconstruct
 from fsfm_jax.models.vit import unpatchify
+from fsfm_jax.weights.run_reader import OpenedRun
 
 PATCH = 16
 LEAST, MOST = 0.05, 0.95

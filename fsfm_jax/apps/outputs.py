@@ -14,7 +14,7 @@ from fsfm_jax.apps.reading import VIDEO
 from fsfm_jax.apps.result_file import ResultFile, ResultStream
 from fsfm_jax.apps.verdict import Rule, Verdict, said
 from fsfm_jax.metrics.card import Carded
-from fsfm_jax.plain import plain
+from fsfm_jax.text import plain
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS = (

@@ -7,9 +7,9 @@ import re
 import shutil
 import uuid
 
-from fsfm_jax.apps.command import named
 from fsfm_jax.apps.result_file import PARTIAL, note
-from fsfm_jax.plain import plain
+from fsfm_jax.command import named
+from fsfm_jax.text import plain
 
 LIST = "pictures.json"  # which pictures belong to which file
 PICTURE = re.compile(r"\d{5,}_(frame\d+_face\d+|timeline)\.png")

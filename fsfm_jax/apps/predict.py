@@ -13,7 +13,7 @@ Exit code: 0 every file has a score; 3 some have none, the table says why; 1 not
 
 # ruff: noqa: E402
 
-from fsfm_jax.apps import command
+from fsfm_jax import command
 
 if __name__ == "__main__":
     command.one_line_interrupts()  # the libraries take seconds to import
@@ -111,12 +111,13 @@ def _run(chosen: Any, arguments: list[str]) -> int:
 
 
 def _judge(chosen: Any, refused: dict[str, str], limits: Any, settings_for: Any, files: dict, folder: Any) -> int:
-    from fsfm_jax.apps import explained, outputs
-    from fsfm_jax.apps.judge import NO_HEAT, open_judge
+    from fsfm_jax.apps import explanation as explained
+    from fsfm_jax.apps import outputs
     from fsfm_jax.apps.readers import Readers
     from fsfm_jax.apps.scoring import verdicts
     from fsfm_jax.apps.verdict import rule_of
-    from fsfm_jax.detection.opened_detector import Unsaid
+    from fsfm_jax.detection.opener import Unsaid
+    from fsfm_jax.detection.predictor import NO_HEAT, open_judge
 
     unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
     judge = open_judge(chosen.checkpoint, unsaid, chosen.dtype, chosen.batch)

@@ -9,7 +9,7 @@ import os
 import stat
 import uuid
 
-from fsfm_jax.apps.command import KEPT, named, say
+from fsfm_jax.command import KEPT, named, say
 
 STANDARD_OUTPUT = "-"
 PARTIAL = ".partial"

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from fsfm_jax.apps.judge import Judge
 from fsfm_jax.apps.reading import Reading
 from fsfm_jax.apps.verdict import Rule, Verdict, judged
+from fsfm_jax.detection.predictor import Judge
 
 
 def verdicts(judge: Judge, rule: Rule, readings: Iterable[Reading]) -> Iterator[tuple[Reading, Verdict]]:

@@ -10,7 +10,7 @@ It listens on loopback; any other address needs a token. See docs/serving.md.
 
 # ruff: noqa: E402
 
-from fsfm_jax.apps import command
+from fsfm_jax import command
 
 if __name__ == "__main__":
     command.one_line_interrupts()  # the libraries take seconds to import
@@ -33,17 +33,17 @@ from absl import logging as absl_logging
 from fsfm_jax.apps.access import is_loopback
 from fsfm_jax.apps.certainty import LEAST_FRAMES, limits_of
 from fsfm_jax.apps.detect_answer import compile_for_a_photo
-from fsfm_jax.apps.judge import open_judge
 from fsfm_jax.apps.mask_answer import masker_of
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import EVERY, FACES, LARGEST, Settings
 from fsfm_jax.apps.verdict import check_threshold, rule_of
 from fsfm_jax.apps.web import SAMPLES, Site, make_app
 from fsfm_jax.detection.detector import FOLDER
-from fsfm_jax.detection.opened_detector import Unsaid
-from fsfm_jax.export.exported import find_export
-from fsfm_jax.export.opened_run import OpenedRun, open_run
+from fsfm_jax.detection.opener import Unsaid
+from fsfm_jax.detection.predictor import open_judge
 from fsfm_jax.records import IMAGE_SIZE
+from fsfm_jax.weights.export_file import find_export
+from fsfm_jax.weights.run_reader import OpenedRun, open_run
 
 SHORTEST_TOKEN = 16
 TOKEN_VARIABLE = "FSFM_TOKEN"

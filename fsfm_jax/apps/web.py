@@ -15,13 +15,13 @@ from starlette.routing import Route
 
 from fsfm_jax.apps.access import Access
 from fsfm_jax.apps.detect_answer import detected
-from fsfm_jax.apps.judge import Judge
 from fsfm_jax.apps.mask_answer import LEAST, MOST, USUAL_RATIO, Masker
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import REASONS, VIDEO, Reading
 from fsfm_jax.apps.uploads import Refused, uploaded
 from fsfm_jax.apps.verdict import Rule
 from fsfm_jax.data.masking import STRATEGIES
+from fsfm_jax.detection.predictor import Judge
 
 PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}

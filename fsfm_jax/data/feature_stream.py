@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fsfm_jax import records
-from fsfm_jax.data.labelled import LabelledSource
-from fsfm_jax.data.labelled_stream import INDEX, VALID, LabelledSpec
+from fsfm_jax.data.label_stream import INDEX, VALID, LabelledSpec
+from fsfm_jax.data.labels import LabelledSource
 from fsfm_jax.data.stream import Batch, Batches, balanced, ordered
 
 FEATURES = "features"

@@ -30,7 +30,7 @@ import numpy as np
 
 from fsfm_jax import records, regions
 from fsfm_jax.data.counter_random import integers
-from fsfm_jax.data.drawn import COMPRESSION, KEPT, SUMMED
+from fsfm_jax.data.drawing import COMPRESSION, KEPT, SUMMED
 from fsfm_jax.data.photo import decode_image, encode_jpeg, encode_png
 from fsfm_jax.data.statistics import PixelSums
 from fsfm_jax.data.synthetic import synthetic_face

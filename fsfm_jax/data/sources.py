@@ -25,12 +25,12 @@ from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
 from fsfm_jax import records, regions
-from fsfm_jax.data.drawn import SyntheticSource
+from fsfm_jax.data.drawing import SyntheticSource
 from fsfm_jax.data.folder import IMAGES, PARSING_MAPS, FolderSource, list_photos
 from fsfm_jax.data.metadata import FEATURES, INFO, check_metadata
 from fsfm_jax.data.photo import check_photo
 from fsfm_jax.data.statistics import BUILD, UNFINISHED, PixelSums, read_card
-from fsfm_jax.plain import plain
+from fsfm_jax.text import plain
 
 SAMPLES = Path(__file__).parent / "samples" / "pretrain"
 # All faces of two of the photographs, so that no training face was taken at the same moment.

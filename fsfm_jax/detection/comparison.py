@@ -14,8 +14,8 @@ from fsfm_jax.detection import tables
 from fsfm_jax.detection.detector import REPEATS
 from fsfm_jax.detection.repeats import spread
 from fsfm_jax.detection.results import METRICS
-from fsfm_jax.finetune_config import task_of
 from fsfm_jax.optim import tuning
+from fsfm_jax.resolve.finetune import task_of
 
 TEST_FOLDER = "test"  # of a fine-tuning
 AUC = {"dfd": "video AUC", "diff": "AUC", "fas": "AUC"}  # column of each layout that the picture shows

@@ -21,11 +21,11 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fsfm_jax.checkpoint import Checkpoints, Retention, saved_parameters, saved_parts
-from fsfm_jax.finetune_config import task_of
 from fsfm_jax.metrics.card import Carded
-from fsfm_jax.run_identity import check_place, parameters_of
+from fsfm_jax.resolve.finetune import task_of
+from fsfm_jax.run.checkpoint import Checkpoints, Retention, saved_parameters, saved_parts
 from fsfm_jax.tasks.classify import ClassifyTask
+from fsfm_jax.train.identity import check_place, parameters_of
 
 FOLDER = "detector"
 REPEATS = "seed_{}"  # folder of one of several runs

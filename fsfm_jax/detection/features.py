@@ -27,10 +27,9 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from fsfm_jax import records
-from fsfm_jax.checkpoint import same_json
 from fsfm_jax.data.feature_stream import FEATURES, feature_batches
-from fsfm_jax.data.labelled import LabelledSource
-from fsfm_jax.data.labelled_stream import details_of
+from fsfm_jax.data.label_stream import details_of
+from fsfm_jax.data.labels import LabelledSource
 from fsfm_jax.detection.prediction import (
     Predictions,
     Sweep,
@@ -39,9 +38,10 @@ from fsfm_jax.detection.prediction import (
     image_batches,
     predictions_of,
 )
-from fsfm_jax.export.whole_file import whole_file
 from fsfm_jax.models.classifier import POOLINGS
-from fsfm_jax.report_spec import EvaluationSpec
+from fsfm_jax.resolve.report import EvaluationSpec
+from fsfm_jax.run.checkpoint import same_json
+from fsfm_jax.run.whole_file import whole_file
 from fsfm_jax.tasks.classify import ClassifyTask
 
 LOG = logging.getLogger("fsfm_jax")

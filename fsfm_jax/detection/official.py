@@ -4,15 +4,15 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from fsfm_jax.data.relabelled import parse_classes
+from fsfm_jax.data.class_map import parse_classes
 from fsfm_jax.detection.detector import Detector
-from fsfm_jax.detection.released_detector import ReleasedDetector, read_detector
-from fsfm_jax.export.official_file import Content
+from fsfm_jax.detection.official_network import ReleasedDetector, read_detector
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.classifier import ClassifierSpec
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics
+from fsfm_jax.weights.official_file import Content
 
 SELECTION = "An official file: how its step was chosen is not in it. The released anti-spoofing code chooses on the "
 SELECTION += "target's test set, the others on a validation set."

@@ -12,14 +12,14 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from fsfm_jax import partition, records
-from fsfm_jax.data.labelled import LabelledSource
-from fsfm_jax.data.labelled_stream import DETAILS, INDEX, VALID, evaluation_batches
+from fsfm_jax.data.label_stream import DETAILS, INDEX, VALID, evaluation_batches
+from fsfm_jax.data.labels import LabelledSource
 from fsfm_jax.data.stream import Batch
 from fsfm_jax.metrics import calibration
 from fsfm_jax.metrics.multiclass import Classified
-from fsfm_jax.metrics.scored import Classes, Scored
+from fsfm_jax.metrics.scores import Classes, Scored
 from fsfm_jax.metrics.video import Videos, aggregate
-from fsfm_jax.report_spec import EvaluationSpec
+from fsfm_jax.resolve.report import EvaluationSpec
 from fsfm_jax.tasks.classify import ClassifyTask
 
 FORGED = "forged"  # name of everything that is not real, where there are more than two classes

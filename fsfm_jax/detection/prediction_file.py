@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from fsfm_jax import workdir
-from fsfm_jax.plain import plain
+from fsfm_jax.run import workdir
+from fsfm_jax.text import plain
 
 SUFFIXES = (".csv", ".parquet")
 # Rows that are Python objects at the same time, and those of a row group of a Parquet file.

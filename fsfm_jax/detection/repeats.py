@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from fsfm_jax.detection import tables
-from fsfm_jax.workdir import write_text
+from fsfm_jax.run.workdir import write_text
 
 CSV, TABLE = "repeats.csv", "repeats.md"
 

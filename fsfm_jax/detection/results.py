@@ -14,19 +14,19 @@ from collections.abc import Mapping
 
 import jax
 
-from fsfm_jax.analyze.calibration import draw_reliability
-from fsfm_jax.analyze.detection import draw_scores
-from fsfm_jax.data.labelled import LabelledSource
+from fsfm_jax.data.labels import LabelledSource
 from fsfm_jax.detection import calibrate, prediction_file, tables
 from fsfm_jax.detection.detector import Detector
-from fsfm_jax.detection.inverted import inverted
+from fsfm_jax.detection.inversion import inverted
 from fsfm_jax.detection.prediction import Predictions, Scorer
+from fsfm_jax.figures.calibration import draw_reliability
+from fsfm_jax.figures.detection import draw_scores
 from fsfm_jax.metrics import thresholds
 from fsfm_jax.metrics.multiclass import summarise_classes
 from fsfm_jax.metrics.summary import Resampling, summarise
 from fsfm_jax.metrics.thresholds import Threshold
-from fsfm_jax.report_spec import ReportSpec
-from fsfm_jax.workdir import make_folder, read_text, write_text
+from fsfm_jax.resolve.report import ReportSpec
+from fsfm_jax.run.workdir import make_folder, read_text, write_text
 
 LOG = logging.getLogger("fsfm_jax")
 METRICS, TABLE = "metrics.json", "table.md"

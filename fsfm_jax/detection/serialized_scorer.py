@@ -6,12 +6,12 @@ import jax
 import numpy as np
 
 from fsfm_jax import records
-from fsfm_jax.data.labelled import LabelledSource
-from fsfm_jax.data.labelled_stream import DETAILS, INDEX, VALID
+from fsfm_jax.data.label_stream import DETAILS, INDEX, VALID
+from fsfm_jax.data.labels import LabelledSource
 from fsfm_jax.detection.prediction import Predictions, image_batches, predictions_of
-from fsfm_jax.export.artifact import Artifact
-from fsfm_jax.export.onnx_artifact import OnnxArtifact
-from fsfm_jax.report_spec import EvaluationSpec
+from fsfm_jax.resolve.report import EvaluationSpec
+from fsfm_jax.weights.artifact import Artifact
+from fsfm_jax.weights.onnx_artifact import OnnxArtifact
 
 Serialized = Artifact | OnnxArtifact
 

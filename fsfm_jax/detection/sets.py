@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fsfm_jax.data.labelled import LabelledSource
+from fsfm_jax.data.labels import LabelledSource
 
 
 def open_sets(text: str, field: str, opened: Callable[[str], LabelledSource]) -> dict[str, LabelledSource]:

@@ -7,8 +7,8 @@ fraction, or None if it is undefined. The last row is the mean over the data set
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from fsfm_jax.detection import published
-from fsfm_jax.report_spec import LAYOUTS
+from fsfm_jax.detection import literature
+from fsfm_jax.resolve.report import LAYOUTS
 
 Summary = Mapping
 UNDEFINED, EMPTY = "undefined", "–"
@@ -28,7 +28,7 @@ class Column(NamedTuple):
     title: str
     value: Callable[[str, Summary], float | None]
     interval: tuple[str, str] | None = None  # level and metric
-    published: bool = False  # a published number or none, already in percent
+    literature: bool = False  # a published number or none, already in percent
 
 
 def table(results: Mapping[str, Summary], layout: str, notes: Sequence[str]) -> str:
@@ -94,8 +94,8 @@ def columns(layout: str, results: Mapping[str, Summary]) -> list[Column]:
             Column("video AUC", ranking("video", "auc"), ("video", "auc")),
             Column("video EER", ranking("video", "equal_error_rate")),
             Column("video balanced accuracy", decision("video", "fixed", "balanced_accuracy")),
-            Column("published frame AUC", beside(published.DEEPFAKE, 0), published=True),
-            Column("published video AUC", beside(published.DEEPFAKE, 1), published=True),
+            Column("published frame AUC", beside(literature.DEEPFAKE, 0), published=True),
+            Column("published video AUC", beside(literature.DEEPFAKE, 1), published=True),
         ]
     if layout == "diff":
         return [
@@ -103,7 +103,7 @@ def columns(layout: str, results: Mapping[str, Summary]) -> list[Column]:
             Column("EER", ranking("frame", "equal_error_rate")),
             Column("accuracy", decision("frame", "fixed", "accuracy")),
             Column("balanced accuracy", decision("frame", "fixed", "balanced_accuracy")),
-            Column("published AUC", beside(published.DIFFUSION), published=True),
+            Column("published AUC", beside(literature.DIFFUSION), published=True),
         ]
     if layout == "fas":
         return [
@@ -111,8 +111,8 @@ def columns(layout: str, results: Mapping[str, Summary]) -> list[Column]:
             Column("HTER (oracle)", decision("video", ORACLE_RULE, "half_total_error_rate", oracle=True)),
             Column("AUC", ranking("video", "auc"), ("video", "auc")),
             Column("TPR at FPR 1 %", ranking("video", "tpr_at_fpr_1_percent")),
-            Column("published HTER (oracle)", beside(published.ANTI_SPOOFING, 0), published=True),
-            Column("published AUC", beside(published.ANTI_SPOOFING, 1), published=True),
+            Column("published HTER (oracle)", beside(literature.ANTI_SPOOFING, 0), published=True),
+            Column("published AUC", beside(literature.ANTI_SPOOFING, 1), published=True),
         ]
     if layout == "classes":
         names = list(next(iter(results.values()))["classes"]["classes"])

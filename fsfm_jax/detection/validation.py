@@ -9,16 +9,16 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from fsfm_jax.checkpoint import Checkpoints, Retention, saved_parameters
-from fsfm_jax.data.labelled import LabelledSource
+from fsfm_jax.data.labels import LabelledSource
 from fsfm_jax.detection.detector import Kept
 from fsfm_jax.detection.prediction import Predictions, Scorer
 from fsfm_jax.metrics import binary, thresholds
-from fsfm_jax.metrics.scored import Scored
+from fsfm_jax.metrics.scores import Scored
 from fsfm_jax.metrics.selection import METRICS, SPLITS, Choice, Evaluated, Rule, choose
 from fsfm_jax.metrics.value import Value, undefined
+from fsfm_jax.run.checkpoint import Checkpoints, Retention, saved_parameters
+from fsfm_jax.run.workdir import write_text
 from fsfm_jax.train.state import TrainState
-from fsfm_jax.workdir import write_text
 
 LOG = logging.getLogger("fsfm_jax")
 FILE, FOLDER = "validation.jsonl", "selected"

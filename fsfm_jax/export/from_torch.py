@@ -25,20 +25,20 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
-from configs import common
-from fsfm_jax.config import STATISTICS
-from fsfm_jax.detection.imported_detector import import_detector, import_export
-from fsfm_jax.detection.opened_detector import Unsaid, check_agrees
-from fsfm_jax.export import official_file
-from fsfm_jax.export.exported import Export, find_export
-from fsfm_jax.export.official_run import OfficialRun, is_plain, read_run
-from fsfm_jax.fields import flat, one_of
-from fsfm_jax.imported import save_imported
+from fsfm_jax.config import pretrain
+from fsfm_jax.config.fields import flat, one_of
+from fsfm_jax.detection.official_import import import_detector, import_export
+from fsfm_jax.detection.opener import Unsaid, check_agrees
 from fsfm_jax.models.antispoof import NORM_AXES
 from fsfm_jax.models.bases import BASES, OWN
-from fsfm_jax.pretrained import PROJECTOR, open_pretrained
-from fsfm_jax.run_identity import PACKAGES
+from fsfm_jax.resolve.pretrain import STATISTICS
 from fsfm_jax.tasks.normalisation import Statistics
+from fsfm_jax.train.identity import PACKAGES
+from fsfm_jax.weights import official_file
+from fsfm_jax.weights.export_file import Export, find_export
+from fsfm_jax.weights.init import PROJECTOR, open_pretrained
+from fsfm_jax.weights.official_run import OfficialRun, is_plain, read_run
+from fsfm_jax.weights.run_import import save_imported
 
 LOG = logging.getLogger("fsfm_jax")
 CLASSES = "fake,real"  # the official code numbers the folders of its data sets by name
@@ -143,7 +143,7 @@ def _import_encoder(
     path: str, base: str, statistics: Statistics | None, output: str, content: official_file.Content | None = None
 ) -> list[str]:
     found = open_pretrained(path, one_of("--base", base, BASES), content=content)
-    own, config = found.statistics or statistics, common.pretrain()
+    own, config = found.statistics or statistics, pretrain.pretrain()
     config.model.size = found.origin["size"]
     item = {
         "config": dict(flat(config)),

@@ -9,16 +9,16 @@ from collections import OrderedDict
 
 import numpy as np
 
+from fsfm_jax.config.fields import accumulation, flat, to_steps
 from fsfm_jax.detection.detector import Detector, carried_arrays
-from fsfm_jax.export import names
-from fsfm_jax.export.official_arguments import EPOCHS_DONE, options_of
-from fsfm_jax.export.official_optimizer import Settings, official_optimizer
-from fsfm_jax.export.opened_run import OpenedRun, whole_epochs
-from fsfm_jax.export.torch_writer import Options
-from fsfm_jax.fields import accumulation, flat, to_steps
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.lora import merged
 from fsfm_jax.optim.schedules import warmup_cosine
+from fsfm_jax.weights import names
+from fsfm_jax.weights.official_arguments import EPOCHS_DONE, options_of
+from fsfm_jax.weights.official_optimizer import Settings, official_optimizer
+from fsfm_jax.weights.run_reader import OpenedRun, whole_epochs
+from fsfm_jax.weights.torch_writer import Options
 
 SCALER = {
     "scale": 65536.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000, "_growth_tracker": 0,

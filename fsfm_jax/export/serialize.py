@@ -27,14 +27,14 @@ from absl import logging as absl_logging
 from jax import export
 
 from fsfm_jax import __version__
-from fsfm_jax.config import DTYPES, STATISTICS
+from fsfm_jax.config.fields import one_of
 from fsfm_jax.detection.detector import Detector
-from fsfm_jax.detection.opened_detector import OFFICIAL_DTYPE, Unsaid, open_checkpoint
-from fsfm_jax.export import artifact, onnx_file
-from fsfm_jax.export.whole_file import whole_file
-from fsfm_jax.fields import one_of
+from fsfm_jax.detection.opener import OFFICIAL_DTYPE, Unsaid, open_checkpoint
 from fsfm_jax.models.antispoof import NORM_AXES
 from fsfm_jax.models.platform import for_each
+from fsfm_jax.resolve.pretrain import DTYPES, STATISTICS
+from fsfm_jax.run.whole_file import whole_file
+from fsfm_jax.weights import artifact, onnx_file
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 KNOWN_PLATFORMS = (*PLATFORMS, "rocm")

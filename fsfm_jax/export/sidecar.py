@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from importlib import metadata
 
 from fsfm_jax.detection.detector import Detector
-from fsfm_jax.export.exported import ANTISPOOF, CLASSIFYING, PRETRAINED
-from fsfm_jax.export.opened_run import OpenedRun
-from fsfm_jax.export.whole_file import whole_file
 from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim.tuning import LORA
+from fsfm_jax.run.whole_file import whole_file
+from fsfm_jax.weights.export_file import ANTISPOOF, CLASSIFYING, PRETRAINED
+from fsfm_jax.weights.run_reader import OpenedRun
 
 LICENCE = "Weights that the authors of FSFM and FS-VFM released are CC BY-NC 4.0 and stay so after any conversion."
 

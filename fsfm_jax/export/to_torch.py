@@ -33,13 +33,14 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from fsfm_jax.detection.detector import FOLDER, Detector, open_detector
-from fsfm_jax.export import huggingface, model_card, official_content, safetensors_file, sidecar, torch_writer
-from fsfm_jax.export.exported import CARD, FORMATS
-from fsfm_jax.export.official_statistics import STATISTICS_FILE
-from fsfm_jax.export.opened_run import OpenedRun, open_run
-from fsfm_jax.export.timm_state import TimmModel, classifier_state, pretrained_state
+from fsfm_jax.export import model_card, official_content, sidecar
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.bases import BASES, OWN
+from fsfm_jax.weights import huggingface, safetensors_file, torch_writer
+from fsfm_jax.weights.export_file import CARD, FORMATS
+from fsfm_jax.weights.official_statistics import STATISTICS_FILE
+from fsfm_jax.weights.run_reader import OpenedRun, open_run
+from fsfm_jax.weights.timm_state import TimmModel, classifier_state, pretrained_state
 
 NETWORKS = ("online", "target")
 POOLINGS = ("avg", "token")

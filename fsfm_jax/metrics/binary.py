@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fsfm_jax.metrics import curve
-from fsfm_jax.metrics.scored import Scored
+from fsfm_jax.metrics.scores import Scored
 from fsfm_jax.metrics.value import Value, undefined
 
 # scikit-learn's and our smallest distance of a probability from 0 and 1 inside a logarithm.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fsfm_jax.metrics.curve import Curve
-from fsfm_jax.metrics.scored import Scored
+from fsfm_jax.metrics.scores import Scored
 
 # Counts that are held at once, in elements of one array: 1 MB as int64, about what a cache holds.
 CHUNK_ELEMENTS = 1 << 17

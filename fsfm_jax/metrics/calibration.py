@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fsfm_jax.metrics.binary import check_probabilities
-from fsfm_jax.metrics.scored import check_labels, check_scores
+from fsfm_jax.metrics.scores import check_labels, check_scores
 from fsfm_jax.metrics.value import Value, undefined
 
 MAX_ITERATIONS = 100

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fsfm_jax.metrics import binary
-from fsfm_jax.metrics.scored import Classes, Scored
+from fsfm_jax.metrics.scores import Classes, Scored
 from fsfm_jax.metrics.value import Value, mean, split_reasons, undefined
 
 # How far a row of C probabilities may miss 1, for each class. With the float32 rounding step e a softmax or the

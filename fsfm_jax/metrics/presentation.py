@@ -6,7 +6,7 @@ The positive class is bona fide: an attack with `score >= threshold` passes as b
 import numpy as np
 
 from fsfm_jax.metrics import binary
-from fsfm_jax.metrics.scored import Scored
+from fsfm_jax.metrics.scores import Scored
 from fsfm_jax.metrics.value import Value, mean, undefined
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fsfm_jax.metrics import binary, curve
-from fsfm_jax.metrics.scored import Scored
+from fsfm_jax.metrics.scores import Scored
 from fsfm_jax.metrics.value import Value, undefined
 
 

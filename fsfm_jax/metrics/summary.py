@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fsfm_jax.metrics import binary, bootstrap, calibration, curve, presentation, thresholds, video
-from fsfm_jax.metrics.scored import Scored
+from fsfm_jax.metrics.scores import Scored
 from fsfm_jax.metrics.thresholds import Threshold
 from fsfm_jax.metrics.value import Value, split_reasons
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fsfm_jax.metrics import binary
-from fsfm_jax.metrics.scored import Scored
+from fsfm_jax.metrics.scores import Scored
 from fsfm_jax.metrics.value import Value, undefined
 
 # The anti-spoofing code tries 0, 0.0001, ..., 1, and 1.1, at which nothing passes.

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fsfm_jax.metrics.scored import Classes, Scored
+from fsfm_jax.metrics.scores import Classes, Scored
 
 # A video is called positive at this mean probability or above (the released code).
 VIDEO_THRESHOLD = 0.5

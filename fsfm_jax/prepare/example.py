@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from fsfm_jax import records, regions
-from fsfm_jax.plain import utf8
+from fsfm_jax.text import utf8
 
 NOT_KNOWN = -1
 PATCHES = (records.IMAGE_SIZE // records.BITS_PATCH_SIZE) ** 2

@@ -19,11 +19,11 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from fsfm_jax.data.photo import read_header
 from fsfm_jax.data.statistics import UNFINISHED, PixelSums
-from fsfm_jax.plain import utf8
 from fsfm_jax.prepare.example import ExampleEncoder, Face
 from fsfm_jax.prepare.faces import DROPPED, FaceMaker, Incident, stored_pixels
 from fsfm_jax.prepare.manifests.manifest import Item
 from fsfm_jax.prepare.options import Options
+from fsfm_jax.text import utf8
 
 # One record per group: readers pick records at random. Photos and maps come compressed already.
 WRITER_OPTIONS = "group_size:1,uncompressed"

@@ -16,8 +16,8 @@ import math
 import statistics
 from typing import Any
 
-from fsfm_jax.train.watched import FEATURE_STD, SKIPPED, TARGET_DISTANCE, TARGET_MOVED
-from fsfm_jax.workdir import Lines
+from fsfm_jax.run.workdir import Lines
+from fsfm_jax.train.vitals import FEATURE_STD, SKIPPED, TARGET_DISTANCE, TARGET_MOVED
 
 LOG = logging.getLogger("fsfm_jax")
 ALARMS_FILE = "alarms.jsonl"

@@ -19,10 +19,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from fsfm_jax.checkpoint import Checkpoints
+from fsfm_jax.run.checkpoint import Checkpoints
 from fsfm_jax.train.alarms import Alarms
-from fsfm_jax.train.finished import Finished, Reading, SkipLimit, Suspect
 from fsfm_jax.train.input_wait import InputWait
+from fsfm_jax.train.outcome import Finished, Reading, SkipLimit, Suspect
 from fsfm_jax.train.state import TrainState
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, start the same command again.

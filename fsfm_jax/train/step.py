@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding
 from fsfm_jax.optim import tuning
 from fsfm_jax.optim.ema import TargetUpdate
 from fsfm_jax.tasks.base import ROWS, Batch, Task
-from fsfm_jax.train import watched
+from fsfm_jax.train import vitals
 from fsfm_jax.train.state import TrainState, named_key
 
 CADENCES = ("optimizer_step", "micro_step")
@@ -147,7 +147,7 @@ def make_step(
             rows = {name: terms.pop(name) for name in ROWS if name in terms}
             metrics = {"loss": loss, **terms}
             if spec.nonfinite == "skip":
-                metrics[watched.SKIPPED] = jnp.broadcast_to(~counts, loss.shape).astype(jnp.float32)
+                metrics[vitals.SKIPPED] = jnp.broadcast_to(~counts, loss.shape).astype(jnp.float32)
             return (total, target, counts), (metrics, rows)
 
         start = (jax.tree.map(zeros, part), state.target, jnp.array(True))
@@ -188,9 +188,9 @@ def make_step(
         if spec.nonfinite == "stop":
             number = jnp.where(counts, number, jnp.where(going, ~state.step, state.step))
         if spec.nonfinite == "skip_step":
-            metrics[watched.SKIPPED] = (~counts).astype(jnp.float32)
-        metrics |= {"learning_rate": rate, "gradient_norm": norm} | watched.of_images(rows)
-        metrics |= watched.of_target(task.target_part(params), moved.params, state.target.params)
+            metrics[vitals.SKIPPED] = (~counts).astype(jnp.float32)
+        metrics |= {"learning_rate": rate, "gradient_norm": norm} | vitals.of_images(rows)
+        metrics |= vitals.of_target(task.target_part(params), moved.params, state.target.params)
         return TrainState(number, params, moments, moved, state.key), metrics
 
     return step

@@ -13,11 +13,12 @@ import serialized
 from absl import app
 from videos import CLIP
 
-from fsfm_jax.apps import explained, judge, predict, readers
+from fsfm_jax.apps import explanation, predict, readers
 from fsfm_jax.apps.reading import FaceReader, Settings
 from fsfm_jax.apps.verdict import judged, rule_of
 from fsfm_jax.data.photo import encode_png
-from fsfm_jax.detection.opened_detector import Unsaid
+from fsfm_jax.detection import predictor
+from fsfm_jax.detection.opener import Unsaid
 from fsfm_jax.export import serialize
 
 PHOTO, GROUP = CLIP.parent / "pd_nasa_astronaut.jpg", CLIP.parent / "mit_faceapi_group6.jpg"
@@ -34,8 +35,8 @@ def run(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def opened(run) -> judge.Judge:
-    return judge.open_judge(run, Unsaid(), batch=4)
+def opened(run) -> predictor.Judge:
+    return predictor.open_judge(run, Unsaid(), batch=4)
 
 
 def command(monkeypatch, arguments, **changes) -> int:
@@ -75,7 +76,7 @@ def test_sizes_are_few_so_that_little_is_compiled(opened):
 def test_a_serialized_detector_scores_alike_and_has_no_heat(opened, run, tmp_path):
     path = str(tmp_path / "detector.jax")
     serialize.serialize(serialized.detector(), path)
-    other = judge.open_judge(path, Unsaid(), batch=4)
+    other = predictor.open_judge(path, Unsaid(), batch=4)
     pixels = serialized.images(5)
     np.testing.assert_allclose(
         other.log_probabilities(pixels), opened.log_probabilities(pixels), rtol=0, atol=serialized.TOLERANCE
@@ -89,8 +90,8 @@ def test_a_serialized_detector_scores_alike_and_has_no_heat(opened, run, tmp_pat
         (Unsaid(), "float32", "--dtype: .* is serialized, in the dtype that it has"),
     ):
         with pytest.raises(ValueError, match=text):
-            judge.open_judge(path, unsaid, dtype)
-    judge.open_judge(path, Unsaid(classes="fake, real"))
+            predictor.open_judge(path, unsaid, dtype)
+    predictor.open_judge(path, Unsaid(classes="fake, real"))
 
 
 def test_scores_that_are_not_finite_are_refused(opened):
@@ -172,7 +173,7 @@ def test_all_scored_is_success_and_the_standard_output_is_json_alone(run, monkey
 def test_what_cannot_be_done_is_a_sentence_before_the_detector_is_opened(
     run, monkeypatch, capsys, arguments, changes, text
 ):
-    monkeypatch.setattr(judge, "open_judge", unopened)
+    monkeypatch.setattr(predictor, "open_judge", unopened)
     assert command(monkeypatch, arguments, **{"checkpoint": run} | changes) == 1
     assert capsys.readouterr().err.startswith(f"error: {text}")
 
@@ -230,9 +231,9 @@ def refusing(folder, listed):
 
 
 def test_the_deciding_face_is_shown_first_and_others_are_spread():
-    assert explained.shown(3, 1) == [1, 0, 2] and explained.shown(0, None) == []
-    many = explained.shown(100, 97)
-    assert many[:2] == [97, 0] and many[-1] == 99 and len(set(many)) == explained.PICTURES
+    assert explanation.shown(3, 1) == [1, 0, 2] and explanation.shown(0, None) == []
+    many = explanation.shown(100, 97)
+    assert many[:2] == [97, 0] and many[-1] == 99 and len(set(many)) == explanation.PICTURES
 
 
 def test_flags_are_passed_on(monkeypatch, run):
@@ -260,7 +261,7 @@ def test_the_timeline_shows_scores_and_threshold(opened):
     reading = FaceReader(Settings(side=32, detector="blazeface", frames=4)).read(str(CLIP))
     rule = rule_of(opened, "0.5")
     low, high = np.log([[0.9, 0.1]] * 4), np.log([[0.1, 0.9]] * 4)
-    below, above = (explained.timeline(judged(opened, rule, reading, rows)) for rows in (low, high))
+    below, above = (explanation.timeline(judged(opened, rule, reading, rows)) for rows in (low, high))
 
     def height(picture) -> float:
         """Mean row of the curve, whose colour is blue."""
@@ -270,4 +271,4 @@ def test_the_timeline_shows_scores_and_threshold(opened):
     # 0.1 and 0.9 of an axis of 220 pixels.
     assert height(below) - height(above) == pytest.approx(0.8 * 220, abs=1.5)
     with pytest.raises(ValueError, match="expected a file with a face, found no_face"):
-        explained.timeline(SimpleNamespace(faces=(), path="a", reason="no_face"))
+        explanation.timeline(SimpleNamespace(faces=(), path="a", reason="no_face"))

@@ -19,7 +19,7 @@ from fsfm_jax.apps.scoring import verdicts
 from fsfm_jax.apps.verdict import Rule, check_threshold, judged, rule_of, said
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.metrics.thresholds import Threshold
-from fsfm_jax.plain import plain
+from fsfm_jax.text import plain
 
 
 def crop(frame: int, face: int = 0, value: int = 0) -> Crop:

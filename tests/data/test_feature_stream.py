@@ -6,7 +6,7 @@ import pytest
 from fsfm_jax import records
 from fsfm_jax.data.augment import AugmentSpec, augment
 from fsfm_jax.data.feature_stream import FEATURES, UNAUGMENTED, FeatureSource, FeatureStream, feature_batches
-from fsfm_jax.data.labelled_stream import LabelledSpec, LabelledStream
+from fsfm_jax.data.label_stream import LabelledSpec, LabelledStream
 from fsfm_jax.data.photo import encode_png
 from fsfm_jax.data.resizing import for_evaluation
 from fsfm_jax.tasks import classify

@@ -53,7 +53,7 @@ def copied(packed, tmp_path) -> Path:
 
 @pytest.fixture
 def stub_faces(monkeypatch):
-    monkeypatch.setattr("fsfm_jax.data.drawn.synthetic_face", face)
+    monkeypatch.setattr("fsfm_jax.data.drawing.synthetic_face", face)
 
 
 def same(left: dict, right: dict) -> bool:
@@ -420,7 +420,7 @@ def test_synthetic_faces_are_a_function_of_seed_and_index(stub_faces):
 def test_synthetic_fingerprint_follows_the_drawing(stub_faces, monkeypatch):
     before = open_source("synthetic:20:3").fingerprint
     assert open_source("synthetic:20:3").fingerprint == before
-    monkeypatch.setattr("fsfm_jax.data.drawn.synthetic_face", lambda seed, index, size: face(seed + 1, index, size))
+    monkeypatch.setattr("fsfm_jax.data.drawing.synthetic_face", lambda seed, index, size: face(seed + 1, index, size))
     assert open_source("synthetic:20:3").fingerprint != before
 
 
@@ -431,7 +431,7 @@ def test_synthetic_sums_cover_the_first_256_faces_and_are_remembered(monkeypatch
         drawn.append(index)
         return np.full((size, size, 3), index % 256, np.uint8), np.zeros((size, size), np.uint8)
 
-    monkeypatch.setattr("fsfm_jax.data.drawn.synthetic_face", grey)
+    monkeypatch.setattr("fsfm_jax.data.drawing.synthetic_face", grey)
     source = open_source("synthetic:1000")
     assert drawn == []
     assert source.pixel_sums.pixels == 256 * 224**2

@@ -18,21 +18,22 @@ import pytest
 from flax.traverse_util import flatten_dict
 from tuning import looks, tiny
 
-from fsfm_jax import finetune, finetune_inputs, partition, records
-from fsfm_jax.checkpoint import saved_parameters
-from fsfm_jax.data.labelled_stream import evaluation_batches
+from fsfm_jax import partition, records
+from fsfm_jax.data.label_stream import evaluation_batches
 from fsfm_jax.data.photo import encode_png
 from fsfm_jax.detection.features import FeatureCache, FeatureScorer
 from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.detection.prediction_file import read_predictions
-from fsfm_jax.export.key_report import KeyReport
+from fsfm_jax.jobs import finetune, finetune_inputs
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.vit import SIZES, Size
-from fsfm_jax.pretrained import Pretrained
-from fsfm_jax.report_spec import EvaluationSpec
+from fsfm_jax.resolve.report import EvaluationSpec
+from fsfm_jax.run.checkpoint import saved_parameters
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics, normalise
+from fsfm_jax.weights.init import Pretrained
+from fsfm_jax.weights.key_report import KeyReport
 
 ROOT = Path(__file__).parents[2]
 SIZE, COUNT = Size(16, 1, 2, 8), 19

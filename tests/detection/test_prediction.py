@@ -8,10 +8,10 @@ import pytest
 from fsfm_jax import partition, records
 from fsfm_jax.data.photo import encode_png
 from fsfm_jax.detection.prediction import Predictions, Scorer
-from fsfm_jax.metrics.scored import Classes
+from fsfm_jax.metrics.scores import Classes
 from fsfm_jax.models.classifier import ClassifierSpec
 from fsfm_jax.models.vit import Size
-from fsfm_jax.report_spec import EvaluationSpec
+from fsfm_jax.resolve.report import EvaluationSpec
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics
 

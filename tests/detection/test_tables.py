@@ -3,7 +3,7 @@
 import pytest
 
 from fsfm_jax.detection.tables import table
-from fsfm_jax.report_spec import LAYOUTS
+from fsfm_jax.resolve.report import LAYOUTS
 
 
 def level(auc, eer, examples, thresholds=(), interval=(None, None), **metrics):

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsfm_jax.checkpoint import Checkpoints, saved_parameters
 from fsfm_jax.detection.prediction import Predictions
 from fsfm_jax.detection.validation import FILE, FOLDER, KEPT, Validation
 from fsfm_jax.metrics.selection import LAST, Rule
+from fsfm_jax.run.checkpoint import Checkpoints, saved_parameters
 from fsfm_jax.train.state import TrainState
 
 LOSS = Rule("source-validation", "loss", "lower", "earlier")

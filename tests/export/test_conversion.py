@@ -17,16 +17,17 @@ import serialized
 from flax.traverse_util import flatten_dict
 from test_end_to_end import stored, tiny_config
 
-from fsfm_jax import pretrain
 from fsfm_jax.detection.detector import open_detector
-from fsfm_jax.export import from_torch, safetensors_file, to_torch, torch_file
-from fsfm_jax.export.names import official_order, to_official
+from fsfm_jax.export import from_torch, to_torch
 from fsfm_jax.export.official_content import finetuned_content
-from fsfm_jax.export.opened_run import open_run
-from fsfm_jax.imported import open_imported
+from fsfm_jax.jobs import pretrain
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.lora import merged
-from fsfm_jax.pretrained import open_pretrained
+from fsfm_jax.weights import safetensors_file, torch_file
+from fsfm_jax.weights.init import open_pretrained
+from fsfm_jax.weights.names import official_order, to_official
+from fsfm_jax.weights.run_import import open_imported
+from fsfm_jax.weights.run_reader import open_run
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PAIR = [str(GOLDEN / "checkpoint-599.pth"), str(GOLDEN / "checkpoint-te-599.pth")]
@@ -240,7 +241,7 @@ def test_a_file_is_read_once(tmp_path, golden, monkeypatch, what):
         official_weights.write(tmp_path / "a.pth", reference.state_dict(golden("finetune_tiny"), "adapter/state/"))
     elif what == "encoder":
         official_weights.write(tmp_path / "a.pth", {n: array for n, array in online.items() if n.startswith(parts)})
-        monkeypatch.setattr("fsfm_jax.pretrained.BASES", {"mae": dataclasses.replace(BASES["mae"], sizes=("tiny8",))})
+        monkeypatch.setattr("fsfm_jax.weights.init.BASES", {"mae": dataclasses.replace(BASES["mae"], sizes=("tiny8",))})
     from_torch.convert(paths, str(tmp_path / "run"), "vggface2", pixel_heads=4, rep_heads=4)
     assert sorted(read) == sorted(hashed) == sorted(paths)
 
@@ -252,7 +253,7 @@ def test_the_encoder_of_a_masked_autoencoder_is_recognised_and_fine_tuned_from(t
     official_weights.write(tmp_path / "mae.pth", state)
     sizes = {**BASES, "mae": dataclasses.replace(BASES["mae"], sizes=("tiny8",))}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fsfm_jax.pretrained.BASES", sizes)
+        patch.setattr("fsfm_jax.weights.init.BASES", sizes)
         said = from_torch.convert([str(tmp_path / "mae.pth")], str(tmp_path / "run"))
     wanted = f"fine-tune with --config.init={tmp_path}/run --config.model.base=mae"
     assert said[0] == f"{tmp_path}/run: the encoder of mae, tiny8; {wanted}"

@@ -17,12 +17,13 @@ import serialized
 from absl import app
 from serialized import SIDE, TOLERANCE
 
-from fsfm_jax.detection.opened_detector import Unsaid, open_checkpoint
-from fsfm_jax.export import artifact, serialize
-from fsfm_jax.export.names import CLASSIFIER, finetuned_to_official
+from fsfm_jax.detection.opener import Unsaid, open_checkpoint
+from fsfm_jax.export import serialize
 from fsfm_jax.models.classifier import ClassifierSpec
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.tasks.classify import ClassifyTask
+from fsfm_jax.weights import artifact
+from fsfm_jax.weights.names import CLASSIFIER, finetuned_to_official
 
 ROOT = Path(__file__).parents[2]
 BATCHES = (1, 64)

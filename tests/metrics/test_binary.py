@@ -13,7 +13,7 @@ from sklearn import metrics as sklearn
 from sklearn.exceptions import UndefinedMetricWarning
 
 from fsfm_jax.metrics import binary, curve, video
-from fsfm_jax.metrics.scored import ANTI_SPOOFING, DEEPFAKE, Scored
+from fsfm_jax.metrics.scores import ANTI_SPOOFING, DEEPFAKE, Scored
 from fsfm_jax.metrics.value import Value, mean, undefined
 
 FEW = settings(max_examples=60, deadline=None)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fsfm_jax.metrics import bootstrap, curve
-from fsfm_jax.metrics.scored import DEEPFAKE, Scored
+from fsfm_jax.metrics.scores import DEEPFAKE, Scored
 
 STATISTICS = {
     "auc": curve.area,

@@ -11,7 +11,7 @@ from sklearn import metrics as sklearn
 
 from fsfm_jax.metrics import binary, multiclass, video
 from fsfm_jax.metrics.multiclass import SUM_TOLERANCE_PER_CLASS, Classified, summarise_classes
-from fsfm_jax.metrics.scored import Classes, Scored
+from fsfm_jax.metrics.scores import Classes, Scored
 
 FEW = settings(max_examples=80, deadline=None)
 CLOSE = dict(rel=1e-12, abs=1e-12)

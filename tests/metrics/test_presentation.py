@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fsfm_jax.metrics import presentation
-from fsfm_jax.metrics.scored import ANTI_SPOOFING, Scored
+from fsfm_jax.metrics.scores import ANTI_SPOOFING, Scored
 
 # Four prints (one passes 0.5), two replays (one passes), five bona fide (one is refused).
 SCORES = np.array([0.9, 0.2, 0.1, 0.3, 0.5, 0.4, 0.8, 0.7, 0.6, 0.9, 0.45])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fsfm_jax.metrics import binary, calibration, curve, presentation, released, thresholds, video
-from fsfm_jax.metrics.scored import ANTI_SPOOFING, DEEPFAKE, Scored
+from fsfm_jax.metrics.scores import ANTI_SPOOFING, DEEPFAKE, Scored
 
 CASES = {
     case["name"]: case

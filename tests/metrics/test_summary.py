@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fsfm_jax.metrics import binary, bootstrap, curve, presentation, thresholds, video
-from fsfm_jax.metrics.scored import ANTI_SPOOFING, DEEPFAKE, Scored
+from fsfm_jax.metrics.scores import ANTI_SPOOFING, DEEPFAKE, Scored
 from fsfm_jax.metrics.summary import DECISION, RANKING, RESAMPLED, Resampling, summarise
 
 GENERATOR = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsfm_jax.metrics import binary, thresholds
-from fsfm_jax.metrics.scored import ANTI_SPOOFING, Scored
+from fsfm_jax.metrics.scores import ANTI_SPOOFING, Scored
 
 FEW = settings(max_examples=60, deadline=None)
 # Falling: 1 1 0 1 0 0.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fsfm_jax.metrics import video
-from fsfm_jax.metrics.scored import DEEPFAKE, Scored
+from fsfm_jax.metrics.scores import DEEPFAKE, Scored
 
 SCORED = Scored(np.array([0.9, 0.2, 0.7, 0.0, 0.8]), np.array([1, 0, 1, 0, 1]), DEEPFAKE)
 VIDEOS = np.array(["z", "a", "z", "a", "m"])

@@ -10,18 +10,18 @@ import reference
 from flax.traverse_util import flatten_dict
 
 from fsfm_jax import losses
-from fsfm_jax.export.names import (
+from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
+from fsfm_jax.models.classifier import Classifier, ClassifierSpec, PooledEncoder, initialise
+from fsfm_jax.models.lora import LoraSpec, merged
+from fsfm_jax.models.vit import SIZES, Size
+from fsfm_jax.optim import tuning
+from fsfm_jax.weights.names import (
     ANTISPOOF_ADAPTER,
     CLASSIFIER_ADAPTER,
     finetuned_from_official,
     finetuned_to_official,
     official_name,
 )
-from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
-from fsfm_jax.models.classifier import Classifier, ClassifierSpec, PooledEncoder, initialise
-from fsfm_jax.models.lora import LoraSpec, merged
-from fsfm_jax.models.vit import SIZES, Size
-from fsfm_jax.optim import tuning
 
 TINY = Size(48, 2, 4, 8)
 SHARED = dict(size=TINY, image_size=32, drop_path=0.0, dtype=jnp.float32, remat="none", reduction=4)

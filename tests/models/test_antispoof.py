@@ -8,11 +8,11 @@ import reference
 from flax.errors import InvalidRngError
 
 from fsfm_jax import losses
-from fsfm_jax.export.names import ANTISPOOF, finetuned_from_official, finetuned_to_official
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec, unit_columns, with_unit_classifier
 from fsfm_jax.models.classifier import initialise
 from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.optim.optimizer import OptimizerSpec, make_optimizer
+from fsfm_jax.weights.names import ANTISPOOF, finetuned_from_official, finetuned_to_official
 
 TINY = Size(48, 2, 4, 8)
 

@@ -9,10 +9,10 @@ from flax.errors import InvalidRngError
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fsfm_jax import losses
-from fsfm_jax.export.names import CLASSIFIER, finetuned_from_official, finetuned_to_official, official_name
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec, initialise
 from fsfm_jax.models.layers import Block, drop_path, drop_path_rates, resize_positions, sincos_positions
 from fsfm_jax.models.vit import SIZES, Encoder, Size, patchify
+from fsfm_jax.weights.names import CLASSIFIER, finetuned_from_official, finetuned_to_official, official_name
 
 TINY = Size(48, 2, 4, 8)
 POOLED = {"plain_gp": "mean_patches", "plain_cls": "cls"}

@@ -9,16 +9,16 @@ import pytest
 import reference
 
 from configs import pretrain_vitb, pretrain_vitl
-from fsfm_jax.config import STATISTICS, pretraining_model
+from fsfm_jax.compile_check.hlo import Module
+from fsfm_jax.compile_check.products import product_flops
 from fsfm_jax.models import flops
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.optim import tuning
+from fsfm_jax.resolve.pretrain import STATISTICS, pretraining_model
 from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
-from launch.hlo import Module
-from launch.products import product_flops
 
 TINY = Size(width=8, depth=2, heads=2, patch_size=4)
 PLAIN = ClassifierSpec(

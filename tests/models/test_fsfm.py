@@ -11,13 +11,13 @@ import reference
 from jax import enable_x64
 from light_compiling import AS_FOR_USERS
 
-from fsfm_jax.export.names import to_official
 from fsfm_jax.models.decoders import RepresentationDecoder, view_of
 from fsfm_jax.models.fsfm import OnlineNetwork, TargetNetwork
 from fsfm_jax.models.heads import l2_normalise
 from fsfm_jax.models.layers import sincos_positions
 from fsfm_jax.models.platform import traced_for
 from fsfm_jax.models.vit import SIZES, Size, patchify, unpatchify
+from fsfm_jax.weights.names import to_official
 
 # float32 against float32 of another framework: a few hundred roundings of 6e-8 in a chain.
 ACTIVATION = 2e-5

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fsfm_jax.export.names import CLASSIFIER, finetuned_to_official
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.scratch import scratch_initialisation
 from fsfm_jax.models.vit import Size
+from fsfm_jax.weights.names import CLASSIFIER, finetuned_to_official
 
 TINY = Size(48, 2, 4, 8)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fsfm_jax.export.names import CLASSIFIER, our_path
 from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
 from fsfm_jax.optim.optimizer import OptimizerSpec, by_rule, make_optimizer
 from fsfm_jax.optim.schedules import constant, warmup_cosine
+from fsfm_jax.weights.names import CLASSIFIER, our_path
 
 NETWORKS = {"vit_base_patch16_global_pool": 12, "vit_base_patch16_cls_token": 12, "vit_large_patch16_global_pool": 24}
 

@@ -15,10 +15,10 @@ torch = pytest.importorskip("torch", reason=WHY)
 vision_transformer = pytest.importorskip("timm.models.vision_transformer", reason=WHY)
 transformers = pytest.importorskip("transformers", reason=WHY)
 
-from fsfm_jax.export.base_still import sinusoid  # noqa: E402
 from fsfm_jax.models.bases import BASES  # noqa: E402
 from fsfm_jax.models.vit import Encoder, Size, patchify  # noqa: E402
-from fsfm_jax.pretrained import open_pretrained  # noqa: E402
+from fsfm_jax.weights.base_still import sinusoid  # noqa: E402
+from fsfm_jax.weights.init import open_pretrained  # noqa: E402
 
 SIZE = Size(48, 2, 4, 8)
 GRID = 4

@@ -21,9 +21,6 @@ timm = pytest.importorskip("timm", reason=WHY)
 transformers = pytest.importorskip("transformers", reason=WHY)
 
 from fsfm_jax import losses  # noqa: E402
-from fsfm_jax.export.encoder_size import shapes_of  # noqa: E402
-from fsfm_jax.export.huggingface import classifier_model, pretrained_model, write  # noqa: E402
-from fsfm_jax.export.timm_state import classifier_state, creation, pretrained_state  # noqa: E402
 from fsfm_jax.models.bases import BASES  # noqa: E402
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec  # noqa: E402
 from fsfm_jax.models.fsfm import OnlineNetwork  # noqa: E402
@@ -31,6 +28,9 @@ from fsfm_jax.models.lora import LoraSpec  # noqa: E402
 from fsfm_jax.models.style import PLAIN  # noqa: E402
 from fsfm_jax.models.vit import SIZES, Encoder, Size, patchify  # noqa: E402
 from fsfm_jax.tasks.normalisation import Statistics, normalise  # noqa: E402
+from fsfm_jax.weights.encoder_size import shapes_of  # noqa: E402
+from fsfm_jax.weights.huggingface import classifier_model, pretrained_model, write  # noqa: E402
+from fsfm_jax.weights.timm_state import classifier_state, creation, pretrained_state  # noqa: E402
 
 SIZE = Size(48, 2, 4, 8)
 SIDE, GRID = 32, 4

@@ -17,15 +17,16 @@ WHY = "jax2onnx and onnxruntime are needed: pip install --no-deps --require-hash
 pytest.importorskip("jax2onnx", reason=WHY)
 onnxruntime = pytest.importorskip("onnxruntime", reason=WHY)
 
-from fsfm_jax.apps import judge  # noqa: E402
 from fsfm_jax.data.forgery import ForgedSource  # noqa: E402
 from fsfm_jax.data.photo import decode_image  # noqa: E402
 from fsfm_jax.data.resizing import for_evaluation  # noqa: E402
-from fsfm_jax.detection.opened_detector import Unsaid, open_scoring  # noqa: E402
+from fsfm_jax.detection import predictor as judge  # noqa: E402
+from fsfm_jax.detection.opener import Unsaid, open_scoring  # noqa: E402
 from fsfm_jax.detection.serialized_scorer import SerializedScorer  # noqa: E402
-from fsfm_jax.export import artifact, onnx_file, serialize  # noqa: E402
-from fsfm_jax.report_spec import EvaluationSpec  # noqa: E402
+from fsfm_jax.export import serialize  # noqa: E402
+from fsfm_jax.resolve.report import EvaluationSpec  # noqa: E402
 from fsfm_jax.tasks.classify import ClassifyTask  # noqa: E402
+from fsfm_jax.weights import artifact, onnx_file
 
 # What somebody does who has the two files and ONNX Runtime.
 STRANGER = """

@@ -22,10 +22,10 @@ from fsfm_jax.data import folder
 from fsfm_jax.data.photo import decode_image, encode_jpeg, encode_png
 from fsfm_jax.data.sources import RecordSource
 from fsfm_jax.data.statistics import UNFINISHED, PixelSums, read_card
-from fsfm_jax.plain import utf8
 from fsfm_jax.prepare import preparation
 from fsfm_jax.prepare.faces import JPEG_QUALITY
 from fsfm_jax.prepare.manifests.registry import find
+from fsfm_jax.text import utf8
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "fsfm_jax" / "data" / "samples"

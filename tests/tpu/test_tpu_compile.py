@@ -26,7 +26,7 @@ def run(topology: str, output: Path, *options: str, **fields) -> subprocess.Comp
     changes = FIELDS | {name.replace("__", "."): value for name, value in fields.items()}
     return subprocess.run(
         [
-            sys.executable, "-m", "launch.compile_check", "--config=configs/pretrain_demo.py",
+            sys.executable, "-m", "fsfm_jax.compile_check", "--config=configs/pretrain_demo.py",
             f"--topology={topology}", f"--output={output}", *options,
             *(f"--config.{name}={value}" for name, value in changes.items()),
         ],

@@ -10,7 +10,6 @@ import pytest
 import reference
 from flax.traverse_util import flatten_dict
 
-from fsfm_jax.export.names import CLASSIFIER_ADAPTER, finetuned_from_official, finetuned_to_official
 from fsfm_jax.models.classifier import ClassifierSpec
 from fsfm_jax.models.vit import Size
 from fsfm_jax.optim import ema, tuning
@@ -20,6 +19,7 @@ from fsfm_jax.optim.schedules import warmup_cosine
 from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
 from fsfm_jax.train.state import TrainState, init_state
 from fsfm_jax.train.step import StepSpec, make_step
+from fsfm_jax.weights.names import CLASSIFIER_ADAPTER, finetuned_from_official, finetuned_to_official
 
 SIZE = Size(48, 2, 4, 8)
 TRAINED = tuning.TUNINGS[tuning.ADAPTER]

@@ -13,12 +13,12 @@ import pytest
 import reference
 from ml_collections import ConfigDict
 
-from configs import common, finetuning
-from fsfm_jax import config
-from fsfm_jax.finetune_config import binding_fields
+from fsfm_jax.config import finetune, pretrain
 from fsfm_jax.models.vit import Size
 from fsfm_jax.optim.ema import TargetState, moving_average
 from fsfm_jax.optim.optimizer import OptimizerSpec, make_optimizer
+from fsfm_jax.resolve import pretrain as config
+from fsfm_jax.resolve.finetune import binding_fields
 from fsfm_jax.train.alarms import Alarmed, Alarms, AlarmSpec
 from fsfm_jax.train.state import TrainState
 from fsfm_jax.train.step import StepSpec, make_step
@@ -217,7 +217,7 @@ def test_a_thousandfold_learning_rate_is_a_divergence(tmp_path):
 
 
 def pretraining(**fields) -> ConfigDict:
-    c = common.pretrain()
+    c = pretrain.pretrain()
     c.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
     return c
 
@@ -236,7 +236,7 @@ def test_a_recipe_warns_after_its_warm_up():
     assert (r.loop.limit.consecutive, r.loop.limit.total) == (10, 1000)
     # The released behaviour on several GPUs is asked for, and no fault.
     assert resolved(target__rule="frozen").alarms.frozen_target == "off"
-    c = finetuning.finetune()
+    c = finetune.finetune()
     tuned = config.divergence_alarms(c)
     assert (tuned.divergence, tuned.loss_above, tuned.collapse, tuned.frozen_target) == ("warn", 10.0, "off", "off")
     # Runs from before there were alarms go on, and others may change them.

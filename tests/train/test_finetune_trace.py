@@ -10,12 +10,12 @@ import pytest
 import reference
 
 from fsfm_jax import losses
-from fsfm_jax.export.names import CLASSIFIER, finetuned_from_official, finetuned_to_official
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.vit import Size
 from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
 from fsfm_jax.optim.optimizer import OptimizerSpec, make_optimizer
 from fsfm_jax.optim.schedules import warmup_cosine
+from fsfm_jax.weights.names import CLASSIFIER, finetuned_from_official, finetuned_to_official
 
 SIZE = Size(48, 2, 4, 8)
 

@@ -14,12 +14,12 @@ import jax
 import numpy as np
 import pytest
 
-from fsfm_jax.disk import NotSaved
+from fsfm_jax.run.disk import NotSaved
 from fsfm_jax.train import input_wait
 from fsfm_jax.train.alarms import Alarmed, Alarms, AlarmSpec
-from fsfm_jax.train.finished import NonFinite, SkipLimit
 from fsfm_jax.train.input_wait import SETTLING, InputWait
 from fsfm_jax.train.loop import TRY_AGAIN, Interrupted, LoopSpec, StopRequest, train
+from fsfm_jax.train.outcome import NonFinite, SkipLimit
 from fsfm_jax.train.suspects import Found
 
 NEVER = SkipLimit(0, 0)

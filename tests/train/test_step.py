@@ -186,8 +186,8 @@ def test_micro_batches_are_strided():
 
 
 def test_decay_rules_are_those_of_the_reference(golden):
-    from fsfm_jax.export.names import official_name
     from fsfm_jax.models.vit import SIZES
+    from fsfm_jax.weights.names import official_name
 
     arrays = golden("schedules")
     prefix = "groups/fsfm_vit_small_patch16/"

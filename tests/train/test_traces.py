@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import reference
 
-from fsfm_jax.export.names import to_official
 from fsfm_jax.optim.ema import moving_average
 from fsfm_jax.optim.optimizer import OptimizerSpec, make_optimizer
 from fsfm_jax.optim.schedules import target_rate, warmup_cosine
 from fsfm_jax.train.state import TrainState
 from fsfm_jax.train.step import StepSpec, make_step
+from fsfm_jax.weights.names import to_official
 
 RUNS = {
     "A": ("pretrain_tiny_trace_A", "ncs"),

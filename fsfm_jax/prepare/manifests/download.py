@@ -4,9 +4,9 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from fsfm_jax.plain import plain, utf8
 from fsfm_jax.prepare.manifests.listing import entries, is_folder
 from fsfm_jax.prepare.manifests.manifest import Request, Walk, WrongDownload
+from fsfm_jax.text import plain, utf8
 
 SHOWN = 10  # names shown of those that are missing or found; all are counted
 LEVELS = 3  # how far above --input the right folder is looked for

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from fsfm_jax.plain import utf8
 from fsfm_jax.prepare.manifests.classes import real_label
 from fsfm_jax.prepare.manifests.download import Download
 from fsfm_jax.prepare.manifests.listing import (
@@ -22,6 +21,7 @@ from fsfm_jax.prepare.manifests.listing import (
     media_item,
 )
 from fsfm_jax.prepare.manifests.manifest import DataSet, Item, Request, Walk
+from fsfm_jax.text import utf8
 
 SPLITS = ("train", "val", "test")
 

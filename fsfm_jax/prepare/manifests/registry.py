@@ -3,7 +3,7 @@
 import difflib
 
 from fsfm_jax.prepare.manifests.celebdf import CELEBDF
-from fsfm_jax.prepare.manifests.cropped import CROPPED
+from fsfm_jax.prepare.manifests.crops import CROPPED
 from fsfm_jax.prepare.manifests.dfdc import DFDC, DFDCP
 from fsfm_jax.prepare.manifests.diff import DIFF
 from fsfm_jax.prepare.manifests.faceforensics import FACEFORENSICS

@@ -8,9 +8,9 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from fsfm_jax.plain import plain, utf8
 from fsfm_jax.prepare.manifests.download import shown
 from fsfm_jax.prepare.manifests.listing import UNREADABLE_SUFFIXES, entries, is_folder
+from fsfm_jax.text import plain, utf8
 
 
 def survey(root: Path, kinds: bool) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image, ImageCms
 
-from fsfm_jax.plain import plain
+from fsfm_jax.text import plain
 
 SAME = 4  # grey levels between a profile and sRGB that are taken for rounding of the profile's curves
 ROWS = 512  # converted at once, which bounds the memory

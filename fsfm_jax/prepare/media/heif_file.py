@@ -11,10 +11,10 @@ import av
 import numpy as np
 import pi_heif
 
-from fsfm_jax.plain import plain
 from fsfm_jax.prepare.media import iso_boxes
 from fsfm_jax.prepare.media.picture import Picture
 from fsfm_jax.prepare.media.unusable import Unusable
+from fsfm_jax.text import plain
 
 MODES = ("RGB", "RGBA", "L", "LA")
 

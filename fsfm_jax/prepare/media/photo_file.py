@@ -18,7 +18,6 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fsfm_jax.data.photo import Header, is_whole, read_header
-from fsfm_jax.plain import plain
 from fsfm_jax.prepare.media.bitmap import bitmap_header, bitmap_is_whole
 from fsfm_jax.prepare.media.complaints import heard
 from fsfm_jax.prepare.media.heif_file import read_heif
@@ -28,6 +27,7 @@ from fsfm_jax.prepare.media.picture import Picture
 from fsfm_jax.prepare.media.pillow_file import read_pillow
 from fsfm_jax.prepare.media.raw_file import all_bytes
 from fsfm_jax.prepare.media.unusable import Unusable
+from fsfm_jax.text import plain
 
 PHOTO_SUFFIXES = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib", ".heic", ".heif", ".heics",

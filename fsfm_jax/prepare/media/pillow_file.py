@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fsfm_jax.plain import plain
 from fsfm_jax.prepare.media import iso_boxes
 from fsfm_jax.prepare.media.complaints import heard
 from fsfm_jax.prepare.media.photo_extras import extras_of
 from fsfm_jax.prepare.media.picture import Picture
 from fsfm_jax.prepare.media.unusable import Unusable
+from fsfm_jax.text import plain
 
 MOST_PAGES = 100  # counted
 # Tags of TIFF and of raw files made of it.

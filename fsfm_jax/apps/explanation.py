@@ -1,0 +1,80 @@
+"""Pictures of a verdict: heat maps over the faces, and for a video the course of its score."""
+
+import numpy as np
+
+from fsfm_jax.apps.reading import VIDEO, Reading
+from fsfm_jax.apps.verdict import Verdict
+from fsfm_jax.data.photo import encode_png
+from fsfm_jax.detection.predictor import Judge
+from fsfm_jax.figures.cam import overlay
+from fsfm_jax.figures.panel import BLACK, LINES, Colour, make_panel
+
+PNG_COMPRESSION = 3
+PICTURES = 8  # of a file, the deciding face and others spread over the rest
+GAP = 4
+
+
+def shown(count: int, deciding: int | None, most: int = PICTURES) -> list[int]:
+    """Which of `count` faces are shown: the deciding one first, then others in their order, spread over the rest."""
+    first = [] if deciding is None else [deciding]
+    rest = [index for index in range(count) if index != deciding]
+    room = most - len(first)
+    if len(rest) > room:
+        rest = [rest[place] for place in np.linspace(0, len(rest) - 1, room, dtype=int)]
+    return first + rest
+
+
+def overlays(judge: Judge, reading: Reading, deciding: int | None = None) -> list[tuple[int, np.ndarray]]:
+    """Index of a crop, and that face with its heat map beside it, `[S, 2 S + 4, 3] uint8` RGB; see `shown`.
+
+    Raises:
+      ValueError: a judge without heat maps.
+    """
+    chosen = shown(len(reading.crops), deciding)
+    if not chosen:
+        return []
+    pixels = np.stack([reading.crops[index].pixels for index in chosen])
+    gap = np.full((pixels.shape[1], GAP, 3), 255, np.uint8)
+    return [
+        (index, np.concatenate([face, gap, overlay(face, heat)], axis=1))
+        for index, face, heat in zip(chosen, pixels, judge.heat(pixels), strict=True)
+    ]
+
+
+def timeline(verdict: Verdict) -> np.ndarray:
+    """P(real) of the faces of a video along its length, `[H, W, 3] uint8` RGB.
+
+    Raises:
+      ValueError: a file without a face.
+    """
+    if not verdict.faces:
+        raise ValueError(f"{verdict.path}: expected a file with a face, found {verdict.reason}")
+    timed = all(face.second is not None for face in verdict.faces)
+    last = max((face.second if timed else face.crop.frame) for face in verdict.faces)
+    text = f"share of {last:.3g} seconds" if timed else f"share of {last} frames"
+    legend: list[tuple[str, Colour]] = [(f"score of the video: {verdict.score:.4f}", LINES[1])]
+    if verdict.threshold is not None:
+        legend.append((f"{verdict.verdict or 'no verdict'}; threshold {verdict.threshold.value:.4g}", BLACK))
+    panel = make_panel("P(real) along the video", text, "P(real)", legend, len(legend), height=220)
+    across = np.array([face.second if timed else face.crop.frame for face in verdict.faces]) / max(last, 1e-9)
+    panel.curve([0, 1], [verdict.score, verdict.score], LINES[1], width=1)
+    if verdict.threshold is not None and 0 <= verdict.threshold.value <= 1:
+        panel.curve([0, 1], [verdict.threshold.value] * 2, BLACK, width=1)
+    for number in sorted({face.crop.face for face in verdict.faces}):
+        of = np.array([face.crop.face == number for face in verdict.faces])
+        scores = np.array([face.score for face in verdict.faces])
+        panel.curve(across[of], scores[of], LINES[0])
+        panel.points(across[of], scores[of], LINES[0])
+    return panel.picture[..., ::-1]
+
+
+def pictures_of(number: int, judge: Judge, reading: Reading, verdict: Verdict) -> dict[str, bytes]:
+    """The pictures of a file as PNG, by names that start with its number; that of the deciding face comes first."""
+    # The name of the file itself stays out: it may be anything.
+    pictures = {}
+    for index, picture in overlays(judge, reading, verdict.deciding):
+        crop = reading.crops[index]
+        pictures[f"{number:05d}_frame{crop.frame}_face{crop.face}.png"] = picture
+    if reading.kind == VIDEO and verdict.faces:
+        pictures[f"{number:05d}_timeline.png"] = timeline(verdict)
+    return {name: encode_png(np.ascontiguousarray(one), PNG_COMPRESSION) for name, one in pictures.items()}

@@ -1,0 +1,119 @@
+"""Compiles what a configuration runs for a TPU slice, without a TPU: whether it fits, what it costs, what limits it.
+
+    pip install --require-hashes -r requirements-tpu.lock
+    python -m fsfm_jax.compile_check --config=configs/pretrain_vitl.py --topology=v5e:4x4
+
+Any field can be changed as for a run: `--config.batch.per_device=64`. `--search` looks for the most images that a
+device can take at once. `--all` compiles every recipe of the same size, evaluations too. `--output` keeps all as JSON.
+`--topology=cpu:8` takes simulated devices: no TPU compiler is needed, and there are no limits and no times.
+
+Nothing is read: data and checkpoints need not be there. The exit code is 1 if something does not fit.
+"""
+
+import json
+import os
+import sys
+
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import ConfigDict, config_flags
+
+from fsfm_jax.compile_check.check import Outcome, check
+from fsfm_jax.compile_check.chips import SIMULATED, Slice, open_slice, parse, prepare_environment
+from fsfm_jax.compile_check.report import describe, remedy, to_json
+from fsfm_jax.compile_check.search import largest_fitting
+from fsfm_jax.compile_check.steps import OF, family, micro_batches, step_of, with_micro_batch
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration file, FILE.py or FILE.py:VARIANT.", lock_config=True
+)
+_DETECTOR = config_flags.DEFINE_config_file(
+    "detector", None, "Fine-tuning configuration of the detector that an evaluation looks with.", lock_config=True
+)
+_TOPOLOGY = flags.DEFINE_string("topology", None, "Slice such as v5e:4x4, or cpu:8 for simulated devices.")
+_EXAMPLES = flags.DEFINE_integer("examples", 3_100_000, "Training images; they decide about durations alone.", 1)
+_ALL = flags.DEFINE_bool("all", False, "Every recipe of the size of --config, whose changed fields stay its own.")
+_SEARCH = flags.DEFINE_bool("search", False, "Find the most images that a device can take at once.")
+_OUTPUT = flags.DEFINE_string("output", "", "File for the findings, as JSON.")
+
+
+def run(
+    name: str, config: ConfigDict, on: Slice, examples: int, search: bool = False, everything: bool = False,
+    detector: ConfigDict | None = None,
+) -> list[dict]:  # fmt: skip
+    """Checks a configuration, with `everything` all of its size, and prints what it finds; the findings as JSON.
+
+    Raises:
+      ValueError: a configuration that does not fit the slice; with `everything` that is a finding of its own.
+    """
+    if not everything:
+        return [_checked(name, config, on, examples, search, detector)]
+    found = []
+    for other, recipe, tuned in [(name, config, detector), *family(config)]:
+        if other == name and found:
+            continue
+        try:
+            found.append(_checked(other, recipe, on, examples, search and recipe.job != "evaluate", tuned))
+        except ValueError as error:
+            print(f"{other} on {on.name}: {error}", flush=True)
+            found.append({"config": other, "topology": on.name, "fits": False, "error": str(error)})
+    return found
+
+
+def _checked(
+    name: str, config: ConfigDict, on: Slice, examples: int, search: bool, detector: ConfigDict | None
+) -> dict:
+    outcome = check(step_of(name, config, on, examples, detector), on)
+    print(describe(outcome), flush=True)
+    choices = () if config.job == "evaluate" else micro_batches(config, len(on.devices))
+    if not outcome.fits:
+        print(f"  to make room: {remedy(outcome, choices)}", flush=True)
+    found = to_json(outcome)
+    if search and choices and outcome.available is not None:
+        found["search"] = _searched(name, config, on, examples, outcome, choices)
+    return found
+
+
+def _searched(
+    name: str, config: ConfigDict, on: Slice, examples: int, outcome: Outcome, choices: tuple[int, ...]
+) -> dict:
+    def needs(images: int) -> tuple[bool, float | None]:
+        if images == outcome.micro_batch:
+            return outcome.fits, outcome.needed
+        other = check(step_of(name, with_micro_batch(config, images), on, examples), on)
+        print(describe(other), flush=True)
+        return other.fits, other.needed
+
+    first = round(outcome.micro_batch)
+    best, tried = largest_fitting(choices, first, needs, outcome.step.held_bytes, outcome.available)
+    print(f"  search: {'nothing fits' if best is None else f'{best} images on a device at once fit'}", flush=True)
+    return {"largest": best, "tried": {str(images): need for images, need in tried.items()}}
+
+
+def _name(flag: str) -> str:
+    """`FOLDER/NAME.py:VARIANT` -> `NAME:VARIANT`."""
+    path, colon, variant = flags.FLAGS[flag].config_filename.partition(":")
+    return os.path.splitext(os.path.basename(path))[0] + colon + variant
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) > 1:
+        raise app.UsageError(f"unexpected arguments {arguments[1:]}; options are spelt --name=value")
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    try:
+        kind, devices = parse(_TOPOLOGY.value)
+        prepare_environment(devices if kind == SIMULATED else 1)
+        name = _name("config") + (OF + _name("detector") if _DETECTOR.value is not None else "")
+        on = open_slice(_TOPOLOGY.value)
+        found = run(name, _CONFIG.value, on, _EXAMPLES.value, _SEARCH.value, _ALL.value, _DETECTOR.value)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    if _OUTPUT.value:
+        with open(_OUTPUT.value, "w", encoding="utf-8") as file:
+            file.write(json.dumps(found, indent=1) + "\n")
+    sys.exit(0 if all(one["fits"] for one in found) else 1)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "topology"])
+    app.run(main)

@@ -1,0 +1,220 @@
+"""Every field of a fine-tuning configuration, with its meaning and the recipe of FS-VFM's ViT-B for deepfakes as value.
+
+A recipe is a file that changes some of these; `vary` has the variants that recipes of deepfake and diffusion forgery
+detection share, `antispoof` the recipe of face anti-spoofing. Durations are texts: "10 epochs", "4000 steps".
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+from fsfm_jax.config import evaluate, pretrain
+
+VARIANTS = ("scratch", "released")
+# Data sets of the MCIO and WCS protocols by the variant that leaves them out.
+MCIO = {"M": "msu", "C": "casia", "I": "replay", "O": "oulu"}
+WCS = {"wmca": "wmca", "cefa": "cefa", "surf": "surf"}
+ANTISPOOF_VARIANTS = ("no-celeb", "5-shot", "oracle", "released")
+
+
+def finetune() -> ConfigDict:
+    """Deepfake detection as FS-VFM fine-tunes ViT-B, every field; the other recipes change some of these."""
+    c = ConfigDict()
+    c.job = "finetune"
+    c.seed = 0
+    c.repeats = 1  # runs with the seeds seed, seed + 1, ..., each in a folder of its own; their mean and deviation
+    c.duration = "10 epochs"
+    # Workdir of a pretraining run, an export of one, an official FILE.pth, or a FILE.safetensors; "scratch": none.
+    c.init = ""
+
+    c.data = ConfigDict()
+    # Labelled records made by `fsfm_jax.prepare.build`, as in pretraining: "DIR:train,DIR2:train".
+    c.data.train = "data/ffpp_all:train"
+    c.data.validation = "data/ffpp_all:val"  # of the sources, several with commas; "": none
+    c.data.test = ""  # "NAME=DIR:test,NAME=DIR:test", what the finished detector is evaluated on; "": none
+    # "": those of the data. "real,deepfake,spoof": these, and the data are written CLASS=DIR:train, which says of
+    # which class the forged faces are.
+    c.data.classes = ""
+    c.data.statistics = "init"  # those of the pretraining; or "records", "vggface2", "ffpp", "imagenet"
+    c.data.balanced = False  # as many real as fake faces, and as many of each data set, in every batch
+    c.data.workers = 0
+    c.data.threads = 2
+
+    c.batch = ConfigDict()
+    c.batch.size = 64
+    c.batch.per_device = 64
+    c.batch.accumulation = config_dict.placeholder(int)
+
+    c.model = ConfigDict()
+    c.model.size = "vit_b16"
+    # What `init` is: "fsfm", a run of ours or a file of FSFM or FS-VFM; or a file of "supervised" (timm's ViT), "deit",
+    # "mae", "dino", "clip", "mcf", "marlin".
+    c.model.base = "fsfm"
+    c.model.network = "classifier"  # or "antispoof": bottleneck and unit columns behind the encoder
+    c.model.pooling = "mean_patches"  # or "cls"
+    c.model.drop_path = 0.1
+    c.model.dropout = 0.5  # of "antispoof"
+    c.model.norm_over = "tokens"  # of "antispoof": released code; "features": the few-shot method it builds on
+    c.model.dtype = "bfloat16"
+    c.model.remat = "none"  # or "attention", "dots", "full"; see docs/SCALING.md
+
+    c.tuning = ConfigDict()
+    # What is trained: "full"; or with a frozen encoder "fs_adapter" or "linear_probe"; or in it "layer_norm", "bias"
+    # (BitFit), "lora". Heads always are.
+    c.tuning.method = "full"
+    c.tuning.reduction = 4  # of "fs_adapter": its bottleneck is so many times narrower than the encoder
+    c.tuning.rank = 8  # of "lora"
+    c.tuning.alpha = 16.0  # of "lora": updates are multiplied by alpha / rank
+
+    # Folder where features of a frozen encoder are kept and trained from, each image seen once; "": none.
+    c.features = ConfigDict()
+    c.features.cache = ""
+
+    c.augment = ConfigDict()
+    c.augment.crop = True  # random resized crop; False: the whole face
+    c.augment.flip = 0.5
+    c.augment.rand_augment = "rand-m9-mstd0.5-inc1"  # or "none"
+    c.augment.interpolation = "bicubic"  # what the recipe asks for; "bilinear": what the released code does
+    c.augment.erase = 0.25  # probability of random erasing
+    c.augment.saturation = 0.0  # probability of a saturation jitter (anti-spoofing: 0.5)
+    c.augment.overflow = "clip"  # of that jitter; "wrap": released code, modulo 256
+
+    c.mix = ConfigDict()
+    c.mix.mixup = 0.8  # 0: never
+    c.mix.cutmix = 1.0
+    c.mix.probability = 1.0
+    c.mix.switch = 0.5
+
+    c.loss = ConfigDict()
+    c.loss.smoothing = 0.1
+    c.loss.contrast = 0.0  # weight of the real-anchor loss of FS-Adapter; 0: none
+    c.loss.temperature = 0.07  # of that loss
+
+    c.optimizer = ConfigDict()
+    c.optimizer.base_learning_rate = 2e-4  # per 256 images
+    c.optimizer.min_learning_rate = 1e-6
+    c.optimizer.warmup = "5 epochs"
+    c.optimizer.schedule = "cosine"  # or "constant"
+    c.optimizer.beta1 = 0.9
+    c.optimizer.beta2 = 0.999
+    c.optimizer.epsilon = 1e-8
+    c.optimizer.weight_decay = 0.03
+    c.optimizer.decay = "decoupled"  # AdamW; "coupled": Adam with an L2 penalty (anti-spoofing)
+    c.optimizer.layer_decay = 0.6  # factor of the learning rate from each block to the one before it
+
+    c.selection = ConfigDict()
+    # Which step becomes the detector: by "source-validation" (data.validation), the "last", or by "oracle", the test
+    # set itself, as the released anti-spoofing code does; every output of such a run says so.
+    c.selection.rule = "source-validation"
+    c.selection.metric = "loss"  # mean cross-entropy of frames; or "auc", "hter": of videos
+    c.selection.ties = "earlier"  # or "later"
+
+    c.calibration = ConfigDict()
+    # Share of real faces (videos) that may be called fake at the threshold that the detector keeps.
+    c.calibration.false_alarm_rate = 0.01
+
+    c.nonfinite = "stop"
+    c.nonfinite_limit = pretrain.skip_limit()
+    # A loss that is nearly 0 doubles with every batch that is a little harder.
+    c.alarms = pretrain.alarms(loss=10.0, gradient=100.0, steps=20)
+
+    c.checkpoint = ConfigDict()
+    c.checkpoint.every = "1 epochs"  # also how often the validation set is looked at
+    c.checkpoint.keep_latest = 1
+    c.checkpoint.keep_every = "0 steps"
+
+    c.partition = ConfigDict()
+    c.partition.replicas = config_dict.placeholder(int)
+    c.partition.fsdp = False
+    c.partition.fsdp_min_size = 65536
+    c.update(evaluate.looking())
+    return c
+
+
+def vary(c: ConfigDict, variant: str, special: dict[str, dict] | None = None) -> ConfigDict:
+    """Turns a recipe of deepfake or diffusion forgery detection into its variant; "scratch,released" applies two.
+
+    | variant    | what it is                                                                                    |
+    |------------|-----------------------------------------------------------------------------------------------|
+    | `scratch`  | nothing is pretrained: 50 epochs (FSFM supplement), all layers at one rate (ours)             |
+    | `released` | every switch as the released code acts: augmentation resamples bilinearly                     |
+
+    `special` are the variants that only this recipe has: fields by their dotted names.
+
+    Raises:
+      ValueError: another name.
+    """
+    special = special or {}
+    for name in filter(None, variant.split(",")):
+        if name in special:
+            c.update_from_flattened_dict(special[name])
+        elif name == "scratch":
+            c.init, c.duration, c.optimizer.layer_decay, c.data.statistics = "scratch", "50 epochs", 1.0, "vggface2"
+        elif name == "released":
+            c.augment.interpolation = "bilinear"
+        else:
+            raise pretrain.unknown_variant(name, (*VARIANTS, *special))
+    return c
+
+
+def antispoof(variant: str) -> ConfigDict:
+    """Face anti-spoofing of the papers, trained on all data sets of a protocol but the target of the variant.
+
+    12 real and 12 fake faces of each source a step, Adam with an L2 penalty at a constant rate, five seeds. The step
+    is chosen on the test splits of the sources.
+
+    | variant              | what it is                                                                          |
+    |----------------------|-------------------------------------------------------------------------------------|
+    | `M`, `C`, `I`, `O`   | target MSU, CASIA, Replay or OULU; sources: the other three and CelebA-Spoof        |
+    | `wmca`, `cefa`, `surf` | target WMCA, CeFA or SURF; sources: the other two                                 |
+    | `no-celeb`           | without CelebA-Spoof (FSFM supplement D.2)                                          |
+    | `5-shot`             | five videos of each class of the target are one more source                         |
+    | `oracle`             | the step is chosen by HTER on the target's own test set, as in the published tables |
+    | `released`           | `oracle`, and the saturation jitter wraps around                                    |
+
+    Raises:
+      ValueError: a first word that is no target, or another word behind it.
+    """
+    target, *words = variant.split(",")
+    mcio = target in MCIO
+    if target not in (MCIO | WCS):
+        raise pretrain.unknown_variant(target, MCIO | WCS)
+    for word in words:
+        if word not in ANTISPOOF_VARIANTS or (word == "no-celeb" and not mcio):
+            raise pretrain.unknown_variant(word, [w for w in ANTISPOOF_VARIANTS if mcio or w != "no-celeb"])
+    folder, names = ("mcio_frames", MCIO) if mcio else ("wcs_frames", WCS)
+    sources = [f"{name}_train" for key, name in names.items() if key != target]
+    judges = [f"{name}_test" for key, name in names.items() if key != target]
+    sources += ["celeb_train"] if mcio and "no-celeb" not in words else []
+    sources += [f"{names[target]}_shot"] if "5-shot" in words else []
+    c = finetune()
+    c.duration, c.repeats = "4000 steps", 5
+    c.data.train = ",".join(f"data/{folder}:{split}" for split in sources)
+    c.data.validation = ",".join(f"data/{folder}:{split}" for split in judges)
+    # Published numbers of the protocols without CelebA-Spoof and with five shots are others.
+    name = "_".join([protocol(target), *(word.replace("-", "_") for word in ("no-celeb", "5-shot") if word in words)])
+    c.data.test = f"{name}=data/{folder}:{names[target]}_test"
+    c.data.balanced = True
+    c.batch.size = c.batch.per_device = 24 * len(sources)
+    c.model.network, c.model.drop_path = "antispoof", 0.0
+    c.model.dtype = "float32"
+    c.augment.crop, c.augment.rand_augment, c.augment.erase = False, "none", 0.0
+    c.augment.saturation = 0.5
+    c.mix.probability = 0.0
+    c.loss.smoothing = 0.0
+    c.optimizer.schedule, c.optimizer.warmup, c.optimizer.decay = "constant", "0 steps", "coupled"
+    c.optimizer.layer_decay = 1.0
+    c.selection.metric, c.selection.ties = "hter", "later"
+    c.evaluation.transform = "resize"
+    c.checkpoint.every = "100 steps"
+    c.report.layout = "fas"
+    if {"oracle", "released"} & set(words):
+        c.selection.rule = "oracle"
+    if "released" in words:
+        c.augment.overflow = "wrap"
+    return c
+
+
+def protocol(target: str) -> str:
+    """The name of a leave-one-out protocol as the papers have it: `O` -> `ICM2O`, `wmca` -> `CS2W`."""
+    if target in MCIO:
+        return {"M": "OCI2M", "C": "OMI2C", "I": "OCM2I", "O": "ICM2O"}[target]
+    return {"wmca": "CS2W", "cefa": "SW2C", "surf": "CW2S"}[target]

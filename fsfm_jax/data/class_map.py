@@ -1,0 +1,141 @@
+"""Labelled sources in other roles: seen in the classes of another detector, or several of them as one."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from fsfm_jax import records
+from fsfm_jax.data.labels import LabelledSource, check_classes, open_labelled
+
+REAL_NAMES = ("real", "bona_fide")
+
+
+def parse_classes(text: str, field: str = "data.classes") -> tuple[tuple[str, ...], int]:
+    """The class names of a field, "real,deepfake,diffusion,spoof", by index, and the index of the real one.
+
+    Raises:
+      ValueError: fewer than two names, a name twice, or not exactly one of `REAL_NAMES` among them.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    real = [index for index, name in enumerate(names) if name in REAL_NAMES]
+    if len(set(names)) < max(len(names), 2) or not all(names) or len(real) != 1:
+        raise ValueError(
+            f"{field}: expected two or more different names, one of them {' or '.join(REAL_NAMES)}; found {text!r}"
+        )
+    return names, real[0]
+
+
+def open_classed(spec: str, class_names: tuple[str, ...], real: int) -> LabelledSource:
+    """Opens `CLASS=SPEC`, whose forged faces are of class CLASS; SPEC alone if it has just these classes itself.
+
+    Raises:
+      ValueError: CLASS is not one of `class_names` or is the real one, there is none although the data set has other
+        classes, or what `open_labelled` refuses.
+    """
+    name, equals, rest = spec.strip().partition("=")
+    others = [other for index, other in enumerate(class_names) if index != real]
+    if not equals:
+        source = open_labelled(spec)
+        if (source.class_names, source.real) == (class_names, real):
+            return source
+        raise ValueError(
+            f"{spec.strip()} has the classes {', '.join(source.class_names)}, asked for are {', '.join(class_names)}; "
+            f"say which class its forgeries are of, as {others[0]}={spec.strip()}"
+        )
+    if name not in others:
+        raise ValueError(f"{spec.strip()}: expected one of {', '.join(others)} before the =, found {name!r}")
+    return Relabelled(open_labelled(rest), name, class_names, real)
+
+
+class Relabelled:
+    """A source whose real faces are real among `class_names`, and whose other faces are all of class `forged`."""
+
+    def __init__(self, source: LabelledSource, forged: str, class_names: tuple[str, ...], real: int):
+        self.name, self.dataset = f"{forged}={source.name}", source.dataset
+        self.class_names, self.real = class_names, real
+        self._source, self._forged = source, class_names.index(forged)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict:
+        example = self._source[index]
+        return {**example, records.LABEL: self._label(example[records.LABEL])}
+
+    def _label(self, label: int) -> int:
+        return self.real if label == self._source.real else self._forged
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        return np.where(self._source.labels == self._source.real, self.real, self._forged)
+
+    @property
+    def videos(self) -> np.ndarray:
+        return self._source.videos
+
+    @property
+    def pixel_sums(self):
+        return self._source.pixel_sums
+
+    @property
+    def fingerprint(self) -> str:
+        words = (self._source.fingerprint, *self.class_names, str(self._forged))
+        return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+class Together:
+    """Several sources one after the other, for evaluation; their classes must agree.
+
+    Video ids are unique within a data set only, so where there are several they get its name in front.
+    """
+
+    def __init__(self, sources: Sequence[LabelledSource]):
+        self.parts = tuple(sources)
+        self.class_names, self.real = check_classes(list(sources))
+        self.name = ",".join(source.name for source in sources)
+        self.dataset = sources[0].dataset
+        self._ends = np.cumsum([len(source) for source in sources])
+        self._several = len({source.dataset for source in sources}) > 1
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> dict:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name}: example {index} of {len(self)}")
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        example = self.parts[part][index - int(self._ends[part]) + len(self.parts[part])]
+        return {**example, records.VIDEO: self._id(self.parts[part], example[records.VIDEO])}
+
+    def _id(self, source: LabelledSource, video: str) -> str:
+        return f"{source.dataset}/{video}" if self._several else str(video)
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.concatenate([source.labels for source in self.parts])
+
+    @property
+    def videos(self) -> np.ndarray:
+        return np.array([self._id(source, video) for source in self.parts for video in source.videos])
+
+    @property
+    def pixel_sums(self):
+        first, *others = (source.pixel_sums for source in self.parts)
+        return sum(others, first)
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256("\n".join(source.fingerprint for source in self.parts).encode()).hexdigest()
+
+
+def open_together(text: str, opened=open_labelled) -> LabelledSource:
+    """Opens `SPEC,SPEC` as one source; `opened` opens one of them."""
+    sources = [opened(spec) for spec in text.split(",")]
+    return sources[0] if len(sources) == 1 else Together(sources)
+
+
+def parts_of(source: LabelledSource) -> tuple[LabelledSource, ...]:
+    """The sources that `source` was put together from, or itself."""
+    return source.parts if isinstance(source, Together) else (source,)

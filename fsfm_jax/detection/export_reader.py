@@ -1,0 +1,65 @@
+"""Detectors that `to_torch` exported, with the card that they had."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from fsfm_jax.detection.detector import Detector
+from fsfm_jax.metrics.card import MERGED
+from fsfm_jax.resolve.finetune import task_of
+from fsfm_jax.weights.encoder_size import check_shapes
+from fsfm_jax.weights.export_file import PRETRAINED, Export, read_weights
+from fsfm_jax.weights.sidecar_file import COPY
+
+FIELD = "checkpoint"
+_EXPORT = "export"  # of the card: from where it was brought back
+_KEPT = ("class_names", "real", "statistics", "image_size", "step", "selection", "calibration", "config", "versions")
+
+
+def open_export(export: Export) -> tuple[Detector, Mapping[str, np.ndarray]]:
+    """Opens an exported detector.
+
+    Returns:
+      The detector, with its card and the network that its configuration names; and the arrays of the official network
+      that it does not use, by official name.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: a pretrained encoder, a file that the sidecar does not vouch for, or arrays of another network.
+    """
+    path, said = export.path, export.said
+    if not export.is_detector:
+        raise ValueError(
+            f"{FIELD}: {path}: {export.beside} says {PRETRAINED}: an encoder, which tells nothing apart yet; fine-tune "
+            f"it first, with init={path}"
+        )
+    card = _card(export)
+    try:
+        task = task_of(card)
+        shapes = jax.eval_shape(task.init, jax.random.key(0))
+    except (KeyError, TypeError, AttributeError, ArithmeticError, ValueError) as error:
+        raise ValueError(f"{export.beside}: config: no network of ours ({str(error)[:200]}); {COPY}") from error
+    weights = read_weights(export, FIELD)
+    check_shapes(weights.params, shapes, f"{FIELD}: {path}, as {export.beside} describes it")
+    card[_EXPORT] = {"format": said["format"], "path": path, "kind": weights.kind, "sha256": weights.sha256}
+    return Detector(path, task, weights.params, card), weights.unused
+
+
+def _card(export: Export) -> dict[str, Any]:
+    """The card of the detector before it was exported, as far as the sidecar has it."""
+    said = export.said
+    card = {name: said.get(name) for name in _KEPT} | {"origin": said.get("origin"), "seen": said.get("seen")}
+    card |= {name: said[name] for name in ("official", MERGED) if name in said}
+    data = said.get("data")
+    if isinstance(data, dict):
+        card |= {"data": data.get("sets"), "all_fields": {"data.train": data.get("train")}}
+    return card
+
+
+def with_dtype(detector: Detector, dtype: Any) -> Detector:
+    """The same detector with matrix products in another dtype."""
+    model = dataclasses.replace(detector.task.model, dtype=dtype)
+    return dataclasses.replace(detector, task=dataclasses.replace(detector.task, model=model))

@@ -1,0 +1,124 @@
+"""Load a detector from a run, a weight file or a serialized detector, and score face crops with it."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fsfm_jax.detection.detector import Detector
+from fsfm_jax.detection.opener import Unsaid, open_scoring
+from fsfm_jax.figures.cam import class_activation
+from fsfm_jax.metrics.card import Carded
+from fsfm_jax.records import check_images
+
+# Of images at a time, beside the largest: what does not fill one is padded to the next, and each is compiled once.
+SMALL = (1, 4)
+TRANSFORM = "resize_center"  # of detectors that do not say theirs; the released code validates with it
+NO_HEAT = "a serialized detector has no gradient, which the heat map is made of: name the run or the file it came from"
+
+
+class Judge(Carded):
+    """Scores crops in batches of a few fixed sizes.
+
+    Attributes:
+      name: what messages call it.
+      card: what gives its scores their meaning, see `detection.detector`.
+      image_size: side of its images in pixels.
+      transform: what makes such an image of a crop, "resize" or "resize_center".
+      explains: whether there are heat maps.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        card: dict,
+        image_size: int,
+        transform: str,
+        score: Callable[[np.ndarray], jax.Array],
+        heat: Callable[[np.ndarray, int], jax.Array] | None,
+        batch: int,
+    ):
+        """`score` and `heat` take `[n, S, S, 3] uint8`; `batch` is the largest n that they are given."""
+        if batch < 1:
+            raise ValueError(f"batch: expected at least 1 image at a time, found {batch}")
+        self.name, self.card, self.image_size, self.transform = name, card, image_size, transform
+        self.explains, self.batch = heat is not None, batch
+        self._score, self._heat = score, heat
+        self._sizes = (*(size for size in SMALL if size < batch), batch)
+
+    def log_probabilities(self, crops: np.ndarray) -> np.ndarray:
+        """Natural logarithms of the class probabilities, `[n, S, S, 3] uint8 -> [n, C] float32`, any n from 0 on.
+
+        Raises:
+          ValueError: crops of another kind, or a score that is not finite: damaged weights, or bfloat16 is too coarse.
+        """
+        check_images(crops, self.image_size)
+        found = self._in_batches(self._score, crops, (0, len(self.class_names)))
+        if not np.isfinite(found).all():
+            raise ValueError(
+                f"{self.name}: scores that are not finite; its weights or statistics are damaged, or bfloat16 is too "
+                "coarse for it (try --dtype=float32)"
+            )
+        return found
+
+    def heat(self, crops: np.ndarray) -> np.ndarray:
+        """Where Grad-CAM finds what speaks for a forgery, `[n, S, S, 3] uint8 -> [n, G, G] float32`, 0..1.
+
+        It is that of the forged class that is likeliest over these crops.
+
+        Raises:
+          ValueError: a serialized detector.
+        """
+        if self._heat is None:
+            raise ValueError(f"{self.name}: {NO_HEAT}")
+        log_probabilities = self.log_probabilities(crops)
+        if not len(crops):
+            return np.zeros((0, 1, 1), np.float32)
+        likely = np.exp(log_probabilities.astype(np.float64)).mean(axis=0)
+        likely[self.real] = -1
+        return self._in_batches(functools.partial(self._heat, of=int(np.argmax(likely))), crops, (0, 1, 1))
+
+    def _in_batches(self, function, crops: np.ndarray, empty: tuple[int, ...]) -> np.ndarray:
+        parts = [np.zeros(empty, np.float32)]
+        for start in range(0, len(crops), self.batch):
+            part = crops[start : start + self.batch]
+            size = next(size for size in self._sizes if size >= len(part))
+            padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), np.uint8)])
+            parts.append(np.asarray(function(padded))[: len(part)])
+        return np.concatenate(parts[1:] or parts)
+
+
+def open_judge(checkpoint: str, unsaid: Unsaid, dtype: str = "", batch: int = 16) -> Judge:
+    """Opens whatever holds a detector, see `open_scoring`.
+
+    Args:
+      unsaid, dtype: see `open_scoring`.
+      batch: images at a time.
+
+    Raises:
+      FileNotFoundError: nothing there.
+      ValueError: not a detector, or a flag for another kind of checkpoint.
+    """
+    opened = open_scoring(checkpoint, unsaid, dtype)
+    if isinstance(opened, Detector):
+        return judge_of(opened, batch)
+    score, transform = opened.log_probabilities, opened.own_transform or TRANSFORM
+    return Judge(checkpoint, opened.card, opened.image_size, transform, score, None, batch)
+
+
+def judge_of(detector: Detector, batch: int = 16) -> Judge:
+    """A detector of ours, its parameters placed on the first device."""
+    params = jax.device_put(jax.tree.map(jnp.asarray, detector.params))
+    score = jax.jit(detector.task.log_probabilities)
+    heat = jax.jit(functools.partial(class_activation, detector.task), static_argnames="of")
+    return Judge(
+        detector.name,
+        detector.card,
+        detector.task.model.image_size,
+        detector.own_transform or TRANSFORM,
+        lambda crops: score(params, crops),
+        lambda crops, of: heat(params, crops, of=of),
+        batch,
+    )

@@ -1,0 +1,128 @@
+"""The picture of a pretraining run: photo, parsing map, mask and reconstruction of held-out faces."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fsfm_jax import losses, records, regions
+from fsfm_jax.data.masking import MaskSpec, draw_masks, draw_region
+from fsfm_jax.data.photo import decode_image
+from fsfm_jax.data.sources import Source
+from fsfm_jax.figures.gallery import Row, write_gallery
+from fsfm_jax.models.fsfm import OnlineNetwork
+from fsfm_jax.models.precision import at_least_float32
+from fsfm_jax.models.vit import unpatchify
+from fsfm_jax.tasks.pretrain import PretrainTask
+
+COLUMNS = ("photo", "parsing map", "mask", "before training", "after training")
+HIDDEN, COVERED = np.array([70, 70, 78]), np.array([214, 40, 57])
+CLASS_COLOURS = np.array(
+    [
+        (34, 34, 40), (238, 200, 172), (146, 62, 36), (196, 96, 52), (38, 92, 168), (84, 152, 214),
+        (232, 158, 66), (190, 52, 88), (110, 22, 52), (222, 98, 126), (96, 72, 132),
+    ], np.uint8
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Errors:
+    """Masked-reconstruction loss over the pictured faces, of untrained and trained parameters."""
+
+    faces: int
+    before: float
+    after: float
+
+
+def draw(
+    path: str,
+    source: Source,
+    faces: int,
+    task: PretrainTask,
+    mask_spec: MaskSpec,
+    seed: int,
+    untrained: Any,
+    trained: Any,
+) -> Errors:
+    """Writes the picture of the first `faces` examples of `source` to `path` (PNG).
+
+    Masks are those of the run's strategy at stream positions 0, 1, ...; parameters may be sharded, every
+    process takes part, process 0 writes.
+    """
+    count = min(faces, len(source))
+    examples = [source[index] for index in range(count)]
+    images = np.stack([decode_image(e[records.IMAGE], e[records.SOURCE]) for e in examples])
+    patch = task.model.size.patch_size
+    bits = np.stack([regions.patch_bits(e[records.PARSING_MAP], patch) for e in examples])
+    positions = np.arange(count)
+    mask, region_mask = draw_masks(mask_spec, bits, positions, seed, 1)
+    named = mask_spec.strategy.startswith("crfr")
+    covered = [regions.REGIONS[r] for r in draw_region(mask_spec, positions, seed, 1)] if named else [None] * count
+
+    look = jax.jit(reconstruct, static_argnames="task")
+    results = [look(params, images, mask, task=task) for params in (untrained, trained)]
+    if jax.process_index() == 0:
+        rows = []
+        for i, example in enumerate(examples):
+            pictures = [
+                images[i],
+                CLASS_COLOURS[example[records.PARSING_MAP]],
+                mask_picture(images[i], mask[i], region_mask[i], patch),
+                *(np.asarray(unpatchify(np.asarray(pixels[i]), patch)) for pixels, _ in results),
+            ]
+            absent = "" if region_mask[i].any() else " (not in this photo)"
+            label = f"covered: {covered[i]}{absent}" if covered[i] else mask_spec.strategy
+            rows.append(Row(pictures, label, under=2))
+        _write(path, rows, [float(error) for _, error in results], task.loss_spec.normalise_pixels)
+    return Errors(count, *(float(error) for _, error in results))
+
+
+def reconstruct(params: Any, images: jax.Array, mask: jax.Array, task: PretrainTask) -> tuple[jax.Array, jax.Array]:
+    """Photos with their hidden patches replaced by predictions, and the masked loss.
+
+    `[B, S, S, 3] uint8, [B, N] bool -> [B, N, P] uint8` and the mean over hidden patches of the batch. Every image
+    hides as many patches as `task.model` says.
+    """
+    patches = task.patches(images)
+    predicted = at_least_float32(OnlineNetwork(task.model).apply({"params": params}, patches, mask).pixels)
+    error = losses.masked_reconstruction(predicted, task.goal(patches), mask)
+    if task.loss_spec.normalise_pixels:
+        # The prediction is relative to each patch's own mean and deviation; only the photo knows these.
+        mean = patches.mean(-1, keepdims=True)
+        deviation = jnp.sqrt(patches.var(-1, keepdims=True, ddof=1) + losses.PIXEL_EPSILON)
+        predicted = predicted * deviation + mean
+    shown = jnp.where(mask[:, :, None], predicted, patches)
+    shown = shown.reshape(*shown.shape[:2], -1, 3) * jnp.asarray(task.statistics.std)[None, None, None]
+    shown = jnp.clip(jnp.round((shown + jnp.asarray(task.statistics.mean)[None, None, None]) * 255), 0, 255)
+    return shown.reshape(patches.shape).astype(jnp.uint8), error.total / error.count
+
+
+def mask_picture(image: np.ndarray, mask: np.ndarray, region_mask: np.ndarray, patch: int) -> np.ndarray:
+    """The visible patches of `image [S, S, 3] uint8`, the hidden ones grey, those of the covered region red.
+
+    Raises:
+      ValueError: an image of another kind, or masks that are not `[N] bool`, one for each of its patches.
+    """
+    records.check_image(image)
+    patches = (image.shape[0] // patch) ** 2
+    for one in (mask, region_mask):
+        if one.shape != (patches,) or one.dtype != np.bool_:
+            raise ValueError(f"mask: expected [{patches}] bool; found {list(one.shape)} {one.dtype}")
+    grid = image.shape[0] // patch
+    wide = [np.kron(m.reshape(grid, grid), np.ones((patch, patch), bool)) for m in (mask, region_mask)]
+    picture = np.where(wide[0][..., None], HIDDEN, image)
+    picture = np.where(wide[1][..., None], COVERED, picture).astype(np.uint8)
+    # A thin grid, so that single patches can be counted.
+    picture[::patch] = picture[::patch] * 0.8
+    picture[:, ::patch] = picture[:, ::patch] * 0.8
+    return picture
+
+
+def _write(path: str, rows: list[Row], errors: list[float], normalised: bool) -> None:
+    titles = [*COLUMNS[:3], *(f"{name}: {e:.3f}" for name, e in zip(COLUMNS[3:], errors, strict=True))]
+    note = "red: the covered region; grey: other hidden patches; the figure over the last columns: masked loss."
+    if normalised:
+        note += " Predicted texture is shown with each patch's true mean and contrast."
+    write_gallery(path, titles, rows, note)

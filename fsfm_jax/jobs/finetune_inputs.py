@@ -1,0 +1,120 @@
+"""What a fine-tuning run is given: data sets, classes, where it starts from; opened and checked against each other."""
+
+import dataclasses
+import functools
+import logging
+
+from ml_collections import ConfigDict
+
+from fsfm_jax.config.fields import one_of
+from fsfm_jax.data.class_map import open_classed, open_together, parse_classes, parts_of
+from fsfm_jax.data.labels import LabelledSource, check_classes, check_disjoint, check_labels, open_labelled
+from fsfm_jax.data.sources import open_mixture
+from fsfm_jax.detection.sets import open_sets
+from fsfm_jax.metrics.selection import SPLITS
+from fsfm_jax.models.bases import BASES
+from fsfm_jax.models.vit import SIZES
+from fsfm_jax.resolve.finetune import SCRATCH
+from fsfm_jax.resolve.pretrain import STATISTICS
+from fsfm_jax.tasks.normalisation import Statistics
+from fsfm_jax.train.identity import named_statistics
+from fsfm_jax.weights.init import Pretrained, open_pretrained
+
+LOG = logging.getLogger("fsfm_jax")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Everything that is read.
+
+    Attributes:
+      sources: training data with their weights.
+      validation: of the sources; None if there is none.
+      tests: by name.
+      pretrained: None from scratch.
+    """
+
+    sources: list[tuple[LabelledSource, float | None]]
+    validation: LabelledSource | None
+    tests: dict[str, LabelledSource]
+    class_names: tuple[str, ...]
+    real: int
+    pretrained: Pretrained | None
+    statistics: Statistics
+
+    @property
+    def examples(self) -> int:
+        return sum(len(source) for source, _ in self.sources)
+
+    @property
+    def foreign(self) -> list[str]:
+        """Data sets of the validation that nothing was trained on: a choice made there was not made on the sources."""
+        trained = {source.dataset for source, _ in self.sources}
+        judges = () if self.validation is None else parts_of(self.validation)
+        return sorted({part.dataset for part in judges} - trained)
+
+    def looked_at(self, rule: str) -> dict[str, LabelledSource]:
+        """The data that are looked at while the detector learns, by the names of `metrics.selection.SPLITS`."""
+        looked_at = {} if self.validation is None else {SPLITS["source-validation"]: self.validation}
+        if rule == "oracle":
+            looked_at[SPLITS["oracle"]] = next(iter(self.tests.values()))
+        return looked_at
+
+
+def open_inputs(config: ConfigDict) -> Inputs:
+    """Opens everything that a configuration names.
+
+    Raises:
+      ValueError: data sets that do not fit each other: other classes, a class missing, a video on two sides.
+      FileNotFoundError: data or a pretraining that is not there.
+    """
+    opened = open_labelled
+    if config.data.classes:
+        class_names, real = parse_classes(config.data.classes)
+        opened = functools.partial(open_classed, class_names=class_names, real=real)
+    sources = open_mixture(config.data.train, opened)
+    training = [source for source, _ in sources]
+    validation = open_together(config.data.validation, opened) if config.data.validation else None
+    tests = open_sets(config.data.test, "data.test", opened) if config.data.test else {}
+    class_names, real = check_classes([*training, *([] if validation is None else [validation]), *tests.values()])
+    check_labels(training, "data.train", every_class=True)
+    if validation is not None:
+        check_labels([validation], "data.validation", every_class=False)
+    judges = [*([] if validation is None else [validation]), *tests.values()]
+    for part in (part for judge in judges for part in parts_of(judge)):
+        for source in training:
+            check_disjoint(source, part)
+    for test in (part for source in tests.values() for part in parts_of(source)):
+        for part in () if validation is None else parts_of(validation):
+            check_disjoint(part, test)
+    pretrained = None if config.init == SCRATCH else _open_pretrained(config)
+    statistics = _statistics(config.data.statistics, sources, pretrained)
+    return Inputs(sources, validation, tests, class_names, real, pretrained, statistics)
+
+
+def _open_pretrained(config: ConfigDict) -> Pretrained:
+    """What `init` names, if it is of the size that the configuration asks for: heads cannot be seen in arrays."""
+    found = open_pretrained(config.init, one_of("model.base", config.model.base, BASES))
+    size = found.origin["size"]
+    if size != config.model.size:
+        heads = f", {SIZES[size].heads} heads" if size in SIZES else ""
+        wanted = SIZES[one_of("model.size", config.model.size, SIZES)]
+        raise ValueError(
+            f"init: {config.init} is {size}{heads}; model.size asks for {config.model.size}, {wanted.heads} heads. Set "
+            f"model.size to {size}"
+        )
+    return found
+
+
+def _statistics(name: str, sources: list, pretrained: Pretrained | None) -> Statistics:
+    own = None if pretrained is None else pretrained.statistics
+    if name != "init":
+        chosen = named_statistics(name, sources, STATISTICS)
+        if own is not None and chosen != own:
+            LOG.warning("data.statistics: %s, but the pretraining saw pixels normalised otherwise: %s", name, own)
+        return chosen
+    if own is None:
+        names = ", ".join(("records", *STATISTICS))
+        missing = "there is no pretraining run" if pretrained is None else f"nothing beside {pretrained.origin['path']}"
+        raise ValueError(f"data.statistics: {missing} to take them from; use one of {names}")
+    return own

@@ -1,0 +1,113 @@
+"""The tabulation job: what several runs and evaluations found, as one table of the papers' kind.
+
+`table.md` and `table.csv` below the working directory. Several results of one data set are taken for seeds: their mean
+and deviation stand in its cell.
+"""
+
+import csv
+import glob
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from fsfm_jax.config import tabulate
+from fsfm_jax.config.fields import check_fields, one_of
+from fsfm_jax.detection import tables
+from fsfm_jax.detection.detector import REPEATS
+from fsfm_jax.detection.repeats import spread
+from fsfm_jax.detection.results import METRICS, TABLE, check_no_results
+from fsfm_jax.jobs.finetune import TEST_FOLDER
+from fsfm_jax.resolve.report import LAYOUTS
+
+LOG = logging.getLogger("fsfm_jax")
+CSV = "table.csv"
+# Where a workdir may have results: an evaluation, a run, a run with several seeds.
+PLACES = ("", TEST_FOLDER, os.path.join(REPEATS.format("*"), TEST_FOLDER))
+
+
+def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
+    """Writes the table of the runs that `config.runs` names.
+
+    Raises:
+      FileNotFoundError: a run without results.
+      ValueError: no run, another layout, results that the layout has no numbers for, or a `workdir` with a table of an
+        evaluation.
+    """
+    check_fields(config, tabulate.tabulate())
+    if stop_after:
+        raise ValueError("--stop_after: a table has no steps; leave it out")
+    layout = one_of("layout", config.layout, LAYOUTS)
+    check_no_results(workdir)
+    found: dict[str, list[Mapping]] = {}
+    selections = set()
+    for folder in filter(None, (text.strip() for text in config.runs.split(","))):
+        for content in _contents(folder):
+            selections.add(content["selection"]["label"])
+            for name, summary in content["data"].items():
+                found.setdefault(name, []).append(summary)
+    if not found:
+        raise ValueError("runs: expected workdirs with commas, found none")
+    head, rows = numbers(found, layout)
+    _write(Path(workdir), head, rows, sorted(selections), layout)
+    LOG.info("Table: %s", os.path.join(workdir, TABLE))
+
+
+def _contents(folder: str) -> list[dict]:
+    files = [file for place in PLACES for file in sorted(glob.glob(os.path.join(glob.escape(folder), place, METRICS)))]
+    if not files:
+        places = ", ".join(os.path.join(folder, place) for place in PLACES)
+        raise FileNotFoundError(f"runs: no {METRICS} in {places}; let that evaluation end, or fine-tune with data.test")
+    return [json.loads(Path(file).read_text(encoding="utf-8")) for file in files]
+
+
+def numbers(found: Mapping[str, Sequence[Mapping]], layout: str) -> tuple[list[str], list[list]]:
+    """Head and rows of the table: name of the data set, number of results, then (mean, deviation) or None of each
+    column, in percent; the last row is the mean over the data sets.
+
+    A deviation is divided by the number of results, as in the released code; with one result it is None.
+    """
+    columns = tables.columns(layout, {name: summaries[0] for name, summaries in found.items()})
+    rows = []
+    for name, summaries in found.items():
+        cells = []
+        for column in columns:
+            values = [column.value(name, summary) for summary in summaries]
+            scale = 1 if column.published else 100
+            cells.append(None if None in values else _spread([scale * value for value in values], column.published))
+        rows.append([name, len(summaries), *cells])
+    if len(rows) > 1:
+        each = list(zip(*(row[2:] for row in rows), strict=True))
+        means = [None if None in cells else (math.fsum(mean for mean, _ in cells) / len(cells), None) for cells in each]
+        rows.append(["mean", sum(row[1] for row in rows), *means])
+    return ["data set", "results", *(column.title for column in columns)], rows
+
+
+def _spread(values: list[float], published: bool) -> tuple[float, float | None]:
+    mean, deviation = spread(values)
+    return mean, None if published or len(values) == 1 else deviation
+
+
+def _write(workdir: Path, head: list[str], rows: list[list], selections: list[str], layout: str) -> None:
+    with open(workdir / CSV, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*head[:2], *(f"{title}{part}" for title in head[2:] for part in ("", " deviation"))])
+        for name, count, *cells in rows:
+            flat = [part for cell in cells for part in (cell or (None, None))]
+            writer.writerow([name, count, *("" if value is None else repr(value) for value in flat)])
+    lines = [head, ["---"] * len(head)]
+    lines += [[name, str(count), *map(_shown, cells)] for name, count, *cells in rows]
+    notes = [*selections, tables.SOURCES[layout]]
+    text = "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", "  \n".join(filter(None, notes))])
+    (workdir / TABLE).write_text(text + "\n", encoding="utf-8")
+
+
+def _shown(cell: tuple[float, float | None] | None) -> str:
+    if cell is None:
+        return tables.EMPTY
+    mean, deviation = cell
+    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"

@@ -1,0 +1,299 @@
+"""From the user's ConfigDict to frozen specifications: every name, duration and cross-field check.
+
+After this file nobody reads a ConfigDict. Errors say the field, what was found and what to do.
+"""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from fsfm_jax import losses, records
+from fsfm_jax.config import pretrain
+from fsfm_jax.config.fields import accumulation, check_fields, flat, is_part_of, kept_every, one_of, stop_step, to_steps
+from fsfm_jax.data.masking import COUNTS, REGION_DRAWS, STRATEGIES, MaskSpec, seen_patches
+from fsfm_jax.data.stream import StreamSpec
+from fsfm_jax.models.fsfm import DECODED, POSITIONS, TARGET_VIEWS, ModelSpec
+from fsfm_jax.models.remat import REMATS
+from fsfm_jax.models.vit import SIZES
+from fsfm_jax.optim.optimizer import OptimizerSpec
+from fsfm_jax.run.checkpoint import Retention
+from fsfm_jax.tasks.pretrain import LossSpec, Statistics
+from fsfm_jax.train.alarms import ACTIONS, MOVING_SHARE, AlarmSpec
+from fsfm_jax.train.loop import LoopSpec
+from fsfm_jax.train.outcome import SkipLimit
+from fsfm_jax.train.step import CADENCES, NONFINITE, RATIOS, StepSpec
+
+DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
+
+# Channel statistics that the released code lists, for data that is not at hand.
+STATISTICS = {
+    "vggface2": Statistics(
+        (0.5482207536697388, 0.42340534925460815, 0.3654651641845703),
+        (0.2789176106452942, 0.2438540756702423, 0.23493893444538116),
+    ),
+    "ffpp": Statistics(
+        (0.532625138759613, 0.4048449993133545, 0.3708747327327728),
+        (0.25850796699523926, 0.21054500341415405, 0.20785294473171234),
+    ),
+    "imagenet": Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    # Those of base models: timm's ViT, CLIP, and MARLIN, which sees pixels of 0..1 as they are.
+    "inception": Statistics((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "clip": Statistics((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "unit": Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+
+# What may differ between a run and its continuation: where it runs and how often it is saved or shown.
+FREE_FIELDS = (
+    "data.train", "data.workers", "data.threads", "batch.per_device", "batch.accumulation", "model.remat",
+    "checkpoint", "partition", "figure", "nonfinite_limit", "alarms",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Learning rate and target momentum; warm-ups and totals in optimizer steps (target: in its updates)."""
+
+    peak: float
+    floor: float
+    warmup: float
+    total: int
+    momentum: float
+    target_frozen: bool
+    target_warmup: float
+    target_warmup_momentum: float
+    target_total: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretraining:
+    """A resolved pretraining run."""
+
+    seed: int
+    model: ModelSpec
+    loss: LossSpec
+    stream: StreamSpec
+    step: StepSpec
+    optimizer: OptimizerSpec
+    schedule: Schedule
+    loop: LoopSpec
+    alarms: AlarmSpec
+    retention: Retention
+    replicas: int | None
+    fsdp: bool
+    fsdp_min_size: int
+    figure_data: str
+    figure_faces: int
+
+
+def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: str = "") -> Pretraining:
+    """Resolves a pretraining configuration for `examples` training images on `devices` devices.
+
+    `stop_after` is "" (never), a number of steps, or a share such as "60%".
+
+    Raises:
+      ValueError: any field that is unknown, misspelt, out of range or at odds with another.
+    """
+    check_fields(c, pretrain.pretrain())
+    size = SIZES[one_of("model.size", c.model.size, SIZES)]
+    mask = MaskSpec(
+        one_of("mask.strategy", c.mask.strategy, STRATEGIES),
+        c.mask.ratio,
+        one_of("mask.region_draw", c.mask.region_draw, REGION_DRAWS),
+        one_of("mask.count", c.mask.count, COUNTS),
+    )
+    if c.batch.size > examples:
+        raise ValueError(
+            f"batch.size: {c.batch.size} images per step, but the training data has {examples}; "
+            "an optimizer step may not see an image twice"
+        )
+    parts = accumulation(c.batch.size, c.batch.per_device, devices, c.batch.accumulation)
+    model = pretraining_model(c)
+    loss = pretraining_loss(c)
+    step = StepSpec(
+        accumulation=parts,
+        ratio_over=one_of("loss.ratio_over", c.loss.ratio_over, RATIOS),
+        target_cadence=one_of("target.cadence", c.target.cadence, CADENCES),
+        nonfinite=one_of("nonfinite", c.nonfinite, NONFINITE),
+        reduce_dtype=DTYPES[one_of("partition.reduce_dtype", c.partition.reduce_dtype, DTYPES)],
+    )
+    stream = StreamSpec(
+        seed=c.seed,
+        global_batch=c.batch.size,
+        patch_size=size.patch_size,
+        augment=c.data.augment,
+        mask=mask,
+        draw_group=c.mask.draw_group,
+        other_mask=c.model.target_view == "other_visible",
+        workers=c.data.workers,
+        threads=c.data.threads,
+    )
+    # One-dimensional arrays (biases, norms) are not decayed; class token and mask token are.
+    rules = ((r".*/(bias|scale)", 0.0), (".*", float(c.optimizer.weight_decay)))
+    o = c.optimizer
+    optimizer = OptimizerSpec(o.beta1, o.beta2, o.epsilon, rules, o.clip_norm or None)
+
+    def steps(field: str, text: str) -> float:
+        return to_steps(text, field, examples, c.batch.size)
+
+    total = math.floor(steps("duration", c.duration))
+    if total < 1:
+        raise ValueError(f"duration: {c.duration!r} is less than one step of {c.batch.size} images")
+    warmup = steps("optimizer.warmup", c.optimizer.warmup)
+    if warmup >= total:
+        raise ValueError(
+            f"optimizer.warmup: {c.optimizer.warmup!r} is not shorter than the run of {c.duration!r}; shorten it too"
+        )
+    every = steps("checkpoint.every", c.checkpoint.every)
+    if not every:
+        raise ValueError("checkpoint.every: expected more than nothing; a run without checkpoints cannot go on")
+    save_every = max(1, round(every))
+    updates = parts if c.target.cadence == "micro_step" else 1
+    schedule = Schedule(
+        peak=c.optimizer.base_learning_rate * c.batch.size / 256,
+        floor=c.optimizer.min_learning_rate,
+        warmup=warmup,
+        total=total,
+        momentum=c.target.momentum,
+        target_frozen=one_of("target.rule", c.target.rule, ("ema", "frozen")) == "frozen",
+        target_warmup=updates * steps("target.warmup", c.target.warmup),
+        target_warmup_momentum=c.target.warmup_momentum,
+        target_total=updates * total,
+    )
+    return Pretraining(
+        seed=c.seed,
+        model=model,
+        loss=loss,
+        stream=stream,
+        step=step,
+        optimizer=optimizer,
+        schedule=schedule,
+        loop=LoopSpec(
+            steps=total,
+            stop_after=stop_step(stop_after, total),
+            save_every=save_every,
+            nonfinite=c.nonfinite,
+            limit=skip_limit(c),
+        ),
+        alarms=pretraining_alarms(c, schedule),
+        retention=Retention(
+            c.checkpoint.keep_latest,
+            kept_every(c.checkpoint.keep_every, "checkpoint.keep_every", examples, c.batch.size, save_every),
+        ),
+        replicas=c.partition.replicas,
+        fsdp=c.partition.fsdp,
+        fsdp_min_size=c.partition.fsdp_min_size,
+        figure_data=c.figure.data,
+        figure_faces=c.figure.faces,
+    )
+
+
+def skip_limit(c: ConfigDict) -> SkipLimit:
+    """How many steps may be left out."""
+    return SkipLimit(c.nonfinite_limit.consecutive, c.nonfinite_limit.total)
+
+
+def divergence_alarms(c: ConfigDict) -> AlarmSpec:
+    """The alarms that every training has; the others are off.
+
+    Raises:
+      ValueError: an action that is not known.
+    """
+    d = c.alarms.divergence
+    action = one_of("alarms.divergence.action", d.action, ACTIONS)
+    return AlarmSpec(
+        collapse="off", collapse_below=0, collapse_after=0, collapse_steps=1, divergence=action, loss_above=d.loss,
+        gradient_above=d.gradient, window=d.window, divergence_steps=d.steps, frozen_target="off",
+        frozen_target_until=0, frozen_target_steps=1,
+    )  # fmt: skip
+
+
+def pretraining_alarms(c: ConfigDict, schedule: Schedule) -> AlarmSpec:
+    """All alarms; that of a frozen target is off where the target is to stay.
+
+    Raises:
+      ValueError: an action that is not known.
+    """
+    collapse, frozen = c.alarms.collapse, c.alarms.frozen_target
+    action = one_of("alarms.frozen_target.action", frozen.action, ACTIONS)
+    return dataclasses.replace(
+        divergence_alarms(c),
+        collapse=one_of("alarms.collapse.action", collapse.action, ACTIONS),
+        collapse_below=collapse.below,
+        collapse_after=schedule.warmup,
+        collapse_steps=collapse.steps,
+        frozen_target="off" if schedule.target_frozen else action,
+        frozen_target_until=MOVING_SHARE * schedule.total,
+        frozen_target_steps=frozen.steps,
+    )
+
+
+def pretraining_loss(c: ConfigDict) -> LossSpec:
+    """The objective of a pretraining configuration.
+
+    Raises:
+      ValueError: a kind of loss that is not known.
+    """
+    return LossSpec(
+        normalise_pixels=c.loss.normalise_pixels,
+        region_weight=c.loss.region_weight,
+        instance_weight=c.loss.instance_weight,
+        kind=one_of("loss.kind", c.loss.kind, losses.KINDS),
+        temperature=c.loss.temperature,
+        ncs_scale=c.loss.ncs_scale,
+        negatives=c.loss.negatives,
+    )
+
+
+def pretraining_model(c: ConfigDict, image_size: int = records.IMAGE_SIZE) -> ModelSpec:
+    """The networks that a pretraining configuration asks for, for square images of `image_size` pixels.
+
+    Raises:
+      ValueError: a name that is not known, or heads that do not divide a width.
+    """
+    size = SIZES[one_of("model.size", c.model.size, SIZES)]
+    model = ModelSpec(
+        size=size,
+        image_size=image_size,
+        seen=seen_patches((image_size // size.patch_size) ** 2, c.mask.ratio),
+        pixel_width=c.model.pixel_width,
+        pixel_depth=c.model.pixel_depth,
+        pixel_heads=c.model.pixel_heads,
+        rep_depth=c.model.rep_depth,
+        rep_heads=c.model.rep_heads,
+        projection_hidden=c.model.projection_hidden,
+        projection_features=c.model.projection_features,
+        instance_discrimination=c.model.instance_discrimination,
+        target_view=one_of("model.target_view", c.model.target_view, TARGET_VIEWS),
+        rep_decoded=one_of("model.rep_decoded", c.model.rep_decoded, DECODED),
+        rep_positions=one_of("model.rep_positions", c.model.rep_positions, POSITIONS),
+        dtype=DTYPES[one_of("model.dtype", c.model.dtype, DTYPES)],
+        remat=one_of("model.remat", c.model.remat, REMATS),
+    )
+    for field, heads, width in (
+        ("model.pixel_heads", c.model.pixel_heads, c.model.pixel_width),
+        ("model.rep_heads", c.model.rep_heads, size.width),
+    ):
+        if width % heads:
+            raise ValueError(f"{field}: {heads} heads do not divide the width {width}")
+    if c.model.pixel_width % 4:
+        raise ValueError(f"model.pixel_width: {c.model.pixel_width} is not divisible by 4, as positions need it")
+    return model
+
+
+def binding_fields(config: ConfigDict, parts: int) -> dict:
+    """The fields that a continuation must share with the run that it continues, by name.
+
+    The number of micro-batches, `parts`, is one of them when it changes more than rounding; with the default
+    recipe it does not, and a run may go on with other devices.
+    """
+    fields = {
+        name: value
+        for name, value in flat(config).items()
+        if not is_part_of(name, FREE_FIELDS)
+    }
+    c = config
+    negatives = c.model.instance_discrimination and c.loss.kind not in losses.WITHOUT_NEGATIVES
+    per_part = c.loss.ratio_over == "micro_batch" or c.target.cadence == "micro_step" or c.nonfinite == "skip"
+    return fields | ({"batch.accumulation": parts} if negatives or per_part else {})

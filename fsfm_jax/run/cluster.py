@@ -1,0 +1,50 @@
+"""Join the other hosts of a pod or cluster, and find a device to compute on."""
+
+import logging
+import os
+
+import jax
+
+from fsfm_jax.config.fields import FieldError
+
+LOG = logging.getLogger("fsfm_jax")
+# What a cluster, or a shell that a cluster once started, has in its environment.
+_VARIABLES = ("SLURM_", "OMPI_", "PMIX_", "JAX_COORDINATOR_", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "TPU_WORKER_")
+_VARIABLES += ("MEGASCALE_", "JOB_COMPLETION_INDEX", "JOBSET_NAME")
+
+
+def join_cluster() -> None:
+    """Joins the other processes that the cluster's environment tells of; returns when all have come.
+
+    Raises:
+      FieldError: there is no cluster, or what its variables say cannot be.
+    """
+    found = sorted(name for name in os.environ if name.startswith(_VARIABLES))
+    told = f"found {', '.join(found)}" if found else "found none of its variables"
+    # JAX ends the process from C++ where the others do not answer; nothing can be said after that.
+    if found:
+        LOG.info("--cluster: %s; joining the other processes, which have to come within 5 minutes", told)
+    try:
+        jax.distributed.initialize()
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        raise FieldError(
+            f"--cluster: expected the environment of a cluster (TPU pod, GKE, SLURM, Open MPI, or "
+            f"JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID); {told} ({error}). On a single machine "
+            "leave --cluster out; in a shell that a cluster left behind, unset its variables"
+        ) from error
+
+
+def first_device() -> jax.Device:
+    """The first device of this process.
+
+    Raises:
+      FieldError: JAX finds none of the platform that it is told to use.
+    """
+    try:
+        return jax.local_devices()[0]
+    except RuntimeError as error:
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        raise FieldError(
+            f"JAX_PLATFORMS: expected a platform with a device here; found {wanted!r} ({error}). Unset it, or install "
+            "what its devices need"
+        ) from error

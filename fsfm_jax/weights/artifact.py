@@ -1,0 +1,250 @@
+"""A detector in one file: StableHLO with its parameters, made by `serialize`, and a sidecar in JSON beside it.
+
+The file is what `jax.export` writes. Whoever has it needs JAX and nothing of ours:
+
+    jax.export.deserialize(bytearray(open(FILE, "rb").read())).call(images)
+
+`read` finds damage by the digest in the sidecar, before anything looks at the bytes. It does not make the file of a
+stranger harmless: both files come from the same hand. There is no Python in such a file, nothing is unpickled, and its
+operations have to be among `OPERATIONS`: arithmetic on arrays without loops, callbacks, communication or custom calls,
+which could run anything in jaxlib. But the reader of StableHLO is not made for hostile bytes: of files with a few bytes
+changed and the digest made to fit, one in fifty ended the process. And whatever is well formed may ask for more memory
+than there is, or give wrong scores. Take artifacts from whom you would take a program, or read them in a sandbox.
+"""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+from jax.extend.mlir import ir
+from jax.extend.mlir.dialects import chlo, sdy, stablehlo
+
+from fsfm_jax.metrics.card import Carded
+from fsfm_jax.weights.sidecar_file import check_detector, check_types, read_table, refuse
+
+FORMAT, VERSION = "fsfm_jax detector", 1
+JAX_EXPORT = "jax.export"  # the kind of artifact that is read here
+MAX_BYTES = 2**31 - 1  # a flatbuffer has offsets of 31 bits
+# What our networks are lowered to; custom calls and composites are looked at by name.
+OPERATIONS = frozenset(
+    "builtin.module func.func func.call func.return".split()
+    + [
+        f"stablehlo.{name}"
+        for name in (
+            "abs add broadcast_in_dim case clamp compare composite concatenate constant convert custom_call divide "
+            "dot_general dynamic_broadcast_in_dim dynamic_gather dynamic_reshape exponential get_dimension_size log "
+            "maximum multiply negate optimization_barrier real_dynamic_slice reduce reshape return rsqrt select slice "
+            "sqrt subtract transpose"
+        ).split()
+    ]
+)
+# Compares the batch with 1 while the module is compiled. Any other may run whatever is registered in jaxlib.
+CUSTOM_CALLS = frozenset({"shape_assertion"})
+# Functions that come with their arithmetic, which is looked at as well; a compiler may know a better one by the name.
+COMPOSITES = frozenset({"chlo.erf"})
+_TYPES = {
+    "artifact": dict, "class_names": list, "real": int, "image_size": int, "statistics": dict, "selection": dict,
+    "calibration": dict | None, "origin": dict,
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact(Carded):
+    """A serialized detector, with the names that `detection.detector.Detector` has.
+
+    Attributes:
+      path: of the file.
+      card: the sidecar.
+      params: nothing; they are in the file.
+    """
+
+    path: str
+    card: dict
+    _call: Callable[[Any], jax.Array]
+    params: None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.path
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images in pixels."""
+        return self.card["image_size"]
+
+    def log_probabilities(self, images: np.ndarray | jax.Array) -> jax.Array:
+        """Natural logarithms of the class probabilities, `[n, S, S, 3] uint8` RGB -> `[n, C] float32`, n >= 1.
+
+        Every new n is compiled once; who has many images scores them in batches of one size.
+
+        Raises:
+          ValueError: another shape or dtype.
+        """
+        check_images(self.path, images, self.image_size)
+        return self._call(images)
+
+
+def check_images(path: str, images: np.ndarray | jax.Array, side: int) -> None:
+    """Refuses what is not `[n, side, side, 3] uint8` with n of at least 1; ValueError."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, 3) or not len(images):
+        raise ValueError(
+            f"{path}: images: expected [n, {side}, {side}, 3] uint8 with n of at least 1; found "
+            f"{list(images.shape)} {images.dtype}. Resize face crops to {side} pixels and leave them as bytes, the "
+            "artifact normalises them"
+        )
+
+
+def sidecar_of(path: str | os.PathLike) -> str:
+    """Where the sidecar of an artifact lies."""
+    return f"{os.fspath(path)}.json"
+
+
+def read(path: str | os.PathLike) -> Artifact:
+    """Opens an artifact that `serialize` wrote.
+
+    Raises:
+      FileNotFoundError: the file or its sidecar is not there.
+      ValueError: a damaged file, another than its sidecar describes, or one that does something else than score images.
+    """
+    path = os.fspath(path)
+    card = read_card(path)
+    kind = card["artifact"]["kind"]
+    if kind != JAX_EXPORT:
+        raise ValueError(
+            f"{path}: expected an artifact of {JAX_EXPORT}; its sidecar says {str(kind)[:100]!r}, which other "
+            "programs run"
+        )
+    return opened(path, vouched_content(path, card), card)
+
+
+def read_card(path: str) -> dict:
+    """The sidecar of a serialized detector, whatever kind of artifact it is; ValueError or FileNotFoundError."""
+    beside = sidecar_of(path)
+    if not os.path.isfile(beside):
+        raise FileNotFoundError(
+            f"{path}: there is no sidecar {beside}; it says what the scores are of, so copy it with the file"
+        )
+    card = read_table(beside)
+    if (card.get("format"), card.get("format_version")) != (FORMAT, VERSION):
+        raise ValueError(
+            f"{beside}: expected the format {FORMAT!r}, version {VERSION}; found another. It is no sidecar of a "
+            "serialized detector, or one of another version of this program"
+        )
+    check_types(beside, card, _TYPES)
+    check_detector(beside, card)
+    for name, kind in {"kind": str, "bytes": int, "sha256": str, "platforms": list}.items():
+        if not isinstance(card["artifact"].get(name), kind):
+            refuse(beside, f"artifact.{name}", f"expected {kind.__name__}", card["artifact"].get(name))
+    return card
+
+
+def vouched_content(path: str, card: dict) -> bytes:
+    """The bytes of the artifact at `path`, which its sidecar vouches for.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: a file of another size or with other bytes.
+    """
+    about = card["artifact"]
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: there is no such file, only its sidecar; they belong together")
+    size = os.path.getsize(path)
+    if size != about["bytes"] or size > MAX_BYTES:
+        raise ValueError(
+            f"{path}: expected {about['bytes']} bytes, as its sidecar says, and at most {MAX_BYTES}; found {size}. It "
+            "is cut off, or another file's sidecar lies beside it: copy both again"
+        )
+    with open(path, "rb") as file:
+        content = file.read(size)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != about["sha256"]:
+        raise ValueError(
+            f"{path}: expected the SHA-256 {str(about['sha256'])[:64]} of its sidecar; found {digest}. It was damaged "
+            "or replaced: copy both files again"
+        )
+    return content
+
+
+def opened(path: str, content: bytes, card: dict) -> Artifact:
+    """The artifact in `content`, the bytes of the file at `path`, with its sidecar; nothing is read.
+
+    Raises:
+      ValueError: bytes of something else, or not the function that the sidecar describes.
+    """
+    exported = _deserialized(path, content)
+    _check_signature(path, exported, card)
+    return Artifact(path, card, jax.jit(exported.call))
+
+
+def _deserialized(path: str, content: bytes) -> export.Exported:
+    """The module in the file, with no operation that is not one of our networks'."""
+    try:
+        exported = export.deserialize(bytearray(content))
+        context = ir.Context()
+        for dialect in (stablehlo, chlo, sdy):  # so that what is foreign can be named
+            dialect.register_dialect(context)
+        module = stablehlo.deserialize_portable_artifact(context, exported.mlir_module_serialized)
+    except Exception as error:  # flatbuffers are not verified: garbage may raise anything
+        raise ValueError(
+            f"{path}: expected what {JAX_EXPORT} writes; it cannot be read ({type(error).__name__}: {str(error)[:200]}"
+            f"). It is another file, or of a newer JAX than {jax.__version__}"
+        ) from error
+    foreign, todo = set(), [module.operation]
+    while todo:
+        operation = todo.pop()
+        if operation.name not in OPERATIONS:
+            foreign.add(operation.name)
+        elif operation.name == "stablehlo.custom_call":
+            target = ir.StringAttr(operation.attributes["call_target_name"]).value
+            if target not in CUSTOM_CALLS:
+                foreign.add(f"custom call {target}")
+        elif operation.name == "stablehlo.composite":
+            name = ir.StringAttr(operation.attributes["name"]).value
+            if name not in COMPOSITES:
+                foreign.add(f"composite {name}")
+        todo += [inner.operation for region in operation.regions for block in region for inner in block]
+    if foreign:
+        raise ValueError(
+            f"{path}: expected arithmetic of a vision transformer; found {', '.join(sorted(foreign))[:300]}. Do not "
+            "run this file unless you know who made it; if it is yours, serialize the detector again with this version"
+        )
+    return exported
+
+
+def _check_signature(path: str, exported: export.Exported, card: dict) -> None:
+    """The module takes and gives what the sidecar says, on one device, without effects."""
+    side, classes = card["image_size"], len(card["class_names"])
+    inputs, outputs = exported.in_avals, exported.out_avals
+    found = f"{', '.join(map(_spoken, inputs))} -> {', '.join(map(_spoken, outputs))}"
+    batch = inputs[0].shape[0] if len(inputs) == 1 and inputs[0].shape else None
+    fits = (
+        export.is_symbolic_dim(batch)
+        and len(outputs) == 1
+        and (inputs[0].shape, outputs[0].shape) == ((batch, side, side, 3), (batch, classes))
+        and (inputs[0].dtype, outputs[0].dtype) == (np.uint8, np.float32)
+    )
+    if not fits:
+        raise ValueError(
+            f"{path}: its sidecar says {side} pixels and {classes} classes, so [b, {side}, {side}, 3] uint8 -> "
+            f"[b, {classes}] float32 is expected; found {found}. They do not belong together"
+        )
+    if list(exported.platforms) != card["artifact"]["platforms"]:
+        raise ValueError(
+            f"{path}: its sidecar says the platforms {', '.join(map(str, card['artifact']['platforms']))}; found "
+            f"{', '.join(exported.platforms)}. They do not belong together"
+        )
+    if exported.nr_devices != 1 or exported.ordered_effects or exported.unordered_effects:
+        raise ValueError(
+            f"{path}: expected a function for one device without effects; found {exported.nr_devices} devices and "
+            f"{len(exported.ordered_effects) + len(exported.unordered_effects)} effects; it is no detector of ours"
+        )
+
+
+def _spoken(aval: Any) -> str:
+    return f"[{', '.join(map(str, aval.shape))}] {aval.dtype}"

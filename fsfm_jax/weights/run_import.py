@@ -1,0 +1,174 @@
+"""The state of a run that others have trained, in `WORKDIR/imported`: what a pretraining run of ours goes on from.
+
+It lies beside the checkpoints of the run and not among them: at which of our steps it stands depends on the data and
+the batch of the run that goes on with it.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from fsfm_jax.run.checkpoint import Checkpoints, Retention, saved_parts
+from fsfm_jax.tasks.normalisation import Statistics
+from fsfm_jax.train.identity import IMPORTED
+from fsfm_jax.train.program import Program
+from fsfm_jax.train.state import TrainState
+from fsfm_jax.weights.encoder_size import check_shapes
+from fsfm_jax.weights.official_optimizer import Moments
+
+LOG = logging.getLogger("fsfm_jax")
+ACCOUNT = "import.json"  # where it comes from, for people and for the checkpoints that follow
+SAME_STATISTICS = 0.01  # channel means and deviations that differ by more are worth a word
+
+
+class Imported(NamedTuple):
+    """The arrays of a run of others; empty dicts for what its files do not have.
+
+    step: `[] int32`, updates that its optimizer made.
+    params, target: of the networks. moments: `count`, `mu` and `nu` of Adam.
+    carried: arrays by name that we compute or do not use, to give files back as they were.
+    """
+
+    step: Any
+    params: dict
+    target: dict
+    moments: dict
+    carried: dict
+
+
+def save_imported(
+    workdir: str, params: dict, target: dict | None, moments: Moments | None, carried: Mapping, run: dict
+) -> None:
+    """Writes `WORKDIR/imported`, and of the `run` item the `origin` as `import.json` beside it.
+
+    Raises:
+      ValueError: there is a run in `workdir` already.
+    """
+    for folder in ("checkpoints", "detector", IMPORTED):
+        if os.path.isdir(os.path.join(workdir, folder)):
+            raise ValueError(f"--output: {workdir} has a folder {folder} already; expected a new one")
+    kept = {} if moments is None else {"count": np.int32(moments.count), "mu": moments.mu, "nu": moments.nu}
+    names = {network: unflatten_dict(tables, sep=".") for network, tables in carried.items()}
+    step = 0 if moments is None else moments.count
+    checkpoints = Checkpoints(os.path.join(workdir, IMPORTED), Retention(1, 0), asynchronous=False)
+    try:
+        checkpoints.save(Imported(np.int32(step), params, target or {}, kept, names), run)
+        checkpoints.wait()
+    finally:
+        checkpoints.close()
+    with open(os.path.join(workdir, ACCOUNT), "w", encoding="utf-8") as file:
+        file.write(json.dumps(run["origin"], indent=1) + "\n")
+
+
+def lineage(workdir: str) -> dict:
+    """`{"imported": ORIGIN}` for a working directory with an imported run, else empty: part of a `run` item."""
+    path = os.path.join(workdir, ACCOUNT)
+    if "://" in workdir or not os.path.isfile(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        return {IMPORTED: json.load(file)}
+
+
+def open_imported(workdir: str, parts: tuple[str, ...] = Imported._fields) -> tuple[Imported, dict] | None:
+    """The imported state in `workdir` and its `run` item; None if there is none. Other `parts` are left out, empty."""
+    directory = os.path.join(workdir, IMPORTED)
+    if "://" in workdir or not os.path.isdir(directory):
+        return None
+    kept, run = saved_parts(directory, parts)
+    carried = {network: flatten_dict(tables, sep=".") for network, tables in kept.get("carried", {}).items()}
+    found = {name: kept.get(name, {}) for name in Imported._fields} | {"carried": carried}
+    return Imported(**found), run
+
+
+def adopted_state(
+    workdir: str,
+    program: Program,
+    fields: Mapping[str, Any],
+    statistics: Statistics,
+    examples: int,
+    batch: int,
+    steps: int,
+    updates: int,
+) -> TrainState | None:
+    """The state with which this run goes on from the imported one of `workdir`; None if there is none.
+
+    It stands at the step that is as many epochs from the start: schedules and data go on there, in our own order.
+    Recorded settings that differ are named in a warning, since the files' own code would take new ones without a word.
+
+    Args:
+      fields: the configuration of this run, by name; statistics: of its channels.
+      examples, batch: images of an epoch and of a step; steps: of the whole run.
+      updates: of the target, in a step.
+
+    Raises:
+      ValueError: networks of other shapes or positions, no word of how far they were, or a run that has ended.
+    """
+    found = open_imported(workdir)
+    if found is None:
+        return None
+    imported, run = found
+    if run["epochs"] is None:
+        raise ValueError(f"{workdir}: the imported files do not say how far they were; use it with init= to fine-tune")
+    what = f"{workdir}/{IMPORTED}, for model.size {fields['model.size']}"
+    check_shapes(imported.params, program.like.params, what)
+    positions = "model.rep_positions"  # the one thing of the networks that shapes do not show
+    if run["config"][positions] != fields[positions]:
+        raise ValueError(f"{positions}: expected {run['config'][positions]}, as in {what}; found {fields[positions]}")
+    if imported.target:
+        check_shapes(imported.target, program.like.target.params, f"{what}, target network")
+    step = round(run["epochs"] * examples / batch)
+    if step > steps:
+        raise ValueError(
+            f"duration: {fields['duration']!r} is {steps} steps, but the imported run has done {run['epochs']:g} "
+            f"epochs, which are {step} steps with these {examples} images; choose a longer one"
+        )
+    differing = [
+        f"{name}: {run['config'][name]} there, {fields[name]} here"
+        for name in run["known"]
+        if run["config"][name] != fields[name]
+    ]
+    own = run["statistics"]
+    if own is not None:
+        apart = np.abs(np.subtract([own["mean"], own["std"]], [statistics.mean, statistics.std])).max()
+        if apart > SAME_STATISTICS:
+            differing.append(f"data.statistics: {own} there, {dataclasses.asdict(statistics)} here")
+    if differing:
+        LOG.warning("This run goes on with other settings than the imported one:\n  %s", "\n  ".join(differing))
+    LOG.info("From %s: %g epochs done, which is step %d", what, run["epochs"], step)
+    return _placed(program, imported, step, updates)
+
+
+def _placed(program: Program, imported: Imported, step: int, updates: int) -> TrainState:
+    state = program.initial_state()
+    params = imported.params
+    target = imported.target or program.task.target_part(params)
+    state = state._replace(
+        step=jnp.int32(step),
+        params=params,
+        target=state.target._replace(count=jnp.int32(step * updates), params=target),
+        optimizer=with_moments(state.optimizer, imported.moments),
+    )
+    return jax.device_put(state, program.shardings)
+
+
+def with_moments(optimizer: Any, moments: Mapping) -> Any:
+    """An optax state with these moments of Adam; as it is, if there are none."""
+    if not moments:
+        return optimizer
+
+    def is_adam(part: Any) -> bool:
+        return isinstance(part, optax.ScaleByAdamState)
+
+    def replaced(part: Any) -> Any:
+        return part._replace(**moments) if is_adam(part) else part
+
+    return jax.tree.map(replaced, optimizer, is_leaf=is_adam)

@@ -1,0 +1,153 @@
+"""A pretraining run, ours or an imported one, opened to be written in the formats of others."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsfm_jax.config import pretrain
+from fsfm_jax.config.fields import to_steps
+from fsfm_jax.models.bases import OWN
+from fsfm_jax.models.fsfm import ModelSpec
+from fsfm_jax.resolve.pretrain import pretraining_model
+from fsfm_jax.run import foreign_file
+from fsfm_jax.run.checkpoint import saved_parts
+from fsfm_jax.tasks.normalisation import Statistics
+from fsfm_jax.train.identity import check_place
+from fsfm_jax.weights.official_optimizer import Moments
+from fsfm_jax.weights.run_import import open_imported
+
+FIELD = "--checkpoint"
+ADAM = {"count", "mu", "nu"}
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedRun:
+    """A pretraining run at one of its checkpoints.
+
+    Attributes:
+      params, target: nested NumPy arrays of the networks; target None without one.
+      moments: of AdamW, None if the run has none.
+      carried: see `imported.Imported`; empty for a run of ours.
+      spec: the networks. fields: the configuration, by name; config: the same as such.
+      statistics: of its channels; None if nothing says them.
+      step: optimizer steps done; epochs: of its data, None if nothing says it.
+      item: the `run` item. base: the family that it is of.
+    """
+
+    params: dict
+    target: dict | None
+    moments: Moments | None
+    carried: dict[str, Mapping[str, np.ndarray]]
+    spec: ModelSpec
+    config: ConfigDict
+    statistics: Statistics | None
+    step: int
+    epochs: float | None
+    item: dict
+    base: str
+
+    def epochs_of(self, field: str, text: str) -> float:
+        """A duration of the configuration in epochs."""
+        return to_steps(text, field, max(self.examples, 1), self.config.batch.size) * self.config.batch.size / max(
+            self.examples, 1
+        )
+
+    @property
+    def examples(self) -> int:
+        """Images of an epoch; 0 for an imported run, which does not say them."""
+        return sum(source["examples"] for source in self.item["data"]) if "data" in self.item else 0
+
+
+def open_run(workdir: str, step: int | None = None, moments: bool = True) -> OpenedRun:
+    """Opens the last checkpoint of a pretraining run, that of `step`, or what was imported.
+
+    Without `moments` those are not read, which are two thirds of it.
+
+    Raises:
+      FileNotFoundError: no such run or checkpoint.
+      ValueError: a run of another job.
+    """
+    check_place(workdir, FIELD)
+    directory = os.path.join(workdir, "checkpoints")
+    has_steps = os.path.isdir(directory) and any(map(str.isdigit, os.listdir(directory)))
+    wanted = ("params", "target", "carried") + (("moments",) if moments else ())
+    imported = None if has_steps else open_imported(workdir, wanted)
+    if imported is not None:
+        return _imported(*imported)
+    if not has_steps:
+        found = f" ({foreign_file.lacking_run(workdir)})" if workdir else ""
+        raise FileNotFoundError(
+            f"{FIELD}: no run at {workdir or 'an empty path'} that has saved something{found}; expected the --workdir "
+            "of a pretraining or of a fine-tuning that has ended, or what export.from_torch made"
+        )
+    parts, item = saved_parts(directory, ("params", "target") + (("optimizer",) if moments else ()), step)
+    if item["config"]["job"] != "pretrain":
+        raise ValueError(
+            f"{FIELD}: {workdir} holds a run of job {item['config']['job']!r}, and no detector: run its "
+            "command again to end it"
+        )
+    config = _config(item["all_fields"])
+    adam, size = _adam(parts["optimizer"]) if moments else None, config.batch.size
+    examples = sum(source["examples"] for source in item["data"])
+    return OpenedRun(
+        params=parts["params"],
+        target=parts["target"]["params"] if parts.get("target", {}).get("params") else None,
+        moments=None if adam is None else Moments(int(adam["count"]), adam["mu"], adam["nu"]),
+        carried={},
+        spec=pretraining_model(config),
+        config=config,
+        statistics=_statistics(item),
+        step=item["step"],
+        epochs=item["step"] * size / examples,
+        item=item,
+        base=OWN,
+    )
+
+
+def whole_epochs(epochs: float, step: int) -> int:
+    """Epochs that are done: a step is never exactly at the end of one, so half a step short of it counts."""
+    return math.floor(epochs * (step + 0.5) / step + 1e-9) if step else 0
+
+
+def _imported(state: Any, item: dict) -> OpenedRun:
+    config, moments = _config(item["config"]), state.moments
+    size = item["image_size"] if "image_size" in item else None
+    return OpenedRun(
+        params=state.params,
+        target=state.target or None,
+        moments=Moments(int(moments["count"]), moments["mu"], moments["nu"]) if moments else None,
+        carried=state.carried,
+        spec=pretraining_model(config) if size is None else pretraining_model(config, size),
+        config=config,
+        statistics=_statistics(item),
+        step=item["step"],
+        epochs=item["epochs"],
+        item=item,
+        base=item["base"],
+    )
+
+
+def _config(fields: Mapping[str, Any]) -> ConfigDict:
+    config = pretrain.pretrain()
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def _statistics(item: dict) -> Statistics | None:
+    kept = item["statistics"]
+    return None if kept is None else Statistics(tuple(kept["mean"]), tuple(kept["std"]))
+
+
+def _adam(part: Any) -> dict | None:
+    """Adam's part in a stored optax state."""
+    if isinstance(part, dict) and part.keys() == ADAM:
+        return part
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list | tuple) else ()
+    return next((found for item in inner if (found := _adam(item)) is not None), None)
+
+

@@ -1,0 +1,195 @@
+"""Weight files in the safetensors format, read and written with numpy alone.
+
+A file is eight bytes with the length of the header, the header in JSON, and the numbers of all tensors, one after the
+other and little-endian. The header says of each name the dtype, the shape, and the first and last byte + 1 of its
+numbers, counted from the end of the header; `__metadata__` may hold further text.
+"""
+
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping
+
+import ml_dtypes
+import numpy as np
+
+from fsfm_jax.run.whole_file import whole_file
+
+MAX_HEADER = 100_000_000  # bytes, as in the format
+MAX_ITEMS = 2_000_000  # lists, tables and commas of the header; a tensor needs about ten of them
+MAX_DIGITS = 20  # as many as the largest number of 64 bits
+MAX_DIMENSIONS = 32
+MAX_BYTES = 1 << 62  # of one tensor's shape: numpy counts bytes in 64 bits
+METADATA = "__metadata__"
+
+DTYPES = {
+    "BOOL": np.dtype("?"),
+    "U8": np.dtype("u1"),
+    "I8": np.dtype("i1"),
+    "U16": np.dtype("<u2"),
+    "I16": np.dtype("<i2"),
+    "U32": np.dtype("<u4"),
+    "I32": np.dtype("<i4"),
+    "U64": np.dtype("<u8"),
+    "I64": np.dtype("<i8"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors by name, and the metadata.
+
+    The arrays are read-only views of the mapped file: their numbers come from the disk when they are touched, and
+    `path` has to stay as it is while they are in use. Names are in the order of the header.
+
+    Raises:
+      ValueError: a damaged file, an unknown dtype, or a header that does not describe all bytes exactly once.
+      OSError: the file cannot be opened.
+    """
+    path = os.fspath(path)
+    try:
+        header, start = _header(path)
+        metadata = header.pop(METADATA, {})
+        if type(metadata) is not dict or not all(type(text) is str for text in metadata.values()):
+            raise ValueError(f"{METADATA} is not a table of text")
+        for text in (*header, *metadata, *metadata.values()):
+            _check_letters(text)
+        places = {name: _place(name, entry) for name, entry in header.items()}
+        _check_cover(
+            [(name, first, last) for name, (_, _, first, last) in places.items()], os.path.getsize(path) - start
+        )
+        data = np.memmap(path, np.uint8, mode="r")
+        tensors = {}
+        for name, (dtype, shape, first, last) in places.items():
+            numbers = data[start + first : start + last]
+            if dtype.kind == "b" and numbers.size and numbers.max() > 1:
+                raise ValueError(f"tensor {name[:200]!r} has truth values other than 0 and 1")
+            tensors[name] = np.asarray(numbers).view(dtype).reshape(shape)
+        return tensors, metadata
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes tensors by name; the same tensors and metadata give the same bytes, in whatever order they come.
+
+    The file appears under its name only when it is complete. Wide dtypes come first, so that every tensor is aligned.
+
+    Raises:
+      ValueError: a name or metadata that is not text, or a dtype that the format does not have.
+    """
+    path = os.fspath(path)
+    for name, text in metadata.items():
+        if type(name) is not str or type(text) is not str:
+            raise ValueError(f"metadata {name!r}: expected text, found {text!r}")
+    for name, array in tensors.items():
+        if type(name) is not str or name == METADATA:
+            raise ValueError(f"tensor {name!r}: expected a name that is text and not {METADATA}")
+        if array.dtype.newbyteorder("<") not in _NAMES:
+            raise ValueError(f"tensor {name}: dtype {array.dtype} is not one of {', '.join(DTYPES)}")
+    names = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    header: dict[str, object] = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
+    end = 0
+    for name in names:
+        start, end = end, end + tensors[name].nbytes
+        dtype = _NAMES[tensors[name].dtype.newbyteorder("<")]
+        header[name] = {"dtype": dtype, "shape": list(tensors[name].shape), "data_offsets": [start, end]}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER:
+        raise ValueError(f"{path}: the header would have {len(text)} bytes, the format allows {MAX_HEADER}")
+    with whole_file(path) as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name in names:
+            file.write(tensors[name].astype(tensors[name].dtype.newbyteorder("<"), copy=False).tobytes())
+
+
+def _header(path: str) -> tuple[dict, int]:
+    """The header, and where the numbers begin."""
+    length = os.path.getsize(path)
+    with open(path, "rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))
+        if size > min(MAX_HEADER, length - 8):
+            raise ValueError(
+                f"it is no safetensors file or cut off: a header of {size} bytes in a file of {length}, "
+                f"at most {MAX_HEADER} are read"
+            )
+        text = file.read(size)
+    if not text.startswith(b"{"):
+        raise ValueError("it is no safetensors file: its header does not begin with {")
+    if (items := sum(map(text.count, (b"{", b"[", b",")))) > MAX_ITEMS:
+        raise ValueError(f"its header has {items} lists, tables and commas, at most {MAX_ITEMS} are read")
+    try:
+        header = json.loads(
+            text.decode(), object_pairs_hook=_table, parse_constant=_refuse_constant, parse_int=_whole_number
+        )
+    except RecursionError as error:
+        raise ValueError("its header is nested too deeply") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"its header is no JSON in UTF-8: {error}") from error
+    return header, 8 + size
+
+
+def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table = {}
+    for name, value in pairs:
+        if name in table:
+            raise ValueError(f"its header has the name {name[:200]!r} twice")
+        table[name] = value
+    return table
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"its header has the number {word}")
+
+
+def _whole_number(word: str) -> int:
+    if len(word) > MAX_DIGITS:
+        raise ValueError(f"its header has a number of {len(word)} digits, at most {MAX_DIGITS} are read")
+    return int(word)
+
+
+def _check_letters(text: str) -> None:
+    """Refuses halves of letters, which JSON can escape and no file of names can be written with."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"its header has the name or text {text[:200]!r}, which is no Unicode: {error}") from error
+
+
+def _place(name: str, entry: object) -> tuple[np.dtype, tuple[int, ...], int, int]:
+    """Dtype, shape, first byte and last byte + 1 of one tensor."""
+    name = f"tensor {name[:200]!r}"
+    if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"{name} has no dtype, shape and data_offsets, or more than these")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if type(dtype) is not str or dtype not in DTYPES:
+        shown = repr(dtype[:20]) if type(dtype) is str else f"of a {type(dtype).__name__}"
+        raise ValueError(f"{name} has the dtype {shown}, which is not one of {', '.join(DTYPES)}")
+    for numbers in (shape, offsets):
+        if type(numbers) is not list or not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError(f"{name} has a shape or data_offsets that are not whole numbers from 0 on")
+    size = DTYPES[dtype].itemsize
+    if len(shape) > MAX_DIMENSIONS or size * math.prod(max(length, 1) for length in shape) > MAX_BYTES:
+        raise ValueError(f"{name} has a shape that no array can have")
+    if len(offsets) != 2 or offsets[1] - offsets[0] != size * math.prod(shape):
+        raise ValueError(f"{name} has the data_offsets {offsets[:3]}, expected {size * math.prod(shape)} bytes")
+    return DTYPES[dtype], tuple(shape), *offsets
+
+
+def _check_cover(places: list[tuple[str, int, int]], length: int) -> None:
+    """Every byte behind the header belongs to exactly one tensor."""
+    end = 0
+    for name, first, last in sorted(places, key=lambda place: place[1:]):
+        if first != end:
+            raise ValueError(
+                f"tensor {name[:200]!r} begins at byte {first}, expected {end}: bytes are shared or unused"
+            )
+        end = last
+    if end != length:
+        raise ValueError(f"the tensors have {end} bytes, the file has {length}: it is cut off or continued")

@@ -1,0 +1,196 @@
+"""Lists, settings and messages of strangers, as targets of the fuzzer."""
+
+import functools
+import hashlib
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from etils import epath
+from ml_collections import ConfigDict, config_flags
+
+from fsfm_jax.apps.reading import Crop, Miss, Reading
+from fsfm_jax.apps.wire import BrokenWorker, read_reading, write_reading
+from fsfm_jax.config import pretrain
+from fsfm_jax.detection import export_reader
+from fsfm_jax.prepare.manifests.manifest import Request, WrongDownload
+from fsfm_jax.prepare.manifests.registry import DATASETS
+from fsfm_jax.resolve.pretrain import resolve_pretraining
+from fsfm_jax.run import digests
+from fsfm_jax.weights import artifact, export_file, official_statistics
+from reliability.fuzz_judge import Target
+from reliability.fuzz_media import placed
+from reliability.fuzz_records import JSON_WORDS
+
+# Data set, the list in it, an honest list, and files beside it.
+LISTS = (
+    ("label_file", "train.txt", b"a b.png 1\nc.mp4,0\n", ("a b.png", "c.mp4")),
+    ("label_file", "classes.txt", b"real\nfake\n", ("a.png", "train.txt=a.png 1")),
+    ("celebdf_v2", "List_of_testing_videos.txt", b"1 Celeb-real/a.mp4\n0 Celeb-synthesis/b.mp4\n",
+     ("Celeb-real/a.mp4", "Celeb-synthesis/b.mp4")),
+    ("dfdc", "labels.csv", b"filename,label\na.mp4,0\n", ("a.mp4",)),
+    ("dfdcp", "dataset.json", b'{"method_A/1/a.mp4": {"label": "fake", "set": "test"}}', ("method_A/1/a.mp4",)),
+    ("ffpp_originals", "train.json", b'[["071", "054"]]', ("val.json=[]", "test.json=[]",
+     "original_sequences/youtube/c23/videos/071.mp4")),
+    ("msu_mfsd", "train_sub_list.txt", b"01\n2.0e+00\n", ("test_sub_list.txt=03", "scene01/attack/x.txt=",
+     "scene01/real/real_client001_android_SD_scene01.mp4")),
+    ("casia_surf", "train_list.txt", b"Training/fake_part/a/b.rssdk/color/1.jpg d/1.jpg i/1.jpg 0\n",
+     ("Training/fake_part/a/b.rssdk/color/1.jpg",)),
+    ("mcio_frames", "txt/msu_real_train.txt", b"msu/train/real/a_frame0.png\n",
+     ("txt/msu_fake_train.txt=msu/train/fake/b_frame1.png", "frame/msu/train/fake/b_frame1.png",
+      "frame/msu/train/real/a_frame0.png")),
+)  # fmt: skip
+
+
+def _read_list(data: bytes, folder: Path) -> None:
+    name, place, _, beside = LISTS[data[0] % len(LISTS)] if data else LISTS[0]
+    root = folder / f"{data[0] % len(LISTS) if data else 0}"
+    if not root.exists():
+        for path in (*beside, place):
+            path, _, content = path.partition("=")
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(content)
+    (root / place).write_bytes(data[1:])
+    data_set = DATASETS[name]
+    found = data_set.walk(Request(root, data_set.variants[0] if data_set.variants else ""))
+    for items in found.splits.values():
+        for item in items:
+            assert ".." not in item.path.split("/") and not item.path.startswith("/")
+
+
+def _lists() -> list[bytes]:
+    return [bytes([number]) + honest for number, (_, _, honest, _) in enumerate(LISTS)]
+
+
+@functools.cache
+def _recipe() -> ConfigDict:
+    return pretrain.pretrain()
+
+
+def _configure(data: bytes, folder: Path) -> None:
+    """Lines of FIELD=VALUE, as after --config. on the command line."""
+    lines = [line for line in data.decode(errors="replace").split("\n") if line]
+    values = flags.FlagValues()
+    recipe = ConfigDict(_recipe(), convert_dict=True).lock()
+    holder = config_flags.DEFINE_config_dict("config", recipe, flag_values=values)
+    try:
+        values(["program", *(f"--config.{line}" for line in lines)])
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError):
+        # What absl and ml_collections refuse has a sentence of theirs, and the program ends before ours begins.
+        return
+    resolved = resolve_pretraining(holder.value, 1000, 1)
+    assert resolved.schedule.total >= 1 and math.isfinite(resolved.schedule.peak)
+
+
+def _arguments() -> list[bytes]:
+    return [b"batch.size=8\nduration=3 epochs\n", b"mask.ratio=0.5\nmodel.size=vit_s16\nmask.strategy=random\n",
+            b"optimizer.warmup=10 steps\ncheckpoint.every=100 examples\nseed=-1\n"]  # fmt: skip
+
+
+def _read_digests(data: bytes, folder: Path) -> None:
+    """The list of a checkpoint; a stranger makes its checksum fit."""
+    try:
+        content = json.loads(data)
+        content["sha256"] = digests._of_list(content["files"])
+        data = json.dumps(content).encode()
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    placed(data, folder, digests.FILE)
+    placed(b"state", folder, "state")
+    place = epath.Path(folder)
+    digests.last_whole(place, [1], lambda step: digests.complaints(place))
+
+
+def _digests() -> list[bytes]:
+    whole = hashlib.sha256(b"state").hexdigest().encode()
+    return [
+        b'{"files": {"state": [5, "' + whole + b'"]}, "sha256": ""}',
+        b'{"files": {"state": [5, null], "gone": [3, "00"]}, "sha256": ""}',
+    ]
+
+
+def _read_sidecar(data: bytes, folder: Path) -> None:
+    """As beside a serialized detector, and as beside an export."""
+    placed(data, folder, "file.json")
+    placed(data, folder, "weights.pth.json")
+    export = export_file.find_export(placed(b"file", folder, "weights.pth"))
+    if export is None:
+        artifact.read(placed(b"file", folder, "file"))
+    else:
+        export_reader.open_export(export)
+
+
+def _sidecars() -> list[bytes]:
+    threshold = {
+        "value": 0.5,
+        "rule": "equal error",
+        "split": "val",
+        "false_positive_rate": 0.1,
+        "false_negative_rate": None,
+    }
+    card = {
+        "format": artifact.FORMAT, "format_version": artifact.VERSION, "class_names": ["fake", "real"], "real": 1,
+        "artifact": {"kind": artifact.JAX_EXPORT, "bytes": 4, "sha256": "0" * 64, "platforms": ["cpu"]},
+        "image_size": 224, "statistics": {}, "selection": {}, "origin": {},
+        "calibration": {"temperature": 1.5, "thresholds": {"frame": [threshold], "video": []}},
+    }  # fmt: skip
+    export = card | {
+        "format": "timm", "kind": "classifier", "size": "tiny16", "base": "fsfm", "image_size": 32,
+        "statistics": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]},
+        "config": {"model.size": "tiny16", "tuning.method": "full"},
+        "files": {"weights.pth": {"sha256": "0" * 64, "bytes": 4}}, "timm": {},
+    }  # fmt: skip
+    return [json.dumps(found).encode() for found in (card, card | {"calibration": None}, export)]
+
+
+def _read_statistics(data: bytes, folder: Path) -> None:
+    placed(data, folder, official_statistics.STATISTICS_FILE)
+    official_statistics.statistics_beside(str(folder / "checkpoint.pth"))
+
+
+def _statistics() -> list[bytes]:
+    return [b'{"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 1]}\n']
+
+
+def _read_answer(data: bytes, folder: Path) -> None:
+    """What a worker that was taken over may say."""
+    reading = read_reading(io.BytesIO(data), "photo.png", 4)
+    assert all(crop.pixels.shape == (4, 4, 3) for crop in reading.crops)
+
+
+def _answers() -> list[bytes]:
+    found = []
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    crop = Crop(0, 0, (1, 2, 3, 4), (1, 2, 3), 0.5, pixels, None)
+    for crops in ((), (crop, crop)):
+        file = io.BytesIO()
+        write_reading(file, Reading("photo.png", "photo", crops, (Miss(0, "no_face", "none"),), "", "", 25.0, (4, 4)))
+        found.append(file.getvalue())
+    return found
+
+
+FIELDS = tuple(f"{name}=".encode() for name in (
+    "batch.size", "batch.per_device", "batch.accumulation", "duration", "mask.ratio", "mask.count", "model.size",
+    "seed",
+    "optimizer.warmup", "optimizer.base_learning_rate", "checkpoint.every", "checkpoint.keep_every", "target.momentum",
+    "loss.kind", "loss.normalise_pixels", "data.statistics", "partition.fsdp", "figure.every", "log_every",
+))  # fmt: skip
+VALUES = (b" epochs", b" steps", b" examples", b"nan", b"inf", b"-1", b"1e400", b"0x10", b"None", b"True", b"9" * 30)
+LIST_WORDS = (b"../", b"/etc/passwd", b"\xef\xbb\xbf", b" 1\n", b",0\n", b'"', b"\0", b"\x1b[2J", b"\xed\xa0\x80",
+              b".png", b"filename,label\n", b'"set": "test"', b'"label": "fake"')  # fmt: skip
+ANSWER_WORDS = tuple(f'"{name}"'.encode() for name in ("crops", "misses", "size", "rate", "kind", "reason", "detail"))
+SIDECAR_WORDS = tuple(f'"{name}"'.encode() for name in (
+    "class_names", "real", "artifact", "calibration", "temperature", "thresholds", "frame", "video", "value", "bytes",
+    "format", "kind", "size", "base", "config", "files", "image_size", "statistics",
+))  # fmt: skip
+TARGETS = (
+    Target("list", _read_list, (WrongDownload,), _lists, LIST_WORDS + JSON_WORDS),
+    Target("configuration", _configure, (ValueError,), _arguments, FIELDS + VALUES, 512),
+    Target("digests", _read_digests, (ValueError,), _digests, (b'"state"', b'"files"', b"5", b'"../x"', *JSON_WORDS)),
+    Target("sidecar", _read_sidecar, (ValueError,), _sidecars, JSON_WORDS + SIDECAR_WORDS),
+    Target("statistics", _read_statistics, (ValueError,), _statistics, (b'"mean"', b'"std"', *JSON_WORDS), 512),
+    Target("answer", _read_answer, (BrokenWorker,), _answers, ANSWER_WORDS + JSON_WORDS, 1024, 2),
+)  # fmt: skip

@@ -1,0 +1,356 @@
+"""The comparison: a small one from end to end, stopped and gone on with; what its cells are; what it refuses."""
+
+import csv
+import json
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import cv2
+import jax
+import pytest
+from tuning import FINETUNING, changed, pretrained_run
+
+from fsfm_jax.config import compare as comparison
+from fsfm_jax.config.fields import flat
+from fsfm_jax.detection import comparison as results
+from fsfm_jax.detection.detector import open_detector
+from fsfm_jax.jobs import compare, finetune
+from fsfm_jax.resolve.compare import plan, slug
+from fsfm_jax.train.loop import Interrupted
+from fsfm_jax.train.outcome import NonFinite
+
+CHANGES = {
+    **FINETUNING, "data.test": "A=forged:blend:16:2:1,B=forged:blend:8:5:1", "duration": "2 steps",
+    "checkpoint.every": "2 steps",
+}  # fmt: skip
+WRITTEN = ("table.md", "table.csv", "comparison.png")
+
+
+def comparing(**fields):
+    """A comparison of the demo's task."""
+    base = dict(models="scratch=scratch", tunings="full", tasks="demo", size="demo")
+    return changed(comparison.compare(), base | fields)
+
+
+def tiny(init: str, **fields):
+    """One that takes seconds: a pretrained model with two tunings, and one from scratch with one."""
+    texts = ";".join(f"{name}={value}" for name, value in CHANGES.items())
+    base = dict(models=f"Our Own=fsfm:{init},none=scratch", tunings="full,linear_probe", changes=texts)
+    return comparing(**base | fields)
+
+
+class Stopped(Interrupted):
+    """The comparison was told to stop."""
+
+    def __init__(self):
+        super().__init__(0, 2, signal.SIGTERM)
+
+
+class Counted:
+    """`finetune.run` that counts the folders it is called with, and can stop before one."""
+
+    def __init__(self, stop_at: int | None = None):
+        self.run, self.stop_at, self.folders = finetune.run, stop_at, []
+
+    def __call__(self, config, workdir, stop_after=""):
+        if len(self.folders) == self.stop_at:
+            raise Stopped
+        self.folders.append("/".join(Path(workdir).parts[-3:]))
+        self.run(config, workdir, stop_after)
+
+
+@pytest.fixture(scope="module")
+def init(tmp_path_factory) -> str:
+    return pretrained_run(tmp_path_factory.mktemp("pretrained"))
+
+
+@pytest.fixture(scope="module")
+def compared(init, tmp_path_factory) -> tuple[Path, list[list[str]], list[str]]:
+    """The folder of a comparison, what its two commands ran, and the table between them."""
+    workdir, calls, tables = tmp_path_factory.mktemp("compared"), [], []
+    with pytest.MonkeyPatch.context() as patch:
+        for stop_at in (1, None):
+            counted = Counted(stop_at)
+            patch.setattr(compare.finetune, "run", counted)
+            if stop_at is not None:
+                with pytest.raises(Stopped):
+                    compare.run(tiny(init), str(workdir))
+            else:
+                compare.run(tiny(init), str(workdir))
+            calls.append(counted.folders)
+            tables.append((workdir / "table.md").read_text())
+            patch.undo()
+    return workdir, calls, tables
+
+
+def test_a_stopped_comparison_goes_on_with_what_is_left(compared):
+    _, calls, tables = compared
+    assert calls == [["demo/our_own/full"], ["demo/our_own/linear_probe", "demo/none/full"]]
+    before, after = ([line for line in text.splitlines() if line.startswith("| ")][2:] for text in tables)
+    assert len(before) == len(after) == 3 and before[0] == after[0]
+    assert before[1] == "| Our Own | linear_probe |  |  |  |  | – |" and before[2].startswith("| none | full |  |  |")
+    assert "Left out: none with linear_probe: from scratch" in tables[0]
+
+
+def aucs(workdir: Path, cell: str) -> dict[str, float]:
+    """Video AUC of each test set in percent, from what the cell itself wrote."""
+    data = json.loads((workdir / "runs" / cell / "test" / "metrics.json").read_text())["data"]
+    return {name: 100 * data[name]["video"]["metrics"]["auc"] for name in "AB"}
+
+
+def test_the_table_has_what_the_cells_found(compared):
+    workdir, _, (_, text) = compared
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert lines[0] == ["model", "tuning", "trained", "share", "A video AUC", "B video AUC", "mean video AUC"]
+    for line, cell in zip(lines[2:], ("our_own/full", "our_own/linear_probe", "none/full"), strict=True):
+        found = aucs(workdir, f"demo/{cell}")
+        whole = sum(leaf.size for leaf in jax.tree.leaves(open_detector(str(workdir / "runs/demo" / cell)).params))
+        # The probe is a linear layer from 48 features to two classes.
+        trained = 48 * 2 + 2 if "probe" in cell else whole
+        assert line[2:4] == [f"{trained:,}", f"{100 * trained / whole:.3g} %"]
+        assert line[4:] == [f"{found['A']:.2f}", f"{found['B']:.2f}", f"{(found['A'] + found['B']) / 2:.2f}"]
+    label = json.loads((workdir / "runs/demo/none/full/test/metrics.json").read_text())["selection"]["label"]
+    assert f"- demo, none, full: {label}" in text and "oracle" not in text.lower()
+
+
+def test_the_csv_has_a_number_a_row(compared):
+    workdir, *_ = compared
+    rows = list(csv.DictReader((workdir / "table.csv").read_text().splitlines()))
+    own = [row for row in rows if row["model"] == "Our Own" and row["tuning"] == "linear_probe"]
+    assert {row["metric"] for row in own} == {"frame AUC", "video AUC", "video EER", "video balanced accuracy"}
+    found = aucs(workdir, "demo/our_own/linear_probe")
+    video = {row["data set"]: row for row in own if row["metric"] == "video AUC"}
+    for name, value in (found | {"mean": (found["A"] + found["B"]) / 2}).items():
+        assert float(video[name]["mean"]) == pytest.approx(value, rel=1e-12)
+        assert (video[name]["deviation"], video[name]["seeds"], video[name]["task"]) == ("", "1", "demo")
+        assert video[name]["trained parameters"] == "98" and int(video[name]["all parameters"]) > 50_000
+    assert len(rows) == 3 * 3 * 4
+    assert cv2.imread(str(workdir / "comparison.png")) is not None
+
+
+def test_what_has_ended_is_not_run_again_and_not_taken_for_another(compared, init, monkeypatch):
+    workdir, *_ = compared
+    before = [(workdir / name).read_bytes() for name in WRITTEN]
+    counted = Counted(0)
+    monkeypatch.setattr(compare.finetune, "run", counted)
+    # Where and how fast it runs is free.
+    free = tiny(init).changes.replace("data.threads=1", "data.threads=2;alarms.divergence.action=off")
+    compare.run(tiny(init, changes=free), str(workdir))
+    assert before[1:] == [(workdir / name).read_bytes() for name in WRITTEN[1:]]
+    # A cell that ended before there were alarms has ended.
+    mark = workdir / "runs/demo/our_own/full/cell.json"
+    kept = mark.read_text()
+    old = {name: v for name, v in json.loads(kept).items() if not name.startswith(("alarms.", "nonfinite_limit."))}
+    mark.write_text(json.dumps(old))
+    compare.run(tiny(init), str(workdir))
+    mark.write_text(kept)
+    other = tiny(init, changes=tiny(init).changes.replace("duration=2 steps", "duration=3 steps"))
+    with pytest.raises(ValueError, match="demo, Our Own, full: .*cell.json is of another .*:\n  duration: 2"):
+        compare.run(other, str(workdir))
+    # An added model runs its own cells alone.
+    more = tiny(init, models=f"{tiny(init).models},more=fsfm:{init}")
+    with pytest.raises(Stopped):
+        compare.run(more, str(workdir))
+    assert [line.split(" | ")[2] for line in (workdir / "table.md").read_text().splitlines() if "| more |" in line] == [
+        "", "",
+    ]  # fmt: skip
+    (workdir / "runs/demo/none/full/test/metrics.json").rename(workdir / "gone.json")
+    with pytest.raises(FileNotFoundError, match="none/full has ended, but .*metrics.json is gone; remove that folder"):
+        compare.run(tiny(init), str(workdir))
+    (workdir / "gone.json").rename(workdir / "runs/demo/none/full/test/metrics.json")
+
+
+# What a cell may raise, and its reason below the table.
+FAILURES = [
+    (NonFinite("step 7: not finite (loss = nan). Look at this step's data."), "step 7: not finite (loss = nan)"),
+    (ValueError("photo a.png: damaged,\n  cut off. Copy it again"), "photo a.png: damaged, cut off"),
+    (PermissionError(13, "Permission denied", "x"), "PermissionError: [Errno 13] Permission denied: 'x'"),
+    (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: memory"), "JaxRuntimeError: RESOURCE_EXHAUSTED: memory"),
+    (KeyError("label"), "KeyError: 'label'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "reason"), FAILURES, ids=lambda value: type(value).__name__)
+def test_a_cell_that_fails_leaves_the_others_their_numbers(compared, init, tmp_path, monkeypatch, error, reason):
+    workdir = Path(shutil.copytree(compared[0], tmp_path / "copy"))
+    for cell in ("our_own/linear_probe", "none/full"):
+        (workdir / "runs/demo" / cell / "cell.json").unlink()
+    tried = []
+
+    def fails(config, folder, stop_after=""):
+        tried.append("/".join(Path(folder).parts[-2:]))
+        if several:
+            monkeypatch.setattr(compare.jax, "process_count", lambda: 2)
+        if folder.endswith("linear_probe"):
+            raise error
+
+    several = False
+    monkeypatch.setattr(compare.finetune, "run", fails)
+    told = rf"1 of 3 cells failed and are left empty(.|\n)*demo, Our Own, linear_probe: {re.escape(reason)}"
+    with pytest.raises(compare.CellsFailed, match=told):
+        compare.run(tiny(init), str(workdir))
+    assert tried == ["our_own/linear_probe", "none/full"]
+    text = (workdir / "table.md").read_text()
+    assert f"- Failed: demo, Our Own, linear_probe: {reason}.\n" in text
+    rows = {line.split(" | ")[1]: line for line in text.splitlines() if line.startswith("| ")}
+    assert rows["linear_probe"].endswith("|  |  |  |  | – |")
+    assert (workdir / "runs/demo/none/full/cell.json").exists() and text.count("| none | full | ") == 1
+    assert next(line for line in compared[2][1].splitlines() if "| none | full |" in line) in text
+    # One process of several: the others wait for it inside the cell.
+    several = True
+    (workdir / "runs/demo/none/full/cell.json").unlink()
+    with pytest.raises(compare.CellsFailed if isinstance(error, NonFinite) else type(error)):
+        compare.run(tiny(init), str(workdir))
+
+
+def test_everything_is_looked_at_before_anything_is_trained(init, tmp_path, monkeypatch):
+    monkeypatch.setattr(compare.finetune, "run", Counted(0))
+    last = tiny(init).models
+    for config, error, text in (
+        (tiny(init, models=f"{last},lost=fsfm:/nowhere"), FileNotFoundError, "demo, lost, full: models: nothing is at"),
+        (tiny(init, models=f"{last},mae=mae:{init}"), ValueError, "demo, mae, full: size: mae has nothing like"),
+        (tiny(init, changes=f"{tiny(init).changes};loss.contrast=0.1"), ValueError, "full: loss.contrast: only FS-Ada"),
+        (tiny(init, changes="data.train=forged:blend:8"), ValueError, "demo, Our Own, full: "),
+    ):
+        with pytest.raises(error, match=text):
+            compare.run(config, str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def one(**fields):
+    """The only cell of a comparison."""
+    (cell,) = plan(comparing(**fields)).cells
+    return cell
+
+
+def test_a_cell_is_the_recipe_with_its_model_and_changes():
+    changes = "batch.size=64; duration=2 epochs;augment.crop=False;batch.accumulation=2;mix.mixup=0.5"
+    cell = one(
+        models="CLIP=clip:w/clip.safetensors", tasks="diff", size="vitl", tunings="lora", seeds=3, changes=changes
+    )
+    c = flat(cell.config)
+    assert str(cell) == "diff, CLIP, lora" and cell.folder("w") == "w/runs/diff/clip/lora"
+    assert (c["init"], c["model.base"], c["model.size"]) == ("w/clip.safetensors", "clip", "vit_l14")
+    assert (c["tuning.method"], c["optimizer.base_learning_rate"], c["repeats"]) == ("lora", 1e-3, 3)
+    assert c["data.test"].startswith("FF_DF=data/ffpp_deepfakes:test,T2I=") and c["data.statistics"] == "init"
+    assert (c["batch.size"], c["duration"], c["augment.crop"]) == (64, "2 epochs", False)
+    assert (c["batch.accumulation"], c["mix.mixup"]) == (2, 0.5)
+    assert one(models="D=dino:w/d.pth", tasks="dfd", size="vits").config.model.size == "vit_s16_6h"
+    scratch = flat(one(tasks="dfd", size="vitb").config)
+    assert (scratch["init"], scratch["duration"], scratch["data.statistics"]) == ("scratch", "50 epochs", "vggface2")
+    assert one(tasks="fas_O", size="vitb").config.data.statistics == "vggface2"
+    fas = one(models="A=fsfm:runs/a", tasks="fas_O", size="vitb", tunings="bias", variant="oracle").config
+    assert (fas.selection.rule, fas.repeats, fas.data.test) == ("oracle", 3, "ICM2O=data/mcio_frames:oulu_test")
+    assert fas.tuning.method == "bias"
+
+
+def test_a_variant_goes_where_a_recipe_has_it():
+    planned = plan(comparing(models="A=fsfm:a", tasks="dfd", size="vitb", variant="cached",
+                             tunings="full,fs_adapter,linear_probe,lora"))  # fmt: skip
+    assert [bool(cell.config.features.cache) for cell in planned.cells] == [False, True, True, False]
+    assert planned.notes == ("The variant cached is of dfd, A, fs_adapter; dfd, A, linear_probe alone.",)
+    assert plan(comparing(models="A=fsfm:a,B=scratch", tunings="full,bias")).notes == (
+        "Left out: B with bias: from scratch there is nothing worth freezing.",
+    )
+
+
+REFUSED = {
+    "tuning": (dict(tunings="full,lorra"), "tunings: expected one of .*'lorra'; did you mean 'lora'"),
+    "tuning twice": (dict(tunings="full,full"), "tunings: expected names with commas, each once; found 'full,full'"),
+    "none": (dict(tasks=""), "tasks: expected names with commas, each once; found ''"),
+    "task": (dict(tasks="dfdc"), "tasks: expected one of dfd, diff, fas, demo; found 'dfdc'; did you mean 'dfd'"),
+    "target": (dict(tasks="fas", size="vitb"), "tasks: fas has a target, as in fas_O"),
+    "no such target": (dict(tasks="fas_X", size="vitb"), "fas_X, scratch, full: variant: expected one of M, C, .*'X'"),
+    "size": (dict(size="vitx"), "size: expected one of vits, vitb, vitl, demo; found 'vitx'"),
+    "size of the demo": (dict(size="vitb"), "tasks: 'demo' and size 'vitb' do not go together"),
+    "size of a base": (dict(models="C=clip:c", tasks="dfd", size="vits"), "dfd, C, full: size: clip has nothing like"),
+    "model": (dict(models="A"), "models: expected NAME=BASE:INIT or NAME=scratch, .*found 'A'"),
+    "no init": (dict(models="A=mae:"), "models: expected NAME=BASE:INIT .*found 'A=mae:'"),
+    "scratch of a base": (dict(models="A=mae:scratch"), "models: expected NAME=BASE:INIT .*found 'A=mae:scratch'"),
+    "base": (dict(models="A=clipp:w"), "models: A: expected one of .*'clipp'; did you mean 'clip'"),
+    "table": (dict(models="A|B=scratch"), r"models: .* NAME without \|; found 'A\|B=scratch'"),
+    "folders": (dict(models="A b=fsfm:a,a_B=fsfm:b"), "models: a_B: A b has the folder 'a_b', too; take another"),
+    "no folder": (dict(models="..=scratch"), "models: ..: nothing is left for its folder"),
+    "variant": (dict(variant="cachd"), "variant: expected one of cached, .*'cachd'; did you mean 'cached'"),
+    "nowhere": (dict(variant="cached"), "variant: cached is a variant of none of these tasks and tunings"),
+    "nothing left": (dict(tunings="lora"), "tunings: scratch has full alone, and nothing else is compared"),
+    "field": (dict(changes="batch.sise=8"), "changes: 'batch.sise' is no field .*; did you mean 'batch.size'"),
+    "value": (dict(changes="batch.size=many"), "full: changes: batch.size: expected a value of type int; found 'many'"),
+    "truth": (dict(changes="augment.crop=no"), "changes: augment.crop: expected one of True, False; found 'no'"),
+    "changed size": (dict(changes="model.size=vit_l14"), "full: model.size: fsfm is one of .*, not vit_l14"),
+    "range": (dict(changes="augment.flip=2"), "augment.flip: expected at least 0 and at most 1; found 2.0"),
+    "form": (dict(changes="batch.size"), "changes: expected FIELD=VALUE;FIELD=VALUE with each .*found 'batch.size'"),
+    "twice": (dict(changes="seed=1;seed=2"), "changes: expected FIELD=VALUE.*found 'seed=2'"),
+    "decided": (dict(changes="repeats=2"), "changes: repeats is decided by the field seeds"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", REFUSED)
+def test_mistakes_are_named(mistake):
+    fields, text = REFUSED[mistake]
+    with pytest.raises(ValueError, match=text):
+        plan(comparing(**fields))
+
+
+def test_what_a_run_as_a_whole_refuses(tmp_path):
+    many = ",".join(f"m{number}=fsfm:a" for number in range(17))
+    for config, workdir, stop, text in (
+        (comparing(), str(tmp_path), "5", "--stop_after: a comparison ends with its last cell"),
+        (comparing(), "gs://bucket/a", "", "--workdir: a comparison expects a folder of a file system"),
+        (comparing(models=many), str(tmp_path), "", "models: the picture has 16 colours; found 17 models"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            compare.run(config, workdir, stop)
+
+
+def test_folders_are_safe():
+    assert [slug(name) for name in ("FS-VFM ViT/B", "../x", "MAE CRFR-P", "a..b")] == [
+        "fs-vfm_vit_b", "x", "mae_crfr-p", "a..b",
+    ]  # fmt: skip
+
+
+def entry(task: str, name: str, aucs: list[float] | None, hters: list[float | None] = (), oracle: bool = False):
+    """A cell of anti-spoofing with one test set, a seed for each AUC."""
+    found = None
+    if aucs is not None:
+        summaries = [
+            {name: {"video": {
+                "metrics": {"auc": auc, "tpr_at_fpr_1_percent": None},
+                "thresholds": [] if hter is None else [
+                    {"rule": "equal error", "oracle": False, "metrics": {"half_total_error_rate": hter}}
+                ],
+            }}}
+            for auc, hter in zip(aucs, hters, strict=True)
+        ]  # fmt: skip
+        found = results.Found(5, 200, tuple(summaries), tuple("chosen" for _ in aucs), oracle)
+    return results.Entry(task, "A", "bias", "fas", (name,), found)
+
+
+def test_targets_share_a_table_and_seeds_have_a_deviation(tmp_path):
+    # Means of the seeds over the targets are 0.85 and 0.75: 80 with a deviation of 5, where the sets have 0 and 10.
+    both = [entry("fas_M", "m", [0.8, 0.8], [0.1, None]), entry("fas_O", "o", [0.9, 0.7], [0.2, 0.4], oracle=True)]
+    text = results.table(both, ["A note."])
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert lines[0] == "| model | tuning | trained | share | m HTER | o HTER | mean HTER | m AUC | o AUC | mean AUC |"
+    assert lines[2] == (
+        "| A | bias | 5 | 2.5 % | undefined | 30.00 ± 10.00 | – | 80.00 ± 0.00 | 80.00 ± 10.00 | 80.00 ± 5.00 |"
+    )
+    assert "## fas, %" in text and "- A note." in text and "- fas_O, A, bias, run 2: chosen" in text
+    assert "by an oracle; these numbers are optimistic: A, bias." in text
+    results.write_csv(tmp_path / "t.csv", both)
+    lines = csv.DictReader((tmp_path / "t.csv").read_text().splitlines())
+    rows = {(row["task"], row["data set"], row["metric"]): row for row in lines}
+    auc, hter = rows["fas_O", "o", "AUC"], rows["fas_M", "m", "HTER"]
+    assert float(auc["deviation"]) == pytest.approx(10) and auc["seeds"] == "2"
+    assert hter["mean"] == hter["deviation"] == ""
+
+
+def test_a_target_that_has_not_ended_leaves_no_mean_and_no_point():
+    half = [entry("fas_M", "m", [0.8], [0.1]), entry("fas_O", "o", None)]
+    (row,) = results.rows(half)["fas"]
+    assert row.mean("AUC") is None and row.counts == (5, 200)
+    assert "| 10.00 |  | – | 80.00 |  | – |" in results.table(half, [])
+    assert compare.points(half) == {"fas: AUC": []}
+    assert compare.points(half[:1]) == {"fas: AUC": [("A", "bias", 5, 80.0, None)]}

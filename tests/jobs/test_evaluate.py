@@ -1,0 +1,300 @@
+"""The evaluation job on drawn forgeries: what it writes, whose detectors it takes, and what it refuses."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import official_weights
+import pytest
+import serialized
+from sklearn.metrics import roc_auc_score
+from tuning import evaluation_of, pretrained_run, tiny, tuned_run
+
+from fsfm_jax.config import tabulate as tabulation
+from fsfm_jax.data.forgery import ForgedSource
+from fsfm_jax.detection.detector import open_detector, save_detector
+from fsfm_jax.detection.inversion import inverted
+from fsfm_jax.detection.prediction_file import read_predictions
+from fsfm_jax.export import serialize, to_torch
+from fsfm_jax.jobs import evaluate, finetune, tabulate
+from fsfm_jax.weights.names import CLASSIFIER, finetuned_to_official
+
+SETS = "CDFv2=forged:blend:18:2,other=forged:blend:8:3:1"
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> str:
+    return pretrained_run(tmp_path_factory.mktemp("pretrained"))
+
+
+@pytest.fixture(scope="module")
+def tuned(pretrained, tmp_path_factory) -> str:
+    return tuned_run(tmp_path_factory.mktemp("tuned"), pretrained)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tuned, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("evaluated")
+    evaluate.run(evaluation_of(tuned, SETS), str(workdir))
+    return workdir
+
+
+def metrics(workdir) -> dict:
+    return json.loads((workdir / "metrics.json").read_text())
+
+
+def test_predictions_hold_every_frame_once(evaluated):
+    rows = list(csv.DictReader((evaluated / "predictions" / "CDFv2.csv").read_text().splitlines()))
+    source = ForgedSource(["blend"], 18, 2)
+    assert [row["source"] for row in rows] == [source[index]["source"] for index in range(18)]
+    assert [int(row["label"]) for row in rows] == list(source.labels)
+    assert [row["class"] for row in rows] == [("fake", "real")[label] for label in source.labels]
+
+
+def test_metrics_are_those_of_the_predictions(evaluated, tuned):
+    content = metrics(evaluated)
+    frame, video = (content["data"]["CDFv2"][level] for level in ("frame", "video"))
+    assert frame["examples"] == 18 and video["examples"] == 5
+    rows = list(csv.DictReader((evaluated / "predictions" / "CDFv2.csv").read_text().splitlines()))
+    scores, labels = (np.array([float(row[name]) for row in rows]) for name in ("score", "label"))
+    assert frame["metrics"]["auc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert content["checkpoint"] == tuned and content["detector"]["class_names"] == ["fake", "real"]
+    assert "seen" not in content["detector"] and content["transform"] == "resize_center"
+
+
+def test_thresholds_say_where_they_come_from(evaluated, tuned):
+    video = metrics(evaluated)["data"]["CDFv2"]["video"]
+    found = [(t["rule"], t["chosen_on"], t["oracle"]) for t in video["thresholds"]]
+    assert found == [
+        ("fixed at 0.5", None, False),
+        ("equal error", "forged:blend:16:1:0", False),
+        ("false negative rate <= 0.01", "forged:blend:16:1:0", False),
+        ("least |FRR - FAR| on the grid k/10000", "forged:blend:18:2:0", True),
+    ]
+    kept = open_detector(tuned).thresholds("video")[1].value
+    assert video["thresholds"][2]["threshold"] == kept
+
+
+def test_a_named_split_can_choose_the_threshold(tuned, tmp_path):
+    evaluate.run(evaluation_of(tuned, "a=forged:blend:8:3", data__threshold="forged:blend:16:4"), str(tmp_path))
+    thresholds = metrics(tmp_path)["data"]["a"]["video"]["thresholds"]
+    assert [t["chosen_on"] for t in thresholds] == [None, "forged:blend:16:4:0", "forged:blend:8:3:0"]
+
+
+def test_the_table_has_ours_beside_the_published(evaluated):
+    table = (evaluated / "table.md").read_text()
+    assert "| CDFv2 | 18 | 5 |" in table and "| 85.05 | 91.44 |" in table and "| other | 8 | 2 |" in table
+    assert "the lowest loss (" in table and "chosen on forged:blend:16:1:0" in table
+
+
+def drawn_detector(workdir, **config) -> str:
+    """The workdir of a detector with drawn parameters, not calibrated."""
+    made = serialized.detector(**config)
+    save_detector(str(workdir), 7, made.params, made.card | {"calibration": None})
+    return str(workdir)
+
+
+def test_the_transform_is_that_of_the_detector_and_another_is_said(tmp_path):
+    """A detector that was selected on whole crops scores whole crops, unless it is told otherwise."""
+    workdir, said = drawn_detector(tmp_path / "run", evaluation__transform="resize"), {}
+    for chosen in ("", "resize_center"):
+        folder = tmp_path / f"evaluated{chosen}"
+        folder.mkdir()
+        evaluate.run(evaluation_of(workdir, "a=forged:blend:8:2", evaluation__transform=chosen), str(folder))
+        found = json.loads((folder / "metrics.json").read_text())
+        said[found["transform"]] = "Transform of the face crops:" in (folder / "table.md").read_text()
+    assert said == {"resize": False, "resize_center": True}
+    note = "Transform of the face crops: resize_center; the detector was selected and calibrated with resize."
+    assert note in (folder / "table.md").read_text()
+
+
+def test_an_evaluation_does_not_replace_another(evaluated, tuned, tmp_path):
+    before = {name: (evaluated / name).read_bytes() for name in ("metrics.json", "table.md")}
+    for detector, sets, fields, text in (
+        (tuned, "CDFv2=forged:blend:18:2", {}, "holds the results of another evaluation: the data sets CDFv2, other"),
+        (tuned, SETS.replace("18:2", "14:2"), {}, "the data sets CDFv2, other. Take another --workdir, or remove"),
+        (tuned, SETS, {"evaluation__transform": "resize"}, "evaluation: transform resize_center, not resize"),
+        (drawn_detector(tmp_path / "run"), SETS, {}, f"evaluation: checkpoint {tuned}, not {tmp_path}/run"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            evaluate.run(evaluation_of(detector, sets, **fields), str(evaluated))
+    config = tabulation.tabulate()
+    config.runs = str(evaluated)
+    with pytest.raises(ValueError, match="holds the results of an evaluation"):
+        tabulate.run(config, str(evaluated))
+    # The same again, and with another set, loses nothing.
+    evaluate.run(evaluation_of(tuned, SETS), str(evaluated))
+    assert before == {name: (evaluated / name).read_bytes() for name in before}
+    (tmp_path / "table.md").write_text("of a comparison")
+    with pytest.raises(ValueError, match="holds a table.md that is of no evaluation"):
+        evaluate.run(evaluation_of(tuned, SETS), str(tmp_path))
+
+
+def test_calibration_is_shown_before_and_after(evaluated, tuned):
+    detector = open_detector(tuned)
+    calibration = metrics(evaluated)["data"]["CDFv2"]["calibration"]
+    assert calibration["raw"]["temperature"] == 1 and calibration["calibrated"]["temperature"] == detector.temperature
+    found = read_predictions(evaluated / "predictions" / "CDFv2.csv")
+    odds = np.log(found["score"] / (1 - found["score"])) / detector.temperature
+    np.testing.assert_allclose(found["calibrated"], 1 / (1 + np.exp(-odds)), rtol=1e-6)
+
+
+def test_figures_are_drawn(evaluated):
+    for name in ("CDFv2", "other"):
+        picture = cv2.imread(str(evaluated / "figures" / f"{name}.png"))
+        assert picture.shape[1] > 2 * picture.shape[0] and picture.std() > 10
+        assert cv2.imread(str(evaluated / "figures" / f"{name}_calibration.png")).std() > 10
+
+
+def test_parquet_holds_the_same(evaluated, tuned, tmp_path):
+    evaluate.run(evaluation_of(tuned, "CDFv2=forged:blend:18:2", report__predictions="parquet"), str(tmp_path))
+    one = read_predictions(tmp_path / "predictions" / "CDFv2.parquet")
+    other = read_predictions(evaluated / "predictions" / "CDFv2.csv")
+    assert list(one) == list(other)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_a_set_of_one_class_is_undefined_with_the_reason(tuned, tmp_path):
+    # The first four frames are one video.
+    evaluate.run(evaluation_of(tuned, "few=forged:blend:4:2"), str(tmp_path))
+    content = metrics(tmp_path)["data"]["few"]
+    assert content["video"]["metrics"]["auc"] is None and content["video"]["undefined"]["auc"]
+    assert "| few | 4 | 1 | undefined | undefined | undefined |" in (tmp_path / "table.md").read_text()
+
+
+def test_exports_are_evaluated_as_the_run_they_came_from(evaluated, tuned, tmp_path):
+    exported, *_ = to_torch.convert(tuned, "official", str(tmp_path / "official"))
+    serialize.serialize(open_detector(tuned), str(tmp_path / "detector.jax"), platforms=("cpu",))
+    wanted = read_predictions(evaluated / "predictions" / "CDFv2.csv")
+    for path, bound in ((exported, 0), (str(tmp_path / "detector.jax"), 1e-6)):  # another order of summation
+        workdir = tmp_path / "evaluated"
+        evaluate.run(evaluation_of(path, SETS), str(workdir))
+        found = read_predictions(workdir / "predictions" / "CDFv2.csv")
+        for column in ("score", "calibrated"):
+            np.testing.assert_allclose(found[column], wanted[column], rtol=0, atol=bound)
+        for name in ("frame", "video"):
+            one, other = (metrics(place)["data"]["CDFv2"][name]["thresholds"] for place in (workdir, evaluated))
+            assert [t["threshold"] for t in one[:3]] == [t["threshold"] for t in other[:3]]
+        # What it was trained on cannot judge it, in whatever form.
+        with pytest.raises(ValueError, match="2 of its 2 videos are among those that .* was trained on"):
+            evaluate.run(evaluation_of(path, "a=forged:blend:8"), str(workdir))
+        with pytest.raises(ValueError, match="official.classes: .* says it itself, fake,real; found real,fake"):
+            evaluate.run(evaluation_of(path, SETS, official__classes="real,fake"), str(workdir))
+
+
+def test_an_official_file_scores_as_the_run_it_came_from(evaluated, tuned, tmp_path):
+    detector = open_detector(tuned)
+    state = finetuned_to_official(detector.params, CLASSIFIER, 16)
+    path = tmp_path / "checkpoint-min_val_loss.pth"
+    path = official_weights.write(path, {name: np.ascontiguousarray(array) for name, array in state.items()})
+    (tmp_path / "pretrain_ds_mean_std.txt").write_text(json.dumps(detector.card["statistics"]))
+    fields = dict(official__classes="fake,real", official__dtype="float32")
+    evaluate.run(evaluation_of(path, SETS, **fields), str(tmp_path))
+    one, other = (read_predictions(folder / "predictions" / "CDFv2.csv") for folder in (tmp_path, evaluated))
+    np.testing.assert_array_equal(one["score"], other["score"])
+    assert "calibrated" not in one and "An official file" in (tmp_path / "table.md").read_text()
+    assert "far below" not in (tmp_path / "table.md").read_text()
+    # Named in the other order, the same file is a detector of the opposite.
+    swapped = {**fields, "official__classes": "real,fake"}
+    with pytest.raises(ValueError, match="trained on real, fake with real as real"):
+        evaluate.run(evaluation_of(path, SETS, **swapped), str(tmp_path))
+
+
+# Of 9 real and 9 forged frames, an AUC of 1/2 has the deviation sqrt(19 / 972) = 0.14.
+@pytest.mark.parametrize(("area", "examples", "positives", "warned"), [
+    (0.05, 18, 9, True), (0.22, 18, 9, True), (0.23, 18, 9, False), (0.39, 2000, 1000, True),
+    (0.41, 2000, 1000, False), (0.95, 18, 9, False), (0.0, 3, 1, False), (None, 4, 4, False),
+])  # fmt: skip
+def test_an_evaluation_far_below_chance_is_noticed(area, examples, positives, warned):
+    summary = {"metrics": {"auc": area}, "examples": examples, "positives": positives}
+    nothing = {"metrics": {"auc": None}, "examples": 1, "positives": 1}
+    for levels in ({"video": nothing, "frame": summary}, {"video": summary, "frame": nothing}):
+        text = inverted("A", levels, True)
+        assert text.startswith(f"A: AUC of {'frames' if levels['frame'] is summary else 'videos'} ") == warned
+        assert ("named in another order than the outputs have (--classes" in text) == warned
+        assert ("labels of this set" in inverted("A", levels, False)) == warned
+
+
+def test_classes_in_the_wrong_order_are_warned_of(tuned, tmp_path, monkeypatch, caplog):
+    detector = open_detector(tuned)
+    state = finetuned_to_official(detector.params, CLASSIFIER, 16)
+    path = official_weights.write(tmp_path / "a.pth", {n: np.ascontiguousarray(a) for n, a in state.items()})
+    (tmp_path / "pretrain_ds_mean_std.txt").write_text(json.dumps(detector.card["statistics"]))
+    # So that of the two orders of a detector that has hardly learnt, one is below.
+    monkeypatch.setattr("fsfm_jax.detection.inversion.FAR_BELOW", 0.5)
+    monkeypatch.setattr("fsfm_jax.detection.inversion.DEVIATIONS", 0.0)
+    below = {}
+    for classes in ("fake,real", "real,fake"):
+        caplog.clear()
+        workdir = tmp_path / classes
+        evaluate.run(evaluation_of(path, "A=fake=forged:blend:24:2", official__classes=classes), str(workdir))
+        warned = "classes were probably named in another order" in caplog.text
+        assert warned == ("Warning: A: AUC of" in (workdir / "table.md").read_text())
+        below[classes] = warned, metrics(workdir)["data"]["A"]["frame"]["metrics"]["auc"] < 0.5
+    assert [warned for warned, _ in below.values()] == [below_half for _, below_half in below.values()]
+    assert sum(warned for warned, _ in below.values()) == 1
+
+
+def test_several_results_become_one_table(evaluated, tuned, tmp_path):
+    config = tabulation.tabulate()
+    config.runs = f"{evaluated},{evaluated}"
+    tabulate.run(config, str(tmp_path))
+    frame = metrics(evaluated)["data"]["CDFv2"]["frame"]["metrics"]["auc"]
+    text = (tmp_path / "table.md").read_text()
+    assert f"| CDFv2 | 2 | {100 * frame:.2f} ± 0.00 |" in text and "| mean | 4 |" in text and "85.05" in text
+    rows = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
+    assert float(rows[0]["frame AUC"]) == pytest.approx(100 * frame) and rows[0]["frame AUC deviation"] == "0.0"
+    for runs, error, message in (
+        ("", ValueError, "runs: expected workdirs with commas, found none"),
+        (tuned, FileNotFoundError, f"runs: no metrics.json in {tuned}/, {tuned}/test, {tuned}/seed_"),
+    ):
+        config.runs = runs
+        with pytest.raises(error, match=message):
+            tabulate.run(config, str(tmp_path))
+    config.layout = "dfg"
+    with pytest.raises(ValueError, match="layout: expected one of dfd, .*'dfg'; did you mean 'dfd'"):
+        tabulate.run(config, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "fields, error, text",
+    [
+        ({"data.sets": "forged:blend:8"}, ValueError, "data.sets: expected NAME=SPEC,NAME=SPEC with each name once"),
+        ({"data.sets": "a=forged:blend:8:9,a=forged:blend:8"}, ValueError, "with each name once; found 'a=forged"),
+        ({"data.sets": "a=forged:print:8"}, ValueError, "the detector was trained on fake, real with real as real"),
+        ({"data.sets": "a=forged:blend:8"}, ValueError, "2 of its 2 videos are among those that .* was trained on"),
+        ({"data.threshold": "forged:blend:4:9"}, ValueError, "data.threshold: no face of class (fake|real)"),
+        ({"checkpoint": ""}, FileNotFoundError, "checkpoint: no run at an empty path"),
+        ({"checkpoint": "model.pth"}, FileNotFoundError, "checkpoint: model.pth is not there"),
+        ({"checkpoint": "hf://a/b"}, ValueError, "checkpoint: hf://a/b: .* hf:// is not read: download it first"),
+        ({"official.classes": "fake,real"}, ValueError, "official.classes: .* is a run, which says it itself"),
+        ({"official.dtype": "nonsense"}, ValueError, "official.dtype: expected one of .*found 'nonsense'"),
+        ({"official.norm_over": "nonsense"}, ValueError, "official.norm_over: expected one of .*found 'nonsense'"),
+        ({"official.statistics": "imagenet"}, ValueError, "official.statistics: .* is a run, which says it itself"),
+        ({"evaluation.transform": "crop"}, ValueError, "evaluation.transform: expected one of resize, resize_center"),
+        ({"evaluation.batch": 12}, ValueError, "evaluation.batch: 12 images do not divide among 8 devices"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tuned, tmp_path, fields, error, text):
+    config = evaluation_of(tuned, "a=forged:blend:8:9")
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(error, match=text):
+        evaluate.run(config, str(tmp_path))
+
+
+def test_presentation_attacks_count_as_forgeries_if_one_says_so(tuned, tmp_path):
+    evaluate.run(evaluation_of(tuned, "a=fake=forged:print:8:9"), str(tmp_path))
+    assert metrics(tmp_path)["data"]["a"]["frame"]["positives"] == 4
+
+
+def test_a_pretraining_run_is_no_detector(pretrained, tmp_path):
+    with pytest.raises(ValueError, match="holds a run of job 'pretrain'; expected one of finetune"):
+        evaluate.run(evaluation_of(pretrained, "a=forged:blend:8"), str(tmp_path))
+
+
+def test_a_run_that_was_stopped_is_no_detector_yet(pretrained, tmp_path):
+    finetune.run(tiny(init=pretrained, data__validation="", selection__rule="last"), str(tmp_path / "run"), "2")
+    with pytest.raises(FileNotFoundError, match="has not ended, it is at step 2; run its command again to go on"):
+        evaluate.run(evaluation_of(str(tmp_path / "run"), "a=forged:blend:8"), str(tmp_path))

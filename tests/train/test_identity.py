@@ -1,0 +1,83 @@
+"""What a continuation must share with its run, and what may differ and is said."""
+
+import logging
+import types
+
+import jax
+import pytest
+
+from fsfm_jax.train import identity as run_identity
+from fsfm_jax.train.identity import description, machine, moved, saved_state
+
+IDENTITY = {"config": {"seed": 1}, "data": [], "statistics": {}}
+
+
+def saved(**changes) -> dict:
+    versions = {name: run_identity.metadata.version(name) for name in run_identity.PACKAGES}
+    return {**IDENTITY, "step": 3, "versions": versions, "machine": machine()} | changes
+
+
+class Kept:
+    """The checkpoints of a run that has saved one."""
+
+    def __init__(self, item: dict):
+        self.item = item
+
+    def latest_step(self) -> int:
+        return 3
+
+    def run(self, step: int) -> dict:
+        return self.item
+
+    def restore(self, step: int, like: object) -> object:
+        return like
+
+
+def test_nothing_is_said_where_nothing_differs(caplog):
+    program = types.SimpleNamespace(like="the state")
+    assert saved_state(Kept(saved()), program, IDENTITY, "runs/a") == "the state" and caplog.records == []
+
+
+def test_other_versions_and_machines_are_said_and_gone_on_with(caplog):
+    item = saved(versions=saved()["versions"] | {"jax": "0.1"}, machine=machine() | {"devices": 99, "cores": 200})
+    found = saved_state(Kept(item), types.SimpleNamespace(like="the state"), IDENTITY, "runs/a")
+    (record,) = caplog.records
+    assert found == "the state" and record.levelno == logging.WARNING
+    assert record.getMessage() == (
+        "From step 3 on the last bits may be others than where it began: "
+        f"jax 0.1 is {jax.__version__} now; devices 99 is {jax.device_count()} now; "
+        f"cores 200 is {machine()['cores']} now"
+    )
+
+
+def test_checkpoints_from_before_say_nothing_of_their_machine():
+    item = saved()
+    del item["machine"]
+    assert moved(item) == []
+
+
+def test_cores_count_on_cpus_alone(monkeypatch):
+    device = types.SimpleNamespace(platform="tpu", device_kind="TPU v5 lite")
+    monkeypatch.setattr(run_identity.jax, "devices", lambda: [device])
+    assert machine() == {"devices": jax.device_count(), "hosts": 1, "kind": "TPU v5 lite", "cores": None}
+
+
+def test_another_run_is_refused():
+    with pytest.raises(ValueError, match="runs/a holds step 3 of a different run:\n  seed: 1 saved, 2 asked for"):
+        saved_state(Kept(saved()), None, IDENTITY | {"config": {"seed": 2}}, "runs/a")
+
+
+@pytest.mark.parametrize("now, same", [("1 epoch", True), ("1epochs", True), ("2 epochs", False), ("1 step", False)])
+def test_a_duration_spelt_otherwise_is_the_same(now, same):
+    item, identity = saved(config={"duration": "1 epochs"}), IDENTITY | {"config": {"duration": now}}
+    if same:
+        assert saved_state(Kept(item), types.SimpleNamespace(like="the state"), identity, "runs/a") == "the state"
+    else:
+        with pytest.raises(ValueError, match=f"duration: 1 epochs saved, {now} asked for"):
+            saved_state(Kept(item), None, identity, "runs/a")
+
+
+def test_the_run_item_has_versions_and_machine():
+    config = run_identity.ConfigDict({"seed": 1})
+    item = description(IDENTITY, config, 3, 8)
+    assert item["machine"] == machine() and item["versions"] == saved()["versions"] and item["examples_seen"] == 24

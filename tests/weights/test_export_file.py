@@ -1,0 +1,211 @@
+"""Exports brought back, every format and kind: the same scores, the same card; and what does not belong together."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import serialized
+from flax.traverse_util import flatten_dict
+
+from fsfm_jax.detection.detector import open_detector, save_detector
+from fsfm_jax.detection.opener import Unsaid, open_checkpoint, open_scoring
+from fsfm_jax.export import from_torch, serialize, to_torch
+from fsfm_jax.models.classifier import POOLINGS, initialise
+from fsfm_jax.weights import artifact
+from fsfm_jax.weights.init import open_pretrained
+from fsfm_jax.weights.run_import import open_imported, save_imported
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+PAIR = [str(GOLDEN / "checkpoint-599.pth"), str(GOLDEN / "checkpoint-te-599.pth")]
+ANTISPOOF = {"model__network": "antispoof", "evaluation__transform": "resize"}
+KINDS = {
+    "detector": {"evaluation__transform": "resize"},
+    "detector of the class token": {"model__pooling": "cls"},
+    "LoRA": {"tuning__method": "lora"},
+    "FS-Adapter": {"tuning__method": "fs_adapter"},
+    "anti-spoofing": ANTISPOOF,
+    "anti-spoofing of features": ANTISPOOF | {"model__norm_over": "features"},
+    "anti-spoofing with FS-Adapter": ANTISPOOF | {"model__norm_over": "features", "tuning__method": "fs_adapter"},
+    "clip": {"model__base": "clip", "model__pooling": "cls"},
+}
+WITHOUT = {  # what a format does not have
+    "official": {"anti-spoofing of features", "clip"},
+    "timm": {name for name in KINDS if "FS-Adapter" in name or "spoofing" in name},
+    "huggingface": {name for name in KINDS if "FS-Adapter" in name or "spoofing" in name or name == "clip"},
+    "safetensors": set(),
+    "jax": set(),
+}
+CASES = [(format, kind) for format, without in WITHOUT.items() for kind in KINDS if kind not in without]
+# Everything that gives scores a meaning.
+MEANING = ("class_names", "real", "statistics", "image_size", "selection", "calibration", "seen")
+
+
+def written(detector, workdir: Path, format: str, output: Path) -> str:
+    """Writes an export; its path, as somebody would name it."""
+    if format == "jax":
+        serialize.serialize(detector, f"{output}.jax", platforms=("cpu",))
+        return f"{output}.jax"
+    return str(output) if format == "huggingface" else to_torch.convert(str(workdir), format, str(output))[0]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Working directories by kind, made when they are asked for, with what the detector says of five images."""
+    made = {}
+
+    def of(kind: str):
+        if kind not in made:
+            workdir = tmp_path_factory.mktemp("runs") / "run"
+            fresh = serialized.detector(**KINDS[kind])
+            save_detector(str(workdir), 7, fresh.params, fresh.card | {"seen": "AAAAAAAAAAA="})
+            detector = open_detector(str(workdir))
+            made[kind] = workdir, detector, serialized.live(detector, serialized.images(5))
+        return made[kind]
+
+    return of
+
+
+@pytest.mark.parametrize(("format", "kind"), CASES)
+def test_an_exported_detector_comes_back_with_its_scores_and_its_card(runs, tmp_path, format, kind):
+    workdir, detector, scores = runs(kind)
+    if format == "huggingface":
+        to_torch.convert(str(workdir), format, str(tmp_path / "out"))
+    path = written(detector, workdir, format, tmp_path / "out")
+    found = open_scoring(path, Unsaid())
+    pixels = serialized.images(5)
+    again = serialized.live(found, pixels) if hasattr(found, "task") else np.asarray(found.log_probabilities(pixels))
+    np.testing.assert_allclose(again, scores, rtol=0, atol=serialized.TOLERANCE)
+    assert {name: found.card[name] for name in MEANING} == {name: detector.card[name] for name in MEANING}
+    assert found.own_transform == detector.own_transform == KINDS[kind].get("evaluation__transform", "resize_center")
+    if format == "jax":
+        return
+    assert found.card["config"] == detector.card["config"] and found.task.model.dtype == detector.task.model.dtype
+    # The folder is as good as the file, and a working directory of it is the same detector.
+    from_torch.convert([str(Path(path).parent if format in ("official", "timm") else path)], str(tmp_path / "again"))
+    imported = open_detector(str(tmp_path / "again"))
+    np.testing.assert_array_equal(serialized.live(imported, pixels), again)
+    assert {name: imported.card[name] for name in MEANING} == {name: detector.card[name] for name in MEANING}
+
+
+@pytest.fixture(scope="module", params=["FSFM", "masked autoencoder"])
+def encoder(request, tmp_path_factory):
+    """The working directory of a pretraining, and what fine-tuning starts with from it."""
+    workdir = str(tmp_path_factory.mktemp("pretrained") / "run")
+    from_torch.convert(PAIR, workdir, "vggface2", pixel_heads=4, rep_heads=4)
+    if request.param != "FSFM":
+        state, item = open_imported(workdir)
+        params = {name: state.params[name] for name in ("encoder", "pixel_decoder", "mask_token")}
+        item["config"]["model.instance_discrimination"] = False
+        workdir = f"{workdir}_plain"
+        save_imported(workdir, params, None, None, {}, item | {"official": {}})
+    return workdir, {pooling: started(workdir, pooling) for pooling in POOLINGS}
+
+
+def started(path: str, pooling: str) -> dict:
+    """The encoder that fine-tuning starts with, by path, and its statistics."""
+    found, task = open_pretrained(path), serialized.detector(model__size="tiny8", model__pooling=pooling).task
+    fresh = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(task.init, jax.random.key(0)))
+    params, _ = initialise(found.params, fresh, task.model.grid)
+    return {"statistics": found.statistics} | flatten_dict(jax.tree.map(np.asarray, params["encoder"]), sep="/")
+
+
+@pytest.mark.parametrize("format", ["official", "timm", "safetensors", "huggingface"])
+def test_an_exported_encoder_starts_fine_tuning_as_its_run_does(encoder, tmp_path, format):
+    workdir, wanted = encoder
+    for pooling, theirs in zip(POOLINGS, ("avg", "token"), strict=True):
+        output = str(tmp_path / pooling)
+        path, *_ = to_torch.convert(workdir, format, output, pooling=theirs)
+        # The file by its name, and the folder.
+        found = started(output if format == "huggingface" or pooling == "cls" else path, pooling)
+        assert found.pop("statistics") == wanted[pooling]["statistics"] is not None
+        assert found.keys() == wanted[pooling].keys() - {"statistics"}
+        for name, array in found.items():
+            np.testing.assert_array_equal(array, wanted[pooling][name], err_msg=name)
+    with pytest.raises(ValueError, match="says pretrained: an encoder, which tells nothing apart yet; fine-tune it"):
+        open_checkpoint(output, Unsaid())
+    with pytest.raises(ValueError, match="says model.base fsfm; found mae"):
+        open_pretrained(output, "mae")
+    if format == "timm":
+        for name, text in (("mean_patches", "an encoder without a head"), ("cls", "no network of FSFM")):
+            (tmp_path / name / "model.pth.json").unlink()
+            with pytest.raises(ValueError, match=f"{text} .* copy (its )?model.pth.json beside it"):
+                open_pretrained(str(tmp_path / name / "model.pth"))
+
+
+@pytest.mark.parametrize("format", ["official", "timm", "safetensors", "huggingface"])
+def test_a_detector_is_no_start_whatever_the_format(runs, tmp_path, format):
+    workdir, _, _ = runs("detector")
+    to_torch.convert(str(workdir), format, str(tmp_path / "out"))
+    with pytest.raises(ValueError, match="init: .* holds a fine-tuned detector, as .*json says; fine-tuning starts"):
+        open_pretrained(str(tmp_path / "out"))
+
+
+@pytest.fixture
+def official(runs, tmp_path) -> Path:
+    workdir, _, _ = runs("detector")
+    return Path(to_torch.convert(str(workdir), "official", str(tmp_path / "out"))[0])
+
+
+def test_what_is_given_has_to_agree_with_an_export(official):
+    path = str(official)
+    assert open_checkpoint(path, Unsaid("fake, real")).card["calibration"] == serialized.CALIBRATION
+    for unsaid, text in (
+        (Unsaid("real,fake"), "--classes: .* says it itself, fake,real; found real,fake. Leave --classes out"),
+        (Unsaid(statistics="vggface2"), "--statistics: .* says it itself"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            open_checkpoint(path, unsaid)
+    with pytest.raises(ValueError, match="--classes: .* says it itself, fake,real; found real,fake"):
+        from_torch.convert([path], str(official.parent / "run"), classes="real,fake")
+
+
+def test_another_file_than_the_sidecar_describes_is_refused(official):
+    said = json.loads((official.parent / "fsfm_jax.json").read_text())
+    said["files"][official.name]["sha256"] = "0" * 64
+    (official.parent / "fsfm_jax.json").write_text(json.dumps(said))
+    with pytest.raises(ValueError, match="expected the SHA-256 0{64} of .*fsfm_jax.json; found .* do not belong"):
+        open_checkpoint(str(official), Unsaid())
+    # A file that it does not name is none of its business.
+    shutil.copy(official, official.parent / "other.pth")
+    with pytest.raises(ValueError, match="--classes: .*other.pth does not say what its outputs are"):
+        open_checkpoint(str(official.parent / "other.pth"), Unsaid())
+
+
+@pytest.mark.parametrize(("field", "value", "text"), [
+    ("kind", "painter", "kind: expected pretrained, classifier or antispoof; found 'painter'"),
+    ("size", "vit_x", "size: expected one of .*; found 'vit_x'"),
+    ("base", [], "base: expected one of .*"),
+    ("class_names", ["a", "a"], "class_names: expected from 2 to 1000 names that differ"),
+    ("calibration", {"thresholds": {}}, "calibration.thresholds: expected those of frame and video"),
+    ("statistics", {"mean": [0, 0], "std": [1, 1, 1]}, "statistics.mean: expected three numbers"),
+    ("config", {"model.size": 7}, "config: no network of ours"),
+    ("image_size", 2, "config: no network of ours"),
+    ("config", {"model.size": "demo16"}, "arrays are not those of the network"),
+    ("files", [], "files: expected dict; found"),
+])  # fmt: skip
+def test_a_sidecar_that_lies_is_refused(official, field, value, text):
+    beside = official.parent / "fsfm_jax.json"
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | {field: value}))
+    with pytest.raises(ValueError, match=text):
+        open_checkpoint(str(official), Unsaid())
+
+
+def test_a_sidecar_from_before_has_its_thresholds(official):
+    beside = official.parent / "fsfm_jax.json"
+    said = json.loads(beside.read_text())
+    for name in ("calibration", "seen", "transform", "base"):
+        del said[name]
+    beside.write_text(json.dumps(said))
+    found = open_checkpoint(str(official), Unsaid())
+    assert found.temperature == 1.5 and [t.value for t in found.thresholds("video")] == [0.25, 0.25]
+
+
+def test_a_serialized_detector_without_its_sidecar_asks_for_it(runs, tmp_path):
+    _, detector, _ = runs("detector")
+    path = Path(written(detector, None, "jax", tmp_path / "a"))
+    Path(artifact.sidecar_of(path)).unlink()
+    with pytest.raises(FileNotFoundError, match="there is no sidecar .*a.jax.json; it says what the scores are of"):
+        open_scoring(str(path), Unsaid())
