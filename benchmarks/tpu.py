@@ -3,12 +3,11 @@
     python -m benchmarks.tpu [--sizes=vits,vitb,vitl,vith] [--topologies=v5e:4x4,v6e:4x4] [--search] [--again]
 
 Needs the packages of requirements-tpu.txt. Each pair of a recipe and a slice is a process of its own
-(`fsfm_jax.compile_check`): the pretrainings of the sizes, and with `--all` fine-tuning, adapters and evaluations. What is
-found goes to benchmarks/results/tpu.json after each process, and what is there is not compiled once more, unless
+(`fsfm_jax.compile_check`): the pretrainings of the sizes, and with `--all` fine-tuning, adapters and evaluations. What
+is found goes to benchmarks/results/tpu.json after each process, and what is there is not compiled once more, unless
 `--again` asks for it or it is of another compiler. Speeds are the compiler's estimates: nothing runs on a TPU here.
 """
 
-import importlib
 import json
 import os
 import subprocess
@@ -21,6 +20,7 @@ from absl import app, flags
 from benchmarks.masks import RESULTS
 from fsfm_jax.compile_check.report import versions
 from fsfm_jax.compile_check.steps import OF, family
+from fsfm_jax.config.recipes import load_recipe
 
 FILE = RESULTS / "tpu.json"
 ROOT = Path(__file__).parents[1]
@@ -57,7 +57,7 @@ def recipes(size: str) -> list[str]:
     pretraining = f"pretrain_{size}"
     if not _ALL.value:
         return [pretraining]
-    return [name for name, _, _ in family(importlib.import_module(f"configs.{pretraining}").get_config())]
+    return [name for name, _, _ in family(load_recipe(pretraining))]
 
 
 def compiled(name: str, topology: str) -> list[dict]:
@@ -66,8 +66,8 @@ def compiled(name: str, topology: str) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         output = os.path.join(folder, "found.json")
         command = [
-            sys.executable, "-m", "fsfm_jax.compile_check", f"--config=configs/{recipe}.py", f"--topology={topology}",
-            f"--output={output}", *([f"--detector=configs/{detector}.py"] if detector else []),
+            sys.executable, "-m", "fsfm_jax.compile_check", f"--config={recipe}", f"--topology={topology}",
+            f"--output={output}", *([f"--detector={detector}"] if detector else []),
             *(["--search"] if _SEARCH.value else []),
         ]  # fmt: skip
         done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)

@@ -2,7 +2,7 @@
 
     python -m fsfm_jax.main --config=configs/compare_dfd.py --workdir=runs/compare_dfd
 
-Data are those of `configs/finetune_dfd_vitb.py`, `finetune_diff_vitb.py`, `eval_dfd.py` and `eval_diff.py`. `weights/`
+Data are those of `configs/finetune_dfd.py:vitb`, `finetune_diff.py:vitb`, `eval_dfd.py` and `eval_diff.py`. `weights/`
 holds the published files of the base models; other models and places with `--config.models=`, see
 fsfm_jax/config/compare.py. The same command goes on where it was stopped, and an added model runs its own cells alone.
 `--config.variant=cached` computes features once for FS-Adapter and the linear probe: far cheaper, not augmented.

@@ -2,9 +2,9 @@
 
     python -m fsfm_jax.main --config=configs/compare_fas.py --workdir=runs/compare_fas
 
-Data are those of `configs/finetune_fas_vitb.py`. `weights/` holds the published files of the base models; other models
-and places with `--config.models=`, see fsfm_jax/config/compare.py. The same command goes on where it was stopped, and an
-added model runs its own cells alone. Hardware: one accelerator. Cost: not known; 76 cells of three or five
+Data are those of `configs/finetune_fas.py:vitb`. `weights/` holds the published files of the base models; other models
+and places with `--config.models=`, see fsfm_jax/config/compare.py. The same command goes on where it was stopped, and
+an added model runs its own cells alone. Hardware: one accelerator. Cost: not known; 76 cells of three or five
 fine-tunings. Measured: not run here.
 """
 

@@ -3,7 +3,7 @@
     python -m fsfm_jax.main --config=configs/eval_fas.py:O --workdir=runs/eval_fas \\
         --config.checkpoint=runs/fas_vitb_O/seed_0
 
-The variant is the target as in `configs/finetune_fas_vitb.py`. The table has the half total error rate at the
+The variant is the target as in `configs/finetune_fas.py:vitb`. The table has the half total error rate at the
 threshold that the detector keeps, and the one of the papers, at a threshold fitted to these very faces. Hardware: one
 accelerator. Cost: not known. Measured: not run here.
 """

@@ -1,4 +1,6 @@
-"""ViT-H/14: the FS-VFM recipe at a size that neither paper trained; variants at `common.vary`.
+"""ViT-H/14: the FS-VFM recipe at a size that neither paper trained.
+
+Variants are listed at `vary` in fsfm_jax/config/pretrain.py.
 
     python -m fsfm_jax.prepare.build --dataset=vggface2 --input=DOWNLOAD --output=data/vggface2
     python -m fsfm_jax.main --config=configs/pretrain_vith.py --workdir=runs/pretrain_vith

@@ -1,4 +1,4 @@
-"""ViT-L/16: FS-VFM, 600 epochs of VGGFace2; variants are listed at `common.vary`.
+"""ViT-L/16: FS-VFM, 600 epochs of VGGFace2. Variants are listed at `vary` in fsfm_jax/config/pretrain.py.
 
     python -m fsfm_jax.prepare.build --dataset=vggface2 --input=DOWNLOAD --output=data/vggface2
     python -m fsfm_jax.main --config=configs/pretrain_vitl.py --workdir=runs/pretrain_vitl

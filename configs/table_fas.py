@@ -2,7 +2,7 @@
 
     python -m fsfm_jax.main --config=configs/table_fas.py --workdir=runs/table_fas
 
-The runs are those of `configs/finetune_fas_vitb.py:M` to `:O`; others with `--config.runs=DIR,DIR`. Reads what they
+The runs are those of `configs/finetune_fas.py:vitb,M` to `:O`; others with `--config.runs=DIR,DIR`. Reads what they
 wrote, computes no scores. Hardware: none. Cost: seconds. Measured: not run here.
 """
 

@@ -1,4 +1,4 @@
-"""How a command ends: with an exit code and at most one line, whatever happened.
+"""How a command starts and ends: flags and help are read alike, and it ends with an exit code and at most one line.
 
 Ctrl-C, `kill`, a closed pipe (`| head`) and a full disk are ordinary ends. What else there is to say, such as how far
 the command came, is in the notes of the exception.
@@ -8,9 +8,15 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import NoReturn, TextIO
 
+from absl import app, flags
+
+from fsfm_jax import __version__
+from fsfm_jax.config.options import refuse
+from fsfm_jax.config.recipes import name_files
 from fsfm_jax.text import plain
 
 INTERRUPTED, BROKEN_PIPE, TERMINATED = (128 + number for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM))
@@ -21,6 +27,51 @@ KEPT = "results so far: "  # a note about a file that is not finished
 
 class Terminated(BaseException):
     """The process was asked to end; not an Exception, so that nothing takes it for a broken file."""
+
+
+def start(module: ModuleType, arguments: Sequence[str], name: str = "", examples: Sequence[str] = ()) -> NoReturn:
+    """Reads the flags of a command and runs it; a wrong one ends in a sentence and exit code 2.
+
+    Args:
+      module: has `main(arguments)`, and `define_flags()` unless importing it defines them; `read_options` reads them in
+        its own way. Its docstring says what the command does.
+      arguments: of the command line, without the program.
+      name: what the program is called; by default as Python is told to run the module.
+      examples: lines for its help.
+    """
+    name = name or f"python -m {module.__spec__.name.removesuffix('.__main__')}"
+    if hasattr(module, "define_flags"):
+        module.define_flags()
+    if {"--help", "-help", "-h", "--helpfull", "--helpshort"} & {*arguments}:
+        say(help_text(module, name, examples))
+        sys.exit(0)
+    if "--version" in arguments:
+        say(f"fsfm_jax {__version__}")
+        sys.exit(0)
+    try:
+        read = getattr(module, "read_options", flags.FLAGS)
+        module.main(read([name, *name_files(arguments)]))
+    except (flags.Error, app.UsageError, FileNotFoundError) as error:
+        refuse(f"{error}; see {name} --help")
+    except KeyboardInterrupt:
+        run(_interrupt)
+    sys.exit(0)
+
+
+def help_text(module: ModuleType, name: str, examples: Sequence[str] = ()) -> str:
+    """The help of a command: what it does, examples, and every option with its default."""
+    lines = [(module.__doc__ or "").strip(), ""]
+    if examples:
+        lines += ["examples:", *(f"  {example}" for example in examples), ""]
+    lines.append(f"options of {name}:")
+    for flag in sorted(flags.FLAGS.get_key_flags_for_module(module), key=lambda flag: flag.name):
+        default = "" if flag.default in (None, "", False, []) else f" (default: {flag.default_as_str})"
+        lines.append(f"  --{flag.name}: {flag.help}{default}")
+    return "\n".join(lines)
+
+
+def _interrupt() -> int:
+    raise KeyboardInterrupt
 
 
 def run(job: Callable[[], int]) -> NoReturn:

@@ -10,12 +10,13 @@ other error that the message explains with 1.
 import logging
 import sys
 
-from absl import app, flags
+from absl import flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from fsfm_jax import command
 from fsfm_jax.config.fields import FieldError, one_of, stop_step
-from fsfm_jax.config.options import WRONG_USE, read_options, refuse
+from fsfm_jax.config.options import WRONG_USE, refuse
 from fsfm_jax.jobs import compare, evaluate, finetune, pretrain, tabulate
 from fsfm_jax.run.cluster import first_device, join_cluster
 from fsfm_jax.run.workdir import make_folder
@@ -63,5 +64,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main, flags_parser=read_options)
+    command.start(sys.modules[__name__], sys.argv[1:])

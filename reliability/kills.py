@@ -5,9 +5,9 @@
 A tiny pretraining is killed (SIGKILL), started again and killed again, until it has ended; then it is compared with a
 run that nobody disturbed, byte for byte: parameters, both moments, target, step, key, and metrics.jsonl apart from
 speeds. Moments are spread evenly over a run's life; a share is aimed at the inside of a checkpoint's writing. The rows
-after that are one run each, see `reliability.kill_hurdles`. On a CPU the order of sums, and so the last bits, depends on
-the number of cores: all processes of a campaign must have the same ones. A kill takes about ten seconds of a processor;
-what is in FOLDER is gone on with. Writes reliability/results/kills.json.
+after that are one run each, see `reliability.kill_hurdles`. On a CPU the order of sums, and so the last bits, depends
+on the number of cores: all processes of a campaign must have the same ones. A kill takes about ten seconds of a
+processor; what is in FOLDER is gone on with. Writes reliability/results/kills.json.
 """
 
 import argparse

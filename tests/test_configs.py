@@ -1,6 +1,6 @@
 """Every recipe and variant loads and resolves to the published numbers; every mistake is named."""
 
-import importlib
+import ast
 import re
 import subprocess
 import sys
@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import tuning
 
-from fsfm_jax.config import compare, evaluate
+from fsfm_jax.config import compare, evaluate, recipes
 from fsfm_jax.config import finetune as finetuning
 from fsfm_jax.config import pretrain as common
+from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.data.masking import MaskSpec
 from fsfm_jax.detection.sets import open_sets
 from fsfm_jax.jobs import finetune, pretrain
@@ -25,16 +26,17 @@ from fsfm_jax.resolve.report import resolve_report
 from fsfm_jax.tasks.classify import ContrastSpec
 
 ROOT = Path(__file__).parent.parent
-# What recipes are made of.
-FIELDS = {"__init__", "common", "finetuning", "adapting", "comparison", "evaluation", "tabulation"}
-RECIPES = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - FIELDS)
+RECIPES = sorted(
+    f"{name}:{size}" if size else name
+    for name in recipes.shipped()
+    for size in (recipes.SIZES if name in recipes.FAMILIES else [""])
+)
 SIZED = ("pretrain_vits", "pretrain_vitb", "pretrain_vitl", "pretrain_vith")
 EXAMPLES = 3_000_000
 
 
 def load(name, variant=""):
-    module = importlib.import_module(f"configs.{name}")
-    return module.get_config(variant) if variant else module.get_config()
+    return load_recipe(f"{name}{',' if ':' in name else ':'}{variant}" if variant else name)
 
 
 def change(c, fields):
@@ -99,12 +101,12 @@ def test_fine_tuning_recipes_resolve(name):
 @pytest.mark.parametrize(
     "name, peak, layer_decay, depth, weight_decay",
     [
-        ("finetune_dfd_vits", 5e-5, 0.65, 12, 0.03),
-        ("finetune_dfd_vitb", 5e-5, 0.60, 12, 0.03),
-        ("finetune_dfd_vitl", 1.25e-5, 0.90, 24, 0.01),
-        ("finetune_diff_vits", 1.25e-5, 0.95, 12, 0.05),
-        ("finetune_diff_vitb", 1.25e-5, 0.90, 12, 0.03),
-        ("finetune_diff_vitl", 1.25e-5, 0.90, 24, 0.05),
+        ("finetune_dfd:vits", 5e-5, 0.65, 12, 0.03),
+        ("finetune_dfd:vitb", 5e-5, 0.60, 12, 0.03),
+        ("finetune_dfd:vitl", 1.25e-5, 0.90, 24, 0.01),
+        ("finetune_diff:vits", 1.25e-5, 0.95, 12, 0.05),
+        ("finetune_diff:vitb", 1.25e-5, 0.90, 12, 0.03),
+        ("finetune_diff:vitl", 1.25e-5, 0.90, 24, 0.05),
     ],
 )
 def test_fine_tuning_recipes_are_the_released_ones(name, peak, layer_decay, depth, weight_decay):
@@ -122,10 +124,10 @@ def test_fine_tuning_recipes_are_the_released_ones(name, peak, layer_decay, dept
     "name, variant, peak, epochs, layer_decay, weight_decay, batch",
     [
         # FSFM, README of the released code: 2.5e-4 and 5e-4 for 256 images.
-        ("finetune_dfd_vitb", "fsfm400", 6.25e-5, 10, 0.65, 0.05, 64),
-        ("finetune_diff_vitb", "fsfm400", 2.5e-5, 10, 0.90, 0.03, 64),
-        ("finetune_diff_vitb", "cvpr", 5e-4, 50, 0.65, 0.05, 256),
-        ("finetune_dfd_vitb", "scratch", 5e-5, 50, None, 0.03, 64),
+        ("finetune_dfd:vitb", "fsfm400", 6.25e-5, 10, 0.65, 0.05, 64),
+        ("finetune_diff:vitb", "fsfm400", 2.5e-5, 10, 0.90, 0.03, 64),
+        ("finetune_diff:vitb", "cvpr", 5e-4, 50, 0.65, 0.05, 256),
+        ("finetune_dfd:vitb", "scratch", 5e-5, 50, None, 0.03, 64),
     ],
 )
 def test_fine_tuning_variants(name, variant, peak, epochs, layer_decay, weight_decay, batch):
@@ -166,7 +168,7 @@ def splits(text):
     ],
 )  # fmt: skip
 def test_anti_spoofing_protocols(variant, sources, judges, test):
-    c = load("finetune_fas_vits", variant)
+    c = load("finetune_fas:vits", variant)
     folder = test.partition("=")[2].partition(":")[0]
     assert splits(c.data.train) == [f"{folder}:{name if '_' in name else f'{name}_train'}" for name in sources]
     assert splits(c.data.validation) == [f"{folder}:{name}_test" for name in judges]
@@ -177,19 +179,19 @@ def test_anti_spoofing_protocols(variant, sources, judges, test):
 
 
 def test_anti_spoofing_recipes_are_the_released_ones():
-    c = load("finetune_fas_vitb", "O")
+    c = load("finetune_fas:vitb", "O")
     r = tuned(c)
     assert r.stream.balanced and r.loop.steps == 4000 and r.loop.save_every == 100 and c.repeats == 5
     assert r.schedule.kind == "constant" and r.schedule.peak == 2.5e-5
-    assert tuned(load("finetune_fas_vitb", "O,fsfm400")).schedule.peak == 1e-4
+    assert tuned(load("finetune_fas:vitb", "O,fsfm400")).schedule.peak == 1e-4
     assert r.optimizer.decay == "coupled" and r.optimizer.weight_decay_rules == ((".*", 1e-6),)
     assert r.optimizer.rate_rules == () and r.task.model.norm_over == "tokens" and r.task.model.dropout == 0.5
     assert not r.task.mixed and r.task.smoothing == 0 and r.stream.augment.crop is None
     assert r.stream.augment.saturation.overflow == "clip"
     assert (r.selection.kind, r.selection.metric, r.selection.ties) == ("source-validation", "hter", "later")
-    released = tuned(load("finetune_fas_vitb", "O,released"))
+    released = tuned(load("finetune_fas:vitb", "O,released"))
     assert released.selection == RELEASED_ANTI_SPOOFING and released.stream.augment.saturation.overflow == "wrap"
-    assert tuned(load("finetune_fas_vitb", "O,oracle")).selection == RELEASED_ANTI_SPOOFING
+    assert tuned(load("finetune_fas:vitb", "O,oracle")).selection == RELEASED_ANTI_SPOOFING
     for variant in ("X", "O,celeb", "wmca,no-celeb", "", "O,fsfm"):
         with pytest.raises(ValueError, match="variant: expected one of"):
             finetuning.antispoof(variant)
@@ -200,7 +202,7 @@ ADAPTED = [name for name in RECIPES if name.startswith("adapter_")]
 
 @pytest.mark.parametrize("name", ADAPTED)
 def test_adapter_recipes_and_their_comparators_resolve(name):
-    target = "O," if "_fas_" in name else ""
+    target = "O," if "_fas" in name else ""
     for variant, method in {
         "": "fs_adapter", "linear-probe": "linear_probe", "layer-norm": "layer_norm", "bias": "bias", "lora": "lora",
     }.items():  # fmt: skip
@@ -218,12 +220,12 @@ def test_adapter_recipes_and_their_comparators_resolve(name):
 @pytest.mark.parametrize(
     "name, peak, steps, batch, contrast",
     [
-        ("adapter_dfd_vits", 2e-3, 30_000, 512, 0.01),
-        ("adapter_dfd_vitb", 5e-3, 50_000, 256, 0.01),
-        ("adapter_dfd_vitl", 1e-2, 50_000, 256, 0.1),
-        ("adapter_diff_vits", 1e-2, 60_000, 256, 0.01),
-        ("adapter_diff_vitb", 1e-2, 50_000, 256, 0.05),
-        ("adapter_diff_vitl", 2e-2, 12_500, 1024, 0.1),
+        ("adapter_dfd:vits", 2e-3, 30_000, 512, 0.01),
+        ("adapter_dfd:vitb", 5e-3, 50_000, 256, 0.01),
+        ("adapter_dfd:vitl", 1e-2, 50_000, 256, 0.1),
+        ("adapter_diff:vits", 1e-2, 60_000, 256, 0.01),
+        ("adapter_diff:vitb", 1e-2, 50_000, 256, 0.05),
+        ("adapter_diff:vitl", 2e-2, 12_500, 1024, 0.1),
     ],
 )
 def test_adapter_recipes_are_the_released_ones(name, peak, steps, batch, contrast):
@@ -244,9 +246,9 @@ def test_adapter_recipes_are_the_released_ones(name, peak, steps, batch, contras
 @pytest.mark.parametrize(
     "name, peak, decay, contrast",
     [
-        ("adapter_fas_vits", 5e-2, 1e-6, 0.1),
-        ("adapter_fas_vitb", 5e-2, 5e-5, 0.1),
-        ("adapter_fas_vitl", 1e-3, 1e-7, 0.2),
+        ("adapter_fas:vits", 5e-2, 1e-6, 0.1),
+        ("adapter_fas:vitb", 5e-2, 5e-5, 0.1),
+        ("adapter_fas:vitl", 1e-3, 1e-7, 0.2),
     ],
 )
 def test_anti_spoofing_adapters_are_the_released_ones(name, peak, decay, contrast):
@@ -261,7 +263,7 @@ def test_anti_spoofing_adapters_are_the_released_ones(name, peak, decay, contras
 
 @pytest.mark.parametrize("name", ADAPTED)
 def test_cached_recipes_leave_every_image_as_it_is(name):
-    c = load(name, "O,cached" if "_fas_" in name else "cached")
+    c = load(name, "O,cached" if "_fas" in name else "cached")
     assert tuned(c).cache == "runs/features"
     for field, value in {
         "augment.crop": True, "augment.flip": 0.5, "augment.rand_augment": "rand-m9-mstd0.5-inc1", "augment.erase": 0.1,
@@ -275,7 +277,7 @@ def test_cached_recipes_leave_every_image_as_it_is(name):
 @pytest.mark.parametrize("base", ["fsfm", "clip", "marlin"])
 @pytest.mark.parametrize("network", ["classifier", "antispoof"])
 def test_every_base_goes_with_every_recipe_and_tuning(base, network):
-    c = load("finetune_dfd_vitb") if network == "classifier" else load("finetune_fas_vitb", "O")
+    c = load("finetune_dfd:vitb") if network == "classifier" else load("finetune_fas:vitb", "O")
     change(c, {"model.base": base, "model.size": "tiny16"})
     for method in TUNINGS:
         for pooling in ("mean_patches", "cls") if network == "classifier" and base != "marlin" else ("mean_patches",):
@@ -284,7 +286,7 @@ def test_every_base_goes_with_every_recipe_and_tuning(base, network):
 
 
 def test_what_does_not_go_together_is_said_before_any_data_is_opened(tmp_path, monkeypatch):
-    c = change(load("finetune_dfd_vitb"), {"model.size": "tiny16", "data.train": "no/such/data", "init": "no/such/run"})
+    c = change(load("finetune_dfd:vitb"), {"model.size": "tiny16", "data.train": "no/such/data", "init": "no/such/run"})
     for fields, text in (
         ({"model.base": "marlin", "model.pooling": "cls"}, "model.base=marlin, .*: model.pooling: .* no class token"),
         ({"features.cache": "somewhere"}, "features.cache: full changes the encoder"),
@@ -299,15 +301,15 @@ def test_what_does_not_go_together_is_said_before_any_data_is_opened(tmp_path, m
 
 def test_tunings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="features.cache: model.norm_over: tokens looks at every token"):
-        tuned(change(load("adapter_fas_vitb", "O,cached,linear-probe"), {"model.norm_over": "tokens"}))
+        tuned(change(load("adapter_fas:vitb", "O,cached,linear-probe"), {"model.norm_over": "tokens"}))
     with pytest.raises(ValueError, match="tuning.method: bias keeps the encoder frozen, and from scratch"):
-        tuned(change(load("adapter_dfd_vitb", "bias"), {"init": "scratch"}))
+        tuned(change(load("adapter_dfd:vitb", "bias"), {"init": "scratch"}))
     with pytest.raises(ValueError, match="loss.contrast: only FS-Adapter has features for it"):
-        tuned(change(load("adapter_dfd_vitb"), {"tuning.method": "bias"}))
+        tuned(change(load("adapter_dfd:vitb"), {"tuning.method": "bias"}))
     with pytest.raises(ValueError, match="tuning.method: expected one of full, .*'adapter'"):
-        tuned(change(load("adapter_dfd_vitb"), {"tuning.method": "adapter"}))
+        tuned(change(load("adapter_dfd:vitb"), {"tuning.method": "adapter"}))
     with pytest.raises(ValueError, match="model.base: expected one of fsfm, .*'dyno'; did you mean 'dino'"):
-        tuned(change(load("adapter_dfd_vitb"), {"model.base": "dyno"}))
+        tuned(change(load("adapter_dfd:vitb"), {"model.base": "dyno"}))
 
 
 EVALUATIONS = [name for name in RECIPES if name.startswith("eval_")]
@@ -441,17 +443,18 @@ def test_unknown_variant_is_named(name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_docstrings_say_command_and_measurement(name):
-    text = importlib.import_module(f"configs.{name}").__doc__
-    assert re.search(rf"python -m fsfm_jax.main --config=configs/{name}.py(:\w+)? --workdir=", text)
+    file = recipes.find_recipe(name.partition(":")[0])
+    text = ast.get_docstring(ast.parse(file.read_text()))
+    assert re.search(rf"python -m fsfm_jax.main --config=configs/{file.name}(:[\w,]+)? --workdir=", text)
     assert "Measured" in text
 
 
 def test_loading_recipes_needs_no_jax():
     """Printing a configuration is instant; a fresh process, since this one has imported everything."""
     code = (
-        "import importlib, sys\n"
-        f"for name in {RECIPES!r}: importlib.import_module('configs.' + name).get_config()\n"
-        "print([name for name in ('jax', 'flax', 'fsfm_jax', 'tensorflow_datasets') if name in sys.modules])"
+        "import sys\nfrom fsfm_jax.config.recipes import load_recipe\n"
+        f"for name in {RECIPES!r}: load_recipe(name)\n"
+        "print([name for name in ('jax', 'flax', 'tensorflow_datasets', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -515,7 +518,7 @@ def test_missing_field_is_named():
     c = common.pretrain()
     del c.mask.ratio
     with pytest.raises(
-        ValueError, match=r"mask\.ratio is missing; start from the recipe of the job in fsfm_jax/config/pretrain.py"
+        ValueError, match=r"mask\.ratio is missing; start from a shipped recipe of the job"
     ):
         config.resolve_pretraining(c, EXAMPLES, 8)
 

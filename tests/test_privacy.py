@@ -14,7 +14,7 @@ from light_compiling import ENVIRONMENT
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
     path
-    for folder in ("fsfm_jax", "launch", "benchmarks", "configs", "supply")
+    for folder in ("fsfm_jax", "launch", "benchmarks", "reliability", "configs", "supply")
     for path in (ROOT / folder).rglob("*.py")
 )
 NAMES = [str(path.relative_to(ROOT)) for path in SOURCES]

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from fsfm_jax.config import evaluate, finetune, pretrain
+from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.data.sources import HELD_OUT_SAMPLES, SAMPLES
 from fsfm_jax.resolve import pretrain as config
 
 ROOT = Path(__file__).parent.parent
+FOLDERS = "configs|fsfm_jax|launch|tests|docs|benchmarks|reliability"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 SAMPLE_LICENCES = SAMPLES.parent / "LICENSES.md"
@@ -51,7 +53,7 @@ def test_links_lead_somewhere(path):
 
 def test_named_files_exist():
     """Inline code such as `fsfm_jax/main.py` or `configs/`."""
-    found = [name for _, name in every(r"`((?:configs|fsfm_jax|launch|tests|docs|benchmarks)/[\w/.\-]*)", TEXTS)]
+    found = [name for _, name in every(rf"`((?:{FOLDERS})/[\w/.\-]*)", TEXTS)]
     assert len(found) > 10
     assert [name for name in found if not (ROOT / name).exists()] == []
 
@@ -128,7 +130,7 @@ def test_modules_and_flags_exist():
     for module, line in found:
         spec = importlib.util.find_spec(module)
         assert spec is not None, module
-        if not module.startswith(("fsfm_jax", "launch")):
+        if not module.startswith("fsfm_jax"):
             continue
         file = Path(spec.origin)
         program = file.with_name("__main__.py") if spec.submodule_search_locations else file
@@ -143,7 +145,7 @@ def test_flags_in_prose_exist():
         "main.py", "prepare/build.py", "export/from_torch.py", "export/to_torch.py", "export/serialize.py",
         "apps/predict.py", "apps/serve.py", "analyze/__main__.py",
     )  # fmt: skip
-    programs = [*(ROOT / "fsfm_jax" / name for name in jobs), ROOT / "launch" / "compile_check.py"]
+    programs = [*(ROOT / "fsfm_jax" / name for name in jobs), ROOT / "fsfm_jax" / "compile_check" / "__main__.py"]
     defined = [name for path in programs for name in re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", path.read_text())]
     scripts = [path.read_text() for path in (ROOT / "launch").iterdir() if path.suffix in (".sh", ".sbatch")]
     defined += [name for text in scripts for name in re.findall(r"--([a-z][\w-]+)", text)]
@@ -152,11 +154,10 @@ def test_flags_in_prose_exist():
 
 def test_named_configurations_load():
     """Every FILE.py and FILE.py:VARIANT that is written anywhere."""
-    found = every(r"configs/(pretrain_\w+)\.py(?::([\w,\-]+))?", PAGES)
+    found = every(r"configs/((?:pretrain|finetune|adapter|eval|compare)_\w+)\.py(?::([\w,\-]+))?", PAGES)
     assert len(found) > 10
-    for _, (name, variant) in found:
-        module = importlib.import_module(f"configs.{name}")
-        module.get_config(*([variant] if variant else []))
+    for _, (name, variant) in (one for one in found if one[1][1] != "TARGET"):
+        load_recipe(f"{name}:{variant}" if variant else name)
 
 
 def test_variants_are_listed():

@@ -20,6 +20,7 @@ if __name__ == "__main__":
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -42,7 +43,7 @@ from fsfm_jax.weights.run_reader import open_run
 IMAGES = {"attention": 32, "maps": 6, "reconstruction": 4, "cam": 8, "masking": 4, "features": 256}
 
 
-def _define_flags() -> None:
+def define_flags() -> None:
     # Not when imported: flags are shared by the whole process.
     flags.DEFINE_list("checkpoint", [], "Working directories or files; several for attention and reconstruction.")
     flags.DEFINE_string("data", "samples", "A data set, as training names it.")
@@ -148,5 +149,4 @@ def _groups(faces: Faces, colour: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    _define_flags()
-    app.run(main)
+    command.start(sys.modules[__name__], sys.argv[1:])

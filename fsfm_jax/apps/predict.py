@@ -37,7 +37,7 @@ SOME_WITHOUT = 3
 STANDARD_OUTPUT = "-"
 
 
-def _define_flags() -> None:
+def define_flags() -> None:
     # Not when imported: flags are shared by the whole process.
     flags.DEFINE_string("checkpoint", None, "Workdir of a fine-tuning run, an export, .jax, .onnx or official file.")
     flags.DEFINE_string("threshold", "false_alarm", "false_alarm or equal_error, both as kept, or a number, 0 to 1.")
@@ -76,6 +76,7 @@ def main(arguments: list[str]) -> None:
     if chosen.checkpoint is None or len(arguments) < 2:
         raise app.UsageError("expected --checkpoint=WORKDIR_OR_FILE and photos, videos or folders")
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
+    signal.signal(signal.SIGTERM, command.terminate)
     command.run(lambda: _run(chosen, arguments[1:]))
 
 
@@ -168,6 +169,4 @@ def _readings(readers: Any, refused: dict[str, str]) -> Iterator[Any]:
 
 
 if __name__ == "__main__":
-    _define_flags()
-    signal.signal(signal.SIGTERM, command.terminate)
-    app.run(main)
+    command.start(sys.modules[__name__], sys.argv[1:])

@@ -54,7 +54,7 @@ SECONDS_TO_ANSWER = 15  # until requests are cut off; more than the above, so th
 CONNECTIONS = 64  # at a time, of whoever waits or looks
 
 
-def _define_flags() -> None:
+def define_flags() -> None:
     # Not when imported: flags are shared by the whole process.
     flags.DEFINE_string("checkpoint", "", "A detector: workdir of a fine-tuning run, official or serialized file.")
     flags.DEFINE_string("pretrained", "", "Workdir of a pretraining run, to reconstruct with.")
@@ -225,6 +225,7 @@ def main(arguments: list[str]) -> None:
     if len(arguments) > 1:
         raise app.UsageError("expected options alone, as --name=value")
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
+    signal.signal(signal.SIGTERM, command.terminate)
     command.run(lambda: _serve(chosen))
 
 
@@ -244,6 +245,4 @@ def _serve(chosen: Any) -> int:
 
 
 if __name__ == "__main__":
-    _define_flags()
-    signal.signal(signal.SIGTERM, command.terminate)
-    app.run(main)
+    command.start(sys.modules[__name__], sys.argv[1:])

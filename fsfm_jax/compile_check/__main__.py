@@ -18,6 +18,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
+from fsfm_jax import command
 from fsfm_jax.compile_check.check import Outcome, check
 from fsfm_jax.compile_check.chips import SIMULATED, Slice, open_slice, parse, prepare_environment
 from fsfm_jax.compile_check.report import describe, remedy, to_json
@@ -115,5 +116,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "topology"])
-    app.run(main)
+    command.start(sys.modules[__name__], sys.argv[1:])

@@ -1,10 +1,8 @@
 """What a configuration will run on the accelerator, ready to be compiled for devices that are not here."""
 
 import dataclasses
-import importlib
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
@@ -12,6 +10,7 @@ from ml_collections import ConfigDict
 from fsfm_jax import partition
 from fsfm_jax.compile_check.chips import Slice
 from fsfm_jax.config.fields import one_of
+from fsfm_jax.config.recipes import FAMILIES, SIZES, load_recipe, shipped
 from fsfm_jax.data.class_map import parse_classes
 from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.jobs import finetune, pretrain
@@ -24,7 +23,6 @@ from fsfm_jax.resolve.pretrain import STATISTICS
 from fsfm_jax.resolve.report import resolve_report
 
 OF = " of "  # between the names of an evaluation and of the fine-tuning whose detector it looks with
-CONFIGS = Path(__file__).parents[1] / "configs"
 CLASSES, REAL = 2, 1  # of data sets that name none: fake and real
 
 
@@ -99,18 +97,18 @@ def family(config: ConfigDict) -> Iterator[tuple[str, ConfigDict, ConfigDict | N
       ValueError: a size that no recipe of the papers has.
     """
     size = config.model.size
-    names = sorted(path.stem for path in CONFIGS.glob("*.py"))
-    found = {name: _load(name) for name in names if name.startswith(("pretrain_", "finetune_", "adapter_", "eval_"))}
+    jobs = ("pretrain_", "finetune_", "adapter_", "eval_")
+    names = [name for name in shipped() if name.startswith(jobs)]
+    word = next((word for word, of in SIZES.items() if of == size), "")
+    # The recipes for all sizes take theirs as the first word of the variant.
+    sized = [f"{name}:{word}" if name in FAMILIES and word else name for name in names]
+    found = {name: load_recipe(name) for name in sized}
     mine = {name: c for name, c in found.items() if c.job != "evaluate" and c.model.size == size}
     for job in ("pretrain_", "finetune_", "adapter_"):
         yield from ((name, c, None) for name, c in mine.items() if name.startswith(job))
     for name in (name for name in found if name.startswith("eval_")):
-        for other in (other for other in mine if other.startswith(f"finetune_{name.removeprefix('eval_')}_")):
+        for other in (other for other in mine if other == f"finetune_{name.removeprefix('eval_')}:{word}"):
             yield f"{name}{OF}{other}", found[name], mine[other]
-
-
-def _load(name: str) -> ConfigDict:
-    return importlib.import_module(f"configs.{name}").get_config()
 
 
 def _pretraining(name: str, config: ConfigDict, on: Slice, examples: int) -> Step:

@@ -102,7 +102,7 @@ def check_fields(config: ConfigDict, template: ConfigDict) -> None:
     for name in have.keys() - want.keys():
         raise FieldError(f"config field {name} is unknown{did_you_mean(name, want)}")
     for name in want.keys() - have.keys():
-        raise FieldError(f"config field {name} is missing; start from the recipe of the job in fsfm_jax/config/pretrain.py")
+        raise FieldError(f"config field {name} is missing; start from a shipped recipe of the job")
     for name in want.keys() & RANGES.keys():
         (low, high, included), value = RANGES[name], have[name]
         if value is None and name in OPTIONAL:

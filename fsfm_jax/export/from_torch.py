@@ -25,6 +25,7 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
+from fsfm_jax import command
 from fsfm_jax.config import pretrain
 from fsfm_jax.config.fields import flat, one_of
 from fsfm_jax.detection.official_import import import_detector, import_export
@@ -170,7 +171,7 @@ def _versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in PACKAGES}
 
 
-def _define_flags() -> None:
+def define_flags() -> None:
     # Not when imported: flags are shared by the whole process, and other programs have an --output too.
     flags.DEFINE_string("output", None, "Working directory to make.")
     flags.DEFINE_string("statistics", "", f"Where none lie beside the file: one of {', '.join(STATISTICS)}.")
@@ -200,5 +201,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _define_flags()
-    app.run(main)
+    command.start(sys.modules[__name__], sys.argv[1:])

@@ -26,7 +26,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from jax import export
 
-from fsfm_jax import __version__
+from fsfm_jax import __version__, command
 from fsfm_jax.config.fields import one_of
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.opener import OFFICIAL_DTYPE, Unsaid, open_checkpoint
@@ -226,7 +226,7 @@ def _digest(config: Any) -> str | None:
     return hashlib.sha256(json.dumps(dict(config), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _define_flags() -> None:
+def define_flags() -> None:
     # Not when imported: flags are shared by the whole process, and other programs have an --output too.
     flags.DEFINE_string("checkpoint", None, "Working directory of a fine-tuning run, or an official FILE.pth.")
     flags.DEFINE_string("output", None, "File to write; FILE.json is written beside it.")
@@ -261,5 +261,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _define_flags()
-    app.run(main)
+    command.start(sys.modules[__name__], sys.argv[1:])

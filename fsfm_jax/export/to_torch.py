@@ -32,6 +32,7 @@ import numpy as np
 from absl import app, flags
 from absl import logging as absl_logging
 
+from fsfm_jax import command
 from fsfm_jax.detection.detector import FOLDER, Detector, open_detector
 from fsfm_jax.export import model_card, official_content, sidecar
 from fsfm_jax.models.antispoof import AntiSpoofSpec
@@ -204,7 +205,7 @@ def _new(path: str) -> str:
     return path
 
 
-def _define_flags() -> None:
+def define_flags() -> None:
     # Not when imported: flags are shared by the whole process, and other programs have an --output too.
     flags.DEFINE_string("checkpoint", None, "Working directory of a run.")
     flags.DEFINE_enum("format", None, FORMATS, "Which files to write.")
@@ -232,5 +233,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _define_flags()
-    app.run(main)
+    command.start(sys.modules[__name__], sys.argv[1:])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from fsfm_jax import command
 from fsfm_jax.data.statistics import Card
 from fsfm_jax.prepare import pool
 from fsfm_jax.prepare.crop import SCALE
@@ -38,7 +39,7 @@ def _summary(card: Card, directory: str) -> str:
     return "\n".join([*lines, f"see {directory}/README.md and the contact sheets beside it"])
 
 
-def _define_flags() -> None:
+def define_flags() -> None:
     # Not when imported: flags are shared by the whole process, and other programs have an --input too.
     flags.DEFINE_bool("list", False, "List the data sets, detectors and parsers, and end.")
     flags.DEFINE_string("dataset", None, "Which data set, as NAME or NAME:VARIANT; --list shows them.")
@@ -113,5 +114,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _define_flags()
-    app.run(main)
+    command.start(sys.modules[__name__], sys.argv[1:])

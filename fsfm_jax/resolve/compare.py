@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import importlib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from ml_collections import ConfigDict
 
 from fsfm_jax.config import adapter, compare, finetune, pretrain
 from fsfm_jax.config.fields import check_fields, flat, one_of
+from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.models.bases import BASES, OWN
 from fsfm_jax.optim import tuning
 from fsfm_jax.resolve.finetune import SCRATCH
@@ -168,7 +168,7 @@ def _recipe(task: str, method: str, size: str, words: Sequence[str], model: Mode
     family, _, target = task.partition("_")
     own = [*words, *([WORDS_OF[method]] if method in WORDS_OF else [])]
     if family == DEMO:
-        c = importlib.import_module("configs.finetune_demo").get_config()
+        c = load_recipe("finetune_demo")
         if method != tuning.FULL:
             length = c.duration, c.optimizer.base_learning_rate
             length = DEMO_BEHIND.get(method, length)
@@ -177,10 +177,9 @@ def _recipe(task: str, method: str, size: str, words: Sequence[str], model: Mode
         # Only these two families have a recipe from scratch of their own.
         own += [SCRATCH] if model.init == SCRATCH and family != "fas" else []
         kind = "finetune" if method == tuning.FULL else "adapter"
-        recipe = importlib.import_module(f"configs.{kind}_{family}_{size}")
-        c = recipe.get_config(",".join([*([target] if target else []), *own]))
+        c = load_recipe(f"{kind}_{family}:" + ",".join([size, *([target] if target else []), *own]))
     if not c.data.test:
-        c.data.test = importlib.import_module(f"configs.eval_{family}").get_config().data.sets
+        c.data.test = load_recipe(f"eval_{family}").data.sets
     return c
 
 

@@ -26,7 +26,7 @@ from fsfm_jax.detection.serialized_scorer import SerializedScorer  # noqa: E402
 from fsfm_jax.export import serialize  # noqa: E402
 from fsfm_jax.resolve.report import EvaluationSpec  # noqa: E402
 from fsfm_jax.tasks.classify import ClassifyTask  # noqa: E402
-from fsfm_jax.weights import artifact, onnx_file
+from fsfm_jax.weights import artifact, onnx_file  # noqa: E402
 
 # What somebody does who has the two files and ONNX Runtime.
 STRANGER = """

@@ -1,0 +1,28 @@
+"""Deepfake detection with FS-Adapter on a frozen encoder of FS-VFM, trained on FaceForensics++ c23.
+
+    python -m fsfm_jax.prepare.build --dataset=ffpp_all --input=DOWNLOAD --output=data/ffpp_all
+    python -m fsfm_jax.main --config=configs/adapter_dfd.py:vitb --workdir=runs/adapter_dfd_vitb
+
+The variant begins with a size: `vits` (84,578 parameters are trained), `vitb` (335,042; the default) or `vitl`
+(594,178). It may go on with `cached` (features are computed once: minutes, not hours, but no augmentation),
+`linear-probe`, `layer-norm`, `bias`, `lora` or `released` (see `adapt` in fsfm_jax/config/adapter.py). `init` is the
+--workdir of the pretraining run or an official checkpoint with its statistics beside it. Hardware: one accelerator; the
+papers used two GPUs with 256 (ViT-S) or 128 images each. Cost: not known. Measured: not run here.
+"""
+
+from fsfm_jax.config import adapter, finetune
+from fsfm_jax.config.recipes import SIZES, split_size
+
+SETTINGS = {
+    "vits": {"batch": 512, "duration": "60 epochs", "rate": 1e-3, "contrast": 0.01},
+    "vitb": {"batch": 256, "duration": "50 epochs", "rate": 5e-3, "contrast": 0.01},
+    "vitl": {"batch": 256, "duration": "50 epochs", "rate": 1e-2, "contrast": 0.1},
+}
+
+
+def get_config(variant=""):
+    size, words = split_size(variant)
+    c = finetune.finetune()
+    c.init = f"runs/pretrain_{size}"
+    c.model.size = SIZES[size]
+    return adapter.adapt(c, **SETTINGS[size], variant=words)

@@ -1,0 +1,34 @@
+"""Deepfake detection with FS-VFM, trained on FaceForensics++ c23.
+
+    python -m fsfm_jax.prepare.build --dataset=ffpp_all --input=DOWNLOAD --output=data/ffpp_all
+    python -m fsfm_jax.main --config=configs/finetune_dfd.py:vitb --workdir=runs/finetune_dfd_vitb
+
+The variant begins with a size, `vits`, `vitb` (the default) or `vitl`, and may go on with `scratch` or `released` (see
+`vary` in fsfm_jax/config/finetune.py), as in `:vitl,scratch`. `:vitb,fsfm400` is the recipe of FSFM (CVPR 2025) for a
+pretraining of 400 epochs (`pretrain_vitb:fsfm400`). `init` is the --workdir of the pretraining run or an official
+checkpoint with its statistics beside it. Hardware: one accelerator; the papers used two GPUs with 32 images each.
+Cost: not known. Measured: not run here.
+"""
+
+from fsfm_jax.config import finetune
+from fsfm_jax.config.recipes import SIZES, split_size
+
+# Learning rate (per 256 images), layer decay and weight decay.
+RATES = {"vits": (2e-4, 0.65, 0.03), "vitb": (2e-4, 0.6, 0.03), "vitl": (5e-5, 0.9, 0.01)}
+SPECIAL = {
+    "vitb": {
+        "fsfm400": {
+            "init": "runs/pretrain_vitb_fsfm400", "optimizer.base_learning_rate": 2.5e-4,
+            "optimizer.layer_decay": 0.65, "optimizer.weight_decay": 0.05,
+        },
+    },
+}  # fmt: skip
+
+
+def get_config(variant=""):
+    size, words = split_size(variant)
+    c = finetune.finetune()
+    c.init = f"runs/pretrain_{size}"
+    c.model.size = SIZES[size]
+    c.optimizer.base_learning_rate, c.optimizer.layer_decay, c.optimizer.weight_decay = RATES[size]
+    return finetune.vary(c, words, SPECIAL.get(size))

@@ -1,0 +1,33 @@
+"""Cross-domain face anti-spoofing with FS-VFM: leave one data set of MCIO or WCS out.
+
+    python -m fsfm_jax.prepare.build --dataset=mcio_frames --input=DOWNLOAD --output=data/mcio_frames
+    python -m fsfm_jax.main --config=configs/finetune_fas.py:vitb,O --workdir=runs/fas_vitb_O
+
+The variant is a size, `vits`, `vitb` (the default) or `vitl`, then the data set that is left out, `M`, `C`, `I` or `O`
+(OULU if none is given), `wmca`, `cefa` or `surf`; words behind it change the protocol, such as
+`:vitl,O,no-celeb,5-shot` (see `antispoof` in fsfm_jax/config/finetune.py). Five seeds are run one after the other and
+end in a table of mean and standard deviation. The released code chooses the step on the target's test set:
+`:vitb,O,oracle`. `:vitb,O,fsfm400` has the rate of FSFM (CVPR 2025), for a pretraining of 400 epochs. `init` is the
+--workdir of the pretraining run or an official checkpoint with its statistics beside it. Hardware: one accelerator; the
+papers used one GPU. Cost: not known. Measured: not run here.
+"""
+
+from fsfm_jax.config import finetune
+from fsfm_jax.config.recipes import SIZES, split_size
+
+# Learning rate (per 256 images) and weight decay.
+RATES = {"vits": (2.5e-5, 1e-6), "vitb": (2.5e-5, 1e-6), "vitl": (1e-5, 1e-5)}
+FSFM400, FSFM400_RATE = "fsfm400", 1e-4
+
+
+def get_config(variant="O"):
+    size, words = split_size(variant)
+    words = (words or "O").split(",")
+    fsfm400 = size == "vitb" and FSFM400 in words
+    c = finetune.antispoof(",".join(word for word in words if not (fsfm400 and word == FSFM400)))
+    c.init = f"runs/pretrain_{size}_{FSFM400}" if fsfm400 else f"runs/pretrain_{size}"
+    c.model.size = SIZES[size]
+    c.optimizer.base_learning_rate, c.optimizer.weight_decay = RATES[size]
+    if fsfm400:
+        c.optimizer.base_learning_rate = FSFM400_RATE
+    return c
