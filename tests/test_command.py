@@ -52,7 +52,7 @@ def test_notes_are_told_in_the_same_line(capsys):
 
 PROGRAM = """
 import signal, sys
-from fsfm_jax.apps import command
+from fsfm_jax import command
 def job():
     for number in range(100_000):
         command.say(f"{number} \\udcff")
@@ -83,7 +83,7 @@ def test_a_real_process_ends_quietly_when_its_reader_has_gone_and_in_one_line_on
 
 
 def test_an_interrupt_while_a_program_is_imported_is_one_line():
-    text = "from fsfm_jax.apps import command; command.one_line_interrupts(); import this; raise KeyboardInterrupt"
+    text = "from fsfm_jax import command; command.one_line_interrupts(); import this; raise KeyboardInterrupt"
     running = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
     assert (running.returncode, running.stderr) == (-signal.SIGINT, "interrupted\n")
 

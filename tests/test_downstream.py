@@ -53,8 +53,9 @@ TASKS = {
 JOBS = """
 import json, sys
 from absl import flags
-from configs import finetuning, pretrain_demo
-from fsfm_jax import finetune, pretrain
+from fsfm_jax.config import finetune as finetuning
+from configs import pretrain_demo
+from fsfm_jax.jobs import finetune, pretrain
 
 flags.FLAGS.mark_as_parsed()  # grain reads a flag
 for job, fields, workdir in json.loads(sys.argv[1]):

@@ -38,7 +38,8 @@ if hosts > 1:
     jax.distributed.initialize(f"localhost:{port}", hosts, host)
 
 from configs import pretrain_demo
-from fsfm_jax import main, pretrain
+from fsfm_jax import main
+from fsfm_jax.jobs import pretrain
 from fsfm_jax.train.program import Program
 
 rows, told = [], None

@@ -40,7 +40,7 @@ RUN = """
 import json, os, signal, sys
 from typing import Any, NamedTuple
 import jax, jax.numpy as jnp
-from fsfm_jax import checkpoint_manager
+from fsfm_jax.run import checkpoint_manager
 from fsfm_jax.run.checkpoint import Checkpoints, Retention
 from fsfm_jax.run.lock import held
 from fsfm_jax.run.workdir import Lines

@@ -27,8 +27,8 @@ JOB = """
 import json, sys
 import jax
 from absl import flags
-from configs import finetuning
-from fsfm_jax import finetune
+from fsfm_jax.config import finetune as finetuning
+from fsfm_jax.jobs import finetune
 from fsfm_jax.data.forgery import ForgedSource
 
 port, hosts, host = json.loads(sys.argv[1])

@@ -85,7 +85,7 @@ def test_a_shape_that_the_compiler_does_not_know_is_a_sentence(tmp_path):
 def test_devices_of_every_kind_of_chip_make_a_mesh():
     """The table says how many devices a chip is; JAX refuses meshes of some in other forms."""
     program = (
-        "import jax; from launch import chips; chips.prepare_environment(1);"
+        "import jax; from fsfm_jax.compile_check import chips; chips.prepare_environment(1);"
         "slices = [chips.open_slice(name) for name in ('v4:2x2x1', 'v5e:2x2', 'v5p:2x2x1', 'v6e:2x2', 'tpu7x:2x2x1')];"
         "auto = (jax.sharding.AxisType.Auto,);"
         "[jax.make_mesh((len(s.devices),), ('data',), auto, devices=s.devices) for s in slices];"

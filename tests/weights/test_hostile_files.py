@@ -400,7 +400,7 @@ def test_a_mutant_is_a_function_of_the_seed_and_its_place():
 JUDGED = """
 import os, pickle, socket, sys
 from reliability.verdicts import judge
-from fsfm_jax.export import torch_file
+from fsfm_jax.weights import torch_file
 
 def raises(error):
     def read(path):
