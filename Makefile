@@ -17,50 +17,50 @@ export NO_GCE_CHECK := true
 
 .PHONY: demo has-chromium test test-beam test-pages test-parity test-tpu lint check bench fuzz locks clean
 
-$(VENV)/.runtime: requirements.lock
+$(VENV)/.runtime: requirements/run.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "fsfm_jax needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/run.lock
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.lock
 	@touch $@
 
 # Beam has an environment of its own, since its pins contradict those of JAX.
-$(VENV)-beam/.made: requirements-beam.lock
+$(VENV)-beam/.made: requirements/beam.lock
 	$(PYTHON) -m venv $(VENV)-beam
-	$(VENV)-beam/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-beam.lock
+	$(VENV)-beam/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/beam.lock
 	@touch $@
 
 # As have the base models of others, with PyTorch, and the converter to ONNX, whose own requirements contradict ours.
-$(VENV)-parity/.made: requirements-parity.lock requirements-onnx.lock requirements-dev.lock requirements.lock
+$(VENV)-parity/.made: requirements/parity.lock requirements/onnx.lock requirements/dev.lock requirements/run.lock
 	$(PYTHON) -m venv $(VENV)-parity
-	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-parity.lock
-	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-onnx.lock
+	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/parity.lock
+	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/onnx.lock
 	@touch $@
 
 # As has the TPU compiler, which compiles for slices that are not there.
-$(VENV)-tpu/.made: requirements-tpu.lock requirements-dev.lock requirements.lock
+$(VENV)-tpu/.made: requirements/tpu.lock requirements/dev.lock requirements/run.lock
 	$(PYTHON) -m venv $(VENV)-tpu
-	$(VENV)-tpu/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-tpu.lock --requirement requirements-dev.lock
+	$(VENV)-tpu/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/tpu.lock --requirement requirements/dev.lock
 	@touch $@
 
 # As have a browser's driver and what runs notebooks.
-$(VENV)-pages/.made: requirements-pages.lock requirements-dev.lock requirements.lock
+$(VENV)-pages/.made: requirements/pages.lock requirements/dev.lock requirements/run.lock
 	$(PYTHON) -m venv $(VENV)-pages
-	$(VENV)-pages/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-pages.lock
+	$(VENV)-pages/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/pages.lock
 	@touch $@
 
 # As have the fuzzer, and what writes the locks.
-$(VENV)-fuzz/.made: requirements-fuzz.lock requirements.lock
+$(VENV)-fuzz/.made: requirements/fuzz.lock requirements/run.lock
 	$(PYTHON) -m venv $(VENV)-fuzz
-	$(VENV)-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-fuzz.lock
+	$(VENV)-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/fuzz.lock
 	@touch $@
 
-$(VENV)-locks/.made: requirements-locks.lock
+$(VENV)-locks/.made: requirements/locks.lock
 	$(PYTHON) -m venv $(VENV)-locks
-	$(VENV)-locks/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-locks.lock
+	$(VENV)-locks/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/locks.lock
 	@touch $@
 
 # After every change of a pin: the hashes beside it, and the table of licences.

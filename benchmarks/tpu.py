@@ -2,7 +2,7 @@
 
     python -m benchmarks.tpu [--sizes=vits,vitb,vitl,vith] [--topologies=v5e:4x4,v6e:4x4] [--search] [--again]
 
-Needs the packages of requirements-tpu.txt. Each pair of a recipe and a slice is a process of its own
+Needs the packages of requirements/tpu.txt. Each pair of a recipe and a slice is a process of its own
 (`fsfm_jax.compile_check`): the pretrainings of the sizes, and with `--all` fine-tuning, adapters and evaluations. What
 is found goes to benchmarks/results/tpu.json after each process, and what is there is not compiled once more, unless
 `--again` asks for it or it is of another compiler. Speeds are the compiler's estimates: nothing runs on a TPU here.

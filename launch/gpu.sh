@@ -8,7 +8,7 @@ usage() {
     cat <<'TEXT'
 usage: launch/gpu.sh [OPTION...] -- PROGRAM-OPTION...
 
-  --python=PYTHON    with requirements-cuda.lock installed (default .venv/bin/python of this checkout)
+  --python=PYTHON    with requirements/cuda.lock installed (default .venv/bin/python of this checkout)
   --gpus=0,1         these GPUs alone (default all)
   --max-restarts=N   so often at most (default 100)
   --dry-run          print the command and execute nothing

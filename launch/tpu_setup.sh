@@ -17,6 +17,6 @@ fi
 # A folder of its own: works too where the system's Python is marked as managed by the system (PEP 668).
 python3 -m pip install --quiet --upgrade --target=.uv "uv==$UV_VERSION"
 .uv/bin/uv venv --quiet --clear --python="$PYTHON_VERSION" .venv
-.uv/bin/uv pip install --quiet --python=.venv/bin/python --require-hashes --requirement=requirements-tpu.lock
+.uv/bin/uv pip install --quiet --python=.venv/bin/python --require-hashes --requirement=requirements/tpu.lock
 touch .ready
 echo "the environment is made"

@@ -15,11 +15,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from supply.pins import INCLUDE, ROOT, Pin, Requirements, all_requirements, canonical
+from supply.pins import DEFAULT, INCLUDE, ROOT, Pin, Requirements, all_requirements, canonical
 
 PAGE = ROOT / "docs" / "licences.md"
 BEGIN, END = "<!-- packages: make locks -->", "<!-- end of packages -->"
-HEAD = "| package | version | licence | in `requirements...` |\n|---|---|---|---|\n"
+HEAD = "| package | version | licence | in `requirements/` |\n|---|---|---|---|\n"
 RUN = "run"  # what the file without a suffix is called in the table
 SHORT = 40  # letters of a licence's name; longer ones are its text
 # Names that packages give to licences, as SPDX spells them. A "BSD" without a number says no more than that.
@@ -70,7 +70,7 @@ def licence_of(name: str, metadata: dict) -> str:
 
 def called(requirements: Requirements) -> str:
     """What a requirements file is called in the table."""
-    return requirements.path.stem.removeprefix("requirements").removeprefix("-") or RUN
+    return RUN if requirements.path.name == DEFAULT else requirements.path.stem
 
 
 def needed_by(files: Iterable[Requirements]) -> dict[Pin, tuple[str, ...]]:
@@ -79,7 +79,7 @@ def needed_by(files: Iterable[Requirements]) -> dict[Pin, tuple[str, ...]]:
     for requirements in files:
         for pin in requirements.pins:
             found.setdefault(pin, []).append(called(requirements))
-    return {pin: tuple(names) for pin, names in sorted(found.items())}
+    return {pin: tuple(sorted(names)) for pin, names in sorted(found.items())}
 
 
 def reported(requirements: Requirements) -> dict[Pin, str]:

@@ -1,4 +1,4 @@
-"""Hashes of everything that is pinned, in a lock beside each requirements file.
+"""Hashes of everything that is pinned, in a lock for each requirements file.
 
     make locks        or, where uv is installed: python -m supply.locks [--root FOLDER]
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from supply.pins import INCLUDE, ROOT, Pin, Requirements, all_requirements, canonical, lock_of
 
 # Installed with --no-deps: what they ask for contradicts our own pins.
-WITHOUT_DEPENDENCIES = {"requirements-onnx.txt"}
+WITHOUT_DEPENDENCIES = {"onnx.txt"}
 HASH = re.compile(r"    --hash=sha256:([0-9a-f]{64})( \\)?")
 PINNED = re.compile(r"(\S+)==(\S+) \\")
 COMPILE = (
@@ -81,7 +81,7 @@ def lock_text(requirements: Requirements) -> str:
       subprocess.CalledProcessError: uv found no such version; it has said which.
     """
     heading = f"# Made by `make locks` from {requirements.path.name}: change that, not this.\n"
-    heading += "".join(f"{INCLUDE}{lock_of(Path(name))}\n" for name in requirements.includes)
+    heading += "".join(f"{INCLUDE}{lock_of(Path(name)).name}\n" for name in requirements.includes)
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder, "own.txt")
         own.write_text("".join(f"{pin.name}=={pin.version}\n" for pin in requirements.pins))

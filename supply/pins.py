@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+FOLDER = "requirements"  # of every pin file and lock but the default path's, which stays at the top
+DEFAULT, DEFAULT_LOCK = "requirements.txt", "run.lock"
 INCLUDE = "-r "
 PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9.!+_-]*)")
 
@@ -23,7 +25,7 @@ class Requirements:
 
     Attributes:
       path: of the file.
-      includes: names of the files that it builds on, in its folder.
+      includes: names of the files that it builds on.
       pins: its own, without those of the files it builds on.
     """
 
@@ -33,7 +35,7 @@ class Requirements:
 
     @property
     def lock(self) -> Path:
-        """The file beside it with the hashes."""
+        """The file with the hashes."""
         return lock_of(self.path)
 
 
@@ -44,7 +46,7 @@ def canonical(name: str) -> str:
 
 def lock_of(path: Path) -> Path:
     """The file with the hashes that belongs to a requirements file."""
-    return path.with_suffix(".lock")
+    return path.parent / FOLDER / DEFAULT_LOCK if path.name == DEFAULT else path.with_suffix(".lock")
 
 
 def read_requirements(path: Path) -> Requirements:
@@ -72,5 +74,5 @@ def read_requirements(path: Path) -> Requirements:
 
 
 def all_requirements(root: Path = ROOT) -> list[Requirements]:
-    """Every requirements file of the checkout, by name; raises as `read_requirements`."""
-    return [read_requirements(path) for path in sorted(root.glob("requirements*.txt"))]
+    """Every requirements file of the checkout, the default path's first; raises as `read_requirements`."""
+    return [read_requirements(path) for path in (root / DEFAULT, *sorted((root / FOLDER).glob("*.txt")))]

@@ -34,7 +34,7 @@ def test_make_installs_nothing_without_hashes():
     for line in lines:
         named = re.findall(r"--requirement (\S+)", line)
         assert named and "--require-hashes" in line, line
-        assert {*named} <= {requirements.lock.name for requirements in FILES}, line
+        assert {*named} <= {str(requirements.lock.relative_to(ROOT)) for requirements in FILES}, line
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_requirements_that_pin_nothing(tmp_path, text, complaint):
 @pytest.mark.parametrize(
     ("lock", "complaint"),
     [
-        (f"-r requirements.lock\none==1 \\\n{HASH}\ntwo==2 \\\n{HASH} \\\n{HASH}\n", None),
-        (f"-r requirements.lock\none==1 \\\n{HASH}\n", r"absent: Pin\(name='two', version='2'\); too much: nothing"),
-        (f"one==1 \\\n{HASH}\ntwo==2 \\\n{HASH}\n", "absent: requirements.lock"),
-        (f"-r requirements.lock\none==1 \\\n{HASH}\ntwo==3 \\\n{HASH}\n", r"too much: Pin\(name='two', version='3'\)"),
+        (f"-r run.lock\none==1 \\\n{HASH}\ntwo==2 \\\n{HASH} \\\n{HASH}\n", None),
+        (f"-r run.lock\none==1 \\\n{HASH}\n", r"absent: Pin\(name='two', version='2'\); too much: nothing"),
+        (f"one==1 \\\n{HASH}\ntwo==2 \\\n{HASH}\n", "absent: run.lock"),
+        (f"-r run.lock\none==1 \\\n{HASH}\ntwo==3 \\\n{HASH}\n", r"too much: Pin\(name='two', version='3'\)"),
         (f"one==1 \\\ntwo==2 \\\n{HASH}\n", "found none of one; make locks"),
         (f"one==1\n{HASH}\n", "line 1: expected a pin or its hash"),
         ("one==1 \\\n    --hash=sha256:0a\n", "line 2: expected a pin or its hash"),
@@ -67,10 +67,10 @@ def test_requirements_that_pin_nothing(tmp_path, text, complaint):
     ],
 )
 def test_locks_that_are_not_those_of_their_requirements(tmp_path, lock, complaint):
-    path = tmp_path / "requirements-more.txt"
-    path.write_text("-r requirements.txt\none==1\nTwo==2\n")
+    path = tmp_path / "more.txt"
+    path.write_text("-r ../requirements.txt\none==1\nTwo==2\n")
     requirements = pins.read_requirements(path)
-    with pytest.raises(FileNotFoundError, match="has no requirements-more.lock; run: make locks"):
+    with pytest.raises(FileNotFoundError, match="has no more.lock; run: make locks"):
         locks.check_lock(requirements)
     requirements.lock.write_text(lock)
     if complaint is None:

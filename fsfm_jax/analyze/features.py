@@ -12,7 +12,7 @@ import numpy as np
 from fsfm_jax.figures.panel import GREY, LINES, make_panel, save
 
 METHODS = ("tsne", "pca")
-MISSING = "t-SNE needs scikit-learn (requirements-dev.txt has it); --method=pca needs nothing"
+MISSING = "t-SNE needs scikit-learn (requirements/dev.txt has it); --method=pca needs nothing"
 
 
 def principal_components(features: np.ndarray) -> np.ndarray:

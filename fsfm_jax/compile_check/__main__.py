@@ -1,6 +1,6 @@
 """Compiles what a configuration runs for a TPU slice, without a TPU: whether it fits, what it costs, what limits it.
 
-    pip install --require-hashes -r requirements-tpu.lock
+    pip install --require-hashes -r requirements/tpu.lock
     python -m fsfm_jax.compile_check --config=configs/pretrain_vitl.py --topology=v5e:4x4
 
 Any field can be changed as for a run: `--config.batch.per_device=64`. `--search` looks for the most images that a

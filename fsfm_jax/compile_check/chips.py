@@ -151,7 +151,7 @@ def _described(name: str) -> tuple[Any, ...]:
             raise ValueError(f"--topology: the TPU compiler does not know {name}: {said}") from error
         if "not installed" in said:
             raise ValueError(
-                "there is no TPU compiler here: pip install --require-hashes -r requirements-tpu.lock, in an "
+                "there is no TPU compiler here: pip install --require-hashes -r requirements/tpu.lock, in an "
                 "environment of its own"
             ) from error
         raise ValueError(f"--topology: the TPU compiler did not start for {name}: {said}") from error

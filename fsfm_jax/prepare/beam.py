@@ -1,6 +1,6 @@
 """The same shards under Apache Beam, for clusters (Dataflow, Flink, Spark) or the Direct runner.
 
-Beam's pins contradict those of JAX, so this runs in an environment of its own (`requirements-beam.txt`). Workers read
+Beam's pins contradict those of JAX, so this runs in an environment of its own (`requirements/beam.txt`). Workers read
 the download and write the records by path: both folders lie on a file system that all of them share. The plan is laid
 down and the data set finished by the process that starts the pipeline.
 """

@@ -15,7 +15,7 @@ from fsfm_jax.weights.artifact import check_images, read_card, vouched_content
 
 KIND = "onnx"
 INPUT, OUTPUT = "images", "log_probabilities"
-INSTALL = "pip install --no-deps --require-hashes --requirement requirements-onnx.lock"
+INSTALL = "pip install --no-deps --require-hashes --requirement requirements/onnx.lock"
 # The entry "location" of a tensor whose numbers lie in another file, as protobuf writes it. We write none of them.
 _ELSEWHERE = b"\x0a\x08location"
 _ERRORS_ONLY = 3  # severity of ONNX Runtime's log

@@ -3,7 +3,7 @@
 Its packages are not among those of requirements.txt, with which they disagree about the version of Orbax; only examples
 of jax2onnx use Orbax, so they are installed without their own requirements:
 
-    pip install --no-deps --require-hashes --requirement requirements-onnx.lock
+    pip install --no-deps --require-hashes --requirement requirements/onnx.lock
 """
 
 import logging

@@ -195,7 +195,7 @@ def test_what_cannot_be_written_is_refused(arguments, text, tmp_path):
 
 def test_onnx_needs_its_packages_and_float32(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install --no-deps --require-hashes .* requirements-onnx.lock"):
+    with pytest.raises(ModuleNotFoundError, match="pip install --no-deps --require-hashes .* requirements/onnx.lock"):
         serialize.serialize(serialized.detector(), str(tmp_path / "file"), "onnx")
     with pytest.raises(ValueError, match="expected float32, found bfloat16, .* say --dtype=float32"):
         serialize.serialize(serialized.detector(model__dtype="bfloat16"), str(tmp_path / "file"), "onnx")

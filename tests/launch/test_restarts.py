@@ -116,7 +116,7 @@ def test_a_whole_restart_with_a_worker_behind_it(stand_ins):
         ["python3", "-m", "pip", "install", "--quiet", "--upgrade", "--target=.uv", "uv==0.13.9"],
         ["uv", "venv", "--quiet", "--clear", "--python=3.11", ".venv"],
         ["uv", "pip", "install", "--quiet", "--python=.venv/bin/python", "--require-hashes",
-         "--requirement=requirements-tpu.lock"],
+         "--requirement=requirements/tpu.lock"],
         program,
         program,
     ]

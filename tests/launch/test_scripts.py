@@ -158,7 +158,7 @@ def test_the_image_is_built_on_a_digest_and_from_hashes():
     assert installs and all("--require-hashes" in text for text in installs)
     wanted = set(re.findall(r"--requirement (\S+)", " ".join(installs)))
     wanted |= {name for lock in wanted for name in re.findall("(?m)^-r (.*)$", (ROOT / lock).read_text())}
-    assert wanted == set(copied) == {"requirements.lock", "requirements-tpu.lock"}
+    assert wanted == set(copied) == {"requirements/run.lock", "requirements/tpu.lock"}
 
 
 def test_slurm_in_dry_runs(stand_ins):
@@ -262,7 +262,7 @@ def test_no_shell_script_has_a_warning():
     assert [path.name for path in scripts if not os.access(path, os.X_OK)] == ["commands.sh"]
 
 
-@pytest.mark.parametrize("name", ["requirements-tpu.txt", "requirements-cuda.txt"])
+@pytest.mark.parametrize("name", ["requirements/tpu.txt", "requirements/cuda.txt"])
 def test_accelerators_are_pinned_beside_the_same_jax(name):
     def pins(file: str) -> dict[str, str]:
         text = [line for line in (ROOT / file).read_text().splitlines() if line and line[0] not in "#-"]

@@ -1,6 +1,6 @@
 """Detectors as ONNX: ONNX Runtime finds our scores, for any batch.
 
-Needs the packages of requirements-onnx.txt, which are not among those of `make test`.
+Needs the packages of requirements/onnx.txt, which are not among those of `make test`.
 """
 
 import collections
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import serialized
 
-WHY = "jax2onnx and onnxruntime are needed: pip install --no-deps --require-hashes --requirement requirements-onnx.lock"
+WHY = "jax2onnx and onnxruntime are needed: pip install --no-deps --require-hashes --requirement requirements/onnx.lock"
 pytest.importorskip("jax2onnx", reason=WHY)
 onnxruntime = pytest.importorskip("onnxruntime", reason=WHY)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("libtpu", reason="libtpu is needed: pip install --require-hashes -r requirements-tpu.lock")
+pytest.importorskip("libtpu", reason="libtpu is needed: pip install --require-hashes -r requirements/tpu.lock")
 
 ROOT = Path(__file__).parents[2]
 # A plain masked autoencoder of two blocks with 49 patches; 256 images on each of four chips.
