@@ -12,6 +12,7 @@ import pytest
 from stand_ins import GCLOUD, ROOT, WORKER, StandIns
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+BASE = f"python@sha256:{'0123456789abcdef' * 4}"
 RESTART = [
     "restart", "--name=n", "--project=p", "--zone=z", "--type=v6e-8", "--spot", "--poll=0", f"--commit={COMMIT}",
     "--repository=u", "--", "--config=c", "--workdir=gs://b/w",
@@ -250,7 +251,7 @@ def test_gke_and_its_image(stand_ins):
     stand_ins.add("docker", 'if [[ $1 == build ]]; then tar -tzf - >"$STAND_INS/context"; fi\n')
     stand_ins.add("git", GIT)
     place = ["--project=p", "--zone=z", "--cluster=c"]
-    assert stand_ins.run("gke_xpk.sh", "image", "--image=i:1", f"--commit={COMMIT}").returncode == 0
+    assert stand_ins.run("gke_xpk.sh", "image", "--image=i:1", f"--base={BASE}", f"--commit={COMMIT}").returncode == 0
     assert stand_ins.run("gke_xpk.sh", "status", *place).returncode == 0
     assert [call[:2] for call in stand_ins.calls()] == [
         ["git", "-C"], ["docker", "build"], ["docker", "push"], ["xpk", "workload"],
@@ -264,7 +265,7 @@ def test_the_page_shows_commands_that_are_accepted(stand_ins):
     """Every command of docs/launching.md, read as a shell reads it, in a dry run."""
     stand_ins.add("git")
     stand_ins.answer("git", COMMIT)
-    page = (ROOT / "docs" / "launching.md").read_text().replace("\\\n", " ")
+    page = (ROOT / "docs" / "launching.md").read_text().replace("\\\n", " ").replace("python@sha256:DIGITS", BASE)
     shown = [line.strip() for line in page.splitlines() if line.startswith(("launch/", "sbatch "))]
     assert len(shown) >= 12
     exported = dict(word.split("=") for word in re.search("^export (.*)$", page, re.MULTILINE)[1].split())

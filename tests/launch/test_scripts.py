@@ -157,7 +157,7 @@ def test_the_image_is_built_on_a_digest_and_from_hashes():
     installs = [text for word, text in steps if word == "RUN" and "pip install" in text]
     assert installs and all("--require-hashes" in text for text in installs)
     wanted = set(re.findall(r"--requirement (\S+)", " ".join(installs)))
-    wanted |= {name for lock in wanted for name in re.findall("(?m)^-r (.*)$", (ROOT / lock).read_text())}
+    wanted |= {f"requirements/{name}" for lock in wanted for name in re.findall("(?m)^-r (.*)$", (ROOT / lock).read_text())}
     assert wanted == set(copied) == {"requirements/run.lock", "requirements/tpu.lock"}
 
 
@@ -271,4 +271,4 @@ def test_accelerators_are_pinned_beside_the_same_jax(name):
     base, own = pins("requirements.txt"), pins(name)
     assert set(own).isdisjoint(base)
     assert {version for package, version in own.items() if package.startswith("jax")} <= {base["jax"]}
-    assert "-r requirements.txt" in (ROOT / name).read_text().splitlines()
+    assert "-r ../requirements.txt" in (ROOT / name).read_text().splitlines()
