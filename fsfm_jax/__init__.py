@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         random,
     )
 
-__version__ = "0.3.0"
+__version__ = "0.2.0"
 __all__ = [
     "Detector", "Encoder", "Masks", "Parser", "crfr_p", "crfr_r", "fasking_i", "frp", "load_detector", "load_encoder",
     "load_parser", "random",

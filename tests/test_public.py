@@ -14,7 +14,7 @@ import pytest
 
 import fsfm_jax
 from fsfm_jax import regions
-from fsfm_jax.detection.open_detector import Unsaid
+from fsfm_jax.detection.opener import Unsaid
 from fsfm_jax.detection.predictor import open_judge
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +26,7 @@ ROUNDING = 1e-6
 
 @pytest.fixture(scope="module")
 def former(tmp_path_factory) -> Path:
-    """A pretraining run that was stopped, a finished detector, records and exports, all made by version 0.2."""
+    """A pretraining run that was stopped, a finished detector, records and exports, all made by version 0.1."""
     folder = tmp_path_factory.mktemp("former")
     for name in ("runs", "exports"):
         with tarfile.open(FORMER / f"{name}.tar.xz") as archive:
@@ -83,7 +83,7 @@ def test_images_of_any_number_and_size_give_the_features_of_each(former, crops):
 def test_images_of_another_kind_are_refused(former, crops, call):
     encoder, detector = fsfm_jax.load_encoder(former / "pretrain"), fsfm_jax.load_detector(former / "finetune_whole")
     for wrong in (crops / np.float32(255), crops[0], crops[..., :2], crops.astype(np.int64)):
-        with pytest.raises(ValueError, match=r"expected \[B, H, W, 3\] uint8"):
+        with pytest.raises(ValueError, match=r"expected \[n, H, W, 3\] uint8"):
             call(encoder, detector, wrong)
 
 

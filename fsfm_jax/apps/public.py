@@ -10,15 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsfm_jax import regions
+from fsfm_jax import records, regions
 from fsfm_jax.analyze.encoders import OpenedEncoder, open_encoder
+from fsfm_jax.apps.certainty import limits_of
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import Settings
 from fsfm_jax.apps.scoring import verdicts
 from fsfm_jax.apps.verdict import FALSE_ALARM, Verdict, rule_of
 from fsfm_jax.data.masking import MaskSpec, draw_masks
 from fsfm_jax.data.resizing import for_evaluation, resize_whole
-from fsfm_jax.detection.open_detector import Unsaid
+from fsfm_jax.detection.opener import Unsaid
 from fsfm_jax.detection.predictor import Judge, open_judge
 from fsfm_jax.models.bases import OWN
 from fsfm_jax.models.vit import patchify
@@ -81,7 +82,7 @@ class Encoder:
         return self._opened.encoder.apply({"params": params}, patches).astype(jnp.float32)
 
     def _in_batches(self, function: Any, images: np.ndarray, empty: tuple[int, ...]) -> np.ndarray:
-        check_images(images)
+        records.check_images(images)
         parts = [np.zeros(empty, np.float32)]
         for start in range(0, len(images), self._batch):
             part = _of_side(images[start : start + self._batch], self.image_size)
@@ -104,7 +105,8 @@ class Detector:
     def __init__(self, judge: Judge, settings: Settings, threshold: str):
         self.name, self.image_size, self.card = judge.name, judge.image_size, judge.card
         self.class_names, self.real = judge.class_names, judge.real
-        self._judge, self._settings, self._rule = judge, settings, rule_of(judge, threshold)
+        self._judge, self._settings = judge, settings
+        self._rule = rule_of(judge, threshold, limits_of(settings.detector))
         self._readers: Readers | None = None
 
     def __enter__(self) -> "Detector":
@@ -125,7 +127,7 @@ class Detector:
 
     def probabilities(self, crops: np.ndarray) -> np.ndarray:
         """Compute the probability of each class, `[B, H, W, 3] uint8 -> [B, C] float64`; raises as `score`."""
-        check_images(crops)
+        records.check_images(crops)
         sized = [for_evaluation(self._judge.transform, crop, self.image_size) for crop in crops]
         side = (0, self.image_size, self.image_size, 3)
         found = self._judge.log_probabilities(np.stack(sized) if sized else np.zeros(side, np.uint8))
@@ -168,12 +170,12 @@ class Parser:
         self._parser, self._detector = make_parser(name, weights), make_detector(detector)
 
     def __call__(self, photo: np.ndarray) -> np.ndarray:
-        """Parse the largest face of a photo into the 11 classes of `regions.CLASSES`, `[H, W, 3] uint8 -> [H, W] uint8`.
+        """Parse the largest face of a photo into `regions.CLASSES`, `[H, W, 3] uint8 -> [H, W] uint8`.
 
         Raises:
           ValueError: a photo of another type or shape, or no face is found.
         """
-        check_images(photo[None] if photo.ndim == 3 else photo)
+        records.check_image(photo)
         height, width = photo.shape[:2]
         boxes = self._detector(photo)
         if not boxes:
@@ -282,19 +284,6 @@ fasking_i = _strategy("fasking_i", "Hide facial components first; background and
 frp = _strategy("frp", "Hide the same share of every facial region.")
 crfr_r = _strategy("crfr_r", "Cover one random region completely, the rest uniformly.")
 crfr_p = _strategy("crfr_p", "Cover one random region completely and every other region in proportion (FSFM).")
-
-
-def check_images(images: np.ndarray) -> None:
-    """Refuse anything but `[B, H, W, 3] uint8`; floats would be taken for normalised pixels.
-
-    Raises:
-      ValueError: another type or shape.
-    """
-    found = np.asarray(images)
-    if found.ndim != 4 or found.shape[-1] != 3 or found.dtype != np.uint8:
-        raise ValueError(
-            f"images: expected [B, H, W, 3] uint8 with pixels 0..255, found {list(found.shape)} {found.dtype}"
-        )
 
 
 def _of_side(images: np.ndarray, side: int) -> np.ndarray:

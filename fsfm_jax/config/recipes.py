@@ -45,7 +45,7 @@ def find_recipe(name: str) -> Path:
     stem = path.name.removesuffix(".py")
     if former := FORMER.fullmatch(stem):
         spelt = str(path).replace(stem, former[1])
-        raise FileNotFoundError(f"config: {name} is spelt {spelt}:{former[2]} since version 0.3")
+        raise FileNotFoundError(f"config: {name} is spelt {spelt}:{former[2]} since version 0.2")
     known = shipped()
     if path.parent == Path() and stem in known:
         return known[stem]
