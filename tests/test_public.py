@@ -111,5 +111,7 @@ def test_importing_the_package_starts_nothing():
     code = "import sys, fsfm_jax; print(sorted({'jax', 'numpy', 'cv2', 'grain'} & {*sys.modules}), *dir(fsfm_jax))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("[] ") and {*fsfm_jax.__all__} <= {*done.stdout.split()}
+    stub = (ROOT / "fsfm_jax" / "__init__.pyi").read_text()
+    assert {*re.findall(r"import (\w+) as \1\n", stub)} == {*fsfm_jax.__all__}
     with pytest.raises(AttributeError, match="no attribute 'load_encodr'; it has .*load_encoder"):
         fsfm_jax.load_encodr  # noqa: B018
