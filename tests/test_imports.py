@@ -64,6 +64,7 @@ HOMES = {
     "ai_edge_litert": "fsfm_jax.prepare.tflite",
     "facer": "fsfm_jax.prepare.parse.farl",
     "pyarrow": "fsfm_jax.detection.prediction_file",
+    "matplotlib": "fsfm_jax.figures",
     "sklearn": "fsfm_jax.analyze.features",
     "ml_dtypes": "fsfm_jax.weights",
     "jax2onnx": "fsfm_jax.weights.onnx_file",
@@ -158,10 +159,14 @@ def test_every_home_and_every_place_is_used():
     assert len(loose) <= MAX_LOOSE, loose
 
 
-def test_torch_is_imported_inside_of_functions():
-    owner = "fsfm_jax.prepare.parse.farl"  # who does not ask for that parser needs no torch
-    top = [node for node in tree(owner).body if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert not {"torch", "facer"} & {alias.name for node in top for alias in node.names}
+def test_torch_and_matplotlib_are_imported_inside_of_functions():
+    # Who does not ask for that parser needs no torch, and who draws nothing does not wait for matplotlib.
+    for module in (m for m in MODULES if m.startswith(("fsfm_jax.prepare.parse.farl", "fsfm_jax.figures"))):
+        top = [node for node in tree(module).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {alias.name for node in top for alias in node.names} | {getattr(node, "module", "") for node in top}
+        assert not {"torch", "facer", "matplotlib"} & {name.split(".")[0] for name in names}, module
+        every = [node.name for node in ast.walk(tree(module)) if isinstance(node, ast.alias)]
+        assert not any("pyplot" in name for name in every), f"{module}: pyplot keeps every figure"
 
 
 def test_recipes_loader_processes_and_preparation_never_meet_jax():

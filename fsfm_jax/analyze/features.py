@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fsfm_jax.figures.panel import GREY, LINES, make_panel, save
+from fsfm_jax.figures.plot import save
+from fsfm_jax.figures.scatter import plot_groups
 
 METHODS = ("tsne", "pca")
 MISSING = "t-SNE needs scikit-learn (requirements/dev.txt has it); --method=pca needs nothing"
@@ -55,18 +56,8 @@ def draw_features(
       ValueError: see `embedded`. ModuleNotFoundError: see `embedded`.
     """
     places = embedded(features, method)
-    low, high = places.min(axis=0), places.max(axis=0)
-    unit = (places - low) / np.maximum(high - low, 1e-30) * 0.94 + 0.03
-    names = sorted(set(groups), key=list(groups).index)
-    colours = [*LINES, *(tuple(c // 2 for c in line) for line in LINES)]
-    shown, rest = names[: len(colours)], len(names) - len(colours)
-    legend = list(zip(shown, colours, strict=False)) + ([(f"{rest} more groups", GREY)] if rest > 0 else [])
-    marks = [""] * 5
-    panel = make_panel(title, {"tsne": "t-SNE", "pca": "principal components"}[method], "", legend, len(legend), marks)
-    for name, colour in [*((name, GREY) for name in names[len(colours) :]), *zip(shown, colours, strict=False)]:
-        of = np.array([group == name for group in groups])
-        panel.points(unit[of, 0], unit[of, 1], colour)
-    save(os.path.join(folder, "features.png"), panel.picture)
+    axes = {"tsne": ("t-SNE", ""), "pca": ("first principal component", "second principal component")}[method]
+    save(os.path.join(folder, "features.png"), plot_groups(title, places, groups, *axes))
     with open(os.path.join(folder, "features.csv"), "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["group", "video", "x", "y"])

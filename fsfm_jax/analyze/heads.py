@@ -11,10 +11,16 @@ import numpy as np
 
 from fsfm_jax.analyze.encoders import OpenedEncoder
 from fsfm_jax.data.resizing import resize_whole
-from fsfm_jax.figures.attention import attention_weights, class_token_maps, head_divergences, mean_distances
+from fsfm_jax.figures import plot
+from fsfm_jax.figures.attention import (
+    attention_weights,
+    class_token_maps,
+    head_divergences,
+    mean_distances,
+    plot_heads,
+)
 from fsfm_jax.figures.cam import overlay
 from fsfm_jax.figures.gallery import CELL, Row, write_gallery
-from fsfm_jax.figures.panel import BLACK, LINES, Panel, end_of_axis, make_panel, save
 from fsfm_jax.models.vit import Encoder
 
 BATCH = 4  # 12 blocks of 12 heads of ViT-B take 22 MB an image
@@ -35,15 +41,11 @@ def compare_heads(opened: Sequence[OpenedEncoder], faces: np.ndarray, folder: st
         }  # fmt: skip
     with open(os.path.join(folder, "attention.json"), "w", encoding="utf-8") as file:
         json.dump(found, file, indent=1)
-    rows = []
-    for what, title, unit in (
-        ("distance_in_pixels", "distance", "pixels"),
-        ("divergence_in_nats", "divergence", "nats"),
-    ):
-        end = end_of_axis(max(np.max(one[what]) for one in found.values()) or 1)
-        panels = [_panel(f"{title}: {_short(name)}", unit, np.array(one[what]), end) for name, one in found.items()]
-        rows.append(np.concatenate([panel.picture for panel in panels], axis=1))
-    save(os.path.join(folder, "attention.png"), np.concatenate(rows, axis=0))
+    drawn = [
+        (_short(name), np.array(one["distance_in_pixels"]), np.array(one["divergence_in_nats"]))
+        for name, one in found.items()
+    ]
+    plot.save(os.path.join(folder, "attention.png"), plot_heads(drawn))
     return found
 
 
@@ -65,18 +67,6 @@ def _look(params: dict, patches: jax.Array, encoder: Encoder) -> tuple[jax.Array
     weights = attention_weights(encoder, params, patches)
     distances = [mean_distances(block, encoder.grid, encoder.size.patch_size) for block in weights]
     return jnp.stack(distances), jnp.stack([head_divergences(block) for block in weights])
-
-
-def _panel(title: str, unit: str, values: np.ndarray, end: float) -> Panel:
-    blocks, heads = values.shape
-    marks = [f"{end * quarter / 4:.3g}" for quarter in range(5)]
-    legend = [("a head", LINES[0]), ("mean of the block", BLACK)]
-    panel = make_panel(title, f"blocks 1 to {blocks}, as a share of the depth", unit, legend, 2, marks)
-    across = np.arange(blocks) / max(blocks - 1, 1)
-    for head in range(heads):
-        panel.points(across, values[:, head] / end, LINES[0])
-    panel.curve(across, values.mean(axis=1) / end, BLACK)
-    return panel
 
 
 def draw_maps(one: OpenedEncoder, faces: np.ndarray, folder: str) -> np.ndarray:

@@ -7,7 +7,8 @@ from fsfm_jax.apps.verdict import Verdict
 from fsfm_jax.data.photo import encode_png
 from fsfm_jax.detection.predictor import Judge
 from fsfm_jax.figures.cam import overlay
-from fsfm_jax.figures.panel import BLACK, LINES, Colour, make_panel
+from fsfm_jax.figures.plot import draw
+from fsfm_jax.figures.timeline import plot_timeline
 
 PNG_COMPRESSION = 3
 PICTURES = 8  # of a file, the deciding face and others spread over the rest
@@ -50,22 +51,13 @@ def timeline(verdict: Verdict) -> np.ndarray:
     if not verdict.faces:
         raise ValueError(f"{verdict.path}: expected a file with a face, found {verdict.reason}")
     timed = all(face.second is not None for face in verdict.faces)
-    last = max((face.second if timed else face.crop.frame) for face in verdict.faces)
-    text = f"share of {last:.3g} seconds" if timed else f"share of {last} frames"
-    legend: list[tuple[str, Colour]] = [(f"score of the video: {verdict.score:.4f}", LINES[1])]
-    if verdict.threshold is not None:
-        legend.append((f"{verdict.verdict or 'no verdict'}; threshold {verdict.threshold.value:.4g}", BLACK))
-    panel = make_panel("P(real) along the video", text, "P(real)", legend, len(legend), height=220)
-    across = np.array([face.second if timed else face.crop.frame for face in verdict.faces]) / max(last, 1e-9)
-    panel.curve([0, 1], [verdict.score, verdict.score], LINES[1], width=1)
-    if verdict.threshold is not None and 0 <= verdict.threshold.value <= 1:
-        panel.curve([0, 1], [verdict.threshold.value] * 2, BLACK, width=1)
-    for number in sorted({face.crop.face for face in verdict.faces}):
-        of = np.array([face.crop.face == number for face in verdict.faces])
-        scores = np.array([face.score for face in verdict.faces])
-        panel.curve(across[of], scores[of], LINES[0])
-        panel.points(across[of], scores[of], LINES[0])
-    return panel.picture[..., ::-1]
+    curves: dict[int, list[tuple[float, float]]] = {}
+    for face in verdict.faces:
+        at = face.second if timed else face.crop.frame
+        curves.setdefault(face.crop.face, []).append((at, face.score))
+    threshold = None if verdict.threshold is None else verdict.threshold.value
+    unit = "seconds" if timed else "frame"
+    return draw(plot_timeline([*curves.values()], unit, verdict.score, verdict.verdict or "no verdict", threshold))
 
 
 def pictures_of(number: int, judge: Judge, reading: Reading, verdict: Verdict) -> dict[str, bytes]:

@@ -4,13 +4,20 @@ The encoder is watched from outside, by an interceptor of Flax: the queries and 
 weights computed once more, `softmax(q k^T E**-0.5)` in float32. FSFM supplement, Fig. 2 and 3.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fsfm_jax.figures import plot
 from fsfm_jax.models.precision import at_least_float32
 from fsfm_jax.models.vit import Encoder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PROJECTION = "qkv"
 # Weights below are taken for this much, so that a divergence is finite: float32 has none smaller that is exact.
@@ -81,3 +88,23 @@ def class_token_maps(weights: jax.Array, grid: int) -> jax.Array:
     if weights.shape[-1] != grid**2 + 1:
         raise ValueError(f"expected a class token before {grid**2} patches, found {weights.shape[-1]} tokens")
     return weights[..., 0, 1:].reshape(*weights.shape[:-2], grid, grid)
+
+
+def plot_heads(encoders: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> "Figure":
+    """Plot distances in pixels and divergences in nats, `[L, H]` each, by block: a row for each named encoder.
+
+    A head is a point, the mean of a block's heads is on the line. All encoders have the same vertical axes.
+    """
+    figure = plot.make_figure(7, 2.2 * len(encoders) + 0.5, "How far the heads look, and how much they differ")
+    grid = figure.subplots(len(encoders), 2, sharey="col", squeeze=False)
+    for row, (name, *quantities) in zip(grid, encoders, strict=True):
+        for axes, values, unit in zip(row, quantities, ("distance, pixels", "divergence, nats"), strict=True):
+            blocks = np.arange(1, len(values) + 1)
+            points = axes.plot(blocks, values, "o", color=plot.BLUE, alpha=0.6, markersize=4, markeredgewidth=0)
+            (mean,) = axes.plot(blocks, values.mean(axis=1), color=plot.INK, linewidth=1.5)
+            plot.style(axes, "block", unit)
+            axes.locator_params(axis="x", integer=True)
+        plot.add_legend(row[0], [(points[0], "a head"), (mean, "mean of the block")], 1.2, name, ncols=2)
+    for axes in grid[0]:  # once all values are there: it ends the search for the upper limit
+        axes.set_ylim(bottom=0)
+    return figure

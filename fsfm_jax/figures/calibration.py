@@ -1,20 +1,29 @@
-"""The picture of a calibration: reliability diagrams above the counts of their bins, drawn with OpenCV alone."""
+"""The plot of a calibration: reliability diagrams above the counts of their bins."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsfm_jax.figures.panel import LINES, Colour, make_panel, save
+from fsfm_jax.figures import plot
 from fsfm_jax.metrics.calibration import Reliability
 
-COUNTS_HEIGHT = 110
-DIAGONAL = (150, 150, 150)
-RADIUS = 4
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def draw_reliability(path: str | Path, title: str, diagrams: Mapping[str, Reliability]) -> None:
-    """Writes a PNG: the observed share of each bin against its mean probability, below it the bins' counts.
+    """Write `plot_reliability` as PNG.
+
+    Raises:
+      ValueError: see `plot_reliability`. OSError: the file cannot be written.
+    """
+    plot.save(path, plot_reliability(title, diagrams))
+
+
+def plot_reliability(title: str, diagrams: Mapping[str, Reliability]) -> "Figure":
+    """Plot the observed share of each bin against its mean probability, and below it the bins' counts.
 
     A calibrated detector lies on the diagonal, points below it are too sure of the event. Bins without examples have no
     point.
@@ -23,29 +32,24 @@ def draw_reliability(path: str | Path, title: str, diagrams: Mapping[str, Reliab
 
     Raises:
       ValueError: no diagram, or more than four.
-      OSError: the file cannot be written.
     """
-    if not 0 < len(diagrams) <= len(LINES):
-        raise ValueError(f"diagrams: expected one to {len(LINES)}, found {', '.join(diagrams) or 'none'}")
-    legend = list(zip(diagrams, LINES, strict=False))
-    coloured = [(diagrams[name], colour) for name, colour in legend]
-    save(path, np.concatenate([_shares(title, legend, coloured), _counts(coloured)], axis=0))
-
-
-def _shares(title: str, legend: list[tuple[str, Colour]], diagrams: list[tuple[Reliability, Colour]]) -> np.ndarray:
-    panel = make_panel(title, "mean probability of the bin", "observed share", legend, len(legend))
-    panel.curve([0, 1], [0, 1], DIAGONAL, width=1)
-    for diagram, colour in diagrams:
+    if not 0 < len(diagrams) <= len(plot.COLOURS):
+        raise ValueError(f"diagrams: expected one to {len(plot.COLOURS)}, found {', '.join(diagrams) or 'none'}")
+    figure = plot.make_figure(5, 5.6, title)
+    shares, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    shares.plot([0, 1], [0, 1], color=plot.GREY, linewidth=1, linestyle="--")
+    entries = []
+    for (name, diagram), colour, marker in zip(diagrams.items(), plot.COLOURS, plot.MARKERS, strict=False):
         filled = diagram.counts > 0
         across, up = diagram.predicted[filled], diagram.observed[filled]
-        panel.curve(across, up, colour)
-        panel.points(across, up, colour, RADIUS)
-    return panel.picture
-
-
-def _counts(diagrams: list[tuple[Reliability, Colour]]) -> np.ndarray:
-    highest = max(int(diagram.counts.max()) for diagram, _ in diagrams)
-    panel = make_panel("", "probability", "examples", [], 0, ("0", "", f"{highest:,}"), COUNTS_HEIGHT)
-    for diagram, colour in diagrams:
-        panel.steps(np.append(diagram.low, diagram.high[-1]), diagram.counts / highest, colour)
-    return panel.picture
+        (line,) = shares.plot(across, up, color=colour, marker=marker, clip_on=False, zorder=3)
+        entries.append((line, name))
+        counts.stairs(diagram.counts, np.append(diagram.low, diagram.high[-1]), color=colour, linewidth=1.5)
+    plot.style(shares, "", "observed share")
+    plot.style(counts, "mean probability of the bin", "examples")
+    shares.set(xlim=(0, 1), ylim=(0, 1))
+    counts.set_ylim(bottom=0)
+    counts.yaxis.set_major_formatter("{x:,.0f}")
+    counts.locator_params(axis="y", nbins=3, integer=True)
+    plot.add_legend(shares, entries, 4)
+    return figure

@@ -1,23 +1,38 @@
-"""The picture of a detector on a data set: ROC curve and histogram of the scores, drawn with OpenCV alone."""
+"""The plot of a detector on a data set: ROC curves and histograms of the scores."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsfm_jax.figures.panel import BLACK, LINES, Panel, end_of_axis, make_panel, save
+from fsfm_jax.figures import plot
 from fsfm_jax.metrics import binary
 from fsfm_jax.metrics.curve import roc
 from fsfm_jax.metrics.scores import Scored
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 BINS = 40
-POSITIVE, NEGATIVE = (60, 140, 60), (50, 60, 200)  # blue, green, red as OpenCV has them
+POSITIVE, NEGATIVE = plot.GREEN, plot.VERMILLION
+WIDTHS = (3, 2, 1.4, 1)  # a curve that runs on another one leaves its rim
 
 
 def draw_scores(
     path: str | Path, title: str, levels: Mapping[str, Scored], thresholds: Mapping[str, float] | None = None
 ) -> None:
-    """Writes a PNG: the ROC curves of all levels in one panel, then a histogram of the scores of each level.
+    """Write `plot_scores` as PNG.
+
+    Raises:
+      ValueError: see `plot_scores`. OSError: the file cannot be written.
+    """
+    plot.save(path, plot_scores(title, levels, thresholds))
+
+
+def plot_scores(title: str, levels: Mapping[str, Scored], thresholds: Mapping[str, float] | None = None) -> "Figure":
+    """Plot the ROC curves of all levels, and beside them a histogram of the scores of each level.
 
     A level with one class only has no curve; its legend says so.
 
@@ -27,52 +42,48 @@ def draw_scores(
     Raises:
       ValueError: no level or more than four, scores that are not probabilities, or a threshold that is NaN or of no
         level.
-      OSError: the file cannot be written.
     """
     thresholds = {} if thresholds is None else thresholds
-    if not 0 < len(levels) <= len(LINES):
-        raise ValueError(f"levels: expected one to {len(LINES)}, found {', '.join(levels) or 'none'}")
+    if not 0 < len(levels) <= len(plot.COLOURS):
+        raise ValueError(f"levels: expected one to {len(plot.COLOURS)}, found {', '.join(levels) or 'none'}")
     for name, threshold in thresholds.items():
         if name not in levels or np.isnan(threshold):
             raise ValueError(f"thresholds: expected numbers for {', '.join(levels)}; found {threshold} for {name!r}")
     for scored in levels.values():
         binary.check_probabilities(scored.scores)
-    rows = max(len(levels), 3 if thresholds else 2)
-    panels = [_roc_panel(title, levels, rows)]
-    panels += [_histogram_panel(name, scored, thresholds.get(name), rows) for name, scored in levels.items()]
-    save(path, np.concatenate([panel.picture for panel in panels], axis=1))
+    figure = plot.make_figure(8, max(4.2, 2.4 * len(levels)), title)
+    grid = figure.add_gridspec(len(levels), 2)
+    _plot_roc(figure.add_subplot(grid[:, 0]), levels)
+    for row, (name, scored) in enumerate(levels.items()):
+        _plot_histogram(figure.add_subplot(grid[row, 1]), name, scored, thresholds.get(name))
+    return figure
 
 
-def _roc_panel(title: str, levels: Mapping[str, Scored], rows: int) -> Panel:
-    areas = {name: binary.auc(scored) for name, scored in levels.items()}
-    texts = [f"{name}: {area.reason or f'AUC {100 * area.value:.2f} %'}" for name, area in areas.items()]
-    legend = list(zip(texts, LINES, strict=False))
-    panel = make_panel(title, "false positive rate", "true positive rate", legend, rows)
-    for (_, colour), scored in zip(legend, levels.values(), strict=True):
-        if not scored.missing:
-            across, up, _ = roc(scored.curve, drop_collinear=True)
-            panel.curve(across, up, colour)
-    return panel
+def _plot_roc(axes: "Axes", levels: Mapping[str, Scored]) -> None:
+    axes.plot([0, 1], [0, 1], color=plot.GREY, linewidth=1, linestyle="--")
+    entries = []
+    for (name, scored), colour, width in zip(levels.items(), plot.COLOURS, WIDTHS, strict=False):
+        across, up, _ = ([], [], []) if scored.missing else roc(scored.curve, drop_collinear=True)
+        (line,) = axes.plot(across, up, color=colour, linewidth=width, clip_on=False, zorder=3)
+        area = binary.auc(scored)
+        entries.append((line, f"{name}: {area.reason or f'AUC {100 * area.value:.2f} %'}"))
+    plot.style(axes, "false positive rate", "true positive rate")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", anchor="N")
+    plot.add_legend(axes, entries, 3)
 
 
-def _histogram_panel(name: str, scored: Scored, threshold: float | None, rows: int) -> Panel:
+def _plot_histogram(axes: "Axes", name: str, scored: Scored, threshold: float | None) -> None:
     classes = ((scored.labels, POSITIVE, scored.classes.positive), (~scored.labels, NEGATIVE, scored.classes.negative))
-    legend = [(f"{label}: {np.count_nonzero(of_class):,}", colour) for of_class, colour, label in classes]
+    entries = []
+    for of_class, colour, label in classes:
+        counts, edges = np.histogram(scored.scores[of_class], BINS, (0, 1))
+        percent = 100 * counts / max(counts.sum(), 1)
+        outline = axes.stairs(percent, edges, color=colour, fill=True, alpha=0.3)
+        axes.stairs(percent, edges, color=colour, linewidth=1.5)
+        entries.append((outline, f"{label}: {np.count_nonzero(of_class):,}"))
     if threshold is not None:
-        outside = "" if 0 <= threshold <= 1 else " (outside)"
-        legend.append((f"threshold {threshold:.4g}{outside}", BLACK))
-    shares = [
-        (np.histogram(scored.scores[of_class], BINS, (0, 1))[0] / np.count_nonzero(of_class), colour)
-        for of_class, colour, _ in classes
-        if of_class.any()
-    ]
-    end = end_of_axis(max(share.max() for share, _ in shares))
-    marks = [f"{100 * end * quarter / 4:.3g} %" for quarter in range(5)]
-    title, across = f"scores of {name}", f"probability of {scored.classes.positive}"
-    panel = make_panel(title, across, "share of the class", legend, rows, marks)
-    if threshold is not None and 0 <= threshold <= 1:
-        panel.vertical(threshold, BLACK)
-    for share, colour in shares:
-        panel.steps(np.arange(BINS + 1) / BINS, share / end, colour)
-    return panel
-
+        entries.append(plot.add_threshold(axes, threshold, upright=True))
+    plot.style(axes, f"probability of {scored.classes.positive}", "% of the class")
+    axes.set(xlim=(0, 1))
+    axes.set_ylim(bottom=0)
+    plot.add_legend(axes, entries, 1.6, title=f"scores of {name}", ncols=2)

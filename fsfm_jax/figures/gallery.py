@@ -1,16 +1,16 @@
-"""Rows of pictures with titles above, a label below each row and a note at the end, drawn with OpenCV alone."""
+"""Rows of pictures with titles above, a label below each row and a note at the end."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from fsfm_jax import records
-from fsfm_jax.figures.panel import save
+from fsfm_jax.figures.plot import save_pixels, write_text
 
 CELL, GAP, HEADER, LABEL = records.IMAGE_SIZE, 6, 34, 24
 PAPER, INK, FAINT = (255, 255, 255), (30, 30, 30), (110, 110, 110)
+LARGE, SMALL = 7, 6  # points
 
 
 class Row(NamedTuple):
@@ -34,7 +34,8 @@ def write_gallery(path: str, titles: Sequence[str], rows: Sequence[Row], note: s
     height = HEADER + len(rows) * (CELL + LABEL) + LABEL
     canvas = np.full((height, len(titles) * (CELL + GAP) + GAP, 3), PAPER, np.uint8)
     for column, title in enumerate(titles):
-        _text(canvas, title, GAP + column * (CELL + GAP), 22, 0.5, INK)
+        left = GAP + column * (CELL + GAP)
+        write_text(canvas[:HEADER, left : left + CELL], title, LARGE, INK)
     for number, row in enumerate(rows):
         top = HEADER + number * (CELL + LABEL)
         for column, (_, picture) in enumerate(zip(titles, row.pictures, strict=True)):
@@ -42,15 +43,11 @@ def write_gallery(path: str, titles: Sequence[str], rows: Sequence[Row], note: s
                 raise ValueError(f"pictures: expected [{CELL}, {CELL}, 3], found {list(picture.shape)}")
             left = GAP + column * (CELL + GAP)
             canvas[top : top + CELL, left : left + CELL] = picture
-        _text(canvas, row.label, GAP + row.under * (CELL + GAP), top + CELL + 16, 0.42, FAINT)
-    _text(canvas, note, GAP, height - 8, 0.42, FAINT)
+        write_text(canvas[top + CELL : top + CELL + LABEL, GAP + row.under * (CELL + GAP) :], row.label, SMALL, FAINT)
+    write_text(canvas[-LABEL:, GAP:], note, SMALL, FAINT)
     try:
-        save(path, canvas[..., ::-1])
+        save_pixels(path, canvas)
     except OSError as error:
         raise OSError(
             f"cannot write the picture {path} ({error}); is the folder there and the disk not full?"
         ) from error
-
-
-def _text(canvas: np.ndarray, text: str, x: int, y: int, scale: float, colour: tuple[int, int, int]) -> None:
-    cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)

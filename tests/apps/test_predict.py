@@ -257,18 +257,19 @@ def test_without_files_it_says_how_it_is_used(run, monkeypatch):
         predict.main(["predict"])
 
 
-def test_the_timeline_shows_scores_and_threshold(opened):
+def test_the_timeline_shows_scores_and_threshold(opened, monkeypatch):
     reading = FaceReader(Settings(side=32, detector="blazeface", frames=4)).read(str(CLIP))
-    rule = rule_of(opened, "0.5")
-    low, high = np.log([[0.9, 0.1]] * 4), np.log([[0.1, 0.9]] * 4)
-    below, above = (explanation.timeline(judged(opened, rule, reading, rows)) for rows in (low, high))
-
-    def height(picture) -> float:
-        """Mean row of the curve, whose colour is blue."""
-        blue = (np.abs(picture.astype(int) - (30, 90, 190)).sum(axis=2) == 0)
-        return np.argwhere(blue)[:, 0].mean()
-
-    # 0.1 and 0.9 of an axis of 220 pixels.
-    assert height(below) - height(above) == pytest.approx(0.8 * 220, abs=1.5)
+    real = np.array([0.1, 0.7, 0.9, 0.8])
+    verdict = judged(opened, rule_of(opened, "0.5"), reading, np.log(np.stack([1 - real, real], axis=1)))
+    assert explanation.timeline(verdict).std() > 10
+    monkeypatch.setattr(explanation, "draw", lambda figure: figure)
+    (axes,) = explanation.timeline(verdict).axes
+    curve, score, threshold = axes.get_lines()
+    seconds = [crop.frame / reading.rate for crop in reading.crops]
+    np.testing.assert_allclose(curve.get_xydata(), np.stack([seconds, real], axis=1))
+    assert axes.get_xlabel() == "seconds" and axes.get_ylim() == (0, 1)
+    np.testing.assert_allclose([score.get_ydata(), threshold.get_ydata()], [[0.625] * 2, [0.5] * 2])
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert shown == ["score of the video: 0.6250", "real; threshold 0.5"]
     with pytest.raises(ValueError, match="expected a file with a face, found no_face"):
         explanation.timeline(SimpleNamespace(faces=(), path="a", reason="no_face"))

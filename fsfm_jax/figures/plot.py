@@ -1,0 +1,193 @@
+"""The style of every plot and the way it is written, with matplotlib's objects and none of its global state.
+
+matplotlib is imported inside the functions: programs that draw nothing do not wait for it.
+"""
+
+import bisect
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsfm_jax.data.photo import encode_png
+from fsfm_jax.run import workdir
+from fsfm_jax.text import plain
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+    from matplotlib.lines import Line2D
+
+# Okabe and Ito (2008), told apart by the colour-blind; their yellow is too faint on white.
+BLUE, ORANGE, PURPLE, SKY, GREEN, VERMILLION = "#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#009E73", "#D55E00"
+INK, GREY, FAINT = "#262626", "#8C8C8C", "#DDDDDD"
+# One of each for the lines of a plot: colour alone does not tell them apart on paper.
+COLOURS, MARKERS = (BLUE, ORANGE, PURPLE, SKY), "os^D"
+
+DPI = 150
+FONT, POINTS = "DejaVu Sans", 9  # this font is part of matplotlib
+PNG_COMPRESSION = 6
+LONGEST = 200  # characters of a text that are measured
+
+
+def make_figure(width: float, height: float, title: str) -> "Figure":
+    """Make an empty figure of `width` by `height` inches; `title` may be untrusted."""
+    _import_matplotlib()
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height), DPI, facecolor="white", layout="constrained")
+    look = {"x": 0.01, "ha": "left", "fontsize": POINTS + 1, "color": INK, "weight": "bold"}
+    figure.suptitle(cut(title, 0.9 * width - 0.5, POINTS + 1), **look)
+    return figure
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib as it imports itself, but for a screen that is not known here.
+
+    A notebook leaves the name of its screen to the programs that it starts, and their Python may have no such package.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    screen = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if screen is not None:
+            os.environ["MPLBACKEND"] = screen
+    if screen:
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = screen
+
+
+def style(axes: "Axes", across: str, up: str) -> None:
+    """Name the axes and give them the common look."""
+    axes.set_xlabel(cut(across, 3), fontsize=POINTS, color=INK)
+    axes.set_ylabel(cut(up, 3), fontsize=POINTS, color=INK)
+    axes.tick_params(which="both", labelsize=POINTS - 1, color=GREY, labelcolor=INK, labelfontfamily=FONT)
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+
+
+def add_legend(
+    owner: "Axes | Figure", entries: Sequence[tuple["Artist", str]], inches: float, title: str = "", **place
+) -> "Legend":
+    """Add a legend without a frame, by default above the axes, where no curve runs.
+
+    Args:
+      entries: drawn artists and their texts, which may be untrusted.
+      inches: width of a text at which it is cut.
+      place: `loc`, `ncols` and the like, as matplotlib names them.
+    """
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "borderpad": 0} | place
+    legend = owner.legend(
+        [artist for artist, _ in entries], [cut(text, inches, POINTS - 1) for _, text in entries], frameon=False,
+        fontsize=POINTS - 1, labelcolor=INK, title=cut(title, inches) or None, title_fontsize=POINTS - 1,
+        alignment="left", handlelength=1.4, columnspacing=1.2, **place,
+    )  # fmt: skip
+    legend.get_title().set(color=INK, weight="bold")
+    return legend
+
+
+def add_threshold(axes: "Axes", threshold: float, upright: bool) -> tuple["Line2D", str]:
+    """Draw a line at a threshold on an axis of scores from 0 to 1, none if it lies outside; return it and its name."""
+    inside = 0 <= threshold <= 1
+    data = ([threshold, threshold], [0, 1]) if inside else ([], [])
+    along = axes.get_xaxis_transform() if upright else axes.get_yaxis_transform()
+    (line,) = axes.plot(
+        *(data if upright else data[::-1]), transform=along, color=INK, linewidth=1, linestyle="--", clip_on=False
+    )
+    return line, f"threshold {threshold:.4g}{'' if inside else ' (outside)'}"
+
+
+def cut(text: str, inches: float, points: float = POINTS) -> str:
+    """Escape untrusted text and cut its middle out if it is wider than `inches`.
+
+    What is not printable, or has no letter in the font, is written as an escape.
+    """
+    shown = _escape(text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 :]}")
+    if _inches(shown, points) <= inches:
+        return shown
+    shorter = range(1, len(shown))
+    fits = bisect.bisect_right(shorter, inches, key=lambda keep: _inches(_without_middle(shown, keep), points))
+    return _without_middle(shown, fits)
+
+
+def _without_middle(text: str, keep: int) -> str:
+    return f"{text[: keep - keep // 2]}…{text[len(text) - keep // 2 :]}"
+
+
+def _escape(text: str) -> str:
+    return "".join(c if ord(c) in _letters() else c.encode("unicode_escape").decode() for c in plain(text))
+
+
+@functools.cache
+def _letters() -> frozenset[int]:
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(get_font(findfont(FONT)).get_charmap())
+
+
+def _inches(text: str, points: float) -> float:
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.font_manager import FontProperties
+
+    font = FontProperties(family=FONT, size=points)
+    return RendererAgg(1, 1, DPI).get_text_width_height_descent(text, font, ismath=False)[0] / DPI
+
+
+def write_text(canvas: np.ndarray, text: str, points: float, colour: tuple[int, int, int]) -> None:
+    """Write a line of untrusted text into the middle of a strip of a picture, `[H, W, 3] uint8` RGB, from its left."""
+    _import_matplotlib()
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.font_manager import FontProperties
+
+    height, width = canvas.shape[:2]
+    renderer = RendererAgg(width, height, DPI)
+    font = FontProperties(family=FONT, size=points)
+    # Letters reach from the base line about 0.73 of their size upwards.
+    base = (height + 0.73 * points * DPI / 72) / 2
+    renderer.draw_text(renderer.new_gc(), 0, base, cut(text, width / DPI, points), font, 0)
+    ink = np.asarray(renderer.buffer_rgba())[..., 3:] / 255
+    canvas[:] = np.round((1 - ink) * canvas + ink * np.array(colour))
+
+
+def draw(figure: "Figure") -> np.ndarray:
+    """Draw a figure, `[H, W, 3] uint8` RGB."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        # Names may hold a dollar sign, which would start a formula, or commands of TeX.
+        text.set(parse_math=False, usetex=False, fontfamily=FONT)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def save(path: str | Path, figure: "Figure") -> None:
+    """Write a figure as PNG, to a folder or an object store; the same figure gives the same bytes.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    save_pixels(path, draw(figure))
+
+
+def save_pixels(path: str | Path, picture: np.ndarray) -> None:
+    """Write a PNG as `save` does; picture: `[H, W, 3] uint8` RGB.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    data = encode_png(np.ascontiguousarray(picture), PNG_COMPRESSION)
+    with workdir.whole(path) as file:
+        file.write(data)
