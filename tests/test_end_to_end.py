@@ -13,9 +13,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from event_files import read_events
 from prepared import records_of_folder
 
 from configs import pretrain_demo
+from fsfm_jax.figures.picture_file import read_picture
 from fsfm_jax.jobs import pretrain
 from fsfm_jax.run import disk
 from fsfm_jax.run.checkpoint import saved_parts
@@ -52,6 +54,7 @@ def start(workdir, *arguments, **changes):
     fields = {**FIELDS, **{k.replace("__", "."): v for k, v in changes.items()}}
     command = [sys.executable, "-m", "fsfm_jax.main", "--config=configs/pretrain_demo.py", f"--workdir={workdir}"]
     command += [f"--config.{name}={value}" for name, value in fields.items()] + list(arguments)
+    command += ["--config.writers=console,jsonl,tensorboard"]
     return subprocess.Popen(
         command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"}
     )
@@ -127,8 +130,15 @@ def test_killed_and_continued_is_byte_for_byte_the_undisturbed_run(straight, tmp
     assert sum("params" in name for name in ours) > 100
     for name, array in ours.items():
         assert array.tobytes() == theirs[name].tobytes(), name
-    rows = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert rows == list(range(1, STEPS + 1))
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    scalars, pictures = read_events(tmp_path / "tensorboard")
+    for name in ("loss", "masked", "learning_rate", "gradient_norm", "images_per_second"):
+        assert [step for step, _ in scalars[name]] == list(range(1, STEPS + 1)), name
+    losses = [value for _, value in scalars["loss"]]
+    np.testing.assert_allclose(losses, [row["loss"] for row in rows], rtol=1e-6)
+    ((step, picture),) = pictures["reconstruction"]
+    assert step == STEPS and np.array_equal(picture, read_picture(str(tmp_path / "reconstruction.png")))
 
 
 def test_a_finished_run_only_draws_again(straight, tmp_path):
@@ -168,7 +178,7 @@ def test_the_first_batch_again_and_again_is_another_run(straight, tmp_path):
     )
     # The learning rate of the first step is zero: the second has the same weights, and here the same batch.
     assert rows[0] == pytest.approx(rows[1], rel=1e-6) and abs(others[0] - others[1]) > 1e-3
-    with pytest.raises(ValueError, match=r"data.repeat_batch: True saved, absent asked for"):
+    with pytest.raises(ValueError, match=r"data.repeat_batch: True saved, False asked for"):
         pretrain.run(tiny_config(), str(tmp_path))
     # A run from before there was such a field goes on.
     assert "data.repeat_batch" not in saved_parts(str(straight[0] / "checkpoints"), ("step",))[1]["config"]

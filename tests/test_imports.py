@@ -46,15 +46,16 @@ HOMES = {
     "ml_collections": "fsfm_jax configs reliability",
     "jax": "fsfm_jax benchmarks reliability",
     "flax": "fsfm_jax",
-    "optax": "fsfm_jax.optim fsfm_jax.train fsfm_jax.weights.run_import",
+    "optax": "fsfm_jax.optim fsfm_jax.train",
     "orbax": "fsfm_jax.run.checkpoint fsfm_jax.run.checkpoint_manager",
     "grain": "fsfm_jax.data.stream",
     "tensorflow_datasets": "fsfm_jax.data fsfm_jax.prepare",
     "google": "fsfm_jax.data",  # protobuf, for messages of damaged metadata
-    "etils": "fsfm_jax.data fsfm_jax.figures.faces fsfm_jax.run reliability",
+    "etils": "fsfm_jax.data fsfm_jax.figures.faces fsfm_jax.figures.picture_file fsfm_jax.run reliability",
     "array_record": "fsfm_jax.prepare.shard",
     "apache_beam": "fsfm_jax.prepare.beam",
-    "tqdm": "fsfm_jax.prepare.preparation fsfm_jax.run.writers",
+    "tqdm": "fsfm_jax.prepare.preparation fsfm_jax.run.console",
+    "tensorboardX": "fsfm_jax.run.tensorboard",
     "av": "fsfm_jax.prepare.media benchmarks reliability",
     "pi_heif": "fsfm_jax.prepare.media.heif_file",
     "cv2": "fsfm_jax.apps fsfm_jax.data fsfm_jax.figures fsfm_jax.prepare benchmarks reliability",
@@ -159,14 +160,22 @@ def test_every_home_and_every_place_is_used():
     assert len(loose) <= MAX_LOOSE, loose
 
 
-def test_torch_and_matplotlib_are_imported_inside_of_functions():
-    # Who does not ask for that parser needs no torch, and who draws nothing does not wait for matplotlib.
-    for module in (m for m in MODULES if m.startswith(("fsfm_jax.prepare.parse.farl", "fsfm_jax.figures"))):
+# Who does not ask for that parser needs no torch, who does not ask for that writer no tensorboardX, and who draws
+# nothing does not wait for matplotlib.
+@pytest.mark.parametrize(
+    ("owner", "libraries"),
+    [("prepare.parse.farl", {"torch", "facer"}), ("run.tensorboard", {"tensorboardX"}), ("figures", {"matplotlib"})],
+)
+def test_what_is_slow_and_seldom_needed_is_imported_inside_of_functions(owner, libraries):
+    modules = [m for m in MODULES if f"{m}.".startswith(f"fsfm_jax.{owner}.")]
+    for module in modules:
         top = [node for node in tree(module).body if isinstance(node, ast.Import | ast.ImportFrom)]
-        names = {alias.name for node in top for alias in node.names} | {getattr(node, "module", "") for node in top}
-        assert not {"torch", "facer", "matplotlib"} & {name.split(".")[0] for name in names}, module
+        names = {alias.name for node in top for alias in node.names}
+        names |= {node.module for node in top if isinstance(node, ast.ImportFrom)}
+        assert not libraries & {name.split(".")[0] for name in names}, module
         every = [node.name for node in ast.walk(tree(module)) if isinstance(node, ast.alias)]
         assert not any("pyplot" in name for name in every), f"{module}: pyplot keeps every figure"
+    assert libraries <= {name.split(".")[0] for module in modules for name in imports(module)}
 
 
 def test_recipes_loader_processes_and_preparation_never_meet_jax():

@@ -29,8 +29,9 @@ from fsfm_jax.run.checkpoint import Checkpoints, Retention, saved_parts
 from fsfm_jax.run.digests import FILE, complaints
 from fsfm_jax.run.disk import NotSaved
 from fsfm_jax.run.lock import held
+from fsfm_jax.run.metrics_file import MetricsFile
 from fsfm_jax.run.workdir import Lines, make_folder
-from fsfm_jax.run.writers import Reporter
+from fsfm_jax.run.writer import RunInfo
 
 ROOT = Path(__file__).parent.parent
 KEEP = Retention(5, 0)
@@ -416,8 +417,9 @@ def test_a_line_that_has_no_room_leaves_no_half_line(tmp_path):
 def test_metrics_go_on_after_a_line_that_was_cut_short_or_is_none(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
-    Reporter(str(path), 2, 4, 8).close()
+    info = RunInfo(str(tmp_path), 2, 4, 4, 8)
+    MetricsFile(info).close()
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
     path.write_text('{"step": 1}\n\0\0\0\n')
     with pytest.raises(ValueError, match=r"metrics.jsonl: expected a JSON object with a step in each line; found"):
-        Reporter(str(path), 2, 4, 8)
+        MetricsFile(info)

@@ -77,6 +77,10 @@ class FieldError(ValueError):
     """A field or option has a name or a value that it cannot have."""
 
 
+# Fields that runs from before there were such fields do not name, with what those runs did.
+WHEN_ABSENT = {"data.repeat_batch": False, "optimizer.name": "adamw", "optimizer.options": ""}
+
+
 def is_part_of(name: str, fields: Iterable[str]) -> bool:
     """Whether the field `name`, with dots, is one of `fields` or lies below one of them."""
     return any(name == field or name.startswith(f"{field}.") for field in fields)

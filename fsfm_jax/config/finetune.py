@@ -89,6 +89,8 @@ def finetune() -> ConfigDict:
     c.loss.temperature = 0.07  # of that loss
 
     c.optimizer = ConfigDict()
+    c.optimizer.name = "adamw"  # or "lion", "muon"; docs/extending.md says how to add one
+    c.optimizer.options = ""  # numbers that only this optimizer has: "momentum=0.95,rms=0.2" of "muon"
     c.optimizer.base_learning_rate = 2e-4  # per 256 images
     c.optimizer.min_learning_rate = 1e-6
     c.optimizer.warmup = "5 epochs"
@@ -120,6 +122,8 @@ def finetune() -> ConfigDict:
     c.checkpoint.every = "1 epochs"  # also how often the validation set is looked at
     c.checkpoint.keep_latest = 1
     c.checkpoint.keep_every = "0 steps"
+
+    c.writers = "console,jsonl"  # where metrics go; also "tensorboard"
 
     c.partition = ConfigDict()
     c.partition.replicas = config_dict.placeholder(int)

@@ -67,6 +67,8 @@ def pretrain() -> ConfigDict:
     c.loss.ratio_over = "global_batch"  # "micro_batch": released code, per micro-batch
 
     c.optimizer = ConfigDict()
+    c.optimizer.name = "adamw"  # or "lion", "muon"; docs/extending.md says how to add one
+    c.optimizer.options = ""  # numbers that only this optimizer has: "momentum=0.95,rms=0.2" of "muon"
     c.optimizer.base_learning_rate = 1.5e-4  # per 256 images
     c.optimizer.min_learning_rate = 0.0
     c.optimizer.warmup = "40 epochs"
@@ -100,6 +102,9 @@ def pretrain() -> ConfigDict:
     c.checkpoint.every = "1 epochs"
     c.checkpoint.keep_latest = 2
     c.checkpoint.keep_every = "20 epochs"  # kept for good; "0 steps": none
+
+    # Where metrics go, names with commas: "console", "jsonl" (metrics.jsonl), "tensorboard" (with the last picture).
+    c.writers = "console,jsonl"
 
     c.partition = ConfigDict()
     c.partition.replicas = config_dict.placeholder(int)  # groups that share nothing but gradients; not set: slices

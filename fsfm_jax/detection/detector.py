@@ -6,7 +6,7 @@ A fine-tuning run ends with one in `WORKDIR/detector`, a checkpoint whose `run` 
     statistics           channel mean and deviation of the pixels it takes
     step, selection      which step of the run it is, and the sentence on how that was chosen
     calibration          temperature and thresholds from a validation split, or null
-    seen                 the videos it was trained on (`detection.seen_videos`)
+    seen                 the videos it was trained on (`detection.video_overlap`)
     image_size           side of its images, if it is not that of the records
     config, origin, ...  the recipe, where its pretraining came from, versions
 """

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
@@ -22,6 +22,8 @@ from fsfm_jax.train.state import TrainState
 
 LOG = logging.getLogger("fsfm_jax")
 FILE, FOLDER = "validation.jsonl", "selected"
+# What the values of a split are called where metrics go.
+GROUPS = {"source-validation": "validation", "target-test": "target_test"}
 # A run that is killed goes back to a checkpoint before its last looks; what would win there must still be there.
 KEPT = Retention(3, 0)
 
@@ -34,11 +36,18 @@ class Validation:
     """
 
     def __init__(
-        self, looked_at: Mapping[str, LabelledSource], rule: Rule, scorer: Scorer, history: list[dict], workdir: str
-    ):
-        """`looked_at`: the sources by the names of `metrics.selection.SPLITS`; `history`: of the checkpoint."""
+        self, looked_at: Mapping[str, LabelledSource], rule: Rule, scorer: Scorer, history: list[dict], workdir: str,
+        write: Callable[[int, Mapping[str, float]], None] = lambda step, values: None,
+    ):  # fmt: skip
+        """Opens what was kept of earlier looks.
+
+        Args:
+          looked_at: the sources by the names of `metrics.selection.SPLITS`.
+          history: of the checkpoint.
+          write: takes the values of each look, by names such as `validation/auc`.
+        """
         self.history = history
-        self._looked_at, self._rule, self._scorer = looked_at, rule, scorer
+        self._looked_at, self._rule, self._scorer, self._values_to = looked_at, rule, scorer, write
         self._path, self._folder = os.path.join(workdir, FILE), os.path.join(workdir, FOLDER)
         self._kept = None
         if rule.kind != "last":
@@ -60,6 +69,10 @@ class Validation:
         for split, found in splits.items():
             shown = "undefined" if found["auc"] is None else f"{100 * found['auc']:.2f} %"
             LOG.info("step %d, %s (%s): loss %.4f, video AUC %s", number, found["dataset"], split, found["loss"], shown)
+        self._values_to(number, {
+            f"{GROUPS[split]}/{name}": value
+            for split, found in splits.items() for name, value in found.items() if isinstance(value, int | float)
+        })  # fmt: skip
         if self._kept is not None and self._choice().step == number:
             self._kept.save(Kept(np.int32(number), state.params, {}), {"step": number})
             self._kept.wait()

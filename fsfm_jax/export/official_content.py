@@ -4,6 +4,7 @@ The scaler of mixed precision is that of a fresh run where ours has none: offici
 """
 
 import json
+import logging
 import math
 from collections import OrderedDict
 
@@ -13,6 +14,7 @@ from fsfm_jax.config.fields import accumulation, flat, to_steps
 from fsfm_jax.detection.detector import Detector, carried_arrays
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.lora import merged
+from fsfm_jax.optim.optimizer import OPTIMIZERS
 from fsfm_jax.optim.schedules import warmup_cosine
 from fsfm_jax.weights import names
 from fsfm_jax.weights.official_arguments import EPOCHS_DONE, options_of
@@ -20,6 +22,7 @@ from fsfm_jax.weights.official_optimizer import Settings, official_optimizer
 from fsfm_jax.weights.run_reader import OpenedRun, whole_epochs
 from fsfm_jax.weights.torch_writer import Options
 
+LOG = logging.getLogger("fsfm_jax")
 SCALER = {
     "scale": 65536.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000, "_growth_tracker": 0,
 }  # fmt: skip
@@ -43,12 +46,22 @@ def pretraining_contents(run: OpenedRun) -> tuple[int, dict, dict | None]:
         raise ValueError("--format=official: nothing says how many epochs were done; expected a pretraining of FSFM")
     online = _state(run, run.params, "online")
     shapes = {name: array.shape for name, array in online.items()}
-    optimizer = official_optimizer(run.moments, shapes, _settings(run), run.spec.size.patch_size)
     said = run.item["official"] if "official" in run.item else {}
     epoch = said["epoch"] if "epoch" in said else whole_epochs(run.epochs, run.step) - 1
     options = said["args"] if isinstance(said.get("args"), dict) else _options(run)
+    name = run.config.optimizer.name
+    if name not in OPTIMIZERS or OPTIMIZERS[name].counterpart is None:
+        # Without the key official code loads the weights and starts its own optimizer, with its own settings.
+        LOG.warning(
+            "The files have weights and no moments: official training uses AdamW and cannot resume with those of %s. "
+            "It starts from these weights with its own optimizer, at its first epoch", name,
+        )  # fmt: skip
+        optimizer = {}
+    else:
+        settings = _settings(run)
+        optimizer = {"optimizer": official_optimizer(run.moments, shapes, settings, run.spec.size.patch_size)}
     rest = {
-        "optimizer": optimizer,
+        **optimizer,
         "epoch": epoch,
         "scaler": said["scaler"] if "scaler" in said else SCALER,
         "args": Options(options),

@@ -23,6 +23,7 @@ Nothing is overwritten.
 
 import dataclasses
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -225,6 +226,8 @@ def main(arguments: list[str]) -> None:
     if len(arguments) > 1 or None in (chosen.checkpoint, chosen.format, chosen.output):
         raise app.UsageError("expected --checkpoint=DIR, --format and --output, and nothing else")
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
+    logging.getLogger("fsfm_jax").setLevel(logging.WARNING)  # ours are shown
     try:
         paths = convert(**{name: getattr(chosen, name) for name in SETTINGS})
     except (ValueError, OSError) as error:

@@ -11,10 +11,12 @@ Below the working directory (with several seeds below `seed_N` of it):
     test/               what `evaluate` writes, for the sets of `data.test`
 """
 
+import contextlib
 import functools
 import json
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,6 +26,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fsfm_jax import partition, records
+from fsfm_jax.config.fields import flat
 from fsfm_jax.data.feature_stream import FEATURES, UNAUGMENTED, FeatureSource, FeatureStream
 from fsfm_jax.data.label_stream import ERASE, MIX_BOX, MIX_CUTMIX, MIX_RATIO, LabelledStream
 from fsfm_jax.data.stream import Batches, balanced, ordered
@@ -44,7 +47,7 @@ from fsfm_jax.resolve.finetune import Finetuning, RateSchedule, binding_fields, 
 from fsfm_jax.run.checkpoint import Checkpoints
 from fsfm_jax.run.lock import held
 from fsfm_jax.run.workdir import write_text
-from fsfm_jax.run.writers import METRICS_FILE, Reporter, Silent
+from fsfm_jax.run.writers import RunInfo, Writer, Writers, open_writers
 from fsfm_jax.tasks.classify import OPEN_UNITS, REAL_ANCHOR
 from fsfm_jax.train.alarms import ALARMS_FILE, Alarms
 from fsfm_jax.train.identity import description, run_identity, saved_state
@@ -62,8 +65,10 @@ CLOSED += "optimizer.base_learning_rate; open_units in metrics.jsonl says when i
 SHOWN = ("loss", REAL_ANCHOR, OPEN_UNITS, "learning_rate", "gradient_norm", SKIPPED, "input_wait")
 
 
-def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
+def run(config: ConfigDict, workdir: str, stop_after: str = "", writers: Sequence[Writer] = ()) -> None:
     """Fine-tunes in `workdir`, going on from its last checkpoint if there is one; once, or with several seeds in turn.
+
+    `writers` get the metrics of every seed, too; they stay open.
 
     Raises:
       ValueError: a configuration, data set or checkpoint that does not fit; see the message.
@@ -73,14 +78,14 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
       Interrupted: the process was told to stop; everything is saved.
     """
     with held(workdir):
-        _run(config, workdir, stop_after)
+        _run(config, workdir, stop_after, writers)
 
 
-def _run(config: ConfigDict, workdir: str, stop_after: str) -> None:
+def _run(config: ConfigDict, workdir: str, stop_after: str, writers: Sequence[Writer]) -> None:
     check_recipe(config)
     inputs = open_inputs(config)
     if config.repeats == 1:
-        _Run(config, inputs, workdir, stop_after).go()
+        _Run(config, inputs, workdir, stop_after, writers).go()
         return
     results = {}
     for seed in range(config.seed, config.seed + config.repeats):
@@ -89,7 +94,7 @@ def _run(config: ConfigDict, workdir: str, stop_after: str) -> None:
         folder = os.path.join(workdir, REPEATS.format(seed))
         LOG.info("seed %d: %s", seed, folder)
         with held(folder):
-            finished = _Run(one, inputs, folder, stop_after).go()
+            finished = _Run(one, inputs, folder, stop_after, writers).go()
         if finished is None:
             LOG.info("Stopped in %s; the same command goes on from there", folder)
             return
@@ -138,8 +143,10 @@ def learning_rate_of(s: RateSchedule, step: jax.Array) -> jax.Array:
 class _Run:
     """One run with one seed."""
 
-    def __init__(self, config: ConfigDict, inputs: Inputs, workdir: str, stop_after: str):
-        self._config, self._inputs, self._workdir = config, inputs, workdir
+    def __init__(
+        self, config: ConfigDict, inputs: Inputs, workdir: str, stop_after: str, writers: Sequence[Writer] = ()
+    ):
+        self._config, self._inputs, self._workdir, self._lent = config, inputs, workdir, writers
         self._resolved = resolve_finetuning(
             config, inputs.examples, len(inputs.class_names), inputs.real, inputs.statistics, jax.device_count(),
             stop_after,
@@ -155,6 +162,7 @@ class _Run:
         self._cache: FeatureCache | None = None
         self._scorer: Scorer | FeatureScorer | None = None
         self._validation: Validation | None = None
+        self._writers: Writers | None = None
 
     def go(self) -> dict | None:
         """Trains, and finishes the detector; the results on the test sets, None if it was stopped before the end."""
@@ -164,18 +172,24 @@ class _Run:
             history = [] if state is None else checkpoints.run(int(state.step))["evaluated"]
             state = self._initial() if state is None else state
             self._scorer = self._make_scorer(state)
-            rule = self._resolved.selection
-            self._validation = Validation(self._looked_at, rule, self._scorer, history, self._workdir)
+            rule, loop, images = self._resolved.selection, self._resolved.loop, self._resolved.stream.global_batch
+            if int(state.step) < loop.stop_after:
+                checkpoints.check_room(state)
+            info = RunInfo(self._workdir, int(state.step), loop.steps, loop.stop_after, images, flat(self._config))
+            self._writers = open_writers(self._resolved.writers, info, self._lent)
+            write = self._writers.write
+            self._validation = Validation(self._looked_at, rule, self._scorer, history, self._workdir, write)
             self._announce(int(state.step))
-            if int(state.step) < self._resolved.loop.stop_after:
+            if int(state.step) < loop.stop_after:
                 state = self._train(state, checkpoints)
             if int(state.step) < self._resolved.loop.steps:
                 return None
             return self._finish(int(state.step), state.params)
         finally:
-            checkpoints.close()
-            if self._validation is not None:
-                self._validation.close()
+            with contextlib.ExitStack() as opened:  # each is closed whatever another says
+                for part in (self._writers, self._validation, checkpoints):
+                    if part is not None:
+                        opened.callback(part.close)
 
     def _make_scorer(self, state: TrainState) -> Scorer | FeatureScorer:
         """What scores data sets; of a frozen encoder with a cache, after all features are there."""
@@ -237,28 +251,24 @@ class _Run:
 
     def _train(self, state: TrainState, checkpoints: Checkpoints) -> TrainState:
         first, resolved = int(state.step), self._resolved
-        checkpoints.check_room(state)
         step = self._program.compiled_step()
         stream = self._batches(first)
-        path, batch = os.path.join(self._workdir, METRICS_FILE), resolved.stream.global_batch
-        reporter = Silent() if jax.process_index() else Reporter(path, first, resolved.loop.steps, batch)
         alarm_path = None if jax.process_index() else os.path.join(self._workdir, ALARMS_FILE)
         alarms = Alarms(resolved.alarms, alarm_path, first)
 
         def write(number: int, values: dict[str, float]) -> None:
             if number == resolved.loop.steps and values.get(OPEN_UNITS) == 0:
                 LOG.warning(CLOSED)
-            reporter.write(number, {name: value for name, value in values.items() if name in SHOWN})
+            self._writers.write_step(number, {name: value for name, value in values.items() if name in SHOWN})
 
         try:
             return train(
                 state, step, stream, self._program.to_device, checkpoints, self._describe, write, resolved.loop, alarms,
-                self._suspects(), self._validation, reporter.flush,
+                self._suspects(), self._validation, self._writers.flush,
             )  # fmt: skip
         finally:
             stream.close()
             alarms.close()
-            reporter.close()
 
     def _finish(self, last: int, params: Any) -> dict:
         """Chooses the step, calibrates, saves the detector and evaluates it on the test sets."""

@@ -17,12 +17,13 @@ from fsfm_jax.config import fields
 from fsfm_jax.data.sources import Source, open_mixture, open_source
 from fsfm_jax.data.stream import FirstBatch, Stream, ordered
 from fsfm_jax.figures import reconstruction
+from fsfm_jax.figures.picture_file import read_picture
 from fsfm_jax.optim import ema, schedules
 from fsfm_jax.resolve import pretrain
 from fsfm_jax.resolve.pretrain import Pretraining, Schedule
 from fsfm_jax.run.checkpoint import Checkpoints
 from fsfm_jax.run.lock import held
-from fsfm_jax.run.writers import METRICS_FILE, Reporter, Silent
+from fsfm_jax.run.writers import RunInfo, Writer, Writers, open_writers
 from fsfm_jax.tasks.pretrain import PretrainTask, Statistics
 from fsfm_jax.train.alarms import ALARMS_FILE, Alarms
 from fsfm_jax.train.identity import PACKAGES, description, named_statistics, run_identity, saved_state
@@ -39,8 +40,10 @@ FIGURE = "reconstruction.png"
 Mixture = Sequence[tuple[Source, float | None]]
 
 
-def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
+def run(config: ConfigDict, workdir: str, stop_after: str = "", writers: Sequence[Writer] = ()) -> None:
     """Pretrains in `workdir`, going on from its last checkpoint if there is one, and draws the result.
+
+    `writers` get the metrics, too; they stay open.
 
     Raises:
       ValueError: a configuration, data set or checkpoint that does not fit; see the message.
@@ -50,10 +53,10 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
       Interrupted: the process was told to stop; everything is saved.
     """
     with held(workdir):
-        _run(config, workdir, stop_after)
+        _run(config, workdir, stop_after, writers)
 
 
-def _run(config: ConfigDict, workdir: str, stop_after: str) -> None:
+def _run(config: ConfigDict, workdir: str, stop_after: str, lent: Sequence[Writer]) -> None:
     sources = open_mixture(config.data.train)
     examples = sum(len(source) for source, _ in sources)
     resolved = pretrain.resolve_pretraining(config, examples, jax.device_count(), stop_after)
@@ -61,8 +64,6 @@ def _run(config: ConfigDict, workdir: str, stop_after: str) -> None:
     statistics = named_statistics(config.data.statistics, sources, pretrain.STATISTICS)
     program = make_program(resolved, statistics)
     binding = pretrain.binding_fields(config, resolved.step.accumulation)
-    if not config.data.repeat_batch:
-        del binding["data.repeat_batch"]  # runs from before there was such a field go on
     identity = run_identity(binding, sources, statistics)
 
     def describe(number: int) -> dict:
@@ -70,6 +71,7 @@ def _run(config: ConfigDict, workdir: str, stop_after: str) -> None:
         return run | {"image_size": resolved.model.image_size}
 
     checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"), resolved.retention)
+    writers = None
     try:
         state = saved_state(checkpoints, program, identity, workdir)
         if state is None:
@@ -83,9 +85,16 @@ def _run(config: ConfigDict, workdir: str, stop_after: str) -> None:
         state = state or program.initial_state()
         first = int(state.step)
         _announce(resolved, sources, program, first)
-        if first < resolved.loop.stop_after:
+        loop = resolved.loop
+        if first < loop.stop_after:
+            checkpoints.check_room(state)
+        info = RunInfo(
+            workdir, first, loop.steps, loop.stop_after, resolved.stream.global_batch, fields.flat(config)
+        )
+        writers = open_writers(resolved.writers, info, lent)
+        if first < loop.stop_after:
             state = _train(
-                state, program, resolved, sources, checkpoints, describe, workdir, config.data.repeat_batch
+                state, program, resolved, sources, checkpoints, describe, workdir, config.data.repeat_batch, writers
             )
         saved = checkpoints.directory / str(int(state.step))
         if int(state.step) < resolved.loop.steps:
@@ -94,9 +103,13 @@ def _run(config: ConfigDict, workdir: str, stop_after: str) -> None:
                 int(state.step), resolved.loop.steps, saved,
             )  # fmt: skip
             return
-        _draw(program, resolved, faces, state.params, os.path.join(workdir, FIGURE), saved)
+        _draw(program, resolved, faces, state.params, os.path.join(workdir, FIGURE), saved, writers)
     finally:
-        checkpoints.close()
+        try:
+            if writers is not None:
+                writers.close()
+        finally:
+            checkpoints.close()
 
 
 def make_program(resolved: Pretraining, statistics: Statistics, mesh: Mesh | None = None) -> Program:
@@ -140,10 +153,9 @@ def learning_rate_of(s: Schedule, step: jax.Array) -> jax.Array:
 
 def _train(
     state: TrainState, program: Program, resolved: Pretraining, sources: Mixture, checkpoints: Checkpoints, describe,
-    workdir: str, repeat_batch: bool,
+    workdir: str, repeat_batch: bool, writers: Writers,
 ) -> TrainState:  # fmt: skip
     first = int(state.step)
-    checkpoints.check_room(state)
     step = program.compiled_step()
     stream = Stream(sources, resolved.stream, first, jax.process_index(), jax.process_count())
     if repeat_batch:
@@ -151,7 +163,6 @@ def _train(
         stream = FirstBatch(stream)
     if resolved.schedule.target_frozen:
         LOG.warning("target.rule: frozen, as the released code acts on several GPUs; its alarm is off")
-    reporter = _reporter(workdir, first, resolved)
     alarms = Alarms(resolved.alarms, None if jax.process_index() else os.path.join(workdir, ALARMS_FILE), first)
     examples, size = ordered(sources, resolved.stream.seed), resolved.stream.global_batch
 
@@ -165,21 +176,22 @@ def _train(
         if resolved.model.instance_discrimination:
             last_update = number * resolved.schedule.target_total // resolved.schedule.total - 1
             values = {**values, "momentum": 1 - float(target_rate_of(resolved.schedule, last_update))}
-        reporter.write(number, values)
+        writers.write_step(number, values)
 
     try:
         return train(
             state, step, stream, program.to_device, checkpoints, describe, write, resolved.loop, alarms,
             Suspects(program.task, resolved.step.accumulation, program.mesh, record),
-            flush=reporter.flush,
+            flush=writers.flush,
         )  # fmt: skip
     finally:
         stream.close()
         alarms.close()
-        reporter.close()
 
 
-def _draw(program: Program, resolved: Pretraining, faces: Source, params: Any, path: str, saved: Any) -> None:
+def _draw(
+    program: Program, resolved: Pretraining, faces: Source, params: Any, path: str, saved: Any, writers: Writers
+) -> None:
     untrained = program.initial_state().params
     error = reconstruction.draw(
         path,
@@ -191,6 +203,8 @@ def _draw(program: Program, resolved: Pretraining, faces: Source, params: Any, p
         untrained,
         params,
     )
+    if writers:  # of process 0, which wrote the file
+        writers.write_image(resolved.loop.steps, "reconstruction", read_picture(path))
     LOG.info(
         "Masked loss on %d faces of %s: %.3f untrained, %.3f now",
         error.faces,
@@ -200,13 +214,6 @@ def _draw(program: Program, resolved: Pretraining, faces: Source, params: Any, p
     )
     LOG.info("Checkpoint: %s", saved)
     LOG.info("Picture: %s", path)
-
-
-def _reporter(workdir: str, first: int, resolved: Pretraining) -> Reporter | Silent:
-    if jax.process_index():
-        return Silent()
-    path = os.path.join(workdir, METRICS_FILE)
-    return Reporter(path, first, resolved.loop.steps, resolved.stream.global_batch)
 
 
 def _announce(resolved: Pretraining, sources: Mixture, program: Program, first: int) -> None:

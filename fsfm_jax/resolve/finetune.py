@@ -25,10 +25,12 @@ from fsfm_jax.models.remat import REMATS
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim import tuning
 from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
-from fsfm_jax.optim.optimizer import DECAYS, OptimizerSpec
+from fsfm_jax.optim.optimizer import OptimizerSpec
+from fsfm_jax.resolve.optimizer import resolve_optimizer
 from fsfm_jax.resolve.pretrain import DTYPES, divergence_alarms, skip_limit
 from fsfm_jax.resolve.report import ReportSpec, resolve_report
 from fsfm_jax.run.checkpoint import Retention
+from fsfm_jax.run.writers import writer_names
 from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.alarms import AlarmSpec
@@ -44,6 +46,7 @@ FREE_FIELDS = (
     "init", "repeats", "data.train", "data.validation", "data.test", "data.workers", "data.threads", "batch.per_device",
     "batch.accumulation", "model.remat", "evaluation.batch", "evaluation.threads", "checkpoint", "partition",
     "calibration", "bootstrap", "report", "features", "nonfinite_limit", "alarms",
+    "writers",
 )  # fmt: skip
 
 
@@ -73,6 +76,7 @@ class Finetuning:
     report: ReportSpec
     loop: LoopSpec
     alarms: AlarmSpec
+    writers: tuple[str, ...]
     retention: Retention
     replicas: int | None
     fsdp: bool
@@ -128,13 +132,12 @@ def resolve_finetuning(
             target_cadence="optimizer_step",
             nonfinite=one_of("nonfinite", c.nonfinite, NONFINITE),
         ),
-        optimizer=OptimizerSpec(
-            beta1=c.optimizer.beta1,
-            beta2=c.optimizer.beta2,
-            epsilon=c.optimizer.epsilon,
-            weight_decay_rules=_decay_rules(c),
+        optimizer=resolve_optimizer(
+            c.optimizer,
+            finetune.finetune().optimizer,
+            _decay_rules(c),
             clip_norm=None,
-            decay=one_of("optimizer.decay", c.optimizer.decay, DECAYS),
+            decay=c.optimizer.decay,
             rate_rules=layer_rate_rules(size.depth, c.optimizer.layer_decay) if c.optimizer.layer_decay < 1 else (),
         ),
         schedule=RateSchedule(
@@ -150,6 +153,7 @@ def resolve_finetuning(
         report=resolve_report(c),
         loop=LoopSpec(total, stop_step(stop_after, total), save_every, c.nonfinite, skip_limit(c)),
         alarms=divergence_alarms(c),
+        writers=writer_names(c.writers),
         retention=Retention(
             c.checkpoint.keep_latest,
             kept_every(c.checkpoint.keep_every, "checkpoint.keep_every", examples, c.batch.size, save_every),

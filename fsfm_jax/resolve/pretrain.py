@@ -18,7 +18,9 @@ from fsfm_jax.models.fsfm import DECODED, POSITIONS, TARGET_VIEWS, ModelSpec
 from fsfm_jax.models.remat import REMATS
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim.optimizer import OptimizerSpec
+from fsfm_jax.resolve.optimizer import resolve_optimizer
 from fsfm_jax.run.checkpoint import Retention
+from fsfm_jax.run.writers import writer_names
 from fsfm_jax.tasks.pretrain import LossSpec, Statistics
 from fsfm_jax.train.alarms import ACTIONS, MOVING_SHARE, AlarmSpec
 from fsfm_jax.train.loop import LoopSpec
@@ -47,7 +49,7 @@ STATISTICS = {
 # What may differ between a run and its continuation: where it runs and how often it is saved or shown.
 FREE_FIELDS = (
     "data.train", "data.workers", "data.threads", "batch.per_device", "batch.accumulation", "model.remat",
-    "checkpoint", "partition", "figure", "nonfinite_limit", "alarms",
+    "checkpoint", "partition", "figure", "nonfinite_limit", "alarms", "writers",
 )  # fmt: skip
 
 
@@ -79,6 +81,7 @@ class Pretraining:
     schedule: Schedule
     loop: LoopSpec
     alarms: AlarmSpec
+    writers: tuple[str, ...]
     retention: Retention
     replicas: int | None
     fsdp: bool
@@ -131,8 +134,7 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
     )
     # One-dimensional arrays (biases, norms) are not decayed; class token and mask token are.
     rules = ((r".*/(bias|scale)", 0.0), (".*", float(c.optimizer.weight_decay)))
-    o = c.optimizer
-    optimizer = OptimizerSpec(o.beta1, o.beta2, o.epsilon, rules, o.clip_norm or None)
+    optimizer = resolve_optimizer(c.optimizer, pretrain.pretrain().optimizer, rules, c.optimizer.clip_norm or None)
 
     def steps(field: str, text: str) -> float:
         return to_steps(text, field, examples, c.batch.size)
@@ -177,6 +179,7 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
             limit=skip_limit(c),
         ),
         alarms=pretraining_alarms(c, schedule),
+        writers=writer_names(c.writers),
         retention=Retention(
             c.checkpoint.keep_latest,
             kept_every(c.checkpoint.keep_every, "checkpoint.keep_every", examples, c.batch.size, save_every),
@@ -288,11 +291,7 @@ def binding_fields(config: ConfigDict, parts: int) -> dict:
     The number of micro-batches, `parts`, is one of them when it changes more than rounding; with the default
     recipe it does not, and a run may go on with other devices.
     """
-    fields = {
-        name: value
-        for name, value in flat(config).items()
-        if not is_part_of(name, FREE_FIELDS)
-    }
+    fields = {name: value for name, value in flat(config).items() if not is_part_of(name, FREE_FIELDS)}
     c = config
     negatives = c.model.instance_discrimination and c.loss.kind not in losses.WITHOUT_NEGATIVES
     per_part = c.loss.ratio_over == "micro_batch" or c.target.cadence == "micro_step" or c.nonfinite == "skip"

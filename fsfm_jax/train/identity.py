@@ -31,8 +31,10 @@ def run_identity(binding: dict, sources: Mixture, statistics: Statistics) -> dic
       binding: the fields of the configuration that decide about the result.
       sources: data sets with their weights.
     """
+    # So a run is described as it was before there were those fields, and its hash stays.
+    told = {name: value for name, value in binding.items() if fields.WHEN_ABSENT.get(name, ...) != value}
     return same_json({
-        "config": binding,
+        "config": told,
         "data": [{"fingerprint": s.fingerprint, "examples": len(s), "weight": w} for s, w in sources],
         "statistics": {"mean": statistics.mean, "std": statistics.std},
     })  # fmt: skip
@@ -74,10 +76,14 @@ def check_same_run(saved: dict, identity: dict, workdir: str) -> None:
       ValueError: with every differing field, saved and asked for.
     """
     have, want = fields.flat(saved["config"]), fields.flat(identity["config"])
+
+    def said(run: dict, name: str) -> Any:
+        return run.get(name, fields.WHEN_ABSENT.get(name, "absent"))
+
     changed = [
-        f"{name}: {have.get(name, 'absent')} saved, {want.get(name, 'absent')} asked for"
+        f"{name}: {said(have, name)} saved, {said(want, name)} asked for"
         for name in sorted(have.keys() | want.keys())
-        if not fields.same_value(have.get(name, "absent"), want.get(name, "absent"))
+        if not fields.same_value(said(have, name), said(want, name))
     ]
     if saved["data"] != identity["data"]:
         counts = [[entry["examples"] for entry in run["data"]] for run in (saved, identity)]

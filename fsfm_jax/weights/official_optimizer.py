@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fsfm_jax.optim.optimizer import OPTIMIZERS
 from fsfm_jax.weights.names import from_official_array, official_name, official_order, our_path, to_official_array
 from fsfm_jax.weights.torch_file import Tensor
 
+# What the official code trains with, and the names of its moments.
+KEYS = OPTIMIZERS["adamw"].counterpart.keys
 FIXED = "pos_embed"  # end of the names that are not trained
 
 
@@ -75,17 +78,17 @@ def read_moments(path: str, optimizer: Any, shapes: Mapping[str, tuple[int, ...]
             f"{path}: optimizer: expected the moments of {len(numbered)} parameters; found those of {len(state)}, "
             "of which some are others"
         )
-    counts, mu, nu = set(), {}, {}
+    counts, trees = set(), {ours: {} for ours in KEYS.values()}
     for number, name in numbered.items():
         entry = state[number]
-        if not isinstance(entry, dict) or not {"step", "exp_avg", "exp_avg_sq"} <= entry.keys():
-            raise ValueError(f"{path}: optimizer: {name}: expected step, exp_avg and exp_avg_sq, as AdamW has")
+        if not isinstance(entry, dict) or not {"step", *KEYS} <= entry.keys():
+            raise ValueError(f"{path}: optimizer: {name}: expected step, {' and '.join(KEYS)}, as AdamW has")
         counts.add(_count(path, name, entry["step"]))
-        for tree, key in ((mu, "exp_avg"), (nu, "exp_avg_sq")):
-            tree[our_path(name)] = _moment(path, f"{name}: {key}", entry[key], shapes[name], our_path(name))
+        for key, ours in KEYS.items():
+            trees[ours][our_path(name)] = _moment(path, f"{name}: {key}", entry[key], shapes[name], our_path(name))
     if len(counts) > 1:
         raise ValueError(f"{path}: optimizer: expected one number of steps; found {sorted(counts)[:5]}")
-    return Moments(counts.pop(), unflatten_dict(mu, sep="/"), unflatten_dict(nu, sep="/"))
+    return Moments(counts.pop(), **{ours: unflatten_dict(tree, sep="/") for ours, tree in trees.items()})
 
 
 def official_optimizer(moments: Moments | None, shapes: Mapping[str, tuple[int, ...]], s: Settings, patch: int) -> dict:
@@ -98,7 +101,7 @@ def official_optimizer(moments: Moments | None, shapes: Mapping[str, tuple[int, 
     flat = {} if moments is None else {
         key: {official_name(path): to_official_array(path, np.asarray(value), patch)
               for path, value in flatten_dict(tree, sep="/").items()}
-        for key, tree in (("exp_avg", moments.mu), ("exp_avg_sq", moments.nu))
+        for key, tree in ((key, getattr(moments, ours)) for key, ours in KEYS.items())
     }  # fmt: skip
     state = {}
     for number, name in enumerate([*names[0], *names[1]] if moments is not None else []):

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fsfm_jax.optim.optimizer import OPTIMIZERS, Optimizer
 from fsfm_jax.run.checkpoint import Checkpoints, Retention, saved_parts
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.identity import IMPORTED
@@ -144,10 +144,14 @@ def adopted_state(
     if differing:
         LOG.warning("This run goes on with other settings than the imported one:\n  %s", "\n  ".join(differing))
     LOG.info("From %s: %g epochs done, which is step %d", what, run["epochs"], step)
-    return _placed(program, imported, step, updates)
+    optimizer = fields["optimizer.name"]
+    row = OPTIMIZERS[optimizer]
+    if imported.moments and row.counterpart is None:
+        LOG.warning("The imported moments are of AdamW and not used: %s starts with its own at zero", optimizer)
+    return _placed(program, imported, step, updates, row)
 
 
-def _placed(program: Program, imported: Imported, step: int, updates: int) -> TrainState:
+def _placed(program: Program, imported: Imported, step: int, updates: int, row: Optimizer) -> TrainState:
     state = program.initial_state()
     params = imported.params
     target = imported.target or program.task.target_part(params)
@@ -155,20 +159,6 @@ def _placed(program: Program, imported: Imported, step: int, updates: int) -> Tr
         step=jnp.int32(step),
         params=params,
         target=state.target._replace(count=jnp.int32(step * updates), params=target),
-        optimizer=with_moments(state.optimizer, imported.moments),
+        optimizer=row.with_moments(state.optimizer, imported.moments),
     )
     return jax.device_put(state, program.shardings)
-
-
-def with_moments(optimizer: Any, moments: Mapping) -> Any:
-    """An optax state with these moments of Adam; as it is, if there are none."""
-    if not moments:
-        return optimizer
-
-    def is_adam(part: Any) -> bool:
-        return isinstance(part, optax.ScaleByAdamState)
-
-    def replaced(part: Any) -> Any:
-        return part._replace(**moments) if is_adam(part) else part
-
-    return jax.tree.map(replaced, optimizer, is_leaf=is_adam)

@@ -13,6 +13,7 @@ from fsfm_jax.config import pretrain
 from fsfm_jax.config.fields import to_steps
 from fsfm_jax.models.bases import OWN
 from fsfm_jax.models.fsfm import ModelSpec
+from fsfm_jax.optim.optimizer import OPTIMIZERS
 from fsfm_jax.resolve.pretrain import pretraining_model
 from fsfm_jax.run import foreign_file
 from fsfm_jax.run.checkpoint import saved_parts
@@ -22,7 +23,6 @@ from fsfm_jax.weights.official_optimizer import Moments
 from fsfm_jax.weights.run_import import open_imported
 
 FIELD = "--checkpoint"
-ADAM = {"count", "mu", "nu"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class OpenedRun:
 
     Attributes:
       params, target: nested NumPy arrays of the networks; target None without one.
-      moments: of AdamW, None if the run has none.
+      moments: of AdamW, None if the run has none, or has those of an optimizer that official files do not know.
       carried: see `imported.Imported`; empty for a run of ours.
       spec: the networks. fields: the configuration, by name; config: the same as such.
       statistics: of its channels; None if nothing says them.
@@ -92,7 +92,8 @@ def open_run(workdir: str, step: int | None = None, moments: bool = True) -> Ope
             "command again to end it"
         )
     config = _config(item["all_fields"])
-    adam, size = _adam(parts["optimizer"]) if moments else None, config.batch.size
+    row, size = OPTIMIZERS.get(config.optimizer.name), config.batch.size  # None: of the program that trained it alone
+    adam = row.find_moments(parts["optimizer"]) if moments and row is not None else None
     examples = sum(source["examples"] for source in item["data"])
     return OpenedRun(
         params=parts["params"],
@@ -141,13 +142,5 @@ def _config(fields: Mapping[str, Any]) -> ConfigDict:
 def _statistics(item: dict) -> Statistics | None:
     kept = item["statistics"]
     return None if kept is None else Statistics(tuple(kept["mean"]), tuple(kept["std"]))
-
-
-def _adam(part: Any) -> dict | None:
-    """Adam's part in a stored optax state."""
-    if isinstance(part, dict) and part.keys() == ADAM:
-        return part
-    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list | tuple) else ()
-    return next((found for item in inner if (found := _adam(item)) is not None), None)
 
 

@@ -17,16 +17,18 @@ import serialized
 from flax.traverse_util import flatten_dict
 from test_end_to_end import stored, tiny_config
 
+from fsfm_jax.config.fields import flat
 from fsfm_jax.detection.detector import open_detector
 from fsfm_jax.export import from_torch, to_torch
-from fsfm_jax.export.official_content import finetuned_content
+from fsfm_jax.export.official_content import finetuned_content, pretraining_contents
 from fsfm_jax.jobs import pretrain
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.lora import merged
+from fsfm_jax.resolve.pretrain import STATISTICS, resolve_pretraining
 from fsfm_jax.weights import safetensors_file, torch_file
 from fsfm_jax.weights.init import open_pretrained
 from fsfm_jax.weights.names import official_order, to_official
-from fsfm_jax.weights.run_import import open_imported
+from fsfm_jax.weights.run_import import adopted_state, open_imported
 from fsfm_jax.weights.run_reader import open_run
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -159,6 +161,39 @@ def test_a_run_that_went_through_official_files_ends_as_if_nothing_had_been(run,
         assert {network: file["path"] for network, file in item["files"].items()} == {
             "online": paths[0], "target": paths[1],
         }  # fmt: skip
+
+
+def test_weights_of_an_optimizer_that_official_code_lacks_are_exported_and_its_moments_are_not(run, caplog):
+    opened = open_run(str(run), 2)
+    opened.config.optimizer.name = "lion"
+    _, online, target = pretraining_contents(dataclasses.replace(opened, moments=None))
+    (warning,) = [record.message for record in caplog.records if record.name == "fsfm_jax"]
+    assert "official training uses AdamW and cannot resume with those of lion" in warning
+    # Without the key official code starts an optimizer of its own; with one of AdamW it would take lion's numbers.
+    assert "optimizer" not in online and "optimizer" not in target
+    opened.config.optimizer.name = "adamw"
+    assert_same_bits(
+        {name: np.asarray(array) for name, array in online["model"].items()},
+        {name: np.asarray(array) for name, array in pretraining_contents(opened)[1]["model"].items()},
+    )
+
+
+def test_moments_of_adamw_do_not_become_those_of_another_optimizer(run, tmp_path, caplog):
+    paths = to_torch.convert(str(run), "official", str(tmp_path / "official"), step=2)
+    from_torch.convert(paths[:2], str(tmp_path / "again"))
+    found = {}
+    for name in ("adamw", "lion"):
+        c = run_config(optimizer__name=name)
+        resolved = resolve_pretraining(c, 19, jax.device_count())
+        statistics = STATISTICS["vggface2"]
+        program = pretrain.make_program(resolved, statistics)
+        found[name] = adopted_state(str(tmp_path / "again"), program, flat(c), statistics, 19, 8, 6, 1)
+    (warning,) = [record.message for record in caplog.records if "imported moments" in record.message]
+    assert "The imported moments are of AdamW and not used: lion starts with its own at zero" in warning
+    for a, b in zip(*(jax.tree.leaves(found[name].params) for name in found), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    size = {name: max(float(abs(x).max()) for x in jax.tree.leaves(state.optimizer)) for name, state in found.items()}
+    assert size["adamw"] == 2 and size["lion"] == 0  # the count of AdamW
 
 
 def leaves_of(state):

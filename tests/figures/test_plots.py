@@ -9,7 +9,6 @@ import weakref
 import cv2
 import numpy as np
 import pytest
-from fsfm_jax.metrics.scored import DEEPFAKE, Classes, Scored
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
@@ -21,6 +20,7 @@ from fsfm_jax.figures.detection import draw_scores, plot_scores
 from fsfm_jax.figures.scatter import plot_groups
 from fsfm_jax.figures.timeline import plot_timeline
 from fsfm_jax.metrics.calibration import Reliability, reliability
+from fsfm_jax.metrics.scores import DEEPFAKE, Classes, Scored
 
 # Two of each class: the curve goes (0, 0), (0, 1/2), (1/2, 1/2), (1/2, 1), (1, 1).
 SCORED = Scored(np.array([0.91, 0.31, 0.61, 0.11]), np.array([1, 1, 0, 0]), DEEPFAKE)

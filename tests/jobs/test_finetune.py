@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import official_weights
 import pytest
+from event_files import read_events
 from flax.traverse_util import flatten_dict
 from tuning import STEPS, looks, pretrained_run, tiny, tuned_run
 
@@ -24,6 +25,7 @@ from fsfm_jax.run.disk import NotSaved
 from fsfm_jax.weights.names import PRETRAINING, official_name, to_official_array
 
 TEST_SET = "A=forged:blend:16:2:1"
+WRITERS = "console,jsonl,tensorboard"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def pretrained(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def tuned(pretrained, tmp_path_factory) -> str:
-    return tuned_run(tmp_path_factory.mktemp("tuned"), pretrained, data__test=TEST_SET)
+    return tuned_run(tmp_path_factory.mktemp("tuned"), pretrained, data__test=TEST_SET, writers=WRITERS)
 
 
 def parameters(workdir: str, folder: str = "checkpoints") -> dict:
@@ -94,10 +96,16 @@ def test_the_detector_is_tested_on_the_named_sets(tuned):
 @pytest.mark.parametrize("stop_after", ["4", "3"])
 def test_interrupted_and_continued_it_is_the_undisturbed_run(tuned, pretrained, tmp_path, stop_after):
     for stop in (stop_after, ""):
-        finetune.run(tiny(init=pretrained, data__test=TEST_SET), str(tmp_path), stop)
+        finetune.run(tiny(init=pretrained, data__test=TEST_SET, writers=WRITERS), str(tmp_path), stop)
     for folder in ("checkpoints", "detector"):
         assert same(parameters(tuned, folder), parameters(str(tmp_path), folder))
     assert looks(str(tmp_path)) == looks(tuned)
+    (before, _), (after, _) = (read_events(Path(folder, "tensorboard")) for folder in (tuned, tmp_path))
+    assert [step for step, _ in after["learning_rate"]] == list(range(1, STEPS + 1))
+    assert after["loss"] == before["loss"] and [step for step, _ in after["validation/auc"]] == [3, 6]
+    found = [line["splits"]["source-validation"] for line in looks(tuned)]
+    for name in ("auc", "loss", "hter", "frame_auc"):
+        np.testing.assert_allclose([v for _, v in after[f"validation/{name}"]], [f[name] for f in found], rtol=1e-6)
     cards = [open_detector(workdir).card for workdir in (tuned, str(tmp_path))]
     assert cards[0] == cards[1]
     for name in ("predictions/A.csv", "figures/A.png"):
@@ -119,7 +127,7 @@ def test_a_finished_run_ends_again_without_training(tuned, pretrained):
         finetune.run(tiny(init=pretrained, data__test=TEST_SET), tuned)
     Path(tuned, "test", "metrics.json").unlink()
     Path(tuned, "test", "table.md").unlink()
-    finetune.run(tiny(init=pretrained, data__test=TEST_SET), tuned)
+    finetune.run(tiny(init=pretrained, data__test=TEST_SET, writers=WRITERS), tuned)
     assert open_detector(tuned).card == card
 
 

@@ -5,15 +5,19 @@ import types
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 from etils import epath
 from etils.epath import backend
+from event_files import read_events
 from fsspec.implementations.memory import MemoryFileSystem
 from tuning import tiny
 
 from fsfm_jax.jobs import finetune
 from fsfm_jax.run import checkpoint, workdir
+from fsfm_jax.run.tensorboard import TensorBoard
 from fsfm_jax.run.workdir import Lines, make_folder, whole, write_text
+from fsfm_jax.run.writer import RunInfo
 
 EVERYTHING = lambda line: True  # noqa: E731
 
@@ -91,6 +95,20 @@ def test_lines_go_on_and_those_of_lost_steps_are_dropped(folder):
     assert read(path) == "a\nc\nd\n"
     lines.close()
     assert read(path) == "a\nc\nd\n"
+
+
+def test_event_files_are_whole_objects_sent_at_every_flush(bucket):
+    folder, picture = epath.Path("gs://bucket/run/tensorboard"), np.full((2, 3, 3), 7, np.uint8)
+    writer = TensorBoard(RunInfo("gs://bucket/run", 0, 9, 9, 16))
+    for step in (1, 2):
+        writer.write(step, {"loss": 0.5 * step})
+        writer.flush()
+        assert read_events(folder)[0]["loss"][-1] == (step, 0.5 * step)
+    for _ in range(2):
+        writer.write_image(2, "face", picture)
+    writer.close()
+    ((step, found),) = read_events(folder)[1]["face"]
+    assert step == 2 and np.array_equal(found, picture) and len([*folder.iterdir()]) == 2
 
 
 def test_lines_of_an_object_are_sent_when_asked_for_and_now_and_then(bucket, monkeypatch):

@@ -1,13 +1,22 @@
 """What a run shows and records: the line for people, one JSON object per step for programs."""
 
+import errno
 import io
 import json
 import math
+import os
+import sys
 
+import numpy as np
 import pytest
+from event_files import read_events
 
-from fsfm_jax.run import writers
-from fsfm_jax.run.writers import Reporter, Silent, duration
+from fsfm_jax.run import console, writers
+from fsfm_jax.run.console import Console, duration
+from fsfm_jax.run.disk import NotSaved
+from fsfm_jax.run.metrics_file import MetricsFile
+from fsfm_jax.run.tensorboard import TensorBoard
+from fsfm_jax.run.writers import RunInfo, Writers, open_writers, writer_names
 
 METRICS = {
     "loss": 1.25, "masked": 1.2, "region": 0.75, "instance": -0.5, "learning_rate": 2.4e-3, "gradient_norm": 3.5,
@@ -28,7 +37,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(writers, "time", clock)
+    for module in (writers, console):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
@@ -37,13 +47,19 @@ def path(tmp_path) -> str:
     return str(tmp_path / "metrics.jsonl")
 
 
+def opened(path: str, first: int = 0, last: int = 10, stop_after: int = 10**9, **options) -> Writers:
+    """The line and the file of a run of 16 images a step."""
+    info = RunInfo(os.path.dirname(path), first, last, min(stop_after, last), 16)
+    return Writers(info, [Console(info, **options), MetricsFile(info)])
+
+
 def run(path, clock, steps, seconds=2.0, first=0, last=100, **options) -> None:
     """Writes METRICS for each of `steps`, `seconds` apart."""
-    reporter = Reporter(path, first, last, images_per_step=16, **options)
+    opened_writers = opened(path, first, last, **options)
     for step in steps:
         clock.now += seconds
-        reporter.write(step, METRICS)
-    reporter.close()
+        opened_writers.write_step(step, METRICS)
+    opened_writers.close()
 
 
 def lines(path: str) -> list[dict]:
@@ -76,9 +92,9 @@ def test_the_line_says_step_speed_terms_rates_and_time_left(path, clock, capsys)
 
 
 def test_a_run_without_target_shows_no_momentum(path, clock, capsys):
-    reporter = Reporter(path, 0, 10, 16)
-    reporter.write(1, {"loss": 2.0, "masked": 1.0, "learning_rate": 1e-5, "gradient_norm": 1.0})
-    reporter.close()
+    opened_writers = opened(path)
+    opened_writers.write_step(1, {"loss": 2.0, "masked": 1.0, "learning_rate": 1e-5, "gradient_norm": 1.0})
+    opened_writers.close()
     shown = capsys.readouterr().err
     assert "loss 2.000 masked 1.000" in shown and "lr 1.0e-05" in shown and "ema" not in shown
 
@@ -96,9 +112,9 @@ def test_every_step_is_one_json_object_with_all_metrics(path, clock):
 
 
 def test_what_is_not_finite_is_null_in_the_file(path, clock):
-    reporter = Reporter(path, 0, 10, 16)
-    reporter.write(1, METRICS | {"loss": math.nan, "masked": math.inf})
-    reporter.close()
+    opened_writers = opened(path)
+    opened_writers.write_step(1, METRICS | {"loss": math.nan, "masked": math.inf})
+    opened_writers.close()
     with open(path) as file:
         text = file.read()
     assert "NaN" not in text and "Infinity" not in text  # no JSON, and many readers refuse them
@@ -108,10 +124,10 @@ def test_what_is_not_finite_is_null_in_the_file(path, clock):
 
 
 def test_a_line_is_on_disk_before_the_next_step(path, clock):
-    reporter = Reporter(path, 0, 10, 16)
-    reporter.write(1, METRICS)
+    opened_writers = opened(path)
+    opened_writers.write_step(1, METRICS)
     found = lines(path)  # not closed: as a killed process leaves it
-    reporter.close()
+    opened_writers.close()
     assert found[0]["step"] == 1
 
 
@@ -142,17 +158,24 @@ def test_on_a_terminal_one_line_is_rewritten(path, clock, monkeypatch):
     run(path, clock, [1, 2, 3], last=4)
     text = terminal.getvalue()
     assert "\r" in text and text.count("\n") == 1 and text.endswith("\n")  # one line feed: the bar was closed
+    # A process that stops earlier ends the line itself: what it says next is below it.
+    terminal.truncate(0)
+    opened_writers = opened(path, last=4, stop_after=2)
+    for step in (1, 2):
+        opened_writers.write_step(step, METRICS)
+    assert terminal.getvalue().endswith("\n")
+    opened_writers.close()
     last = text.rstrip("\n").split("\r")[-1]
     assert last.startswith(" 75%|") and all(part in last for part in ("step 3/4", "8.0 img/s", "0m02s left"))
 
 
 def test_the_line_says_how_long_the_device_waited_for_input_since_the_line_before(path, clock, capsys):
-    reporter = Reporter(path, 0, 100, 16, plain_seconds=10.0)
+    opened_writers = opened(path, last=100, plain_seconds=10.0)
     # Of the first step nobody knows when it began, and of the second the loop does not know yet.
     for step, (seconds, share) in enumerate([(2, 0.9), (2, math.nan), (3, 0.5), (6, 0.0), (5, 1.0), (5, 1.0)], 1):
         clock.now += seconds
-        reporter.write(step, METRICS | {"input_wait": share})
-    reporter.close()
+        opened_writers.write_step(step, METRICS | {"input_wait": share})
+    opened_writers.close()
     shown = capsys.readouterr().err.splitlines()
     assert [line.split("  ")[0] for line in shown] == ["step 1/100", "step 4/100", "step 6/100"]
     # 1.5 of 9 seconds, then 10 of 10.
@@ -161,9 +184,114 @@ def test_the_line_says_how_long_the_device_waited_for_input_since_the_line_befor
     assert [line["input_wait"] for line in lines(path)] == [0.9, None, 0.5, 0.0, 1.0, 1.0]
 
 
-def test_other_processes_are_silent(capsys):
-    reporter = Silent()
-    reporter.write(1, METRICS)
-    reporter.flush()
-    reporter.close()
-    assert capsys.readouterr() == ("", "")
+class Kept:
+    """A writer of somebody else: keeps what it is told."""
+
+    def __init__(self, run: RunInfo | None = None, fails: bool = False):
+        self.told, self._fails = [], fails
+
+    def write(self, step, values):
+        self.told.append((step, dict(values)))
+
+    def write_image(self, step, name, image):
+        self.told.append((step, name, image.shape))
+
+    def flush(self):
+        self.told.append("flush")
+
+    def close(self):
+        self.told.append("close")
+        if self._fails:
+            raise OSError("no network")
+
+
+def test_other_processes_are_silent(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(writers.jax, "process_index", lambda: 1)
+    lent = Kept()
+    found = open_writers(("console", "jsonl", "tensorboard"), RunInfo(str(tmp_path), 0, 10, 10, 16), [lent])
+    found.write_step(1, METRICS)
+    found.write_image(1, "face", np.zeros((2, 2, 3), np.uint8))
+    found.flush()
+    found.close()
+    assert not found and lent.told == [] and capsys.readouterr() == ("", "") and not list(tmp_path.iterdir())
+
+
+def test_writers_of_others_are_rows_or_are_lent(tmp_path, monkeypatch):
+    monkeypatch.setitem(writers.WRITERS, "kept", Kept)
+    lent, fails = Kept(), Kept(fails=True)
+    monkeypatch.setitem(writers.WRITERS, "fails", lambda run: fails)
+    found = open_writers(writer_names("kept, fails"), RunInfo(str(tmp_path), 0, 10, 10, 16), [lent])
+    (own, _) = found._owned
+    found.write(2, {"validation/auc": 0.5})
+    found.write_image(2, "face", np.zeros((2, 4, 3), np.uint8))
+    found.flush()
+    with pytest.raises(OSError, match="no network"):
+        found.close()
+    told = [(2, {"validation/auc": 0.5}), (2, "face", (2, 4, 3)), "flush"]
+    # One that fails keeps no other from being closed; what is lent stays open.
+    assert own.told == fails.told == [*told, "close"] and lent.told == [*told, "flush"]
+
+
+def test_names_of_writers_that_make_no_sense_are_refused(tmp_path):
+    assert writer_names("") == () and writer_names("jsonl,console") == ("jsonl", "console")
+    with pytest.raises(ValueError, match="writers: expected one of console, jsonl, .*; did you mean 'tensorboard'"):
+        writer_names("console,tensorbord")
+    with pytest.raises(ValueError, match="writers: jsonl is there twice in 'jsonl,console,jsonl'"):
+        writer_names("jsonl,console,jsonl")
+    with pytest.raises(ValueError, match="writers: dict: expected methods write, .*; it has no write, write_image, fl"):
+        open_writers((), RunInfo(str(tmp_path), 0, 10, 10, 16), [{}])
+
+
+def test_values_of_validation_are_neither_in_the_line_nor_in_the_file(path, clock, capsys):
+    opened_writers = opened(path)
+    opened_writers.write(1, {"validation/auc": 0.5})
+    opened_writers.close()
+    assert capsys.readouterr().err == "" and lines(path) == []
+
+
+def board(folder, first: int = 0, last: int = 10) -> TensorBoard:
+    return TensorBoard(RunInfo(str(folder), first, last, last, 16))
+
+
+def test_event_files_have_scalars_and_pictures_once_each_also_after_a_resume(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    killed = board(tmp_path)
+    for step in (1, 2, 3):
+        killed.write(step, {"loss": 10.0 * step, "learning_rate": math.nan})
+    killed.write(2, {"validation/auc": 0.75})
+    killed.write_image(3, "figures/face", np.zeros_like(picture))
+    killed.flush()  # and then the process is gone; the last checkpoint was that of step 2
+    again = board(tmp_path, first=2)
+    for step in (3, 4):
+        again.write(step, {"loss": 1.0 * step})
+    for shown in (np.zeros_like(picture), picture):  # a run that has ended draws again when it is started again
+        again.write_image(4, "figures/face", shown)
+    again.close()
+    killed.close()
+    scalars, pictures = read_events(tmp_path / "tensorboard")
+    assert scalars["loss"] == [(1, 10.0), (2, 20.0), (3, 3.0), (4, 4.0)]
+    assert scalars["validation/auc"] == [(2, 0.75)] and [step for step, _ in scalars["learning_rate"]] == [1, 2]
+    assert list(pictures) == ["figures/face"] and [step for step, _ in pictures["figures/face"]] == [4]
+    np.testing.assert_array_equal(pictures["figures/face"][0][1], picture)
+    with pytest.raises(ValueError, match=r"image face: expected \[H, W, 3\] uint8; found \[5, 7\] uint8"):
+        again.write_image(4, "face", picture[..., 0])
+
+
+def test_a_full_disk_ends_the_run_with_a_sentence(tmp_path, monkeypatch):
+    writer = board(tmp_path)
+    writer.write(1, {"loss": 1.0})
+
+    def full(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(writer._file, "write", full)
+    with pytest.raises(NotSaved, match="tensorboard: expected to write an event; found: .*No space left"):
+        writer.write(2, {"loss": 1.0})
+    monkeypatch.undo()
+    writer.close()
+
+
+def test_without_the_package_the_writer_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(ValueError, match="writers: tensorboard needs the package tensorboardX .*; install it, or"):
+        board(tmp_path)

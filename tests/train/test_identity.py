@@ -6,7 +6,8 @@ import types
 import jax
 import pytest
 
-from fsfm_jax.train import identity as run_identity
+from fsfm_jax.config import pretrain
+from fsfm_jax.config.fields import WHEN_ABSENT, flat
 from fsfm_jax.train.identity import description, machine, moved, saved_state
 
 IDENTITY = {"config": {"seed": 1}, "data": [], "statistics": {}}
@@ -75,6 +76,18 @@ def test_a_duration_spelt_otherwise_is_the_same(now, same):
     else:
         with pytest.raises(ValueError, match=f"duration: 1 epochs saved, {now} asked for"):
             saved_state(Kept(item), None, identity, "runs/a")
+
+
+def test_a_run_from_before_a_field_goes_on_with_what_it_did_then_and_with_nothing_else():
+    program, now = types.SimpleNamespace(like="the state"), {"seed": 1} | WHEN_ABSENT
+    for config in ({"seed": 1}, now, {"seed": 1, "optimizer.name": "adamw"}):
+        item = saved(config=config)
+        assert saved_state(Kept(item), program, IDENTITY | {"config": now}, "runs/a") == "the state"
+        with pytest.raises(ValueError, match="run:\n  optimizer.name: adamw saved, lion asked for\nTake"):
+            saved_state(Kept(item), program, IDENTITY | {"config": now | {"optimizer.name": "lion"}}, "runs/a")
+    # Each is a field, and its value then is its default now.
+    fields = flat(pretrain.pretrain())
+    assert {name: fields[name] for name in WHEN_ABSENT} == WHEN_ABSENT
 
 
 def test_the_run_item_has_versions_and_machine():

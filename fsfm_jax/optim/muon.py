@@ -1,0 +1,74 @@
+"""Muon for the matrices of transformer blocks, AdamW for every other parameter.
+
+Muon (Jordan et al., 2024) replaces the momentum of a matrix by the nearest orthogonal one, so that all directions of it
+learn alike. Embeddings, heads, norms, biases and tokens are not such maps; they stay with AdamW.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from optax import contrib
+
+from fsfm_jax.optim import tuning
+
+# Whole paths, as in every other rule by path: the kernels of attention and MLP, in encoder and decoders.
+MATRICES = r"(.*/)?block_\d+/(attn|mlp)/\w+/kernel"
+ITERATIONS = 5  # of Newton and Schulz: singular values of the direction are between about 0.7 and 1.2 then
+QUERY_KEY_VALUE = 3  # maps that one kernel `[D, 3 D]` holds side by side
+
+
+class MuonState(NamedTuple):
+    """State of both parts; their moments are trees of their own parameters alone.
+
+    muon: `count []`, `mu` and the coefficients `ns_coeffs [3]`. rest: `count []`, `mu` and `nu` of Adam.
+    """
+
+    muon: contrib.MuonState
+    rest: optax.ScaleByAdamState
+
+
+def scale_by_muon(momentum: float, rms: float, rest: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Turns gradients into directions: `MATRICES` by Muon with Nesterov momentum, every other parameter by `rest`.
+
+    A matrix `[I, O]` gets `rms sqrt(max(I, O)) U V^T`, whose entries have about `rms` as root mean square whatever its
+    shape (Liu et al., 2025). With 0.2 that is the size of AdamW's, so one learning rate and one decay serve both.
+    """
+    muon = contrib.scale_by_muon(ns_steps=ITERATIONS, beta=momentum, weight_dimension_numbers=_axes)
+
+    def init(params):
+        matrices, others = tuning.split(params, MATRICES)
+        return MuonState(muon.init(_stack(matrices)), rest.init(others))
+
+    def update(updates, state, params=None):
+        matrices, others = tuning.split(updates, MATRICES)
+        matrices, moved = muon.update(_stack(matrices), state.muon)
+        matrices = jax.tree.map(lambda x: x * rms * math.sqrt(max(x.shape[0], x.shape[-1])), matrices)
+        others, adam = rest.update(others, state.rest)
+        return tuning.joined(_flatten(matrices), others), MuonState(moved, adam)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _axes(tree: Any) -> Any:
+    """In and out of each matrix; an axis between them counts separate maps."""
+    return jax.tree.map(lambda x: contrib.MuonDimensionNumbers(0, x.ndim - 1), tree)
+
+
+def _stack(tree: Any) -> Any:
+    """`[D, 3 D] -> [D, 3, D]` for kernels of queries, keys and values: each map is made orthogonal by itself."""
+    return _reshape(tree, lambda x: (len(x), QUERY_KEY_VALUE, -1))
+
+
+def _flatten(tree: Any) -> Any:
+    return _reshape(tree, lambda x: (len(x), -1))
+
+
+def _reshape(tree: Any, shape: Callable[[jax.Array], tuple[int, ...]]) -> Any:
+    def reshaped(path, x):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return x.reshape(shape(x)) if name.endswith("/qkv/kernel") else x
+
+    return jax.tree_util.tree_map_with_path(reshaped, tree)

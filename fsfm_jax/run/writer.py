@@ -1,0 +1,53 @@
+"""What a metric writer is: the protocol, and what it is told of the run when it is opened."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """Takes the metrics of a run. Only process 0 has writers; an error that one raises ends the run."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes values of step `step` (1 = first), by name.
+
+        Once a step those of training come, with plain names such as `loss`; values of a look at validation data come
+        in a call of their own, with names such as `validation/auc`. A value may be NaN.
+        """
+
+    def write_image(self, step: int, name: str, image: np.ndarray) -> None:
+        """Takes a picture `[H, W, 3] uint8`, RGB. It may show faces."""
+
+    def flush(self) -> None:
+        """Returns when everything is where it can be read; called before each checkpoint is saved."""
+
+    def close(self) -> None:
+        """Flushes, and gives everything back."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInfo:
+    """What a writer is told of the run that it is opened for.
+
+    Attributes:
+      workdir: working directory, on a file system or in an object store.
+      first_step: steps that are done: what was written of later ones is lost and will be written again.
+      last_step: of the whole run. stop_after: after which this process ends, `last_step` or earlier.
+      images_per_step: over all devices.
+      config: every field of the configuration by its dotted name.
+    """
+
+    workdir: str
+    first_step: int
+    last_step: int
+    stop_after: int
+    images_per_step: int
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def of_training(values: Mapping[str, float]) -> dict[str, float]:
+    """The values of training, which have plain names; the others have files of their own (validation.jsonl)."""
+    return {name: value for name, value in values.items() if "/" not in name}
