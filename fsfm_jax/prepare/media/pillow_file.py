@@ -6,6 +6,7 @@ and so are the codes of fax machines, which leave pixels unwritten.
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -80,7 +81,8 @@ def _words_of_pillow(name: str) -> Iterator[None]:
     except UnidentifiedImageError as error:  # its own words have an address of the memory in them
         raise Unusable("damaged", f"the header of the {name} is damaged or cut off") from error
     except Image.DecompressionBombError as error:
-        raise Unusable("too_large", f"the {name} has too many pixels: {plain(str(error))[:200]}") from error
+        found = re.search(r"\d+ pixels", str(error))
+        raise Unusable("too_large", f"too many pixels in the {name}: found {found[0] if found else 'more'}") from error
     except Exception as error:  # Pillow does not check what it parses: damaged files raise anything
         cut = "truncated" in str(error)
         what = f"the end of the {name} is missing" if cut else f"the {name} decoder failed"
