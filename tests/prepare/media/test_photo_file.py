@@ -375,6 +375,11 @@ def test_damage_that_a_decoder_goes_on_over_is_noted_and_nothing_is_printed(tmp_
     packed = bytearray(encoded(picture(), "TIFF", compression="tiff_lzw"))
     packed[200:240] = b"\xff" * 40
     assert refused(tmp_path, bytes(packed))[0] == "damaged"
+    goes_on = bytearray(encoded(picture(96, 80), "TIFF", compression="jpeg"))
+    at = goes_on.index(b"\xff\xda") + 200
+    goes_on[at : at + 2] = b"\xff\x77"
+    reason, detail = refused(tmp_path, bytes(goes_on))
+    assert reason == "damaged" and detail.startswith("the TIFF decoder complained: JPEGLib: ")
     damaged = bytearray(encoded(picture(), "PNG"))
     damaged[len(damaged) // 2] ^= 0xFF
     assert refused(tmp_path, bytes(damaged))[0] == "damaged"
