@@ -26,7 +26,7 @@ from fsfm_jax.prepare.detect.detector import (
 )
 from fsfm_jax.prepare.media import video_file
 from fsfm_jax.prepare.media.apart import HERE, Decoders
-from fsfm_jax.prepare.media.photo_format import PHOTO_FORMATS
+from fsfm_jax.prepare.media.photo_format import PHOTO_FORMATS, no_picture
 from fsfm_jax.prepare.media.raw_file import first_bytes
 from fsfm_jax.prepare.media.unusable import Unusable
 from fsfm_jax.prepare.options import NONE
@@ -127,7 +127,7 @@ class FaceReader:
 
     def read(self, path: str) -> Reading:
         """The faces of a photo or video; never raises for what is wrong with the file."""
-        kind = ""
+        kind, start = "", b""
         self._found, self._asked = [], 0
         try:
             start = first_bytes(path, video_file.START_LENGTH)
@@ -138,7 +138,10 @@ class FaceReader:
             return dataclasses.replace(reading, found=tuple(self._found), asked=self._asked)
         except Unusable as error:
             unknown = error.reason == "unknown_format"
-            detail = f"neither a photo ({PHOTO_FORMATS}) nor a video" if unknown else str(error)
+            detail = str(error)
+            if unknown:
+                detail = f"neither a photo ({PHOTO_FORMATS}) nor a video"
+                detail += f"; {phrase}" if (phrase := no_picture(start)) else ""
             neither = unknown or error.reason == "unsupported_format"
             return Reading(path, "" if neither else kind, reason=error.reason, detail=detail)
 

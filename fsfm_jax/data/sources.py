@@ -172,7 +172,7 @@ def open_builder(path: epath.Path, split: str, lengths: tuple[int, ...]) -> tfds
             f"copy the folder again, or make it with {BUILD}"
         )
     # The metadata were checked; what counts is where they lead.
-    outside = [os.fspath(file) for file in files if os.fspath(file.parent) != os.fspath(path)]
+    outside = [os.fspath(file) for file in files if file.parent not in (path, path.expanduser())]
     if outside:
         raise ValueError(f"data set {path}: expected shards in this folder, found {outside[0]!r}; make it with {BUILD}")
     _check_present(path, [os.fspath(file) for file in files])

@@ -125,6 +125,7 @@ def test_what_holds_no_face_says_why(reader, tmp_path):
         "plain.png": encode_png(np.full((64, 64, 3), 90, np.uint8), 1),
         "page.jpg": b"<html><script>alert(1)</script></html>",
         "text.jpg": b"hello world",
+        "xl.jpg": b"\xff\x0a",
         "cut.jpg": GROUP.read_bytes()[:4000],
         "empty.mp4": b"",
         "cut.mp4": videos.mp4()[:600],
@@ -138,11 +139,13 @@ def test_what_holds_no_face_says_why(reader, tmp_path):
         assert not reading.crops and reading.detail
         found[name] = reading.kind, reading.reason
         if reading.reason == "unknown_format":
-            assert reading.detail == f"neither a photo ({PHOTO_FORMATS}) nor a video"
+            page = "; it is an HTML page: download the file itself" if name == "page.jpg" else ""
+            assert reading.detail == f"neither a photo ({PHOTO_FORMATS}) nor a video{page}"
     found["folder"] = (reader.read(str(tmp_path)).kind, reader.read(str(tmp_path)).reason)
     assert found == {
         "plain.png": ("photo", "no_face"),
-        "page.jpg": ("", "unsupported_format"),
+        "page.jpg": ("", "unknown_format"),
+        "xl.jpg": ("", "unsupported_format"),
         "text.jpg": ("", "unknown_format"),
         "cut.jpg": ("photo", "truncated"),
         "empty.mp4": ("", "empty_file"),

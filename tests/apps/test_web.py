@@ -223,7 +223,7 @@ def lying_png() -> bytes:
 
 @pytest.mark.parametrize("content, text", [
         (lying_png(), "Expected at most 100000000 pixels, found a picture of 60000x60000"),
-        (b"<html><script>alert(1)</script></html>", "Neither a photo (PNG, JPEG, WebP, BMP) nor a video."),
+        (b"<html><script>alert(1)</script></html>", "Neither a photo (PNG, JPEG, WebP, BMP, HEIC, AVIF, TIFF or GIF)"),
         (PHOTO.read_bytes()[:9000], "The end of the JPEG is missing"),
         (b"PK\x03\x04" + bytes(99), "Neither a photo"),
         (CLIP.read_bytes()[:2000], "No picture stream can be opened in this mov file."),

@@ -361,6 +361,7 @@ def everything_that_can_be_wrong(root: Path) -> dict[str, tuple[str, int]]:
         "o photo.mp4": (astronaut, "", 0),
         "p animation.gif": (_animation(), "reservation", 1),
         "r.jxl": (b"\xff\x0a", "unsupported_format", 1),
+        os.fsdecode(b"u caf\xe9.png"): (b"", "empty_file", 1),
     }
     for name, (data, _, _) in files.items():
         (root / name).write_bytes(data)

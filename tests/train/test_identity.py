@@ -8,6 +8,7 @@ import pytest
 
 from fsfm_jax.config import pretrain
 from fsfm_jax.config.fields import WHEN_ABSENT, flat
+from fsfm_jax.train import identity as run_identity
 from fsfm_jax.train.identity import description, machine, moved, saved_state
 
 IDENTITY = {"config": {"seed": 1}, "data": [], "statistics": {}}

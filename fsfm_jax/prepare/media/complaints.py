@@ -12,20 +12,21 @@ from collections.abc import Iterator
 import cv2
 
 STANDARD_ERROR = 2
-# The first words of a line of libjpeg, libpng or libtiff; other threads may write to the same output meanwhile.
+# The first words of a line of libjpeg or libpng; other threads may write to the same output meanwhile.
 OF_DECODERS = re.compile(
     r"(Corrupt JPEG data|Premature end of JPEG|Inconsistent progression|Invalid |Unsupported |Unknown |Warning|"
-    r"libpng (warning|error)|tempfile\.tif|_?TIFF\w*|Fax\w*|LZW\w*|ZIP\w*|JPEG\w*|PackBits\w*|ZSTD\w*|OJPEG\w*)"
+    r"libpng (warning|error))"
 )
+ANY = re.compile("")  # libtiff begins lines with the name of whatever part of it speaks
 LONGEST = 1 << 16  # bytes that are kept of one picture
 _lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def heard() -> Iterator[list[str]]:
+def heard(lines_of: re.Pattern = OF_DECODERS) -> Iterator[list[str]]:
     """Collects the lines that decoders write to the standard error output; they are in the list at the end.
 
-    Lines that no decoder writes are passed on. One thread at a time is in here.
+    Lines that do not begin as `lines_of` says are passed on. One thread at a time is in here.
     """
     lines: list[str] = []
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -36,9 +37,9 @@ def heard() -> Iterator[list[str]]:
             finally:
                 written = b"" if file is None else os.pread(file, LONGEST, 0)
         others = []
-        for line in written.decode(errors="backslashreplace").splitlines():
-            (lines if OF_DECODERS.match(line) else others).append(line)
-        if any(line.strip() for line in others):
+        for line in filter(str.strip, written.decode(errors="backslashreplace").splitlines()):
+            (lines if lines_of.match(line) else others).append(line)
+        if others:
             os.write(STANDARD_ERROR, "".join(line + "\n" for line in others).encode(errors="backslashreplace"))
     finally:
         cv2.utils.logging.setLogLevel(level)

@@ -22,7 +22,7 @@ from fsfm_jax.prepare.media.bitmap import bitmap_header, bitmap_is_whole
 from fsfm_jax.prepare.media.complaints import heard
 from fsfm_jax.prepare.media.heif_file import read_heif
 from fsfm_jax.prepare.media.photo_extras import Extras, extras_of
-from fsfm_jax.prepare.media.photo_format import PHOTO_FORMATS, format_of, name_of
+from fsfm_jax.prepare.media.photo_format import PHOTO_FORMATS, format_of, no_picture, other_format
 from fsfm_jax.prepare.media.picture import Picture
 from fsfm_jax.prepare.media.pillow_file import read_pillow
 from fsfm_jax.prepare.media.raw_file import all_bytes
@@ -96,9 +96,10 @@ def check_size(height: int, width: int) -> None:
 
 
 def _unknown(data: bytes) -> Unusable:
-    if named := name_of(data):
-        return Unusable("unsupported_format", f"this is {named[0]}, which is not read; {named[1]}")
-    return Unusable("unknown_format", f"expected {PHOTO_FORMATS}, found bytes starting with {data[:12]!r}")
+    if sentence := other_format(data):
+        return Unusable("unsupported_format", sentence)
+    found = no_picture(data) or f"found bytes starting with {data[:12]!r}"
+    return Unusable("unknown_format", f"expected {PHOTO_FORMATS}, {found}")
 
 
 def _by_opencv(data: bytes, encoding: str) -> Picture:

@@ -5,7 +5,7 @@ import re
 from fsfm_jax.data.photo import encoding_of
 
 PHOTO_FORMATS = "PNG, JPEG, WebP, BMP, HEIC, AVIF, TIFF or GIF"
-START_LENGTH = 1024  # bytes that `format_of` and `name_of` look at
+START_LENGTH = 1024  # bytes that `format_of` and the sentences look at
 
 # Sizes of the header that follows the 14 bytes of a BMP file, by version; the first has shorter fields.
 BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
@@ -40,11 +40,13 @@ OTHERS = (
     (rb"(\xef\xbb\xbf)?\s*(<\?xml.*)?(<!--.*-->\s*)?(<!DOCTYPE svg.*)?<svg[\s>]", "an SVG drawing", _CONVERT),
     (rb"%PDF-", "a PDF document", "save its pictures as PNG or JPEG"),
     (rb"%!PS", "a PostScript document", "save its pictures as PNG or JPEG"),
+)  # fmt: skip
+# What stands in place of a photo after a download that failed.
+NO_PICTURES = (
     (rb"PK\x03\x04", "a ZIP archive or an office document", "unpack it"),
     (rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html)[\s>]", "an HTML page", "download the file itself"),
     (rb"version https://git-lfs", "a Git LFS pointer", "fetch the file with git lfs pull"),
-)  # fmt: skip
-_OTHERS = tuple((re.compile(start, re.DOTALL | re.IGNORECASE), name, remedy) for start, name, remedy in OTHERS)
+)
 
 
 def format_of(start: bytes) -> str | None:
@@ -60,9 +62,21 @@ def format_of(start: bytes) -> str | None:
     return "tiff" if start.startswith(TIFF_STARTS) and start[8:10] != b"CR" else None
 
 
-def name_of(start: bytes) -> tuple[str, str] | None:
-    """What a file is that is not read, and what to do with it, for a sentence; None if it is not known either."""
-    return next(((name, remedy) for begin, name, remedy in _OTHERS if begin.match(start[:START_LENGTH])), None)
+def other_format(start: bytes) -> str:
+    """A sentence about a picture or document that is not read, and what to do with it; "" for anything else."""
+    return _sentence(start, OTHERS, "this is {}, which is not read; {}")
+
+
+def no_picture(start: bytes) -> str:
+    """A phrase about what is no picture at all, and what to do; "" for anything else."""
+    return _sentence(start, NO_PICTURES, "it is {}: {}")
+
+
+def _sentence(start: bytes, kinds: tuple[tuple[bytes, str, str], ...], sentence: str) -> str:
+    for begin, name, remedy in kinds:
+        if re.match(begin, start[:START_LENGTH], re.DOTALL | re.IGNORECASE):
+            return sentence.format(name, remedy)
+    return ""
 
 
 def photo_brand(start: bytes) -> str | None:

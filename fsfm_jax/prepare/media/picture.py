@@ -7,6 +7,7 @@ import numpy as np
 from fsfm_jax.prepare.media import colours
 from fsfm_jax.prepare.media.unusable import Unusable
 
+ROWS = 512  # mixed at once: sums of a photo of 100 megapixels would take gigabytes
 BACKGROUND = 255  # white: what a page shows behind a transparent picture
 
 
@@ -50,10 +51,14 @@ class Picture:
             raise Unusable("transparent", "every pixel is transparent: there is nothing to be seen")
         if lowest == 255:
             return replace(self, alpha=None)
-        # In place on one copy: a photo of 100 megapixels has 300 MB.
-        image = self.image.copy()
-        rows, columns = np.nonzero(self.alpha < 255)
-        share = self.alpha[rows, columns, None].astype(np.uint32)
-        mixed = self.image[rows, columns] * share + BACKGROUND * (255 - share)
-        image[rows, columns] = (mixed + 127) // 255
-        return replace(self, image=image, alpha=None, notes=(*self.notes, "transparent parts shown on white"))
+        parts = [
+            _on_background(self.image[at : at + ROWS], self.alpha[at : at + ROWS])
+            for at in range(0, len(self.image), ROWS)
+        ]
+        notes = (*self.notes, "transparent parts shown on white")
+        return replace(self, image=np.concatenate(parts), alpha=None, notes=notes)
+
+
+def _on_background(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    share = alpha[..., None].astype(np.uint32)
+    return ((image * share + BACKGROUND * (255 - share) + 127) // 255).astype(np.uint8)

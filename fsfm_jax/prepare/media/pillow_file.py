@@ -6,6 +6,7 @@ and so are the codes of fax machines, which leave pixels unwritten.
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -13,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fsfm_jax.prepare.media import iso_boxes
-from fsfm_jax.prepare.media.complaints import heard
+from fsfm_jax.prepare.media.complaints import ANY, heard
 from fsfm_jax.prepare.media.photo_extras import extras_of
 from fsfm_jax.prepare.media.picture import Picture
 from fsfm_jax.prepare.media.unusable import Unusable
@@ -38,7 +39,7 @@ def read_pillow(data: bytes, encoding: str, check_size: Callable[[int, int], Non
         raise Unusable("truncated", f"the end of the {name} is missing after {len(data)} bytes")
     if encoding == "tiff" and _directory_end(data) > len(data):
         raise Unusable("truncated", f"the directory of the TIFF is missing after {len(data)} bytes")
-    with _words_of_pillow(name):
+    with _words_of_pillow(name), heard(ANY):
         image = Image.open(io.BytesIO(data), formats=(name,))
     check_size(image.height, image.width)
     notes = ()
@@ -47,13 +48,13 @@ def read_pillow(data: bytes, encoding: str, check_size: Callable[[int, int], Non
             tags = image.tag_v2
             kind = {tag: tags.get(tag) for tag in (SUBFILE, COMPRESSION, PHOTOMETRIC, SUBFOLDERS, DNG_VERSION)}
         _check_tiff(image.mode, kind)
-        with _words_of_pillow(name):
+        with _words_of_pillow(name), heard(ANY):
             notes = _pages(image)
     elif encoding == "gif":
         notes = _frames(extras.pictures) + (() if extras.whole else ("the end of the GIF is missing",))
     else:
         notes = _frames(getattr(image, "n_frames", 1))
-    with _words_of_pillow(name), heard() as complaints:
+    with _words_of_pillow(name), heard(ANY) as complaints:
         image.load()
         # After Pillow turned it, the note is gone: nothing is turned twice.
         image = ImageOps.exif_transpose(image)
@@ -80,7 +81,8 @@ def _words_of_pillow(name: str) -> Iterator[None]:
     except UnidentifiedImageError as error:  # its own words have an address of the memory in them
         raise Unusable("damaged", f"the header of the {name} is damaged or cut off") from error
     except Image.DecompressionBombError as error:
-        raise Unusable("too_large", f"the {name} has too many pixels: {plain(str(error))[:200]}") from error
+        found = re.search(r"\d+ pixels", str(error))
+        raise Unusable("too_large", f"too many pixels in the {name}: found {found[0] if found else 'more'}") from error
     except Exception as error:  # Pillow does not check what it parses: damaged files raise anything
         cut = "truncated" in str(error)
         what = f"the end of the {name} is missing" if cut else f"the {name} decoder failed"

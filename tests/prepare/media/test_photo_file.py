@@ -375,6 +375,11 @@ def test_damage_that_a_decoder_goes_on_over_is_noted_and_nothing_is_printed(tmp_
     packed = bytearray(encoded(picture(), "TIFF", compression="tiff_lzw"))
     packed[200:240] = b"\xff" * 40
     assert refused(tmp_path, bytes(packed))[0] == "damaged"
+    goes_on = bytearray(encoded(picture(96, 80), "TIFF", compression="jpeg"))
+    at = goes_on.index(b"\xff\xda") + 200
+    goes_on[at : at + 2] = b"\xff\x77"
+    reason, detail = refused(tmp_path, bytes(goes_on))
+    assert reason == "damaged" and detail.startswith("the TIFF decoder complained: JPEGLib: ")
     damaged = bytearray(encoded(picture(), "PNG"))
     damaged[len(damaged) // 2] ^= 0xFF
     assert refused(tmp_path, bytes(damaged))[0] == "damaged"
@@ -511,6 +516,20 @@ def test_picture_without_pixels_is_refused(tmp_path):
     assert refused(tmp_path, bytes(bitmap))[0] == "no_pixels"
 
 
+@pytest.mark.parametrize(
+    "data, found",
+    [
+        (b"<html>404</html>", "it is an HTML page: download the file itself"),
+        (b"\n<!DOCTYPE html><p>", "it is an HTML page: download the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer: fetch the file with git lfs pull"),
+        (b"PK\3\4" + bytes(9), "it is a ZIP archive or an office document: unpack it"),
+    ],
+)
+def test_what_is_no_picture_is_named(tmp_path, data, found):
+    expected = "expected PNG, JPEG, WebP, BMP, HEIC, AVIF, TIFF or GIF, "
+    assert refused(tmp_path, data, "photo.jpg") == ("unknown_format", expected + found)
+
+
 @pytest.mark.parametrize("data", [b"\0", b"GIF8 is not a GIF", b"hello world", b"BM is not a bitmap" * 9])
 def test_other_contents_are_refused(tmp_path, data):
     reason, detail = refused(tmp_path, data, "photo.jpg")
@@ -536,9 +555,6 @@ def raw_of_tags(**tags: int) -> bytes:
         (b"FUJIFILMCCD-RAW 0201", "a Fujifilm raw file (RAF)"),
         (b"%PDF-1.7\n", "a PDF document"),
         (b"<?xml version='1.0'?>\n<!-- x -->\n<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
-        (b"<html>404</html>", "an HTML page"),
-        (b"\n<!DOCTYPE html><p>", "an HTML page"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         (raw_of_tags(tag50706=b"\1\4\0\0"), "a camera's raw file"),
         (raw_of_tags(tag254=1, tag330=8), "a camera's raw file"),
     ],
