@@ -31,7 +31,7 @@ STANDARD_OUTPUT = "-"
 
 def _define_flags() -> None:
     # Not when imported: flags are shared by the whole process.
-    flags.DEFINE_string("checkpoint", None, "Workdir of a fine-tuning run, an export, a .jax or .onnx, an official file.")
+    flags.DEFINE_string("checkpoint", None, "A fine-tuning run, an export, a .jax or .onnx file, or an official file.")
     flags.DEFINE_string("threshold", "false_alarm", "false_alarm, equal_error (both as kept), or a number.")
     flags.DEFINE_enum("faces", LARGEST, FACES, "Which faces of a picture.")
     flags.DEFINE_integer("frames", 32, "Of each video, equally spaced.", lower_bound=1, upper_bound=MOST_FRAMES)
