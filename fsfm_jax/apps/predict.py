@@ -39,7 +39,7 @@ STANDARD_OUTPUT = "-"
 
 def define_flags() -> None:
     # Not when imported: flags are shared by the whole process.
-    flags.DEFINE_string("checkpoint", None, "Workdir of a fine-tuning run, an export, .jax, .onnx or official file.")
+    flags.DEFINE_string("checkpoint", None, "A fine-tuning run, an export, a .jax or .onnx file, or an official file.")
     flags.DEFINE_string("threshold", "false_alarm", "false_alarm or equal_error, both as kept, or a number, 0 to 1.")
     flags.DEFINE_enum("faces", LARGEST, FACES, "Which faces of a picture are judged.")
     flags.DEFINE_integer("frames", 32, "Sampled per video, evenly spaced.", lower_bound=1, upper_bound=MOST_FRAMES)
