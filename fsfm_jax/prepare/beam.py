@@ -12,6 +12,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 from fsfm_jax.prepare.faces import FaceMaker
+from fsfm_jax.prepare.media.apart import Apart
 from fsfm_jax.prepare.options import Options
 from fsfm_jax.prepare.shard import ShardJob, build_shard
 
@@ -25,7 +26,12 @@ class BuildShard(beam.DoFn):
     def setup(self) -> None:
         """Loads detector and parser, once for each worker."""
         self._options = Options.from_text(self._text)
-        self._maker = FaceMaker(self._options)
+        self._decoders = Apart()
+        self._maker = FaceMaker(self._options, self._decoders)
+
+    def teardown(self) -> None:
+        """Ends the processes that decode."""
+        self._decoders.close()
 
     def process(self, job: ShardJob):
         """Makes one shard; done again after a failure, it gives the same bytes."""

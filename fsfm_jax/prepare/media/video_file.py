@@ -52,7 +52,7 @@ class VideoFile:
             if not self._ahead:
                 raise Unusable("no_frames", _why_none(told, packets))
             self._pictures = Pictures(shape_of(self._ahead[0].frame, self._opened.stream.sample_aspect_ratio))
-            self._notes = self._opened.notes + _less_than_told(told, self.count, self._opened)
+            self._notes = self._opened.notes + _less_than_told(told, packets, self.count, self._opened)
         except BaseException:
             self.close()
             raise
@@ -180,12 +180,13 @@ def _told(opened: OpenedStream) -> int:
     return opened.stream.frames
 
 
-def _less_than_told(told: int, count: int, opened: OpenedStream) -> tuple[str, ...]:
+def _less_than_told(told: int, packets: int, count: int, opened: OpenedStream) -> tuple[str, ...]:
     mov = opened.container.format.name.startswith("mov")
-    if told > count and (mov or opened.is_cut()):
-        return (f"the file is cut: {count} of {told} frames are there",)
-    if opened.is_cut():
-        return (f"the file is cut: only its first {count} frames are there",)
+    if told > packets if mov else opened.is_cut():
+        said = f"{count} of {told} frames are there" if told > count else f"only its first {count} frames are there"
+        return (f"the file is cut: {said}",)
+    if mov and told > count:
+        return (f"only {count} of {told} frames can be decoded",)
     return (f"the container tells {told} frames, found {count}",) if told and told != count and not mov else ()
 
 

@@ -90,6 +90,18 @@ def test_damaged_frames_keep_their_numbers(tmp_path):
     assert all(np.array_equal(found[index], expected[index]) for index in {*range(FRAMES)} - {*damaged})
 
 
+def test_frames_are_numbered_as_they_are_decoded_where_the_first_are_damaged(tmp_path):
+    data = bytearray(encode_video(tmp_path / "a.mp4", max_b_frames=0))
+    sizes = struct.unpack_from(f">{FRAMES}I", data, data.index(b"stsz") + 16)
+    expected, _ = frames_of(tmp_path / "a.mp4")
+    start = data.index(b"mdat") + 4
+    data[start : start + sum(sizes[:6])] = bytes(sum(sizes[:6]))
+    (tmp_path / "a.mp4").write_bytes(data)
+    found, notes = frames_of(tmp_path / "a.mp4")
+    assert notes == ("only 14 of 20 frames can be decoded",)
+    assert all(np.array_equal(*pair) for pair in zip(found, expected[6:], strict=True))
+
+
 def test_a_frame_whose_colours_cannot_be_converted_is_damaged(tmp_path):
     class Converter:
         def reformat(self, *_, **__):

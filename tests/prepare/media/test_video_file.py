@@ -1,4 +1,5 @@
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -98,15 +99,16 @@ def test_frames_are_the_same_however_they_are_reached(tmp_path, monkeypatch, nam
 
 
 def test_a_key_frame_that_is_none_is_not_decoded_from(tmp_path):
-    """An MP4 without a list of key frames says that every frame is one; a decoder would begin with grey."""
-    data = bytearray(encode_video(tmp_path / "a.mp4", "mpeg4", options={"sc_threshold": "1000000000"}))
-    every = sequential(tmp_path / "a.mp4")
+    """Without a list of key frames a MOV says that every frame is one; from any but the first most is left out."""
+    still = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    pictures = [np.where(np.arange(HEIGHT)[:, None, None] == index, 0, still) for index in range(FRAMES)]
+    data = bytearray(encode_video(tmp_path / "a.mov", "qtrle", form="rgb24", pictures=pictures, gop=100))
     at = data.index(b"stss")
     data[at : at + 4] = b"free"
-    (tmp_path / "a.mp4").write_bytes(data)
+    (tmp_path / "a.mov").write_bytes(data)
     for index in (3, 10, 19):
-        with open_video(tmp_path / "a.mp4") as video:
-            np.testing.assert_array_equal(video.read(index), every[index])
+        with open_video(tmp_path / "a.mov") as video:
+            np.testing.assert_array_equal(video.read(index), pictures[index])
 
 
 def test_frames_outside_of_the_edit_list_are_not_shown(tmp_path):
@@ -118,6 +120,7 @@ def test_frames_outside_of_the_edit_list_are_not_shown(tmp_path):
     (tmp_path / "a.mp4").write_bytes(data)
     with open_video(tmp_path / "a.mp4") as video:
         assert (video.count, video.notes) == (FRAMES // 2, ())
+        assert video._timeline is not None  # numbered without decoding them
         for index in (0, 4, 9):
             np.testing.assert_array_equal(video.read(index), every[5 + index])
 
@@ -260,6 +263,14 @@ def test_frames_are_counted_and_what_the_container_tells_is_noted(tmp_path, told
         np.testing.assert_array_equal(video.read(19), sequential(tmp_path / "a.avi")[19])
 
 
+def test_an_avi_that_leaves_out_frames_has_those_that_are_there(tmp_path):
+    encode_video(tmp_path / "a.avi", "mjpeg", form="yuvj420p", stamps=range(0, 5 * FRAMES, 5))
+    with open_video(tmp_path / "a.avi") as video:
+        assert video.count == FRAMES and video.rate == pytest.approx(5)
+        assert re.fullmatch(r"the container tells \d+ frames, found 20", *video.notes)
+        assert np.abs(video.read(19).astype(int) - pixels(19)).mean() < 4
+
+
 def test_frames_that_change_their_size_are_scaled_to_the_first(tmp_path):
     small = write_video(tmp_path / "a.ts", "mpg2")
     large = write_video(tmp_path / "b.ts", "mpg2", height=2 * HEIGHT, width=2 * WIDTH)
@@ -285,6 +296,9 @@ def test_broken_videos_are_silent_and_one_thread_decodes(tmp_path):
     """In a process of its own: FFmpeg's log level is set when it is used for the first time."""
     broken, torn = tmp_path / "broken.mp4", tmp_path / "torn.mp4"
     broken.write_bytes(mp4()[: mp4().index(b"moov")])
+    encode_video(tmp_path / "h264.mp4")
+    encode_video(tmp_path / "av1.mp4", "libsvtav1", options={"preset": "12", "svtav1-params": "lp=1"})
+    whole = [str(tmp_path / name) for name in ("h264.mp4", "av1.mp4")]
     torn.write_bytes(bytes(b ^ (0x55 * (i % 50 == 49 and 60 < i < mp4().index(b"moov"))) for i, b in enumerate(mp4())))
     program = f"""
 import os
@@ -292,7 +306,7 @@ from fsfm_jax.prepare.media.unusable import Unusable
 from fsfm_jax.prepare.media.video import open_video
 before = dict(os.environ)
 threads = len(os.listdir("/proc/self/task"))
-for path in ({str(broken)!r}, {str(torn)!r}, {str(CLIP)!r}):
+for path in ({str(broken)!r}, {str(torn)!r}, *{whole!r}, {str(CLIP)!r}):
     try:
         with open_video(path) as video:
             for index in range(5):
