@@ -27,10 +27,6 @@ class Videos(NamedTuple):
         """The videos as examples of their own."""
         return Scored(self.scores, self.labels, classes)
 
-    def decisions(self, threshold: float = VIDEO_THRESHOLD) -> np.ndarray:
-        """`[V] bool`: is the video positive?"""
-        return self.scores >= threshold
-
     def first_places(self) -> np.ndarray:
         """`[V] int64`: position of the first given frame of each video."""
         # Rows are numbered in the order of appearance: the largest number so far grows at each new video.
