@@ -28,7 +28,7 @@ class Column(NamedTuple):
     title: str
     value: Callable[[str, Summary], float | None]
     interval: tuple[str, str] | None = None  # level and metric
-    literature: bool = False  # a published number or none, already in percent
+    published: bool = False  # a published number or none, already in percent
 
 
 def table(results: Mapping[str, Summary], layout: str, notes: Sequence[str]) -> str:
