@@ -28,11 +28,11 @@ def machine() -> dict:
     return {"processors": os.cpu_count(), "python": platform.python_version(), "numpy": np.__version__}
 
 
-def write_results(name: str, settings: dict, rows: list[dict]) -> None:
-    """Writes benchmarks/results/NAME.json and prints the rows as a Markdown table."""
-    RESULTS.mkdir(exist_ok=True)
+def write_results(name: str, settings: dict, rows: list[dict], folder: Path = RESULTS) -> None:
+    """Writes FOLDER/NAME.json and prints the rows as a Markdown table."""
+    folder.mkdir(exist_ok=True)
     text = json.dumps({"machine": machine(), "settings": settings, "rows": rows}, indent=1, ensure_ascii=False)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
+    (folder / f"{name}.json").write_text(text + "\n")
     columns = list(rows[0])
     lines = [columns, ["---"] * len(columns), *([str(row[column]) for column in columns] for row in rows)]
     print("\n".join(f"| {' | '.join(cells)} |" for cells in lines))

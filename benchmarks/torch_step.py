@@ -14,7 +14,7 @@ from torch import nn
 
 from fsfm_jax.models.fsfm import ModelSpec
 from fsfm_jax.models.layers import sincos_positions
-from fsfm_jax.models.norm import NORM_EPSILON
+from fsfm_jax.models.ops import NORM_EPSILON
 from fsfm_jax.models.vit import Size
 from fsfm_jax.tasks.normalisation import Statistics
 

@@ -1,4 +1,22 @@
-"""Words of strangers, as they can be shown: names in files and archives, and what other libraries say of them."""
+"""Names in messages: those of strangers as they can be shown, the first of many, and the closest to a misspelt one."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+NAMED = 10  # of many names in one sentence; all are counted
+LONGEST = 200  # letters of such a name
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The end of a sentence on a name that is none of `names`: the closest one, or nothing."""
+    close = difflib.get_close_matches(name, list(names), 1, 0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def join_first(names: Sequence[str], most: int = NAMED, between: str = ", ") -> str:
+    """The first `most` names in one text, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(name[:LONGEST] for name in names[:most]) + more
 
 
 def utf8(text: str) -> str:

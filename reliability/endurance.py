@@ -18,6 +18,7 @@ from pathlib import Path
 from absl import app, flags
 
 from benchmarks.masks import write_results
+from reliability import RESULTS
 
 ROOT = Path(__file__).parents[1]
 FIELDS = {
@@ -130,7 +131,7 @@ def main(arguments: list[str]) -> None:
         courses[f"every {every}"] = [median(part, "resident_kb") / 1000 if part else None for part in tenths]
         print(every, round(seconds), courses[f"every {every}"], flush=True)
     settings = {"steps": steps, "workers": _WORKERS.value, "resident_mb_by_tenth": courses}
-    write_results("endurance", settings, rows)
+    write_results("endurance", settings, rows, RESULTS)
 
 
 if __name__ == "__main__":

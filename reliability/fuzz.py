@@ -21,7 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.masks import RESULTS, write_results
+from benchmarks.masks import write_results
+from reliability import RESULTS
 from reliability.fuzz_judge import COUNTS, READ, REFUSED, judge
 from reliability.fuzz_targets import TARGETS
 
@@ -113,7 +114,7 @@ def main() -> None:
         "bounds": bounds, "inputs": sum(row["inputs"] for row in rows),
         "kinds of findings": sum(row["kinds of findings"] for row in rows),
     }  # fmt: skip
-    write_results("fuzz", settings, rows)
+    write_results("fuzz", settings, rows, RESULTS)
 
 
 if __name__ == "__main__":

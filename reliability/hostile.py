@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.masks import write_results
+from reliability import RESULTS
 from reliability.honest_files import PTH, SAFETENSORS, seeds
 from reliability.mutations import CANARY, mutant
 from reliability.verdicts import READ, REFUSED, judge, read_safetensors, read_torch, refusals
@@ -168,7 +169,7 @@ def main() -> None:
         "refusing statements": len(statements), "of these reached": len(where & {*statements}),
         "not reached": [statement for statement in statements if statement not in where],
     }  # fmt: skip
-    write_results("hostile", settings, rows)
+    write_results("hostile", settings, rows, RESULTS)
     print(f"{settings['findings']} findings, {settings['mutants per second']} mutants per second")
 
 

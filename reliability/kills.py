@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 from benchmarks.masks import write_results
+from reliability import RESULTS
 from reliability.kill_chains import FIELDS, chain, differences, finish, start
 from reliability.kill_hurdles import HURDLES
 
@@ -100,7 +101,7 @@ def main() -> None:
         "seconds of an undisturbed run": round(life, 1), "cores": len(os.sched_getaffinity(0)),
         "what differs": differing,
     }  # fmt: skip
-    write_results("kills", settings, rows)
+    write_results("kills", settings, rows, RESULTS)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from fsfm_jax.data.boxes import Box
 from fsfm_jax.data.photo import encode_jpeg, encode_png
 from fsfm_jax.data.rand_augment import Operation, apply_operations
 from fsfm_jax.data.statistics import PixelSums
-from fsfm_jax.detection.predictor import Judge
+from fsfm_jax.detection.predictor import Predictor
 from fsfm_jax.figures import cam, reconstruction
 from fsfm_jax.prepare import crop
 from fsfm_jax.prepare.media.borders import without_black_borders
@@ -75,7 +75,7 @@ def test_an_image_of_another_kind_is_refused(name):
             pytest.fail(kind)
 
 
-def judge() -> Judge:
+def judge() -> Predictor:
     def scores(crops):
         return np.zeros((len(crops), 2), np.float32)
 
@@ -83,7 +83,7 @@ def judge() -> Judge:
         return np.zeros((len(crops), 2, 2), np.float32)
 
     card = {"class_names": ["fake", "real"], "real": 1}
-    return Judge("a detector", card, 32, "resize", scores, heat, 2)
+    return Predictor("a detector", card, 32, "resize", scores, heat, 2)
 
 
 def encoder() -> OpenedEncoder:
@@ -93,8 +93,8 @@ def encoder() -> OpenedEncoder:
 
 OF_BATCHES = {
     "check_images": (records.check_images, "expected [n, H, W, 3] uint8, pixels 0..255; found"),
-    "Judge.log_probabilities": (lambda images: judge().log_probabilities(images), "expected [n, 32, 32, 3] uint8"),
-    "Judge.heat": (lambda images: judge().heat(images), "expected [n, 32, 32, 3] uint8"),
+    "Predictor.log_probabilities": (lambda images: judge().log_probabilities(images), "expected [n, 32, 32, 3] uint8"),
+    "Predictor.heat": (lambda images: judge().heat(images), "expected [n, 32, 32, 3] uint8"),
     "OpenedEncoder.patches": (lambda images: encoder().patches(images), "expected [n, H, W, 3] uint8"),
     "normalise": (lambda images: normalise(images, STATISTICS), "expected uint8 pixels 0..255 of shape [B, H, W, 3]"),
 }
@@ -106,7 +106,7 @@ def test_a_batch_of_another_kind_is_refused(name):
     batch = np.stack([IMAGE, IMAGE])
     call(batch)
     others = [batch / 255, batch.astype(np.float32), batch.astype(np.int64), batch.transpose(0, 3, 1, 2), batch[0, 0]]
-    if name.startswith("Judge"):
+    if name.startswith("Predictor"):
         others += [batch[:, :16], batch[:, :16, :16]]
     for other in others:
         with pytest.raises(ValueError) as error:

@@ -68,6 +68,7 @@ HOMES = {
     "matplotlib": "fsfm_jax.figures",
     "sklearn": "fsfm_jax.analyze.features",
     "ml_dtypes": "fsfm_jax.weights",
+    "safetensors": "fsfm_jax.weights.safetensors_file",
     "jax2onnx": "fsfm_jax.weights.onnx_file",
     "onnxruntime": "fsfm_jax.weights fsfm_jax.prepare.parse.bisenet",
     "starlette": "fsfm_jax.apps",

@@ -15,7 +15,7 @@ import pytest
 import fsfm_jax
 from fsfm_jax import regions
 from fsfm_jax.detection.opener import Unsaid
-from fsfm_jax.detection.predictor import open_judge
+from fsfm_jax.detection.predictor import open_predictor
 
 ROOT = Path(__file__).parents[1]
 FORMER = Path(__file__).parent / "golden" / "former"
@@ -65,7 +65,7 @@ def test_detectors_of_the_version_before_give_their_scores(former, crops, name):
     path = former / name
     if name == "export_official":
         (path,) = path.glob("*.pth")
-    np.testing.assert_allclose(open_judge(str(path), Unsaid()).log_probabilities(crops), expected, atol=ROUNDING)
+    np.testing.assert_allclose(open_predictor(str(path), Unsaid()).log_probabilities(crops), expected, atol=ROUNDING)
     detector = fsfm_jax.load_detector(path)
     np.testing.assert_array_equal(detector.score(crops), detector.probabilities(crops)[:, detector.real])
 

@@ -71,7 +71,7 @@ def looked_at(folder: str) -> str:
     from fsfm_jax.detection import predictor as judge
     from fsfm_jax.detection.opener import Unsaid
 
-    opened = judge.open_judge(serialized.run(Path(folder)), Unsaid(), batch=4)
+    opened = judge.open_predictor(serialized.run(Path(folder)), Unsaid(), batch=4)
     reader = FaceReader(Settings(opened.image_size, opened.transform, "blazeface"))
     reading = reader.read(str(CLIP.parent / "pd_nasa_astronaut.jpg"))
     rows = opened.log_probabilities(np.stack([crop.pixels for crop in reading.crops]))

@@ -35,7 +35,7 @@ from fsfm_jax.data.masking import STRATEGIES
 from fsfm_jax.data.resizing import resize_whole
 from fsfm_jax.detection.detector import FOLDER
 from fsfm_jax.detection.opener import Unsaid, open_checkpoint
-from fsfm_jax.detection.predictor import judge_of
+from fsfm_jax.detection.predictor import predictor_of
 from fsfm_jax.figures.faces import Faces, open_faces
 from fsfm_jax.figures.gallery import CELL
 from fsfm_jax.weights.run_reader import open_run
@@ -126,7 +126,7 @@ def _draw(what: str, chosen: Any, names: list[str], folder: str) -> None:
         galleries.draw_reconstructions(runs, names, faces, strategies, chosen.ratio, chosen.seed, folder)
     elif what == "cam":
         detector = open_checkpoint(names[0], unsaid)
-        judge = judge_of(detector)
+        judge = predictor_of(detector)
         galleries.draw_heat(detector, judge.transform, judge.heat, judge.log_probabilities, faces, folder)
     else:
         opened = [open_encoder(name, unsaid, chosen.base) for name in names]

@@ -14,13 +14,6 @@ LEAST_FRAMES = 0.25
 # sure of one face and dlib of two. Where dlib and BlazeFace agree the score is above 1, so the number is for BlazeFace
 # alone. YuNet reports nothing below 0.7.
 LEAST_CONFIDENCE = {"dlib": 0.2, "blazeface": 0.8, "dlib+blazeface": 0.8, "yunet": 0.8}
-# Words that are given here, beside those of `reading.REASONS`.
-REASONS = {
-    "few_frames": "too few frames of the video have a face",
-    "unsure_face": "the face detector is unsure of the faces that decide",
-}
-
-
 @dataclasses.dataclass(frozen=True)
 class Limits:
     """What a verdict needs.
@@ -52,7 +45,7 @@ def limits_of(detector: str, frames: float = LEAST_FRAMES, confidence: float | N
 
 
 def withheld(limits: Limits, confidences: list[float], frames: int) -> tuple[str, str]:
-    """Why there is no verdict, a word of `REASONS` and a sentence; two empty texts if there is one.
+    """Why there is no verdict, "few_frames" or "unsure_face" and a sentence; two empty texts if there is one.
 
     Args:
       confidences: of the face that decides in each frame with a face; NaN of a ready-made crop.

@@ -12,7 +12,7 @@ from fsfm_jax.apps.explanation import overlays, shown, timeline
 from fsfm_jax.apps.outputs import warnings
 from fsfm_jax.apps.reading import VIDEO, Reading
 from fsfm_jax.apps.verdict import Rule, Verdict, judged, least_real, said
-from fsfm_jax.detection.predictor import Judge
+from fsfm_jax.detection.predictor import Predictor
 
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
 
@@ -25,7 +25,7 @@ def picture(image: np.ndarray, lossless: bool = False) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def compile_for_a_photo(judge: Judge) -> None:
+def compile_for_a_photo(judge: Predictor) -> None:
     """Compiles what a photo with one face needs, so that the first visitor does not wait for it.
 
     Raises:
@@ -37,7 +37,7 @@ def compile_for_a_photo(judge: Judge) -> None:
         judge.heat(blank)
 
 
-def detected(judge: Judge, rule: Rule, reading: Reading) -> dict:
+def detected(judge: Predictor, rule: Rule, reading: Reading) -> dict:
     """The answer about a file that has faces.
 
     Raises:
@@ -75,7 +75,7 @@ def detected(judge: Judge, rule: Rule, reading: Reading) -> dict:
     }  # fmt: skip
 
 
-def _pictures(judge: Judge, reading: Reading, verdict: Verdict) -> Sequence[tuple[int, np.ndarray]]:
+def _pictures(judge: Predictor, reading: Reading, verdict: Verdict) -> Sequence[tuple[int, np.ndarray]]:
     if judge.explains:
         return overlays(judge, reading, verdict.deciding)
     return [(index, reading.crops[index].pixels) for index in shown(len(reading.crops), verdict.deciding)]

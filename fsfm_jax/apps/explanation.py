@@ -5,7 +5,7 @@ import numpy as np
 from fsfm_jax.apps.reading import VIDEO, Reading
 from fsfm_jax.apps.verdict import Verdict
 from fsfm_jax.data.photo import encode_png
-from fsfm_jax.detection.predictor import Judge
+from fsfm_jax.detection.predictor import Predictor
 from fsfm_jax.figures.cam import overlay
 from fsfm_jax.figures.plot import draw
 from fsfm_jax.figures.timeline import plot_timeline
@@ -25,7 +25,7 @@ def shown(count: int, deciding: int | None, most: int = PICTURES) -> list[int]:
     return first + rest
 
 
-def overlays(judge: Judge, reading: Reading, deciding: int | None = None) -> list[tuple[int, np.ndarray]]:
+def overlays(judge: Predictor, reading: Reading, deciding: int | None = None) -> list[tuple[int, np.ndarray]]:
     """Index of a crop, and that face with its heat map beside it, `[S, 2 S + 4, 3] uint8` RGB; see `shown`.
 
     Raises:
@@ -60,7 +60,7 @@ def timeline(verdict: Verdict) -> np.ndarray:
     return draw(plot_timeline([*curves.values()], unit, verdict.score, verdict.verdict or "no verdict", threshold))
 
 
-def pictures_of(number: int, judge: Judge, reading: Reading, verdict: Verdict) -> dict[str, bytes]:
+def pictures_of(number: int, judge: Predictor, reading: Reading, verdict: Verdict) -> dict[str, bytes]:
     """The pictures of a file as PNG, by names that start with its number; that of the deciding face comes first."""
     # The name of the file itself stays out: it may be anything.
     pictures = {}

@@ -118,10 +118,10 @@ def _judge(chosen: Any, refused: dict[str, str], limits: Any, settings_for: Any,
     from fsfm_jax.apps.scoring import verdicts
     from fsfm_jax.apps.verdict import rule_of
     from fsfm_jax.detection.opener import Unsaid
-    from fsfm_jax.detection.predictor import NO_HEAT, open_judge
+    from fsfm_jax.detection.predictor import NO_HEAT, open_predictor
 
     unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
-    judge = open_judge(chosen.checkpoint, unsaid, chosen.dtype, chosen.batch)
+    judge = open_predictor(chosen.checkpoint, unsaid, chosen.dtype, chosen.batch)
     rule = rule_of(judge, chosen.threshold, limits)
     if folder is not None and not judge.explains:
         raise ValueError(f"--explain: {NO_HEAT}")

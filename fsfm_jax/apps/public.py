@@ -20,7 +20,7 @@ from fsfm_jax.apps.verdict import FALSE_ALARM, Verdict, rule_of
 from fsfm_jax.data.masking import MaskSpec, draw_masks
 from fsfm_jax.data.resizing import for_evaluation, resize_whole
 from fsfm_jax.detection.opener import Unsaid
-from fsfm_jax.detection.predictor import Judge, open_judge
+from fsfm_jax.detection.predictor import Predictor, open_predictor
 from fsfm_jax.models.bases import OWN
 from fsfm_jax.models.vit import patchify
 from fsfm_jax.prepare.crop import NoFace, square_of
@@ -102,7 +102,7 @@ class Detector:
       card: what gives its scores their meaning: thresholds, the data it was trained on, its configuration.
     """
 
-    def __init__(self, judge: Judge, settings: Settings, threshold: str):
+    def __init__(self, judge: Predictor, settings: Settings, threshold: str):
         self.name, self.image_size, self.card = judge.name, judge.image_size, judge.card
         self.class_names, self.real = judge.class_names, judge.real
         self._judge, self._settings = judge, settings
@@ -229,7 +229,7 @@ def load_detector(
       FileNotFoundError: nothing is there.
       ValueError: a damaged file, one that holds something else, or a setting that is not allowed.
     """
-    judge = open_judge(os.fspath(checkpoint), Unsaid(classes, statistics), dtype, batch)
+    judge = open_predictor(os.fspath(checkpoint), Unsaid(classes, statistics), dtype, batch)
     return Detector(judge, Settings(judge.image_size, judge.transform, **reading), threshold)
 
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from fsfm_jax.apps.reading import Reading
 from fsfm_jax.apps.verdict import Rule, Verdict, judged
-from fsfm_jax.detection.predictor import Judge
+from fsfm_jax.detection.predictor import Predictor
 
 
-def verdicts(judge: Judge, rule: Rule, readings: Iterable[Reading]) -> Iterator[tuple[Reading, Verdict]]:
+def verdicts(judge: Predictor, rule: Rule, readings: Iterable[Reading]) -> Iterator[tuple[Reading, Verdict]]:
     """What `judge` says of each file, in order.
 
     Holds the crops of as many files as fill a batch; a file's verdict comes when its last crop is scored.

@@ -40,7 +40,7 @@ from fsfm_jax.apps.verdict import check_threshold, rule_of
 from fsfm_jax.apps.web import SAMPLES, Site, make_app
 from fsfm_jax.detection.detector import FOLDER
 from fsfm_jax.detection.opener import Unsaid
-from fsfm_jax.detection.predictor import open_judge
+from fsfm_jax.detection.predictor import open_predictor
 from fsfm_jax.records import IMAGE_SIZE
 from fsfm_jax.weights.export_file import find_export
 from fsfm_jax.weights.run_reader import OpenedRun, open_run
@@ -141,7 +141,7 @@ def open_site(chosen: Any, folder: str) -> Site:
     masker = masker_of(run, _name(pretrained))
     judge = rule = readers = None
     if checkpoint:
-        judge = open_judge(checkpoint, Unsaid(chosen.classes, chosen.statistics, chosen.norm_over), chosen.dtype)
+        judge = open_predictor(checkpoint, Unsaid(chosen.classes, chosen.statistics, chosen.norm_over), chosen.dtype)
         judge.name = _name(checkpoint)  # visitors read it, and where it lies is not for them
         rule = rule_of(judge, chosen.threshold, limits)
         compile_for_a_photo(judge)

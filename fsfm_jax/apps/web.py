@@ -21,7 +21,7 @@ from fsfm_jax.apps.reading import REASONS, VIDEO, Reading
 from fsfm_jax.apps.uploads import Refused, uploaded
 from fsfm_jax.apps.verdict import Rule
 from fsfm_jax.data.masking import STRATEGIES
-from fsfm_jax.detection.predictor import Judge
+from fsfm_jax.detection.predictor import Predictor
 
 PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
@@ -46,7 +46,7 @@ class Site:
       samples: names of bundled photos that the page offers.
     """
 
-    judge: Judge | None
+    judge: Predictor | None
     rule: Rule | None
     detect_readers: Readers | None
     masker: Masker

@@ -14,7 +14,7 @@ from fsfm_jax.compile_check.chips import GIB, Slice
 from fsfm_jax.compile_check.program import Figures, figures
 from fsfm_jax.compile_check.roofline import Roofline, rooflines
 from fsfm_jax.compile_check.steps import Step
-from fsfm_jax.models.platform import traced_for
+from fsfm_jax.models.ops import traced_for
 
 # XLA's word on stderr for an array that all devices rebuild to split it in another way.
 REBUILT = "[SPMD] Involuntary full rematerialization"

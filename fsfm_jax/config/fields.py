@@ -1,12 +1,13 @@
 """Checks of single configuration fields: names, choices, ranges, durations."""
 
-import difflib
 import math
 import numbers
 import re
 from collections.abc import Iterable
 
 from ml_collections import ConfigDict
+
+from fsfm_jax.text import did_you_mean
 
 # Fields with the numbers they may have: smallest, largest, and whether the smallest itself is allowed.
 RANGES = {
@@ -199,9 +200,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """The end of a sentence on a name that is none of `names`: the closest one, or nothing."""
-    close = difflib.get_close_matches(name, list(names), 1, 0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,6 +1,5 @@
 """Read the options of `fsfm_jax.main`: a wrong one ends in one sentence and exit code 2."""
 
-import difflib
 import importlib.util
 import inspect
 import os
@@ -14,7 +13,8 @@ from typing import NoReturn
 from absl import flags
 from ml_collections import ConfigDict
 
-from fsfm_jax.config.fields import did_you_mean, flat
+from fsfm_jax.config.fields import flat
+from fsfm_jax.text import did_you_mean
 
 WRONG_USE = 2  # exit code
 _OVERRIDE = re.compile(r"-{1,2}(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
@@ -103,8 +103,7 @@ def _loaded(place: str) -> object:
     path, colon, variant = place.partition(":")
     if not os.path.isfile(path):
         others = [str(file) for file in Path(path).parent.glob("*.py")]
-        close = difflib.get_close_matches(str(Path(path)), others, 1, 0.5)
-        raise ValueError(f"--config: no file at {path}" + (f"; did you mean {close[0]}?" if close else ""))
+        raise ValueError(f"--config: no file at {path}{did_you_mean(str(Path(path)), others)}")
     given = [variant] if colon else []
     try:
         spec = importlib.util.spec_from_file_location("config_config", path)

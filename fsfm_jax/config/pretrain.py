@@ -4,10 +4,11 @@ A recipe is a file that changes some of these. Printing one needs nothing but ml
 Durations are texts: "600 epochs", "1 epoch", "40000 steps" or "5000000 examples".
 """
 
-import difflib
 from collections.abc import Iterable
 
 from ml_collections import ConfigDict, config_dict
+
+from fsfm_jax.text import did_you_mean
 
 VARIANTS = ("fsfm400", "ffpp", "mae", "released", "released-multi-gpu")
 
@@ -182,6 +183,4 @@ def vary(c: ConfigDict, variant: str, accumulation: int) -> ConfigDict:
 
 def unknown_variant(name: str, known: Iterable[str]) -> ValueError:
     """What to raise for a variant that a recipe does not have."""
-    close = difflib.get_close_matches(name, list(known), 1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return ValueError(f"variant: expected one of {', '.join(known)}; found {name!r}{hint}")
+    return ValueError(f"variant: expected one of {', '.join(known)}; found {name!r}{did_you_mean(name, known)}")

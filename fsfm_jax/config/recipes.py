@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from fsfm_jax.config.fields import did_you_mean
+from fsfm_jax.text import did_you_mean
 
 PACKAGE = Path(__file__).parents[1]
 # In an installed wheel recipes are in the package, in a checkout in a folder at its top.

@@ -8,7 +8,6 @@ A mixture is a comma-separated list of these, each followed by `@WEIGHT` or none
 pickled and read from several threads. They hand out the encoded photo: decoding is the reader's.
 """
 
-import difflib
 import math
 import os
 import re
@@ -30,7 +29,7 @@ from fsfm_jax.data.folder import IMAGES, PARSING_MAPS, FolderSource, list_photos
 from fsfm_jax.data.metadata import FEATURES, INFO, check_metadata
 from fsfm_jax.data.photo import check_photo
 from fsfm_jax.data.statistics import BUILD, UNFINISHED, PixelSums, read_card
-from fsfm_jax.text import plain
+from fsfm_jax.text import did_you_mean, plain
 
 SAMPLES = Path(__file__).parent / "samples" / "pretrain"
 # All faces of two of the photographs, so that no training face was taken at the same moment.
@@ -100,7 +99,7 @@ class RecordSource:
         if split not in card.splits:
             raise ValueError(
                 f"data set {path}: no split {split!r}, there is {', '.join(sorted(card.splits))}"
-                f"{_did_you_mean(split, card.splits)}"
+                f"{did_you_mean(split, card.splits)}"
             )
         if not card.parsing_maps or card.image_size != records.IMAGE_SIZE:
             raise ValueError(
@@ -262,7 +261,7 @@ def _open_samples(split: str | None) -> FolderSource:
     if split not in choices:
         raise ValueError(
             f"data samples: no split {split!r}, there is heldout, train"
-            f"{_did_you_mean(split, ('heldout', 'train'))}; samples alone means both"
+            f"{did_you_mean(split, ('heldout', 'train'))}; samples alone means both"
         )
     return FolderSource(SAMPLES, "samples" if split is None else f"samples:{split}", choices[split])
 
@@ -292,8 +291,3 @@ def _spec_and_weight(entry: str, text: str) -> tuple[str, float | None]:
     if not (0 < value < math.inf):
         raise ValueError(f"data {text!r}: weight {weight!r} of {spec}: expected a positive number")
     return spec, value
-
-
-def _did_you_mean(word: str, known) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -10,7 +10,6 @@ from fsfm_jax.metrics.summary import CALIBRATION_BINS
 from fsfm_jax.metrics.thresholds import Threshold
 
 LEVELS = ("frame", "video")
-NO_VALIDATION = "there was no validation split (data.validation)"
 
 
 def calibrate(found: Predictions, false_alarm_rate: float) -> dict:

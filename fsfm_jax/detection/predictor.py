@@ -19,7 +19,7 @@ TRANSFORM = "resize_center"  # of detectors that do not say theirs; the released
 NO_HEAT = "a serialized detector has no gradient, which the heat map is made of: name the run or the file it came from"
 
 
-class Judge(Carded):
+class Predictor(Carded):
     """Scores crops in batches of a few fixed sizes.
 
     Attributes:
@@ -90,7 +90,7 @@ class Judge(Carded):
         return np.concatenate(parts[1:] or parts)
 
 
-def open_judge(checkpoint: str, unsaid: Unsaid, dtype: str = "", batch: int = 16) -> Judge:
+def open_predictor(checkpoint: str, unsaid: Unsaid, dtype: str = "", batch: int = 16) -> Predictor:
     """Opens whatever holds a detector, see `open_scoring`.
 
     Args:
@@ -103,17 +103,17 @@ def open_judge(checkpoint: str, unsaid: Unsaid, dtype: str = "", batch: int = 16
     """
     opened = open_scoring(checkpoint, unsaid, dtype)
     if isinstance(opened, Detector):
-        return judge_of(opened, batch)
+        return predictor_of(opened, batch)
     score, transform = opened.log_probabilities, opened.own_transform or TRANSFORM
-    return Judge(checkpoint, opened.card, opened.image_size, transform, score, None, batch)
+    return Predictor(checkpoint, opened.card, opened.image_size, transform, score, None, batch)
 
 
-def judge_of(detector: Detector, batch: int = 16) -> Judge:
+def predictor_of(detector: Detector, batch: int = 16) -> Predictor:
     """A detector of ours, its parameters placed on the first device."""
     params = jax.device_put(jax.tree.map(jnp.asarray, detector.params))
     score = jax.jit(detector.task.log_probabilities)
     heat = jax.jit(functools.partial(class_activation, detector.task), static_argnames="of")
-    return Judge(
+    return Predictor(
         detector.name,
         detector.card,
         detector.task.model.image_size,

@@ -16,7 +16,6 @@ Files are read without PyTorch, and nothing in them is executed. The channel sta
 """
 
 import dataclasses
-import logging
 import os
 import sys
 from importlib import metadata
@@ -41,7 +40,6 @@ from fsfm_jax.weights.init import PROJECTOR, open_pretrained
 from fsfm_jax.weights.official_run import OfficialRun, is_plain, read_run
 from fsfm_jax.weights.run_import import save_imported
 
-LOG = logging.getLogger("fsfm_jax")
 CLASSES = "fake,real"  # the official code numbers the folders of its data sets by name
 HEADS = 16  # of both decoders of FSFM
 

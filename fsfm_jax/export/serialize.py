@@ -31,7 +31,7 @@ from fsfm_jax.config.fields import one_of
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.opener import OFFICIAL_DTYPE, Unsaid, open_checkpoint
 from fsfm_jax.models.antispoof import NORM_AXES
-from fsfm_jax.models.platform import for_each
+from fsfm_jax.models.ops import for_each
 from fsfm_jax.resolve.pretrain import DTYPES, STATISTICS
 from fsfm_jax.run.whole_file import whole_file
 from fsfm_jax.weights import artifact, onnx_file

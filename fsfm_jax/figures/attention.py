@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsfm_jax.figures import plot
-from fsfm_jax.models.precision import at_least_float32
+from fsfm_jax.models.ops import at_least_float32
 from fsfm_jax.models.vit import Encoder
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsfm_jax import records
-from fsfm_jax.models.precision import at_least_float32
+from fsfm_jax.models.ops import at_least_float32
 from fsfm_jax.tasks.classify import ClassifyTask
 
 NORM = "norm1"

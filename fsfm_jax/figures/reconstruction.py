@@ -13,7 +13,7 @@ from fsfm_jax.data.photo import decode_image
 from fsfm_jax.data.sources import Source
 from fsfm_jax.figures.gallery import Row, write_gallery
 from fsfm_jax.models.fsfm import OnlineNetwork
-from fsfm_jax.models.precision import at_least_float32
+from fsfm_jax.models.ops import at_least_float32
 from fsfm_jax.models.vit import unpatchify
 from fsfm_jax.tasks.pretrain import PretrainTask
 

@@ -94,15 +94,6 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, split: str) -> Tempe
     raise RuntimeError(f"temperature on {split}: no convergence in {MAX_ITERATIONS} iterations, slope {slope:g}")
 
 
-def top_label(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence in the predicted class and whether it is right, `[N, C], [N] -> [N] float64, [N] bool`.
-
-    What `reliability` takes for the calibration of a classifier with more than two classes.
-    """
-    probabilities, labels = _check(probabilities, labels)
-    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-
-
 def reliability(probabilities: np.ndarray, outcomes: np.ndarray, bins: int, spacing: str) -> Reliability:
     """Mean probability against observed share, bin by bin.
 

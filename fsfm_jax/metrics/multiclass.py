@@ -118,11 +118,6 @@ def auc(classified: Classified, name: str) -> Value:
     return binary.auc(classified.against_the_rest(name))
 
 
-def macro_auc(classified: Classified) -> Value:
-    """Mean over all classes of the area under the curve of each against the rest."""
-    return mean(*(auc(classified, name) for name in classified.class_names))
-
-
 def summarise_classes(classified: Classified, split: str) -> dict:
     """All of the above, as a dict that `json.dumps` takes without NaN.
 

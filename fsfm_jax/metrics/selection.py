@@ -47,10 +47,6 @@ class Rule:
                 raise ValueError(f"selection rule {self.kind}, {name}: expected {' or '.join(known)}; found {value!r}")
 
 
-# The anti-spoofing runs of the released code: lowest HTER on the target's own test set, a later equal one wins.
-RELEASED_ANTI_SPOOFING = Rule("oracle", "hter", "lower", "later")
-# Fine-tuning in the released code: lowest validation loss. That an earlier equal one stays is our choice.
-RELEASED_FINE_TUNING = Rule("source-validation", "loss", "lower", "earlier")
 LAST = Rule("last")
 
 

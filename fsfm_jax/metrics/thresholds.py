@@ -103,24 +103,6 @@ def on_released_grid(scored: Scored, split: str) -> Threshold:
     return _measured(RELEASED_GRID[len(gap) - 1 - np.argmin(gap[::-1])], rule, scored, split)
 
 
-def at_false_positive_rate(scored: Scored, target: float, split: str) -> Threshold:
-    """The lowest score on `split` with a false positive rate of at most `target`; needs negatives only.
-
-    If even the highest score lets too many pass, the threshold lies just above it.
-
-    Raises:
-      ValueError: `split` has no name or no negatives, or `target` is not in [0, 1].
-    """
-    binary.check_rate("target", target)
-    rule = f"false positive rate <= {target:g}"
-    if not scored.negatives:
-        raise ValueError(f"threshold ({rule}) on {split}: {scored.missing}; choose it on a split that has some")
-    counts = scored.curve
-    allowed = np.count_nonzero(counts.false_positives / counts.negatives <= target)
-    value = counts.thresholds[allowed - 1] if allowed else np.nextafter(counts.thresholds[0], np.inf)
-    return _measured(value, rule, scored, split)
-
-
 def at_false_negative_rate(scored: Scored, target: float, split: str) -> Threshold:
     """The highest score on `split` with a false negative rate of at most `target`; needs positives only.
 

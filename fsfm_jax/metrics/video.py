@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fsfm_jax.metrics.scores import Classes, Scored
+from fsfm_jax.text import join_first
 
 # A video is called positive at this mean probability or above (the released code).
 VIDEO_THRESHOLD = 0.5
@@ -26,10 +27,6 @@ class Videos(NamedTuple):
     def scored(self, classes: Classes) -> Scored:
         """The videos as examples of their own."""
         return Scored(self.scores, self.labels, classes)
-
-    def decisions(self, threshold: float = VIDEO_THRESHOLD) -> np.ndarray:
-        """`[V] bool`: is the video positive?"""
-        return self.scores >= threshold
 
     def first_places(self) -> np.ndarray:
         """`[V] int64`: position of the first given frame of each video."""
@@ -77,9 +74,10 @@ def aggregate(scored: Scored, videos: np.ndarray, frames: np.ndarray) -> Videos:
     positive = np.bincount(index, scored.labels)
     mixed = (positive > 0) & (positive < counts)
     if mixed.any():
+        names = join_first([repr(name) for name in ids[mixed].astype(str).tolist()], NAMED_IN_ERRORS)
         raise ValueError(
             f"videos: expected one label per video, found both {scored.classes.positive} and "
-            f"{scored.classes.negative} in {_some(ids[mixed])}; make the ids unique"
+            f"{scored.classes.negative} in video {names}; make the ids unique"
         )
     _refuse_repeats(ids, index, frames)
     return Videos(ids, mean_by_video(scored.scores, index), positive > 0, counts, index)
@@ -96,9 +94,3 @@ def _refuse_repeats(ids: np.ndarray, index: np.ndarray, frames: np.ndarray) -> N
             f"{str(ids[index[place]])!r} twice ({int(repeated.sum())} repeats in all); take padding off, or number "
             "the frames"
         )
-
-
-def _some(ids: np.ndarray) -> str:
-    names = [repr(str(name)) for name in ids[:NAMED_IN_ERRORS]]
-    more = len(ids) - len(names)
-    return f"video {', '.join(names)}" + (f" and {more} more" if more else "")

@@ -11,7 +11,7 @@ from fsfm_jax.models.adapter import adapted
 from fsfm_jax.models.classifier import fine_tuned_encoder, mean_patches, patches_of
 from fsfm_jax.models.layers import Linear
 from fsfm_jax.models.lora import LoraSpec
-from fsfm_jax.models.precision import at_least_float32
+from fsfm_jax.models.ops import at_least_float32
 from fsfm_jax.models.style import PLAIN, Style
 from fsfm_jax.models.vit import Size, patchify
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
-from fsfm_jax.models.platform import for_cpu, for_tpu
-from fsfm_jax.models.precision import at_least_float32
+from fsfm_jax.models.ops import at_least_float32, for_cpu, for_tpu
 
 # Of a TPU's vectors. A sum along the lanes of several costs more than a product with ones, which the compiler takes for
 # such a sum if it has a single column.

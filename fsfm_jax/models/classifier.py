@@ -14,8 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from fsfm_jax.models.adapter import adapted, uniform_bias
 from fsfm_jax.models.layers import Linear, resize_positions, sincos_positions
 from fsfm_jax.models.lora import LoraSpec
-from fsfm_jax.models.norm import layer_norm
-from fsfm_jax.models.precision import at_least_float32
+from fsfm_jax.models.ops import at_least_float32, layer_norm
 from fsfm_jax.models.style import PLAIN, Style
 from fsfm_jax.models.vit import Encoder, Size, patchify
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsfm_jax.models.layers import Linear, blocks, sincos_positions
-from fsfm_jax.models.norm import layer_norm
+from fsfm_jax.models.ops import layer_norm
 
 
 class View(NamedTuple):

@@ -88,11 +88,6 @@ def finetuning(spec: ClassifierSpec | AntiSpoofSpec, trained: str, cached: bool 
     return forward(steps) + backward(steps, trained)
 
 
-def block(tokens: int, width: int, hidden: int = 4) -> float:
-    """FLOPs of a transformer block forward: its four maps, `24 T D**2`, and attention, `4 T**2 D`."""
-    return 2.0 * tokens * width * width * (4 + 2 * hidden) + 4.0 * tokens * tokens * width
-
-
 def _map(path: str, rows: float, inputs: int, outputs: int, bias: bool = True) -> Step:
     return Step(2.0 * rows * inputs * outputs, (f"{path}/kernel",), (f"{path}/bias",) if bias else ())
 

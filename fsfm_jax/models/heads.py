@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from fsfm_jax.models.layers import Linear
-from fsfm_jax.models.norm import layer_norm
-from fsfm_jax.models.precision import at_least_float32
+from fsfm_jax.models.ops import at_least_float32, layer_norm
 
 # torch's default: the reference gives its transformers 1e-6 and forgets the heads (FSFM released code).
 HEAD_NORM_EPSILON = 1e-5

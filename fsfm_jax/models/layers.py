@@ -15,12 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsfm_jax.models.affine import affine, from_heads, to_heads
 from fsfm_jax.models.attention import attend
-from fsfm_jax.models.gelu import gelu
 from fsfm_jax.models.lora import DOWN, UP, LoraSpec
-from fsfm_jax.models.norm import layer_norm
-from fsfm_jax.models.precision import at_least_float32
+from fsfm_jax.models.ops import affine, at_least_float32, from_heads, gelu, layer_norm, to_heads
 from fsfm_jax.models.remat import NONE, rematerialised_attention, rematerialised_block
 from fsfm_jax.models.style import PLAIN, Style
 

@@ -7,11 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsfm_jax.models.affine import affine
 from fsfm_jax.models.layers import blocks, sincos_positions
 from fsfm_jax.models.lora import LoraSpec
-from fsfm_jax.models.norm import layer_norm
-from fsfm_jax.models.platform import for_tpu
+from fsfm_jax.models.ops import affine, for_tpu, layer_norm
 from fsfm_jax.models.style import PLAIN, Style
 
 CHANNELS = 3

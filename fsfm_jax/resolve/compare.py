@@ -1,7 +1,6 @@
 """From the user's ConfigDict to the cells of a comparison: every name, recipe, size and changed field."""
 
 import dataclasses
-import difflib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.models.bases import BASES, OWN
 from fsfm_jax.optim import tuning
 from fsfm_jax.resolve.finetune import SCRATCH
+from fsfm_jax.text import did_you_mean
 
 RUNS = "runs"
 DEMO = "demo"
@@ -149,9 +149,7 @@ def _changes(text: str) -> dict[str, str]:
         if not equals or name in fields:
             raise ValueError(f"changes: expected FIELD=VALUE;FIELD=VALUE with each field once; found {entry!r}")
         if name not in template:
-            close = difflib.get_close_matches(name, template, 1, 0.5)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"changes: {name!r} is no field of fine-tuning{hint}")
+            raise ValueError(f"changes: {name!r} is no field of fine-tuning{did_you_mean(name, template)}")
         if name in compare.DECIDED:
             raise ValueError(f"changes: {name} is decided by the field {compare.DECIDED[name]}")
         fields[name] = value

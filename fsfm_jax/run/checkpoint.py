@@ -23,6 +23,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSt
 from fsfm_jax.run.checkpoint_manager import Manager, temporary_path_class
 from fsfm_jax.run.digests import PROMISE, complaints, damage, last_whole, set_aside
 from fsfm_jax.run.disk import check_room, not_saved
+from fsfm_jax.text import join_first
 
 STATE, RUN = "state", "run"
 # How often this process has asked for an interruption.
@@ -193,7 +194,7 @@ class Checkpoints:
             if found != expected:
                 differing.append(f"{name}: {found} saved, {expected} expected")
         if differing:
-            shown = "\n  ".join(sorted(differing)[:20])
+            shown = join_first(sorted(differing), 20, "\n  ")
             raise ValueError(
                 f"the checkpoint {self.directory / str(step)} is of another model or optimizer; {len(differing)} "
                 f"of {len(wanted)} arrays differ:\n  {shown}\n"

@@ -18,7 +18,7 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
-from fsfm_jax.text import plain
+from fsfm_jax.text import join_first, plain
 
 LOG = logging.getLogger("fsfm_jax")
 FILE = "digests.json"
@@ -98,7 +98,7 @@ def last_whole(directory: epath.Path, steps: list[int], complaints_of: Callable[
 
 def damage(folder: epath.Path, found: list[str]) -> str:
     """The sentence on a checkpoint with complaints."""
-    shown = "\n  ".join(found[:20])
+    shown = join_first(found, 20, "\n  ")
     return f"the checkpoint {folder} is damaged, {len(found)} of its files:\n  {shown}"
 
 

@@ -4,6 +4,8 @@ import os
 import re
 import stat
 
+from fsfm_jax.text import join_first
+
 RUN_FOLDERS = ("checkpoints", "detector", "imported")
 STORES = ("gs", "s3")  # object stores that checkpoints of a run may lie in
 HEAD = 512  # bytes that a file is known by
@@ -129,8 +131,7 @@ def lacking_run(path: str) -> str:
     weights = [name for name in names if name.lower().endswith((".pth", ".pt", ".pth.tar", ".safetensors"))]
     if weights:
         return f"the folder has no run but weight files: name one of them, such as {os.path.join(path, weights[0])}"
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"the folder has no {' or '.join(RUN_FOLDERS)}, but {', '.join(names[:SHOWN])}{more}"
+    return f"the folder has no {' or '.join(RUN_FOLDERS)}, but {join_first(names, SHOWN)}"
 
 
 def _about_home(path: str) -> str:

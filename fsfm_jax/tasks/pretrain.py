@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from fsfm_jax import losses
 from fsfm_jax.models.fsfm import ModelSpec, OnlineNetwork, TargetNetwork, target_parameters
 from fsfm_jax.models.heads import l2_normalise
-from fsfm_jax.models.precision import at_least_float32
+from fsfm_jax.models.ops import at_least_float32
 from fsfm_jax.models.vit import patchify
 from fsfm_jax.tasks.base import AGREEMENT, PROJECTION, Batch, Terms
 from fsfm_jax.tasks.normalisation import Statistics, normalise

@@ -17,6 +17,7 @@ from flax.traverse_util import unflatten_dict
 from fsfm_jax.models.bases import BASES, OWN
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.tasks.normalisation import Statistics
+from fsfm_jax.text import join_first
 from fsfm_jax.weights import huggingface, official_file
 from fsfm_jax.weights.base_file import open_base
 from fsfm_jax.weights.names import CLASSIFIER, from_official_array, our_path
@@ -211,7 +212,7 @@ def _of_timm(path: str, tensors: dict, classifier: bool) -> dict:
             continue
         flat[ours] = np.ascontiguousarray(from_official_array(ours, official_file.float32(path, name, tensor)))
     if unknown:
-        raise ValueError(f"{path}: names that no network of ours has in timm: {official_file.shown(unknown)}")
+        raise ValueError(f"{path}: names that no network of ours has in timm: {join_first(unknown)}")
     without_patch_bias(flat)
     params = unflatten_dict(flat, sep="/")
     # Of an encoder for mean pooling, the norm behind it is the identity that fine-tuning starts with.

@@ -2,7 +2,7 @@
 
 from fsfm_jax.models.classifier import ClassifierSpec
 from fsfm_jax.models.fsfm import ModelSpec
-from fsfm_jax.models.norm import NORM_EPSILON
+from fsfm_jax.models.ops import NORM_EPSILON
 from fsfm_jax.models.vit import Size
 from fsfm_jax.tasks.normalisation import Statistics
 

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
+from fsfm_jax.text import join_first
+
 SHOWN = 4
 
 
@@ -38,9 +40,4 @@ def _by_reason(what: str, reasons: Mapping[str, str]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for name, reason in sorted(reasons.items()):
         groups.setdefault(reason, []).append(name)
-    return [f"{what}: {len(names)}, {reason}: {_shown(names)}" for reason, names in groups.items()]
-
-
-def _shown(names: list[str]) -> str:
-    shown = ", ".join(name[:100] for name in names[:SHOWN])
-    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
+    return [f"{what}: {len(names)}, {reason}: {join_first(names, SHOWN)}" for reason, names in groups.items()]

@@ -15,6 +15,7 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from fsfm_jax.run import foreign_file
+from fsfm_jax.text import join_first
 from fsfm_jax.weights import names as tables
 from fsfm_jax.weights import safetensors_file, torch_file
 from fsfm_jax.weights.names import NameTable, from_official_array, our_path
@@ -23,7 +24,6 @@ SUFFIXES = {".pth": "pth", ".pt": "pth", ".pth.tar": "pth", ".safetensors": "saf
 STATES = ("model", "state_dict")  # keys of the network: in pretraining and fine-tuning, in anti-spoofing
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 PATCH_KERNEL = "encoder/patch_embed/kernel"
-SHOWN = 10
 
 PRETRAINED, CLASSIFIER, ANTISPOOF = "pretrained", "classifier", "antispoof"
 ADAPTER, ANTISPOOF_ADAPTER = "adapter", "antispoof_adapter"
@@ -144,7 +144,7 @@ def parameters(file: OfficialFile, table: NameTable) -> tuple[dict, list[str]]:
     if unknown:
         raise ValueError(
             f"{file.path}: {len(unknown)} of {len(file.tensors)} names are not known in {NETWORKS[file.network]}: "
-            f"{shown(unknown)}"
+            f"{join_first(unknown)}"
         )
     flat, others = {}, {}
     used = {name: tensor for name, tensor in file.tensors.items() if name not in table.unused}
@@ -185,7 +185,7 @@ def torch_state(path: str, content: Any, wrappers: tuple[str, ...]) -> tuple[dic
     if strange or not state:
         raise ValueError(
             f"{path}: expected a network under {' or '.join(wrappers)}, or nothing but tensors; "
-            + (f"these are none: {shown(strange)}" if strange else "found nothing")
+            + (f"these are none: {join_first(strange)}" if strange else "found nothing")
         )
     return state, said
 
@@ -202,7 +202,7 @@ def _network(path: str, names: Iterable[str]) -> str:
         return PRETRAINED
     raise ValueError(
         f"{path}: no vision transformer with the names of FSFM, such as patch_embed.proj.weight; "
-        f"found {shown(list(names)) or 'nothing'}"
+        f"found {join_first(list(names)) or 'nothing'}"
     )
 
 
@@ -234,9 +234,3 @@ def float32(path: str, name: str, tensor: Any) -> np.ndarray:
             "the run that wrote it diverged, or the file is damaged"
         )
     return array
-
-
-def shown(names: list[str]) -> str:
-    """Up to ten names, for an error."""
-    first = ", ".join(name[:100] for name in names[:SHOWN])
-    return f"{first} and {len(names) - SHOWN} more" if len(names) > SHOWN else first

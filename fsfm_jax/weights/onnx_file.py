@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from fsfm_jax.models.platform import traced_for
+from fsfm_jax.models.ops import traced_for
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.weights.onnx_artifact import INPUT, INSTALL, KIND, OUTPUT
 

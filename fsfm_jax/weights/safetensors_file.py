@@ -1,8 +1,13 @@
-"""Weight files in the safetensors format, read and written with numpy alone.
+"""Weight files in the safetensors format: judged by the library of that name, read as views of the file.
 
 A file is eight bytes with the length of the header, the header in JSON, and the numbers of all tensors, one after the
 other and little-endian. The header says of each name the dtype, the shape, and the first and last byte + 1 of its
 numbers, counted from the end of the header; `__metadata__` may hold further text.
+
+Four promises are kept here, since the library does not make them. Its arrays are copies; these come from the disk when
+they are touched. It takes the last of two tensors of one name, in silence. It reads headers whose tables would need
+many times the memory of the file. And it writes metadata in another order each time and wants all arrays contiguous at
+once, where the same tensors have to give the same bytes and no second copy of a model.
 """
 
 import json
@@ -13,8 +18,10 @@ from collections.abc import Mapping
 
 import ml_dtypes
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from fsfm_jax.run.whole_file import whole_file
+from fsfm_jax.text import LONGEST, plain
 
 MAX_HEADER = 100_000_000  # bytes, as in the format
 MAX_ITEMS = 2_000_000  # lists, tables and commas of the header; a tensor needs about ten of them
@@ -54,21 +61,15 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
     path = os.fspath(path)
     try:
         header, start = _header(path)
-        metadata = header.pop(METADATA, {})
-        if type(metadata) is not dict or not all(type(text) is str for text in metadata.values()):
-            raise ValueError(f"{METADATA} is not a table of text")
-        for text in (*header, *metadata, *metadata.values()):
-            _check_letters(text)
-        places = {name: _place(name, entry) for name, entry in header.items()}
-        _check_cover(
-            [(name, first, last) for name, (_, _, first, last) in places.items()], os.path.getsize(path) - start
-        )
+        metadata = header.pop(METADATA, None) or {}
         data = np.memmap(path, np.uint8, mode="r")
         tensors = {}
-        for name, (dtype, shape, first, last) in places.items():
+        for name, entry in header.items():
+            dtype, shape = _kind(name, entry)
+            first, last = entry["data_offsets"]
             numbers = data[start + first : start + last]
             if dtype.kind == "b" and numbers.size and numbers.max() > 1:
-                raise ValueError(f"tensor {name[:200]!r} has truth values other than 0 and 1")
+                raise ValueError(f"tensor {name[:LONGEST]!r} has truth values other than 0 and 1")
             tensors[name] = np.asarray(numbers).view(dtype).reshape(shape)
         return tensors, metadata
     except ValueError as error:
@@ -120,76 +121,40 @@ def _header(path: str) -> tuple[dict, int]:
                 f"at most {MAX_HEADER} are read"
             )
         text = file.read(size)
-    if not text.startswith(b"{"):
-        raise ValueError("it is no safetensors file: its header does not begin with {")
     if (items := sum(map(text.count, (b"{", b"[", b",")))) > MAX_ITEMS:
         raise ValueError(f"its header has {items} lists, tables and commas, at most {MAX_ITEMS} are read")
     try:
-        header = json.loads(
-            text.decode(), object_pairs_hook=_table, parse_constant=_refuse_constant, parse_int=_whole_number
-        )
-    except RecursionError as error:
-        raise ValueError("its header is nested too deeply") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"its header is no JSON in UTF-8: {error}") from error
-    return header, 8 + size
+        with safe_open(path, "numpy"):  # the form of the header, and that it describes every byte exactly once
+            pass
+    except SafetensorError as error:
+        reason = plain(str(error)[: 2 * LONGEST])
+        raise ValueError(f"it is no safetensors file, damaged or cut off: {reason}") from error
+    return json.loads(text.decode(), object_pairs_hook=_table, parse_int=_whole_number), 8 + size
 
 
 def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:
     table = {}
     for name, value in pairs:
         if name in table:
-            raise ValueError(f"its header has the name {name[:200]!r} twice")
+            raise ValueError(f"its header has the name {name[:LONGEST]!r} twice")
         table[name] = value
     return table
 
 
-def _refuse_constant(word: str) -> None:
-    raise ValueError(f"its header has the number {word}")
-
-
 def _whole_number(word: str) -> int:
-    if len(word) > MAX_DIGITS:
+    if len(word) > MAX_DIGITS:  # in a field that the library passes over
         raise ValueError(f"its header has a number of {len(word)} digits, at most {MAX_DIGITS} are read")
     return int(word)
 
 
-def _check_letters(text: str) -> None:
-    """Refuses halves of letters, which JSON can escape and no file of names can be written with."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"its header has the name or text {text[:200]!r}, which is no Unicode: {error}") from error
-
-
-def _place(name: str, entry: object) -> tuple[np.dtype, tuple[int, ...], int, int]:
-    """Dtype, shape, first byte and last byte + 1 of one tensor."""
-    name = f"tensor {name[:200]!r}"
-    if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"{name} has no dtype, shape and data_offsets, or more than these")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if type(dtype) is not str or dtype not in DTYPES:
-        shown = repr(dtype[:20]) if type(dtype) is str else f"of a {type(dtype).__name__}"
-        raise ValueError(f"{name} has the dtype {shown}, which is not one of {', '.join(DTYPES)}")
-    for numbers in (shape, offsets):
-        if type(numbers) is not list or not all(type(number) is int and number >= 0 for number in numbers):
-            raise ValueError(f"{name} has a shape or data_offsets that are not whole numbers from 0 on")
+def _kind(name: str, entry: dict) -> tuple[np.dtype, tuple[int, ...]]:
+    """Dtype and shape of one tensor."""
+    name, (dtype, shape) = f"tensor {name[:LONGEST]!r}", (entry["dtype"], entry["shape"])
+    if entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"{name} has more than a dtype, a shape and data_offsets")
+    if dtype not in DTYPES:
+        raise ValueError(f"{name} has the dtype {dtype!r}, which is not one of {', '.join(DTYPES)}")
     size = DTYPES[dtype].itemsize
     if len(shape) > MAX_DIMENSIONS or size * math.prod(max(length, 1) for length in shape) > MAX_BYTES:
         raise ValueError(f"{name} has a shape that no array can have")
-    if len(offsets) != 2 or offsets[1] - offsets[0] != size * math.prod(shape):
-        raise ValueError(f"{name} has the data_offsets {offsets[:3]}, expected {size * math.prod(shape)} bytes")
-    return DTYPES[dtype], tuple(shape), *offsets
-
-
-def _check_cover(places: list[tuple[str, int, int]], length: int) -> None:
-    """Every byte behind the header belongs to exactly one tensor."""
-    end = 0
-    for name, first, last in sorted(places, key=lambda place: place[1:]):
-        if first != end:
-            raise ValueError(
-                f"tensor {name[:200]!r} begins at byte {first}, expected {end}: bytes are shared or unused"
-            )
-        end = last
-    if end != length:
-        raise ValueError(f"the tensors have {end} bytes, the file has {length}: it is cut off or continued")
+    return DTYPES[dtype], tuple(shape)

@@ -35,8 +35,8 @@ def run(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def opened(run) -> predictor.Judge:
-    return predictor.open_judge(run, Unsaid(), batch=4)
+def opened(run) -> predictor.Predictor:
+    return predictor.open_predictor(run, Unsaid(), batch=4)
 
 
 def command(monkeypatch, arguments, **changes) -> int:
@@ -76,7 +76,7 @@ def test_sizes_are_few_so_that_little_is_compiled(opened):
 def test_a_serialized_detector_scores_alike_and_has_no_heat(opened, run, tmp_path):
     path = str(tmp_path / "detector.jax")
     serialize.serialize(serialized.detector(), path)
-    other = predictor.open_judge(path, Unsaid(), batch=4)
+    other = predictor.open_predictor(path, Unsaid(), batch=4)
     pixels = serialized.images(5)
     np.testing.assert_allclose(
         other.log_probabilities(pixels), opened.log_probabilities(pixels), rtol=0, atol=serialized.TOLERANCE
@@ -90,8 +90,8 @@ def test_a_serialized_detector_scores_alike_and_has_no_heat(opened, run, tmp_pat
         (Unsaid(), "float32", "--dtype: .* is serialized, in the dtype that it has"),
     ):
         with pytest.raises(ValueError, match=text):
-            predictor.open_judge(path, unsaid, dtype)
-    predictor.open_judge(path, Unsaid(classes="fake, real"))
+            predictor.open_predictor(path, unsaid, dtype)
+    predictor.open_predictor(path, Unsaid(classes="fake, real"))
 
 
 def test_scores_that_are_not_finite_are_refused(opened):
@@ -173,7 +173,7 @@ def test_all_scored_is_success_and_the_standard_output_is_json_alone(run, monkey
 def test_what_cannot_be_done_is_a_sentence_before_the_detector_is_opened(
     run, monkeypatch, capsys, arguments, changes, text
 ):
-    monkeypatch.setattr(predictor, "open_judge", unopened)
+    monkeypatch.setattr(predictor, "open_predictor", unopened)
     assert command(monkeypatch, arguments, **{"checkpoint": run} | changes) == 1
     assert capsys.readouterr().err.startswith(f"error: {text}")
 

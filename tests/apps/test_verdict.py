@@ -164,7 +164,7 @@ def test_without_calibration_there_is_no_verdict_and_without_a_face_no_score():
     assert (found.score, found.calibrated, found.verdict, found.reason) == (None, None, "", "no_face")
 
 
-class Judge(Carded):
+class Predictor(Carded):
     """Says of each crop the value of its pixels in percent, and remembers its batches."""
 
     card, batch = CARDED.card, 4
@@ -187,7 +187,7 @@ def test_batches_are_full_across_files_and_verdicts_keep_the_order():
             value += 1
         kind = "video" if count > 1 else "photo"
         readings.append(Reading(str(number), kind, tuple(crops), reason="" if count else "no_face"))
-    judge, taken = Judge(), []
+    judge, taken = Predictor(), []
 
     def given():
         for reading in readings:

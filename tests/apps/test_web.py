@@ -35,7 +35,7 @@ TOKEN = "a-token-of-some-length"
 LIMIT = 2_000_000
 
 
-class Judge(type(CARDED)):
+class Predictor(type(CARDED)):
     """Says 0.5 of everything."""
 
     explains, image_size, transform, name = True, 32, "resize_center", "stub"
@@ -67,7 +67,7 @@ def serving(site):
 def site(tmp_path_factory):
     detecting = Settings(32, detector="blazeface", frames=3)
     parsing = Settings(224, "resize", "blazeface", frames=1, parser="embedded")
-    judge, folder = Judge(), str(tmp_path_factory.mktemp("uploads"))
+    judge, folder = Predictor(), str(tmp_path_factory.mktemp("uploads"))
     with Readers(detecting, 1) as readers, Readers(parsing, 1) as parsers:
         yield web.Site(judge, rule_of(judge), readers, Masker(None, ""), parsers, LIMIT, 2, "", folder, (PHOTO.name,))
 
@@ -154,7 +154,7 @@ def test_all_faces_that_are_judged_count_and_the_first_shown_decides(site):
     pixels = np.zeros((32, 32, 3), np.uint8)
     crops = tuple(Crop(0, n, (n, 0, 9, 9), (0, 0, 9), 0.7 if n == 7 else 0.9, pixels) for n in range(10))
     reading = Reading("a", "photo", crops, found=((0, 40),), notes=("first of 24 frames",))
-    judge = Judge()
+    judge = Predictor()
     judge.log_probabilities = lambda crops: np.log([[0.9, 0.1] if n == 7 else [0.2, 0.8] for n in range(len(crops))])
     rule = rule_of(judge, limits=limits_of("blazeface"))
     with serving(replace(site, judge=judge, rule=rule, detect_readers=SimpleNamespace(read=lambda _: reading))) as port:
@@ -174,7 +174,7 @@ def test_visitors_are_told_names_and_no_paths(monkeypatch, tmp_path, site):
         threshold="equal_error", seconds=60.0, detector="blazeface", detector_size=None, faces="all", frames=3,
         least_frames=0.25, least_confidence=None, places=1, limit_mb=1, token="",
     )  # fmt: skip
-    monkeypatch.setattr(serve, "open_judge", lambda *_: Judge())
+    monkeypatch.setattr(serve, "open_predictor", lambda *_: Predictor())
     monkeypatch.setattr(serve, "_is_pretraining", lambda _: False)
     monkeypatch.setattr(serve, "Readers", lambda *given: made.append(given) or site.detect_readers)
     opened = serve.open_site(chosen, site.folder)
@@ -364,7 +364,7 @@ def test_what_fails_here_is_said_too(site, port, monkeypatch):
     def cannot(path):
         raise RuntimeError("a process for reading files could not be started: /home/somebody is not there")
 
-    judge = Judge()
+    judge = Predictor()
     judge.log_probabilities = damaged
     with serving(replace(site, judge=judge, mask_readers=SimpleNamespace(read=cannot))) as other:
         assert told(other, "/api/detect", PHOTO.read_bytes()) == (500, {"error": "Stub: scores that are not finite."})

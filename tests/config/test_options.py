@@ -42,7 +42,7 @@ def test_options_and_fields_are_set():
         ("DEMO:nope DIR", "configs/pretrain_demo.py:nope: it has no variants; found 'nope'"),
         ("--config=configs/pretrain_vitb.py:fsfm40 DIR", "found 'fsfm40'; did you mean 'fsfm400'?"),
         ("--config configs/finetune_fas.py:vitb,X DIR", "variant: expected one of M, C, I, O, wmca, cefa, surf"),
-        ("--config=configs/pretrain_vitbb.py DIR", "did you mean configs/pretrain_vitb.py?"),
+        ("--config=configs/pretrain_vitbb.py DIR", "did you mean 'configs/pretrain_vitb.py'?"),
         ("--config=README.md DIR", "--config=README.md: expected a file that ends in .py"),
         ("--config={}/breaks.py DIR", "it cannot be run (NameError: name 'd' is not defined, line 3)"),
         ("--config={}/wants.py DIR", "wants.py: it has to be "),

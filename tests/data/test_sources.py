@@ -272,11 +272,11 @@ def test_folders_that_are_no_finished_data_set(copied):
 
 
 def test_unknown_split_lists_the_known_ones(packed):
-    with pytest.raises(ValueError, match="no split 'trian', there is heldout, train; did you mean train?"):
+    with pytest.raises(ValueError, match="no split 'trian', there is heldout, train; did you mean 'train'?"):
         open_source(f"{packed}:trian")
     with pytest.raises(ValueError, match="no split 'zzz', there is heldout, train$"):
         open_source(f"{packed}:zzz")
-    with pytest.raises(ValueError, match="no split 'held_out', there is heldout, train; did you mean heldout?"):
+    with pytest.raises(ValueError, match="no split 'held_out', there is heldout, train; did you mean 'heldout'?"):
         open_source("samples:held_out")
 
 

@@ -168,11 +168,6 @@ def test_honest_probabilities_have_a_small_error_and_overconfident_ones_a_large_
             assert low <= error < high
 
 
-def test_the_top_label_of_several_classes():
-    confidence, right = calibration.top_label(np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]]), np.array([1, 2]))
-    assert confidence.tolist() == [0.5, 0.6] and right.tolist() == [True, False]
-
-
 @pytest.mark.parametrize(
     ("p", "outcomes", "bins", "spacing", "message"),
     [

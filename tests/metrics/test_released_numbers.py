@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsfm_jax.metrics import binary, calibration, curve, presentation, released, thresholds, video
+from fsfm_jax.metrics import binary, calibration, presentation, thresholds, video
 from fsfm_jax.metrics.scores import ANTI_SPOOFING, DEEPFAKE, Scored
 
 CASES = {
@@ -37,6 +37,11 @@ def aggregated(case, classes=DEEPFAKE) -> video.Videos:
     return video.aggregate(frames_of(case, classes), np.asarray(case["video_ids"]), np.arange(len(case["labels"])))
 
 
+def mean_of_batches(losses, size):
+    """Plain mean of the batch means, by which the released code selects: a short last batch counts as a full one."""
+    return np.mean([losses[start : start + size].mean() for start in range(0, len(losses), size)])
+
+
 def expected_value(official, value, **tolerance):
     assert value.reason == ""
     assert value.value == pytest.approx(official, **tolerance)
@@ -53,8 +58,7 @@ def test_frame_metrics(name):
         expected_value(official["frame_auc"], _percent(binary.auc, frames), **EXACT)
         expected_value(official["frame_eer"], binary.equal_error_rate(frames), **ROOT)
         if loop != "single":
-            loss = released.loss_averaged_over_batches(losses, case["batch_size"])
-            assert loss == pytest.approx(official["loss"], **SINGLE)
+            assert mean_of_batches(losses, case["batch_size"]) == pytest.approx(official["loss"], **SINGLE)
         if loop != "deepfake_video_eval":
             expected_value(official["frame_acc"], _percent(binary.accuracy, frames, video.FRAME_THRESHOLD), **EXACT)
 
@@ -80,7 +84,7 @@ def test_videos_are_aggregated_as_officially_and_in_their_order(name):
     case, videos = CASES[name], aggregated(CASES[name])
     np.testing.assert_allclose(videos.scores, case["video_scores"], rtol=1e-15)
     np.testing.assert_array_equal(videos.labels, case["video_labels"])
-    np.testing.assert_array_equal(videos.decisions(), case["video_decisions"])
+    np.testing.assert_array_equal(videos.scores >= video.VIDEO_THRESHOLD, case["video_decisions"])
 
 
 def test_a_video_with_both_labels_is_refused_where_the_first_frame_wins_officially():
@@ -99,12 +103,15 @@ def test_a_video_with_both_labels_is_refused_where_the_first_frame_wins_official
 def test_the_auc_averaged_over_batches(name):
     case, official = CASES[name], CASES[name]["validation_epoch"]
     losses = calibration.cross_entropy(np.asarray(case["logits"]), np.asarray(case["labels"]))
-    assert released.loss_averaged_over_batches(losses, case["batch_size"]) == pytest.approx(official["loss"], **SINGLE)
-    area = released.auc_averaged_over_batches(frames_of(case), case["batch_size"])
+    size, frames = case["batch_size"], frames_of(case)
+    assert mean_of_batches(losses, size) == pytest.approx(official["loss"], **SINGLE)
+    parts = [slice(start, start + size) for start in range(0, len(frames), size)]
+    areas = [binary.auc(Scored(frames.scores[part], frames.labels[part], DEEPFAKE)) for part in parts]
     if math.isnan(official["auc"]):
-        assert math.isnan(area.value) and area.reason.startswith("batch ")
+        assert any(math.isnan(area.value) and area.reason for area in areas)
     else:
-        assert 100 * area.value == pytest.approx(official["auc"], **EXACT)
+        mean = np.average([area.value for area in areas], weights=[len(frames.labels[part]) for part in parts])
+        assert 100 * mean == pytest.approx(official["auc"], **EXACT)
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -121,7 +128,7 @@ def test_anti_spoofing_metrics(name):
     assert official["EER"] == official["HTER"]
     expected_value(official["ACC_at_threshold_pct"], _percent(binary.accuracy, videos, threshold.value), **EXACT)
     expected_value(official["AUC"], binary.auc(videos), **EXACT)
-    expected_value(official["TPR_at_FPR_1pct"], released.true_positive_rate_at(videos, 0.01), **EXACT)
+    expected_value(official["TPR_at_FPR_1pct"], binary.true_positive_rate_at(videos, 0.01), **EXACT)
 
     species = np.where(videos.labels, "", "print")
     expected_value(official["APCER_at_half"], presentation.apcer(videos, species, 0.5), **EXACT)
@@ -156,7 +163,7 @@ def test_one_class_gives_reasons_where_the_official_code_gives_numbers_or_fails(
         binary.auc(frames),
         binary.equal_error_rate(frames),
         binary.balanced_accuracy(frames, 0.5),
-        released.true_positive_rate_at(frames, 0.01),
+        binary.true_positive_rate_at(frames, 0.01),
     ):
         assert math.isnan(value.value) and value.reason == f"no fake among {len(case['labels'])} examples"
     count = len(case["video_labels"])
@@ -169,14 +176,3 @@ def test_one_class_gives_reasons_where_the_official_code_gives_numbers_or_fails(
         assert math.isnan(value.value) and value.reason == f"no attack among {count} examples"
     with pytest.raises(ValueError, match=f"on test: no attack among {count} examples; choose it on a split"):
         thresholds.on_released_grid(videos, "test")
-
-
-def test_collinear_points_taken_away_can_cost_true_positives():
-    # Three scores that one of ten positives and one of ten negatives share: the curve climbs a diagonal.
-    scores = np.repeat([9.0, 8.0, 7.0, 6.0, 0.0], [2, 2, 2, 2, 12])
-    labels = np.concatenate([np.tile([1, 0], 4), np.tile([1, 0], 6)])
-    tied = Scored(scores, labels, DEEPFAKE)
-    kept = [len(curve.roc(tied.curve, drop)[0]) for drop in (False, True)]
-    assert kept == [6, 4]
-    assert binary.true_positive_rate_at(tied, 0.25).value == 0.2
-    assert released.true_positive_rate_at(tied, 0.25).value == 0.1

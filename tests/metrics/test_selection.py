@@ -4,8 +4,12 @@ import math
 
 import pytest
 
-from fsfm_jax.metrics.selection import LAST, RELEASED_ANTI_SPOOFING, RELEASED_FINE_TUNING, Evaluated, Rule, choose
+from fsfm_jax.metrics.selection import LAST, Evaluated, Rule, choose
 
+# The anti-spoofing runs of the released code: lowest HTER on the target's own test set, a later equal one wins.
+RELEASED_ANTI_SPOOFING = Rule("oracle", "hter", "lower", "later")
+# Fine-tuning in the released code: lowest validation loss. That an earlier equal one stays is our choice.
+RELEASED_FINE_TUNING = Rule("source-validation", "loss", "lower", "earlier")
 RUN = [
     Evaluated(300, {"target-test": {"hter": 0.1, "auc": 0.9}, "source-validation": {"loss": 0.5}}),
     Evaluated(100, {"target-test": {"hter": 0.1, "auc": 0.8}, "source-validation": {"loss": 0.3}}),

@@ -19,13 +19,7 @@ def test_a_video_has_the_mean_of_its_frames_in_the_order_of_appearance():
     assert videos.frames.tolist() == [2, 2, 1]
     assert videos.index.tolist() == [0, 1, 0, 1, 2]
     assert videos.first_places().tolist() == [0, 1, 4]
-    assert videos.decisions().tolist() == [True, False, True]
     assert videos.scored(DEEPFAKE).positives == 2
-
-
-def test_a_mean_of_exactly_one_half_is_positive():
-    half = Scored(np.array([0.25, 0.75, 0.1]), np.array([1, 1, 0]), DEEPFAKE)
-    assert video.aggregate(half, np.array([7, 7, 8]), np.arange(3)).decisions().tolist() == [True, False]
 
 
 def test_the_order_of_the_frames_changes_only_the_order_of_the_videos():

@@ -15,7 +15,7 @@ from fsfm_jax.models.decoders import RepresentationDecoder, view_of
 from fsfm_jax.models.fsfm import OnlineNetwork, TargetNetwork
 from fsfm_jax.models.heads import l2_normalise
 from fsfm_jax.models.layers import sincos_positions
-from fsfm_jax.models.platform import traced_for
+from fsfm_jax.models.ops import traced_for
 from fsfm_jax.models.vit import SIZES, Size, patchify, unpatchify
 from fsfm_jax.weights.names import to_official
 

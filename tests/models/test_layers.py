@@ -12,12 +12,10 @@ from gradients import drawn, value_and_gradients
 from jax import enable_x64
 from scipy.special import erf
 
-from fsfm_jax.models.affine import affine
 from fsfm_jax.models.attention import HEADS_OF_A_GROUP, LANES, attend
-from fsfm_jax.models.gelu import gelu
 from fsfm_jax.models.layers import Attention
 from fsfm_jax.models.lora import LoraSpec
-from fsfm_jax.models.platform import for_cpu, for_tpu, traced_for
+from fsfm_jax.models.ops import affine, for_cpu, for_tpu, gelu, traced_for
 
 BATCH, TOKENS, HEADS, SIZE = 2, 5, 3, 4
 

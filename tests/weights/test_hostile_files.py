@@ -341,29 +341,35 @@ def written(**fields) -> bytes:
 
 
 HEADERS = {
-    "huge number": (written(shape=b"[" + b"1" * 5000 + b"]"), "a number of 5000 digits, at most 20 are read"),
-    "large number": (written(data_offsets=b"[0,18446744073709551616]"), r"data_offsets \[0, 18446744073709551616\]"),
-    "number with a sign": (written(data_offsets=b"[-0,24.0]"), "not whole numbers"),
-    "infinite": (written(shape=b"[1e999]"), "not whole numbers"),
-    "lists": (b'{"w":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested too deeply"),
-    "tables": (b'{"w":' * 10_000 + b"1" + b"}" * 10_000, "nested too deeply"),
-    "dtype that is a table": (written(dtype=b'{"F32":' * 100 + b"1" + b"}" * 100), "has the dtype of a dict, which is"),
-    "half a letter in a name": (rb'{"\ud800":' + written()[5:], r"the name or text '\\ud800', which is no Unicode"),
-    "half a letter in the metadata": (rb'{"__metadata__":{"a":"\udfff"}}', r"'\\udfff', which is no Unicode"),
-    "half a letter as a key": (rb'{"__metadata__":{"\udfff":"a"}}', r"'\\udfff', which is no Unicode"),
-    "no JSON": (b"{]", "its header is no JSON in UTF-8: "),
-    "no UTF-8": (b'{"\xff"', "its header is no JSON in UTF-8: "),
-    "many lists": (b'{"w":[' + b"[]," * 1_000_000 + b"0]}", "has 2000002 lists, tables and commas, at most 2000000"),
-    "hole": ({"w": ENTRY | {"shape": [5], "data_offsets": [4, 24]}}, "begins at byte 4, expected 0"),
-    "beyond the file": ({"w": ENTRY | {"shape": [2**40], "data_offsets": [0, 2**42]}}, "the file has 24: it is cut"),
-    "size of truth": ({"w": ENTRY | {"data_offsets": [False, 24]}}, "not whole numbers"),
-}  # fmt: skip
+    "huge number": written(shape=b"[" + b"1" * 5000 + b"]"),
+    "huge number beside it": written(shape=b"[6]", more=b"1" * 5000),
+    "large number": written(data_offsets=b"[0,18446744073709551616]"),
+    "number with a sign": written(data_offsets=b"[-0,24.0]"),
+    "infinite": written(shape=b"[1e999]"),
+    "lists": b'{"w":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+    "tables": b'{"w":' * 10_000 + b"1" + b"}" * 10_000,
+    "lists beside it": written(more=b"[" * 10_000 + b"]" * 10_000),
+    "dtype that is a table": written(dtype=b'{"F32":' * 100 + b"1" + b"}" * 100),
+    "dtype without end": written(dtype=b'"' + b"F" * 1_000_000 + b'"'),
+    "half a letter in a name": rb'{"\ud800":' + written()[5:],
+    "half a letter in the metadata": rb'{"__metadata__":{"a":"\udfff"}}',
+    "half a letter as a key": rb'{"__metadata__":{"\udfff":"a"}}',
+    "no JSON": b"{]",
+    "no UTF-8": b'{"\xff"',
+    "many lists": b'{"w":[' + b"[]," * 1_000_000 + b"0]}",
+    "hole": {"w": ENTRY | {"shape": [5], "data_offsets": [4, 24]}},
+    "beyond the file": {"w": ENTRY | {"shape": [2**40], "data_offsets": [0, 2**42]}},
+    "size of truth": {"w": ENTRY | {"data_offsets": [False, 24]}},
+}
 
 
-@pytest.mark.parametrize(("header", "sentence"), HEADERS.values(), ids=HEADERS)
-def test_a_hostile_header_is_refused(tmp_path, header, sentence):
-    with pytest.raises(ValueError, match=f"weights.safetensors: .*{sentence}"):
-        safetensors_file.read(safetensors_of(tmp_path / "weights.safetensors", header))
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+def test_a_hostile_header_is_refused(tmp_path, header):
+    path = safetensors_of(tmp_path / "weights.safetensors", header)
+    words = "has 2000002 lists, tables and commas, at most 2000000|no safetensors file, damaged or cut off: .*[a-z]"
+    with pytest.raises(ValueError, match=f"^{path}: .*({words}|a number of 5000 digits, at most 20)") as refused:
+        safetensors_file.read(path)
+    assert len(str(refused.value)) < 1000 and str(refused.value).isprintable()
 
 
 def test_ten_megabytes_of_spaces_are_only_spaces(tmp_path):

@@ -4,7 +4,6 @@
 round badge for a face. `dlib+blazeface` draws the same kind of box and has neither fault.
 """
 
-import difflib
 import math
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from fsfm_jax.prepare.crop import Detection
 from fsfm_jax.prepare.detect.blazeface import AGREED, LEVELS, OVERLAP, BlazeFace, edges_of, overlap
 from fsfm_jax.prepare.detect.dlib_hog import DlibHog
 from fsfm_jax.prepare.detect.yunet import YuNet
+from fsfm_jax.text import did_you_mean
 
 # Longer side in pixels. A larger picture is searched at this size, which bounds time and memory (200 MB for dlib).
 LONGEST = 2048
@@ -67,8 +67,7 @@ def make_detector(name: str, size: int | None = None) -> Detector:
     }
     if name in makers:
         return Bounded(makers[name](), longest)
-    close = [YUNET] if kind == "yunet" else difflib.get_close_matches(name, DETECTORS, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(name, [YUNET] if kind == "yunet" else DETECTORS)
     raise ValueError(f"detector {name!r}: expected one of {', '.join(DETECTORS)}{hint}")
 
 

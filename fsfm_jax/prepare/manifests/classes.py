@@ -1,8 +1,7 @@
 """Class names: those of the benchmarks, and which of a user's own classes is the real one."""
 
-import difflib
-
 from fsfm_jax.prepare.manifests.manifest import WrongDownload
+from fsfm_jax.text import did_you_mean
 
 FAKE_REAL = ("fake", "real")  # deepfake and diffusion forgery detection, in the order of the released code of FSFM
 ATTACK_BONA_FIDE = ("attack", "bona_fide")  # face anti-spoofing
@@ -26,8 +25,7 @@ def real_label(names: tuple[str, ...], wanted: str) -> int | None:
     """
     if wanted:
         if wanted not in names:
-            close = difflib.get_close_matches(wanted, names, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(wanted, names)
             raise WrongDownload(f"real class: expected one of {', '.join(names)}, found {wanted!r}{hint}")
         return names.index(wanted)
     real = [label for label, name in enumerate(names) if says_real(name)]

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from fsfm_jax.prepare.manifests.listing import entries, is_folder
 from fsfm_jax.prepare.manifests.manifest import Request, Walk, WrongDownload
-from fsfm_jax.text import plain, utf8
+from fsfm_jax.text import join_first, plain, utf8
 
-SHOWN = 10  # names shown of those that are missing or found; all are counted
 LEVELS = 3  # how far above --input the right folder is looked for
 
 
@@ -50,7 +49,7 @@ class Download:
     def wrong(self, problem: str, hint: str = "") -> WrongDownload:
         """The error that this folder is not the data set, with the expected layout and what was found instead."""
         names = [plain(utf8(entry.name)) + ("/" if is_folder(entry) else "") for entry in entries(self.root)]
-        found = shown(names) if names else "nothing"
+        found = join_first(names) if names else "nothing"
         return WrongDownload(
             f"{self.root} is not {self._name}: {problem}\n{self._expected()}\nfound: {found}"
             + (f"\n{hint}" if hint else "")
@@ -61,7 +60,7 @@ class Download:
         if expected is not None and found < expected:
             names = list(missing)
             self.shortfalls.append(
-                f"{what}: expected {expected}, found {found}" + (f"; missing: {shown(names)}" if names else "")
+                f"{what}: expected {expected}, found {found}" + (f"; missing: {join_first(names)}" if names else "")
             )
 
     def missing(self, what: str, expected: int, names: list[str]) -> None:
@@ -71,7 +70,7 @@ class Download:
     def left_out(self, what: str, names: list[str]) -> None:
         """Notes what is there but cannot be used."""
         if names:
-            self.shortfalls.append(f"{len(names)} left out, {what}: {shown(names)}")
+            self.shortfalls.append(f"{len(names)} left out, {what}: {join_first(names)}")
 
     def walk(self, splits: dict, class_names: tuple[str, ...] = (), real: int | None = None) -> Walk:
         """The walk over `splits`, with the shortfalls collected up to now."""
@@ -94,12 +93,6 @@ class Download:
             if is_meant(above):
                 return f"--input points {level} level{'s' if level > 1 else ''} too deep: use {above}"
         return ""
-
-
-def shown(names: list[str]) -> str:
-    """The first ten names, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:

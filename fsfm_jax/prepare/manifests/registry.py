@@ -1,7 +1,5 @@
 """All data sets that can be prepared, by name."""
 
-import difflib
-
 from fsfm_jax.prepare.manifests.celebdf import CELEBDF
 from fsfm_jax.prepare.manifests.crops import CROPPED
 from fsfm_jax.prepare.manifests.dfdc import DFDC, DFDCP
@@ -16,6 +14,7 @@ from fsfm_jax.prepare.manifests.vggface2 import VGGFACE2
 from fsfm_jax.prepare.manifests.wcs import WCS
 from fsfm_jax.prepare.manifests.wilddeepfake import WILDDEEPFAKE
 from fsfm_jax.prepare.manifests.youtubefaces import YOUTUBEFACES
+from fsfm_jax.text import did_you_mean
 
 # In the order in which they are shown: general ones, ready-made ones, pretraining, deepfakes, diffusion, spoofing.
 _ALL = (
@@ -45,20 +44,14 @@ def find(name: str) -> tuple[DataSet, str]:
     """
     plain, colon, variant = name.partition(":")
     if plain not in DATASETS:
-        raise ValueError(f"dataset: expected one of {', '.join(DATASETS)}, found {plain!r}{_hint(plain, DATASETS)}")
+        known = ", ".join(DATASETS)
+        raise ValueError(f"dataset: expected one of {known}, found {plain!r}{did_you_mean(plain, DATASETS)}")
     data_set = DATASETS[plain]
     if not colon:
         return data_set, data_set.variants[0] if data_set.variants else ""
     if not data_set.variants:
         raise ValueError(f"dataset {plain}: it has no variants, found {variant!r}; use --dataset={plain}")
     if variant not in data_set.variants:
-        expected = ", ".join(data_set.variants)
-        raise ValueError(
-            f"dataset {plain}: expected variant {expected}, found {variant!r}{_hint(variant, data_set.variants)}"
-        )
+        known, hint = ", ".join(data_set.variants), did_you_mean(variant, data_set.variants)
+        raise ValueError(f"dataset {plain}: expected variant {known}, found {variant!r}{hint}")
     return data_set, variant
-
-
-def _hint(word: str, known) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

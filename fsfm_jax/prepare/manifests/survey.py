@@ -8,9 +8,8 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from fsfm_jax.prepare.manifests.download import shown
 from fsfm_jax.prepare.manifests.listing import UNREADABLE_SUFFIXES, entries, is_folder
-from fsfm_jax.text import plain, utf8
+from fsfm_jax.text import join_first, plain, utf8
 
 
 def survey(root: Path, kinds: bool) -> tuple[str, ...]:
@@ -43,10 +42,10 @@ def survey(root: Path, kinds: bool) -> tuple[str, ...]:
                 unread[os.path.splitext(entry.name)[1].lower()].append(path)
     sentences = []
     if closed:
-        names = shown([plain(utf8(path)) for path in sorted(closed)])
+        names = join_first([plain(utf8(path)) for path in sorted(closed)])
         sentences.append(f"folders that cannot be listed: {len(closed)}: {names}; allow reading them or remove them")
     for suffix in sorted(unread):
-        names = shown([plain(utf8(path)) for path in sorted(unread[suffix])])
+        names = join_first([plain(utf8(path)) for path in sorted(unread[suffix])])
         sentences.append(
             f"files of the kind {suffix}, which is not read: {len(unread[suffix])}: {names}; convert them to PNG or "
             "MP4, or remove them"

@@ -1,11 +1,11 @@
 """Which face parsers there are, by name, and what all of them have in common."""
 
-import difflib
 from typing import Protocol
 
 import numpy as np
 
 from fsfm_jax.prepare.crop import Detection, Square
+from fsfm_jax.text import did_you_mean
 
 PARSERS = {
     "embedded": "face mesh, matte and colours, with the models that come along: nothing to install",
@@ -53,6 +53,4 @@ def make_parser(name: str, weights: str = "") -> Parser:
         from fsfm_jax.prepare.parse.bisenet import BisenetParser
 
         return BisenetParser(weights)
-    close = difflib.get_close_matches(name, PARSERS, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"parser {name!r}: expected one of {', '.join(PARSERS)}{hint}")
+    raise ValueError(f"parser {name!r}: expected one of {', '.join(PARSERS)}{did_you_mean(name, PARSERS)}")

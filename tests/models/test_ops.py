@@ -7,8 +7,7 @@ import pytest
 from gradients import drawn, value_and_gradients
 from jax import enable_x64
 
-from fsfm_jax.models.norm import layer_norm, normalised
-from fsfm_jax.models.platform import traced_for
+from fsfm_jax.models.ops import layer_norm, normalised, traced_for
 
 WIDTH, EPSILON = 12, 0.1
 
