@@ -45,7 +45,7 @@ from fsfm_jax.resolve.finetune import Finetuning, RateSchedule, binding_fields, 
 from fsfm_jax.run.lock import locks_workdir
 from fsfm_jax.run.workdir import write_text
 from fsfm_jax.run.writers import Writer, Writers
-from fsfm_jax.tasks.classify import OPEN_UNITS, REAL_ANCHOR
+from fsfm_jax.tasks.classify import CROSS_ENTROPY, OPEN_UNITS
 from fsfm_jax.train.identity import run_identity
 from fsfm_jax.train.program import Program
 from fsfm_jax.train.run import Ended, Hooks, RunSpec, run_training
@@ -57,7 +57,7 @@ TEST_FOLDER, ACCOUNT = "test", "initialisation.json"
 CLOSED = "FS-Adapter's bottleneck let no face of the last step pass: what was trained is a linear probe. Lower "
 CLOSED += "optimizer.base_learning_rate; open_units in metrics.jsonl says when it closed"
 # What is reported of each step; of one loss alone its value is the whole.
-SHOWN = ("loss", REAL_ANCHOR, OPEN_UNITS, "learning_rate", "gradient_norm", SKIPPED, "input_wait")
+SHOWN = ("loss", OPEN_UNITS, "learning_rate", "gradient_norm", SKIPPED, "input_wait")
 
 
 @locks_workdir
@@ -200,10 +200,11 @@ class _Finetuning(Hooks):
         return {"origin": origin, "evaluated": self._validation.history}
 
     def show(self, number: int, values: dict[str, float]) -> dict[str, float]:
-        """The metrics of `SHOWN`; of the last step, a warning if no unit of an adapter was open."""
+        """The metrics of `SHOWN` and terms of the task's own; after the last step, a warning if no adapter was open."""
         if number == self._resolved.loop.steps and values.get(OPEN_UNITS) == 0:
             LOG.warning(CLOSED)
-        return {name: value for name, value in values.items() if name in SHOWN}
+        shown = {*SHOWN, *self._program.task.term_weights} - {CROSS_ENTROPY}
+        return {name: value for name, value in values.items() if name in shown}
 
     def _make_scorer(self, state: TrainState) -> Scorer | FeatureScorer:
         """What scores data sets; of a frozen encoder with a cache, after all features are there."""
