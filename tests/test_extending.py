@@ -12,12 +12,14 @@ import pytest
 from fsfm_jax.config.fields import flat
 from fsfm_jax.jobs import pretrain
 from fsfm_jax.optim import optimizer
-from fsfm_jax.resolve.pretrain import resolve_pretraining
+from fsfm_jax.resolve.finetune import resolve_finetuning, task_of
+from fsfm_jax.resolve.pretrain import STATISTICS, resolve_pretraining
 from fsfm_jax.run import writers
 from fsfm_jax.run.writers import RunInfo, open_writers
+from fsfm_jax.tasks import downstream
 
 DOCS = Path(__file__).parents[1] / "docs"
-TABLES = (optimizer.OPTIMIZERS, writers.WRITERS)
+TABLES = (optimizer.OPTIMIZERS, writers.WRITERS, downstream.TASKS)
 
 
 def sections(page: str) -> dict[str, list[str]]:
@@ -83,7 +85,7 @@ def examples(monkeypatch, tmp_path):
 
 
 def test_every_example_is_run_by_a_test_here():
-    assert set(sections("extending.md")) == {"Add an optimizer", "Add a metric writer"}
+    assert set(sections("extending.md")) == {"Add an optimizer", "Add a downstream task", "Add a metric writer"}
     assert set(sections("logging.md")) == {"Weights & Biases", "One writer for several runs"}
 
 
@@ -92,6 +94,25 @@ def test_an_optimizer_is_added(examples):
     (resolved,) = space["runs"]
     assert (resolved.optimizer.name, resolved.optimizer.options) == ("sgd", (("nesterov", 0.0),))
     assert space["second"]["kernel"] == 3.0
+
+
+def test_a_downstream_task_is_added(examples):
+    space = examples("extending.md", "Add a downstream task")
+    config = space["get_config"]()
+    config.model.size, config.batch.size, config.duration = "tiny16", 4, "10 steps"
+    config.optimizer.warmup, config.checkpoint.every, config.augment.rand_augment = "0 steps", "10 steps", "none"
+    task = resolve_finetuning(config, 8, 3, 0, STATISTICS["unit"], 1).task
+    card = {"config": flat(config), "class_names": ["a", "b", "c"], "statistics": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    assert type(task) is type(task_of(card)) is space["SmallHead"] and task.model.pooling == "cls"
+    assert task.term_weights == {"cross_entropy": 1.0, "head_size": 0.1}
+    # Of a network that says 0, 0, 0: two micro-batches of 2 of 4 images have half of each term.
+    found = types.SimpleNamespace(logits=np.zeros((2, 3), np.float32))
+    params, counts = {"head": {"kernel": np.full((5, 3), 2.0)}}, dict.fromkeys(task.term_weights, 4.0)
+    terms = task.terms(params, found, {"label": np.array([0, 2])}, np.eye(3, dtype=np.float32)[[0, 2]], counts)
+    np.testing.assert_allclose([terms["cross_entropy"], terms["head_size"]], [np.log(3) / 2, 4 / 2], rtol=1e-6)
+    config.model.network = "small_heads"
+    with pytest.raises(ValueError, match="model.network: .*did you mean 'small_head'"):
+        resolve_finetuning(config, 8, 3, 0, STATISTICS["unit"], 1)
 
 
 def test_a_metric_writer_is_added(examples, tmp_path):

@@ -3,7 +3,7 @@
 import functools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -14,32 +14,28 @@ from ml_collections import ConfigDict
 
 from fsfm_jax import partition, records
 from fsfm_jax.config import fields
-from fsfm_jax.data.sources import Source, open_mixture, open_source
+from fsfm_jax.data.sources import open_mixture, open_source
 from fsfm_jax.data.stream import FirstBatch, Stream, ordered
 from fsfm_jax.figures import reconstruction
 from fsfm_jax.figures.picture_file import read_picture
 from fsfm_jax.optim import ema, schedules
 from fsfm_jax.resolve import pretrain
 from fsfm_jax.resolve.pretrain import Pretraining, Schedule
-from fsfm_jax.run.checkpoint import Checkpoints
-from fsfm_jax.run.lock import held
-from fsfm_jax.run.writers import RunInfo, Writer, Writers, open_writers
+from fsfm_jax.run.lock import locks_workdir
+from fsfm_jax.run.writers import Writer
 from fsfm_jax.tasks.pretrain import PretrainTask, Statistics
-from fsfm_jax.train.alarms import ALARMS_FILE, Alarms
-from fsfm_jax.train.identity import PACKAGES, description, named_statistics, run_identity, saved_state
-from fsfm_jax.train.loop import train
+from fsfm_jax.train.identity import PACKAGES, named_statistics, run_identity
 from fsfm_jax.train.program import Program
+from fsfm_jax.train.run import Batches, Ended, Hooks, RunSpec, run_training
 from fsfm_jax.train.state import TrainState
-from fsfm_jax.train.suspects import Suspects
 from fsfm_jax.train.vitals import WATCHED
 from fsfm_jax.weights.run_import import adopted_state, lineage
 
 LOG = logging.getLogger("fsfm_jax")
 FIGURE = "reconstruction.png"
 
-Mixture = Sequence[tuple[Source, float | None]]
 
-
+@locks_workdir
 def run(config: ConfigDict, workdir: str, stop_after: str = "", writers: Sequence[Writer] = ()) -> None:
     """Pretrains in `workdir`, going on from its last checkpoint if there is one, and draws the result.
 
@@ -52,64 +48,8 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "", writers: Sequenc
       NotSaved: something cannot be written.
       Interrupted: the process was told to stop; everything is saved.
     """
-    with held(workdir):
-        _run(config, workdir, stop_after, writers)
-
-
-def _run(config: ConfigDict, workdir: str, stop_after: str, lent: Sequence[Writer]) -> None:
-    sources = open_mixture(config.data.train)
-    examples = sum(len(source) for source, _ in sources)
-    resolved = pretrain.resolve_pretraining(config, examples, jax.device_count(), stop_after)
-    faces = open_source(resolved.figure_data)  # opened now: its absence must not show after days
-    statistics = named_statistics(config.data.statistics, sources, pretrain.STATISTICS)
-    program = make_program(resolved, statistics)
-    binding = pretrain.binding_fields(config, resolved.step.accumulation)
-    identity = run_identity(binding, sources, statistics)
-
-    def describe(number: int) -> dict:
-        run = description(identity, config, number, resolved.stream.global_batch) | lineage(workdir)
-        return run | {"image_size": resolved.model.image_size}
-
-    checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"), resolved.retention)
-    writers = None
-    try:
-        state = saved_state(checkpoints, program, identity, workdir)
-        if state is None:
-            schedule = resolved.schedule
-            state = adopted_state(
-                workdir, program, fields.flat(config), statistics, examples, resolved.stream.global_batch,
-                schedule.total, schedule.target_total // schedule.total,
-            )  # fmt: skip
-            if state is not None:
-                checkpoints.save(state, describe(int(state.step)))  # from here on it is a run of ours
-        state = state or program.initial_state()
-        first = int(state.step)
-        _announce(resolved, sources, program, first)
-        loop = resolved.loop
-        if first < loop.stop_after:
-            checkpoints.check_room(state)
-        info = RunInfo(
-            workdir, first, loop.steps, loop.stop_after, resolved.stream.global_batch, fields.flat(config)
-        )
-        writers = open_writers(resolved.writers, info, lent)
-        if first < loop.stop_after:
-            state = _train(
-                state, program, resolved, sources, checkpoints, describe, workdir, config.data.repeat_batch, writers
-            )
-        saved = checkpoints.directory / str(int(state.step))
-        if int(state.step) < resolved.loop.steps:
-            LOG.info(
-                "Stopped after step %d of %d; the same command goes on from %s",
-                int(state.step), resolved.loop.steps, saved,
-            )  # fmt: skip
-            return
-        _draw(program, resolved, faces, state.params, os.path.join(workdir, FIGURE), saved, writers)
-    finally:
-        try:
-            if writers is not None:
-                writers.close()
-        finally:
-            checkpoints.close()
+    job = _Pretraining(config, workdir, stop_after)
+    run_training(job.spec(writers))
 
 
 def make_program(resolved: Pretraining, statistics: Statistics, mesh: Mesh | None = None) -> Program:
@@ -151,83 +91,107 @@ def learning_rate_of(s: Schedule, step: jax.Array) -> jax.Array:
     return schedules.warmup_cosine(step, s.peak, s.floor, s.warmup, s.total)
 
 
-def _train(
-    state: TrainState, program: Program, resolved: Pretraining, sources: Mixture, checkpoints: Checkpoints, describe,
-    workdir: str, repeat_batch: bool, writers: Writers,
-) -> TrainState:  # fmt: skip
-    first = int(state.step)
-    step = program.compiled_step()
-    stream = Stream(sources, resolved.stream, first, jax.process_index(), jax.process_count())
-    if repeat_batch:
-        LOG.warning("data.repeat_batch: one batch again and again; what is trained is of no use")
-        stream = FirstBatch(stream)
-    if resolved.schedule.target_frozen:
-        LOG.warning("target.rule: frozen, as the released code acts on several GPUs; its alarm is off")
-    alarms = Alarms(resolved.alarms, None if jax.process_index() else os.path.join(workdir, ALARMS_FILE), first)
-    examples, size = ordered(sources, resolved.stream.seed), resolved.stream.global_batch
+class _Pretraining(Hooks):
+    """What pretraining adds to the frame: a run of others to go on from, one batch again and again, the picture."""
 
-    def record(position: int) -> str:
-        return examples[first * size + position % size if repeat_batch else position][records.SOURCE]
+    def __init__(self, config: ConfigDict, workdir: str, stop_after: str):
+        self._config, self._workdir = config, workdir
+        self._sources = open_mixture(config.data.train)
+        self._examples = sum(len(source) for source, _ in self._sources)
+        self._resolved = pretrain.resolve_pretraining(config, self._examples, jax.device_count(), stop_after)
+        self._faces = open_source(self._resolved.figure_data)  # opened now: its absence must not show after days
+        self._statistics = named_statistics(config.data.statistics, self._sources, pretrain.STATISTICS)
+        self._program = make_program(self._resolved, self._statistics)
 
-    def write(number: int, values: dict[str, float]) -> None:
-        shown = ("loss", *program.task.term_weights, "learning_rate", "gradient_norm")
-        shown += (*(name for name in WATCHED if name in values), "input_wait")
-        values = {name: values[name] for name in shown}  # jit sorts names; this is the order to read them in
-        if resolved.model.instance_discrimination:
-            last_update = number * resolved.schedule.target_total // resolved.schedule.total - 1
-            values = {**values, "momentum": 1 - float(target_rate_of(resolved.schedule, last_update))}
-        writers.write_step(number, values)
-
-    try:
-        return train(
-            state, step, stream, program.to_device, checkpoints, describe, write, resolved.loop, alarms,
-            Suspects(program.task, resolved.step.accumulation, program.mesh, record),
-            flush=writers.flush,
-        )  # fmt: skip
-    finally:
-        stream.close()
-        alarms.close()
-
-
-def _draw(
-    program: Program, resolved: Pretraining, faces: Source, params: Any, path: str, saved: Any, writers: Writers
-) -> None:
-    untrained = program.initial_state().params
-    error = reconstruction.draw(
-        path,
-        faces,
-        resolved.figure_faces,
-        program.task,
-        resolved.stream.mask,
-        resolved.seed,
-        untrained,
-        params,
-    )
-    if writers:  # of process 0, which wrote the file
-        writers.write_image(resolved.loop.steps, "reconstruction", read_picture(path))
-    LOG.info(
-        "Masked loss on %d faces of %s: %.3f untrained, %.3f now",
-        error.faces,
-        faces.name,
-        error.before,
-        error.after,
-    )
-    LOG.info("Checkpoint: %s", saved)
-    LOG.info("Picture: %s", path)
-
-
-def _announce(resolved: Pretraining, sources: Mixture, program: Program, first: int) -> None:
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(program.like.params))
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
-    LOG.info("%s; %d device(s): %s", versions, jax.device_count(), jax.devices()[0].device_kind)
-    for source, weight in sources:
-        LOG.info(
-            "data: %s, %d images%s",
-            source.name,
-            len(source),
-            "" if weight is None else f", weight {weight:g}",
+    def spec(self, lent: Sequence[Writer]) -> RunSpec:
+        """The run as the frame takes it."""
+        resolved, config = self._resolved, self._config
+        binding = pretrain.binding_fields(config, resolved.step.accumulation)
+        return RunSpec(
+            workdir=self._workdir,
+            config=config,
+            program=self._program,
+            identity=run_identity(binding, self._sources, self._statistics),
+            stream=self._stream,
+            loop=resolved.loop,
+            retention=resolved.retention,
+            alarms=resolved.alarms,
+            writers=resolved.writers,
+            hooks=self,
+            lent=lent,
         )
-    LOG.info(
-        "model: %.1f million parameters; batch %d in %d part(s); at step %d of %d",
-        parameters / 1e6, resolved.stream.global_batch, resolved.step.accumulation, first, resolved.loop.steps,
-    )  # fmt: skip
+
+    def adopt(self) -> TrainState | None:
+        """The state of the imported run in the working directory."""
+        schedule, images = self._resolved.schedule, self._resolved.stream.global_batch
+        return adopted_state(
+            self._workdir, self._program, fields.flat(self._config), self._statistics, self._examples, images,
+            schedule.total, schedule.target_total // schedule.total,
+        )  # fmt: skip
+
+    def details(self) -> Mapping[str, Any]:
+        """Where an imported run comes from, and the size of the images."""
+        return lineage(self._workdir) | {"image_size": self._resolved.model.image_size}
+
+    def prepare(self, state: TrainState) -> None:
+        """Says what is trained, and with what."""
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(self._program.like.params))
+        versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
+        LOG.info("%s; %d device(s): %s", versions, jax.device_count(), jax.devices()[0].device_kind)
+        for source, weight in self._sources:
+            weighted = "" if weight is None else f", weight {weight:g}"
+            LOG.info("data: %s, %d images%s", source.name, len(source), weighted)
+        LOG.info(
+            "model: %.1f million parameters; batch %d in %d part(s); at step %d of %d",
+            parameters / 1e6, self._resolved.stream.global_batch, self._resolved.step.accumulation,
+            int(state.step), self._resolved.loop.steps,
+        )  # fmt: skip
+
+    def _stream(self, first: int) -> Batches:
+        stream = Stream(self._sources, self._resolved.stream, first, jax.process_index(), jax.process_count())
+        if self._config.data.repeat_batch:
+            LOG.warning("data.repeat_batch: one batch again and again; what is trained is of no use")
+            stream = FirstBatch(stream)
+        if self._resolved.schedule.target_frozen:
+            LOG.warning("target.rule: frozen, as the released code acts on several GPUs; its alarm is off")
+        return stream
+
+    @functools.cached_property
+    def _ordered(self) -> Sequence[dict]:
+        return ordered(self._sources, self._resolved.stream.seed)
+
+    def record(self, first: int, position: int) -> str:
+        """The source of the face at a position of the stream."""
+        size = self._resolved.stream.global_batch
+        if self._config.data.repeat_batch:
+            position = first * size + position % size
+        return self._ordered[position][records.SOURCE]
+
+    def show(self, number: int, values: dict[str, float]) -> dict[str, float]:
+        """The metrics in the order to read them in (jit sorts names), and the momentum of the step's last update."""
+        shown = ("loss", *self._program.task.term_weights, "learning_rate", "gradient_norm")
+        shown += (*(name for name in WATCHED if name in values), "input_wait")
+        values = {name: values[name] for name in shown}
+        if not self._resolved.model.instance_discrimination:
+            return values
+        schedule = self._resolved.schedule
+        last_update = number * schedule.target_total // schedule.total - 1
+        return {**values, "momentum": 1 - float(target_rate_of(schedule, last_update))}
+
+    def finish(self, ended: Ended) -> None:
+        """Draws what the network makes of faces that it has not seen."""
+        resolved, program, faces = self._resolved, self._program, self._faces
+        path = os.path.join(self._workdir, FIGURE)
+        untrained = program.initial_state().params
+        error = reconstruction.draw(
+            path, faces, resolved.figure_faces, program.task, resolved.stream.mask, resolved.seed, untrained,
+            ended.state.params,
+        )  # fmt: skip
+        if ended.writers:  # of process 0, which wrote the file
+            ended.writers.write_image(resolved.loop.steps, "reconstruction", read_picture(path))
+        LOG.info(
+            "Masked loss on %d faces of %s: %.3f untrained, %.3f now",
+            error.faces, faces.name, error.before, error.after,
+        )  # fmt: skip
+        LOG.info("Checkpoint: %s", ended.place)
+        LOG.info("Picture: %s", path)

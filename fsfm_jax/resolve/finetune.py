@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -17,9 +18,7 @@ from fsfm_jax.data.resizing import INTERPOLATIONS
 from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
 from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.metrics.selection import LAST, METRICS, SPLITS, TIES, Rule
-from fsfm_jax.models.antispoof import NORM_AXES, AntiSpoofSpec
 from fsfm_jax.models.bases import BASES
-from fsfm_jax.models.classifier import POOLINGS, ClassifierSpec
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.remat import REMATS
 from fsfm_jax.models.vit import SIZES
@@ -32,12 +31,12 @@ from fsfm_jax.resolve.report import ReportSpec, resolve_report
 from fsfm_jax.run.checkpoint import Retention
 from fsfm_jax.run.writers import writer_names
 from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
+from fsfm_jax.tasks.downstream import TASKS, Setting
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.alarms import AlarmSpec
 from fsfm_jax.train.loop import LoopSpec
 from fsfm_jax.train.step import NONFINITE, StepSpec
 
-NETWORKS = ("classifier", "antispoof")
 SCHEDULES = ("cosine", "constant")
 SCRATCH = "scratch"
 
@@ -96,8 +95,6 @@ def resolve_finetuning(
     check_fields(c, finetune.finetune())
     if c.batch.size > examples:
         raise ValueError(f"batch.size: {c.batch.size} images per step, but the training data has {examples}")
-    if c.model.network == "antispoof" and classes != 2:
-        raise ValueError(f"model.network: antispoof tells two classes apart, the data has {classes}; use classifier")
     parts = accumulation(c.batch.size, c.batch.per_device, devices, c.batch.accumulation)
     micro = c.batch.size // parts
     mixed = bool(c.mix.probability and (c.mix.mixup or c.mix.cutmix))
@@ -113,10 +110,7 @@ def resolve_finetuning(
     size = SIZES[one_of("model.size", c.model.size, SIZES)]
     return Finetuning(
         seed=c.seed,
-        task=ClassifyTask(
-            _model(c, classes), classes, c.loss.smoothing, mixed, statistics, erased=bool(c.augment.erase),
-            contrast=_contrast(c, real),
-        ),  # fmt: skip
+        task=_task(c, classes, statistics, mixed=mixed, erased=bool(c.augment.erase), contrast=_contrast(c, real)),
         stream=LabelledSpec(
             seed=c.seed,
             global_batch=c.batch.size,
@@ -176,7 +170,7 @@ def task_of(card: dict) -> ClassifyTask:
     statistics = Statistics(tuple(card["statistics"]["mean"]), tuple(card["statistics"]["std"]))
     image_size = card["image_size"] if "image_size" in card else records.IMAGE_SIZE  # that of an imported one
     # To score only: losses have no part in it.
-    return ClassifyTask(_model(c, classes, image_size), classes, c.loss.smoothing, False, statistics)
+    return _task(c, classes, statistics, image_size)
 
 
 def binding_fields(config: ConfigDict) -> dict:
@@ -205,8 +199,11 @@ def _selection(c: ConfigDict) -> Rule:
     return Rule(kind, metric, METRICS[metric], ties)
 
 
-def _model(c: ConfigDict, classes: int, image_size: int = records.IMAGE_SIZE) -> ClassifierSpec | AntiSpoofSpec:
-    shared = dict(
+def _task(
+    c: ConfigDict, classes: int, statistics: Statistics, image_size: int = records.IMAGE_SIZE, **options: Any
+) -> ClassifyTask:
+    """The row of `TASKS` that `model.network` names; `options` are fields of its `Setting`."""
+    encoder = dict(
         size=SIZES[c.model.size],
         image_size=image_size,
         drop_path=c.model.drop_path,
@@ -216,10 +213,8 @@ def _model(c: ConfigDict, classes: int, image_size: int = records.IMAGE_SIZE) ->
         reduction=c.tuning.reduction if c.tuning.method == tuning.ADAPTER else None,
         lora=LoraSpec(c.tuning.rank, c.tuning.alpha) if c.tuning.method == tuning.LORA else None,
     )
-    if one_of("model.network", c.model.network, NETWORKS) == "antispoof":
-        norm_over = one_of("model.norm_over", c.model.norm_over, NORM_AXES)
-        return AntiSpoofSpec(norm_over=norm_over, dropout=c.model.dropout, **shared)
-    return ClassifierSpec(classes=classes, pooling=one_of("model.pooling", c.model.pooling, POOLINGS), **shared)
+    make = TASKS[one_of("model.network", c.model.network, TASKS)]
+    return make(Setting(c, encoder, classes, statistics, **options))
 
 
 def _contrast(c: ConfigDict, real: int) -> ContrastSpec | None:

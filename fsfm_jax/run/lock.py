@@ -8,13 +8,14 @@ file systems, two runs in one place are not noticed.
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 import jax
 
@@ -52,6 +53,17 @@ def held(workdir: str) -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):  # it is of no use, and of no harm
                 os.unlink(path)
+
+
+def locks_workdir(job: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes `job(config, workdir, ...)` hold `workdir` from before its first look at anything until it ends."""
+
+    @functools.wraps(job)
+    def holding(config: Any, workdir: str, *arguments: Any, **named: Any) -> Any:
+        with held(workdir):
+            return job(config, workdir, *arguments, **named)
+
+    return holding
 
 
 def _taken(path: str, workdir: str) -> TextIO:

@@ -95,14 +95,21 @@ class ClassifyTask:
             (inputs, targets), features = self._mixed(batch, key), None
         random = {name: _stream(key, name) for name in STREAMS}
         found = self._network().apply({"params": params}, inputs, True, features, rngs=random)
+        terms = self.terms(params, found, batch, targets, counts)
+        total = sum(weight * terms[name] for name, weight in self.term_weights.items())
+        return total, terms | ({} if found.open_units is None else {OPEN_UNITS: found.open_units})
+
+    def terms(
+        self, params: Any, found: Classified | AntiSpoofed, batch: Batch, targets: jax.Array, counts: Terms
+    ) -> Terms:
+        """The terms that `term_weights` names, of what the network has `found` of a batch with `targets [B, C]`."""
         terms = {CROSS_ENTROPY: jnp.sum(losses.soft_cross_entropy(found.logits, targets)) / counts[CROSS_ENTROPY]}
         if self.contrast is not None:
             anchors = losses.real_anchor(
                 found.contrast, batch["label"], self.contrast.real, self.contrast.temperature
             )
             terms[REAL_ANCHOR] = jnp.sum(anchors) / counts[REAL_ANCHOR]
-        total = sum(weight * terms[name] for name, weight in self.term_weights.items())
-        return total, terms | ({} if found.open_units is None else {OPEN_UNITS: found.open_units})
+        return terms
 
     def _mixed(self, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Normalised images, erased and mixed, and their targets."""

@@ -20,9 +20,8 @@ import jax
 import numpy as np
 
 from fsfm_jax.run.checkpoint import Checkpoints
-from fsfm_jax.train.alarms import Alarms
 from fsfm_jax.train.input_wait import InputWait
-from fsfm_jax.train.outcome import Finished, Reading, SkipLimit, Suspect
+from fsfm_jax.train.outcome import Finished, SkipLimit
 from fsfm_jax.train.state import TrainState
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, start the same command again.
@@ -100,35 +99,37 @@ def _told_if_lost(number: int, error: Exception) -> Iterator[None]:
         raise
 
 
-def train(
-    state: TrainState,
-    step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]],
-    batches: Iterator[dict[str, np.ndarray]],
-    to_device: Callable[[dict[str, np.ndarray]], Any],
-    checkpoints: Checkpoints,
-    run: Callable[[int], dict],
-    write: Callable[[int, dict[str, float]], None],
-    spec: LoopSpec,
-    alarms: Alarms,
-    suspects: Suspect,
-    evaluate: Callable[[int, TrainState], None] | None = None,
-    flush: Callable[[], None] = lambda: None,
-) -> TrainState:
-    """Runs `step` until `spec.stop_after`, or until the process is told to stop, and saves.
+@dataclasses.dataclass(frozen=True)
+class LoopParts:
+    """What the loop works with.
 
-    Args:
-      state: donated to the first step.
+    Attributes:
+      step: the train step; the state is donated to it.
       batches: must begin with the batch of step `state.step`.
-      run: the checkpoint's `run` item at a step.
-      write: takes the metrics of a finished step, means over its micro-batches, and its `input_wait`.
-      alarms: look at the metrics of every step.
-      suspects: names the images to blame where a step is not finite.
+      to_device: places a batch.
+      checkpoints: where it saves.
+      describe: the checkpoint's `run` item at a step.
+      read: takes each finished step, once, in their order (`train.outcome`), and ends the run where it went wrong.
       evaluate: looks at the state before each regular save, and at the end of the run; called again for a step that
         it has looked at, it must do nothing.
       flush: called before each save, so that what was written of a run is never behind what is saved of it.
+    """
+
+    step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
+    batches: Iterator[dict[str, np.ndarray]]
+    to_device: Callable[[dict[str, np.ndarray]], Any]
+    checkpoints: Checkpoints
+    describe: Callable[[int], dict]
+    read: Callable[[Finished | None, TrainState], None]
+    evaluate: Callable[[int, TrainState], None]
+    flush: Callable[[], None]
+
+
+def train(state: TrainState, parts: LoopParts, spec: LoopSpec) -> TrainState:
+    """Runs the step from `state` on until `spec.stop_after`, or until the process is told to stop, and saves.
 
     Returns:
-      The last state, saved.
+      The last state, saved; `state` is donated to the first step.
 
     Raises:
       Interrupted: the process was told to stop; everything is saved.
@@ -136,10 +137,10 @@ def train(
       Alarmed: an alarm that stops the run went off.
       Whatever a batch raises, after the state before that batch is saved.
     """
+    checkpoints, read = parts.checkpoints, parts.read
     number = int(state.step)
     last_saved = number if number in checkpoints.steps() else None
     pending, waits = None, InputWait()
-    report = Reading(write, spec.nonfinite, spec.limit, alarms, suspects)
     with StopRequest() as stop:
         while True:
             # Also after the last step: what comes after this run would not know of it.
@@ -147,40 +148,39 @@ def train(
             if by is not None or number >= spec.stop_after:
                 break
             if number and number % spec.save_every == 0:
-                report(pending, state)
+                read(pending, state)
                 pending = None
                 # Also of a run that was stopped just here, before the look; `evaluate` looks at no step twice.
-                if evaluate is not None:
-                    evaluate(number, state)
+                parts.evaluate(number, state)
                 if number != last_saved:
-                    flush()
-                    checkpoints.save(state, run(number))
+                    parts.flush()
+                    checkpoints.save(state, parts.describe(number))
                     last_saved = number
             waits.begin()
             try:
-                batch = next(batches)
+                batch = next(parts.batches)
             except Exception as error:
                 # Bad data must not cost the steps since the last checkpoint. A save needs every process, and
                 # the others may have got their batch: with several, the last checkpoint has to do.
                 if jax.process_count() == 1:
                     with _told_if_lost(number + 1, error):
-                        report(pending, state)
-                        flush()
-                        checkpoints.save(state, run(number))
+                        read(pending, state)
+                        parts.flush()
+                        checkpoints.save(state, parts.describe(number))
                         checkpoints.wait()
                 raise
             waits.arrived(idle=pending is None or all(value.is_ready() for value in pending.metrics.values()))
-            placed = to_device(batch)
+            placed = parts.to_device(batch)
             with jax.transfer_guard("disallow"):
-                state, metrics = step(state, placed)
-            report(pending, state)
+                state, metrics = parts.step(state, placed)
+            read(pending, state)
             number += 1
             pending = Finished(number, metrics, waits.end(), batch)
-        report(pending, state)
-        if evaluate is not None and number == spec.steps:
-            evaluate(number, state)
-        flush()
-        checkpoints.save(state, run(number))
+        read(pending, state)
+        if number == spec.steps:
+            parts.evaluate(number, state)
+        parts.flush()
+        checkpoints.save(state, parts.describe(number))
         checkpoints.wait()
         waits.advise()
         by = by or stop.by

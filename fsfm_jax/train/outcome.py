@@ -48,7 +48,7 @@ class Finished(NamedTuple):
     batch: dict[str, np.ndarray]
 
 
-class Reading:
+class MetricsReader:
     """Reads the metrics of finished steps, each once, in their order."""
 
     def __init__(self, write: Write, nonfinite: str, limit: SkipLimit, alarms: Alarms, suspects: Suspect):

@@ -1,8 +1,10 @@
 """The jitted functions of a training run and where their arrays live; the same for every task."""
 
+import dataclasses
 import functools
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,35 +25,47 @@ LOG = logging.getLogger("fsfm_jax")
 Example = dict[str, tuple[tuple[int, ...], Any]]
 
 
+@dataclasses.dataclass(eq=False)
 class Program:
-    """Initial state and train step of a task on a mesh."""
+    """Initial state and train step of a task on a mesh.
 
-    def __init__(
-        self,
-        task: Task,
-        optimizer: OptimizerSpec,
-        target: TargetUpdate,
-        learning_rate,
-        step: StepSpec,
-        example: Example,
-        global_batch: int,
-        seed: int,
-        mesh: Mesh,
-        fsdp: bool,
-        fsdp_min_size: int,
-        trained: str = tuning.TUNINGS[tuning.FULL],
-    ):
-        """`learning_rate(step)` is traceable; `example` says what a batch holds; `trained` matches trained paths."""
-        self.task, self.mesh = task, mesh
-        self._seed, self._example, self._global_batch = seed, example, global_batch
-        transformation = make_optimizer(optimizer)
+    Attributes:
+      target: update rule of the target network.
+      learning_rate: of a step, traceable.
+      example: what a batch holds.
+      global_batch: images of a step, over all hosts.
+      fsdp: whether parameters are sharded, those of `fsdp_min_size` elements and more.
+      trained: matches the paths of trained parameters.
+      shardings, like: places of the state's arrays, and the arrays with shapes, types and places.
+    """
+
+    task: Task
+    optimizer: OptimizerSpec
+    target: TargetUpdate
+    learning_rate: Callable[[jax.Array], jax.Array]
+    step: StepSpec
+    example: Example
+    global_batch: int
+    seed: int
+    mesh: Mesh
+    fsdp: bool
+    fsdp_min_size: int
+    trained: str = tuning.TUNINGS[tuning.FULL]
+    shardings: Any = dataclasses.field(init=False, repr=False)
+    like: Any = dataclasses.field(init=False, repr=False)
+
+    def __post_init__(self):
+        task, target, mesh, fsdp, trained = self.task, self.target, self.mesh, self.fsdp, self.trained
+        transformation = make_optimizer(self.optimizer)
         local = partition.batch_sharding(mesh) if task.per_image and mesh.size > 1 else None
         gather = functools.partial(partition.gathered, mesh=mesh, fsdp=fsdp)
-        scatter = functools.partial(partition.scattered, mesh=mesh, fsdp=fsdp, fsdp_min_size=fsdp_min_size)
-        self._step = make_step(task, transformation, target, learning_rate, step, trained, local, gather, scatter)
+        scatter = functools.partial(partition.scattered, mesh=mesh, fsdp=fsdp, fsdp_min_size=self.fsdp_min_size)
+        self._step = make_step(
+            task, transformation, target, self.learning_rate, self.step, trained, local, gather, scatter
+        )
         init = functools.partial(init_state, task=task, optimizer=transformation, target=target, trained=trained)
-        abstract = jax.eval_shape(init, jnp.uint32(seed))
-        self.shardings = partition.state_shardings(abstract, mesh, fsdp, fsdp_min_size)
+        abstract = jax.eval_shape(init, jnp.uint32(self.seed))
+        self.shardings = partition.state_shardings(abstract, mesh, fsdp, self.fsdp_min_size)
         self.like = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, self.shardings
         )
@@ -59,7 +73,7 @@ class Program:
 
     def initial_state(self) -> TrainState:
         """The state at step 0, created where it lives."""
-        return self._init(jnp.uint32(self._seed))
+        return self._init(jnp.uint32(self.seed))
 
     def lowered_step(self) -> jax.stages.Lowered:
         """The train step for exactly the shapes of this run, not compiled; the mesh may be one that is not here."""
@@ -83,13 +97,13 @@ class Program:
 
     def to_device(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """This process's rows of a batch as arrays over all devices, each example in the shape of `example`."""
-        shaped = {name: rows.reshape(len(rows), *self._example[name][0]) for name, rows in batch.items()}
+        shaped = {name: rows.reshape(len(rows), *self.example[name][0]) for name, rows in batch.items()}
         return partition.to_global(shaped, self.mesh)
 
     def batch_like(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes, types and places of the images of one step."""
         sharding = partition.batch_sharding(self.mesh)
         return {
-            name: jax.ShapeDtypeStruct((self._global_batch, *shape), dtype, sharding=sharding)
-            for name, (shape, dtype) in self._example.items()
+            name: jax.ShapeDtypeStruct((self.global_batch, *shape), dtype, sharding=sharding)
+            for name, (shape, dtype) in self.example.items()
         }

@@ -151,7 +151,8 @@ def test_positions_are_those_of_the_grid_that_was_pretrained(pretrained, tmp_pat
     checkpoints.save(Kept(np.int32(2), params, {}), saved | {"image_size": side})
     checkpoints.close()
     config = tiny(init=init, data__validation="", selection__rule="last")
-    state = finetune._Run(config, open_inputs(config), str(tmp_path), "")._initial()
+    job = finetune._Finetuning(config, open_inputs(config), str(tmp_path), "")
+    state = job.initial_state(job.spec(()).program)
     account = json.loads((tmp_path / "initialisation.json").read_text())["network"]
     assert ("encoder/pos_embed" in account["resized"]) == (side == 112)
     table = sincos_positions(48, side // 16)[1:].reshape(side // 16, side // 16, 48)

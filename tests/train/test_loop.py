@@ -18,8 +18,8 @@ from fsfm_jax.run.disk import NotSaved
 from fsfm_jax.train import input_wait
 from fsfm_jax.train.alarms import Alarmed, Alarms, AlarmSpec
 from fsfm_jax.train.input_wait import SETTLING, InputWait
-from fsfm_jax.train.loop import TRY_AGAIN, Interrupted, LoopSpec, StopRequest, train
-from fsfm_jax.train.outcome import NonFinite, SkipLimit
+from fsfm_jax.train.loop import TRY_AGAIN, Interrupted, LoopParts, LoopSpec, StopRequest, train
+from fsfm_jax.train.outcome import MetricsReader, NonFinite, SkipLimit
 from fsfm_jax.train.suspects import Found
 
 NEVER = SkipLimit(0, 0)
@@ -84,6 +84,10 @@ class Recorder:
     def flush(self) -> None:
         self.events.append(("flush",))
 
+    def evaluate(self, number: int, state: State) -> None:
+        assert state.seen == tuple(range(number)), "a look at another state than its step says"
+        self.events.append(("look", number))
+
     def suspects(self, number: int, state: State, batch: dict) -> Found:
         self.searched.append((number, int(state.step), int(batch["number"])))
         return Found(0, 7, {5: ("loss",)}, {5: "face 5"})
@@ -94,10 +98,11 @@ class Recorder:
         spec = LoopSpec(steps, stop_after or steps, save_every, nonfinite, limit)
         start = State(np.int32(first), tuple(range(first)))
         self.done = first
-        return train(
-            start, self.step, self.batches(first), lambda b: b, self, lambda n: {"of": n}, self.write, spec,
-            alarms or Alarms(QUIET, None, first), self.suspects, flush=self.flush,
-        )  # fmt: skip
+        read = MetricsReader(self.write, nonfinite, limit, alarms or Alarms(QUIET, None, first), self.suspects)
+        parts = LoopParts(
+            self.step, self.batches(first), lambda b: b, self, lambda n: {"of": n}, read, self.evaluate, self.flush
+        )
+        return train(start, parts, spec)
 
     def all(self, *kinds: str) -> list[tuple]:
         return [event for event in self.events if event[0] in kinds]
@@ -110,11 +115,11 @@ def test_the_order_is_stop_save_batch_step_and_the_report_of_the_step_before():
         ("asked", 0), ("batch", 0), ("step", 1),
         ("asked", 1), ("batch", 1), ("step", 2), ("write", 1),
         # Before a save the metrics are looked at, so that nothing bad is saved.
-        ("asked", 2), ("write", 2), ("flush",), ("save", 2), ("batch", 2), ("step", 3),
+        ("asked", 2), ("write", 2), ("look", 2), ("flush",), ("save", 2), ("batch", 2), ("step", 3),
         ("asked", 3), ("batch", 3), ("step", 4), ("write", 3),
-        ("asked", 4), ("write", 4), ("flush",), ("save", 4), ("batch", 4), ("step", 5),
+        ("asked", 4), ("write", 4), ("look", 4), ("flush",), ("save", 4), ("batch", 4), ("step", 5),
         # Asked after the last step, too: another run may follow this one.
-        ("asked", 5), ("write", 5), ("flush",), ("save", 5), ("wait",),
+        ("asked", 5), ("write", 5), ("look", 5), ("flush",), ("save", 5), ("wait",),
     ]  # fmt: skip
     assert final.step == 5 and final.seen == (0, 1, 2, 3, 4)
     assert run.written == {number: {"loss": float(number)} for number in range(1, 6)}
@@ -143,7 +148,8 @@ def test_a_signal_lets_the_step_finish_then_saves_and_ends(number, code, steps):
     with pytest.raises(Interrupted, match=rf"after step 3 of {steps} by {number.name}; the same command goes") as stop:
         run.train(steps=steps)
     assert stop.value.exit_code == code
-    assert run.events[-6:] == [("write", 2), ("asked", 3), ("write", 3), ("flush",), ("save", 3), ("wait",)]
+    ending = [event for event in run.events[-7:] if event[0] != "look"]  # at the state of the last step alone
+    assert ending[-6:] == [("write", 2), ("asked", 3), ("write", 3), ("flush",), ("save", 3), ("wait",)]
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
