@@ -5,11 +5,14 @@ import sys
 import types
 from pathlib import Path
 
+import cloudpickle
 import jax
 import numpy as np
 import pytest
 
+from fsfm_jax import losses
 from fsfm_jax.config.fields import flat
+from fsfm_jax.data import masking
 from fsfm_jax.jobs import pretrain
 from fsfm_jax.optim import optimizer
 from fsfm_jax.resolve.pretrain import resolve_pretraining
@@ -17,7 +20,7 @@ from fsfm_jax.run import writers
 from fsfm_jax.run.writers import RunInfo, open_writers
 
 DOCS = Path(__file__).parents[1] / "docs"
-TABLES = (optimizer.OPTIMIZERS, writers.WRITERS)
+TABLES = (optimizer.OPTIMIZERS, writers.WRITERS, masking.STRATEGIES, losses.KINDS)
 
 
 def sections(page: str) -> dict[str, list[str]]:
@@ -83,7 +86,9 @@ def examples(monkeypatch, tmp_path):
 
 
 def test_every_example_is_run_by_a_test_here():
-    assert set(sections("extending.md")) == {"Add an optimizer", "Add a metric writer"}
+    assert set(sections("extending.md")) == {
+        "Add an optimizer", "Add a metric writer", "Add a masking strategy", "Add an ID loss"
+    }  # fmt: skip
     assert set(sections("logging.md")) == {"Weights & Biases", "One writer for several runs"}
 
 
@@ -101,6 +106,25 @@ def test_a_metric_writer_is_added(examples, tmp_path):
     info = RunInfo(str(path.parent), 1, 2, 2, 16)  # a run that resumes from step 1
     writers.WRITERS["csv"](info).close()
     assert path.read_text() == "1,0.500000\n"
+
+
+def test_a_masking_strategy_is_added(examples):
+    space = examples("extending.md", "Add a masking strategy")
+    (resolved,) = space["runs"]
+    assert resolved.stream.mask.row.title == "Skin" and space["mask"][:, :49].all()
+    # A loader process has the row, which its own table lacks.
+    sent = cloudpickle.dumps(resolved.stream.mask)
+    del masking.STRATEGIES["skin"]
+    mask, _ = masking.draw_masks(cloudpickle.loads(sent), space["bits"], np.arange(2), 0, 1)
+    np.testing.assert_array_equal(mask, space["mask"])
+
+
+def test_an_id_loss_is_added(examples):
+    space = examples("extending.md", "Add an ID loss")
+    (resolved,) = space["runs"]
+    assert (resolved.loss.kind, resolved.loss.temperature) == ("angle", 0.5)
+    online, target = (np.eye(3, 4, k, dtype=np.float32) for k in (0, 1))
+    assert float(space["measure"](online, target)) == pytest.approx(np.pi)
 
 
 def test_weights_and_biases_get_numbers_and_no_faces(examples, monkeypatch):

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from fsfm_jax import regions
-from fsfm_jax.data.masking import STRATEGIES, MaskSpec, draw_masks, draw_region, seen_patches
+from fsfm_jax.data.masking import STRATEGIES, MaskSpec, covered_names, draw_masks, seen_patches
 from fsfm_jax.data.resizing import for_evaluation, resize_whole
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.figures.cam import overlay
@@ -32,7 +32,7 @@ def draw_masking(faces: Faces, strategies: Sequence[str], ratio: float, rolls: i
       ValueError: faces without parsing maps, an unknown strategy or ratio.
     """
     images, maps, bits = _parsed(faces, PATCH)
-    covering = [name.startswith("crfr") for name in strategies]
+    covering = [STRATEGIES[name].covers_region for name in strategies]
     under = 2 + covering.index(True) if any(covering) else 2
     rows, counts = [], []
     for number in range(len(images)):
@@ -44,8 +44,8 @@ def draw_masking(faces: Faces, strategies: Sequence[str], ratio: float, rolls: i
                 spec = MaskSpec(strategy, ratio, "image", "exact")
                 mask, region_mask = draw_masks(spec, bits[number : number + 1], position, seed, 1)
                 pictures.append(mask_picture(images[number], mask[0], region_mask[0], PATCH))
-                if strategy.startswith("crfr"):
-                    covered = f"covered: {regions.REGIONS[int(draw_region(spec, position, seed, 1)[0])]}"
+                if named := covered_names(spec, position, seed, 1)[0]:
+                    covered = f"covered: {named}"
                 counts.append(
                     {"face": number, "roll": roll, "strategy": strategy, "hidden": int(mask.sum()),
                      "covered": int(region_mask.sum())}

@@ -10,7 +10,7 @@ from fsfm_jax import regions
 from fsfm_jax.analyze.galleries import task_of
 from fsfm_jax.apps.detect_answer import picture
 from fsfm_jax.apps.reading import Reading
-from fsfm_jax.data.masking import STRATEGIES, MaskSpec, draw_masks, draw_region, seen_patches
+from fsfm_jax.data.masking import STRATEGIES, MaskSpec, covered_names, draw_masks, seen_patches
 from fsfm_jax.figures.reconstruction import CLASS_COLOURS, mask_picture, reconstruct
 from fsfm_jax.models.vit import unpatchify
 from fsfm_jax.weights.run_reader import OpenedRun
@@ -58,10 +58,8 @@ class Masker:
         bits = regions.patch_bits(crop.parsing_map, patch)[None]
         spec, place = MaskSpec(strategy, ratio, "image", "exact"), np.array([roll])
         mask, region_mask = draw_masks(spec, bits, place, 0, 1)
-        covered = ""
-        if strategy.startswith("crfr"):
-            covered = regions.REGIONS[int(draw_region(spec, place, 0, 1)[0])]
-            covered += "" if region_mask.any() else " (not in this photo)"
+        covered = covered_names(spec, place, 0, 1)[0]
+        covered += " (not in this photo)" if covered and not region_mask.any() else ""
         return {
             "photo": picture(crop.pixels),
             "map": picture(CLASS_COLOURS[crop.parsing_map], lossless=True),

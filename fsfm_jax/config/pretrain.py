@@ -50,14 +50,14 @@ def pretrain() -> ConfigDict:
     c.model.remat = "none"  # compute activations again: of "attention", all but the "dots", or "full"; docs/SCALING.md
 
     c.mask = ConfigDict()
-    c.mask.strategy = "crfr_p"  # or "random", "fasking_i", "frp", "crfr_r"
+    c.mask.strategy = "crfr_p"  # or "random", "fasking_i", "frp", "crfr_r"; docs/extending.md says how to add one
     c.mask.ratio = 0.75
     c.mask.region_draw = "image"  # the paper; "batch": one region per mask.draw_group images, released code
     c.mask.draw_group = 256
     c.mask.count = "exact"  # "released": off by one when ratio * patches is not whole
 
     c.loss = ConfigDict()
-    c.loss.kind = "ncs"  # or "byol", "infonce", "mocov3", "simclr"
+    c.loss.kind = "ncs"  # or "byol", "infonce", "mocov3", "simclr"; docs/extending.md says how to add one
     c.loss.ncs_scale = 1.0  # the paper's -cos; 0.5: hidden in the released code
     c.loss.temperature = 0.1  # of the kinds with negatives
     c.loss.negatives = True

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsfm_jax import losses, records, regions
-from fsfm_jax.data.masking import MaskSpec, draw_masks, draw_region
+from fsfm_jax.data.masking import MaskSpec, covered_names, draw_masks
 from fsfm_jax.data.photo import decode_image
 from fsfm_jax.data.sources import Source
 from fsfm_jax.figures.gallery import Row, write_gallery
@@ -58,8 +58,7 @@ def draw(
     bits = np.stack([regions.patch_bits(e[records.PARSING_MAP], patch) for e in examples])
     positions = np.arange(count)
     mask, region_mask = draw_masks(mask_spec, bits, positions, seed, 1)
-    named = mask_spec.strategy.startswith("crfr")
-    covered = [regions.REGIONS[r] for r in draw_region(mask_spec, positions, seed, 1)] if named else [None] * count
+    covered = covered_names(mask_spec, positions, seed, 1)
 
     look = jax.jit(reconstruct, static_argnames="task")
     results = [look(params, images, mask, task=task) for params in (untrained, trained)]

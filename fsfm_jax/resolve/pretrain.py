@@ -293,6 +293,6 @@ def binding_fields(config: ConfigDict, parts: int) -> dict:
     """
     fields = {name: value for name, value in flat(config).items() if not is_part_of(name, FREE_FIELDS)}
     c = config
-    negatives = c.model.instance_discrimination and c.loss.kind not in losses.WITHOUT_NEGATIVES
+    negatives = c.model.instance_discrimination and losses.KINDS[c.loss.kind].compares_images
     per_part = c.loss.ratio_over == "micro_batch" or c.target.cadence == "micro_step" or c.nonfinite == "skip"
     return fields | ({"batch.accumulation": parts} if negatives or per_part else {})
