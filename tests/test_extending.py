@@ -9,15 +9,26 @@ import cloudpickle
 import jax
 import numpy as np
 import pytest
+from tuning import FINETUNING, PRETRAINING, changed
 
-from fsfm_jax import losses
+from fsfm_jax import losses, records
+from fsfm_jax.config import finetune as finetune_config
+from fsfm_jax.config import pretrain as pretrain_config
 from fsfm_jax.config.fields import flat
 from fsfm_jax.data import masking
+from fsfm_jax.data.label_stream import load_labelled
+from fsfm_jax.data.labels import open_labelled
+from fsfm_jax.data.sources import open_source
+from fsfm_jax.data.stream import load_example, mask_batch
 from fsfm_jax.jobs import pretrain
+from fsfm_jax.models.classifier import initialise
+from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim import optimizer
-from fsfm_jax.resolve.pretrain import resolve_pretraining
+from fsfm_jax.resolve.finetune import resolve_finetuning, task_of
+from fsfm_jax.resolve.pretrain import STATISTICS, resolve_pretraining
 from fsfm_jax.run import writers
 from fsfm_jax.run.writers import RunInfo, open_writers
+from fsfm_jax.tasks.pretrain import PretrainTask
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES = (optimizer.OPTIMIZERS, writers.WRITERS, masking.STRATEGIES, losses.KINDS)
@@ -87,7 +98,8 @@ def examples(monkeypatch, tmp_path):
 
 def test_every_example_is_run_by_a_test_here():
     assert set(sections("extending.md")) == {
-        "Add an optimizer", "Add a metric writer", "Add a masking strategy", "Add an ID loss"
+        "Add an optimizer", "Add a metric writer", "Add a masking strategy", "Add an ID loss",
+        "Change the image size",
     }  # fmt: skip
     assert set(sections("logging.md")) == {"Weights & Biases", "One writer for several runs"}
 
@@ -125,6 +137,57 @@ def test_an_id_loss_is_added(examples):
     assert (resolved.loss.kind, resolved.loss.temperature) == ("angle", 0.5)
     online, target = (np.eye(3, 4, k, dtype=np.float32) for k in (0, 1))
     assert float(space["measure"](online, target)) == pytest.approx(np.pi)
+
+
+def test_an_image_size_is_changed(examples):
+    (resolved,) = examples("extending.md", "Change the image size")["runs"]
+    assert (resolved.model.patches, resolved.stream.image_size, resolved.model.seen) == (576, 384, 144)
+    for name, patch in ((name, size.patch_size) for name, size in SIZES.items()):
+        config = changed(pretrain_config.pretrain(), {"model.size": name, "model.image_size": 384})
+        tuned = changed(finetune_config.finetune(), {"model.size": name, "model.image_size": 384})
+        if 384 % patch == 0:
+            assert resolve_pretraining(config, 10**6, 1).model.grid == finetuned(tuned).task.model.grid == 384 // patch
+            continue
+        for resolve in (lambda c=config: resolve_pretraining(c, 10**6, 1), lambda c=tuned: finetuned(c)):
+            with pytest.raises(ValueError, match="model.image_size: .* patch size 14; found 384; use 378 or 392"):
+                resolve()
+
+
+def finetuned(config):
+    return resolve_finetuning(config, 10**6, 2, 1, STATISTICS["vggface2"], 1)
+
+
+def test_networks_train_at_another_image_size():
+    """Pretrained on 2 x 2 patches of records of 224 pixels, fine-tuned on 4 x 4."""
+    config = changed(pretrain_config.pretrain(), PRETRAINING | {"model.image_size": 32, "model.dtype": "float32"})
+    resolved, source = resolve_pretraining(config, 8, 1), open_source("synthetic:2")
+    loaded = [load_example(resolved.stream, source[n] | {records.POSITION: n}) for n in range(2)]
+    batch = {key: np.stack([one[key] for one in loaded]) for key in loaded[0]}
+    assert batch[records.IMAGE].shape == (2, 32, 32, 3) and batch[records.REGION_BITS].shape == (2, 4)
+    task = PretrainTask(resolved.model, resolved.loss, STATISTICS["vggface2"])
+    params = task.init(jax.random.key(0))
+    batch = mask_batch(resolved.stream, batch)
+    loss, gradient = jax.jit(jax.value_and_grad(lambda p: task.loss(p, task.target_part(params), batch, task.counts(
+        batch), jax.random.key(1))[0]))(params)  # fmt: skip
+    assert np.isfinite(loss) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+    fine = finetuned(changed(finetune_config.finetune(), FINETUNING | {"model.image_size": 64, "mix.probability": 0.0}))
+    detector, faces = fine.task, open_labelled("forged:blend:4")
+    loaded = [load_labelled(fine.stream, faces[n] | {records.POSITION: n}) for n in range(2)]
+    batch = {key: np.stack([one[key] for one in loaded]) for key in loaded[0]}
+    assert batch[records.IMAGE].shape == (2, 64, 64, 3)
+    start, account = initialise(params, detector.init(jax.random.key(2)), resolved.model.grid)
+    assert account.resized == ("encoder/pos_embed",) and start["encoder"]["pos_embed"].shape == (1, 17, 48)
+    loss, gradient = jax.jit(jax.value_and_grad(
+        lambda p: detector.loss(p, {}, batch, detector.counts(batch), jax.random.key(3))[0]
+    ))(start)  # fmt: skip
+    assert np.isfinite(loss) and np.abs(gradient["encoder"]["pos_embed"]).max() > 0
+    # Its card says the size, in the recipe of a run of ours and beside that of an imported detector.
+    card = {"config": flat(changed(finetune_config.finetune(), FINETUNING | {"model.image_size": 64})),
+            "class_names": ["a", "b"], "statistics": {"mean": (0, 0, 0), "std": (1, 1, 1)}}  # fmt: skip
+    assert task_of(card).model.image_size == 64 and task_of(card | {"image_size": 48}).model.image_size == 48
+    del card["config"]["model.image_size"]  # of before there was this field
+    assert task_of(card).model.image_size == 224
 
 
 def test_weights_and_biases_get_numbers_and_no_faces(examples, monkeypatch):

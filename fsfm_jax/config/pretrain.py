@@ -35,6 +35,7 @@ def pretrain() -> ConfigDict:
 
     c.model = ConfigDict()
     c.model.size = "vit_b16"
+    c.model.image_size = 224  # side of the images, a multiple of the patch; photos and maps of 224 are resized together
     c.model.pixel_width = 512
     c.model.pixel_depth = 8
     c.model.pixel_heads = 16

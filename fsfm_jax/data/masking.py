@@ -20,6 +20,7 @@ REGION_DRAWS = ("image", "batch")
 COUNTS = ("exact", "released")
 
 _SLICE = 128  # images per slice: 200 kB of sort keys
+MOST_PATCHES = 1 << 12  # of an image, as the keys that patches are sorted by have room for
 _NO_REGION = regions.NUM_COVERABLE  # row of the claim table in which no region is covered
 _COVERED = 0  # group of the covered region's patches; region r has group r + 1
 _GROUPS = len(regions.REGIONS) + 1
@@ -61,8 +62,10 @@ def seen_patches(patches: int, ratio: float) -> int:
     """Patches that stay visible, `floor(N (1 - ratio))` in exact arithmetic of the ratio as written.
 
     Raises:
-      ValueError: nothing would be visible, or nothing hidden.
+      ValueError: nothing would be visible, or nothing hidden; or more patches than masks can be drawn for.
     """
+    if patches > MOST_PATCHES:
+        raise ValueError(f"masks: expected at most {MOST_PATCHES} patches of an image; found {patches}")
     seen = int(patches * (1 - Fraction(str(ratio))))
     if not 0 < seen < patches:
         raise ValueError(f"mask.ratio {ratio} leaves {seen} of {patches} patches visible; choose another ratio")

@@ -64,7 +64,7 @@ class ClassifierSpec:
 
     @property
     def grid(self) -> int:
-        return self.image_size // self.size.patch_size
+        return self.size.grid(self.image_size)
 
 
 class Classified(NamedTuple):

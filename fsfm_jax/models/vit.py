@@ -31,6 +31,21 @@ class Size:
         """P, the values of a patch."""
         return CHANNELS * self.patch_size**2
 
+    def grid(self, image_size: int) -> int:
+        """Rows of patches of a square image of `image_size` pixels.
+
+        Raises:
+          ValueError: no whole number of patches; the message begins with "image size".
+        """
+        patch = self.patch_size
+        if type(image_size) is not int or image_size < 1 or image_size % patch:
+            hint = ""
+            if isinstance(image_size, int | float) and 1 <= image_size < 2**31:
+                below = int(image_size // patch * patch)
+                hint = f"; use {below} or {below + patch}" if below else f"; use {patch}"
+            raise ValueError(f"image size: expected a multiple of the patch size {patch}; found {image_size}{hint}")
+        return image_size // patch
+
 
 SIZES = {
     "vit_s16": Size(384, 12, 12, 16),  # 12 heads of 32, as MoCo v3, not timm's 6
