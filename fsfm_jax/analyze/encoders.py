@@ -68,7 +68,7 @@ class OpenedEncoder:
 
 def _pooled(params: dict, patches: jax.Array, encoder: Encoder) -> jax.Array:
     tokens = encoder.apply({"params": params}, patches)
-    return jnp.mean(tokens[:, int(encoder.style.class_token) :].astype(jnp.float32), axis=1)
+    return jnp.mean(tokens[:, encoder.style.prefix :].astype(jnp.float32), axis=1)
 
 
 def open_encoder(checkpoint: str, unsaid: Unsaid, base: str = OWN) -> OpenedEncoder:

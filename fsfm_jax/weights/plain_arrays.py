@@ -16,7 +16,10 @@ from fsfm_jax.models.vit import Encoder, Size
 from fsfm_jax.weights.encoder_size import check_shapes, shapes_of
 
 # Wiring that parameters show, by the module or parameter of the encoder that is there or not.
-_SHOWN = {"cls_token": ("class_token", "a class token"), "pre_norm": ("pre_norm", "a norm before the first block")}
+_SHOWN = {
+    "cls_token": ("class_token", "a class token"), "pre_norm": ("pre_norm", "a norm before the first block"),
+    "reg_token": ("registers", "registers"),
+}  # fmt: skip
 REMEDY = "fsfm_jax.export.serialize writes any network of this project as one file"
 
 
@@ -90,7 +93,7 @@ def base_named(style: Style) -> str:
 
 def _check_wiring(encoder: dict, style: Style) -> None:
     for part, (field, what) in _SHOWN.items():
-        if (part in encoder) != getattr(style, field):
+        if (part in encoder) != bool(getattr(style, field)):
             found, wanted = ("with", "without") if part in encoder else ("without", "with")
             raise ValueError(
                 f"expected an encoder {wanted} {what}, as the base model {base_named(style)} has it; found one {found} "
