@@ -19,11 +19,6 @@ ANCHOR_EPSILON = 1e-6
 NO_ANCHOR = 1e-6
 ANCHOR_BASE_TEMPERATURE = 0.07
 
-# Names of the instance-discrimination losses.
-WITHOUT_NEGATIVES = ("ncs", "byol")  # means over images, each compared with its own target alone
-KINDS = (*WITHOUT_NEGATIVES, "infonce", "mocov3", "simclr")
-
-
 class Ratio(NamedTuple):
     """A mean kept as sum and count, so that means over several batches stay exact."""
 
@@ -104,24 +99,68 @@ def simclr(online: jax.Array, target: jax.Array, temperature: float, negatives: 
     return -jnp.mean(positive - jax.nn.logsumexp(others, axis=1))
 
 
+class LossNumbers(NamedTuple):
+    """The fields of a configuration that an instance-discrimination loss may use.
+
+    temperature, ncs_scale: `loss.temperature`, `loss.ncs_scale`.
+    negatives: `loss.negatives`; False leaves the positive pairs only.
+    """
+
+    temperature: float
+    ncs_scale: float
+    negatives: bool
+
+
+class InstanceLoss(NamedTuple):
+    """A row of `KINDS`.
+
+    loss: online prediction and target projection, `[B, E]` in unit rows, and `LossNumbers` -> a scalar.
+    about: one sentence, for the documentation.
+    compares_images: whether an image's value depends on the other images of the micro-batch, its negatives. Then
+      accumulation changes the loss, and the images of all devices are gathered.
+    """
+
+    loss: Callable[[jax.Array, jax.Array, LossNumbers], jax.Array]
+    about: str
+    compares_images: bool
+
+
+KINDS = {
+    "ncs": InstanceLoss(
+        lambda online, target, numbers: negative_cosine(online, target, numbers.ncs_scale),
+        "Negative cosine similarity (FSFM, SimSiam).", compares_images=False,
+    ),
+    "byol": InstanceLoss(
+        lambda online, target, numbers: byol(online, target), "Squared distance of unit rows (BYOL).",
+        compares_images=False,
+    ),
+    "infonce": InstanceLoss(
+        lambda online, target, numbers: infonce(online, target, numbers.temperature, numbers.negatives),
+        "Cross-entropy against the other images' targets (MoCo v3).", compares_images=True,
+    ),
+    "mocov3": InstanceLoss(
+        lambda online, target, numbers: moco_v3(online, target, numbers.temperature, numbers.negatives),
+        "InfoNCE as the released code has it, on features scaled again.", compares_images=True,
+    ),
+    "simclr": InstanceLoss(
+        lambda online, target, numbers: simclr(online, target, numbers.temperature, numbers.negatives),
+        "NT-Xent over the features of both networks (SimCLR).", compares_images=True,
+    ),
+}  # fmt: skip
+
+
 def instance_discrimination(
     kind: str, temperature: float, ncs_scale: float, negatives: bool
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """The loss named `kind`, one of `KINDS`.
+    """The loss named `kind`, a key of `KINDS`.
 
     Raises:
       ValueError: another name.
     """
-    table = {
-        "ncs": lambda online, target: negative_cosine(online, target, ncs_scale),
-        "byol": byol,
-        "infonce": lambda online, target: infonce(online, target, temperature, negatives),
-        "mocov3": lambda online, target: moco_v3(online, target, temperature, negatives),
-        "simclr": lambda online, target: simclr(online, target, temperature, negatives),
-    }
-    if kind not in table:
-        raise ValueError(f"loss.kind: expected one of {', '.join(table)}; found {kind!r}")
-    return table[kind]
+    if kind not in KINDS:
+        raise ValueError(f"loss.kind: expected one of {', '.join(KINDS)}; found {kind!r}")
+    row, numbers = KINDS[kind], LossNumbers(temperature, ncs_scale, negatives)
+    return lambda online, target: row.loss(online, target, numbers)
 
 
 def real_anchor(features: jax.Array, labels: jax.Array, real: int, temperature: float) -> jax.Array:

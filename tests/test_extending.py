@@ -1,25 +1,46 @@
 """The examples of the pages on extending and on logging, run as they are written."""
 
+import dataclasses
+import math
 import re
 import sys
 import types
 from pathlib import Path
 
+import cloudpickle
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
+from tuning import FINETUNING, PRETRAINING, changed
 
+from fsfm_jax import losses, records
+from fsfm_jax.config import finetune as finetune_config
+from fsfm_jax.config import pretrain as pretrain_config
 from fsfm_jax.config.fields import flat
+from fsfm_jax.data import masking
+from fsfm_jax.data.label_stream import load_labelled
+from fsfm_jax.data.labels import open_labelled
+from fsfm_jax.data.sources import open_source
+from fsfm_jax.data.stream import load_example, mask_batch
 from fsfm_jax.jobs import pretrain
+from fsfm_jax.models.bases import BASES
+from fsfm_jax.models.classifier import ClassifierSpec, initialise, patches_of
+from fsfm_jax.models.style import Style
+from fsfm_jax.models.vit import SIZES, Encoder, patchify
 from fsfm_jax.optim import optimizer
 from fsfm_jax.resolve.finetune import resolve_finetuning, task_of
 from fsfm_jax.resolve.pretrain import STATISTICS, resolve_pretraining
 from fsfm_jax.run import writers
 from fsfm_jax.run.writers import RunInfo, open_writers
 from fsfm_jax.tasks import downstream
+from fsfm_jax.tasks.pretrain import PretrainTask
+from fsfm_jax.weights.base_names import NAMINGS
+from fsfm_jax.weights.init import open_pretrained
 
 DOCS = Path(__file__).parents[1] / "docs"
-TABLES = (optimizer.OPTIMIZERS, writers.WRITERS, downstream.TASKS)
+TABLES = (optimizer.OPTIMIZERS, writers.WRITERS, downstream.TASKS, masking.STRATEGIES, losses.KINDS, BASES, NAMINGS)
 
 
 def sections(page: str) -> dict[str, list[str]]:
@@ -85,7 +106,10 @@ def examples(monkeypatch, tmp_path):
 
 
 def test_every_example_is_run_by_a_test_here():
-    assert set(sections("extending.md")) == {"Add an optimizer", "Add a downstream task", "Add a metric writer"}
+    assert set(sections("extending.md")) == {
+        "Add an optimizer", "Add a downstream task", "Add a metric writer", "Add a masking strategy", "Add an ID loss",
+        "Change the image size", "Add a backbone",
+    }  # fmt: skip
     assert set(sections("logging.md")) == {"Weights & Biases", "One writer for several runs"}
 
 
@@ -122,6 +146,137 @@ def test_a_metric_writer_is_added(examples, tmp_path):
     info = RunInfo(str(path.parent), 1, 2, 2, 16)  # a run that resumes from step 1
     writers.WRITERS["csv"](info).close()
     assert path.read_text() == "1,0.500000\n"
+
+
+def test_a_masking_strategy_is_added(examples):
+    space = examples("extending.md", "Add a masking strategy")
+    (resolved,) = space["runs"]
+    assert resolved.stream.mask.row.title == "Skin" and space["mask"][:, :49].all()
+    # A loader process has the row, which its own table lacks.
+    sent = cloudpickle.dumps(resolved.stream.mask)
+    del masking.STRATEGIES["skin"]
+    mask, _ = masking.draw_masks(cloudpickle.loads(sent), space["bits"], np.arange(2), 0, 1)
+    np.testing.assert_array_equal(mask, space["mask"])
+
+
+def test_an_id_loss_is_added(examples):
+    space = examples("extending.md", "Add an ID loss")
+    (resolved,) = space["runs"]
+    assert (resolved.loss.kind, resolved.loss.temperature) == ("angle", 0.5)
+    online, target = (np.eye(3, 4, k, dtype=np.float32) for k in (0, 1))
+    assert float(space["measure"](online, target)) == pytest.approx(np.pi)
+
+
+def test_an_image_size_is_changed(examples):
+    (resolved,) = examples("extending.md", "Change the image size")["runs"]
+    assert (resolved.model.patches, resolved.stream.image_size, resolved.model.seen) == (576, 384, 144)
+    for name, patch in ((name, size.patch_size) for name, size in SIZES.items()):
+        config = changed(pretrain_config.pretrain(), {"model.size": name, "model.image_size": 384})
+        tuned = changed(finetune_config.finetune(), {"model.size": name, "model.image_size": 384})
+        if 384 % patch == 0:
+            assert resolve_pretraining(config, 10**6, 1).model.grid == finetuned(tuned).task.model.grid == 384 // patch
+            continue
+        for resolve in (lambda c=config: resolve_pretraining(c, 10**6, 1), lambda c=tuned: finetuned(c)):
+            with pytest.raises(ValueError, match="model.image_size: .* patch size 14; found 384; use 378 or 392"):
+                resolve()
+
+
+def finetuned(config):
+    return resolve_finetuning(config, 10**6, 2, 1, STATISTICS["vggface2"], 1)
+
+
+def test_networks_train_at_another_image_size():
+    """Pretrained on 2 x 2 patches of records of 224 pixels, fine-tuned on 4 x 4."""
+    config = changed(pretrain_config.pretrain(), PRETRAINING | {"model.image_size": 32, "model.dtype": "float32"})
+    resolved, source = resolve_pretraining(config, 8, 1), open_source("synthetic:2")
+    loaded = [load_example(resolved.stream, source[n] | {records.POSITION: n}) for n in range(2)]
+    batch = {key: np.stack([one[key] for one in loaded]) for key in loaded[0]}
+    assert batch[records.IMAGE].shape == (2, 32, 32, 3) and batch[records.REGION_BITS].shape == (2, 4)
+    task = PretrainTask(resolved.model, resolved.loss, STATISTICS["vggface2"])
+    params = task.init(jax.random.key(0))
+    batch = mask_batch(resolved.stream, batch)
+    loss, gradient = jax.jit(jax.value_and_grad(lambda p: task.loss(p, task.target_part(params), batch, task.counts(
+        batch), jax.random.key(1))[0]))(params)  # fmt: skip
+    assert np.isfinite(loss) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+    fine = finetuned(changed(finetune_config.finetune(), FINETUNING | {"model.image_size": 64, "mix.probability": 0.0}))
+    detector, faces = fine.task, open_labelled("forged:blend:4")
+    loaded = [load_labelled(fine.stream, faces[n] | {records.POSITION: n}) for n in range(2)]
+    batch = {key: np.stack([one[key] for one in loaded]) for key in loaded[0]}
+    assert batch[records.IMAGE].shape == (2, 64, 64, 3)
+    start, account = initialise(params, detector.init(jax.random.key(2)), resolved.model.grid)
+    assert account.resized == ("encoder/pos_embed",) and start["encoder"]["pos_embed"].shape == (1, 17, 48)
+    loss, gradient = jax.jit(jax.value_and_grad(
+        lambda p: detector.loss(p, {}, batch, detector.counts(batch), jax.random.key(3))[0]
+    ))(start)  # fmt: skip
+    assert np.isfinite(loss) and np.abs(gradient["encoder"]["pos_embed"]).max() > 0
+    # Its card says the size, in the recipe of a run of ours and beside that of an imported detector.
+    card = {"config": flat(changed(finetune_config.finetune(), FINETUNING | {"model.image_size": 64})),
+            "class_names": ["a", "b"], "statistics": {"mean": (0, 0, 0), "std": (1, 1, 1)}}  # fmt: skip
+    assert task_of(card).model.image_size == 64 and task_of(card | {"image_size": 48}).model.image_size == 48
+    del card["config"]["model.image_size"]  # of before there was this field
+    assert task_of(card).model.image_size == 224
+
+
+def test_a_backbone_is_added(examples, tmp_path):
+    """A file of random numbers by its names, and the same network written out in NumPy."""
+    examples("extending.md", "Add a backbone")
+    BASES["dinov2"] = dataclasses.replace(BASES["dinov2"], sizes=("tiny16",))
+    draw, width, heads = np.random.default_rng(0), 48, 4
+
+    def numbers(*shape):
+        return draw.normal(0, 0.3, shape).astype(np.float32)
+
+    state = {
+        "cls_token": numbers(1, 1, width), "register_tokens": numbers(1, 4, width), "pos_embed": numbers(1, 5, width),
+        "patch_embed.proj.weight": numbers(width, 3, 16, 16), "patch_embed.proj.bias": numbers(width),
+        "norm.weight": numbers(width), "norm.bias": numbers(width), "mask_token": numbers(1, width),
+    }  # fmt: skip
+    for name, rows, columns in (("attn.qkv", 3, 1), ("attn.proj", 1, 1), ("mlp.fc1", 4, 1), ("mlp.fc2", 1, 4)):
+        for block in ("blocks.0", "blocks.1"):
+            state[f"{block}.{name}.weight"] = numbers(rows * width, columns * width)
+            state[f"{block}.{name}.bias"] = numbers(rows * width)
+    for name in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "ls1.gamma", "ls2.gamma"):
+        state |= {f"{block}.{name}": numbers(width) for block in ("blocks.0", "blocks.1")}
+    save_file(state, tmp_path / "dinov2.safetensors")
+
+    def norm(x, name):
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        return x * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+    def linear(x, name):
+        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+    def attention(x, name):
+        query, key, value = linear(x, f"{name}.qkv").reshape(len(x), 3, heads, -1).transpose(1, 2, 0, 3)
+        logits = np.exp(query @ key.swapaxes(1, 2) / np.sqrt(width / heads))
+        mixed = (logits / logits.sum(-1, keepdims=True)) @ value
+        return linear(mixed.swapaxes(0, 1).reshape(len(x), width), f"{name}.proj")
+
+    def mlp(x, name):
+        hidden = linear(x, f"{name}.fc1")
+        return linear(hidden * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2))) / 2, f"{name}.fc2")
+
+    image = draw.normal(0, 1, (32, 32, 3)).astype(np.float32)
+    cut = image.reshape(2, 16, 2, 16, 3).transpose(0, 2, 4, 1, 3).reshape(4, -1)  # as a convolution has it
+    patches = cut @ state["patch_embed.proj.weight"].reshape(width, -1).T + state["patch_embed.proj.bias"]
+    first, places = state["cls_token"][0] + state["pos_embed"][0, :1], state["pos_embed"][0, 1:]
+    x = np.concatenate([first, state["register_tokens"][0], patches + places])
+    for block in ("blocks.0", "blocks.1"):
+        x = x + attention(norm(x, f"{block}.norm1"), f"{block}.attn") * state[f"{block}.ls1.gamma"]
+        x = x + mlp(norm(x, f"{block}.norm2"), f"{block}.mlp") * state[f"{block}.ls2.gamma"]
+
+    found, style = open_pretrained(str(tmp_path / "dinov2.safetensors"), "dinov2"), BASES["dinov2"].style
+    assert (found.grid, found.origin["size"]) == (2, "tiny16")
+    encoder = Encoder(SIZES["tiny16"], 2, np.float32, "none", learnt_positions=True, style=style)
+    with jax.default_matmul_precision("highest"):
+        tokens = encoder.apply({"params": found.params["encoder"]}, patchify(jnp.asarray(image[None]), 16))
+    # Sums of 768 numbers of size 1 in float32.
+    np.testing.assert_allclose(tokens[0], norm(x, "norm"), rtol=0, atol=2e-4)
+    spec = ClassifierSpec(SIZES["tiny16"], 32, 2, "mean_patches", 0.0, np.float32, "none", style=style)
+    assert patches_of(spec, tokens).shape == (1, 4, width)
+    with pytest.raises(ValueError, match="registers: expected 0 or more behind a class token"):
+        Style(class_token=False, registers=1)
 
 
 def test_weights_and_biases_get_numbers_and_no_faces(examples, monkeypatch):

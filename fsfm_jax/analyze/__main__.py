@@ -31,6 +31,7 @@ from absl import logging as absl_logging
 
 from fsfm_jax.analyze import features, galleries, heads
 from fsfm_jax.analyze.encoders import open_encoder
+from fsfm_jax.data import masking
 from fsfm_jax.data.masking import STRATEGIES
 from fsfm_jax.data.resizing import resize_whole
 from fsfm_jax.detection.detector import FOLDER
@@ -115,10 +116,10 @@ def _draw(what: str, chosen: Any, names: list[str], folder: str) -> None:
     faces = open_faces(chosen.data, IMAGES[what] if chosen.images is None else chosen.images)
     unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
     if what == "masking":
-        strategies = galleries.checked(STRATEGIES if chosen.strategies is None else chosen.strategies)
+        strategies = galleries.checked(list(STRATEGIES) if chosen.strategies is None else chosen.strategies)
         galleries.draw_masking(faces, strategies, chosen.ratio, chosen.rolls, chosen.seed, folder)
     elif what == "reconstruction":
-        strategies = galleries.checked(("crfr_p",) if chosen.strategies is None else chosen.strategies)
+        strategies = galleries.checked((masking.DEFAULT,) if chosen.strategies is None else chosen.strategies)
         for name in names:
             if os.path.isdir(os.path.join(name, FOLDER)):
                 raise ValueError(f"--checkpoint: {name} is a detector without pixel decoder; name its pretraining")

@@ -15,9 +15,8 @@ from fsfm_jax.models.bases import BASES, OWN
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.style import Style
 from fsfm_jax.models.vit import SIZES, Encoder, Size, patchify
-from fsfm_jax.records import IMAGE_SIZE, check_images
+from fsfm_jax.records import check_images
 from fsfm_jax.tasks.normalisation import Statistics, normalise
-from fsfm_jax.weights.encoder_size import position_grid
 from fsfm_jax.weights.export_file import find_export
 from fsfm_jax.weights.init import open_pretrained
 
@@ -69,7 +68,7 @@ class OpenedEncoder:
 
 def _pooled(params: dict, patches: jax.Array, encoder: Encoder) -> jax.Array:
     tokens = encoder.apply({"params": params}, patches)
-    return jnp.mean(tokens[:, int(encoder.style.class_token) :].astype(jnp.float32), axis=1)
+    return jnp.mean(tokens[:, encoder.style.prefix :].astype(jnp.float32), axis=1)
 
 
 def open_encoder(checkpoint: str, unsaid: Unsaid, base: str = OWN) -> OpenedEncoder:
@@ -87,20 +86,19 @@ def open_encoder(checkpoint: str, unsaid: Unsaid, base: str = OWN) -> OpenedEnco
     if os.path.isdir(os.path.join(checkpoint, FOLDER)) or unsaid.classes or (export is not None and export.is_detector):
         detector = open_checkpoint(checkpoint, unsaid, "float32")
         model = detector.task.model
-        made = _made(detector.params["encoder"], model.size, model.style, model.lora)
+        made = _made(detector.params["encoder"], model.size, model.style, model.lora, model.grid)
         return OpenedEncoder(checkpoint, made, detector.params["encoder"], detector.task.statistics, model.image_size)
     found = open_pretrained(checkpoint, base)
     if found.statistics is None:
         raise ValueError(f"--checkpoint: nothing says the channel statistics of {checkpoint}; see docs/interchange.md")
     size = SIZES[found.origin["size"]]
-    made = _made(found.params["encoder"], size, BASES[base].style, None)
+    made = _made(found.params["encoder"], size, BASES[base].style, None, found.grid)
     return OpenedEncoder(checkpoint, made, found.params["encoder"], found.statistics, made.grid * size.patch_size)
 
 
-def _made(params: dict, size: Size, style: Style, lora: LoraSpec | None) -> Encoder:
+def _made(params: dict, size: Size, style: Style, lora: LoraSpec | None, grid: int) -> Encoder:
     """The module whose parameters these are."""
-    learnt = "pos_embed" in params
-    grid = position_grid({"encoder": params}, size, style.class_token) if learnt else IMAGE_SIZE // size.patch_size
     return Encoder(
-        size, grid, jnp.float32, "none", learnt_positions=learnt, final_norm="norm" in params, style=style, lora=lora
-    )
+        size, grid, jnp.float32, "none", learnt_positions="pos_embed" in params, final_norm="norm" in params,
+        style=style, lora=lora,
+    )  # fmt: skip

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from fsfm_jax import regions
-from fsfm_jax.data.masking import STRATEGIES, MaskSpec, draw_masks, draw_region, seen_patches
+from fsfm_jax.data.masking import STRATEGIES, MaskSpec, covered_names, draw_masks, seen_patches
 from fsfm_jax.data.resizing import for_evaluation, resize_whole
+from fsfm_jax.data.transforms import resize_pair
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.figures.cam import overlay
 from fsfm_jax.figures.faces import Faces
@@ -32,7 +33,7 @@ def draw_masking(faces: Faces, strategies: Sequence[str], ratio: float, rolls: i
       ValueError: faces without parsing maps, an unknown strategy or ratio.
     """
     images, maps, bits = _parsed(faces, PATCH)
-    covering = [name.startswith("crfr") for name in strategies]
+    covering = [STRATEGIES[name].covers_region for name in strategies]
     under = 2 + covering.index(True) if any(covering) else 2
     rows, counts = [], []
     for number in range(len(images)):
@@ -44,8 +45,8 @@ def draw_masking(faces: Faces, strategies: Sequence[str], ratio: float, rolls: i
                 spec = MaskSpec(strategy, ratio, "image", "exact")
                 mask, region_mask = draw_masks(spec, bits[number : number + 1], position, seed, 1)
                 pictures.append(mask_picture(images[number], mask[0], region_mask[0], PATCH))
-                if strategy.startswith("crfr"):
-                    covered = f"covered: {regions.REGIONS[int(draw_region(spec, position, seed, 1)[0])]}"
+                if named := covered_names(spec, position, seed, 1)[0]:
+                    covered = f"covered: {named}"
                 counts.append(
                     {"face": number, "roll": roll, "strategy": strategy, "hidden": int(mask.sum()),
                      "covered": int(region_mask.sum())}
@@ -66,14 +67,15 @@ def draw_reconstructions(
     Every run sees the same masks.
 
     Raises:
-      ValueError: runs with patches of several sizes, without a pixel decoder or statistics, or faces without maps.
+      ValueError: patches or images of several sizes, no pixel decoder or statistics, or faces without maps.
     """
     tasks = [task_of(run, name, ratio) for run, name in zip(runs, names, strict=True)]
-    sizes = {task.model.size.patch_size for task in tasks}
+    sizes = {(task.model.size.patch_size, task.model.image_size) for task in tasks}
     if len(sizes) != 1:
-        raise ValueError(f"--checkpoint: expected patches of one size, found {', '.join(map(str, sorted(sizes)))}")
-    patch = sizes.pop()
-    images, maps, bits = _parsed(faces, patch)
+        found = ", ".join(f"patches of {patch} in images of {side}" for patch, side in sorted(sizes))
+        raise ValueError(f"--checkpoint: expected patches and images of one size, found {found}")
+    patch, side = sizes.pop()
+    images, maps, bits = _parsed(faces, patch, side)
     look = jax.jit(reconstruct, static_argnames="task")
     rows, losses = [], {}
     for strategy in strategies:
@@ -99,14 +101,10 @@ def task_of(run: OpenedRun, name: str, ratio: float) -> PretrainTask:
     """The objective of an opened pretraining run, with the number of visible patches of another ratio.
 
     Raises:
-      ValueError: no pixel decoder, images of another size, or nothing says the channel statistics.
+      ValueError: no pixel decoder, or nothing says the channel statistics.
     """
     if "pixel_decoder" not in run.params:
         raise ValueError(f"--checkpoint: {name} has no pixel decoder, so it reconstructs nothing")
-    if run.spec.image_size != CELL:
-        raise ValueError(
-            f"--checkpoint: {name} is of images of {run.spec.image_size} pixels; faces and their maps have {CELL}"
-        )
     if run.statistics is None:
         raise ValueError(f"--checkpoint: nothing says the channel statistics of {name}; import with --statistics=NAME")
     model = dataclasses.replace(run.spec, seen=seen_patches(run.spec.patches, ratio), remat="none")
@@ -141,9 +139,11 @@ def checked(strategies: Sequence[str]) -> Sequence[str]:
     return strategies
 
 
-def _parsed(faces: Faces, patch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Photos at 224 pixels, maps and class bits of patches."""
+def _parsed(faces: Faces, patch: int, side: int = CELL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Photos and maps of `side` pixels, and class bits of patches."""
     if faces.maps is None:
         raise ValueError(f"--data: {faces.name} {NO_MAPS}")
-    images = np.stack([resize_whole(image, CELL) if image.shape[0] != CELL else image for image in faces.images])
-    return images, np.stack(faces.maps), np.stack([regions.patch_bits(one, patch) for one in faces.maps])
+    images = [resize_whole(image, CELL) if image.shape[0] != CELL else image for image in faces.images]
+    pairs = [resize_pair(image, one, side) for image, one in zip(images, faces.maps, strict=True)]
+    images, maps = (np.stack(part) for part in zip(*pairs, strict=True))
+    return images, maps, np.stack([regions.patch_bits(one, patch) for one in maps])

@@ -10,7 +10,8 @@ from fsfm_jax import regions
 from fsfm_jax.analyze.galleries import task_of
 from fsfm_jax.apps.detect_answer import picture
 from fsfm_jax.apps.reading import Reading
-from fsfm_jax.data.masking import STRATEGIES, MaskSpec, draw_masks, draw_region, seen_patches
+from fsfm_jax.data.masking import STRATEGIES, MaskSpec, covered_names, draw_masks, seen_patches
+from fsfm_jax.data.transforms import resize_pair
 from fsfm_jax.figures.reconstruction import CLASS_COLOURS, mask_picture, reconstruct
 from fsfm_jax.models.vit import unpatchify
 from fsfm_jax.weights.run_reader import OpenedRun
@@ -55,18 +56,18 @@ class Masker:
         if not 0 <= roll < 2**31:
             raise ValueError(f"roll: expected 0 or more, found {roll}")
         crop, patch = reading.crops[0], self.patch_size
-        bits = regions.patch_bits(crop.parsing_map, patch)[None]
+        side = len(crop.pixels) if self.run is None else self.run.spec.image_size
+        pixels, parsing_map = resize_pair(crop.pixels, crop.parsing_map, side)
+        bits = regions.patch_bits(parsing_map, patch)[None]
         spec, place = MaskSpec(strategy, ratio, "image", "exact"), np.array([roll])
         mask, region_mask = draw_masks(spec, bits, place, 0, 1)
-        covered = ""
-        if strategy.startswith("crfr"):
-            covered = regions.REGIONS[int(draw_region(spec, place, 0, 1)[0])]
-            covered += "" if region_mask.any() else " (not in this photo)"
+        covered = covered_names(spec, place, 0, 1)[0]
+        covered += " (not in this photo)" if covered and not region_mask.any() else ""
         return {
-            "photo": picture(crop.pixels),
-            "map": picture(CLASS_COLOURS[crop.parsing_map], lossless=True),
-            "mask": picture(mask_picture(crop.pixels, mask[0], region_mask[0], patch), lossless=True),
-            "reconstruction": None if self.run is None else picture(self._reconstructed(crop.pixels, mask, ratio)),
+            "photo": picture(pixels),
+            "map": picture(CLASS_COLOURS[parsing_map], lossless=True),
+            "mask": picture(mask_picture(pixels, mask[0], region_mask[0], patch), lossless=True),
+            "reconstruction": None if self.run is None else picture(self._reconstructed(pixels, mask, ratio)),
             "run": self.name,
             "covered": covered,
             "hidden": int(mask.sum()),

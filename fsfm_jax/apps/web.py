@@ -20,7 +20,7 @@ from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import REASONS, VIDEO, Reading
 from fsfm_jax.apps.uploads import Refused, uploaded
 from fsfm_jax.apps.verdict import Rule
-from fsfm_jax.data.masking import STRATEGIES
+from fsfm_jax.data import masking
 from fsfm_jax.detection.predictor import Predictor
 
 PAGE = Path(__file__).parent / "page"
@@ -88,7 +88,10 @@ async def _about(request: Request, site: Site) -> Response:
             "classes": None if judge is None else list(judge.class_names),
             "no_detector": NO_DETECTOR,
             "pretraining": None if site.masker.run is None else site.masker.name,
-            "strategies": list(STRATEGIES),
+            "strategies": [
+                {"name": name, "title": row.title, "about": row.about, "chosen": name == masking.DEFAULT}
+                for name, row in masking.STRATEGIES.items()
+            ],
             "ratios": [LEAST, USUAL_RATIO, MOST],
             "samples": list(site.samples),
             "limit": site.limit,

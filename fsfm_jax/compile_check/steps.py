@@ -14,7 +14,7 @@ from fsfm_jax.config.recipes import FAMILIES, SIZES, load_recipe, shipped
 from fsfm_jax.data.class_map import parse_classes
 from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.jobs import finetune, pretrain
-from fsfm_jax.losses import WITHOUT_NEGATIVES
+from fsfm_jax.losses import KINDS
 from fsfm_jax.models import flops
 from fsfm_jax.optim import tuning
 from fsfm_jax.resolve import pretrain as configuration
@@ -117,7 +117,7 @@ def _pretraining(name: str, config: ConfigDict, on: Slice, examples: int) -> Ste
     program = pretrain.make_program(resolved, _statistics(config), mesh)
     cost, rows = flops.pretraining(resolved.model), resolved.stream.global_batch // resolved.step.accumulation
     compared = None
-    if resolved.model.instance_discrimination and resolved.loss.kind not in WITHOUT_NEGATIVES:
+    if resolved.model.instance_discrimination and KINDS[resolved.loss.kind].compares_images:
         compared = rows, resolved.model.projection_features
     return _training(name, config, resolved, program, cost, tuning.TUNINGS[tuning.FULL], compared)
 

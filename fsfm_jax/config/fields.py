@@ -16,6 +16,7 @@ RANGES = {
     "batch.per_device": (1, math.inf, True),
     "data.workers": (0, math.inf, True),
     "data.threads": (0, math.inf, True),
+    "model.image_size": (1, 4096, True),  # as exports may have
     "model.pixel_width": (4, math.inf, True),
     "model.pixel_depth": (1, math.inf, True),
     "model.pixel_heads": (1, math.inf, True),
@@ -79,7 +80,9 @@ class FieldError(ValueError):
 
 
 # Fields that runs from before there were such fields do not name, with what those runs did.
-WHEN_ABSENT = {"data.repeat_batch": False, "optimizer.name": "adamw", "optimizer.options": ""}
+WHEN_ABSENT = {
+    "data.repeat_batch": False, "optimizer.name": "adamw", "optimizer.options": "", "model.image_size": 224,
+}  # fmt: skip
 
 
 def is_part_of(name: str, fields: Iterable[str]) -> bool:

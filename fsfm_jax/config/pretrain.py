@@ -36,6 +36,7 @@ def pretrain() -> ConfigDict:
 
     c.model = ConfigDict()
     c.model.size = "vit_b16"
+    c.model.image_size = 224  # side of the images, a multiple of the patch; photos and maps of 224 are resized together
     c.model.pixel_width = 512
     c.model.pixel_depth = 8
     c.model.pixel_heads = 16
@@ -51,14 +52,14 @@ def pretrain() -> ConfigDict:
     c.model.remat = "none"  # compute activations again: of "attention", all but the "dots", or "full"; docs/SCALING.md
 
     c.mask = ConfigDict()
-    c.mask.strategy = "crfr_p"  # or "random", "fasking_i", "frp", "crfr_r"
+    c.mask.strategy = "crfr_p"  # or "random", "fasking_i", "frp", "crfr_r"; docs/extending.md says how to add one
     c.mask.ratio = 0.75
     c.mask.region_draw = "image"  # the paper; "batch": one region per mask.draw_group images, released code
     c.mask.draw_group = 256
     c.mask.count = "exact"  # "released": off by one when ratio * patches is not whole
 
     c.loss = ConfigDict()
-    c.loss.kind = "ncs"  # or "byol", "infonce", "mocov3", "simclr"
+    c.loss.kind = "ncs"  # or "byol", "infonce", "mocov3", "simclr"; docs/extending.md says how to add one
     c.loss.ncs_scale = 1.0  # the paper's -cos; 0.5: hidden in the released code
     c.loss.temperature = 0.1  # of the kinds with negatives
     c.loss.negatives = True

@@ -1,12 +1,6 @@
-"""The five masking strategies, on class bits of patches, for a whole batch at once.
+"""The masking strategies, on class bits of patches, for a whole batch at once.
 
-| name        | what is hidden                                                                              |
-|-------------|---------------------------------------------------------------------------------------------|
-| `random`    | patches drawn uniformly (MAE)                                                               |
-| `fasking_i` | facial components first; background and skin stay visible (after MARLIN, for images)        |
-| `frp`       | the same share of every facial region                                                       |
-| `crfr_r`    | one random region completely, the rest uniformly                                            |
-| `crfr_p`    | one random region completely, every other region in proportion (FSFM; default)              |
+`STRATEGIES` at the end of this file has a row for each; nothing else in the package knows their names.
 
 Every draw is a pure function of (seed, position in the stream), so a mask does not depend on hosts,
 workers or batch size. There is no loop over patches or images: a strategy is one sort of
@@ -20,12 +14,13 @@ import numpy as np
 
 from fsfm_jax import regions
 from fsfm_jax.data import counter_random
+from fsfm_jax.data.strategy import Faces, Strategy
 
-STRATEGIES = ("random", "fasking_i", "frp", "crfr_r", "crfr_p")
 REGION_DRAWS = ("image", "batch")
 COUNTS = ("exact", "released")
 
 _SLICE = 128  # images per slice: 200 kB of sort keys
+MOST_PATCHES = 1 << 12  # of an image, as the keys that patches are sorted by have room for
 _NO_REGION = regions.NUM_COVERABLE  # row of the claim table in which no region is covered
 _COVERED = 0  # group of the covered region's patches; region r has group r + 1
 _GROUPS = len(regions.REGIONS) + 1
@@ -40,7 +35,7 @@ class MaskSpec:
     """How masks are drawn.
 
     Attributes:
-      strategy: one of `STRATEGIES`.
+      strategy: a key of `STRATEGIES`.
       ratio: share of hidden patches, 0 < ratio < 1.
       region_draw: the covered region is drawn per `image` (the paper) or once per `batch` (released code).
       count: `exact` hides N - K patches always; `released` repeats the truncations of the released code, where
@@ -51,6 +46,8 @@ class MaskSpec:
     ratio: float
     region_draw: str
     count: str
+    # With the specification, so that loader processes have rows that were added in another process.
+    row: Strategy = dataclasses.field(init=False, compare=False, repr=False)
 
     def __post_init__(self):
         for field, allowed in (("strategy", STRATEGIES), ("region_draw", REGION_DRAWS), ("count", COUNTS)):
@@ -58,14 +55,17 @@ class MaskSpec:
                 raise ValueError(f"mask.{field}: expected one of {', '.join(allowed)}; found {getattr(self, field)!r}")
         if not 0 < self.ratio < 1:
             raise ValueError(f"mask.ratio: expected a number between 0 and 1, found {self.ratio}")
+        object.__setattr__(self, "row", STRATEGIES[self.strategy])
 
 
 def seen_patches(patches: int, ratio: float) -> int:
     """Patches that stay visible, `floor(N (1 - ratio))` in exact arithmetic of the ratio as written.
 
     Raises:
-      ValueError: nothing would be visible, or nothing hidden.
+      ValueError: nothing would be visible, or nothing hidden; or more patches than masks can be drawn for.
     """
+    if patches > MOST_PATCHES:
+        raise ValueError(f"masks: expected at most {MOST_PATCHES} patches of an image; found {patches}")
     seen = int(patches * (1 - Fraction(str(ratio))))
     if not 0 < seen < patches:
         raise ValueError(f"mask.ratio {ratio} leaves {seen} of {patches} patches visible; choose another ratio")
@@ -111,40 +111,79 @@ def draw_region(spec: MaskSpec, positions: np.ndarray, seed: int, draw_group: in
     return counter_random.integers(seed, "region", keys, regions.NUM_COVERABLE)
 
 
+def covered_names(spec: MaskSpec, positions: np.ndarray, seed: int, draw_group: int) -> list[str]:
+    """Name of the region to cover for each image, for captions; "" with strategies that cover none."""
+    if not spec.row.covers_region:
+        return [""] * len(positions)
+    return [regions.REGIONS[region] for region in draw_region(spec, positions, seed, draw_group)]
+
+
 def _draw_slice(spec, bits, positions, seed, draw_group):
-    images, patches = bits.shape
+    patches = bits.shape[1]
     seen = seen_patches(patches, spec.ratio)
-    # The hidden patches to reach: whole, or the product that the released code truncates at every use.
     budget = np.float32(patches - seen if spec.count == "exact" else spec.ratio * patches)
-    first = counter_random.bits(seed, "patches", positions, patches)
-    second = counter_random.bits(seed, "correction", positions, patches)
-    nothing = np.zeros((images, patches), bool)
+    region = draw_region(spec, positions, seed, draw_group) if spec.row.covers_region else None
+    mask, covered = spec.row.draw(Faces(bits, region, seen, budget, seed, positions))
+    if (mask.shape, mask.dtype, covered.shape, covered.dtype) != (bits.shape, bool) * 2:
+        raise ValueError(
+            f"mask.strategy {spec.strategy}: expected two masks {list(bits.shape)} bool; found {list(mask.shape)} "
+            f"{mask.dtype} and {list(covered.shape)} {covered.dtype}"
+        )
+    hidden = np.count_nonzero(mask, axis=1)
+    if spec.count == "exact" and (hidden != patches - seen).any():
+        wrong = hidden[hidden != patches - seen][0]
+        raise ValueError(
+            f"mask.strategy {spec.strategy}: expected {patches - seen} of {patches} patches hidden, found {wrong}"
+        )
+    return mask, covered
 
-    if spec.strategy == "random":
-        return _toggle(nothing, ~nothing, np.full(images, int(budget)), second), nothing
-    if spec.strategy == "fasking_i":
-        visible = _fasking_visible(bits, seen, counter_random.bits(seed, "queue", positions, len(_COMPONENTS)))
-        surplus = visible.sum(1) - (patches - int(budget))
-        return ~_toggle(visible, visible, surplus, second), nothing
 
-    if spec.strategy == "frp":
-        region = np.full(images, _NO_REGION)
-    else:
-        region = draw_region(spec, positions, seed, draw_group)
-    group = _CLAIM[region[:, None], bits]
+def _draw_random(faces):
+    return _toggle(faces.none, ~faces.none, np.full(len(faces.bits), int(faces.budget)), _second(faces)), faces.none
+
+
+def _draw_fasking_i(faces):
+    visible = _fasking_visible(faces.bits, faces.seen, faces.random("queue", len(_COMPONENTS)))
+    surplus = visible.sum(1) - (faces.bits.shape[1] - int(faces.budget))
+    return ~_toggle(visible, visible, surplus, _second(faces)), faces.none
+
+
+def _draw_frp(faces):
+    return _cover(faces, np.full(len(faces.bits), _NO_REGION), proportional=True)
+
+
+def _draw_crfr_r(faces):
+    return _cover(faces, faces.region, proportional=False)
+
+
+def _draw_crfr_p(faces):
+    return _cover(faces, faces.region, proportional=True)
+
+
+def _cover(faces: Faces, region: np.ndarray, proportional: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Hides `region [B]` completely and then as many others as are missing: of every region the same share, or any."""
+    group = _CLAIM[region[:, None], faces.bits]
     covered = group == _COVERED
-    missing = np.trunc(budget - covered.sum(1, dtype=np.float32)).astype(np.int64)
+    missing = _missing(faces, covered)
     # The covered region alone reaches the budget: it is hidden as far as the budget goes, nothing else is.
     extreme = missing <= 0
-    if spec.strategy == "crfr_r":
-        mask, pool = covered, ~covered
-    else:
-        mask = _proportional(group, np.maximum(missing, 0), first)
-        missing = np.trunc(budget - mask.sum(1, dtype=np.float32)).astype(np.int64)
+    if proportional:
+        mask = _proportional(group, np.maximum(missing, 0), faces.random("patches", group.shape[1]))
+        missing = _missing(faces, mask)
         pool = np.where((missing > 0)[:, None], ~mask, mask & ~covered)
+    else:
+        mask, pool = covered, ~covered
     pool = np.where(extreme[:, None], covered, pool)
-    mask = _toggle(mask, pool, np.abs(missing), second)
+    mask = _toggle(mask, pool, np.abs(missing), _second(faces))
     return mask, np.where(extreme[:, None], mask, covered)
+
+
+def _second(faces: Faces) -> np.ndarray:
+    return faces.random("correction", faces.bits.shape[1])
+
+
+def _missing(faces: Faces, mask: np.ndarray) -> np.ndarray:
+    return np.trunc(faces.budget - mask.sum(1, dtype=np.float32)).astype(np.int64)
 
 
 def _claim_table() -> np.ndarray:
@@ -218,3 +257,18 @@ def _fasking_visible(bits: np.ndarray, seen: int, random: np.ndarray) -> np.ndar
         open_rows = visible.sum(1) < seen
         visible |= ((bits & classes[:, None]) > 0) & open_rows[:, None]
     return visible
+
+
+STRATEGIES = {
+    "random": Strategy(_draw_random, "Random", "Patches drawn uniformly, as in MAE."),
+    "fasking_i": Strategy(
+        _draw_fasking_i, "Fasking-I", "Facial components first; background and skin stay visible (after MARLIN)."
+    ),
+    "frp": Strategy(_draw_frp, "FRP", "The same share of every facial region."),
+    "crfr_r": Strategy(_draw_crfr_r, "CRFR-R", "One random region completely, the rest uniformly.", covers_region=True),
+    "crfr_p": Strategy(
+        _draw_crfr_p, "CRFR-P", "One random region completely, every other region in proportion (FSFM).",
+        covers_region=True,
+    ),
+}  # fmt: skip
+DEFAULT = "crfr_p"  # of galleries and the page

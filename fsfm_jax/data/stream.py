@@ -38,6 +38,7 @@ class StreamSpec:
       other_mask: also draw an independent second mask.
       workers: loader processes; 0 loads in threads of this process.
       threads: loader threads of each process.
+      image_size: side S of the images that the model takes; photos and maps of another side are resized together.
     """
 
     seed: int
@@ -49,18 +50,20 @@ class StreamSpec:
     other_mask: bool
     workers: int
     threads: int
+    image_size: int = records.IMAGE_SIZE
 
 
 def load_example(spec: StreamSpec, example: dict) -> dict:
-    """Decodes one example: `image [224, 224, 3] uint8`, `bits [N] uint16`, `position`."""
+    """Decodes one example: `image [S, S, 3] uint8`, `bits [N] uint16`, `position`."""
     image = decode_checked(example[records.IMAGE], example[records.SOURCE])  # every source checks what it reads
     bits = example[records.REGION_BITS]
     if spec.augment:
         crop = transforms.draw_crop(records.IMAGE_SIZE, example[records.POSITION], spec.seed)
-        image, parsing_map = transforms.apply_crop(crop, image, example[records.PARSING_MAP])
+        image, parsing_map = transforms.apply_crop(crop, image, example[records.PARSING_MAP], spec.image_size)
         bits = regions.patch_bits(parsing_map, spec.patch_size)
-    elif spec.patch_size != records.BITS_PATCH_SIZE:
-        bits = regions.patch_bits(example[records.PARSING_MAP], spec.patch_size)
+    elif (spec.image_size, spec.patch_size) != (records.IMAGE_SIZE, records.BITS_PATCH_SIZE):
+        image, parsing_map = transforms.resize_pair(image, example[records.PARSING_MAP], spec.image_size)
+        bits = regions.patch_bits(parsing_map, spec.patch_size)
     return {records.IMAGE: image, records.REGION_BITS: bits, records.POSITION: example[records.POSITION]}
 
 
@@ -201,7 +204,7 @@ class FirstBatch:
 class Stream(Batches):
     """The endless batches of pretraining.
 
-    Each holds `image [b, 224, 224, 3] uint8`, `mask [b, N] bool`, `region_mask [b, N] bool` (and `other_mask`),
+    Each holds `image [b, S, S, 3] uint8`, `mask [b, N] bool`, `region_mask [b, N] bool` (and `other_mask`),
     b = global batch / hosts.
     """
 

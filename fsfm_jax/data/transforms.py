@@ -1,4 +1,4 @@
-"""The optional simple augmentation: one random crop and flip for a photo and its parsing map together.
+"""What is done to a photo and its parsing map together: another size, and the optional random crop and flip.
 
 The released code has the same augmentation for the photo only, which would pull masks and faces apart.
 """
@@ -8,9 +8,11 @@ import math
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from fsfm_jax import records, regions
 from fsfm_jax.data import counter_random
+from fsfm_jax.data.resizing import resize_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +48,21 @@ def draw_crop(
     return Crop(0, 0, size, size, flip)
 
 
-def apply_crop(crop: Crop, image: np.ndarray, parsing_map: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Crops and resizes both to the size they had, `[S, S, 3] uint8` bicubic and `[S, S] uint8` nearest.
+def resize_pair(image: np.ndarray, parsing_map: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Resizes a photo, `[S, S, 3] uint8`, bicubic, and its map, `[S, S] uint8`, nearest, to `size`.
+
+    Both sample at the centres of pixels, so that masks stay on what they are of.
+    """
+    if image.shape[0] == size:
+        return image, parsing_map
+    nearest = Image.fromarray(parsing_map).resize((size, size), Image.Resampling.NEAREST)
+    return resize_whole(image, size), np.array(nearest)
+
+
+def apply_crop(
+    crop: Crop, image: np.ndarray, parsing_map: np.ndarray, size: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crops both, `[S, S, 3] uint8` bicubic and `[S, S] uint8` nearest, to `size`, by default the size they had.
 
     Raises:
       ValueError: an image or a map of another kind, or of another size than the other.
@@ -56,7 +71,7 @@ def apply_crop(crop: Crop, image: np.ndarray, parsing_map: np.ndarray) -> tuple[
     regions.check_labels(parsing_map)
     if image.shape[:2] != parsing_map.shape or image.shape[0] != image.shape[1]:
         raise ValueError(f"crop: expected a square image and its map; found {image.shape[:2]} and {parsing_map.shape}")
-    size = image.shape[0]
+    size = image.shape[0] if size is None else size
     rows, columns = slice(crop.top, crop.top + crop.height), slice(crop.left, crop.left + crop.width)
     image = cv2.resize(image[rows, columns], (size, size), interpolation=cv2.INTER_CUBIC)
     parsing_map = cv2.resize(parsing_map[rows, columns], (size, size), interpolation=cv2.INTER_NEAREST)

@@ -200,7 +200,11 @@ def _about(task: ClassifyTask, encoder: dict) -> dict:
         "format": FORMAT,
         "encoder": digest.hexdigest(),
         "size": dataclasses.asdict(model.size),
-        "style": dataclasses.asdict(model.style),
+        # As it was described before there were these, where they say nothing, so that features stay known.
+        "style": {
+            name: value for name, value in dataclasses.asdict(model.style).items()
+            if name not in ("registers", "layer_scale") or value
+        },
         "image_size": model.image_size,
         "pooling": getattr(model, "pooling", POOLINGS[0]),  # anti-spoofing has no choice
         "dtype": jnp.dtype(model.dtype).name,

@@ -110,7 +110,8 @@ def finetuned_state(detector: Detector) -> OrderedDict:
       ValueError: an encoder that the official code does not have.
     """
     model = detector.task.model
-    if model.style.pre_norm or not model.style.class_token:
+    style = model.style
+    if style.pre_norm or style.prefix != 1 or style.layer_scale is not None:
         raise ValueError("the official networks have a plain ViT; this encoder is another: use export.serialize")
     params = detector.params if model.lora is None else merged(detector.params, model.lora)
     table = _TABLES[isinstance(model, AntiSpoofSpec), model.reduction is not None]

@@ -80,14 +80,14 @@ def head_divergences(weights: jax.Array) -> jax.Array:
 
 def class_token_maps(weights: jax.Array, grid: int) -> jax.Array:
     """What the class token looks at, `[..., B, H, T, T] -> [..., B, H, G, G]`; shares of the patches, which sum to
-    less than 1 by what it keeps for itself.
+    less than 1 by what it keeps for itself and registers.
 
     Raises:
       ValueError: an encoder without a class token.
     """
-    if weights.shape[-1] != grid**2 + 1:
+    if weights.shape[-1] <= grid**2:
         raise ValueError(f"expected a class token before {grid**2} patches, found {weights.shape[-1]} tokens")
-    return weights[..., 0, 1:].reshape(*weights.shape[:-2], grid, grid)
+    return weights[..., 0, -(grid**2) :].reshape(*weights.shape[:-2], grid, grid)
 
 
 def plot_heads(encoders: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> "Figure":

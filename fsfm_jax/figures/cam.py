@@ -31,7 +31,7 @@ def class_activation(task: ClassifyTask, params, images: jax.Array, of: int) -> 
     model = dataclasses.replace(task.model, remat="none")
     task = dataclasses.replace(task, model=model)
     path = ("encoder", f"block_{model.size.depth - 1:02d}", NORM)
-    tokens = model.grid**2 + int(model.style.class_token)
+    tokens = model.grid**2 + model.style.prefix
     zero = jnp.zeros((images.shape[0], tokens, model.size.width))
 
     def score(shift: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -52,7 +52,7 @@ def class_activation(task: ClassifyTask, params, images: jax.Array, of: int) -> 
 
     gradient, activation = jax.grad(score, has_aux=True)(zero)
     weights = jnp.mean(gradient, axis=1, keepdims=True)
-    heat = jax.nn.relu(jnp.sum(weights * activation, axis=-1))[:, int(model.style.class_token) :]
+    heat = jax.nn.relu(jnp.sum(weights * activation, axis=-1))[:, model.style.prefix :]
     largest = jnp.max(heat, axis=1, keepdims=True)
     heat = heat / jnp.where(largest > 0, largest, 1)
     return heat.reshape(-1, model.grid, model.grid).astype(jnp.float32)

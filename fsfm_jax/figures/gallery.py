@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fsfm_jax import records
+from fsfm_jax.data.resizing import resize_whole
 from fsfm_jax.figures.plot import save_pixels, write_text
 
 CELL, GAP, HEADER, LABEL = records.IMAGE_SIZE, 6, 34, 24
@@ -14,7 +15,7 @@ LARGE, SMALL = 7, 6  # points
 
 
 class Row(NamedTuple):
-    """Pictures `[224, 224, 3] uint8` RGB side by side, and a text below one of them.
+    """Pictures `[S, S, 3] uint8` RGB side by side, drawn 224 pixels wide, and a text below one of them.
 
     under: number of the column that the text starts at.
     """
@@ -28,7 +29,7 @@ def write_gallery(path: str, titles: Sequence[str], rows: Sequence[Row], note: s
     """Writes a PNG.
 
     Raises:
-      ValueError: a row with another number of pictures than titles, or pictures of another size.
+      ValueError: a row with another number of pictures than titles, or pictures that are no squares.
       OSError: the file cannot be written.
     """
     height = HEADER + len(rows) * (CELL + LABEL) + LABEL
@@ -39,8 +40,9 @@ def write_gallery(path: str, titles: Sequence[str], rows: Sequence[Row], note: s
     for number, row in enumerate(rows):
         top = HEADER + number * (CELL + LABEL)
         for column, (_, picture) in enumerate(zip(titles, row.pictures, strict=True)):
-            if picture.shape != (CELL, CELL, 3):
-                raise ValueError(f"pictures: expected [{CELL}, {CELL}, 3], found {list(picture.shape)}")
+            if picture.ndim != 3 or picture.shape[0] != picture.shape[1]:
+                raise ValueError(f"pictures: expected [S, S, 3], found {list(picture.shape)}")
+            picture = picture if picture.shape[0] == CELL else resize_whole(picture, CELL)
             left = GAP + column * (CELL + GAP)
             canvas[top : top + CELL, left : left + CELL] = picture
         write_text(canvas[top + CELL : top + CELL + LABEL, GAP + row.under * (CELL + GAP) :], row.label, SMALL, FAINT)

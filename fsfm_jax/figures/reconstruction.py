@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsfm_jax import losses, records, regions
-from fsfm_jax.data.masking import MaskSpec, draw_masks, draw_region
+from fsfm_jax.data.masking import MaskSpec, covered_names, draw_masks
 from fsfm_jax.data.photo import decode_image
 from fsfm_jax.data.sources import Source
+from fsfm_jax.data.transforms import resize_pair
 from fsfm_jax.figures.gallery import Row, write_gallery
 from fsfm_jax.models.fsfm import OnlineNetwork
 from fsfm_jax.models.ops import at_least_float32
@@ -53,22 +54,24 @@ def draw(
     """
     count = min(faces, len(source))
     examples = [source[index] for index in range(count)]
-    images = np.stack([decode_image(e[records.IMAGE], e[records.SOURCE]) for e in examples])
-    patch = task.model.size.patch_size
-    bits = np.stack([regions.patch_bits(e[records.PARSING_MAP], patch) for e in examples])
+    side, patch = task.model.image_size, task.model.size.patch_size
+    pairs = [
+        resize_pair(decode_image(e[records.IMAGE], e[records.SOURCE]), e[records.PARSING_MAP], side) for e in examples
+    ]
+    images, maps = (np.stack(part) for part in zip(*pairs, strict=True))
+    bits = np.stack([regions.patch_bits(one, patch) for one in maps])
     positions = np.arange(count)
     mask, region_mask = draw_masks(mask_spec, bits, positions, seed, 1)
-    named = mask_spec.strategy.startswith("crfr")
-    covered = [regions.REGIONS[r] for r in draw_region(mask_spec, positions, seed, 1)] if named else [None] * count
+    covered = covered_names(mask_spec, positions, seed, 1)
 
     look = jax.jit(reconstruct, static_argnames="task")
     results = [look(params, images, mask, task=task) for params in (untrained, trained)]
     if jax.process_index() == 0:
         rows = []
-        for i, example in enumerate(examples):
+        for i in range(count):
             pictures = [
                 images[i],
-                CLASS_COLOURS[example[records.PARSING_MAP]],
+                CLASS_COLOURS[maps[i]],
                 mask_picture(images[i], mask[i], region_mask[i], patch),
                 *(np.asarray(unpatchify(np.asarray(pixels[i]), patch)) for pixels, _ in results),
             ]

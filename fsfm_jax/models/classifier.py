@@ -63,7 +63,7 @@ class ClassifierSpec:
 
     @property
     def grid(self) -> int:
-        return self.image_size // self.size.patch_size
+        return self.size.grid(self.image_size)
 
 
 class Classified(NamedTuple):
@@ -152,8 +152,8 @@ def fine_tuned_encoder(spec: Any, final_norm: bool) -> Encoder:
 
 
 def patches_of(spec: Any, tokens: jax.Array) -> jax.Array:
-    """The tokens of the patches, `[B, N, D]`: all but the class token, if the encoder has one."""
-    return tokens[:, 1:] if spec.style.class_token else tokens
+    """The tokens of the patches, `[B, N, D]`: all but those that the encoder has in front."""
+    return tokens[:, spec.style.prefix :]
 
 
 def mean_patches(patches: jax.Array) -> jax.Array:

@@ -108,9 +108,10 @@ def _blocks(path: str, depth: int, tokens: int, width: int, lora: LoraSpec | Non
 
 
 def _encoder(size: Size, patches: int, style: Style, lora: LoraSpec | None) -> Iterator[Step]:
-    tokens = patches + style.class_token
+    tokens = patches + style.prefix
     yield _map("encoder/patch_embed", patches, size.pixels, size.width)
-    yield Step(added=("encoder/cls_token", "encoder/pos_embed", "encoder/pre_norm/scale", "encoder/pre_norm/bias"))
+    names = ("cls_token", "reg_token", "pos_embed", "pre_norm/scale", "pre_norm/bias")
+    yield Step(added=tuple(f"encoder/{name}" for name in names))
     yield from _blocks("encoder", size.depth, tokens, size.width, lora)
 
 

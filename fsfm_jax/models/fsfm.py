@@ -51,7 +51,7 @@ class ModelSpec:
 
     @property
     def grid(self) -> int:
-        return self.image_size // self.size.patch_size
+        return self.size.grid(self.image_size)
 
     @property
     def patches(self) -> int:

@@ -200,6 +200,17 @@ def drop_path_rates(rate: float, depth: int) -> tuple[float, ...]:
     return tuple(np.linspace(0.0, rate, depth).tolist())
 
 
+class LayerScale(nn.Module):
+    """Each feature of a branch times a learnt factor, `[B, T, D] -> [B, T, D]` (CaiT, section 2)."""
+
+    start: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param("scale", nn.initializers.constant(self.start), (x.shape[-1],))
+        return x * scale.astype(x.dtype)
+
+
 class Block(nn.Module):
     """`x += attention(norm1(x)); x += mlp(norm2(x))`, `[B, T, D] -> [B, T, D]`.
 
@@ -217,8 +228,12 @@ class Block(nn.Module):
     def __call__(self, x: jax.Array, key_weight: jax.Array | np.ndarray | None = None) -> jax.Array:
         attention = Attention(self.heads, self.dtype, self.lora, self.remat, name="attn")
         mlp, epsilon = Mlp(self.dtype, self.style.gelu, name="mlp"), self.style.epsilon
-        x = x + self._drop(attention(layer_norm(self.dtype, "norm1", epsilon)(x), key_weight))
-        return x + self._drop(mlp(layer_norm(self.dtype, "norm2", epsilon)(x)))
+        x = x + self._drop(self._scale("ls1", attention(layer_norm(self.dtype, "norm1", epsilon)(x), key_weight)))
+        return x + self._drop(self._scale("ls2", mlp(layer_norm(self.dtype, "norm2", epsilon)(x))))
+
+    def _scale(self, name: str, branch: jax.Array) -> jax.Array:
+        start = self.style.layer_scale
+        return branch if start is None else LayerScale(start, name=name)(branch)
 
     def _drop(self, branch: jax.Array) -> jax.Array:
         return drop_path(branch, self.drop_path, self.make_rng("drop_path")) if self.drop_path else branch

@@ -38,7 +38,7 @@ def _constant(number):
 # The first rule that fits a path decides.
 _RULES = (
     (r"(fc_norm|head|embedder|classifier)/.*", _keep),
-    (r"encoder/(cls_token|pos_embed)", _normal),
+    (r"encoder/(cls_token|reg_token|pos_embed)", _normal),
     (r"encoder/patch_embed/(kernel|bias)", _convolution),
     (r"encoder/(block_\d+/|pre_)?norm\d?/scale", _constant(1)),
     (r"encoder/(block_\d+/|pre_)?norm\d?/bias", _constant(0)),

@@ -14,16 +14,28 @@ class Style:
       pre_norm: whether the embedded tokens pass a norm before the first block (CLIP).
       gelu: one of `GELUS`; `quick` is `x sigmoid(1.702 x)` (OpenAI's CLIP).
       epsilon: of the norms of the encoder.
+      registers: tokens without a place between class token and patches, as DINOv2 has; they have no positions.
+      layer_scale: start of the factors that each branch of a block is multiplied by, one for each of the D features
+        (CaiT, DINOv2); None: no factors.
     """
 
     class_token: bool = True
     pre_norm: bool = False
     gelu: str = "erf"
     epsilon: float = 1e-6
+    registers: int = 0
+    layer_scale: float | None = None
 
     def __post_init__(self):
         if self.gelu not in GELUS:
             raise ValueError(f"gelu: expected one of {', '.join(GELUS)}; found {self.gelu!r}")
+        if self.registers < 0 or (self.registers and not self.class_token):
+            raise ValueError(f"registers: expected 0 or more behind a class token; found {self.registers}")
+
+    @property
+    def prefix(self) -> int:
+        """Tokens in front of those of the patches."""
+        return int(self.class_token) + self.registers
 
 
 PLAIN = Style()

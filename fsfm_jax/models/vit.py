@@ -29,6 +29,21 @@ class Size:
         """P, the values of a patch."""
         return CHANNELS * self.patch_size**2
 
+    def grid(self, image_size: int) -> int:
+        """Rows of patches of a square image of `image_size` pixels.
+
+        Raises:
+          ValueError: no whole number of patches; the message begins with "image size".
+        """
+        patch = self.patch_size
+        if type(image_size) is not int or image_size < 1 or image_size % patch:
+            hint = ""
+            if isinstance(image_size, int | float) and 1 <= image_size < 2**31:
+                below = int(image_size // patch * patch)
+                hint = f"; use {below} or {below + patch}" if below else f"; use {patch}"
+            raise ValueError(f"image size: expected a multiple of the patch size {patch}; found {image_size}{hint}")
+        return image_size // patch
+
 
 SIZES = {
     "vit_s16": Size(384, 12, 12, 16),  # 12 heads of 32, as MoCo v3, not timm's 6
@@ -87,7 +102,7 @@ class PatchEmbed(nn.Module):
 
 
 class Encoder(nn.Module):
-    """ViT on all or some patches, with a class token in front.
+    """ViT on all or some patches, with the tokens of its style in front.
 
     Attributes:
       learnt_positions: False adds the fixed sine-cosine positions; True makes them the parameter `pos_embed`,
@@ -110,7 +125,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, patches: jax.Array, places: jax.Array | None = None, train: bool = False) -> jax.Array:
-        """Encodes patches, `[B, K, P] -> [B, 1 + K, D]`.
+        """Encodes patches, `[B, K, P] -> [B, R + K, D]`, R = `style.prefix`, 1 for all but few base models.
 
         `places [B, K] int32` are the grid places of the patches; None means all N in order. Only what is
         given is embedded, so that hidden patches cost nothing. `train` with a `drop_path` needs the random
@@ -132,9 +147,12 @@ class Encoder(nn.Module):
             x = x + positions[None].astype(x.dtype)
         else:
             x = x + jnp.take(positions.astype(x.dtype), places, axis=0)
-        if class_token is not None:
-            first = jnp.broadcast_to(class_token.astype(x.dtype), (x.shape[0], 1, width))
-            x = jnp.concatenate([first, x], axis=1)
+        first = [] if class_token is None else [class_token]
+        if style.registers:
+            first.append(self.param("reg_token", nn.initializers.normal(0.02), (1, style.registers, width)))
+        if first:
+            placed = [jnp.broadcast_to(part.astype(x.dtype), (x.shape[0], *part.shape[1:])) for part in first]
+            x = jnp.concatenate([*placed, x], axis=1)
         if style.pre_norm:
             x = layer_norm(self.dtype, "pre_norm", style.epsilon)(x)
         rate = self.drop_path if train else 0.0

@@ -20,15 +20,15 @@ def layer_rate_rules(depth: int, decay: float) -> Rules:
     if not 0 <= decay <= 1:
         raise ValueError(f"optimizer.layer_decay: expected a factor between 0 and 1; found {decay}")
     return (
-        (r"encoder/(cls_token|pos_embed|patch_embed/.*|pre_norm/.*)", decay ** (depth + 1)),
+        (r"encoder/(cls_token|reg_token|pos_embed|patch_embed/.*|pre_norm/.*)", decay ** (depth + 1)),
         *((rf"encoder/block_{index:02d}/.*", decay ** (depth - index)) for index in range(depth)),
         (r"encoder/norm/.*|(?!encoder/).*", 1.0),
     )
 
 
 def weight_decay_rules(decay: float) -> Rules:
-    """`decay` for matrices; none for biases, norms, the class token and the learnt positions.
+    """`decay` for matrices; none for biases, norms, class token, registers and learnt positions.
 
     Pretraining is different: there the class token is decayed.
     """
-    return ((r"encoder/(cls_token|pos_embed)", 0.0), (r".*/(bias|scale)", 0.0), (".*", decay))
+    return ((r"encoder/(cls_token|reg_token|pos_embed)", 0.0), (r".*/(bias|scale)", 0.0), (".*", decay))

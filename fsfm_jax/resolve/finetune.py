@@ -6,7 +6,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fsfm_jax import records
 from fsfm_jax.config import finetune
 from fsfm_jax.config.fields import accumulation, check_fields, flat, is_part_of, kept_every, one_of, stop_step, to_steps
 from fsfm_jax.data.augment import AugmentSpec
@@ -25,6 +24,7 @@ from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim import tuning
 from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
 from fsfm_jax.optim.optimizer import OptimizerSpec
+from fsfm_jax.resolve.image_size import grid_of
 from fsfm_jax.resolve.optimizer import resolve_optimizer
 from fsfm_jax.resolve.pretrain import DTYPES, divergence_alarms, skip_limit
 from fsfm_jax.resolve.report import ReportSpec, resolve_report
@@ -168,9 +168,10 @@ def task_of(card: dict) -> ClassifyTask:
         c.tuning.method = tuning.FULL  # the network has them no longer
     classes = len(card["class_names"])
     statistics = Statistics(tuple(card["statistics"]["mean"]), tuple(card["statistics"]["std"]))
-    image_size = card["image_size"] if "image_size" in card else records.IMAGE_SIZE  # that of an imported one
+    if "image_size" in card:  # an imported one, whose configuration is that of a recipe
+        c.model.image_size = card["image_size"]
     # To score only: losses have no part in it.
-    return _task(c, classes, statistics, image_size)
+    return _task(c, classes, statistics)
 
 
 def binding_fields(config: ConfigDict) -> dict:
@@ -199,13 +200,12 @@ def _selection(c: ConfigDict) -> Rule:
     return Rule(kind, metric, METRICS[metric], ties)
 
 
-def _task(
-    c: ConfigDict, classes: int, statistics: Statistics, image_size: int = records.IMAGE_SIZE, **options: Any
-) -> ClassifyTask:
+def _task(c: ConfigDict, classes: int, statistics: Statistics, **options: Any) -> ClassifyTask:
     """The row of `TASKS` that `model.network` names; `options` are fields of its `Setting`."""
+    grid_of(c)
     encoder = dict(
         size=SIZES[c.model.size],
-        image_size=image_size,
+        image_size=c.model.image_size,
         drop_path=c.model.drop_path,
         dtype=DTYPES[one_of("model.dtype", c.model.dtype, DTYPES)],
         remat=one_of("model.remat", c.model.remat, REMATS),
@@ -251,7 +251,7 @@ def _augment(c: ConfigDict, statistics: Statistics) -> AugmentSpec:
     a = c.augment
     overflow = one_of("augment.overflow", a.overflow, OVERFLOWS)
     return AugmentSpec(
-        size=records.IMAGE_SIZE,
+        size=c.model.image_size,
         interpolation=one_of("augment.interpolation", a.interpolation, INTERPOLATIONS),
         saturation=SaturationSpec(probability=a.saturation, overflow=overflow) if a.saturation else None,
         crop=CropSpec() if a.crop else None,

@@ -9,7 +9,7 @@ import math
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from fsfm_jax import losses, records
+from fsfm_jax import losses
 from fsfm_jax.config import pretrain
 from fsfm_jax.config.fields import accumulation, check_fields, flat, is_part_of, kept_every, one_of, stop_step, to_steps
 from fsfm_jax.data.masking import COUNTS, REGION_DRAWS, STRATEGIES, MaskSpec, seen_patches
@@ -18,6 +18,7 @@ from fsfm_jax.models.fsfm import DECODED, POSITIONS, TARGET_VIEWS, ModelSpec
 from fsfm_jax.models.remat import REMATS
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim.optimizer import OptimizerSpec
+from fsfm_jax.resolve.image_size import grid_of
 from fsfm_jax.resolve.optimizer import resolve_optimizer
 from fsfm_jax.run.checkpoint import Retention
 from fsfm_jax.run.writers import writer_names
@@ -128,6 +129,7 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         augment=c.data.augment,
         mask=mask,
         draw_group=c.mask.draw_group,
+        image_size=model.image_size,
         other_mask=c.model.target_view == "other_visible",
         workers=c.data.workers,
         threads=c.data.threads,
@@ -249,17 +251,17 @@ def pretraining_loss(c: ConfigDict) -> LossSpec:
     )
 
 
-def pretraining_model(c: ConfigDict, image_size: int = records.IMAGE_SIZE) -> ModelSpec:
-    """The networks that a pretraining configuration asks for, for square images of `image_size` pixels.
+def pretraining_model(c: ConfigDict) -> ModelSpec:
+    """The networks that a pretraining configuration asks for.
 
     Raises:
-      ValueError: a name that is not known, or heads that do not divide a width.
+      ValueError: a name that is not known, an image size that patches do not fill, or heads that do not divide a width.
     """
-    size = SIZES[one_of("model.size", c.model.size, SIZES)]
+    size, grid = SIZES[one_of("model.size", c.model.size, SIZES)], grid_of(c)
     model = ModelSpec(
         size=size,
-        image_size=image_size,
-        seen=seen_patches((image_size // size.patch_size) ** 2, c.mask.ratio),
+        image_size=c.model.image_size,
+        seen=seen_patches(grid**2, c.mask.ratio),
         pixel_width=c.model.pixel_width,
         pixel_depth=c.model.pixel_depth,
         pixel_heads=c.model.pixel_heads,
@@ -293,6 +295,6 @@ def binding_fields(config: ConfigDict, parts: int) -> dict:
     """
     fields = {name: value for name, value in flat(config).items() if not is_part_of(name, FREE_FIELDS)}
     c = config
-    negatives = c.model.instance_discrimination and c.loss.kind not in losses.WITHOUT_NEGATIVES
+    negatives = c.model.instance_discrimination and losses.KINDS[c.loss.kind].compares_images
     per_part = c.loss.ratio_over == "micro_batch" or c.target.cadence == "micro_step" or c.nonfinite == "skip"
     return fields | ({"batch.accumulation": parts} if negatives or per_part else {})

@@ -54,7 +54,7 @@ class PretrainTask:
     @property
     def per_image(self) -> bool:
         """Not with negatives: those are the other images of the micro-batch."""
-        return not self.model.instance_discrimination or self.loss_spec.kind in losses.WITHOUT_NEGATIVES
+        return not self.model.instance_discrimination or not losses.KINDS[self.loss_spec.kind].compares_images
 
     def init(self, key: jax.Array) -> Any:
         patches = jnp.zeros((1, self.model.patches, self.model.size.pixels))

@@ -77,7 +77,8 @@ def refusal(name: str) -> str | None:
     return next((reason for pattern, reason in REFUSED.items() if re.fullmatch(pattern, name)), None)
 
 
-_PLAIN = {theirs: ours for ours, theirs in CLASSIFIER.rows.items() if ours.startswith("encoder/")}
+# The names of timm, which most others have, too.
+TIMM = {theirs: ours for ours, theirs in CLASSIFIER.rows.items() if ours.startswith("encoder/")}
 _POOLER = {r"pooler\..*": "the pooler of Hugging Face, a layer over the class token behind the encoder"}
 _CLASSIFIER = {
     r"(head|classifier)\..*": "the classifier of ImageNet",
@@ -164,7 +165,7 @@ _HUGGING_FACE_VIT = {
         for theirs, ours in (("before", "norm1"), ("after", "norm2"))
     }, "scale"),
 }  # fmt: skip
-_VIT = _PLAIN | _HUGGING_FACE_VIT
+_VIT = TIMM | _HUGGING_FACE_VIT
 _MARLIN = {
     "encoder.patch_embedding.projection.weight": "encoder/patch_embed/kernel",
     "encoder.patch_embedding.projection.bias": "encoder/patch_embed/bias",
@@ -210,7 +211,7 @@ NAMINGS = {
         ("module.", "vision_model."), flat_tokens=True, no_patch_bias=True,
     ),
     "mcf": Naming(
-        _PLAIN,
+        TIMM,
         {
             r"mask_token|decoder_.*": "the decoder of MCF",
             r"fc\..*": "the projector of MCF",

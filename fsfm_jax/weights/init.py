@@ -131,7 +131,8 @@ def _of_export(path: str, export: Export, base: str, sizes: Mapping[str, Size]) 
         "notes": [f"exported as {said['format']}"],
     }  # fmt: skip
     names = tuple(sorted(flatten_dict(weights.params, sep="/")))
-    return Pretrained(weights.params, export.statistics, origin, KeyReport(names, {}, {}))
+    grid = _grid(weights.params, sizes[size], BASES[base].style)
+    return Pretrained(weights.params, export.statistics, origin, KeyReport(names, {}, {}), grid)
 
 
 def _of_file(

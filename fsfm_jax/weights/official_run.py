@@ -182,7 +182,8 @@ def _spec(
     said = official_arguments.fields_of(options)
     config = pretrain.vary(pretrain.pretrain(), "released", said.get("batch.accumulation", 1))
     config.update_from_flattened_dict(facts | said)
-    return pretraining_model(config, grid * SIZES[size].patch_size), dict(flat(config)), tuple(sorted(said))
+    config.model.image_size = grid * SIZES[size].patch_size
+    return pretraining_model(config), dict(flat(config)), tuple(sorted(said))
 
 
 def _positions(file, tables: Mapping[str, np.ndarray], width: int, params: dict, grid: int) -> str:

@@ -16,7 +16,10 @@ from fsfm_jax.models.vit import Encoder, Size
 from fsfm_jax.weights.encoder_size import check_shapes, shapes_of
 
 # Wiring that parameters show, by the module or parameter of the encoder that is there or not.
-_SHOWN = {"cls_token": ("class_token", "a class token"), "pre_norm": ("pre_norm", "a norm before the first block")}
+_SHOWN = {
+    "cls_token": ("class_token", "a class token"), "pre_norm": ("pre_norm", "a norm before the first block"),
+    "reg_token": ("registers", "registers"),
+}  # fmt: skip
 REMEDY = "fsfm_jax.export.serialize writes any network of this project as one file"
 
 
@@ -29,7 +32,7 @@ def encoder_arrays(params: dict, size: Size, image_size: int, style: Style = PLA
       ValueError: no encoder, another wiring than `style`, or arrays that are not those of `size` and `image_size`; the
         message names them.
     """
-    grid = _grid(size, image_size)
+    grid = size.grid(image_size)
     encoder = params.get("encoder")
     if encoder is None:
         raise ValueError(f"expected parameters with an encoder; found {', '.join(sorted(params)) or 'none'}")
@@ -75,7 +78,7 @@ def classifier_arrays(params: dict, spec: ClassifierSpec, library: str) -> dict[
             "bottleneck between pooling and classifier; export it with the names of the official code (official or "
             f"safetensors), or serialize it: {REMEDY}"
         )
-    _grid(spec.size, spec.image_size)
+    spec.size.grid(spec.image_size)
     _check_wiring(params.get("encoder", {}), spec.style)
     expected = shapes_of(Classifier(spec), jnp.zeros((1, spec.image_size, spec.image_size, 3)), False)
     # Before merging: a tree without the updates of its `spec.lora` would pass for a merged one.
@@ -88,15 +91,9 @@ def base_named(style: Style) -> str:
     return " or ".join(name for name, base in BASES.items() if base.style == style) or repr(style)
 
 
-def _grid(size: Size, image_size: int) -> int:
-    if image_size < 1 or image_size % size.patch_size:
-        raise ValueError(f"image size: expected a multiple of the patch size {size.patch_size}; found {image_size}")
-    return image_size // size.patch_size
-
-
 def _check_wiring(encoder: dict, style: Style) -> None:
     for part, (field, what) in _SHOWN.items():
-        if (part in encoder) != getattr(style, field):
+        if (part in encoder) != bool(getattr(style, field)):
             found, wanted = ("with", "without") if part in encoder else ("without", "with")
             raise ValueError(
                 f"expected an encoder {wanted} {what}, as the base model {base_named(style)} has it; found one {found} "

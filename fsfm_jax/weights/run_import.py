@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fsfm_jax import records
 from fsfm_jax.optim.optimizer import OPTIMIZERS, Optimizer
 from fsfm_jax.run.checkpoint import Checkpoints, Retention, saved_parts
 from fsfm_jax.tasks.normalisation import Statistics
@@ -136,6 +137,9 @@ def adopted_state(
         for name in run["known"]
         if run["config"][name] != fields[name]
     ]
+    side = run.get("image_size", records.IMAGE_SIZE)
+    if side != fields["model.image_size"]:
+        differing.append(f"model.image_size: {side} there, {fields['model.image_size']} here")
     own = run["statistics"]
     if own is not None:
         apart = np.abs(np.subtract([own["mean"], own["std"]], [statistics.mean, statistics.std])).max()

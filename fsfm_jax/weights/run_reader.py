@@ -117,13 +117,13 @@ def whole_epochs(epochs: float, step: int) -> int:
 
 def _imported(state: Any, item: dict) -> OpenedRun:
     config, moments = _config(item["config"]), state.moments
-    size = item["image_size"] if "image_size" in item else None
+    config.model.image_size = item["image_size"] if "image_size" in item else config.model.image_size
     return OpenedRun(
         params=state.params,
         target=state.target or None,
         moments=Moments(int(moments["count"]), moments["mu"], moments["nu"]) if moments else None,
         carried=state.carried,
-        spec=pretraining_model(config) if size is None else pretraining_model(config, size),
+        spec=pretraining_model(config),
         config=config,
         statistics=_statistics(item),
         step=item["step"],

@@ -28,6 +28,7 @@ from fsfm_jax.apps.mask_answer import Masker
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import REASONS, Crop, Reading, Settings
 from fsfm_jax.apps.verdict import rule_of
+from fsfm_jax.data.masking import STRATEGIES
 from fsfm_jax.data.photo import encode_png
 
 PHOTO = CLIP.parent / "pd_nasa_astronaut.jpg"
@@ -147,6 +148,10 @@ def test_masks_are_rolled(port):
     assert (first["hidden"], first["patches"], first["reconstruction"]) == (147, 196, None) and first["covered"]
     status, found = told(port, "/api/mask?strategy=random&ratio=0.5&roll=0", PHOTO.read_bytes())
     assert (status, found["hidden"], found["covered"]) == (200, 98, "")
+    offered = json.loads(ask(port, "GET", "/api/about")[2])["strategies"]
+    assert [(row["name"], row["title"]) for row in offered] == [(n, row.title) for n, row in STRATEGIES.items()]
+    assert all(row["about"] for row in offered)
+    assert [row["name"] for row in offered if row["chosen"]] == ["crfr_p"]
 
 
 def test_all_faces_that_are_judged_count_and_the_first_shown_decides(site):

@@ -16,6 +16,7 @@ from fsfm_jax.data.masking import (
     draw_region,
     seen_patches,
 )
+from fsfm_jax.data.strategy import Strategy
 
 BACKGROUND, SKIN, BROW, EYE, NOSE, LIP, HAIR = (1 << c for c in (0, 1, 2, 4, 6, 7, 10))
 EYEBROWS_R, EYES_R, NOSE_R, MOUTH_R, BOUNDARY_R, HAIR_R = range(6)
@@ -160,7 +161,7 @@ def test_counts_and_probabilities_are_the_official_ones(golden, maps_bits, force
 @given(
     seed=st.integers(0, 2**32 - 1),
     ratio=st.one_of(st.floats(1e-4, 0.98), st.sampled_from([0.35, 0.5, 0.65, 0.75, 0.85])),
-    strategy=st.sampled_from(STRATEGIES),
+    strategy=st.sampled_from(list(STRATEGIES)),
     region_draw=st.sampled_from(REGION_DRAWS),
     grid=st.sampled_from([8, 14, 16]),
 )
@@ -419,3 +420,18 @@ def test_a_wrong_specification_is_refused_by_name(changes, message):
 def test_a_ratio_that_leaves_nothing_visible_is_refused():
     with pytest.raises(ValueError, match="mask.ratio 0.999 leaves 0 of 196 patches visible"):
         seen_patches(196, 0.999)
+
+
+# A strategy of one's own.
+
+
+@pytest.mark.parametrize(
+    "hidden, message",
+    [(146, "expected 147 of 196 patches hidden, found 146"), (None, r"expected two masks \[3, 196\] bool; .* int64")],
+)
+def test_masks_of_a_row_that_breaks_its_promise_are_refused(monkeypatch, hidden, message):
+    """Whoever trained with them would show a network patches that count as hidden."""
+    wrong = np.zeros((3, 196), np.int64) if hidden is None else np.tile(np.arange(196) < hidden, (3, 1))
+    monkeypatch.setitem(STRATEGIES, "wrong", Strategy(lambda faces: (wrong, faces.none), "Wrong", "Too few."))
+    with pytest.raises(ValueError, match=f"mask.strategy wrong: {message}"):
+        draw_masks(spec("wrong"), *many(row_of((SKIN, 196)), 3), SEED, 1)

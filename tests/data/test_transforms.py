@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fsfm_jax import regions
-from fsfm_jax.data.transforms import Crop, apply_crop, draw_crop
+from fsfm_jax.data.transforms import Crop, apply_crop, draw_crop, resize_pair
 
 DRAWS = 3000
 
@@ -104,3 +104,25 @@ def test_a_map_keeps_only_labels_it_had():
     image = np.zeros((224, 224, 3), np.uint8)
     for position in range(20):
         assert set(np.unique(apply_crop(draw_crop(224, position, 1), image, parsing_map)[1])) <= {0, 10}
+
+
+@pytest.mark.parametrize("size", [112, 384, 448])
+def test_photo_and_map_are_resized_together(size):
+    """A photo that is drawn of its map stays so: pixels inside the blocks have the colour of their class."""
+    parsing_map = blocks(3)
+    image = np.repeat(20 * parsing_map[..., None], 3, 2)
+    photo, found = resize_pair(image, parsing_map, size)
+    assert photo.shape == (size, size, 3) and found.shape == (size, size) and found.dtype == np.uint8
+    # The centre of pixel i lies at (i + 1/2) 224 / size in the old image; the cubic filter reaches 2 pixels
+    # of the wider of both grids.
+    centre = (np.arange(size) + 0.5) * 224 / size
+    far = np.abs(centre / 28 - np.round(centre / 28)) * 28 > 2 * max(1, 224 / size)
+    inner = far[:, None] & far[None]
+    np.testing.assert_array_equal(found, parsing_map[np.ix_(centre.astype(int), centre.astype(int))])
+    np.testing.assert_array_equal(photo[inner], np.repeat(20 * found[inner][:, None], 3, 1))
+    assert inner.mean() > 0.4
+    whole, cropped = Crop(0, 0, 224, 224, False), Crop(28, 0, 28, 28, True)
+    assert apply_crop(whole, image, parsing_map, size)[1].shape == (size, size)
+    assert (apply_crop(cropped, image, parsing_map, size)[0] == 20 * parsing_map[28, 0]).all()
+    same = resize_pair(image, parsing_map, 224)
+    assert same[0] is image and same[1] is parsing_map

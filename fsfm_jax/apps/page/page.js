@@ -1,13 +1,6 @@
 "use strict";
 // Everything that is shown comes from this server; texts are set as text, never as HTML.
 const at = (id) => document.getElementById(id);
-const STRATEGIES = {
-  random: ["Random", "Patches drawn uniformly, as in MAE."],
-  fasking_i: ["Fasking-I", "Facial components first; background and skin stay visible (after MARLIN)."],
-  frp: ["FRP", "The same share of every facial region."],
-  crfr_r: ["CRFR-R", "One random region completely, the rest uniformly."],
-  crfr_p: ["CRFR-P", "One random region completely, every other region in proportion (FSFM)."],
-};
 const percent = (value) => (100 * value).toFixed(value > 0.001 && value < 0.999 ? 1 : 3) + " %";
 let about = null;
 let turn = 0; // only the last question is answered
@@ -194,12 +187,12 @@ async function start() {
   // A drop beside the field must not open the file in the place of the page.
   for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
   about = await (await fetch("api/about")).json();
-  at("strategy").replaceChildren(...about.strategies.map((name) =>
-    made("option", { value: name, textContent: (STRATEGIES[name] || [name])[0], selected: name === "crfr_p" })));
+  at("strategy").replaceChildren(...about.strategies.map(({ name, title, chosen }) =>
+    made("option", { value: name, textContent: title, selected: chosen })));
   Object.assign(at("ratio"), { min: about.ratios[0], max: about.ratios[2], value: about.ratios[1] });
   const told = () => {
     at("ratio-text").textContent = `${Math.round(100 * at("ratio").value)} %`;
-    at("strategy-note").textContent = (STRATEGIES[at("strategy").value] || ["", ""])[1];
+    at("strategy-note").textContent = about.strategies[at("strategy").selectedIndex].about;
   };
   told();
   at("about").textContent = [["Detector", about.detector], ["pretraining", about.pretraining]]
