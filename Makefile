@@ -15,7 +15,7 @@ export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
 # No tool may go looking for weights or data on the network at run time.
 export NO_GCE_CHECK := true
 
-.PHONY: demo has-chromium test test-beam test-pages test-parity test-tpu lint check bench fuzz locks clean
+.PHONY: demo has-chromium test test-beam test-pages test-parity test-tpu test-wheel wheel lint check bench fuzz locks clean
 
 $(VENV)/.runtime: requirements/run.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "fsfm_jax needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % v[:2])'
@@ -63,6 +63,18 @@ $(VENV)-locks/.made: requirements/locks.lock
 	$(VENV)-locks/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/locks.lock
 	@touch $@
 
+# What builds the wheel, without any of its requirements.
+$(VENV)-build/.made: requirements/build.lock
+	$(PYTHON) -m venv $(VENV)-build
+	$(VENV)-build/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/build.lock
+	@touch $@
+
+# What the wheel needs, and nothing of the checkout.
+$(VENV)-wheel/.made: requirements/run.lock
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/run.lock
+	@touch $@
+
 # After every change of a pin: the hashes beside it, and the table of licences.
 locks: $(VENV)-locks/.made
 	$(VENV)-locks/bin/python -m supply.locks
@@ -95,6 +107,18 @@ test-tpu: $(VENV)-tpu/.made
 test-pages: has-chromium $(VENV)-pages/.made
 	$(VENV)-pages/bin/python -m pytest tests/pages
 
+# dist/ holds the one wheel of this version; the same files give the same bytes.
+wheel: $(VENV)-build/.made
+	rm -rf dist
+	$(VENV)-build/bin/python -m build --wheel --no-isolation --outdir dist .
+
+# The wheel in an environment of its own, used in an empty folder.
+test-wheel: wheel $(VENV)-wheel/.made
+	$(VENV)-build/bin/python -m build --wheel --no-isolation --outdir dist/again . > /dev/null
+	cmp dist/*.whl dist/again/*.whl && rm -r dist/again
+	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --force-reinstall dist/*.whl
+	$(VENV)-wheel/bin/python tests/wheel/try_wheel.py dist/*.whl
+
 # The machine brings the browser.
 has-chromium:
 	@for name in "$$CHROMIUM" chromium chromium-browser; do command -v "$$name" > /dev/null && exit 0; done; \
@@ -116,4 +140,5 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.predict
 
 clean:
-	rm -rf $(VENV) $(VENV)-beam $(VENV)-fuzz $(VENV)-locks $(VENV)-pages $(VENV)-parity $(VENV)-tpu .cache runs
+	rm -rf $(VENV) $(VENV)-beam $(VENV)-build $(VENV)-fuzz $(VENV)-locks $(VENV)-pages $(VENV)-parity $(VENV)-tpu \
+	    $(VENV)-wheel .cache dist runs

@@ -86,7 +86,9 @@ exit codes:
   2    the command line is wrong
   3    predict: some files have no score
   75   stopped as asked, everything is saved; run the same command again
-  130  interrupted with Ctrl-C"""
+  130  interrupted with Ctrl-C
+  141  the reader of the output has closed it, as `| head` does
+  143  terminated (SIGTERM)"""
 
 
 def describe() -> str:

@@ -15,6 +15,7 @@ from typing import NoReturn, TextIO
 from absl import app, flags
 
 from fsfm_jax import __version__
+from fsfm_jax.config.fields import did_you_mean
 from fsfm_jax.config.options import refuse
 from fsfm_jax.config.recipes import name_files
 from fsfm_jax.text import plain
@@ -51,6 +52,9 @@ def start(module: ModuleType, arguments: Sequence[str], name: str = "", examples
     try:
         read = getattr(module, "read_options", flags.FLAGS)
         module.main(read([name, *name_files(arguments)]))
+    except flags.UnrecognizedFlagError as error:
+        meant = did_you_mean(error.flagname, list(flags.FLAGS))
+        refuse(f"--{error.flagname}: there is no such option{meant}; see {name} --help")
     except (flags.Error, app.UsageError, FileNotFoundError) as error:
         refuse(f"{error}; see {name} --help")
     except KeyboardInterrupt:

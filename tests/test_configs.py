@@ -359,6 +359,14 @@ def test_every_cell_of_a_comparison_resolves(name):
     assert len({cell.folder("") for cell in planned.cells}) == cells
 
 
+def test_the_demo_s_tunings_learn_as_their_recipes_say():
+    c = change(load("compare_demo"), {"tunings": "full,fs_adapter,linear_probe,bias"})
+    lengths = {cell.tuning: (cell.config.duration, cell.config.optimizer.base_learning_rate) for cell in plan(c).cells}
+    assert lengths == {"full": ("10 epochs", 0.01), "fs_adapter": ("150 epochs", 0.01),
+                       "linear_probe": ("60 epochs", 0.3), "bias": ("10 epochs", 0.001)}  # fmt: skip
+    assert not re.findall(r"(?i)\d+ epochs", (ROOT / "fsfm_jax" / "resolve" / "compare.py").read_text())
+
+
 def test_every_comparison_recipe_was_looked_at():
     assert set(COMPARISONS) == {name for name in RECIPES if name.startswith("compare_")}
 

@@ -18,10 +18,6 @@ from fsfm_jax.text import did_you_mean
 
 RUNS = "runs"
 DEMO = "demo"
-DEMO_CONTRAST = 0.01  # that of FS-Adapter for deepfakes
-# Duration and rate of what stands behind a frozen encoder in the demo. At the probe's rate the bottleneck, which has
-# no biases, closes for all faces: 98 % of the demo's features are the same for every face.
-DEMO_BEHIND = {tuning.ADAPTER: ("150 epochs", 0.01), "linear_probe": ("60 epochs", 0.3)}
 WORDS_OF = {method: word for word, (method, *_) in adapter.COMPARATORS.items()}
 
 
@@ -165,17 +161,11 @@ def _recipe(task: str, method: str, size: str, words: Sequence[str], model: Mode
     """The recipe of a task and tuning with its variants and test sets."""
     family, _, target = task.partition("_")
     own = [*words, *([WORDS_OF[method]] if method in WORDS_OF else [])]
-    if family == DEMO:
-        c = load_recipe("finetune_demo")
-        if method != tuning.FULL:
-            length = c.duration, c.optimizer.base_learning_rate
-            length = DEMO_BEHIND.get(method, length)
-            adapter.adapt(c, c.batch.size, *length, DEMO_CONTRAST, ",".join(own))
-    else:
-        # Only these two families have a recipe from scratch of their own.
-        own += [SCRATCH] if model.init == SCRATCH and family != "fas" else []
-        kind = "finetune" if method == tuning.FULL else "adapter"
-        c = load_recipe(f"{kind}_{family}:" + ",".join([size, *([target] if target else []), *own]))
+    # Only these two families have a recipe from scratch of their own.
+    own += [SCRATCH] if model.init == SCRATCH and family in ("dfd", "diff") else []
+    kind = "finetune" if method == tuning.FULL else "adapter"
+    variant = ",".join([*([size] if size != DEMO else []), *([target] if target else []), *own])
+    c = load_recipe(f"{kind}_{family}" + (f":{variant}" if variant else ""))
     if not c.data.test:
         c.data.test = load_recipe(f"eval_{family}").data.sets
     return c
