@@ -128,7 +128,7 @@ def _sorted_names(where: str, names: list[str], base: str) -> tuple[dict[str, st
     """Name -> our path, and name -> why it is skipped; every name is in one of them."""
     naming = NAMINGS[base]
     for name in names:
-        if (reason := refusal(name)) is not None:
+        if naming.our_path(name) is None and (reason := refusal(name)) is not None:
             raise ValueError(f"{where}: {name}: expected the encoder of {base}; this file has {reason}")
     paths = {name: ours for name in names if (ours := naming.our_path(name)) is not None}
     skipped = {name: why for name in names if name not in paths and (why := naming.reason_to_skip(name)) is not None}
