@@ -604,6 +604,7 @@ WHERE = {
     "loss.temperature": {"loss.contrast": 0.1, "tuning.method": "fs_adapter"}, "tuning.rank": {"tuning.method": "lora"},
     "tuning.alpha": {"tuning.method": "lora"}, "tuning.reduction": {"tuning.method": "fs_adapter"},
     "model.dropout": {"model.network": "antispoof"}, "model.norm_over": {"model.network": "antispoof"},
+    "optimizer.options": {"optimizer.name": "muon"},
 }  # fmt: skip
 # Fields that are read before anything is resolved: nonsense in them is refused below, in test_evaluate and by main.
 READ_EARLY = {
@@ -634,7 +635,7 @@ RESOLVED = {
 # Other values of texts whose refusal does not list them; the rest are durations and names.
 OTHERS = {
     "duration": ["100 epochs"], "augment.rand_augment": ["none"], "models": ["A=scratch"], "tasks": ["diff"],
-    "changes": ["seed=7"], "variant": ["released"], "figure.data": ["samples"], "size": ["vits"],
+    "changes": ["seed=7"], "variant": ["released"], "figure.data": ["samples"], "size": ["vits"], "optimizer.options": ["momentum=0.9"],
 }  # fmt: skip
 
 

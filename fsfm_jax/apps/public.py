@@ -74,7 +74,7 @@ class Encoder:
           images: pixels 0..255, uint8 or float32, of side `image_size`.
         """
         tokens = self.apply_tokens(params, images)
-        return jnp.mean(tokens[:, int(self._opened.encoder.style.class_token) :], axis=1)
+        return jnp.mean(tokens[:, self._opened.encoder.style.prefix :], axis=1)
 
     def apply_tokens(self, params: dict, images: jax.Array) -> jax.Array:
         """Compute tokens as a pure function, `[B, S, S, 3] -> [B, 1 + N, D] float32`; arguments as of `apply`."""
