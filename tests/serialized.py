@@ -21,7 +21,7 @@ SIDE = 32
 TOLERANCE = 1e-5
 STATISTICS = Statistics((0.55, 0.42, 0.37), (0.28, 0.24, 0.23))
 THRESHOLD = {
-    "value": 0.25, "rule": "equal error", "split": "val", "false_positive_rate": 0.125, "false_negative_rate": None,
+    "value": 0.25, "rule": "equal error", "split": "val", "miss_rate": 0.125, "false_alarm_rate": None,
 }  # fmt: skip
 CALIBRATION = {"split": "val", "temperature": 1.5, "thresholds": {"frame": [THRESHOLD], "video": [THRESHOLD] * 2}}
 SELECTION = {"rule": "last", "metric": None, "oracle": False, "label": "Step 7, the last."}
