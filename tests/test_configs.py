@@ -656,7 +656,8 @@ FIELDS_OF = [(job, field) for job, make in TEMPLATES.items() for field in config
 
 @pytest.mark.parametrize(("job", "field"), [(job, name) for job, name in FIELDS_OF if name not in READ_ELSEWHERE[job]])
 def test_every_field_has_an_effect(job, field):
-    where = WHERE.get(field, {}) if job == "finetune" else {}
+    where = WHERE.get(field, {}) if job in ("pretrain", "finetune") else {}
+    where = {name: value for name, value in where.items() if name in config.flat(TEMPLATES[job]())}
 
     def result(value):
         return RESOLVED[job](change(TEMPLATES[job](), where | {field: value}))

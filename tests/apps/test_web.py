@@ -231,7 +231,7 @@ def lying_png() -> bytes:
         (b"<html><script>alert(1)</script></html>", "Neither a photo (PNG, JPEG, WebP, BMP, HEIC, AVIF, TIFF or GIF)"),
         (PHOTO.read_bytes()[:9000], "The end of the JPEG is missing"),
         (b"PK\x03\x04" + bytes(99), "Neither a photo"),
-        (CLIP.read_bytes()[:2000], "No picture stream can be opened in this mov file."),
+        (CLIP.read_bytes()[:2000], "This MP4 file is cut: its index (moov) is missing; copy or download it again."),
         (encode_png(np.zeros((50, 50, 3), np.uint8), 1), "The detector found no face."),
         (b"", "The file has no bytes."),
     ], ids=["bomb", "page", "truncated", "zip", "video", "no_face", "empty"])  # fmt: skip
