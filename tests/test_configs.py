@@ -635,7 +635,8 @@ RESOLVED = {
 # Other values of texts whose refusal does not list them; the rest are durations and names.
 OTHERS = {
     "duration": ["100 epochs"], "augment.rand_augment": ["none"], "models": ["A=scratch"], "tasks": ["diff"],
-    "changes": ["seed=7"], "variant": ["released"], "figure.data": ["samples"], "size": ["vits"], "optimizer.options": ["momentum=0.9"],
+    "changes": ["seed=7"], "variant": ["released"], "figure.data": ["samples"], "size": ["vits"],
+    "optimizer.options": ["momentum=0.9"],
 }  # fmt: skip
 
 
