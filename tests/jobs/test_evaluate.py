@@ -168,7 +168,7 @@ def test_exports_are_evaluated_as_the_run_they_came_from(evaluated, tuned, tmp_p
     serialize.serialize(open_detector(tuned), str(tmp_path / "detector.jax"), platforms=("cpu",))
     wanted = read_predictions(evaluated / "predictions" / "CDFv2.csv")
     for path, bound in ((exported, 0), (str(tmp_path / "detector.jax"), 1e-6)):  # another order of summation
-        workdir = tmp_path / f"evaluated_{Path(path).suffix[1:]}"
+        workdir = tmp_path / f"evaluated_{path[-4:]}"
         evaluate.run(evaluation_of(path, SETS), str(workdir))
         found = read_predictions(workdir / "predictions" / "CDFv2.csv")
         for column in ("score", "calibrated"):
