@@ -208,7 +208,7 @@ class LayerScale(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param("scale", nn.initializers.constant(self.start), (x.shape[-1],))
-        return x * scale.astype(x.dtype)
+        return x * scale.astype(x.dtype)[None, None]
 
 
 class Block(nn.Module):
