@@ -15,6 +15,7 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from fsfm_jax import command
+from fsfm_jax.config import options
 from fsfm_jax.config.fields import FieldError, one_of, stop_step
 from fsfm_jax.config.options import WRONG_USE, refuse
 from fsfm_jax.jobs import compare, evaluate, finetune, pretrain, tabulate
@@ -22,6 +23,7 @@ from fsfm_jax.run.cluster import first_device, join_cluster
 from fsfm_jax.run.workdir import make_folder
 from fsfm_jax.train.loop import Interrupted
 
+read_options = options.read_options  # how `command.start` reads the command line
 JOBS = {
     "pretrain": pretrain.run, "finetune": finetune.run, "evaluate": evaluate.run, "tabulate": tabulate.run,
     "compare": compare.run,

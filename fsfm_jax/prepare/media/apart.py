@@ -110,20 +110,30 @@ class _Server:
         self._socket, self._lines, self._ready = ours, ours.makefile("rb"), False
 
     def begin(self, kind: str, path: str | os.PathLike) -> socket.socket:
-        """Lets a new process serve a file; the socket to talk to it."""
-        if self.exit_code() is None or not self._is_ready():
-            self.end()
-            self._start()
-            if not self._is_ready():
-                raise RuntimeError("the process that decodes files cannot be started; see what it said above")
+        """Lets a new process serve a file; the socket to talk to it. Starts the server anew if it is gone."""
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        request = json.dumps([kind, os.path.abspath(os.fspath(path))]).encode()
         with theirs:
-            request = json.dumps([kind, os.path.abspath(os.fspath(path))]).encode()
-            socket.send_fds(self._socket, [request], [theirs.fileno()])
+            if not self._send(request, theirs):
+                self.end()
+                self._start()
+                if not self._send(request, theirs):
+                    ours.close()
+                    raise RuntimeError("the process that decodes files cannot be started; see what it said above")
         self._waiting = True
         return ours
+
+    def _send(self, request: bytes, end: socket.socket) -> bool:
+        """Whether the server took a request; it may end at any moment."""
+        if self.exit_code() is None or not self._is_ready():
+            return False
+        try:
+            socket.send_fds(self._socket, [request], [end.fileno()])
+        except ConnectionError:
+            return False
+        return True
 
     def exit_code(self) -> int | None:
         """Waits for the process of the last file; its exit code, 0 if there was none, None if the server is gone."""
