@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
@@ -26,6 +27,7 @@ from fsfm_jax.run.disk import check_room, not_saved
 from fsfm_jax.text import join_first
 
 STATE, RUN = "state", "run"
+NOT_STORED = "failed"  # a field of the state: one that has failed is never saved
 # How often this process has asked for an interruption.
 _ASKED = itertools.count(1)
 
@@ -38,18 +40,22 @@ class Retention:
     every: int
 
 
-def _storable(state: Any) -> Any:
-    """Typed keys as their integers, which is how they are written."""
+def _storable(state: Any) -> dict[str, Any]:
+    """The fields that are written; typed keys as their integers."""
     return jax.tree.map(
-        lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x, state
+        lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x,
+        {name: value for name, value in state._asdict().items() if name != NOT_STORED},
     )
 
 
-def _keys_back(stored: Any, like: Any) -> Any:
+def _state_back(stored: dict[str, Any], like: Any) -> Any:
     def back(value, leaf):
         return jax.random.wrap_key_data(value) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else value
 
-    return jax.tree.map(back, stored, like)
+    fields = {name: jax.tree.map(back, stored[name], getattr(like, name)) for name in stored}
+    if NOT_STORED in like._fields:
+        fields[NOT_STORED] = jnp.zeros((), bool, device=getattr(like, NOT_STORED).sharding)
+    return type(like)(**fields)
 
 
 class Checkpoints:
@@ -153,11 +159,11 @@ class Checkpoints:
         abstract = jax.tree.map(
             lambda a, x: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=x.sharding),
             jax.eval_shape(_storable, like),
-            like,
+            {name: getattr(like, name) for name in like._fields if name != NOT_STORED},
         )
         self._check_leaves(step, abstract)
         args = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(abstract)})
-        return _keys_back(self._manager.restore(step, args=args)[STATE], like)
+        return _state_back(self._manager.restore(step, args=args)[STATE], like)
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:

@@ -14,11 +14,13 @@ from fsfm_jax.tasks.base import Task
 class TrainState(NamedTuple):
     """State of a run after `step` optimizer steps; with the config it determines everything that follows.
 
-    step: `[] int32`; `~step`, which is negative, once that step has failed with `nonfinite` "stop" (see `train.step`).
+    step: `[] int32`, steps that are done.
     params: online network, float32.
     optimizer: optax state of the trained part of `params`.
     target: target network (an empty tree for tasks without one).
     key: `[]` typed PRNG key, root of every random choice on the device.
+    failed: `[] bool`, whether step `step + 1` was not finite with `nonfinite` "stop"; from then on nothing changes (see
+      `train.step`). It is not stored, since a failed state is never saved.
     """
 
     step: jax.Array
@@ -26,6 +28,7 @@ class TrainState(NamedTuple):
     optimizer: optax.OptState
     target: TargetState
     key: jax.Array
+    failed: jax.Array
 
 
 def init_state(
@@ -42,7 +45,8 @@ def init_state(
     key = jax.random.key(seed)
     params = task.init(named_key(key, "init"))
     moments = optimizer.init(tuning.split(params, trained)[0])
-    return TrainState(jnp.zeros((), jnp.int32), params, moments, target.init(params), named_key(key, "train"))
+    step, failed = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
+    return TrainState(step, params, moments, target.init(params), named_key(key, "train"), failed)
 
 
 def named_key(key: jax.Array, name: str) -> jax.Array:

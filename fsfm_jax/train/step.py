@@ -176,21 +176,20 @@ def make_step(
         params = task.constrained(tuning.joined(moved_part, frozen))
         stay = target.params  # of the released code, what earlier micro-batches moved stays
         if spec.nonfinite != "skip":
-            going = state.step >= 0
-            counts = going & jnp.isfinite(norm) & jnp.all(jnp.isfinite(metrics["loss"]))
+            counts = ~state.failed & jnp.isfinite(norm) & jnp.all(jnp.isfinite(metrics["loss"]))
             stay = state.target.params
         params = _choose(counts, params, state.params)
         if spec.nonfinite != "stop":  # nobody asks for those of a run that has ended, and keeping them takes memory
             moments = _choose(counts, moments, state.optimizer)
         moved = target_update.update(params, target)
         moved = moved._replace(params=_choose(counts, moved.params, stay))
-        number = state.step + 1
+        number, failed = state.step + 1, state.failed
         if spec.nonfinite == "stop":
-            number = jnp.where(counts, number, jnp.where(going, ~state.step, state.step))
+            number, failed = jnp.where(counts, number, state.step), ~counts
         if spec.nonfinite == "skip_step":
             metrics[vitals.SKIPPED] = (~counts).astype(jnp.float32)
         metrics |= {"learning_rate": rate, "gradient_norm": norm} | vitals.of_images(rows)
         metrics |= vitals.of_target(task.target_part(params), moved.params, state.target.params)
-        return TrainState(number, params, moments, moved, state.key), metrics
+        return TrainState(number, params, moments, moved, state.key, failed), metrics
 
     return step

@@ -35,7 +35,7 @@ class Scorer:
 
 
 def state(step, p):
-    return TrainState(jnp.int32(step), {"p": jnp.float32(p)}, (), (), None)
+    return TrainState(jnp.int32(step), {"p": jnp.float32(p)}, (), (), None, jnp.bool_(False))
 
 
 def looks(workdir, rule, values, history=None, split="source-validation"):

@@ -44,7 +44,8 @@ def run(golden):
 
     params = finetuned_from_official(reference.state_dict(start, "adapter/state/"), CLASSIFIER_ADAPTER)
     part = tuning.split(params, TRAINED)[0]
-    state = TrainState(jnp.int32(0), params, optimizer.init(part), update.init(params), jax.random.key(0))
+    key, failed = jax.random.key(0), jnp.bool_(False)
+    state = TrainState(jnp.int32(0), params, optimizer.init(part), update.init(params), key, failed)
     spec = StepSpec(parts, "global_batch", "optimizer_step", "stop")
     step = jax.jit(make_step(task, optimizer, update, learning_rate, spec, TRAINED))
     images, rows, first = reference.images(arrays["images"]), [], state

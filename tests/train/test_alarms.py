@@ -173,7 +173,7 @@ def tiny_step(state, batch, rate, move):
 def start():
     params = jax.jit(TASK.init)(jax.random.key(3))
     target = TargetState(jnp.int32(0), TASK.target_part(params))
-    return TrainState(jnp.int32(0), params, OPTIMIZER.init(params), target, jax.random.key(0))
+    return TrainState(jnp.int32(0), params, OPTIMIZER.init(params), target, jax.random.key(0), jnp.bool_(False))
 
 
 def of_real_steps(path, state, schedule):

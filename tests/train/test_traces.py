@@ -56,7 +56,8 @@ def run(request, golden):
     update = moving_average(rate, task.target_part)
     start = golden("pretrain_tiny")
     online, target = reference.parameters(start, "online/"), reference.parameters(start, "target/")
-    state = TrainState(jnp.int32(0), online, optimizer.init(online), update.init(online), jax.random.key(0))
+    key, failed = jax.random.key(0), jnp.bool_(False)
+    state = TrainState(jnp.int32(0), online, optimizer.init(online), update.init(online), key, failed)
     state = state._replace(target=state.target._replace(params=target))
     step = jax.jit(
         make_step(task, optimizer, update, learning_rate, StepSpec(parts, "micro_batch", "micro_step", "skip"))
