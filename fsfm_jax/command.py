@@ -133,7 +133,7 @@ def say(line: str, stream: TextIO | None = None, end: str = "\n") -> None:
         # What Python still holds for the stream must not be tried again at the exit.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        raise named(error, "standard output" if stream is sys.stdout else "standard error") from error
+        raise with_name(error, "standard output" if stream is sys.stdout else "standard error") from error
 
 
 def check_seconds(seconds: float) -> None:
@@ -142,7 +142,7 @@ def check_seconds(seconds: float) -> None:
         raise ValueError(f"--seconds: expected 1 to {LONGEST} seconds, found {seconds:g}")
 
 
-def named(error: OSError, filename: str) -> OSError:
+def with_name(error: OSError, filename: str) -> OSError:
     """The same error with the name of the file: a write that fails, as on a full disk, does not tell it."""
     return type(error)(error.errno, error.strerror, filename)
 

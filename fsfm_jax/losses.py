@@ -26,7 +26,7 @@ class Ratio(NamedTuple):
     count: jax.Array
 
 
-def normalised_pixels(patches: jax.Array) -> jax.Array:
+def normalise_pixels(patches: jax.Array) -> jax.Array:
     """Each patch minus its mean over its standard deviation, `[B, N, P] -> [B, N, P]`.
 
     `(x - mean) / sqrt(var + 1e-6)` over all P values of the patch, with the unbiased variance (divided by
@@ -201,11 +201,11 @@ def soft_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return -jnp.sum(targets.astype(wide.dtype) * jax.nn.log_softmax(wide, axis=-1), axis=-1)
 
 
-def smoothed_targets(labels: jax.Array, classes: int, smoothing: float) -> jax.Array:
+def smooth_labels(labels: jax.Array, classes: int, smoothing: float) -> jax.Array:
     """`(1 - smoothing) onehot + smoothing / classes`, `[B] int -> [B, C] float32` (Inception v3, section 7)."""
     return (1 - smoothing) * jax.nn.one_hot(labels, classes, dtype=jnp.float32) + smoothing / classes
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
     """Cross-entropy of each image against its label, smoothed if asked for, `[B, C], [B] int -> [B]`."""
-    return soft_cross_entropy(logits, smoothed_targets(labels, logits.shape[-1], smoothing))
+    return soft_cross_entropy(logits, smooth_labels(labels, logits.shape[-1], smoothing))

@@ -75,7 +75,7 @@ def _place(leaf: Any, mesh: Mesh, min_size: int) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[DATA if axis == longest else None for axis in range(leaf.ndim)]))
 
 
-def gathered(tree: Any, mesh: Mesh, fsdp: bool) -> Any:
+def gather(tree: Any, mesh: Mesh, fsdp: bool) -> Any:
     """`tree` of a state as `state_shardings` places it, whole on every device; data parallel it is `tree`.
 
     Left to itself the compiler splits activations as it finds the weights split, and sends them around instead.
@@ -83,7 +83,7 @@ def gathered(tree: Any, mesh: Mesh, fsdp: bool) -> Any:
     return jax.lax.with_sharding_constraint(tree, replicated(mesh)) if fsdp else tree
 
 
-def scattered(tree: Any, mesh: Mesh, fsdp: bool, fsdp_min_size: int) -> Any:
+def scatter(tree: Any, mesh: Mesh, fsdp: bool, fsdp_min_size: int) -> Any:
     """Sums over devices, each kept where `state_shardings` has its parameter; data parallel it is `tree`."""
     if not fsdp:
         return tree

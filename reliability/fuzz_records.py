@@ -21,7 +21,7 @@ from fsfm_jax.prepare.manifests.manifest import Item, Walk
 from fsfm_jax.prepare.options import GIVEN, NONE, Options
 from fsfm_jax.prepare.plan import lay_down
 from fsfm_jax.prepare.shard import build_shard
-from fsfm_jax.prepare.workplace import claimed
+from fsfm_jax.prepare.workplace import claim
 from reliability.fuzz_judge import Target
 from reliability.fuzz_media import placed
 
@@ -39,7 +39,7 @@ def _data_set() -> dict[str, bytes]:
     options = Options(detector=NONE, parser=GIVEN, class_names=("real", "fake"))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place, "faces")
-        with claimed(folder):
+        with claim(folder):
             jobs = lay_down(walk, 2, None, folder, {}).jobs(Path(place), folder, "faces")
             for job in jobs:
                 build_shard(job, options, lambda root, item: iter([face]))

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from fsfm_jax.run.checkpoint import saved_parts
+from fsfm_jax.run.checkpoint import read_parts
 from fsfm_jax.run.digests import complaints
 from fsfm_jax.train.state import TrainState
 
@@ -69,7 +69,7 @@ def saved_steps(workdir: Path) -> list[int]:
 def differences(workdir: Path, undisturbed: Path) -> list[str]:
     """In what a run that has ended differs from the undisturbed one: arrays, byte for byte, and metrics.jsonl."""
     found = []
-    ours, theirs = (saved_parts(str(folder / "checkpoints"), TrainState._fields) for folder in (workdir, undisturbed))
+    ours, theirs = (read_parts(str(folder / "checkpoints"), TrainState._fields) for folder in (workdir, undisturbed))
     if ours[1] != theirs[1]:
         found.append("the run item")
     leaves, others = (jax.tree_util.tree_leaves_with_path(parts) for parts, _ in (ours, theirs))

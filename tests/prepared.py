@@ -14,7 +14,7 @@ from fsfm_jax.prepare.options import GIVEN, NONE, Options
 from fsfm_jax.prepare.plan import lay_down
 from fsfm_jax.prepare.preparation import build
 from fsfm_jax.prepare.shard import ShardJob, build_shard
-from fsfm_jax.prepare.workplace import claimed
+from fsfm_jax.prepare.workplace import claim
 
 
 def run_here(jobs: Sequence[ShardJob], options: Options, progress: Callable[[], None]) -> None:
@@ -41,7 +41,7 @@ def records_of_faces(directory: Path, splits: dict[str, list[tuple[bytes, np.nda
         {split: [Item(f"{split}/{source}", source) for _, _, source in content] for split, content in splits.items()}
     )
     options = Options(detector=NONE, parser=GIVEN)
-    with claimed(directory):
+    with claim(directory):
         plan = lay_down(walk, per_shard, None, directory, {})
         jobs = plan.jobs(Path("."), directory, "faces")
         for job in jobs:

@@ -75,7 +75,7 @@ def test_an_image_of_another_kind_is_refused(name):
             pytest.fail(kind)
 
 
-def judge() -> Predictor:
+def predictor() -> Predictor:
     def scores(crops):
         return np.zeros((len(crops), 2), np.float32)
 
@@ -93,8 +93,10 @@ def encoder() -> OpenedEncoder:
 
 OF_BATCHES = {
     "check_images": (records.check_images, "expected [n, H, W, 3] uint8, pixels 0..255; found"),
-    "Predictor.log_probabilities": (lambda images: judge().log_probabilities(images), "expected [n, 32, 32, 3] uint8"),
-    "Predictor.heat": (lambda images: judge().heat(images), "expected [n, 32, 32, 3] uint8"),
+    "Predictor.log_probabilities": (
+        lambda images: predictor().log_probabilities(images), "expected [n, 32, 32, 3] uint8",
+    ),
+    "Predictor.heat": (lambda images: predictor().heat(images), "expected [n, 32, 32, 3] uint8"),
     "OpenedEncoder.patches": (lambda images: encoder().patches(images), "expected [n, H, W, 3] uint8"),
     "normalise": (lambda images: normalise(images, STATISTICS), "expected uint8 pixels 0..255 of shape [B, H, W, 3]"),
 }

@@ -11,7 +11,7 @@ import pytest
 import fsfm_jax
 from fsfm_jax import cli, command
 from fsfm_jax.config import options
-from fsfm_jax.config.recipes import find_recipe, load_recipe, name_files, shipped, split_size
+from fsfm_jax.config.recipes import find_recipe, list_shipped, load_recipe, name_files, split_size
 from fsfm_jax.train import loop
 
 ROOT = Path(__file__).parents[1]
@@ -128,7 +128,7 @@ def test_recipes_are_found_by_name(tmp_path):
     assert load_recipe("finetune_dfd:vitl,scratch").init == "scratch"
     assert load_recipe("finetune_dfd:vitl").model.size == "vit_l16"
     assert load_recipe("finetune_dfd").model.size == "vit_b16"
-    path = shipped()["finetune_dfd"]
+    path = list_shipped()["finetune_dfd"]
     assert name_files(["--config=finetune_dfd:vitl,scratch", "--workdir=finetune_dfd", "-config", "finetune_dfd"]) == [
         f"--config={path}:vitl,scratch", "--workdir=finetune_dfd", "-config", str(path),
     ]  # fmt: skip

@@ -17,7 +17,7 @@ from fsfm_jax.data.masking import MaskSpec
 from fsfm_jax.detection.sets import open_sets
 from fsfm_jax.jobs import finetune, pretrain
 from fsfm_jax.jobs.recipe_check import check_recipe
-from fsfm_jax.metrics.selection import Rule
+from fsfm_jax.metrics.selection import SelectionRule
 from fsfm_jax.optim.tuning import TUNINGS
 from fsfm_jax.resolve import finetune as finetune_config
 from fsfm_jax.resolve import pretrain as config
@@ -28,7 +28,7 @@ from fsfm_jax.tasks.classify import ContrastSpec
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(
     f"{name}:{size}" if size else name
-    for name in recipes.shipped()
+    for name in recipes.list_shipped()
     for size in (recipes.SIZES if name in recipes.FAMILIES else [""])
 )
 SIZED = ("pretrain_vits", "pretrain_vitb", "pretrain_vitl", "pretrain_vith")
@@ -190,7 +190,7 @@ def test_anti_spoofing_recipes_are_the_released_ones():
     assert r.stream.augment.saturation.overflow == "clip"
     assert (r.selection.kind, r.selection.metric, r.selection.ties) == ("source-validation", "hter", "later")
     # Lowest HTER on the target's own test set, a later equal one wins.
-    oracle = Rule("oracle", "hter", "lower", "later")
+    oracle = SelectionRule("oracle", "hter", "lower", "later")
     released = tuned(load("finetune_fas:vitb", "O,released"))
     assert released.selection == oracle and released.stream.augment.saturation.overflow == "wrap"
     assert tuned(load("finetune_fas:vitb", "O,oracle")).selection == oracle

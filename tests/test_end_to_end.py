@@ -20,7 +20,7 @@ from configs import pretrain_demo
 from fsfm_jax.figures.picture_file import read_picture
 from fsfm_jax.jobs import pretrain
 from fsfm_jax.run import disk
-from fsfm_jax.run.checkpoint import saved_parts
+from fsfm_jax.run.checkpoint import read_parts
 from fsfm_jax.run.disk import NotSaved
 from fsfm_jax.train.outcome import NonFinite
 
@@ -181,7 +181,7 @@ def test_the_first_batch_again_and_again_is_another_run(straight, tmp_path):
     with pytest.raises(ValueError, match=r"data.repeat_batch: True saved, False asked for"):
         pretrain.run(tiny_config(), str(tmp_path))
     # A run from before there was such a field goes on.
-    assert "data.repeat_batch" not in saved_parts(str(straight[0] / "checkpoints"), ("step",))[1]["config"]
+    assert "data.repeat_batch" not in read_parts(str(straight[0] / "checkpoints"), ("step",))[1]["config"]
 
 
 def test_mistakes_on_the_command_line_are_one_clear_line(tmp_path):

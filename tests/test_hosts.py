@@ -15,7 +15,7 @@ import portpicker
 import pytest
 from tuning import PRETRAINING
 
-from fsfm_jax.run.checkpoint import saved_parts
+from fsfm_jax.run.checkpoint import read_parts
 from fsfm_jax.train.state import TrainState
 
 ROOT = Path(__file__).parent.parent
@@ -123,7 +123,7 @@ def saved_steps(workdir: Path) -> list[int]:
 
 def stored(workdir: Path, step: int) -> dict[str, np.ndarray]:
     """Every array of a checkpoint, by name."""
-    parts, _ = saved_parts(str(workdir / "checkpoints"), TrainState._fields, step)
+    parts, _ = read_parts(str(workdir / "checkpoints"), TrainState._fields, step)
     assert parts.keys() == set(TrainState._fields)
     leaves = jax.tree_util.tree_flatten_with_path(parts)[0]
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}

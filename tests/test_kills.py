@@ -25,10 +25,10 @@ from orbax.checkpoint.path import atomicity, atomicity_defaults
 
 from fsfm_jax.jobs import compare, finetune, pretrain
 from fsfm_jax.run import checkpoint_manager, disk
-from fsfm_jax.run.checkpoint import Checkpoints, Retention, saved_parts
+from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parts
 from fsfm_jax.run.digests import FILE, complaints
 from fsfm_jax.run.disk import NotSaved
-from fsfm_jax.run.lock import held
+from fsfm_jax.run.lock import hold
 from fsfm_jax.run.metrics_file import MetricsFile
 from fsfm_jax.run.workdir import Lines, make_folder
 from fsfm_jax.run.writer import RunInfo
@@ -215,11 +215,11 @@ def test_a_run_without_a_whole_checkpoint_does_not_start_anew(folder):
 
 def test_readers_of_parameters_pass_over_what_is_damaged(folder, caplog):
     flip(array_file(folder / "2"))
-    parts, run = saved_parts(str(folder), ("params",))
+    parts, run = read_parts(str(folder), ("params",))
     assert run == {"step": 1} and "Used instead" in caplog.text
     np.testing.assert_array_equal(parts["params"]["a"], make(1).params["a"])
     with pytest.raises(ValueError, match="checkpoints/2 is damaged"):
-        saved_parts(str(folder), ("params",), 2)
+        read_parts(str(folder), ("params",), 2)
     assert files(folder / "2")  # a reader moves nothing
 
 
@@ -325,28 +325,28 @@ def test_kills_within_a_save_cost_no_step(tmp_path):
         total = np.float32(total + np.float32(np.float32(0.1) * np.float32(number)))
         rows.append({"step": number, "sum": float(total)})
     assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == rows
-    assert saved_parts(str(tmp_path / "checkpoints"), ("params",))[0]["params"]["sum"] == total
+    assert read_parts(str(tmp_path / "checkpoints"), ("params",))[0]["params"]["sum"] == total
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["4", "6"]
 
 
 def test_a_folder_has_one_run_at_a_time(tmp_path):
     workdir = tmp_path / "run"
-    with held(str(workdir)):
+    with hold(str(workdir)):
         holder = rf"run: expected no other run.*process {os.getpid()} on .*, since 20\d\d-"
         with pytest.raises(ValueError, match=holder):
-            with held(str(workdir)):
+            with hold(str(workdir)):
                 raise AssertionError("two runs")
-        with held(str(tmp_path / "other")):
+        with hold(str(tmp_path / "other")):
             pass
     assert list(workdir.iterdir()) == []
     (workdir / ".lock").write_text('{"pid": 1, "host": "of a process that was killed", "since": "long ago"}\n')
-    with held(str(workdir)):
+    with hold(str(workdir)):
         assert json.loads((workdir / ".lock").read_text())["pid"] == os.getpid()
 
 
 @pytest.mark.parametrize("job", [pretrain.run, finetune.run, compare.run])
 def test_every_training_job_holds_its_folder(tmp_path, job):
-    with held(str(tmp_path)):
+    with hold(str(tmp_path)):
         with pytest.raises(ValueError, match="expected no other run here"):
             job(None, str(tmp_path))  # before anything of its configuration is looked at
 
@@ -361,10 +361,10 @@ def test_a_lock_that_its_holder_takes_away_meanwhile_is_not_taken_for_ours(tmp_p
         inner(*arguments)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with held(str(tmp_path)):
+    with hold(str(tmp_path)):
         assert len(calls) == 2 and path.exists()
         with pytest.raises(ValueError, match="expected no other run here"):
-            with held(str(tmp_path)):
+            with hold(str(tmp_path)):
                 raise AssertionError("two runs")
 
 
@@ -374,7 +374,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_anything_else(tmp_pat
         make_folder(str(tmp_path / "file" / "run"))
     (tmp_path / "run" / ".lock").mkdir(parents=True)
     with pytest.raises(NotSaved, match=r"\.lock: expected to write the lock of this run; found"):
-        with held(f"{tmp_path}/run"):
+        with hold(f"{tmp_path}/run"):
             raise AssertionError("not locked")
 
 

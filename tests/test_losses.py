@@ -52,7 +52,7 @@ def test_losses_without_negatives_ignore_the_other_images():
 def test_normalised_pixels_use_the_unbiased_variance():
     patch = jnp.asarray([[[1.0, 2.0, 3.0, 6.0]]])  # mean 3, sum of squares 14, divided by 3
     expected = (np.array([1, 2, 3, 6]) - 3) / np.sqrt(14 / 3 + 1e-6)
-    np.testing.assert_allclose(losses.normalised_pixels(patch)[0, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(losses.normalise_pixels(patch)[0, 0], expected, rtol=1e-6)
 
 
 def test_masked_reconstruction_counts_only_masked_patches():

@@ -67,15 +67,15 @@ def looked_at(folder: str) -> str:
     from videos import CLIP
 
     from fsfm_jax.apps.reading import FaceReader, Settings
-    from fsfm_jax.apps.verdict import judged, rule_of
-    from fsfm_jax.detection import predictor as judge
+    from fsfm_jax.apps.verdict import choose_rule, decide
     from fsfm_jax.detection.opener import Unsaid
+    from fsfm_jax.detection.predictor import open_predictor
 
-    opened = judge.open_predictor(serialized.run(Path(folder)), Unsaid(), batch=4)
+    opened = open_predictor(serialized.run(Path(folder)), Unsaid(), batch=4)
     reader = FaceReader(Settings(opened.image_size, opened.transform, "blazeface"))
     reading = reader.read(str(CLIP.parent / "pd_nasa_astronaut.jpg"))
     rows = opened.log_probabilities(np.stack([crop.pixels for crop in reading.crops]))
-    return judged(opened, rule_of(opened, "equal_error"), reading, rows).verdict
+    return decide(opened, choose_rule(opened, "equal_error"), reading, rows).verdict
 
 
 def sockets() -> list[str]:

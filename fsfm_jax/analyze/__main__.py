@@ -116,10 +116,10 @@ def _draw(what: str, chosen: Any, names: list[str], folder: str) -> None:
     faces = open_faces(chosen.data, IMAGES[what] if chosen.images is None else chosen.images)
     unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
     if what == "masking":
-        strategies = galleries.checked(list(STRATEGIES) if chosen.strategies is None else chosen.strategies)
+        strategies = galleries.check_strategies(list(STRATEGIES) if chosen.strategies is None else chosen.strategies)
         galleries.draw_masking(faces, strategies, chosen.ratio, chosen.rolls, chosen.seed, folder)
     elif what == "reconstruction":
-        strategies = galleries.checked((masking.DEFAULT,) if chosen.strategies is None else chosen.strategies)
+        strategies = galleries.check_strategies((masking.DEFAULT,) if chosen.strategies is None else chosen.strategies)
         for name in names:
             if os.path.isdir(os.path.join(name, FOLDER)):
                 raise ValueError(f"--checkpoint: {name} is a detector without pixel decoder; name its pretraining")
@@ -127,8 +127,8 @@ def _draw(what: str, chosen: Any, names: list[str], folder: str) -> None:
         galleries.draw_reconstructions(runs, names, faces, strategies, chosen.ratio, chosen.seed, folder)
     elif what == "cam":
         detector = open_checkpoint(names[0], unsaid)
-        judge = predictor_of(detector)
-        galleries.draw_heat(detector, judge.transform, judge.heat, judge.log_probabilities, faces, folder)
+        predictor = predictor_of(detector)
+        galleries.draw_heat(detector, predictor.transform, predictor.heat, predictor.log_probabilities, faces, folder)
     else:
         opened = [open_encoder(name, unsaid, chosen.base) for name in names]
         square = np.stack([resize_whole(image, CELL) for image in faces.images])

@@ -24,7 +24,7 @@ def principal_components(features: np.ndarray) -> np.ndarray:
     return centred @ axes.T
 
 
-def embedded(features: np.ndarray, method: str) -> np.ndarray:
+def embed(features: np.ndarray, method: str) -> np.ndarray:
     """Places of the rows of `[n, D]` in the plane, `[n, 2]`.
 
     Raises:
@@ -53,9 +53,9 @@ def draw_features(
     """Writes `features.png`, a point for each face in the colour of its group, and `features.csv` with the places.
 
     Raises:
-      ValueError: see `embedded`. ModuleNotFoundError: see `embedded`.
+      ValueError: see `embed`. ModuleNotFoundError: see `embed`.
     """
-    places = embedded(features, method)
+    places = embed(features, method)
     axes = {"tsne": ("t-SNE", ""), "pca": ("first principal component", "second principal component")}[method]
     save(os.path.join(folder, "features.png"), plot_groups(title, places, groups, *axes))
     with open(os.path.join(folder, "features.csv"), "w", encoding="utf-8", newline="") as file:

@@ -131,7 +131,7 @@ def draw_heat(detector: Detector, transform: str, heat, score, faces: Faces, fol
     write_gallery(os.path.join(folder, "cam.png"), ["photo", "heat map"], rows, note)
 
 
-def checked(strategies: Sequence[str]) -> Sequence[str]:
+def check_strategies(strategies: Sequence[str]) -> Sequence[str]:
     """`strategies`; ValueError if one is not known."""
     for strategy in strategies:
         if strategy not in STRATEGIES:

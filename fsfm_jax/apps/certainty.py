@@ -44,7 +44,7 @@ def limits_of(detector: str, frames: float = LEAST_FRAMES, confidence: float | N
     return Limits(frames, confidence)
 
 
-def withheld(limits: Limits, confidences: list[float], frames: int) -> tuple[str, str]:
+def why_no_verdict(limits: Limits, confidences: list[float], frames: int) -> tuple[str, str]:
     """Why there is no verdict, "few_frames" or "unsure_face" and a sentence; two empty texts if there is one.
 
     Args:

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from fsfm_jax.apps.caution import NOT_COVERED
-from fsfm_jax.apps.explanation import overlays, shown, timeline
+from fsfm_jax.apps.explanation import choose_faces, draw_overlays, timeline
 from fsfm_jax.apps.outputs import warnings
 from fsfm_jax.apps.reading import VIDEO, Reading
-from fsfm_jax.apps.verdict import Rule, Verdict, judged, least_real, said
+from fsfm_jax.apps.verdict import DecisionRule, Verdict, decide, describe_threshold, least_real
 from fsfm_jax.detection.predictor import Predictor
 
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
@@ -25,27 +25,27 @@ def picture(image: np.ndarray, lossless: bool = False) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def compile_for_a_photo(judge: Predictor) -> None:
+def compile_for_a_photo(predictor: Predictor) -> None:
     """Compiles what a photo with one face needs, so that the first visitor does not wait for it.
 
     Raises:
       ValueError: scores that are not finite.
     """
-    blank = np.zeros((1, judge.image_size, judge.image_size, 3), np.uint8)
-    judge.log_probabilities(blank)
-    if judge.explains:
-        judge.heat(blank)
+    blank = np.zeros((1, predictor.image_size, predictor.image_size, 3), np.uint8)
+    predictor.log_probabilities(blank)
+    if predictor.explains:
+        predictor.heat(blank)
 
 
-def detected(judge: Predictor, rule: Rule, reading: Reading) -> dict:
+def answer_detection(predictor: Predictor, rule: DecisionRule, reading: Reading) -> dict:
     """The answer about a file that has faces.
 
     Raises:
       ValueError: scores that are not finite.
     """
     pixels = np.stack([crop.pixels for crop in reading.crops])
-    verdict = judged(judge, rule, reading, judge.log_probabilities(pixels))
-    pictures = _pictures(judge, reading, verdict)
+    verdict = decide(predictor, rule, reading, predictor.log_probabilities(pixels))
+    pictures = _pictures(predictor, reading, verdict)
     return {
         "kind": verdict.kind,
         "verdict": verdict.verdict,
@@ -54,10 +54,10 @@ def detected(judge: Predictor, rule: Rule, reading: Reading) -> dict:
         "withheld": _sentence(verdict.detail),
         "notes": list(verdict.notes),
         "rule": _rule(verdict),
-        "warnings": [_sentence(text) for text in warnings(judge, rule)],
+        "warnings": [_sentence(text) for text in warnings(predictor, rule)],
         "not_covered": _sentence(NOT_COVERED),
         "classes": _classes(verdict),
-        "real": judge.class_names[judge.real],
+        "real": predictor.class_names[predictor.real],
         "faces": [
             {
                 "frame": face.crop.frame, "second": face.second, "face": face.crop.face, "score": face.score,
@@ -66,7 +66,7 @@ def detected(judge: Predictor, rule: Rule, reading: Reading) -> dict:
             }
             for index, face, image in ((index, verdict.faces[index], image) for index, image in pictures)
         ],
-        "explained": judge.explains,
+        "explained": predictor.explains,
         "found": verdict.found,
         "count": len(verdict.faces),
         "frames": verdict.frames,
@@ -75,16 +75,16 @@ def detected(judge: Predictor, rule: Rule, reading: Reading) -> dict:
     }  # fmt: skip
 
 
-def _pictures(judge: Predictor, reading: Reading, verdict: Verdict) -> Sequence[tuple[int, np.ndarray]]:
-    if judge.explains:
-        return overlays(judge, reading, verdict.deciding)
-    return [(index, reading.crops[index].pixels) for index in shown(len(reading.crops), verdict.deciding)]
+def _pictures(predictor: Predictor, reading: Reading, verdict: Verdict) -> Sequence[tuple[int, np.ndarray]]:
+    if predictor.explains:
+        return draw_overlays(predictor, reading, verdict.deciding)
+    return [(index, reading.crops[index].pixels) for index in choose_faces(len(reading.crops), verdict.deciding)]
 
 
 def _rule(verdict: Verdict) -> str:
     if verdict.threshold is None:
         return "This detector keeps no threshold, so there is no verdict."
-    return _sentence(said(verdict.threshold))
+    return _sentence(describe_threshold(verdict.threshold))
 
 
 def _sentence(text: str) -> str:

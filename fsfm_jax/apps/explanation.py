@@ -15,7 +15,7 @@ PICTURES = 8  # of a file, the deciding face and others spread over the rest
 GAP = 4
 
 
-def shown(count: int, deciding: int | None, most: int = PICTURES) -> list[int]:
+def choose_faces(count: int, deciding: int | None, most: int = PICTURES) -> list[int]:
     """Which of `count` faces are shown: the deciding one first, then others in their order, spread over the rest."""
     first = [] if deciding is None else [deciding]
     rest = [index for index in range(count) if index != deciding]
@@ -25,20 +25,20 @@ def shown(count: int, deciding: int | None, most: int = PICTURES) -> list[int]:
     return first + rest
 
 
-def overlays(judge: Predictor, reading: Reading, deciding: int | None = None) -> list[tuple[int, np.ndarray]]:
-    """Index of a crop, and that face with its heat map beside it, `[S, 2 S + 4, 3] uint8` RGB; see `shown`.
+def draw_overlays(predictor: Predictor, reading: Reading, deciding: int | None = None) -> list[tuple[int, np.ndarray]]:
+    """Index of a crop, and that face with its heat map beside it, `[S, 2 S + 4, 3] uint8` RGB; see `choose_faces`.
 
     Raises:
-      ValueError: a judge without heat maps.
+      ValueError: a predictor without heat maps.
     """
-    chosen = shown(len(reading.crops), deciding)
+    chosen = choose_faces(len(reading.crops), deciding)
     if not chosen:
         return []
     pixels = np.stack([reading.crops[index].pixels for index in chosen])
     gap = np.full((pixels.shape[1], GAP, 3), 255, np.uint8)
     return [
         (index, np.concatenate([face, gap, overlay(face, heat)], axis=1))
-        for index, face, heat in zip(chosen, pixels, judge.heat(pixels), strict=True)
+        for index, face, heat in zip(chosen, pixels, predictor.heat(pixels), strict=True)
     ]
 
 
@@ -60,11 +60,11 @@ def timeline(verdict: Verdict) -> np.ndarray:
     return draw(plot_timeline([*curves.values()], unit, verdict.score, verdict.verdict or "no verdict", threshold))
 
 
-def pictures_of(number: int, judge: Predictor, reading: Reading, verdict: Verdict) -> dict[str, bytes]:
+def explain(number: int, predictor: Predictor, reading: Reading, verdict: Verdict) -> dict[str, bytes]:
     """The pictures of a file as PNG, by names that start with its number; that of the deciding face comes first."""
     # The name of the file itself stays out: it may be anything.
     pictures = {}
-    for index, picture in overlays(judge, reading, verdict.deciding):
+    for index, picture in draw_overlays(predictor, reading, verdict.deciding):
         crop = reading.crops[index]
         pictures[f"{number:05d}_frame{crop.frame}_face{crop.face}.png"] = picture
     if reading.kind == VIDEO and verdict.faces:

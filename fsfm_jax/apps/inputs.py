@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 
-def expanded(arguments: Iterable[str]) -> dict[str, str]:
+def expand(arguments: Iterable[str]) -> dict[str, str]:
     """Paths of all files, each once, in the order of the arguments; those of a folder or pattern by name.
 
     A folder stands for all files in it and below, apart from those whose name starts with a dot and what links lead to.

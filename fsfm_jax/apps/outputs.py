@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fsfm_jax.apps.caution import NO_PROOF, NOT_COVERED, warnings_of
 from fsfm_jax.apps.reading import VIDEO
 from fsfm_jax.apps.result_file import ResultFile, ResultStream
-from fsfm_jax.apps.verdict import Rule, Verdict, said
+from fsfm_jax.apps.verdict import DecisionRule, Verdict, describe_threshold
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.text import plain
 
@@ -51,11 +51,12 @@ def header(width: int) -> str:
     return f"{'file':{width}} {HEADER}"
 
 
-def explanation(carded: Carded, rule: Rule) -> list[str]:
+def explanation(carded: Carded, rule: DecisionRule) -> list[str]:
     """How the verdicts were made and what they are worth, a sentence each; warnings come first."""
     lines = [f"WARNING: {text}" for text in warnings(carded, rule)]
     for kind, threshold in _thresholds(rule).items():
-        lines.append(f"{kind}: {said(threshold)}" if threshold else f"{kind}: no threshold, hence no verdict")
+        rule_text = describe_threshold(threshold) if threshold else "no threshold, hence no verdict"
+        lines.append(f"{kind}: {rule_text}")
     if rule.frame is None:
         lines.append("this detector keeps no threshold: it had no validation split; --threshold=0.5 says one")
     if rule.temperature is None:
@@ -66,7 +67,7 @@ def explanation(carded: Carded, rule: Rule) -> list[str]:
     return [plain(line) for line in (*lines, NOT_COVERED, NO_PROOF)]
 
 
-def warnings(carded: Carded, rule: Rule) -> list[str]:
+def warnings(carded: Carded, rule: DecisionRule) -> list[str]:
     """See `caution.warnings_of`."""
     return warnings_of(carded, _thresholds(rule))
 
@@ -74,7 +75,7 @@ def warnings(carded: Carded, rule: Rule) -> list[str]:
 class JsonResults:
     """All verdicts with what gives them their meaning, as one object; not valid before `end`."""
 
-    def __init__(self, file: ResultFile | ResultStream, carded: Carded, rule: Rule, checkpoint: str):
+    def __init__(self, file: ResultFile | ResultStream, carded: Carded, rule: DecisionRule, checkpoint: str):
         """Writes everything but the verdicts; OSError."""
         self._file, self._first = file, True
         content = {
@@ -83,7 +84,7 @@ class JsonResults:
             "real": carded.real,
             "score": "probability of being real; of a frame its least, of a video the mean over frames",
             "thresholds": {
-                level: None if threshold is None else threshold.as_json() | {"meaning": said(threshold)}
+                level: None if threshold is None else threshold.as_json() | {"meaning": describe_threshold(threshold)}
                 for level, threshold in (("photo", rule.frame), ("video", rule.video))
             },
             "temperature": rule.temperature,
@@ -138,7 +139,7 @@ class CsvResults:
         """Nothing: CSV has no end."""
 
 
-def _thresholds(rule: Rule) -> dict:
+def _thresholds(rule: DecisionRule) -> dict:
     return {"photos": rule.frame, "videos": rule.video}
 
 

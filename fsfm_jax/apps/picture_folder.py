@@ -8,7 +8,7 @@ import shutil
 import uuid
 
 from fsfm_jax.apps.result_file import PARTIAL, note
-from fsfm_jax.command import named
+from fsfm_jax.command import with_name
 from fsfm_jax.text import plain
 
 LIST = "pictures.json"  # which pictures belong to which file
@@ -72,7 +72,7 @@ class PictureFolder:
             with open(os.path.join(self._hidden, name), "xb") as file:  # new: no link is followed
                 file.write(content)
         except OSError as error:
-            raise named(error, os.path.join(self._path, name)) from error
+            raise with_name(error, os.path.join(self._path, name)) from error
 
     def _check_old(self) -> None:
         """Refuses whatever is not the folder of an earlier run."""

@@ -89,7 +89,7 @@ def _run(chosen: Any, arguments: list[str]) -> int:
     from fsfm_jax.apps.result_file import check_apart, open_results
     from fsfm_jax.apps.verdict import check_threshold
 
-    refused = inputs.expanded(arguments)
+    refused = inputs.expand(arguments)
     check_threshold(chosen.threshold)
     command.check_seconds(chosen.seconds)
     limits = limits_of(chosen.detector, chosen.least_frames, chosen.least_confidence)
@@ -108,26 +108,26 @@ def _run(chosen: Any, arguments: list[str]) -> int:
             for flag, path in (("json", chosen.json), ("csv", chosen.csv)) if path
         }  # fmt: skip
         folder = stack.enter_context(PictureFolder("--explain", chosen.explain)) if chosen.explain else None
-        return _judge(chosen, refused, limits, settings_for, files, folder)
+        return _predictor(chosen, refused, limits, settings_for, files, folder)
 
 
-def _judge(chosen: Any, refused: dict[str, str], limits: Any, settings_for: Any, files: dict, folder: Any) -> int:
+def _predictor(chosen: Any, refused: dict[str, str], limits: Any, settings_for: Any, files: dict, folder: Any) -> int:
     from fsfm_jax.apps import explanation as explained
     from fsfm_jax.apps import outputs
     from fsfm_jax.apps.readers import Readers
-    from fsfm_jax.apps.scoring import verdicts
-    from fsfm_jax.apps.verdict import rule_of
+    from fsfm_jax.apps.scoring import score_readings
+    from fsfm_jax.apps.verdict import choose_rule
     from fsfm_jax.detection.opener import Unsaid
     from fsfm_jax.detection.predictor import NO_HEAT, open_predictor
 
     unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
-    judge = open_predictor(chosen.checkpoint, unsaid, chosen.dtype, chosen.batch)
-    rule = rule_of(judge, chosen.threshold, limits)
-    if folder is not None and not judge.explains:
+    predictor = open_predictor(chosen.checkpoint, unsaid, chosen.dtype, chosen.batch)
+    rule = choose_rule(predictor, chosen.threshold, limits)
+    if folder is not None and not predictor.explains:
         raise ValueError(f"--explain: {NO_HEAT}")
     results = []
     if "json" in files:
-        results.append(outputs.JsonResults(files["json"], judge, rule, chosen.checkpoint))
+        results.append(outputs.JsonResults(files["json"], predictor, rule, chosen.checkpoint))
     if "csv" in files:
         results.append(outputs.CsvResults(files["csv"]))
     table = sys.stderr if STANDARD_OUTPUT in (chosen.json, chosen.csv) else sys.stdout
@@ -136,13 +136,13 @@ def _judge(chosen: Any, refused: dict[str, str], limits: Any, settings_for: Any,
     workers = min(chosen.workers or len(os.sched_getaffinity(0)), len(refused))
     count = without = unjudged = 0
     try:
-        with Readers(settings_for(judge.image_size, judge.transform), workers, chosen.seconds) as readers:
-            for reading, verdict in verdicts(judge, rule, _readings(readers, refused)):
+        with Readers(settings_for(predictor.image_size, predictor.transform), workers, chosen.seconds) as readers:
+            for reading, verdict in score_readings(predictor, rule, _readings(readers, refused)):
                 command.say(outputs.row(verdict, width), table)
                 for result in results:
                     result.add(verdict)
                 if folder is not None:
-                    folder.add(verdict.path, explained.pictures_of(count, judge, reading, verdict))
+                    folder.add(verdict.path, explained.explain(count, predictor, reading, verdict))
                 count, without = count + 1, without + (verdict.score is None)
                 unjudged += verdict.found - len(verdict.faces)
     except BaseException as error:
@@ -152,7 +152,7 @@ def _judge(chosen: Any, refused: dict[str, str], limits: Any, settings_for: Any,
     command.say(f"{count - without} of {count} files have a score", table)
     if unjudged and chosen.faces != EVERY:
         command.say(f"{unjudged} faces were found and not judged; --faces=all judges every face of a picture", table)
-    for line in outputs.explanation(judge, rule):
+    for line in outputs.explanation(predictor, rule):
         command.say(line, table)
     for result in results:
         result.end()

@@ -15,8 +15,8 @@ from fsfm_jax.analyze.encoders import OpenedEncoder, open_encoder
 from fsfm_jax.apps.certainty import limits_of
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import Settings
-from fsfm_jax.apps.scoring import verdicts
-from fsfm_jax.apps.verdict import FALSE_ALARM, Verdict, rule_of
+from fsfm_jax.apps.scoring import score_readings
+from fsfm_jax.apps.verdict import FALSE_ALARM, Verdict, choose_rule
 from fsfm_jax.data.masking import MaskSpec, draw_masks
 from fsfm_jax.data.resizing import for_evaluation, resize_whole
 from fsfm_jax.detection.opener import Unsaid
@@ -102,11 +102,11 @@ class Detector:
       card: what gives its scores their meaning: thresholds, the data it was trained on, its configuration.
     """
 
-    def __init__(self, judge: Predictor, settings: Settings, threshold: str):
-        self.name, self.image_size, self.card = judge.name, judge.image_size, judge.card
-        self.class_names, self.real = judge.class_names, judge.real
-        self._judge, self._settings = judge, settings
-        self._rule = rule_of(judge, threshold, limits_of(settings.detector))
+    def __init__(self, predictor: Predictor, settings: Settings, threshold: str):
+        self.name, self.image_size, self.card = predictor.name, predictor.image_size, predictor.card
+        self.class_names, self.real = predictor.class_names, predictor.real
+        self._predictor, self._settings = predictor, settings
+        self._rule = choose_rule(predictor, threshold, limits_of(settings.detector))
         self._readers: Readers | None = None
 
     def __enter__(self) -> "Detector":
@@ -128,9 +128,9 @@ class Detector:
     def probabilities(self, crops: np.ndarray) -> np.ndarray:
         """Compute the probability of each class, `[B, H, W, 3] uint8 -> [B, C] float64`; raises as `score`."""
         records.check_images(crops)
-        sized = [for_evaluation(self._judge.transform, crop, self.image_size) for crop in crops]
+        sized = [for_evaluation(self._predictor.transform, crop, self.image_size) for crop in crops]
         side = (0, self.image_size, self.image_size, 3)
-        found = self._judge.log_probabilities(np.stack(sized) if sized else np.zeros(side, np.uint8))
+        found = self._predictor.log_probabilities(np.stack(sized) if sized else np.zeros(side, np.uint8))
         return np.exp(found.astype(np.float64))
 
     def predict(self, path: str | os.PathLike) -> Verdict:
@@ -141,7 +141,7 @@ class Detector:
         """Predict many files in order, with full batches; files are decoded in processes of their own."""
         self._readers = self._readers or Readers(self._settings, len(os.sched_getaffinity(0)))
         found = self._readers.read_all(os.fspath(path) for path in paths)
-        return (verdict for _, verdict in verdicts(self._judge, self._rule, found))
+        return (verdict for _, verdict in score_readings(self._predictor, self._rule, found))
 
     def close(self) -> None:
         """End the processes that decode files."""
@@ -229,8 +229,8 @@ def load_detector(
       FileNotFoundError: nothing is there.
       ValueError: a damaged file, one that holds something else, or a setting that is not allowed.
     """
-    judge = open_predictor(os.fspath(checkpoint), Unsaid(classes, statistics), dtype, batch)
-    return Detector(judge, Settings(judge.image_size, judge.transform, **reading), threshold)
+    predictor = open_predictor(os.fspath(checkpoint), Unsaid(classes, statistics), dtype, batch)
+    return Detector(predictor, Settings(predictor.image_size, predictor.transform, **reading), threshold)
 
 
 def load_parser(name: str = "embedded", weights: str = "", detector: str = "dlib+blazeface") -> Parser:

@@ -31,7 +31,7 @@ from fsfm_jax.prepare.media.raw_file import first_bytes
 from fsfm_jax.prepare.media.unusable import Unusable
 from fsfm_jax.prepare.options import NONE
 from fsfm_jax.prepare.parse.parser import Parser, make_parser
-from fsfm_jax.prepare.sampling import chains, spaced
+from fsfm_jax.prepare.sampling import chains, describe_spacing
 
 LARGEST, SUREST, EVERY = "largest", "surest", "all"
 FACES = (LARGEST, SUREST, EVERY)
@@ -154,7 +154,7 @@ class FaceReader:
         found: list[Crop | Miss] = []
         size = (0, 0)
         with self._decoders.open_video(path) as video:
-            asked, unread = chains(spaced(self._settings.frames), video.count), 0
+            asked, unread = chains(describe_spacing(self._settings.frames), video.count), 0
             self._asked = len(asked)
             for number, chain in enumerate(asked):
                 if len(found) > MOST_CROPS - MOST_FACES:

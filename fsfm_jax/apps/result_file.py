@@ -9,7 +9,7 @@ import os
 import stat
 import uuid
 
-from fsfm_jax.command import KEPT, named, say
+from fsfm_jax.command import KEPT, say, with_name
 
 STANDARD_OUTPUT = "-"
 PARTIAL = ".partial"
@@ -72,7 +72,7 @@ class ResultFile:
             while data:
                 data = data[self._file.write(data) :]
         except OSError as error:
-            raise named(error, self._path) from error
+            raise with_name(error, self._path) from error
         self._results, self._whole = self._results + results, self._file.tell()
 
     def __enter__(self) -> "ResultFile":
@@ -87,7 +87,7 @@ class ResultFile:
             self._file.close()
             os.replace(self._hidden, self._path)
         except OSError as failed:
-            failure = named(failed, self._path)
+            failure = with_name(failed, self._path)
             self._give_up(failure)
             raise failure from failed
 
@@ -125,7 +125,7 @@ class ResultStream:
             self._file.write(text)
             self._file.flush()
         except OSError as error:
-            raise named(error, self._path) from error
+            raise with_name(error, self._path) from error
 
     def __enter__(self) -> "ResultStream":
         return self

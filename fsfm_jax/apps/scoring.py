@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from fsfm_jax.apps.reading import Reading
-from fsfm_jax.apps.verdict import Rule, Verdict, judged
+from fsfm_jax.apps.verdict import DecisionRule, Verdict, decide
 from fsfm_jax.detection.predictor import Predictor
 
 
-def verdicts(judge: Predictor, rule: Rule, readings: Iterable[Reading]) -> Iterator[tuple[Reading, Verdict]]:
-    """What `judge` says of each file, in order.
+def score_readings(
+    predictor: Predictor, rule: DecisionRule, readings: Iterable[Reading]
+) -> Iterator[tuple[Reading, Verdict]]:
+    """What `predictor` says of each file, in order.
 
     Holds the crops of as many files as fill a batch; a file's verdict comes when its last crop is scored.
     """
@@ -23,16 +25,17 @@ def verdicts(judge: Predictor, rule: Rule, readings: Iterable[Reading]) -> Itera
         while waiting and len(waiting[0].crops) <= len(scores):
             reading = waiting.popleft()
             rows = [scores.popleft() for _ in reading.crops]
-            yield reading, judged(judge, rule, reading, np.array(rows).reshape(len(rows), len(judge.class_names)))
+            table = np.array(rows).reshape(len(rows), len(predictor.class_names))
+            yield reading, decide(predictor, rule, reading, table)
 
     def score(count: int) -> None:
-        scores.extend(judge.log_probabilities(np.stack([queued.popleft() for _ in range(count)])))
+        scores.extend(predictor.log_probabilities(np.stack([queued.popleft() for _ in range(count)])))
 
     for reading in readings:
         waiting.append(reading)
         queued.extend(crop.pixels for crop in reading.crops)
-        while len(queued) >= judge.batch:
-            score(judge.batch)
+        while len(queued) >= predictor.batch:
+            score(predictor.batch)
         yield from ready()
     if queued:
         score(len(queued))

@@ -36,7 +36,7 @@ from fsfm_jax.apps.detect_answer import compile_for_a_photo
 from fsfm_jax.apps.mask_answer import masker_of
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import EVERY, FACES, LARGEST, Settings
-from fsfm_jax.apps.verdict import check_threshold, rule_of
+from fsfm_jax.apps.verdict import check_threshold, choose_rule
 from fsfm_jax.apps.web import SAMPLES, Site, make_app
 from fsfm_jax.detection.detector import FOLDER
 from fsfm_jax.detection.opener import Unsaid
@@ -139,14 +139,15 @@ def open_site(chosen: Any, folder: str) -> Site:
         checkpoint, pretrained = "", checkpoint
     run: OpenedRun | None = open_run(pretrained, moments=False) if pretrained else None
     masker = masker_of(run, _name(pretrained))
-    judge = rule = readers = None
+    predictor = rule = readers = None
     if checkpoint:
-        judge = open_predictor(checkpoint, Unsaid(chosen.classes, chosen.statistics, chosen.norm_over), chosen.dtype)
-        judge.name = _name(checkpoint)  # visitors read it, and where it lies is not for them
-        rule = rule_of(judge, chosen.threshold, limits)
-        compile_for_a_photo(judge)
+        unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
+        predictor = open_predictor(checkpoint, unsaid, chosen.dtype)
+        predictor.name = _name(checkpoint)  # visitors read it, and where it lies is not for them
+        rule = choose_rule(predictor, chosen.threshold, limits)
+        compile_for_a_photo(predictor)
         settings = Settings(
-            judge.image_size, judge.transform, chosen.detector, chosen.faces, chosen.frames,
+            predictor.image_size, predictor.transform, chosen.detector, chosen.faces, chosen.frames,
             detector_size=chosen.detector_size, frame_faces=FRAME_FACES,
         )  # fmt: skip
         readers = Readers(settings, chosen.places, chosen.seconds)
@@ -154,7 +155,7 @@ def open_site(chosen: Any, folder: str) -> Site:
         IMAGE_SIZE, "resize", chosen.detector, LARGEST, 1, parser="embedded", detector_size=chosen.detector_size
     )
     return Site(
-        judge, rule, readers, masker, Readers(parsing, chosen.places, chosen.seconds), chosen.limit_mb * MEGA,
+        predictor, rule, readers, masker, Readers(parsing, chosen.places, chosen.seconds), chosen.limit_mb * MEGA,
         chosen.places, "", folder, tuple(sorted(path.name for path in SAMPLES.glob("*.jpg"))),
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ class Refused(Exception):
 
 
 @contextlib.asynccontextmanager
-async def uploaded(request: Request, limit: int, folder: str) -> AsyncIterator[str]:
+async def receive(request: Request, limit: int, folder: str) -> AsyncIterator[str]:
     """Path of a private file in `folder` with the body of the request, which is gone afterwards, whatever happens.
 
     The body is the file itself; its name never comes here. It is counted while it arrives, and what says it is longer

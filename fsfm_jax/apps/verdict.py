@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fsfm_jax.apps.caution import rates_of
-from fsfm_jax.apps.certainty import Limits, withheld
+from fsfm_jax.apps.certainty import Limits, why_no_verdict
 from fsfm_jax.apps.reading import PHOTO, Crop, Miss, Reading
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.metrics.thresholds import Threshold, fixed
@@ -25,7 +25,7 @@ USUAL = Limits()
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
+class DecisionRule:
     """The thresholds that decide; None where a detector keeps none.
 
     Attributes:
@@ -127,7 +127,7 @@ def check_threshold(threshold: str) -> float | None:
     return value
 
 
-def rule_of(carded: Carded, threshold: str = FALSE_ALARM, limits: Limits = USUAL) -> Rule:
+def choose_rule(carded: Carded, threshold: str = FALSE_ALARM, limits: Limits = USUAL) -> DecisionRule:
     """How a detector decides.
 
     Args:
@@ -139,9 +139,9 @@ def rule_of(carded: Carded, threshold: str = FALSE_ALARM, limits: Limits = USUAL
     """
     value = check_threshold(threshold)
     if value is not None:
-        return Rule(fixed(value), fixed(value), carded.temperature, limits)
+        return DecisionRule(fixed(value), fixed(value), carded.temperature, limits)
     found = {level: _kept(carded, level, threshold) for level in ("frame", "video")}
-    return Rule(found["frame"], found["video"], carded.temperature, limits)
+    return DecisionRule(found["frame"], found["video"], carded.temperature, limits)
 
 
 def _kept(carded: Carded, level: str, rule: str) -> Threshold | None:
@@ -149,7 +149,7 @@ def _kept(carded: Carded, level: str, rule: str) -> Threshold | None:
     return next((one for one in carded.thresholds(level) if (one.rule == "equal error") == equal), None)
 
 
-def said(threshold: Threshold) -> str:
+def describe_threshold(threshold: Threshold) -> str:
     """A threshold as a sentence: what it decides, and both of its error rates where it was chosen."""
     rule = threshold.rule
     if rule.startswith(ALARMS):  # real is the positive class, so a false negative is a false alarm
@@ -158,7 +158,7 @@ def said(threshold: Threshold) -> str:
     return f"forged if P(real) < {threshold.value:.4g} ({rule}, {chosen}: {rates_of(threshold)})"
 
 
-def judged(carded: Carded, rule: Rule, reading: Reading, log_probabilities: np.ndarray) -> Verdict:
+def decide(carded: Carded, rule: DecisionRule, reading: Reading, log_probabilities: np.ndarray) -> Verdict:
     """The verdict on a file, from the scores `[n, C]` of its n crops."""
     faces = tuple(
         _face(carded, rule, reading, crop, row)
@@ -175,7 +175,7 @@ def judged(carded: Carded, rule: Rule, reading: Reading, log_probabilities: np.n
     reason, detail = reading.reason, reading.detail
     if verdict:
         sure = [faces[index].crop.sureness for index in least.values()]
-        reason, detail = withheld(rule.limits, sure, frames)
+        reason, detail = why_no_verdict(rule.limits, sure, frames)
     deciding = min(least.values(), key=lambda index: faces[index].score) if faces else None
     found = max(sum(count for _, count in reading.found), len(faces))
     return Verdict(
@@ -204,7 +204,7 @@ def _remarks(reading: Reading, faces: Sequence[FaceScore], found: int, deciding:
     return remarks
 
 
-def _face(carded: Carded, rule: Rule, reading: Reading, crop: Crop, row: np.ndarray) -> FaceScore:
+def _face(carded: Carded, rule: DecisionRule, reading: Reading, crop: Crop, row: np.ndarray) -> FaceScore:
     probabilities = _softmax(row)
     calibrated = None if rule.temperature is None else float(_softmax(row / rule.temperature)[carded.real])
     second = None if reading.kind == PHOTO or not reading.rate else crop.frame / reading.rate

@@ -14,12 +14,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from fsfm_jax.apps.access import Access
-from fsfm_jax.apps.detect_answer import detected
+from fsfm_jax.apps.detect_answer import answer_detection
 from fsfm_jax.apps.mask_answer import LEAST, MOST, USUAL_RATIO, Masker
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import REASONS, VIDEO, Reading
-from fsfm_jax.apps.uploads import Refused, uploaded
-from fsfm_jax.apps.verdict import Rule
+from fsfm_jax.apps.uploads import Refused, receive
+from fsfm_jax.apps.verdict import DecisionRule
 from fsfm_jax.data import masking
 from fsfm_jax.detection.predictor import Predictor
 
@@ -38,7 +38,7 @@ class Site:
     """What a server offers.
 
     Attributes:
-      judge, rule, detect_readers: of the detector; None without one.
+      predictor, rule, detect_readers: of the detector; None without one.
       masker, mask_readers: of masks.
       limit: bytes of an upload. places: requests at work at a time.
       token: that every request needs; "" on loopback.
@@ -46,8 +46,8 @@ class Site:
       samples: names of bundled photos that the page offers.
     """
 
-    judge: Predictor | None
-    rule: Rule | None
+    predictor: Predictor | None
+    rule: DecisionRule | None
     detect_readers: Readers | None
     masker: Masker
     mask_readers: Readers
@@ -81,11 +81,11 @@ async def _file(request: Request, file: Path) -> Response:
 
 
 async def _about(request: Request, site: Site) -> Response:
-    judge = site.judge
+    predictor = site.predictor
     return JSONResponse(
         {
-            "detector": None if judge is None else judge.name,
-            "classes": None if judge is None else list(judge.class_names),
+            "detector": None if predictor is None else predictor.name,
+            "classes": None if predictor is None else list(predictor.class_names),
             "no_detector": NO_DETECTOR,
             "pretraining": None if site.masker.run is None else site.masker.name,
             "strategies": [
@@ -126,9 +126,9 @@ async def _place(places: threading.BoundedSemaphore) -> AsyncIterator[None]:
 
 
 async def _detect(request: Request, site: Site) -> dict:
-    if site.judge is None:
+    if site.predictor is None:
         raise Refused(404, NO_DETECTOR)
-    async with uploaded(request, site.limit, site.folder) as path:
+    async with receive(request, site.limit, site.folder) as path:
         return await run_in_threadpool(_detected, path, site)
 
 
@@ -136,7 +136,7 @@ def _detected(path: str, site: Site) -> dict:
     reading = _read(site.detect_readers, path)
     with site.masker.lock:
         try:
-            return detected(site.judge, site.rule, reading)
+            return answer_detection(site.predictor, site.rule, reading)
         except ValueError as error:  # the detector is damaged, not the file
             raise Refused(500, _sentence(str(error))) from error
 
@@ -147,7 +147,7 @@ async def _mask(request: Request, site: Site) -> dict:
         strategy, ratio, roll = query["strategy"], float(query["ratio"]), int(query["roll"])
     except (KeyError, ValueError) as error:
         raise Refused(422, "Expected ?strategy=NAME&ratio=NUMBER&roll=NUMBER.") from error
-    async with uploaded(request, site.limit, site.folder) as path:
+    async with receive(request, site.limit, site.folder) as path:
         return await run_in_threadpool(_masked, path, site, strategy, ratio, roll)
 
 

@@ -14,7 +14,7 @@ from fsfm_jax.compile_check.chips import GIB, Slice
 from fsfm_jax.compile_check.program import Figures, figures
 from fsfm_jax.compile_check.roofline import Roofline, rooflines
 from fsfm_jax.compile_check.steps import Step
-from fsfm_jax.models.ops import traced_for
+from fsfm_jax.models.ops import trace_for
 
 # XLA's word on stderr for an array that all devices rebuild to split it in another way.
 REBUILT = "[SPMD] Involuntary full rematerialization"
@@ -83,7 +83,7 @@ def check(step: Step, on: Slice) -> Outcome:
     images = step.images / len(on.devices)
     available = None if on.chip is None else on.chip.program_gib * GIB
     started = time.monotonic()
-    with captured_stderr() as said, traced_for("cpu" if on.chip is None else "tpu"):
+    with capture_stderr() as said, trace_for("cpu" if on.chip is None else "tpu"):
         try:
             compiled = step.lower().compile()
         except jax.errors.JaxRuntimeError as error:
@@ -108,7 +108,7 @@ def needed_bytes(error: str) -> float | None:
 
 
 @contextlib.contextmanager
-def captured_stderr() -> Iterator[list[str]]:
+def capture_stderr() -> Iterator[list[str]]:
     """What the process, XLA's C++ included, writes to stderr inside; the list has the text afterwards.
 
     It is passed on in the end, without the compiler's words on what is counted here.

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from fsfm_jax import partition
 from fsfm_jax.compile_check.chips import Slice
 from fsfm_jax.config.fields import one_of
-from fsfm_jax.config.recipes import FAMILIES, SIZES, load_recipe, shipped
+from fsfm_jax.config.recipes import FAMILIES, SIZES, list_shipped, load_recipe
 from fsfm_jax.data.class_map import parse_classes
 from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.jobs import finetune, pretrain
@@ -98,7 +98,7 @@ def family(config: ConfigDict) -> Iterator[tuple[str, ConfigDict, ConfigDict | N
     """
     size = config.model.size
     jobs = ("pretrain_", "finetune_", "adapter_", "eval_")
-    names = [name for name in shipped() if name.startswith(jobs)]
+    names = [name for name in list_shipped() if name.startswith(jobs)]
     word = next((word for word, of in SIZES.items() if of == size), "")
     # The recipes for all sizes take theirs as the first word of the variant.
     sized = [f"{name}:{word}" if name in FAMILIES and word else name for name in names]

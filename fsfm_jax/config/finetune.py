@@ -187,13 +187,13 @@ def antispoof(variant: str) -> ConfigDict:
             raise pretrain.unknown_variant(word, [w for w in ANTISPOOF_VARIANTS if mcio or w != "no-celeb"])
     folder, names = ("mcio_frames", MCIO) if mcio else ("wcs_frames", WCS)
     sources = [f"{name}_train" for key, name in names.items() if key != target]
-    judges = [f"{name}_test" for key, name in names.items() if key != target]
+    held_out = [f"{name}_test" for key, name in names.items() if key != target]
     sources += ["celeb_train"] if mcio and "no-celeb" not in words else []
     sources += [f"{names[target]}_shot"] if "5-shot" in words else []
     c = finetune()
     c.duration, c.repeats = "4000 steps", 5
     c.data.train = ",".join(f"data/{folder}:{split}" for split in sources)
-    c.data.validation = ",".join(f"data/{folder}:{split}" for split in judges)
+    c.data.validation = ",".join(f"data/{folder}:{split}" for split in held_out)
     # Published numbers of the protocols without CelebA-Spoof and with five shots are others.
     name = "_".join([protocol(target), *(word.replace("-", "_") for word in ("no-celeb", "5-shot") if word in words)])
     c.data.test = f"{name}=data/{folder}:{names[target]}_test"

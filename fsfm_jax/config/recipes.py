@@ -25,7 +25,7 @@ FORMER = re.compile(r"((?:finetune|adapter)_(?:dfd|diff|fas))_(vit[sbl])")
 CONFIG_FLAGS = ("--config", "-config", "--detector", "-detector")
 
 
-def shipped() -> dict[str, Path]:
+def list_shipped() -> dict[str, Path]:
     """Return the files of all recipes of this version by name."""
     folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
     if folder is None:
@@ -46,7 +46,7 @@ def find_recipe(name: str) -> Path:
     if former := FORMER.fullmatch(stem):
         spelt = str(path).replace(stem, former[1])
         raise FileNotFoundError(f"config: {name} is spelt {spelt}:{former[2]} since version 0.2")
-    known = shipped()
+    known = list_shipped()
     if path.parent == Path() and stem in known:
         return known[stem]
     raise FileNotFoundError(

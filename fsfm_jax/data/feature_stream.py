@@ -8,7 +8,7 @@ import numpy as np
 from fsfm_jax import records
 from fsfm_jax.data.label_stream import INDEX, VALID, LabelledSpec
 from fsfm_jax.data.labels import LabelledSource
-from fsfm_jax.data.stream import Batch, Batches, balanced, ordered
+from fsfm_jax.data.stream import Batch, Batches, balance, order
 
 FEATURES = "features"
 # What the training transform is without any augmentation, by its name among those of evaluation.
@@ -46,7 +46,7 @@ class FeatureStream(Batches):
         host: int,
         hosts: int,
     ):
-        examples = balanced([source for source, _ in sources], spec) if spec.balanced else ordered(sources, spec.seed)
+        examples = balance([source for source, _ in sources], spec) if spec.balanced else order(sources, spec.seed)
         # Rows come from memory: a loader process would get a copy of all of them, and only send them back.
         spec = dataclasses.replace(spec, workers=0)
         super().__init__(examples, _load, _finish, spec, start_step, host, hosts)

@@ -18,7 +18,7 @@ from fsfm_jax.data.labels import LabelledSource
 from fsfm_jax.data.mixture import MixSpec, draw_mixture
 from fsfm_jax.data.photo import READ_FLAGS
 from fsfm_jax.data.resizing import for_evaluation
-from fsfm_jax.data.stream import Batch, Batches, balanced, ordered
+from fsfm_jax.data.stream import Batch, Batches, balance, order
 
 # Keys of a training batch beside image and label; `mix_*` hold the draw of the batch in every row.
 ERASE, MIX_CUTMIX, MIX_RATIO, MIX_BOX = "erase", "mix_cutmix", "mix_ratio", "mix_box"
@@ -65,7 +65,7 @@ class LabelledStream(Batches):
         host: int,
         hosts: int,
     ):
-        examples = balanced([source for source, _ in sources], spec) if spec.balanced else ordered(sources, spec.seed)
+        examples = balance([source for source, _ in sources], spec) if spec.balanced else order(sources, spec.seed)
         super().__init__(examples, load_labelled, mix_batch, spec, start_step, host, hosts)
 
 

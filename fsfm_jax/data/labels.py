@@ -17,7 +17,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from fsfm_jax import records
 from fsfm_jax.data.forgery import open_forged
-from fsfm_jax.data.sources import open_builder, path_and_split, shown
+from fsfm_jax.data.sources import one_line, open_builder, path_and_split
 from fsfm_jax.data.statistics import BUILD, PixelSums, read_card
 
 
@@ -91,7 +91,7 @@ class LabelledRecords:
             return _parse(self._records[index])
         except (RuntimeError, DecodeError, zlib.error, ValueError, IndexError) as error:
             raise ValueError(
-                f"data set {self.name}, example {index}: cannot be read ({shown(error)}); copy it again, or make it "
+                f"data set {self.name}, example {index}: cannot be read ({one_line(error)}); copy it again, or make it "
                 f"with {BUILD}"
             ) from error
 
@@ -179,5 +179,5 @@ def check_labels(sources: list[LabelledSource], purpose: str, every_class: bool)
         counts += np.bincount(source.labels, minlength=len(names))
     missing = [name for name, count in zip(names, counts, strict=True) if not count]
     if missing and (every_class or names[real] in missing or len(missing) == len(names) - 1):
-        shown = " and ".join(source.name for source in sources)
-        raise ValueError(f"{purpose}: no face of class {', '.join(missing)} in {shown}; add data that has some")
+        named = " and ".join(source.name for source in sources)
+        raise ValueError(f"{purpose}: no face of class {', '.join(missing)} in {named}; add data that has some")

@@ -135,7 +135,7 @@ class RecordSource:
         except (RuntimeError, DecodeError, zlib.error, ValueError, IndexError) as error:
             raise ValueError(
                 f"data set {self.name}, example {index} in {self._files[bisect_right(self._ends, index)]}: "
-                f"cannot be read ({shown(error)}); copy that file again, or make the data set with {BUILD}"
+                f"cannot be read ({one_line(error)}); copy that file again, or make the data set with {BUILD}"
             ) from error
 
 
@@ -158,7 +158,7 @@ def open_builder(path: epath.Path, split: str, lengths: tuple[int, ...]) -> tfds
     except Exception as error:  # TFDS does not check what it parses: garbage may raise anything
         raise ValueError(
             f"data set {path}: {INFO} and {FEATURES} do not describe its split {split} "
-            f"({type(error).__name__}: {shown(error)}); copy them again, or make it with {BUILD}"
+            f"({type(error).__name__}: {one_line(error)}); copy them again, or make it with {BUILD}"
         ) from error
     if suffix != "array_record" or not told:
         raise ValueError(
@@ -178,7 +178,7 @@ def open_builder(path: epath.Path, split: str, lengths: tuple[int, ...]) -> tfds
     return builder
 
 
-def shown(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """The words of others, on one line."""
     return plain(" ".join(str(error).split())[:500])
 

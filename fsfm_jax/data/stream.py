@@ -78,7 +78,7 @@ def mask_batch(spec: StreamSpec, batch: Batch) -> Batch:
     return masked
 
 
-def ordered(sources: Sequence[tuple[Source, float | None]], seed: int) -> grain.MapDataset:
+def order(sources: Sequence[tuple[Source, float | None]], seed: int) -> grain.MapDataset:
     """The endless example stream: data sets concatenated and shuffled, or mixed by weight, each shuffled."""
     if sources[0][1] is None:
         together = grain.MapDataset.concatenate([grain.MapDataset.source(source) for source, _ in sources])
@@ -103,7 +103,7 @@ class Subset:
         return self._source[int(self._indices[index])]
 
 
-def balanced(sources: Sequence, spec) -> grain.MapDataset:
+def balance(sources: Sequence, spec) -> grain.MapDataset:
     """The endless stream in which the classes of all labelled sources take turns, each shuffled for itself.
 
     With two classes every source must have both; with more, a data set may hold one kind of forgery only.
@@ -216,4 +216,4 @@ class Stream(Batches):
         host: int,
         hosts: int,
     ):
-        super().__init__(ordered(sources, spec.seed), load_example, mask_batch, spec, start_step, host, hosts)
+        super().__init__(order(sources, spec.seed), load_example, mask_batch, spec, start_step, host, hosts)

@@ -32,7 +32,7 @@ Spread = tuple[float, float | None]  # mean and deviation in percent; no deviati
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class CellResult:
     """What a finished cell found.
 
     Attributes:
@@ -58,7 +58,7 @@ class Entry:
     tuning: str
     layout: str
     sets: tuple[str, ...]
-    found: Found | None
+    found: CellResult | None
 
     @property
     def family(self) -> str:
@@ -87,7 +87,7 @@ class Row:
         return spread_of([math.fsum(of_seed) / len(of_seed) for of_seed in zip(*seeds, strict=True)])
 
 
-def read(workdir: str, seeds: Sequence[int]) -> Found:
+def read(workdir: str, seeds: Sequence[int]) -> CellResult:
     """What a fine-tuning with these seeds found, from the results that it left.
 
     Raises:
@@ -101,7 +101,7 @@ def read(workdir: str, seeds: Sequence[int]) -> Found:
         raise FileNotFoundError(f"{workdir} has ended, but {gone} is gone; remove that folder to run it again")
     contents = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     trained, parameters = count(contents[0]["detector"])
-    return Found(
+    return CellResult(
         trained,
         parameters,
         tuple(content["data"] for content in contents),

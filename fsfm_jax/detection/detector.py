@@ -23,7 +23,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.resolve.finetune import task_of
-from fsfm_jax.run.checkpoint import Checkpoints, Retention, saved_parameters, saved_parts
+from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parameters, read_parts
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.train.identity import check_place, parameters_of
 
@@ -88,11 +88,11 @@ def open_detector(workdir: str) -> Detector:
             f"checkpoint: the run at {workdir} has not ended, it is at step {saved['step']}; run its command again to "
             "go on, and it leaves a detector"
         )
-    params, card = saved_parameters(directory)
+    params, card = read_parameters(directory)
     return Detector(workdir, task_of(card), params, card)
 
 
-def carried_arrays(workdir: str) -> dict[str, np.ndarray]:
+def read_carried(workdir: str) -> dict[str, np.ndarray]:
     """What an imported detector carries of its official file, by official name."""
-    parts, _ = saved_parts(os.path.join(workdir, FOLDER), ("carried",))
+    parts, _ = read_parts(os.path.join(workdir, FOLDER), ("carried",))
     return flatten_dict(parts["carried"], sep=".") if parts.get("carried") else {}

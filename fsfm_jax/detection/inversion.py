@@ -6,7 +6,7 @@ FAR_BELOW = 0.4  # AUC; by chance it is 0.5
 DEVIATIONS = 2.0  # standard deviations below chance that a set of this size has to be
 
 
-def inverted(name: str, summary: dict, named_by_hand: bool) -> str:
+def warn_inverted(name: str, summary: dict, named_by_hand: bool) -> str:
     """A sentence for a data set whose scores rank forged faces above real ones; "" for any other.
 
     Without a connection between score and label, the AUC of n real and m forged examples has the mean 1/2 and the

@@ -16,7 +16,7 @@ from fsfm_jax.data.label_stream import DETAILS, INDEX, VALID, evaluation_batches
 from fsfm_jax.data.labels import LabelledSource
 from fsfm_jax.data.stream import Batch
 from fsfm_jax.metrics import calibration
-from fsfm_jax.metrics.multiclass import Classified
+from fsfm_jax.metrics.multiclass import ClassScores
 from fsfm_jax.metrics.scores import Classes, Scored
 from fsfm_jax.metrics.video import Videos, aggregate
 from fsfm_jax.resolve.report import EvaluationSpec
@@ -61,9 +61,9 @@ class Predictions:
         names = Classes(positive, others[0] if len(others) == 1 else FORGED)
         return Scored(self.probabilities(temperature)[:, self.real], self.labels == self.real, names)
 
-    def classified(self, temperature: float = 1.0) -> Classified:
+    def classified(self, temperature: float = 1.0) -> ClassScores:
         """Probabilities of all classes."""
-        return Classified(self.probabilities(temperature), self.labels, self.class_names)
+        return ClassScores(self.probabilities(temperature), self.labels, self.class_names)
 
     def by_video(self, temperature: float = 1.0) -> Videos:
         """Mean probability of being real over the frames of each video."""

@@ -17,7 +17,7 @@ import jax
 from fsfm_jax.data.labels import LabelledSource
 from fsfm_jax.detection import calibrate, prediction_file, tables
 from fsfm_jax.detection.detector import Detector
-from fsfm_jax.detection.inversion import inverted
+from fsfm_jax.detection.inversion import warn_inverted
 from fsfm_jax.detection.prediction import Predictions, Scorer
 from fsfm_jax.figures.calibration import draw_reliability
 from fsfm_jax.figures.detection import draw_scores
@@ -69,7 +69,7 @@ def evaluate_sets(
             prediction_file.write_predictions(path, found.columns(detector.temperature))
             _draw(os.path.join(folder, "figures", name), name, found, chosen, detector.temperature)
         LOG.info("%s: %s", name, line(results[name]))
-        if warning := inverted(name, results[name], _named_by_hand(detector)):
+        if warning := warn_inverted(name, results[name], _named_by_hand(detector)):
             LOG.warning(warning)
     if writes:
         _write(folder, results, detector, spec)
@@ -165,7 +165,7 @@ def _write(folder: str, results: dict[str, dict], detector: Detector, spec: Repo
     }
     write_text(os.path.join(folder, METRICS), json.dumps(content, indent=1, sort_keys=True) + "\n")
     notes = [f"Detector: {detector.name}. {selection['label']}", _calibration_note(detector)]
-    warnings = [inverted(name, summary, _named_by_hand(detector)) for name, summary in results.items()]
+    warnings = [warn_inverted(name, summary, _named_by_hand(detector)) for name, summary in results.items()]
     notes += [f"Warning: {warning}." for warning in warnings if warning]
     if spec.evaluation.transform != detector.own_transform:
         known = detector.own_transform

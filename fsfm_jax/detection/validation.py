@@ -14,9 +14,9 @@ from fsfm_jax.detection.detector import Kept
 from fsfm_jax.detection.prediction import Predictions, Scorer
 from fsfm_jax.metrics import binary, thresholds
 from fsfm_jax.metrics.scores import Scored
-from fsfm_jax.metrics.selection import METRICS, SPLITS, Choice, Evaluated, Rule, choose
+from fsfm_jax.metrics.selection import METRICS, SPLITS, Choice, Evaluated, SelectionRule, choose
 from fsfm_jax.metrics.value import Value, undefined
-from fsfm_jax.run.checkpoint import Checkpoints, Retention, saved_parameters
+from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parameters
 from fsfm_jax.run.workdir import write_text
 from fsfm_jax.train.state import TrainState
 
@@ -36,8 +36,8 @@ class Validation:
     """
 
     def __init__(
-        self, looked_at: Mapping[str, LabelledSource], rule: Rule, scorer: Scorer, history: list[dict], workdir: str,
-        write: Callable[[int, Mapping[str, float]], None] = lambda step, values: None,
+        self, looked_at: Mapping[str, LabelledSource], rule: SelectionRule, scorer: Scorer, history: list[dict],
+        workdir: str, write: Callable[[int, Mapping[str, float]], None] = lambda step, values: None,
     ):  # fmt: skip
         """Opens what was kept of earlier looks.
 
@@ -86,7 +86,7 @@ class Validation:
             if step != choice.step:
                 self._kept.delete(step)
         dataset = self._looked_at[SPLITS[self._rule.kind]].name
-        found = saved_parameters(self._folder, choice.step)[0]
+        found = read_parameters(self._folder, choice.step)[0]
         return choice._replace(label=f"{choice.label} Looked at: {dataset}."), found
 
     def close(self) -> None:

@@ -11,9 +11,9 @@ from collections import OrderedDict
 import numpy as np
 
 from fsfm_jax.config.fields import accumulation, flat, to_steps
-from fsfm_jax.detection.detector import Detector, carried_arrays
+from fsfm_jax.detection.detector import Detector, read_carried
 from fsfm_jax.models.antispoof import AntiSpoofSpec
-from fsfm_jax.models.lora import merged
+from fsfm_jax.models.lora import merge
 from fsfm_jax.optim.optimizer import OPTIMIZERS
 from fsfm_jax.optim.schedules import warmup_cosine
 from fsfm_jax.weights import names
@@ -70,7 +70,7 @@ def pretraining_contents(run: OpenedRun) -> tuple[int, dict, dict | None]:
     return epoch, {"model": online} | rest, target
 
 
-def finetuned_content(detector: Detector) -> tuple[str, dict]:
+def pack_finetuned(detector: Detector) -> tuple[str, dict]:
     """Name and content of the file of a fine-tuned network: without the optimizer, which a detector does not keep.
 
     Raises:
@@ -82,7 +82,7 @@ def finetuned_content(detector: Detector) -> tuple[str, dict]:
             "--format=official: the official network of anti-spoofing scales over tokens, this one has "
             "model.norm_over: features, and its scores would be others; use safetensors or export.serialize"
         )
-    model, state = detector.task.model, finetuned_state(detector)
+    model, state = detector.task.model, rename_finetuned(detector)
     options = Options(json.loads(json.dumps(detector.card["config"])))
     if isinstance(model, AntiSpoofSpec):
         official = detector.card["official"] if "official" in detector.card else {}
@@ -103,7 +103,7 @@ def finetuned_content(detector: Detector) -> tuple[str, dict]:
     }
 
 
-def finetuned_state(detector: Detector) -> OrderedDict:
+def rename_finetuned(detector: Detector) -> OrderedDict:
     """The official state dict of a detector: LoRA's updates added, and what an imported one carries put back.
 
     Raises:
@@ -113,10 +113,10 @@ def finetuned_state(detector: Detector) -> OrderedDict:
     style = model.style
     if style.pre_norm or style.prefix != 1 or style.layer_scale is not None:
         raise ValueError("the official networks have a plain ViT; this encoder is another: use export.serialize")
-    params = detector.params if model.lora is None else merged(detector.params, model.lora)
+    params = detector.params if model.lora is None else merge(detector.params, model.lora)
     table = _TABLES[isinstance(model, AntiSpoofSpec), model.reduction is not None]
     state = names.finetuned_to_official(params, table, model.size.patch_size)
-    state |= carried_arrays(detector.name) if "official" in detector.card else _fresh(detector, table)
+    state |= read_carried(detector.name) if "official" in detector.card else _fresh(detector, table)
     return _ordered(state, table)
 
 

@@ -69,7 +69,7 @@ def serialize(detector: Detector, output: str, form: str = "jax", platforms: tup
         raise FileNotFoundError(f"--output: there is no folder {folder}")
     check_size(detector)
     if form == "onnx":
-        content, about = onnx_file.converted(detector.task, detector.params)
+        content, about = onnx_file.convert(detector.task, detector.params)
     else:
         exported = _exported(detector, platforms)
         content = bytes(exported.serialize())
@@ -85,7 +85,7 @@ def serialize(detector: Detector, output: str, form: str = "jax", platforms: tup
     # As it will be read again.
     card = json.loads(json.dumps(_sidecar(detector, about), allow_nan=False))
     if form == "jax":
-        artifact.opened(output, content, card)  # Whoever gets it reads it with the same checks.
+        artifact.open_artifact(output, content, card)  # Whoever gets it reads it with the same checks.
     with whole_file(output) as file:
         file.write(content)
     with whole_file(artifact.sidecar_of(output)) as file:

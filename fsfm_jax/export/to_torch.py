@@ -42,7 +42,7 @@ from fsfm_jax.weights import huggingface, safetensors_file, torch_writer
 from fsfm_jax.weights.export_file import CARD, FORMATS
 from fsfm_jax.weights.official_statistics import STATISTICS_FILE
 from fsfm_jax.weights.run_reader import OpenedRun, open_run
-from fsfm_jax.weights.timm_state import TimmModel, classifier_state, pretrained_state
+from fsfm_jax.weights.timm_state import TimmModel, classifier_state, pack_pretrained
 
 NETWORKS = ("online", "target")
 POOLINGS = ("avg", "token")
@@ -113,7 +113,7 @@ def _chosen(found: OpenedRun | Detector, network: str) -> OpenedRun | Detector:
 
 def _official(found: OpenedRun | Detector, said: dict, output: str) -> list[str]:
     if isinstance(found, Detector):
-        name, content = official_content.finetuned_content(found)
+        name, content = official_content.pack_finetuned(found)
         files, statistics = {name: content}, found.task.statistics
     elif found.base != OWN:
         raise ValueError(f"--format=official: an encoder of {found.base} is none of FSFM; take another format")
@@ -149,7 +149,7 @@ def _huggingface(
         if found.statistics is None:
             raise ValueError("--format=huggingface: nothing says the channel statistics; import with --statistics=NAME")
         plain = found.spec.instance_discrimination is False and "pixel_decoder" in found.params
-        model = huggingface.pretrained_model(found.params, found.spec, found.statistics, decoder or plain)
+        model = huggingface.read_pretrained(found.params, found.spec, found.statistics, decoder or plain)
     elif isinstance(found.task.model, AntiSpoofSpec):
         raise ValueError("--format=huggingface: transformers has no network of anti-spoofing; use export.serialize")
     else:
@@ -170,7 +170,7 @@ def _state(found: OpenedRun | Detector, format: str, pooling: str) -> tuple[Mapp
     """Arrays by name, and the arguments of `timm.create_model`; None for a network with official names."""
     if isinstance(found, OpenedRun):
         style = BASES[found.base].style
-        made: TimmModel = pretrained_state(found.params, found.spec.size, found.spec.image_size, pooling, style)
+        made: TimmModel = pack_pretrained(found.params, found.spec.size, found.spec.image_size, pooling, style)
         return made.state, made.call
     model = found.task.model
     if isinstance(model, AntiSpoofSpec) or model.reduction is not None:
@@ -180,7 +180,7 @@ def _state(found: OpenedRun | Detector, format: str, pooling: str) -> tuple[Mapp
                 f"--format=timm: timm has no such network as {what}; use --format=official or safetensors, which have "
                 "official names, or export.serialize"
             )
-        return official_content.finetuned_state(found), None
+        return official_content.rename_finetuned(found), None
     made = classifier_state(found.params, model)
     return made.state, made.call
 

@@ -32,7 +32,7 @@ from fsfm_jax.resolve.compare import Cell, Plan, of_cell, plan
 from fsfm_jax.resolve.finetune import SCRATCH, resolve_finetuning
 from fsfm_jax.run.checkpoint import same_json
 from fsfm_jax.run.foreign_file import check_place
-from fsfm_jax.run.lock import held
+from fsfm_jax.run.lock import hold
 from fsfm_jax.run.workdir import write_text
 from fsfm_jax.train.loop import Interrupted
 
@@ -66,7 +66,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     if "://" in workdir:
         raise ValueError(f"--workdir: a comparison expects a folder of a file system, found {workdir}")
     check_no_results(workdir)
-    with held(workdir):
+    with hold(workdir):
         _run(config, workdir)
 
 

@@ -50,8 +50,8 @@ class Inputs:
     def foreign(self) -> list[str]:
         """Data sets of the validation that nothing was trained on: a choice made there was not made on the sources."""
         trained = {source.dataset for source, _ in self.sources}
-        judges = () if self.validation is None else parts_of(self.validation)
-        return sorted({part.dataset for part in judges} - trained)
+        held_out = () if self.validation is None else parts_of(self.validation)
+        return sorted({part.dataset for part in held_out} - trained)
 
     def looked_at(self, rule: str) -> dict[str, LabelledSource]:
         """The data that are looked at while the detector learns, by the names of `metrics.selection.SPLITS`."""
@@ -80,8 +80,8 @@ def open_inputs(config: ConfigDict) -> Inputs:
     check_labels(training, "data.train", every_class=True)
     if validation is not None:
         check_labels([validation], "data.validation", every_class=False)
-    judges = [*([] if validation is None else [validation]), *tests.values()]
-    for part in (part for judge in judges for part in parts_of(judge)):
+    held_out = [*([] if validation is None else [validation]), *tests.values()]
+    for part in (part for source in held_out for part in parts_of(source)):
         for source in training:
             check_disjoint(source, part)
     for test in (part for source in tests.values() for part in parts_of(source)):

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from fsfm_jax import partition, records
 from fsfm_jax.config import fields
 from fsfm_jax.data.sources import open_mixture, open_source
-from fsfm_jax.data.stream import FirstBatch, Stream, ordered
+from fsfm_jax.data.stream import FirstBatch, Stream, order
 from fsfm_jax.figures import reconstruction
 from fsfm_jax.figures.picture_file import read_picture
 from fsfm_jax.optim import ema, schedules
@@ -29,7 +29,7 @@ from fsfm_jax.train.program import Program
 from fsfm_jax.train.run import Batches, Ended, Hooks, RunSpec, run_training
 from fsfm_jax.train.state import TrainState
 from fsfm_jax.train.vitals import WATCHED
-from fsfm_jax.weights.run_import import adopted_state, lineage
+from fsfm_jax.weights.run_import import adopt_state, lineage
 
 LOG = logging.getLogger("fsfm_jax")
 FIGURE = "reconstruction.png"
@@ -124,7 +124,7 @@ class _Pretraining(Hooks):
     def adopt(self) -> TrainState | None:
         """The state of the imported run in the working directory."""
         schedule, images = self._resolved.schedule, self._resolved.stream.global_batch
-        return adopted_state(
+        return adopt_state(
             self._workdir, self._program, fields.flat(self._config), self._statistics, self._examples, images,
             schedule.total, schedule.target_total // schedule.total,
         )  # fmt: skip
@@ -158,7 +158,7 @@ class _Pretraining(Hooks):
 
     @functools.cached_property
     def _ordered(self) -> Sequence[dict]:
-        return ordered(self._sources, self._resolved.stream.seed)
+        return order(self._sources, self._resolved.stream.seed)
 
     def record(self, first: int, position: int) -> str:
         """The source of the face at a position of the stream."""

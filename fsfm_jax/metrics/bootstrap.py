@@ -60,7 +60,7 @@ def intervals(
         # One video is drawn again and again: the interval would leave out all that this class could vary.
         if count < 2:
             return dict.fromkeys(statistics, Interval(math.nan, math.nan, f"only one {name} video to resample"))
-    values = resampled(scored, statistics, videos, draw(labels, resamples, seed))
+    values = resample(scored, statistics, videos, draw(labels, resamples, seed))
     bounds = [(1 - level) / 2, (1 + level) / 2]
     return {name: Interval(*np.quantile(found, bounds).tolist()) for name, found in values.items()}
 
@@ -77,7 +77,7 @@ def draw(labels: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     return drawn
 
 
-def resampled(
+def resample(
     scored: Scored, statistics: Mapping[str, Statistic], videos: np.ndarray, drawn: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Each statistic of each resample, `[R]` by name; drawn: `[R, V] int`, how often each video is in it."""

@@ -1,6 +1,6 @@
 """Metrics of a detector with two or more named classes, such as real, deepfake, diffusion and spoof.
 
-Fractions over the N examples that `Classified` holds. For videos average the probabilities of their frames with
+Fractions over the N examples that `ClassScores` holds. For videos average the probabilities of their frames with
 `video.mean_by_video` and give them as examples of their own. A class without examples makes undefined what needs it,
 and so every mean over the classes.
 """
@@ -21,7 +21,7 @@ SUM_TOLERANCE_PER_CLASS = 4 * float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True, eq=False)
-class Classified:
+class ClassScores:
     """Class probabilities and labels of N examples (frames, videos or images).
 
     Raises:
@@ -68,28 +68,28 @@ class Classified:
         return Scored(self.probabilities[:, column], self.labels == column, Classes(name, f"class other than {name}"))
 
 
-def confusion(classified: Classified) -> np.ndarray:
+def confusion(classified: ClassScores) -> np.ndarray:
     """How often each true class (row) was predicted as each class (column), `[C, C] int64`."""
     return classified._confusion.copy()
 
 
-def accuracy(classified: Classified) -> Value:
+def accuracy(classified: ClassScores) -> Value:
     """Share of the examples whose most probable class is the right one; a class may be missing."""
     return Value(float(np.trace(classified._confusion) / len(classified)))
 
 
-def balanced_accuracy(classified: Classified) -> Value:
+def balanced_accuracy(classified: ClassScores) -> Value:
     """Mean recall over all classes."""
     return mean(*(recall(classified, name) for name in classified.class_names))
 
 
-def log_loss(classified: Classified) -> Value:
+def log_loss(classified: ClassScores) -> Value:
     """Mean over the examples of `-log p(label)`, in nats; probabilities are kept 2.2e-16 away from 0 and 1."""
     picked = classified.probabilities[np.arange(len(classified)), classified.labels]
     return Value(float(-np.mean(np.log(np.clip(picked, binary.PROBABILITY_EPSILON, 1 - binary.PROBABILITY_EPSILON)))))
 
 
-def recall(classified: Classified, name: str) -> Value:
+def recall(classified: ClassScores, name: str) -> Value:
     """Share of the examples of a class that are predicted as it.
 
     Raises:
@@ -99,7 +99,7 @@ def recall(classified: Classified, name: str) -> Value:
     return Value(right / present) if present else undefined(_missing(classified, name))
 
 
-def precision(classified: Classified, name: str) -> Value:
+def precision(classified: ClassScores, name: str) -> Value:
     """Share of the examples predicted as a class that are of it; undefined if none is predicted as it."""
     right, _, predicted = _counts(classified, name)
     if not predicted:
@@ -107,18 +107,18 @@ def precision(classified: Classified, name: str) -> Value:
     return Value(right / predicted)
 
 
-def f1(classified: Classified, name: str) -> Value:
+def f1(classified: ClassScores, name: str) -> Value:
     """`2 right / (present + predicted)`, the harmonic mean of precision and recall; 0 if never predicted."""
     right, present, predicted = _counts(classified, name)
     return Value(2 * right / (present + predicted)) if present else undefined(_missing(classified, name))
 
 
-def auc(classified: Classified, name: str) -> Value:
+def auc(classified: ClassScores, name: str) -> Value:
     """Area under the ROC curve of a class against the rest; ties count half."""
     return binary.auc(classified.against_the_rest(name))
 
 
-def summarise_classes(classified: Classified, split: str) -> dict:
+def summarise_classes(classified: ClassScores, split: str) -> dict:
     """All of the above, as a dict that `json.dumps` takes without NaN.
 
     What is undefined is null in `metrics` and has its reason in `undefined`. Rows of `confusion` are true classes,
@@ -143,20 +143,20 @@ def summarise_classes(classified: Classified, split: str) -> dict:
     }
 
 
-def _summarise_class(classified: Classified, name: str) -> tuple[dict[str, int], dict[str, Value]]:
+def _summarise_class(classified: ClassScores, name: str) -> tuple[dict[str, int], dict[str, Value]]:
     right, present, predicted = _counts(classified, name)
     metrics = {"recall": recall, "precision": precision, "f1": f1, "auc": auc}
     values = {metric: function(classified, name) for metric, function in metrics.items()}
     return {"examples": present, "predicted": predicted, "right": right}, values
 
 
-def _counts(classified: Classified, name: str) -> tuple[int, int, int]:
+def _counts(classified: ClassScores, name: str) -> tuple[int, int, int]:
     """How many examples are of a class and predicted as it, are of it, are predicted as it."""
     index, counts = classified.index(name), classified._confusion
     return int(counts[index, index]), int(counts[index].sum()), int(counts[:, index].sum())
 
 
-def _missing(classified: Classified, name: str) -> str:
+def _missing(classified: ClassScores, name: str) -> str:
     return f"no {name} among {len(classified)} examples"
 
 

@@ -21,7 +21,7 @@ class Evaluated(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rule:
+class SelectionRule:
     """How to choose: `oracle` (on the target's test set), `source-validation`, or `last` (takes no metric).
 
     Raises:
@@ -47,7 +47,7 @@ class Rule:
                 raise ValueError(f"selection rule {self.kind}, {name}: expected {' or '.join(known)}; found {value!r}")
 
 
-LAST = Rule("last")
+LAST = SelectionRule("last")
 
 
 class Choice(NamedTuple):
@@ -58,7 +58,7 @@ class Choice(NamedTuple):
     label: str
 
 
-def choose(rule: Rule, evaluated: Sequence[Evaluated]) -> Choice:
+def choose(rule: SelectionRule, evaluated: Sequence[Evaluated]) -> Choice:
     """Applies `rule` to the checkpoints of one run, in any order; a NaN never wins, and the label counts them.
 
     Raises:
@@ -82,7 +82,7 @@ def choose(rule: Rule, evaluated: Sequence[Evaluated]) -> Choice:
     return Choice(step, best, _label(rule, step, best, len(values), len(values) - len(known), len(winners)))
 
 
-def _value(rule: Rule, checkpoint: Evaluated) -> float:
+def _value(rule: SelectionRule, checkpoint: Evaluated) -> float:
     split = SPLITS[rule.kind]
     if split not in checkpoint.metrics or rule.metric not in checkpoint.metrics[split]:
         found = {name: sorted(metrics) for name, metrics in checkpoint.metrics.items()}
@@ -90,7 +90,7 @@ def _value(rule: Rule, checkpoint: Evaluated) -> float:
     return float(checkpoint.metrics[split][rule.metric])
 
 
-def _label(rule: Rule, step: int, best: float, total: int, without: int, winners: int) -> str:
+def _label(rule: SelectionRule, step: int, best: float, total: int, without: int, winners: int) -> str:
     where = {
         "oracle": "the target's own test set (an oracle: these numbers are optimistic)",
         "source-validation": "a validation split; the test set was not looked at",

@@ -24,7 +24,7 @@ class Adapted(NamedTuple):
     open_units: jax.Array
 
 
-def adapted(features: jax.Array, reduction: int) -> Adapted:
+def adapt(features: jax.Array, reduction: int) -> Adapted:
     """Applies modules `adapter` and `projector` inside the calling module, `[B, D]` -> see `Adapted`.
 
     `b = relu(W1 f)`, `a = relu(W2 b)` without biases, W1 to D / `reduction`; the result is `[f, a]`, and

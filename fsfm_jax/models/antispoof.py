@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fsfm_jax.models.adapter import adapted
+from fsfm_jax.models.adapter import adapt
 from fsfm_jax.models.classifier import fine_tuned_encoder, mean_patches, patches_of
 from fsfm_jax.models.layers import Linear
 from fsfm_jax.models.lora import LoraSpec
@@ -94,7 +94,7 @@ class AntiSpoof(nn.Module):
             patches = patches_of(spec, tokens)
             features = mean_patches(patches)
         if spec.reduction is not None:
-            features, contrast, open_units = adapted(features, spec.reduction)
+            features, contrast, open_units = adapt(features, spec.reduction)
         tokens = features[:, None]
         if _sees_all(spec):
             # Slot 0 is the class token's; the patches go on without any norm.

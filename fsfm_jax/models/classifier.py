@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fsfm_jax.models.adapter import adapted, uniform_bias
+from fsfm_jax.models.adapter import adapt, uniform_bias
 from fsfm_jax.models.layers import Linear, resize_positions, sincos_positions
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.ops import at_least_float32, layer_norm
@@ -66,7 +66,7 @@ class ClassifierSpec:
         return self.size.grid(self.image_size)
 
 
-class Classified(NamedTuple):
+class ClassifierOutput(NamedTuple):
     """Output of the classifier, float32.
 
     features: `[B, D]`, pooled and normed.
@@ -92,23 +92,23 @@ class Classifier(nn.Module):
     spec: ClassifierSpec
 
     @nn.compact
-    def __call__(self, images: jax.Array | None, train: bool, features: jax.Array | None = None) -> Classified:
+    def __call__(self, images: jax.Array | None, train: bool, features: jax.Array | None = None) -> ClassifierOutput:
         """Classifies `images [B, H, W, 3]`, normalised; `train` needs the stream "drop_path" if there is a rate.
 
         `features [B, D]`, if given, are taken for those of the images, and the encoder is not run.
         """
         spec = self.spec
         if features is None:
-            features = pooled(spec, images, train)
+            features = pool(spec, images, train)
         behind, contrast, open_units = features, None, None
         head_start = nn.initializers.normal(HEAD_DEVIATION)  # the reference's cut at +-2 is far outside
         bias_start = nn.initializers.zeros_init()
         if spec.reduction is not None:
-            behind, contrast, open_units = adapted(features, spec.reduction)
+            behind, contrast, open_units = adapt(features, spec.reduction)
             # The released code replaces the head after its initialisation, and then only the weight.
             bias_start = uniform_bias(behind.shape[-1])
         logits = Linear(spec.classes, behind.dtype, head_start, bias_start, name="head")(behind)
-        return Classified(features, logits, contrast, open_units)
+        return ClassifierOutput(features, logits, contrast, open_units)
 
 
 class PooledEncoder(nn.Module):
@@ -121,10 +121,10 @@ class PooledEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-        return pooled(self.spec, images, train)
+        return pool(self.spec, images, train)
 
 
-def pooled(spec: Any, images: jax.Array, train: bool) -> jax.Array:
+def pool(spec: Any, images: jax.Array, train: bool) -> jax.Array:
     """Pooled and normed features `[B, D]` in float32 of `images`, for use inside a module.
 
     Raises:

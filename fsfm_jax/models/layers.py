@@ -18,7 +18,7 @@ import numpy as np
 from fsfm_jax.models.attention import attend
 from fsfm_jax.models.lora import DOWN, UP, LoraSpec
 from fsfm_jax.models.ops import affine, at_least_float32, from_heads, gelu, layer_norm, to_heads
-from fsfm_jax.models.remat import NONE, rematerialised_attention, rematerialised_block
+from fsfm_jax.models.remat import NONE, rematerialise_attention, rematerialise_block
 from fsfm_jax.models.style import PLAIN, Style
 
 
@@ -115,7 +115,7 @@ class Attention(nn.Module):
     def __call__(self, x: jax.Array, key_weight: jax.Array | np.ndarray | None = None) -> jax.Array:
         query, key, value = _QueryKeyValue(self.heads, self.dtype, self.lora, name="qkv")(x)
         log_weight = None if key_weight is None else jnp.log(jnp.asarray(key_weight, at_least_float32(query).dtype))
-        mixed = rematerialised_attention(attend, self.remat)(query, key, value, log_weight)
+        mixed = rematerialise_attention(attend, self.remat)(query, key, value, log_weight)
         return _Projection(x.shape[-1], self.dtype, name="proj")(mixed)
 
 
@@ -255,7 +255,7 @@ def blocks(
     `remat` says what the backward pass computes again instead of keeping it, one of `remat.REMATS`.
     `drop_path` is the last block's rate (see `drop_path_rates`).
     """
-    kind = rematerialised_block(Block, remat)
+    kind = rematerialise_block(Block, remat)
     for index, rate in enumerate(drop_path_rates(drop_path, depth)):
         x = kind(heads, dtype, rate, style, lora, remat, name=f"block_{index:02d}")(x, key_weight)
     return x

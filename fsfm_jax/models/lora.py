@@ -27,7 +27,7 @@ class LoraSpec:
         return self.alpha / self.rank
 
 
-def merged(params: dict, spec: LoraSpec) -> dict:
+def merge(params: dict, spec: LoraSpec) -> dict:
     """The same network without LoRA: `params` with each update added to the matrix that it belongs to."""
     flat = dict(flatten_dict(params, sep="/"))
     for path in [path for path in flat if path.endswith(f"/{DOWN}")]:

@@ -22,7 +22,7 @@ _GPUS = ("cuda", "rocm")
 
 
 @contextlib.contextmanager
-def traced_for(platform: str) -> Iterator[None]:
+def trace_for(platform: str) -> Iterator[None]:
     """What is traced inside is for `platform`, one of jax's names, instead of the one that this process computes on."""
     with _PLATFORM("gpu" if platform in _GPUS else platform):
         yield
@@ -36,7 +36,7 @@ def for_each(platforms: tuple[str, ...], function: Callable[..., Any]) -> Callab
 
     def form(platform: str) -> Callable[..., Any]:
         def traced(*arguments: Any) -> Any:
-            with traced_for(platform):
+            with trace_for(platform):
                 return function(*arguments)
 
         return traced
@@ -57,7 +57,7 @@ def for_cpu() -> bool:
 
 
 def _platform() -> str:
-    """That of `traced_for`, of `jax.default_device`, which is in the keys of the caches too, or of the process."""
+    """That of `trace_for`, of `jax.default_device`, which is in the keys of the caches too, or of the process."""
     device = jax.config.jax_default_device
     if _PLATFORM.value is not None or device is None:
         return _PLATFORM.value or jax.default_backend()
@@ -140,7 +140,7 @@ def layer_norm(dtype: jnp.dtype, name: str, epsilon: float = NORM_EPSILON) -> nn
 
 
 class _OnCpu(nn.Module):
-    """Flax's layer norm with `normalised`: the same parameters and numbers."""
+    """Flax's layer norm with `normalise`: the same parameters and numbers."""
 
     dtype: jnp.dtype
     epsilon: float
@@ -149,11 +149,11 @@ class _OnCpu(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
-        return normalised(x, scale, bias, self.epsilon).astype(self.dtype)
+        return normalise(x, scale, bias, self.epsilon).astype(self.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def normalised(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
+def normalise(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
     """`scale (x - mean) / sqrt(variance + epsilon) + bias`, `[..., D], [D], [D] -> [..., D]`. Reverse mode only.
 
     Computed and given in float32 or higher. With the gradient that jax would derive, XLA's compiler for CPUs computes
@@ -180,7 +180,7 @@ def _norm_backward(_, kept, gradient):
     return of_x.reshape(x.shape).astype(x.dtype), of_scale.astype(scale.dtype), of_bias.astype(scale.dtype)
 
 
-normalised.defvjp(_norm_forward, _norm_backward)
+normalise.defvjp(_norm_forward, _norm_backward)
 
 
 def _rows(x: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ REMATS = {
 }
 
 
-def rematerialised_block(block: type[nn.Module], remat: str) -> type[nn.Module]:
+def rematerialise_block(block: type[nn.Module], remat: str) -> type[nn.Module]:
     """`block` as `remat`, one of `REMATS`, has it.
 
     Raises:
@@ -29,6 +29,6 @@ def rematerialised_block(block: type[nn.Module], remat: str) -> type[nn.Module]:
     return nn.remat(block) if remat == FULL else block
 
 
-def rematerialised_attention(attend: Callable, remat: str) -> Callable:
+def rematerialise_attention(attend: Callable, remat: str) -> Callable:
     """The function from queries, keys and values to the mixed values, as `remat` has it."""
     return jax.checkpoint(attend) if remat == ATTENTION else attend

@@ -47,7 +47,7 @@ def scale_by_muon(momentum: float, rms: float, rest: optax.GradientTransformatio
         matrices, moved = muon.update(_stack(matrices), state.muon)
         matrices = jax.tree.map(lambda x: x * rms * math.sqrt(max(x.shape[0], x.shape[-1])), matrices)
         others, adam = rest.update(others, state.rest)
-        return tuning.joined(_flatten(matrices), others), MuonState(moved, adam)
+        return tuning.join(_flatten(matrices), others), MuonState(moved, adam)
 
     return optax.GradientTransformation(init, update)
 

@@ -22,9 +22,9 @@ from fsfm_jax.prepare.manifests.survey import survey
 from fsfm_jax.prepare.options import GIVEN, NONE, Options
 from fsfm_jax.prepare.parse.parser import PARSERS, make_parser
 from fsfm_jax.prepare.plan import FACES_PER_SHARD, differences, lay_down, make_plan, read_identity
-from fsfm_jax.prepare.sampling import ALL, spaced
+from fsfm_jax.prepare.sampling import ALL, describe_spacing
 from fsfm_jax.prepare.shard import ShardJob, ShardResult, read_progress
-from fsfm_jax.prepare.workplace import claimed, finished_card, start_over
+from fsfm_jax.prepare.workplace import claim, read_finished_card, start_over
 
 DEFAULT_DETECTOR, DEFAULT_PARSER = "dlib", "embedded"
 NATIVE = "native"
@@ -91,12 +91,12 @@ def build(
         "libraries": {library: version(library) for library in LIBRARIES},
         "shortfalls": list(shortfalls),
     }
-    finished = finished_card(directory)
+    finished = read_finished_card(directory)
     if finished is not None:
         plan = make_plan(walk, faces_per_shard, sampling)
         _check_same(finished.prepared, identity | {"items_digest": plan.digest}, directory)
         return finished
-    with claimed(directory):
+    with claim(directory):
         laid_down = read_identity(directory)
         if laid_down is None:
             start_over(directory)
@@ -179,7 +179,7 @@ def _sampling(frames: str) -> str | None:
         return frames or None
     if not frames.isdigit():
         raise ValueError(f"frames: expected a number or {ALL}, found {frames!r}")
-    return spaced(int(frames))
+    return describe_spacing(int(frames))
 
 
 def _checked_name(name: str, directory: Path) -> str:

@@ -16,7 +16,7 @@ PHOTO, ALL, PAIR = "photo", "all", "pair"
 PAIR_START = 6
 
 
-def spaced(count: int) -> str:
+def describe_spacing(count: int) -> str:
     """The words for `count` equally spaced frames."""
     if count < 1:
         raise ValueError(f"frames: expected at least 1 of a video, found {count}")

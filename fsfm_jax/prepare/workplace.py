@@ -12,7 +12,7 @@ from fsfm_jax.data.statistics import UNFINISHED, Card, read_card
 LOCK_FILE = "lock"
 
 
-def finished_card(directory: Path) -> Card | None:
+def read_finished_card(directory: Path) -> Card | None:
     """The card of a data set that is finished; None if there is none, and `directory` may be written into.
 
     Raises:
@@ -32,7 +32,7 @@ def finished_card(directory: Path) -> Card | None:
 
 
 @contextlib.contextmanager
-def claimed(directory: Path) -> Iterator[None]:
+def claim(directory: Path) -> Iterator[None]:
     """Holds the folder for this process; others that want it are refused.
 
     Raises:

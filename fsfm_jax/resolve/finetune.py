@@ -16,7 +16,7 @@ from fsfm_jax.data.rand_augment import fill_colour, parse
 from fsfm_jax.data.resizing import INTERPOLATIONS
 from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
 from fsfm_jax.metrics.card import MERGED
-from fsfm_jax.metrics.selection import LAST, METRICS, SPLITS, TIES, Rule
+from fsfm_jax.metrics.selection import LAST, METRICS, SPLITS, TIES, SelectionRule
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.remat import REMATS
@@ -70,7 +70,7 @@ class Finetuning:
     step: StepSpec
     optimizer: OptimizerSpec
     schedule: RateSchedule
-    selection: Rule
+    selection: SelectionRule
     false_alarm_rate: float
     report: ReportSpec
     loop: LoopSpec
@@ -183,7 +183,7 @@ def binding_fields(config: ConfigDict) -> dict:
     }
 
 
-def _selection(c: ConfigDict) -> Rule:
+def _selection(c: ConfigDict) -> SelectionRule:
     kind = one_of("selection.rule", c.selection.rule, SPLITS)
     if kind == "last":
         return LAST
@@ -197,7 +197,7 @@ def _selection(c: ConfigDict) -> Rule:
         raise ValueError(
             f"selection.rule: oracle chooses on the one test set of data.test; found {c.data.test or 'none'!r}"
         )
-    return Rule(kind, metric, METRICS[metric], ties)
+    return SelectionRule(kind, metric, METRICS[metric], ties)
 
 
 def _task(c: ConfigDict, classes: int, statistics: Statistics, **options: Any) -> ClassifyTask:

@@ -208,13 +208,13 @@ class Checkpoints:
             )
 
 
-def saved_parameters(directory: str, step: int | None = None) -> tuple[dict, dict]:
-    """Parameters and `run` item of a checkpoint, as `saved_parts` finds it."""
-    parts, run = saved_parts(directory, ("params",), step)
+def read_parameters(directory: str, step: int | None = None) -> tuple[dict, dict]:
+    """Parameters and `run` item of a checkpoint, as `read_parts` finds it."""
+    parts, run = read_parts(directory, ("params",), step)
     return parts["params"], run
 
 
-def saved_parts(directory: str, names: tuple[str, ...], step: int | None = None) -> tuple[dict, dict]:
+def read_parts(directory: str, names: tuple[str, ...], step: int | None = None) -> tuple[dict, dict]:
     """Reads parts of the state by name, and the `run` item, of the last checkpoint in `directory` or that of `step`.
 
     Arrays are NumPy's; nothing else is read. A part that the state does not have is left out. All hosts must ask. A

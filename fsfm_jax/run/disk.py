@@ -36,7 +36,7 @@ def not_saved(path: str | os.PathLike, what: str, error: Exception) -> NotSaved:
 
 
 @contextlib.contextmanager
-def explained(path: str | os.PathLike, what: str) -> Iterator[None]:
+def explain_errors(path: str | os.PathLike, what: str) -> Iterator[None]:
     """Turns an OSError of the block, which writes `what` to `path`, into a sentence.
 
     Raises:

@@ -62,7 +62,7 @@ def check_place(path: str, field: str, file: bool = False) -> None:
     raise ValueError(f"{field}: {path}: expected a path on this machine{stores}; {scheme}:// is not read: {remedy}")
 
 
-def found_at(path: str) -> str:
+def describe_path(path: str) -> str:
     """What is at `path` where a weight file was expected and there is none, to follow "is"."""
     try:
         if os.path.islink(path) and not os.path.exists(path):
@@ -105,7 +105,7 @@ def read_as(path: str) -> str:
     return found
 
 
-def renamed(path: str, kind: str) -> str:
+def suggest_ending(path: str, kind: str) -> str:
     """Which ending a file should have whose content is that of the other `kind`, "pth" or "safetensors"; else ""."""
     with open(path, "rb") as file:
         head = file.read(9)
@@ -121,7 +121,7 @@ def lacking_run(path: str) -> str:
     if not os.path.lexists(path):
         return f"nothing is there{_about_home(path)}"
     if not os.path.isdir(path):
-        return f"it is {found_at(path) if not os.path.isfile(path) else 'a file'}"
+        return f"it is {describe_path(path) if not os.path.isfile(path) else 'a file'}"
     try:
         names = sorted(os.listdir(path))
     except OSError as error:

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 import jax
 
-from fsfm_jax.run.disk import explained
+from fsfm_jax.run.disk import explain_errors
 from fsfm_jax.run.workdir import is_remote, make_folder
 
 LOG = logging.getLogger("fsfm_jax")
@@ -28,7 +28,7 @@ NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 @contextlib.contextmanager
-def held(workdir: str) -> Iterator[None]:
+def hold(workdir: str) -> Iterator[None]:
     """Holds `workdir` as long as the block runs, making it first; of several hosts of a run the first one holds it.
 
     Raises:
@@ -40,10 +40,10 @@ def held(workdir: str) -> Iterator[None]:
         yield
         return
     path = os.path.join(workdir, FILE)
-    with explained(path, "the lock of this run"):
+    with explain_errors(path, "the lock of this run"):
         file = _taken(path, workdir)
     with file:
-        with explained(path, "the lock of this run"):
+        with explain_errors(path, "the lock of this run"):
             file.truncate(0)
             since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
             file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}) + "\n")
@@ -60,7 +60,7 @@ def locks_workdir(job: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(job)
     def holding(config: Any, workdir: str, *arguments: Any, **named: Any) -> Any:
-        with held(workdir):
+        with hold(workdir):
             return job(config, workdir, *arguments, **named)
 
     return holding

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from fsfm_jax.run.disk import explained
+from fsfm_jax.run.disk import explain_errors
 from fsfm_jax.run.workdir import is_remote, make_folder, whole
 from fsfm_jax.run.writer import RunInfo
 
@@ -57,7 +57,7 @@ class TensorBoard:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds values by name; all of a call are one event."""
         kept = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        with explained(self._place, "an event"):
+        with explain_errors(self._place, "an event"):
             if self._file is None:
                 self._path = self._new_path()
                 self._file = self._open(self._path)
@@ -73,7 +73,7 @@ class TensorBoard:
             raise ValueError(f"image {name}: expected [H, W, 3] uint8; found {list(image.shape)} {image.dtype}")
         suffix = f".{name.replace('/', '_')}.picture"
         path, earlier = self._new_path(suffix), [other for other in self._names() if other.endswith(suffix)]
-        with explained(self._place, "a picture"):
+        with explain_errors(self._place, "a picture"):
             file = self._open(path)
             self._add(file, step, summary=self._image(name, image, dataformats="HWC"))
             file.flush()
@@ -98,7 +98,7 @@ class TensorBoard:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _flush_local(self) -> None:
-        with explained(self._place, "events"):
+        with explain_errors(self._place, "events"):
             self._file.flush()
         self._flushed = time.monotonic()
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from etils import epath
 
-from fsfm_jax.run.disk import explained
+from fsfm_jax.run.disk import explain_errors
 from fsfm_jax.run.whole_file import whole_file
 
 # An object of lines is sent anew with all its lines, at the end of a long run some 100 MB.
@@ -36,7 +36,7 @@ def make_folder(path: str) -> None:
       NotSaved: the folder cannot be made.
     """
     if not is_remote(path):
-        with explained(path, "a folder"):
+        with explain_errors(path, "a folder"):
             os.makedirs(path, exist_ok=True)
         return
     check_store(path)
@@ -105,7 +105,7 @@ class Lines:
         place = epath.Path(path)
         found = place.read_bytes().decode(errors="replace").splitlines(keepends=True) if place.exists() else []
         self._lines = [line for line in found if line.endswith("\n") and keep(line)]
-        with explained(path, "what a run did"):
+        with explain_errors(path, "what a run did"):
             if self._lines != found:
                 write_text(path, "".join(self._lines))
             self._file, self._sent, self._unsent = None, time.monotonic(), False
@@ -120,7 +120,7 @@ class Lines:
           NotSaved: no room for it.
         """
         if self._file is not None:
-            with explained(self._path, "a line"):
+            with explain_errors(self._path, "a line"):
                 self._append((line + "\n").encode())
             return
         self._lines.append(line + "\n")
@@ -138,7 +138,7 @@ class Lines:
     def flush(self) -> None:
         """Returns when all lines are where they can be read, also after the machine has lost its power."""
         if self._file is not None:
-            with explained(self._path, "what a run did"):
+            with explain_errors(self._path, "what a run did"):
                 os.fsync(self._file.fileno())
         if self._unsent:
             write_text(self._path, "".join(self._lines))

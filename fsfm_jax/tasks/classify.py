@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from fsfm_jax import losses
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofed, AntiSpoofSpec, with_unit_classifier
-from fsfm_jax.models.classifier import Classified, Classifier, ClassifierSpec, PooledEncoder
+from fsfm_jax.models.classifier import Classifier, ClassifierOutput, ClassifierSpec, PooledEncoder
 from fsfm_jax.tasks import mixing
 from fsfm_jax.tasks.base import Batch, Terms
 from fsfm_jax.tasks.normalisation import Statistics, normalise
@@ -90,7 +90,7 @@ class ClassifyTask:
         """
         if FEATURES in batch:
             inputs, features = None, batch[FEATURES]
-            targets = losses.smoothed_targets(batch["label"], self.classes, self.smoothing)
+            targets = losses.smooth_labels(batch["label"], self.classes, self.smoothing)
         else:
             (inputs, targets), features = self._mixed(batch, key), None
         random = {name: _stream(key, name) for name in STREAMS}
@@ -100,7 +100,7 @@ class ClassifyTask:
         return total, terms | ({} if found.open_units is None else {OPEN_UNITS: found.open_units})
 
     def terms(
-        self, params: Any, found: Classified | AntiSpoofed, batch: Batch, targets: jax.Array, counts: Terms
+        self, params: Any, found: ClassifierOutput | AntiSpoofed, batch: Batch, targets: jax.Array, counts: Terms
     ) -> Terms:
         """The terms that `term_weights` names, of what the network has `found` of a batch with `targets [B, C]`."""
         terms = {CROSS_ENTROPY: jnp.sum(losses.soft_cross_entropy(found.logits, targets)) / counts[CROSS_ENTROPY]}
@@ -117,7 +117,7 @@ class ClassifyTask:
         if self.erased:
             images = mixing.fill_erased(images, batch["erase"], _stream(key, "erase"))
         if not self.mixed:
-            return images, losses.smoothed_targets(batch["label"], self.classes, self.smoothing)
+            return images, losses.smooth_labels(batch["label"], self.classes, self.smoothing)
         # One draw for the whole batch: every row holds the same.
         draw = batch["mix_cutmix"][0], batch["mix_ratio"][0], batch["mix_box"][0]
         kept = mixing.kept_share(*draw, *images.shape[1:3])
@@ -134,14 +134,14 @@ class ClassifyTask:
         return PooledEncoder(self.model).apply({"params": parts}, normalise(images, self.statistics), False)
 
     def log_probabilities_of_features(self, params: Any, features: jax.Array) -> jax.Array:
-        """Like `log_probabilities`, of what `pooled` found, `[B, D] -> [B, C]`."""
+        """Like `log_probabilities`, of what `pool` found, `[B, D] -> [B, C]`."""
         return _log_softmax(self._network().apply({"params": params}, None, False, features))
 
     def _network(self) -> Classifier | AntiSpoof:
         return AntiSpoof(self.model) if isinstance(self.model, AntiSpoofSpec) else Classifier(self.model)
 
 
-def _log_softmax(found: Classified | AntiSpoofed) -> jax.Array:
+def _log_softmax(found: ClassifierOutput | AntiSpoofed) -> jax.Array:
     return jax.nn.log_softmax(found.logits.astype(jnp.float32), axis=-1)
 
 

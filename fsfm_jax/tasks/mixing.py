@@ -64,7 +64,7 @@ def mix_targets(labels: jax.Array, classes: int, smoothing: float, kept: jax.Arr
     Returns:
       `[B, C] float32`, rows sum to 1.
     """
-    own = losses.smoothed_targets(labels, classes, smoothing)
+    own = losses.smooth_labels(labels, classes, smoothing)
     return kept * own + (1 - kept) * own[::-1]
 
 

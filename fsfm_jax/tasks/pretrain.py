@@ -77,7 +77,7 @@ class PretrainTask:
 
     def goal(self, patches: jax.Array) -> jax.Array:
         """What the pixel decoder is to predict, `[B, N, P] -> [B, N, P]`."""
-        return losses.normalised_pixels(patches) if self.loss_spec.normalise_pixels else patches
+        return losses.normalise_pixels(patches) if self.loss_spec.normalise_pixels else patches
 
     def constrained(self, params: Any) -> Any:
         """As they are."""

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from fsfm_jax.config import fields
 from fsfm_jax.data.statistics import PixelSums
 from fsfm_jax.run import foreign_file
-from fsfm_jax.run.checkpoint import Checkpoints, same_json, saved_parameters
+from fsfm_jax.run.checkpoint import Checkpoints, read_parameters, same_json
 from fsfm_jax.run.workdir import check_store, is_remote
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.program import Program
@@ -59,7 +59,7 @@ def machine() -> dict:
     return {"devices": jax.device_count(), "hosts": jax.process_count(), "kind": device.device_kind, "cores": cores}
 
 
-def moved(saved: dict) -> list[str]:
+def list_changes(saved: dict) -> list[str]:
     """In what this process differs from the one that saved the run item `saved`, in words; empty if in nothing."""
     found = []
     for part, now in (("versions", {name: metadata.version(name) for name in PACKAGES}), ("machine", machine())):
@@ -108,7 +108,7 @@ def saved_state(checkpoints: Checkpoints, program: Program, identity: dict, work
         return None
     saved = checkpoints.run(step)
     check_same_run(saved, identity, workdir)
-    differing = moved(saved)
+    differing = list_changes(saved)
     if differing:
         LOG.warning("From step %d on the last bits may be others than where it began: %s", step, "; ".join(differing))
     return checkpoints.restore(step, program.like)
@@ -144,7 +144,7 @@ def parameters_of(workdir: str, job: str, field: str) -> tuple[dict, dict]:
         raise FileNotFoundError(
             f"{field}: no run at {workdir or 'an empty path'}{found}; expected the --workdir of a run of job {job}"
         )
-    params, saved = saved_parameters(directory)
+    params, saved = read_parameters(directory)
     if saved["config"]["job"] != job:
         raise ValueError(f"{field}: {workdir} holds a run of job {saved['config']['job']!r}; expected one of {job}")
     return params, saved

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 
 from fsfm_jax.train.alarms import NONFINITE, Alarms
-from fsfm_jax.train.suspects import Found
+from fsfm_jax.train.suspects import SuspectImages
 from fsfm_jax.train.vitals import SKIPPED
 
 Write = Callable[[int, dict[str, float]], None]
-Suspect = Callable[[int, Any, dict[str, np.ndarray]], Found]
+Suspect = Callable[[int, Any, dict[str, np.ndarray]], SuspectImages]
 
 
 class NonFinite(FloatingPointError):

@@ -58,8 +58,8 @@ class Program:
         task, target, mesh, fsdp, trained = self.task, self.target, self.mesh, self.fsdp, self.trained
         transformation = make_optimizer(self.optimizer)
         local = partition.batch_sharding(mesh) if task.per_image and mesh.size > 1 else None
-        gather = functools.partial(partition.gathered, mesh=mesh, fsdp=fsdp)
-        scatter = functools.partial(partition.scattered, mesh=mesh, fsdp=fsdp, fsdp_min_size=self.fsdp_min_size)
+        gather = functools.partial(partition.gather, mesh=mesh, fsdp=fsdp)
+        scatter = functools.partial(partition.scatter, mesh=mesh, fsdp=fsdp, fsdp_min_size=self.fsdp_min_size)
         self._step = make_step(
             task, transformation, target, self.learning_rate, self.step, trained, local, gather, scatter
         )

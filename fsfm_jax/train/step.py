@@ -103,7 +103,7 @@ def make_step(
     that was left out, where it may be.
     """
     def loss_of(part, frozen, *arguments):
-        return task.loss(tuning.joined(part, frozen), *arguments)
+        return task.loss(tuning.join(part, frozen), *arguments)
 
     gradient = jax.value_and_grad(loss_of, has_aux=True)
     parts = spec.accumulation
@@ -173,7 +173,7 @@ def make_step(
         part, frozen = tuning.split(state.params, trained)
         updates, moments = optimizer.update(gradients, state.optimizer, part)
         moved_part = jax.tree.map(lambda p, u: p - rate.astype(p.dtype) * u, part, updates)
-        params = task.constrained(tuning.joined(moved_part, frozen))
+        params = task.constrained(tuning.join(moved_part, frozen))
         stay = target.params  # of the released code, what earlier micro-batches moved stays
         if spec.nonfinite != "skip":
             counts = ~state.failed & jnp.isfinite(norm) & jnp.all(jnp.isfinite(metrics["loss"]))

@@ -21,7 +21,7 @@ _ROW = "row"
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class SuspectImages:
     """What became of a search.
 
     Attributes:
@@ -67,7 +67,7 @@ class Suspects:
         look = functools.partial(_look, task, parts)
         self._look = jax.jit(look, out_shardings=partition.replicated(mesh))
 
-    def __call__(self, number: int, state: TrainState, rows: dict[str, np.ndarray]) -> Found:
+    def __call__(self, number: int, state: TrainState, rows: dict[str, np.ndarray]) -> SuspectImages:
         """Looks at the batch of step `number` (1 = first) with the parameters of `state`; every process has to.
 
         Args:
@@ -89,7 +89,8 @@ class Suspects:
                 images[first + int(order[row])] = names
         all_bad = len(images) == mine * hosts
         named = [] if all_bad else list(images)[:NAMED_IN_FILE]
-        return Found(first, first + mine * hosts - 1, images, {position: self._record(position) for position in named})
+        records = {position: self._record(position) for position in named}
+        return SuspectImages(first, first + mine * hosts - 1, images, records)
 
 
 def _look(task: Task, parts: int, params: Any, target: Any, batch: Batch, places: Batch, key: jax.Array) -> dict:

@@ -120,7 +120,7 @@ def read(path: str | os.PathLike) -> Artifact:
             f"{path}: expected an artifact of {JAX_EXPORT}; its sidecar says {str(kind)[:100]!r}, which other "
             "programs run"
         )
-    return opened(path, vouched_content(path, card), card)
+    return open_artifact(path, read_vouched(path, card), card)
 
 
 def read_card(path: str) -> dict:
@@ -144,7 +144,7 @@ def read_card(path: str) -> dict:
     return card
 
 
-def vouched_content(path: str, card: dict) -> bytes:
+def read_vouched(path: str, card: dict) -> bytes:
     """The bytes of the artifact at `path`, which its sidecar vouches for.
 
     Raises:
@@ -171,7 +171,7 @@ def vouched_content(path: str, card: dict) -> bytes:
     return content
 
 
-def opened(path: str, content: bytes, card: dict) -> Artifact:
+def open_artifact(path: str, content: bytes, card: dict) -> Artifact:
     """The artifact in `content`, the bytes of the file at `path`, with its sidecar; nothing is read.
 
     Raises:

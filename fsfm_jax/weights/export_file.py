@@ -98,7 +98,7 @@ def find_export(path: str | os.PathLike) -> Export | None:
     return None
 
 
-def vouched_content(export: Export, field: str) -> official_file.Content:
+def read_vouched(export: Export, field: str) -> official_file.Content:
     """Reads the weight file of an export, for which its sidecar vouches.
 
     Raises:
@@ -126,7 +126,7 @@ def read_weights(export: Export, field: str) -> Weights:
       FileNotFoundError: no such file.
       ValueError: another file than the sidecar vouches for, or arrays that are not those of such an export.
     """
-    path, said, content = export.path, export.said, vouched_content(export, field)
+    path, said, content = export.path, export.said, read_vouched(export, field)
     if said["format"] == "huggingface":
         if not export.is_detector:
             # A ViTModel, or a ViTMAE whose decoder is left out; both have the names of a published MAE.

@@ -89,7 +89,7 @@ class HuggingFaceModel:
     preprocessor: dict
 
 
-def pretrained_model(params: dict, spec: ModelSpec, statistics: Statistics, decoder: bool) -> HuggingFaceModel:
+def read_pretrained(params: dict, spec: ModelSpec, statistics: Statistics, decoder: bool) -> HuggingFaceModel:
     """A pretrained encoder, alone or as masked autoencoder.
 
     Without `decoder` a `ViTModel` whose `last_hidden_state [B, 1 + N, D]` is that of our encoder. It has no pooler:

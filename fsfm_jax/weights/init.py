@@ -18,7 +18,7 @@ from fsfm_jax.train.identity import parameters_of
 from fsfm_jax.weights import official_file
 from fsfm_jax.weights.base_file import open_base
 from fsfm_jax.weights.encoder_size import check_shapes, position_grid, recognise_size, shapes_of
-from fsfm_jax.weights.export_file import Export, find_export, read_weights, vouched_content
+from fsfm_jax.weights.export_file import Export, find_export, read_vouched, read_weights
 from fsfm_jax.weights.key_report import KeyReport
 from fsfm_jax.weights.names import PRETRAINING
 from fsfm_jax.weights.official_statistics import statistics_beside
@@ -123,7 +123,7 @@ def _of_export(path: str, export: Export, base: str, sizes: Mapping[str, Size]) 
     if size not in sizes:
         raise ValueError(f"{FIELD}: {path} has model.size {size!r}; known are {', '.join(sizes)}")
     if said["format"] == "official":
-        return _of_file(export.path, {size: sizes[size]}, vouched_content(export, FIELD), ours=True)
+        return _of_file(export.path, {size: sizes[size]}, read_vouched(export, FIELD), ours=True)
     weights = read_weights(export, FIELD)
     _check_encoder(path, weights.params, size, sizes[size], BASES[base].style)
     origin = {

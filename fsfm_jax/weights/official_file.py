@@ -104,8 +104,8 @@ def content_of(path: str, field: str) -> Content:
     if kind is None:
         raise ValueError(f"{field}: {path} is no weight file; expected a name that ends in {', '.join(SUFFIXES)}")
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"{field}: {path} is {foreign_file.found_at(path)}")
-    if other := foreign_file.read_as(path) or foreign_file.renamed(path, kind):
+        raise FileNotFoundError(f"{field}: {path} is {foreign_file.describe_path(path)}")
+    if other := foreign_file.read_as(path) or foreign_file.suggest_ending(path, kind):
         raise ValueError(f"{field}: {path} is {other}")
     content = torch_file.read(path) if kind == "pth" else safetensors_file.read(path)[0]
     with open(path, "rb") as file:

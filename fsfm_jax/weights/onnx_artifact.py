@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fsfm_jax.metrics.card import Carded
-from fsfm_jax.weights.artifact import check_images, read_card, vouched_content
+from fsfm_jax.weights.artifact import check_images, read_card, read_vouched
 
 KIND = "onnx"
 INPUT, OUTPUT = "images", "log_probabilities"
@@ -72,7 +72,7 @@ def read(path: str | os.PathLike) -> OnnxArtifact:
         import onnxruntime
     except ModuleNotFoundError as error:
         raise ValueError(f"{path}: ONNX needs ONNX Runtime, which is not installed here: {INSTALL}") from error
-    content = vouched_content(path, card)
+    content = read_vouched(path, card)
     if _ELSEWHERE in content:
         raise ValueError(f"{path}: expected all numbers in the file; some lie elsewhere. It is no detector of ours")
     options = onnxruntime.SessionOptions()

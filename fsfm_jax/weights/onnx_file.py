@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from fsfm_jax.models.ops import traced_for
+from fsfm_jax.models.ops import trace_for
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.weights.onnx_artifact import INPUT, INSTALL, KIND, OUTPUT
 
@@ -30,7 +30,7 @@ TOLERANCE = 1e-4
 _PROBES = 3  # images to compare scores of
 
 
-def converted(task: ClassifyTask, params: Any) -> tuple[bytes, dict]:
+def convert(task: ClassifyTask, params: Any) -> tuple[bytes, dict]:
     """The model, `images [b, S, S, 3] uint8 -> log_probabilities [b, C] float32`, and what the sidecar says of it.
 
     Raises:
@@ -53,7 +53,7 @@ def converted(task: ClassifyTask, params: Any) -> tuple[bytes, dict]:
     images = jax.ShapeDtypeStruct((*export.symbolic_shape("b"), side, side, 3), jnp.uint8)
     # The parameters become constants, as in `serialize`.
     # The form for GPUs has a softmax as it is written, which ONNX has as a whole; that for CPUs is XLA's.
-    with traced_for("gpu"):
+    with trace_for("gpu"):
         model = jax2onnx.to_onnx(
             lambda images: task.log_probabilities(numpy, images), [images], model_name="detector", opset=OPSET,
             input_names=[INPUT], output_names=[OUTPUT],

@@ -10,7 +10,7 @@ from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.classifier import POSITIONS, Classifier, ClassifierSpec
 from fsfm_jax.models.fsfm import ModelSpec, OnlineNetwork
 from fsfm_jax.models.layers import sincos_positions
-from fsfm_jax.models.lora import merged
+from fsfm_jax.models.lora import merge
 from fsfm_jax.models.style import PLAIN, Style
 from fsfm_jax.models.vit import Encoder, Size
 from fsfm_jax.weights.encoder_size import check_shapes, shapes_of
@@ -83,7 +83,7 @@ def classifier_arrays(params: dict, spec: ClassifierSpec, library: str) -> dict[
     expected = shapes_of(Classifier(spec), jnp.zeros((1, spec.image_size, spec.image_size, 3)), False)
     # Before merging: a tree without the updates of its `spec.lora` would pass for a merged one.
     check_shapes(params, expected, "a classifier")
-    return _flat(params if spec.lora is None else merged(params, spec.lora))
+    return _flat(params if spec.lora is None else merge(params, spec.lora))
 
 
 def base_named(style: Style) -> str:

@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fsfm_jax import records
 from fsfm_jax.optim.optimizer import OPTIMIZERS, Optimizer
-from fsfm_jax.run.checkpoint import Checkpoints, Retention, saved_parts
+from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parts
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.identity import IMPORTED
 from fsfm_jax.train.program import Program
@@ -84,13 +84,13 @@ def open_imported(workdir: str, parts: tuple[str, ...] = Imported._fields) -> tu
     directory = os.path.join(workdir, IMPORTED)
     if "://" in workdir or not os.path.isdir(directory):
         return None
-    kept, run = saved_parts(directory, parts)
+    kept, run = read_parts(directory, parts)
     carried = {network: flatten_dict(tables, sep=".") for network, tables in kept.get("carried", {}).items()}
     found = {name: kept.get(name, {}) for name in Imported._fields} | {"carried": carried}
     return Imported(**found), run
 
 
-def adopted_state(
+def adopt_state(
     workdir: str,
     program: Program,
     fields: Mapping[str, Any],

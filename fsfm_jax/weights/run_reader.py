@@ -16,7 +16,7 @@ from fsfm_jax.models.fsfm import ModelSpec
 from fsfm_jax.optim.optimizer import OPTIMIZERS
 from fsfm_jax.resolve.pretrain import pretraining_model
 from fsfm_jax.run import foreign_file
-from fsfm_jax.run.checkpoint import saved_parts
+from fsfm_jax.run.checkpoint import read_parts
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.identity import check_place
 from fsfm_jax.weights.official_optimizer import Moments
@@ -85,7 +85,7 @@ def open_run(workdir: str, step: int | None = None, moments: bool = True) -> Ope
             f"{FIELD}: no run at {workdir or 'an empty path'} that has saved something{found}; expected the --workdir "
             "of a pretraining or of a fine-tuning that has ended, or what export.from_torch made"
         )
-    parts, item = saved_parts(directory, ("params", "target") + (("optimizer",) if moments else ()), step)
+    parts, item = read_parts(directory, ("params", "target") + (("optimizer",) if moments else ()), step)
     if item["config"]["job"] != "pretrain":
         raise ValueError(
             f"{FIELD}: {workdir} holds a run of job {item['config']['job']!r}, and no detector: run its "

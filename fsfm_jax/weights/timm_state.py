@@ -59,7 +59,7 @@ class TimmModel:
     call: dict
 
 
-def pretrained_state(params: dict, size: Size, image_size: int, pooling: str, style: Style = PLAIN) -> TimmModel:
+def pack_pretrained(params: dict, size: Size, image_size: int, pooling: str, style: Style = PLAIN) -> TimmModel:
     """A pretrained encoder without classifier (`num_classes` 0), whose output are features `[B, D]`.
 
     Args:

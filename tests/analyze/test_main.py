@@ -136,11 +136,11 @@ def test_principal_components_by_hand():
 def test_clusters_stay_clusters_in_t_sne():
     random = np.random.default_rng(0)
     rows = np.concatenate([random.normal(size=(12, 5)), random.normal(size=(12, 5)) + 20]).astype(np.float32)
-    found = features.embedded(rows, "tsne")
+    found = features.embed(rows, "tsne")
     centres = found[:12].mean(axis=0), found[12:].mean(axis=0)
     nearer = [np.argmin([np.linalg.norm(place - centre) for centre in centres]) for place in found]
     assert nearer == [0] * 12 + [1] * 12
-    np.testing.assert_array_equal(found, features.embedded(rows, "tsne"))
+    np.testing.assert_array_equal(found, features.embed(rows, "tsne"))
 
 
 @pytest.mark.parametrize("what, fields, text", [
@@ -193,9 +193,9 @@ def test_a_detector_reconstructs_nothing(detector, tmp_path):
 
 def test_features_that_cannot_be_embedded():
     with pytest.raises(ValueError, match="--images: expected at least 4 faces to compare, found 3"):
-        features.embedded(np.zeros((3, 2)), "pca")
+        features.embed(np.zeros((3, 2)), "pca")
     with pytest.raises(ValueError, match="--method: expected one of tsne, pca; found 'umap'"):
-        features.embedded(np.zeros((5, 2)), "umap")
+        features.embed(np.zeros((5, 2)), "umap")
 
 
 def test_a_run_that_cannot_reconstruct_says_why():

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fsfm_jax.apps.inputs import expanded
+from fsfm_jax.apps.inputs import expand
 
 
 @pytest.fixture
@@ -29,23 +29,23 @@ def folder(tmp_path, monkeypatch):
         (["d*"], ["deep/er/e.jpg"]),
     ])  # fmt: skip
 def test_files_folders_and_patterns(folder, arguments, found):
-    assert expanded(arguments) == dict.fromkeys(found, "")
+    assert expand(arguments) == dict.fromkeys(found, "")
 
 
 def test_a_folder_is_all_that_is_in_it_but_what_is_hidden(folder):
     os.symlink("..", folder / "sub" / "loop")
-    assert list(expanded(["."])) == ["./[x].jpg", "./a.png", "./b.jpg", "./notes.txt", "./deep/er/e.jpg", "./sub/c.mp4"]
+    assert list(expand(["."])) == ["./[x].jpg", "./a.png", "./b.jpg", "./notes.txt", "./deep/er/e.jpg", "./sub/c.mp4"]
 
 
 def test_what_is_not_there_is_refused(folder):
     for name in ("c.jpg", "c" * 300, "b.jpg/c.jpg"):
         with pytest.raises(FileNotFoundError, match=f"{name}: there is no such file or folder"):
-            expanded([name])
+            expand([name])
     with pytest.raises(FileNotFoundError, match="c.jpg: there is no such file or folder, and no file of this pattern"):
-        expanded(["b.jpg", "c.jpg"])
+        expand(["b.jpg", "c.jpg"])
     (folder / "empty").mkdir()
     with pytest.raises(ValueError, match="expected photos or videos; found empty folders"):
-        expanded(["empty"])
+        expand(["empty"])
 
 
 def test_a_folder_without_permission_is_told_of(folder, monkeypatch):
@@ -65,7 +65,7 @@ def test_a_folder_without_permission_is_told_of(folder, monkeypatch):
     monkeypatch.setattr(os, "scandir", refusing)
     monkeypatch.setattr(os, "lstat", blind)
     told = "the folder cannot be listed: Permission denied"
-    found = expanded(["b.jpg", ".", ".git"])
+    found = expand(["b.jpg", ".", ".git"])
     assert {path: why for path, why in found.items() if why} == {"./sub": told, ".git": told} and "./a.png" in found
     with pytest.raises(PermissionError, match="deep/er/e.jpg: a folder on the way to it may not be entered"):
-        expanded(["deep/er/e.jpg"])
+        expand(["deep/er/e.jpg"])

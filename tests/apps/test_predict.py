@@ -15,7 +15,7 @@ from videos import CLIP
 
 from fsfm_jax.apps import explanation, predict, readers
 from fsfm_jax.apps.reading import FaceReader, Settings
-from fsfm_jax.apps.verdict import judged, rule_of
+from fsfm_jax.apps.verdict import choose_rule, decide
 from fsfm_jax.data.photo import encode_png
 from fsfm_jax.detection import predictor
 from fsfm_jax.detection.opener import Unsaid
@@ -133,7 +133,7 @@ def test_every_file_has_a_score_or_a_reason(run, opened, tmp_path, monkeypatch, 
     for entry in content["files"][:2]:
         reading = reader.read(entry["file"])
         rows = serialized.live(serialized.detector(), np.stack([crop.pixels for crop in reading.crops]))
-        want = judged(opened, rule_of(opened, "equal_error"), reading, rows)
+        want = decide(opened, choose_rule(opened, "equal_error"), reading, rows)
         assert entry["score"] == pytest.approx(want.score, abs=1e-5) and entry["verdict"] == want.verdict
     assert [entry["reason"] for entry in content["files"][2:]] == ["unknown_format", "no_face"]
     with open(out["csv"], newline="") as file:
@@ -231,8 +231,8 @@ def refusing(folder, listed):
 
 
 def test_the_deciding_face_is_shown_first_and_others_are_spread():
-    assert explanation.shown(3, 1) == [1, 0, 2] and explanation.shown(0, None) == []
-    many = explanation.shown(100, 97)
+    assert explanation.choose_faces(3, 1) == [1, 0, 2] and explanation.choose_faces(0, None) == []
+    many = explanation.choose_faces(100, 97)
     assert many[:2] == [97, 0] and many[-1] == 99 and len(set(many)) == explanation.PICTURES
 
 
@@ -260,7 +260,7 @@ def test_without_files_it_says_how_it_is_used(run, monkeypatch):
 def test_the_timeline_shows_scores_and_threshold(opened, monkeypatch):
     reading = FaceReader(Settings(side=32, detector="blazeface", frames=4)).read(str(CLIP))
     real = np.array([0.1, 0.7, 0.9, 0.8])
-    verdict = judged(opened, rule_of(opened, "0.5"), reading, np.log(np.stack([1 - real, real], axis=1)))
+    verdict = decide(opened, choose_rule(opened, "0.5"), reading, np.log(np.stack([1 - real, real], axis=1)))
     assert explanation.timeline(verdict).std() > 10
     monkeypatch.setattr(explanation, "draw", lambda figure: figure)
     (axes,) = explanation.timeline(verdict).axes

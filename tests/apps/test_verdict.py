@@ -15,8 +15,8 @@ from fsfm_jax.apps import outputs
 from fsfm_jax.apps.certainty import Limits, limits_of
 from fsfm_jax.apps.outputs import warnings
 from fsfm_jax.apps.reading import Crop, Miss, Reading
-from fsfm_jax.apps.scoring import verdicts
-from fsfm_jax.apps.verdict import Rule, check_threshold, judged, rule_of, said
+from fsfm_jax.apps.scoring import score_readings
+from fsfm_jax.apps.verdict import DecisionRule, check_threshold, choose_rule, decide, describe_threshold
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.metrics.thresholds import Threshold
 from fsfm_jax.text import plain
@@ -32,7 +32,7 @@ def logs(*real: float) -> np.ndarray:
 
 def test_a_photo_is_judged_by_the_threshold_of_frames():
     for score, verdict in ((0.39, "forged"), (0.41, "real")):
-        found = judged(CARDED, rule_of(CARDED), Reading("a", "photo", (crop(0),)), logs(score))
+        found = decide(CARDED, choose_rule(CARDED), Reading("a", "photo", (crop(0),)), logs(score))
         assert found.verdict == verdict and found.score == pytest.approx(score, abs=1e-7)
         # The odds at temperature 2 are the square root of the odds.
         odds = math.sqrt(score / (1 - score))
@@ -41,46 +41,47 @@ def test_a_photo_is_judged_by_the_threshold_of_frames():
 
 
 def test_a_score_at_the_threshold_is_real():
-    found = judged(CARDED, rule_of(CARDED, "0.5"), Reading("a", "photo", (crop(0),)), logs(0.5))
+    found = decide(CARDED, choose_rule(CARDED, "0.5"), Reading("a", "photo", (crop(0),)), logs(0.5))
     assert found.score == 0.5 and found.verdict == "real"
 
 
 def test_a_video_is_the_mean_over_frames_of_the_face_that_looks_most_forged():
     reading = Reading("a", "video", (crop(0, 0), crop(0, 1), crop(10)), (Miss(5, "no_face", ""),), rate=5.0)
-    found = judged(CARDED, rule_of(CARDED), reading, logs(0.3, 0.9, 0.75))
+    found = decide(CARDED, choose_rule(CARDED), reading, logs(0.3, 0.9, 0.75))
     assert found.score == pytest.approx((0.3 + 0.75) / 2, abs=1e-6)
     assert (found.verdict, found.threshold.value) == ("forged", 0.55)
     assert [face.second for face in found.faces] == [0.0, 0.0, 2.0]
-    equal = judged(CARDED, rule_of(CARDED, "equal_error"), reading, logs(0.9, 0.72, 0.75))
+    equal = decide(CARDED, choose_rule(CARDED, "equal_error"), reading, logs(0.9, 0.72, 0.75))
     assert (equal.verdict, equal.threshold.value) == ("real", 0.7)
 
 
 def test_thresholds_say_what_they_cost():
-    rule = rule_of(CARDED)
-    assert said(rule.frame) == (
+    rule = choose_rule(CARDED)
+    assert describe_threshold(rule.frame) == (
         "forged if P(real) < 0.4 (at most 10 % false alarms, chosen on val: "
         "calls forged 8 % of the real and real 20 % of the forged on val)"
     )
-    assert said(rule_of(CARDED, "0.25").video) == (
+    assert describe_threshold(choose_rule(CARDED, "0.25").video) == (
         "forged if P(real) < 0.25 (fixed at 0.25, chosen on no data: its error rates are not known)"
     )
     one_class = Threshold.from_json(ALARM | {"false_alarm_rate": None, "miss_rate": 0.9999})
-    assert "calls forged an unknown share of the real and real 99.99 % of the forged on val" in said(one_class)
+    said = describe_threshold(one_class)
+    assert "calls forged an unknown share of the real and real 99.99 % of the forged on val" in said
 
 
 @pytest.mark.parametrize("threshold", ["half", "50", "-0.1", "nan", "inf", "1.0001", ""])
 def test_a_threshold_is_a_rule_or_a_probability(threshold):
-    for check in (check_threshold, lambda text: rule_of(CARDED, text)):
+    for check in (check_threshold, lambda text: choose_rule(CARDED, text)):
         with pytest.raises(ValueError, match=f"a probability from 0 to 1, such as 0.5; found '{threshold}'"):
             check(threshold)
-    assert (rule_of(CARDED, "0").frame.value, rule_of(CARDED, "1").video.value) == (0.0, 1.0)
+    assert (choose_rule(CARDED, "0").frame.value, choose_rule(CARDED, "1").video.value) == (0.0, 1.0)
 
 
 def test_a_demo_detector_and_high_rates_are_warned_of():
     def warned(calibration=None, **card):
         carded = Detector(calibration)
         carded.card |= card
-        return warnings(carded, rule_of(carded))
+        return warnings(carded, choose_rule(carded))
 
     def kept(**rates):
         return {"split": "val", "temperature": None, "thresholds": {"frame": [ALARM], "video": [ALARM | rates]}}
@@ -120,7 +121,7 @@ def faces(*sureness: float, frames: int) -> Reading:
     ])  # fmt: skip
 def test_a_verdict_is_withheld_from_few_frames_and_unsure_faces(reading, limits, reason, detail):
     rows = logs(*[0.9] * len(reading.crops))
-    found = judged(CARDED, rule_of(CARDED, limits=limits), reading, rows)
+    found = decide(CARDED, choose_rule(CARDED, limits=limits), reading, rows)
     assert (found.verdict, found.reason) == ("" if reason else "real", reason) and detail in found.detail
     assert found.score == pytest.approx(0.9)
     assert found.frames == max(len(reading.crops) + len(reading.misses), reading.asked)
@@ -140,27 +141,27 @@ def test_limits_that_make_no_sense_are_refused():
 def test_faces_that_are_not_judged_and_the_one_that_decides_are_told():
     """One face of 19 is judged; then three are, and the second looks most forged."""
     one = Reading("a.jpg", "photo", (crop(0),), found=((0, 19),), notes=("HDR tone-mapped",))
-    found = judged(CARDED, rule_of(CARDED), one, logs(0.9))
+    found = decide(CARDED, choose_rule(CARDED), one, logs(0.9))
     assert outputs.row(found, 5).split("  ")[-1] == "real [HDR tone-mapped; 19 faces, 1 judged]"
     assert "1 of 19" in outputs.row(found, 5)
     entry = found.as_json()
     assert (entry["faces_found"], entry["faces_judged"], entry["notes"][0]) == (19, 1, "HDR tone-mapped")
     three = replace(one, crops=(crop(0), replace(crop(0, 1), box=(10, 20, 30, 40)), crop(0, 2)), found=((0, 3),))
-    found = judged(CARDED, rule_of(CARDED), three, logs(0.9, 0.1, 0.5))
+    found = decide(CARDED, choose_rule(CARDED), three, logs(0.9, 0.1, 0.5))
     assert (found.verdict, found.deciding, found.notes[1:]) == ("forged", 1, ("the face at 10,20 to 30,40 decides",))
     assert found.as_json()["deciding_face"] == {"frame": 0, "face": 1, "box": [10, 20, 30, 40]}
     video = Reading("a", "video", (crop(0), crop(1), crop(1, 1)), (Miss(2, "no_face", ""),), found=((0, 1), (1, 40)))
-    found = judged(CARDED, rule_of(CARDED), video, logs(0.6, 0.9, 0.2))
+    found = decide(CARDED, choose_rule(CARDED), video, logs(0.6, 0.9, 0.2))
     assert (found.deciding, found.notes, found.frames_with_face) == (2, ("41 faces, 3 judged",), 2)
     assert "2 of 3" in outputs.row(found, 5) and "3 of 41" in outputs.row(found, 5)
 
 
 def test_without_calibration_there_is_no_verdict_and_without_a_face_no_score():
-    assert rule_of(BARE) == Rule(None, None, None)
-    found = judged(BARE, rule_of(BARE), Reading("a", "photo", (crop(0),)), logs(0.3))
+    assert choose_rule(BARE) == DecisionRule(None, None, None)
+    found = decide(BARE, choose_rule(BARE), Reading("a", "photo", (crop(0),)), logs(0.3))
     assert (found.verdict, found.calibrated, found.threshold) == ("", None, None) and found.score
     nothing = Reading("a", "photo", (), (Miss(0, "no_face", "none"),), "no_face", "none")
-    found = judged(CARDED, rule_of(CARDED), nothing, np.zeros((0, 2)))
+    found = decide(CARDED, choose_rule(CARDED), nothing, np.zeros((0, 2)))
     assert (found.score, found.calibrated, found.verdict, found.reason) == (None, None, "", "no_face")
 
 
@@ -187,7 +188,7 @@ def test_batches_are_full_across_files_and_verdicts_keep_the_order():
             value += 1
         kind = "video" if count > 1 else "photo"
         readings.append(Reading(str(number), kind, tuple(crops), reason="" if count else "no_face"))
-    judge, taken = Predictor(), []
+    predictor, taken = Predictor(), []
 
     def given():
         for reading in readings:
@@ -195,12 +196,12 @@ def test_batches_are_full_across_files_and_verdicts_keep_the_order():
             yield reading
 
     found = []
-    for reading, verdict in verdicts(judge, rule_of(judge), given()):
+    for reading, verdict in score_readings(predictor, choose_rule(predictor), given()):
         found.append(verdict)
         assert reading.path == verdict.path
         if verdict.path == "0":
             assert taken == ["0", "1", "2"]  # not all files are held until the end
-    assert judge.batches == [4, 4, 3]
+    assert predictor.batches == [4, 4, 3]
     assert [verdict.path for verdict in found] == [str(number) for number in range(7)]
     scores = [verdict.score for verdict in found]
     assert scores[1] is scores[3] is scores[6] is None
@@ -209,7 +210,7 @@ def test_batches_are_full_across_files_and_verdicts_keep_the_order():
 
 
 def some_verdicts():
-    rule = rule_of(CARDED)
+    rule = choose_rule(CARDED)
     names = "=1+1.jpg", "a\x1b[31m\n.mp4", "none.jpg"
     readings = (
         Reading(names[0], "photo", (crop(0),)),
@@ -217,7 +218,7 @@ def some_verdicts():
         Reading(names[2], "photo", (), (Miss(0, "no_face", "none, \"sir\""),), "no_face", "none, \"sir\""),
     )
     scores = logs(0.9), logs(0.2, 0.4), np.zeros((0, 2))
-    return rule, [judged(CARDED, rule, r, s) for r, s in zip(readings, scores, strict=True)]
+    return rule, [decide(CARDED, rule, r, s) for r, s in zip(readings, scores, strict=True)]
 
 
 class File(io.StringIO):
@@ -238,7 +239,7 @@ def test_json_holds_everything_and_csv_a_row_for_each_face():
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
     content = json.loads(text)
     assert (content["detector"], content["complete"], content["warnings"]) == ("runs/d\x7ffd", True, [])
-    assert json.loads(written(outputs.JsonResults(File(), BARE, rule_of(BARE), "a"), []))["files"] == []
+    assert json.loads(written(outputs.JsonResults(File(), BARE, choose_rule(BARE), "a"), []))["files"] == []
     cut = outputs.JsonResults(File(), CARDED, rule, "a")
     cut.add(found[0])  # and then it is interrupted
     unfinished = json.loads(cut._file.getvalue() + cut._file.closing)
@@ -265,9 +266,9 @@ def test_no_name_can_steer_a_terminal():
 
 
 def test_the_table_says_how_it_was_made():
-    lines = outputs.explanation(CARDED, rule_of(CARDED))
+    lines = outputs.explanation(CARDED, choose_rule(CARDED))
     assert lines[0].startswith("photos: forged if P(real) < 0.4 (") and "0.55" in lines[1]
     assert "paintings, drawings, masks" in lines[-2]
     assert "calibrated: at the temperature 2, fitted on val" in lines
-    lines = outputs.explanation(BARE, rule_of(BARE))
+    lines = outputs.explanation(BARE, choose_rule(BARE))
     assert lines[0] == "photos: no threshold, hence no verdict" and any("--threshold=0.5" in line for line in lines)

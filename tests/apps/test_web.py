@@ -27,7 +27,7 @@ from fsfm_jax.apps.certainty import limits_of
 from fsfm_jax.apps.mask_answer import Masker
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import REASONS, Crop, Reading, Settings
-from fsfm_jax.apps.verdict import rule_of
+from fsfm_jax.apps.verdict import choose_rule
 from fsfm_jax.data.masking import STRATEGIES
 from fsfm_jax.data.photo import encode_png
 
@@ -68,9 +68,10 @@ def serving(site):
 def site(tmp_path_factory):
     detecting = Settings(32, detector="blazeface", frames=3)
     parsing = Settings(224, "resize", "blazeface", frames=1, parser="embedded")
-    judge, folder = Predictor(), str(tmp_path_factory.mktemp("uploads"))
+    predictor, folder = Predictor(), str(tmp_path_factory.mktemp("uploads"))
     with Readers(detecting, 1) as readers, Readers(parsing, 1) as parsers:
-        yield web.Site(judge, rule_of(judge), readers, Masker(None, ""), parsers, LIMIT, 2, "", folder, (PHOTO.name,))
+        rule = choose_rule(predictor)
+        yield web.Site(predictor, rule, readers, Masker(None, ""), parsers, LIMIT, 2, "", folder, (PHOTO.name,))
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +160,12 @@ def test_all_faces_that_are_judged_count_and_the_first_shown_decides(site):
     pixels = np.zeros((32, 32, 3), np.uint8)
     crops = tuple(Crop(0, n, (n, 0, 9, 9), (0, 0, 9), 0.7 if n == 7 else 0.9, pixels) for n in range(10))
     reading = Reading("a", "photo", crops, found=((0, 40),), notes=("first of 24 frames",))
-    judge = Predictor()
-    judge.log_probabilities = lambda crops: np.log([[0.9, 0.1] if n == 7 else [0.2, 0.8] for n in range(len(crops))])
-    rule = rule_of(judge, limits=limits_of("blazeface"))
-    with serving(replace(site, judge=judge, rule=rule, detect_readers=SimpleNamespace(read=lambda _: reading))) as port:
+    predictor = Predictor()
+    scores = np.log([[0.9, 0.1] if n == 7 else [0.2, 0.8] for n in range(10)])
+    predictor.log_probabilities = lambda crops: scores[: len(crops)]
+    rule = choose_rule(predictor, limits=limits_of("blazeface"))
+    readers = SimpleNamespace(read=lambda _: reading)
+    with serving(replace(site, predictor=predictor, rule=rule, detect_readers=readers)) as port:
         status, found = told(port, "/api/detect", b"x")
     assert (status, found["found"], found["count"], len(found["faces"])) == (200, 40, 10, 8)
     assert [(face["face"], face["decides"]) for face in found["faces"][:2]] == [(7, True), (0, False)]
@@ -369,9 +372,9 @@ def test_what_fails_here_is_said_too(site, port, monkeypatch):
     def cannot(path):
         raise RuntimeError("a process for reading files could not be started: /home/somebody is not there")
 
-    judge = Predictor()
-    judge.log_probabilities = damaged
-    with serving(replace(site, judge=judge, mask_readers=SimpleNamespace(read=cannot))) as other:
+    predictor = Predictor()
+    predictor.log_probabilities = damaged
+    with serving(replace(site, predictor=predictor, mask_readers=SimpleNamespace(read=cannot))) as other:
         assert told(other, "/api/detect", PHOTO.read_bytes()) == (500, {"error": "Stub: scores that are not finite."})
         status, found = told(other, "/api/mask?strategy=random&ratio=0.5&roll=0", PHOTO.read_bytes())
         assert (status, found["error"]) == (503, "A process for reading files could not be started.")
@@ -384,7 +387,7 @@ def test_what_fails_here_is_said_too(site, port, monkeypatch):
 
 
 def test_without_a_detector_the_page_says_so(site):
-    with serving(replace(site, judge=None, rule=None, detect_readers=None)) as port:
+    with serving(replace(site, predictor=None, rule=None, detect_readers=None)) as port:
         assert json.loads(ask(port, "GET", "/api/about")[2])["detector"] is None
         status, found = told(port, "/api/detect", PHOTO.read_bytes())
         assert (status, found["error"]) == (404, web.NO_DETECTOR)

@@ -223,7 +223,7 @@ def test_what_the_compiler_would_need(said, gibibytes):
 
 
 def test_what_xla_writes_to_stderr_is_counted_and_kept_from_the_user(capfd):
-    with check.captured_stderr() as said:
+    with check.capture_stderr() as said:
         os.write(2, f"E0000 {check.REBUILT}. The compiler cannot go\n".encode())
         os.write(2, b"another word\n")
     assert said[0].count(check.REBUILT) == 1

@@ -12,7 +12,7 @@ from fsfm_jax.data import masking
 from fsfm_jax.data.masking import MaskSpec
 from fsfm_jax.data.photo import encode_png
 from fsfm_jax.data.sources import open_mixture
-from fsfm_jax.data.stream import LoaderEnded, Stream, StreamSpec, load_example, mask_batch, ordered
+from fsfm_jax.data.stream import LoaderEnded, Stream, StreamSpec, load_example, mask_batch, order
 
 SPEC = StreamSpec(
     seed=3, global_batch=8, patch_size=16, augment=False, mask=MaskSpec("crfr_p", 0.75, "image", "exact"),
@@ -167,7 +167,7 @@ def test_every_example_comes_once_per_epoch_in_a_new_order():
 
 
 def test_a_mixture_has_its_proportions_and_shuffles_each_source():
-    mixed = ordered([(Faces(8), 0.75), (Faces(8, 100), 0.25)], 3)
+    mixed = order([(Faces(8), 0.75), (Faces(8, 100), 0.25)], 3)
     seen = np.array([int(mixed[index][records.SOURCE].removeprefix("face ")) for index in range(64)])
     first, second = seen[seen < 100], seen[seen >= 100] - 100
     # Exact in every stretch of four, so no stretch of training lacks a source.

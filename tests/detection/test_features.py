@@ -29,7 +29,7 @@ from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.resolve.report import EvaluationSpec
-from fsfm_jax.run.checkpoint import saved_parameters
+from fsfm_jax.run.checkpoint import read_parameters
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 from fsfm_jax.weights.init import Pretrained
@@ -400,7 +400,7 @@ def test_the_detector_from_features_scores_as_the_one_from_photos(runs):
 def test_what_is_frozen_keeps_every_bit(runs, name):
     at_first = flatten_dict({"encoder": runs["encoder"]}, sep="/")
     photos, features = (
-        flatten_dict(saved_parameters(f"{workdir}/checkpoints")[0], sep="/") for workdir in runs[name][:2]
+        flatten_dict(read_parameters(f"{workdir}/checkpoints")[0], sep="/") for workdir in runs[name][:2]
     )
     assert photos.keys() == features.keys()
     frozen = {path: photos[path] for path in photos if path.startswith("encoder/")}

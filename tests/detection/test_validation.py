@@ -8,12 +8,12 @@ import pytest
 
 from fsfm_jax.detection.prediction import Predictions
 from fsfm_jax.detection.validation import FILE, FOLDER, KEPT, Validation
-from fsfm_jax.metrics.selection import LAST, Rule
-from fsfm_jax.run.checkpoint import Checkpoints, saved_parameters
+from fsfm_jax.metrics.selection import LAST, SelectionRule
+from fsfm_jax.run.checkpoint import Checkpoints, read_parameters
 from fsfm_jax.train.state import TrainState
 
-LOSS = Rule("source-validation", "loss", "lower", "earlier")
-HTER = Rule("oracle", "hter", "lower", "later")
+LOSS = SelectionRule("source-validation", "loss", "lower", "earlier")
+HTER = SelectionRule("oracle", "hter", "lower", "later")
 
 
 class Source:
@@ -131,6 +131,6 @@ def test_without_data_nothing_is_looked_at(tmp_path):
 
 def test_parameters_of_a_step_can_be_read_by_itself(tmp_path):
     looks(tmp_path, LOSS, [(1, 0.1), (2, 0.2)]).close()
-    assert saved_parameters(str(tmp_path / FOLDER), 1)[0]["p"] == np.float32(0.1)
+    assert read_parameters(str(tmp_path / FOLDER), 1)[0]["p"] == np.float32(0.1)
     with pytest.raises(FileNotFoundError, match="no checkpoint of step 5 in"):
-        saved_parameters(str(tmp_path / FOLDER), 5)
+        read_parameters(str(tmp_path / FOLDER), 5)

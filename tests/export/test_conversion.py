@@ -20,15 +20,15 @@ from test_end_to_end import stored, tiny_config
 from fsfm_jax.config.fields import flat
 from fsfm_jax.detection.detector import open_detector
 from fsfm_jax.export import from_torch, to_torch
-from fsfm_jax.export.official_content import finetuned_content, pretraining_contents
+from fsfm_jax.export.official_content import pack_finetuned, pretraining_contents
 from fsfm_jax.jobs import pretrain
 from fsfm_jax.models.bases import BASES
-from fsfm_jax.models.lora import merged
+from fsfm_jax.models.lora import merge
 from fsfm_jax.resolve.pretrain import STATISTICS, resolve_pretraining
 from fsfm_jax.weights import safetensors_file, torch_file
 from fsfm_jax.weights.init import open_pretrained
 from fsfm_jax.weights.names import official_order, to_official
-from fsfm_jax.weights.run_import import adopted_state, open_imported
+from fsfm_jax.weights.run_import import adopt_state, open_imported
 from fsfm_jax.weights.run_reader import open_run
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -187,7 +187,7 @@ def test_moments_of_adamw_do_not_become_those_of_another_optimizer(run, tmp_path
         resolved = resolve_pretraining(c, 19, jax.device_count())
         statistics = STATISTICS["vggface2"]
         program = pretrain.make_program(resolved, statistics)
-        found[name] = adopted_state(str(tmp_path / "again"), program, flat(c), statistics, 19, 8, 6, 1)
+        found[name] = adopt_state(str(tmp_path / "again"), program, flat(c), statistics, 19, 8, 6, 1)
     (warning,) = [record.message for record in caplog.records if "imported moments" in record.message]
     assert "The imported moments are of AdamW and not used: lion starts with its own at zero" in warning
     for a, b in zip(*(jax.tree.leaves(found[name].params) for name in found), strict=True):
@@ -434,7 +434,7 @@ def test_a_detector_of_ours_comes_back_from_its_official_file(tmp_path, fields):
     path, _, card = to_torch.convert(workdir, "official", str(tmp_path / "official"))
     from_torch.convert([path], str(tmp_path / "again"))
     again = open_detector(str(tmp_path / "again"))
-    wanted = ours.params if ours.task.model.lora is None else merged(ours.params, ours.task.model.lora)
+    wanted = ours.params if ours.task.model.lora is None else merge(ours.params, ours.task.model.lora)
     plain = jax.tree.map(np.asarray, wanted)
     assert_same_bits(flatten_dict(again.params, sep="/"), flatten_dict(plain, sep="/"))
     assert again.task.statistics == ours.task.statistics and again.task.model.reduction == ours.task.model.reduction
@@ -457,4 +457,4 @@ def test_an_official_file_says_the_epoch_of_its_step():
     size = detector.card["config"]["batch.size"]
     for step, epoch in ((1, 0), (10, 0), (11, 1), (20, 1)):
         card = detector.card | {"step": step, "data": [{"examples": 4 * size}, {"examples": 6 * size}]}
-        assert finetuned_content(dataclasses.replace(detector, card=card))[1]["epoch"] == epoch
+        assert pack_finetuned(dataclasses.replace(detector, card=card))[1]["epoch"] == epoch

@@ -324,7 +324,7 @@ def entry(task: str, name: str, aucs: list[float] | None, hters: list[float | No
             }}}
             for auc, hter in zip(aucs, hters, strict=True)
         ]  # fmt: skip
-        found = results.Found(5, 200, tuple(summaries), tuple("chosen" for _ in aucs), oracle)
+        found = results.CellResult(5, 200, tuple(summaries), tuple("chosen" for _ in aucs), oracle)
     return results.Entry(task, "A", "bias", "fas", (name,), found)
 
 

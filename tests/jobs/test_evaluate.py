@@ -14,7 +14,7 @@ from tuning import evaluation_of, pretrained_run, tiny, tuned_run
 from fsfm_jax.config import tabulate as tabulation
 from fsfm_jax.data.forgery import ForgedSource
 from fsfm_jax.detection.detector import open_detector, save_detector
-from fsfm_jax.detection.inversion import inverted
+from fsfm_jax.detection.inversion import warn_inverted
 from fsfm_jax.detection.prediction_file import read_predictions
 from fsfm_jax.export import serialize, to_torch
 from fsfm_jax.jobs import evaluate, finetune, tabulate
@@ -210,10 +210,10 @@ def test_an_evaluation_far_below_chance_is_noticed(area, examples, positives, wa
     summary = {"metrics": {"auc": area}, "examples": examples, "positives": positives}
     nothing = {"metrics": {"auc": None}, "examples": 1, "positives": 1}
     for levels in ({"video": nothing, "frame": summary}, {"video": summary, "frame": nothing}):
-        text = inverted("A", levels, True)
+        text = warn_inverted("A", levels, True)
         assert text.startswith(f"A: AUC of {'frames' if levels['frame'] is summary else 'videos'} ") == warned
         assert ("named in another order than the outputs have (--classes" in text) == warned
-        assert ("labels of this set" in inverted("A", levels, False)) == warned
+        assert ("labels of this set" in warn_inverted("A", levels, False)) == warned
 
 
 def test_classes_in_the_wrong_order_are_warned_of(tuned, tmp_path, monkeypatch, caplog):

@@ -20,7 +20,7 @@ from fsfm_jax.jobs.finetune_inputs import open_inputs
 from fsfm_jax.models.layers import sincos_positions
 from fsfm_jax.resolve.pretrain import STATISTICS
 from fsfm_jax.run import disk
-from fsfm_jax.run.checkpoint import Checkpoints, Retention, saved_parameters
+from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parameters
 from fsfm_jax.run.disk import NotSaved
 from fsfm_jax.weights.names import PRETRAINING, official_name, to_official_array
 
@@ -39,7 +39,7 @@ def tuned(pretrained, tmp_path_factory) -> str:
 
 
 def parameters(workdir: str, folder: str = "checkpoints") -> dict:
-    return saved_parameters(f"{workdir}/{folder}")[0]
+    return read_parameters(f"{workdir}/{folder}")[0]
 
 
 def same(one: dict, other: dict) -> bool:
@@ -47,7 +47,7 @@ def same(one: dict, other: dict) -> bool:
 
 
 def test_a_run_leaves_checkpoint_metrics_and_looks(tuned):
-    params, saved = saved_parameters(f"{tuned}/checkpoints")
+    params, saved = read_parameters(f"{tuned}/checkpoints")
     assert saved["step"] == STEPS and saved["class_names"] == ["fake", "real"] and saved["real"] == 1
     assert params["head"]["kernel"].shape == (48, 2) and "pos_embed" in params["encoder"]
     lines = looks(tuned)
@@ -76,7 +76,7 @@ def test_a_run_ends_with_a_detector_that_knows_what_its_scores_mean(tuned, pretr
     assert card["step"] == best and f"Step {best}, one of 2 looked at: the lowest loss (" in card["selection"]["label"]
     assert card["selection"]["label"].endswith("Looked at: forged:blend:16:1:0.") and not card["selection"]["oracle"]
     assert (detector.class_names, detector.real) == (("fake", "real"), 1)
-    assert card["statistics"] == saved_parameters(f"{pretrained}/checkpoints")[1]["statistics"]
+    assert card["statistics"] == read_parameters(f"{pretrained}/checkpoints")[1]["statistics"]
     assert card["origin"]["kind"] == "run" and card["origin"]["path"] == pretrained
     kept = {level: [t.rule for t in detector.thresholds(level)] for level in ("frame", "video")}
     assert kept == {level: ["equal error", "false negative rate <= 0.01"] for level in kept}
@@ -144,7 +144,7 @@ def test_the_encoder_starts_as_it_was_pretrained(pretrained, tmp_path):
 @pytest.mark.parametrize("side", [224, 112])
 def test_positions_are_those_of_the_grid_that_was_pretrained(pretrained, tmp_path, side):
     """A pretraining on images of 112 pixels has 7 rows of patches where a detector has 14."""
-    params, saved = saved_parameters(f"{pretrained}/checkpoints")
+    params, saved = read_parameters(f"{pretrained}/checkpoints")
     assert saved["image_size"] == 224 and "pos_embed" not in params["encoder"]
     init = str(tmp_path / "pretrained")
     checkpoints = Checkpoints(f"{init}/checkpoints", Retention(1, 0), asynchronous=False)
@@ -166,7 +166,7 @@ def test_positions_are_those_of_the_grid_that_was_pretrained(pretrained, tmp_pat
 
 
 def test_an_official_file_starts_the_same_run(tuned, pretrained, tmp_path):
-    params, saved = saved_parameters(f"{pretrained}/checkpoints")
+    params, saved = read_parameters(f"{pretrained}/checkpoints")
     path = official_weights.write(tmp_path / "checkpoint-599.pth", official_state(params))
     Path(tmp_path, "pretrain_ds_mean_std.txt").write_text(json.dumps(saved["statistics"]))
     workdir = tuned_run(tmp_path / "run", path)
@@ -193,7 +193,7 @@ def test_from_scratch_is_the_released_initialisation(tmp_path):
     bound = 1 / np.sqrt(3 * 16**2)
     patch = params["encoder"]["patch_embed"]["kernel"]
     assert 0.99 * bound < np.abs(patch).max() <= bound
-    assert saved_parameters(f"{tmp_path}/checkpoints")[1]["origin"] is None
+    assert read_parameters(f"{tmp_path}/checkpoints")[1]["origin"] is None
 
 
 def test_several_seeds_go_on_where_they_were_stopped_and_end_in_mean_and_deviation(tuned, pretrained, tmp_path):

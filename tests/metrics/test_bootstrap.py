@@ -35,7 +35,7 @@ def test_a_resample_is_the_metric_of_the_repeated_frames(ties, monkeypatch):
     if ties:
         scored = Scored(np.round(scored.scores), scored.labels, DEEPFAKE)
     drawn = bootstrap.draw(np.arange(12) % 2 == 1, 20, seed=1)
-    values = bootstrap.resampled(scored, STATISTICS, videos, drawn)
+    values = bootstrap.resample(scored, STATISTICS, videos, drawn)
     for row, counts in enumerate(drawn):
         repeated = np.repeat(np.arange(36), counts[videos])
         alone = Scored(scored.scores[repeated], scored.labels[repeated], DEEPFAKE)

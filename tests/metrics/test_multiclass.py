@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
 from fsfm_jax.metrics import binary, multiclass, video
-from fsfm_jax.metrics.multiclass import SUM_TOLERANCE_PER_CLASS, Classified, summarise_classes
+from fsfm_jax.metrics.multiclass import SUM_TOLERANCE_PER_CLASS, ClassScores, summarise_classes
 from fsfm_jax.metrics.scores import Classes, Scored
 from fsfm_jax.metrics.value import Value, undefined
 
@@ -18,7 +18,7 @@ FEW = settings(max_examples=80, deadline=None)
 CLOSE = dict(rel=1e-12, abs=1e-12)
 NAMES = ("real", "deepfake", "diffusion", "spoof", "morph")
 
-BY_HAND = Classified(
+BY_HAND = ClassScores(
     np.array([[0.7, 0.2, 0.1], [0.4, 0.4, 0.2], [0.1, 0.6, 0.3], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4], [0.1, 0.1, 0.8]]),
     np.array([0, 0, 0, 1, 1, 2]),
     ("real", "deepfake", "spoof"),
@@ -35,10 +35,10 @@ def sets(draw):
     labels = draw(st.lists(st.integers(0, draw(st.integers(0, classes - 1))), min_size=size, max_size=size))
     if draw(st.booleans()):
         labels[:classes] = range(min(classes, size))
-    return Classified(rows / rows.sum(axis=1, keepdims=True), np.array(labels), NAMES[:classes])
+    return ClassScores(rows / rows.sum(axis=1, keepdims=True), np.array(labels), NAMES[:classes])
 
 
-def first_best(classified: Classified) -> list[int]:
+def first_best(classified: ClassScores) -> list[int]:
     return [row.index(max(row)) for row in classified.probabilities.tolist()]
 
 
@@ -131,7 +131,7 @@ def test_means_over_classes_equal_scikit_learn_if_no_class_is_missing(classified
 
 @FEW
 @given(sets())
-@example(Classified(np.array([[1.0, 0, 0], [0, 1, 0]]), np.array([0, 0]), NAMES[:3]))
+@example(ClassScores(np.array([[1.0, 0, 0], [0, 1, 0]]), np.array([0, 0]), NAMES[:3]))
 def test_the_loss_equals_scikit_learn_also_with_missing_classes(classified):
     every = range(len(classified.class_names))
     theirs = sklearn.log_loss(classified.labels, classified.probabilities, labels=every)
@@ -143,7 +143,7 @@ def test_the_loss_equals_scikit_learn_also_with_missing_classes(classified):
 def test_two_classes_are_those_of_the_two_class_metrics(rows):
     # 64ths: one minus them is exact, too.
     p, labels = np.array([k / 64 for k, _ in rows]), np.array([label for _, label in rows], np.int64)
-    classified = Classified(np.stack([1 - p, p], axis=1), labels, ("fake", "real"))
+    classified = ClassScores(np.stack([1 - p, p], axis=1), labels, ("fake", "real"))
     scored = Scored(p, labels, Classes("real", "fake"))
     threshold = video.FRAME_THRESHOLD
     assert multiclass.accuracy(classified) == binary.accuracy(scored, threshold)
@@ -162,7 +162,7 @@ def test_two_classes_are_those_of_the_two_class_metrics(rows):
 
 def test_one_class_leaves_nulls_with_reasons():
     probabilities = np.array([[0.2, 0.7, 0.1], [0.6, 0.4, 0.0]])
-    found = summarise_classes(Classified(probabilities, np.array([1, 1]), ("real", "deepfake", "spoof")), "test")
+    found = summarise_classes(ClassScores(probabilities, np.array([1, 1]), ("real", "deepfake", "spoof")), "test")
     found = json.loads(json.dumps(found, allow_nan=False))
     assert found["metrics"]["accuracy"] == 0.5 and found["metrics"]["log_loss"] > 0
     assert found["metrics"]["balanced_accuracy"] is None and found["metrics"]["macro_auc"] is None
@@ -185,7 +185,7 @@ def test_one_class_leaves_nulls_with_reasons():
 
 
 def test_a_class_that_is_never_predicted_has_no_precision_and_an_f1_of_zero():
-    classified = Classified(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 1]), ("real", "fake"))
+    classified = ClassScores(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 1]), ("real", "fake"))
     assert multiclass.precision(classified, "fake").reason == "none of 2 examples was predicted as fake"
     assert multiclass.f1(classified, "fake").value == 0 == multiclass.recall(classified, "fake").value
 
@@ -194,7 +194,7 @@ def test_videos_are_classified_by_the_mean_of_their_frames():
     index = np.array([0, 0, 1, 0, 2, 2])
     means = video.mean_by_video(BY_HAND.probabilities, index)
     np.testing.assert_allclose(means, [[1.3 / 3, 1.1 / 3, 0.6 / 3], [0.1, 0.6, 0.3], [0.2, 0.2, 0.6]])
-    videos = Classified(means, np.array([0, 1, 2]), BY_HAND.class_names)
+    videos = ClassScores(means, np.array([0, 1, 2]), BY_HAND.class_names)
     np.testing.assert_array_equal(multiclass.confusion(videos), np.eye(3))
 
 
@@ -210,7 +210,7 @@ def test_probabilities_of_float32_are_accepted(seed, classes, spread, logarithms
     else:
         p = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
         assert p.dtype == np.float32
-    found = Classified(p, np.zeros(8, np.int32), [f"class {k}" for k in range(classes)])
+    found = ClassScores(p, np.zeros(8, np.int32), [f"class {k}" for k in range(classes)])
     assert found.probabilities.dtype == np.float64 and found.labels.dtype == np.int64
     assert type(found.class_names) is tuple
 
@@ -220,10 +220,10 @@ def test_the_sum_of_a_row_may_miss_one_by_the_tolerance_and_no_more(sign):
     for factor, accepted in ((0.99, True), (1.01, False)):
         row = np.array([[0.5, 0.25, 0.25 + sign * factor * 3 * SUM_TOLERANCE_PER_CLASS]])
         if accepted:
-            assert len(Classified(row, [0], NAMES[:3])) == 1
+            assert len(ClassScores(row, [0], NAMES[:3])) == 1
         else:
             with pytest.raises(ValueError, match="sum to 1 within 1.4e-06, found"):
-                Classified(row, [0], NAMES[:3])
+                ClassScores(row, [0], NAMES[:3])
 
 
 ONE = [[0.5, 0.5]]
@@ -250,7 +250,7 @@ ONE = [[0.5, 0.5]]
 )
 def test_bad_input_is_refused_by_name(p, labels, names, message):
     with pytest.raises(ValueError, match=message):
-        Classified(np.array(p), np.array(labels), tuple(names))
+        ClassScores(np.array(p), np.array(labels), tuple(names))
 
 
 @pytest.mark.parametrize("function", ["recall", "precision", "f1", "auc"])

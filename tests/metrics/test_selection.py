@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from fsfm_jax.metrics.selection import LAST, Evaluated, Rule, choose
+from fsfm_jax.metrics.selection import LAST, Evaluated, SelectionRule, choose
 
 # The anti-spoofing runs of the released code: lowest HTER on the target's own test set, a later equal one wins.
-RELEASED_ANTI_SPOOFING = Rule("oracle", "hter", "lower", "later")
+RELEASED_ANTI_SPOOFING = SelectionRule("oracle", "hter", "lower", "later")
 # Fine-tuning in the released code: lowest validation loss. That an earlier equal one stays is our choice.
-RELEASED_FINE_TUNING = Rule("source-validation", "loss", "lower", "earlier")
+RELEASED_FINE_TUNING = SelectionRule("source-validation", "loss", "lower", "earlier")
 RUN = [
     Evaluated(300, {"target-test": {"hter": 0.1, "auc": 0.9}, "source-validation": {"loss": 0.5}}),
     Evaluated(100, {"target-test": {"hter": 0.1, "auc": 0.8}, "source-validation": {"loss": 0.3}}),
@@ -43,7 +43,7 @@ def test_the_last_step_needs_no_metric():
 
 @pytest.mark.parametrize(("ties", "step"), [("earlier", 200), ("later", 300)])
 def test_higher_may_be_better(ties, step):
-    assert choose(Rule("oracle", "auc", "higher", ties), RUN).step == step
+    assert choose(SelectionRule("oracle", "auc", "higher", ties), RUN).step == step
 
 
 def test_the_order_of_the_list_does_not_matter():
@@ -62,7 +62,7 @@ def test_the_order_of_the_list_does_not_matter():
 )
 def test_a_rule_must_say_everything(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Rule(*arguments)
+        SelectionRule(*arguments)
 
 
 @pytest.mark.parametrize(

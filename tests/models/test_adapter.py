@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 from fsfm_jax import losses
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec, PooledEncoder, initialise
-from fsfm_jax.models.lora import LoraSpec, merged
+from fsfm_jax.models.lora import LoraSpec, merge
 from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.optim import tuning
 from fsfm_jax.weights.names import (
@@ -211,7 +211,7 @@ def test_splitting_and_joining_is_the_identity():
     tree = {"encoder": {"norm1": {"scale": 1, "bias": 2}, "attn": {"kernel": 3, "bias_table": 5}}, "head": {"bias": 4}}
     for rule in tuning.TUNINGS.values():
         trained, frozen = tuning.split(tree, rule)
-        assert tuning.joined(trained, frozen) == tree
+        assert tuning.join(trained, frozen) == tree
         assert not flatten_dict(trained).keys() & flatten_dict(frozen).keys()
     assert tuning.split(tree, tuning.TUNINGS["bias"])[1] == {
         "encoder": {"norm1": {"scale": 1}, "attn": {"kernel": 3, "bias_table": 5}}
@@ -227,11 +227,11 @@ def test_lora_starts_as_the_frozen_network_and_merges_into_one():
     def features(network, params):
         return network.apply({"params": params}, images, train=False).features
 
-    at_start = merged(params, LoraSpec(2, 8.0))
+    at_start = merge(params, LoraSpec(2, 8.0))
     np.testing.assert_array_equal(features(network, params), features(Classifier(plain), at_start))
     up = params["encoder"]["block_01"]["attn"]["qkv"]
     up["lora_up"] = 0.1 * jax.random.normal(jax.random.key(2), up["lora_up"].shape)
-    together = merged(params, LoraSpec(2, 8.0))
+    together = merge(params, LoraSpec(2, 8.0))
     assert not [path for path in flatten_dict(together, sep="/") if "lora" in path]
     # alpha / rank = 4.
     expected = up["kernel"] + 4 * np.asarray(up["lora_down"], np.float64) @ np.asarray(up["lora_up"], np.float64)

@@ -81,7 +81,7 @@ def test_cross_entropies_by_hand():
     np.testing.assert_allclose(losses.cross_entropy(logits, labels), -np.log([0.75, 0.5]), rtol=1e-6)
     smooth = -(0.05 * np.log(0.25) + 0.95 * np.log(0.75))
     np.testing.assert_allclose(losses.cross_entropy(logits, labels, 0.1), [smooth, np.log(2)], rtol=1e-6)
-    np.testing.assert_allclose(losses.smoothed_targets(labels, 4, 0.2), [[0.05, 0.85, 0.05, 0.05], [0.85] + 3 * [0.05]])
+    np.testing.assert_allclose(losses.smooth_labels(labels, 4, 0.2), [[0.05, 0.85, 0.05, 0.05], [0.85] + 3 * [0.05]])
     # In bfloat16 log 2 would be 0.69140625.
     half = losses.cross_entropy(jnp.zeros((1, 2), jnp.bfloat16), jnp.array([0]))
     assert half.dtype == jnp.float32

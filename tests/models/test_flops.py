@@ -146,7 +146,7 @@ def test_fine_tuning_is_what_jax_traces(name):
 
     def gradient(part, frozen, batch):
         def loss(part):
-            return task.loss(tuning.joined(part, frozen), {}, batch, task.counts(batch), jax.random.key(0))[0]
+            return task.loss(tuning.join(part, frozen), {}, batch, task.counts(batch), jax.random.key(0))[0]
 
         return jax.grad(loss)(part)
 

@@ -15,7 +15,7 @@ from fsfm_jax.models.decoders import RepresentationDecoder, view_of
 from fsfm_jax.models.fsfm import OnlineNetwork, TargetNetwork
 from fsfm_jax.models.heads import l2_normalise
 from fsfm_jax.models.layers import sincos_positions
-from fsfm_jax.models.ops import traced_for
+from fsfm_jax.models.ops import trace_for
 from fsfm_jax.models.vit import SIZES, Size, patchify, unpatchify
 from fsfm_jax.weights.names import to_official
 
@@ -89,7 +89,7 @@ def test_the_form_for_tpus_has_the_official_losses_and_gradients(golden):
     task, batch = reference.task(), reference.batch(arrays)
     online, target = (reference.parameters(arrays, f"{name}/") for name in ("online", "target"))
     batch["image"] = batch["image"].reshape(*batch["image"].shape[:2], -1)  # rows, as a run sends them
-    with traced_for("tpu"):
+    with trace_for("tpu"):
         lowered = jax.jit(jax.value_and_grad(task.loss, has_aux=True)).lower(
             online, target, batch, task.counts(batch), jax.random.key(0)
         )

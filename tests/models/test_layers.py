@@ -15,7 +15,7 @@ from scipy.special import erf
 from fsfm_jax.models.attention import HEADS_OF_A_GROUP, LANES, attend
 from fsfm_jax.models.layers import Attention
 from fsfm_jax.models.lora import LoraSpec
-from fsfm_jax.models.ops import affine, for_cpu, for_tpu, gelu, traced_for
+from fsfm_jax.models.ops import affine, for_cpu, for_tpu, gelu, trace_for
 
 BATCH, TOKENS, HEADS, SIZE = 2, 5, 3, 4
 
@@ -54,7 +54,7 @@ def test_attention_and_its_gradient_are_those_of_the_formula(weighted):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_on_a_tpu_the_sum_over_many_keys_is_a_product(weighted):
     tokens = LANES + 1
-    with enable_x64(True), traced_for("tpu"):
+    with enable_x64(True), trace_for("tpu"):
         # Logits of up to about a thousand: the exponential of the largest alone would be infinite.
         qkv = drawn(1, tokens, 3 * HEADS * SIZE) * 20
         log_weight = drawn(tokens, seed=1) if weighted else None
@@ -77,7 +77,7 @@ def test_attention_without_a_gradient_is_one_product_divided_by_a_sum(weighted):
         plain = formula(qkv, log_weight)
         found = {}
         for platform in ("cpu", "gpu"):
-            with traced_for(platform):
+            with trace_for(platform):
                 run = jax.jit(lambda *arguments: joint(*arguments, heads=HEADS))
                 found[platform] = run.lower(qkv, log_weight).as_text()
                 np.testing.assert_allclose(run(qkv, log_weight), plain, rtol=0, atol=1e-13 * np.abs(plain).max())
@@ -90,7 +90,7 @@ def test_on_a_cpu_groups_of_heads_have_products_of_their_own():
     run = jax.jit(functools.partial(value_and_gradients, functools.partial(joint, heads=HEADS)))
     qkv, found = drawn(BATCH, TOKENS, 3 * HEADS * SIZE, dtype=np.float32), {}
     for platform in ("cpu", "gpu"):
-        with traced_for(platform):
+        with trace_for(platform):
             text = run.lower(qkv, None).as_text()  # of one function: what was traced for a CPU is not used again
         products = [line.rsplit("-> ", 1)[1] for line in text.splitlines() if "dot_general" in line]
         found[platform] = collections.Counter(int(re.match(r"tensor<\d+x(\d+)x", kind)[1]) for kind in products)
@@ -104,7 +104,7 @@ def test_the_form_is_that_of_the_default_device(monkeypatch):
     assert for_tpu() and not for_cpu()
     with jax.default_device(jax.devices("cpu")[0]):
         assert for_cpu() and not for_tpu()
-        with traced_for("tpu"):
+        with trace_for("tpu"):
             assert for_tpu() and not for_cpu()
 
 
@@ -127,7 +127,7 @@ def test_a_key_with_a_weight_is_that_many_equal_keys():
 @pytest.mark.parametrize(("platform", "tokens"), [("cpu", TOKENS), ("tpu", LANES + 1)])
 def test_attention_in_bfloat16_has_its_softmax_in_float32(platform, tokens):
     qkv = drawn(BATCH, tokens, 3 * HEADS * SIZE, dtype=jnp.bfloat16)
-    with traced_for(platform):
+    with trace_for(platform):
         run = jax.jit(functools.partial(value_and_gradients, functools.partial(joint, heads=HEADS)))
         lowered = run.lower(qkv, None)
         out, gradient, _ = run(qkv, None)
@@ -168,7 +168,7 @@ def test_attention_as_a_tpu_wants_it_has_the_same_numbers(lora):
         return value_and_gradients(lambda params, x: module.apply(params, x, np.arange(1, TOKENS + 1)), params, x)
 
     plain = jax.jit(gradients)(params, x)
-    with traced_for("tpu"):
+    with trace_for("tpu"):
         straight = jax.jit(lambda *arguments: gradients(*arguments))(params, x)
         text = jax.jit(lambda *arguments: module.apply(*arguments)).lower(params, x).as_text()
     # What it is for: queries, keys and values are three products, of each pair of matrices.
@@ -182,7 +182,7 @@ def test_attention_as_a_tpu_wants_it_has_the_same_numbers(lora):
 def test_affine_keeps_all_axes_but_the_last_in_both_forms():
     x, kernel, bias = (drawn(*shape, dtype=np.float32) for shape in ((2, 3, 4), (4, 5), (5,)))
     for platform in ("cpu", "tpu"):
-        with traced_for(platform):
+        with trace_for(platform):
             for rank in (1, 2, 3):
                 part = x[(0,) * (3 - rank)]
                 wanted = np.einsum("...d,df->...f", part, kernel) + np.asarray(bias)

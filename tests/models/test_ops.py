@@ -7,7 +7,7 @@ import pytest
 from gradients import drawn, value_and_gradients
 from jax import enable_x64
 
-from fsfm_jax.models.ops import layer_norm, normalised, traced_for
+from fsfm_jax.models.ops import layer_norm, normalise, trace_for
 
 WIDTH, EPSILON = 12, 0.1
 
@@ -23,7 +23,7 @@ def formula(x, scale, bias):
 def test_the_gradient_is_that_of_the_formula(shape):
     with enable_x64(True):
         arguments = drawn(*shape) + 1, drawn(WIDTH, seed=1), drawn(WIDTH, seed=2)
-        ours = value_and_gradients(lambda *three: normalised(*three, EPSILON), *arguments)
+        ours = value_and_gradients(lambda *three: normalise(*three, EPSILON), *arguments)
         plain = value_and_gradients(formula, *arguments)
     for found, wanted in zip(ours, plain, strict=True):
         assert found.dtype == np.float64 and np.abs(wanted).max() > 0.1
@@ -43,7 +43,7 @@ def test_every_platform_has_the_same_parameters_and_numbers(dtype):
     scale, bias = (drawn(WIDTH, seed=seed, dtype=np.float32) for seed in (1, 2))
     params = {"params": {"scale": scale, "bias": bias}}
     for platform in ("cpu", "gpu", "tpu"):
-        with traced_for(platform):
+        with trace_for(platform):
             module = layer_norm(dtype, "norm", EPSILON)
             shapes.append(jax.tree.map(jnp.shape, module.init(jax.random.key(0), x)))
             found.append(value_and_gradients(lambda params, x, module=module: module.apply(params, x), params, x))
@@ -65,7 +65,7 @@ def test_every_platform_has_the_same_parameters_and_numbers(dtype):
                                                          (jnp.float32, 100.0, 1e-5)])  # fmt: skip
 def test_a_layer_norm_is_as_good_as_its_argument(dtype, mean, rounding, platform):
     x = (drawn(64, 768, dtype=np.float32) + mean).astype(dtype)
-    with traced_for(platform):
+    with trace_for(platform):
         module = layer_norm(dtype, "norm")
         found = module.apply(module.init(jax.random.key(0), x), x)
     assert found.dtype == dtype

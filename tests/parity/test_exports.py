@@ -29,8 +29,8 @@ from fsfm_jax.models.style import PLAIN  # noqa: E402
 from fsfm_jax.models.vit import SIZES, Encoder, Size, patchify  # noqa: E402
 from fsfm_jax.tasks.normalisation import Statistics, normalise  # noqa: E402
 from fsfm_jax.weights.encoder_size import shapes_of  # noqa: E402
-from fsfm_jax.weights.huggingface import classifier_model, pretrained_model, write  # noqa: E402
-from fsfm_jax.weights.timm_state import classifier_state, creation, pretrained_state  # noqa: E402
+from fsfm_jax.weights.huggingface import classifier_model, read_pretrained, write  # noqa: E402
+from fsfm_jax.weights.timm_state import classifier_state, creation, pack_pretrained  # noqa: E402
 
 SIZE = Size(48, 2, 4, 8)
 SIDE, GRID = 32, 4
@@ -117,15 +117,15 @@ def epsilons(network) -> set[float]:
 
 
 def test_a_pretrained_encoder_in_timm(images, pretrained):
-    token = timm_network(pretrained_state(pretrained, SIZE, SIDE, "token"))
+    token = timm_network(pack_pretrained(pretrained, SIZE, SIDE, "token"))
     np.testing.assert_allclose(output(token, images), tokens(pretrained, images)[:, 0], atol=TOLERANCE)
     assert epsilons(token) == {1e-6}
-    mean = timm_network(pretrained_state(pretrained, SIZE, SIDE, "avg"))
+    mean = timm_network(pack_pretrained(pretrained, SIZE, SIDE, "avg"))
     assert epsilons(mean) == {1e-6}
     # Where fine-tuning starts: the same encoder without its norm, and a norm that is the identity's.
     start = classifier(spec())
     start["encoder"] = {name: tree for name, tree in pretrained["encoder"].items() if name != "norm"}
-    start["encoder"]["pos_embed"] = pretrained_state(pretrained, SIZE, SIDE, "avg").state["pos_embed"]
+    start["encoder"]["pos_embed"] = pack_pretrained(pretrained, SIZE, SIDE, "avg").state["pos_embed"]
     start["fc_norm"] = {"scale": np.ones(48, np.float32), "bias": np.zeros(48, np.float32)}
     expected = classified(start, spec(), images).features
     np.testing.assert_allclose(output(mean, images), expected, atol=TOLERANCE)
@@ -150,7 +150,7 @@ def test_a_classifier_on_clip_in_timm(images):
     network = timm_network(classifier_state(params, of))
     np.testing.assert_allclose(output(network, images), classified(params, of, images).logits, atol=TOLERANCE)
     assert epsilons(network) == {CLIP.epsilon} == {1e-5}
-    encoder = timm_network(pretrained_state({"encoder": params["encoder"]}, SIZE, SIDE, "token", CLIP))
+    encoder = timm_network(pack_pretrained({"encoder": params["encoder"]}, SIZE, SIDE, "token", CLIP))
     features = tokens({"encoder": params["encoder"]}, images, CLIP)[:, 0]
     np.testing.assert_allclose(output(encoder, images), features, atol=TOLERANCE)
 
@@ -209,7 +209,7 @@ def test_a_pretrained_encoder_of_hugging_face(tmp_path, images, pretrained, lear
     params = {"encoder": dict(pretrained["encoder"])}
     if learnt:
         params["encoder"]["pos_embed"] = np.random.default_rng(1).standard_normal((1, 17, 48), np.float32)
-    write(pretrained_model(params, PRETRAINING, STATISTICS, decoder=False), tmp_path)
+    write(read_pretrained(params, PRETRAINING, STATISTICS, decoder=False), tmp_path)
     for kind in (transformers.AutoModel, transformers.ViTModel):
         network = loaded(kind, tmp_path, add_pooling_layer=False)
         assert type(network) is transformers.ViTModel
@@ -218,7 +218,7 @@ def test_a_pretrained_encoder_of_hugging_face(tmp_path, images, pretrained, lear
 
 
 def test_the_pooler_is_all_that_an_encoder_lacks(tmp_path, images, pretrained):
-    write(pretrained_model(pretrained, PRETRAINING, STATISTICS, decoder=False), tmp_path)
+    write(read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder=False), tmp_path)
     network, report = transformers.AutoModel.from_pretrained(tmp_path, output_loading_info=True)
     assert set(report["missing_keys"]) == {"pooler.dense.weight", "pooler.dense.bias"}
     assert not report["unexpected_keys"] and not report["mismatched_keys"]
@@ -227,14 +227,14 @@ def test_the_pooler_is_all_that_an_encoder_lacks(tmp_path, images, pretrained):
 
 
 def test_a_masked_autoencoder_of_hugging_face(tmp_path, images, pretrained):
-    write(pretrained_model(pretrained, PRETRAINING, STATISTICS, decoder=True), tmp_path)
+    write(read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder=True), tmp_path)
     random = np.random.default_rng(3)
     order = np.stack([random.permutation(GRID**2) for _ in images])
     mask = order >= PRETRAINING.seen  # 5 of 16 patches are seen, a ratio that is no round number
     patches = patchify(images, SIZE.patch_size)
     with jax.default_matmul_precision("float32"):
         ours = OnlineNetwork(PRETRAINING).apply({"params": pretrained}, patches, mask).pixels
-    goal = losses.normalised_pixels(patches)
+    goal = losses.normalise_pixels(patches)
     ratio = losses.masked_reconstruction(ours, goal, mask)
     for kind in (transformers.AutoModelForPreTraining, transformers.ViTMAEForPreTraining):
         network = loaded(kind, tmp_path)
@@ -266,7 +266,7 @@ def test_a_classifier_of_hugging_face(tmp_path, images, pooling, lora):
 
 
 def test_pictures_are_prepared_as_ours(tmp_path, pixels, images, pretrained):
-    write(pretrained_model(pretrained, PRETRAINING, STATISTICS, decoder=False), tmp_path)
+    write(read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder=False), tmp_path)
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path, local_files_only=True)
     assert (processor.size["height"], processor.size["width"], processor.resample) == (SIDE, SIDE, 3)
     found = processor(images=list(pixels), return_tensors="pt")["pixel_values"].numpy()

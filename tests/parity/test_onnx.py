@@ -20,8 +20,8 @@ onnxruntime = pytest.importorskip("onnxruntime", reason=WHY)
 from fsfm_jax.data.forgery import ForgedSource  # noqa: E402
 from fsfm_jax.data.photo import decode_image  # noqa: E402
 from fsfm_jax.data.resizing import for_evaluation  # noqa: E402
-from fsfm_jax.detection import predictor as judge  # noqa: E402
 from fsfm_jax.detection.opener import Unsaid, open_scoring  # noqa: E402
+from fsfm_jax.detection.predictor import open_predictor  # noqa: E402
 from fsfm_jax.detection.serialized_scorer import SerializedScorer  # noqa: E402
 from fsfm_jax.export import serialize  # noqa: E402
 from fsfm_jax.resolve.report import EvaluationSpec  # noqa: E402
@@ -67,7 +67,7 @@ def test_onnx_runtime_finds_our_scores(config, tmp_path):
         np.testing.assert_allclose(found, want[:count], rtol=0, atol=serialized.TOLERANCE)
     assert card["artifact"]["largest_difference_of_log_probabilities"] < serialized.TOLERANCE
     # As prediction and evaluation open it: with the card.
-    opened = judge.open_predictor(str(path), Unsaid(), batch=4)
+    opened = open_predictor(str(path), Unsaid(), batch=4)
     np.testing.assert_allclose(opened.log_probabilities(pixels), want, rtol=0, atol=serialized.TOLERANCE)
     assert opened.card["calibration"] == detector.card["calibration"] and opened.class_names == detector.class_names
     assert (opened.transform, opened.real, opened.image_size) == (detector.own_transform, 1, 32)

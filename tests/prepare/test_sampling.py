@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsfm_jax.prepare.sampling import ALL, PAIR, PHOTO, chains, spaced
+from fsfm_jax.prepare.sampling import ALL, PAIR, PHOTO, chains, describe_spacing
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from fsfm_jax.prepare.sampling import ALL, PAIR, PHOTO, chains, spaced
     ],
 )
 def test_spaced_frames(number, count, frames):
-    assert [list(chain) for chain in chains(spaced(number), count)] == [[frame] for frame in frames]
+    assert [list(chain) for chain in chains(describe_spacing(number), count)] == [[frame] for frame in frames]
 
 
 def test_all_frames():
@@ -46,13 +46,13 @@ def test_pair_of_frames(count, expected):
     assert list(chains(PAIR, count)) == expected
 
 
-@pytest.mark.parametrize("sampling", [ALL, PAIR, spaced(4)])
+@pytest.mark.parametrize("sampling", [ALL, PAIR, describe_spacing(4)])
 @pytest.mark.parametrize("count", [0, -1])
 def test_video_without_frames_gives_none(sampling, count):
     assert list(chains(sampling, count)) == []
 
 
-@given(st.one_of(st.sampled_from([ALL, PAIR]), st.integers(1, 400).map(spaced)), st.integers(1, 3000))
+@given(st.one_of(st.sampled_from([ALL, PAIR]), st.integers(1, 400).map(describe_spacing)), st.integers(1, 3000))
 def test_frames_ascend_and_no_frame_is_in_two_chains(sampling, count):
     frames = [frame for chain in chains(sampling, count) for frame in chain]
     assert frames and all(len(chain) for chain in chains(sampling, count))
@@ -62,7 +62,7 @@ def test_frames_ascend_and_no_frame_is_in_two_chains(sampling, count):
 
 @given(st.integers(2, 400), st.integers(1, 3000))
 def test_spaced_frames_reach_from_the_first_to_the_last(number, count):
-    frames = [chain.start for chain in chains(spaced(number), count)]
+    frames = [chain.start for chain in chains(describe_spacing(number), count)]
     assert len(frames) == min(number, count)
     assert frames[0] == 0 and frames[-1] == count - 1
     if number >= count:
@@ -81,4 +81,4 @@ def test_unknown_words_are_refused(sampling):
 @pytest.mark.parametrize("count", [0, -2])
 def test_no_frames_cannot_be_asked_for(count):
     with pytest.raises(ValueError, match=f"expected at least 1 of a video, found {count}"):
-        spaced(count)
+        describe_spacing(count)

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from orbax.checkpoint._src.futures import future, signaling_client
 
 from fsfm_jax import partition
-from fsfm_jax.run.checkpoint import Checkpoints, Retention, same_json, saved_parameters
+from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parameters, same_json
 from fsfm_jax.run.checkpoint_manager import Manager
 from fsfm_jax.run.disk import NotSaved
 
@@ -96,7 +96,7 @@ def test_reading_parameters_gives_no_warning_of_orbax_and_keeps_those_of_others(
     with caplog.at_level(logging.WARNING, "absl"):
         logger.addHandler(caplog.handler)  # absl's logger does not hand records on
         try:
-            saved_parameters(str(tmp_path / "checkpoints"))
+            read_parameters(str(tmp_path / "checkpoints"))
             logger.warning("ours")
         finally:
             logger.removeHandler(caplog.handler)

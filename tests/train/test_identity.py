@@ -9,7 +9,7 @@ import pytest
 from fsfm_jax.config import pretrain
 from fsfm_jax.config.fields import WHEN_ABSENT, flat
 from fsfm_jax.train import identity as run_identity
-from fsfm_jax.train.identity import description, machine, moved, saved_state
+from fsfm_jax.train.identity import description, list_changes, machine, saved_state
 
 IDENTITY = {"config": {"seed": 1}, "data": [], "statistics": {}}
 
@@ -55,7 +55,7 @@ def test_other_versions_and_machines_are_said_and_gone_on_with(caplog):
 def test_checkpoints_from_before_say_nothing_of_their_machine():
     item = saved()
     del item["machine"]
-    assert moved(item) == []
+    assert list_changes(item) == []
 
 
 def test_cores_count_on_cpus_alone(monkeypatch):

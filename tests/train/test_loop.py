@@ -20,7 +20,7 @@ from fsfm_jax.train.alarms import Alarmed, Alarms, AlarmSpec
 from fsfm_jax.train.input_wait import SETTLING, InputWait
 from fsfm_jax.train.loop import TRY_AGAIN, Interrupted, LoopParts, LoopSpec, StopRequest, train
 from fsfm_jax.train.outcome import MetricsReader, NonFinite, SkipLimit
-from fsfm_jax.train.suspects import Found
+from fsfm_jax.train.suspects import SuspectImages
 
 NEVER = SkipLimit(0, 0)
 QUIET = AlarmSpec("off", 0, 0, 1, "off", 2, 2, 1, 1, "off", 0, 1)
@@ -88,9 +88,9 @@ class Recorder:
         assert state.seen == tuple(range(number)), "a look at another state than its step says"
         self.events.append(("look", number))
 
-    def suspects(self, number: int, state: State, batch: dict) -> Found:
+    def suspects(self, number: int, state: State, batch: dict) -> SuspectImages:
         self.searched.append((number, int(state.step), int(batch["number"])))
-        return Found(0, 7, {5: ("loss",)}, {5: "face 5"})
+        return SuspectImages(0, 7, {5: ("loss",)}, {5: "face 5"})
 
     def train(
         self, steps=5, stop_after=None, save_every=100, nonfinite="stop", first=0, limit=NEVER, alarms=None

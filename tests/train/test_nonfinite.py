@@ -13,7 +13,7 @@ from fsfm_jax import partition
 from fsfm_jax.models.vit import Size
 from fsfm_jax.optim.ema import moving_average
 from fsfm_jax.train.state import TrainState
-from fsfm_jax.train.suspects import Found, Suspects
+from fsfm_jax.train.suspects import SuspectImages, Suspects
 
 
 def same(one, other) -> bool:
@@ -106,7 +106,8 @@ def test_without_an_image_to_blame_and_with_all_of_them_none_is_named():
     assert found.images == {} and not asked and "each alone is finite" in str(found)
     found, asked = searched({"x": -good(0)["x"]})
     assert len(found.images) == BATCH and not asked and "look for the cause in the parameters" in str(found)
-    many = Found(0, 99, {place: ("root",) for place in range(7)}, {place: f"face {place}" for place in range(7)})
+    images, records = {place: ("root",) for place in range(7)}, {place: f"face {place}" for place in range(7)}
+    many = SuspectImages(0, 99, images, records)
     assert str(many).endswith("4 (face 4: root) and 2 more")
 
 

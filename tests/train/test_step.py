@@ -63,8 +63,8 @@ def placed_step(
     state = jax.device_put(state, shardings)
     spec = StepSpec(accumulation, ratio, cadence, "stop", reduce_dtype)
     alone = partition.batch_sharding(mesh) if local else None
-    gather = functools.partial(partition.gathered, mesh=mesh, fsdp=fsdp)
-    scatter = functools.partial(partition.scattered, mesh=mesh, fsdp=fsdp, fsdp_min_size=16)
+    gather = functools.partial(partition.gather, mesh=mesh, fsdp=fsdp)
+    scatter = functools.partial(partition.scatter, mesh=mesh, fsdp=fsdp, fsdp_min_size=16)
     step = make_step(
         task, optimizer, update, lambda s: 1e-3 * (1 + s), spec, local=alone, gather=gather, scatter=scatter
     )

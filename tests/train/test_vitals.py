@@ -81,11 +81,11 @@ def test_rows_are_summed_over_devices_once_a_step(per_image):
 def test_an_example_is_found_again_by_its_position():
     from fsfm_jax.data.masking import MaskSpec
     from fsfm_jax.data.photo import decode_image
-    from fsfm_jax.data.stream import Stream, StreamSpec, ordered
+    from fsfm_jax.data.stream import Stream, StreamSpec, order
 
     sources = open_mixture("samples:train@0.5,synthetic:32@0.5")
     spec = StreamSpec(3, 4, 16, False, MaskSpec("random", 0.75, "image", "exact"), 4, False, 0, 1)
-    examples = ordered(sources, spec.seed)
+    examples = order(sources, spec.seed)
     for host in (0, 1):
         stream = Stream(sources, spec, 2, host, 2)
         rows = next(stream)["image"]

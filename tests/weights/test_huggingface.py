@@ -22,7 +22,7 @@ from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.weights import huggingface, safetensors_file
 from fsfm_jax.weights.base_file import open_base
 from fsfm_jax.weights.encoder_size import shapes_of
-from fsfm_jax.weights.huggingface import classifier_model, pretrained_model, write
+from fsfm_jax.weights.huggingface import classifier_model, read_pretrained, write
 from fsfm_jax.weights.huggingface_config import mask_ratio
 
 SIZE, SIDE, GRID = SMALLEST.size, SMALLEST.image_size, SMALLEST.grid
@@ -72,7 +72,7 @@ def pair(module: str) -> set[str]:
 
 
 def test_the_names_of_an_encoder(pretrained):
-    model = pretrained_model(pretrained, PRETRAINING, STATISTICS, decoder=False)
+    model = read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder=False)
     assert model.architecture == "ViTModel" and model.config["model_type"] == "vit"
     assert model.state.keys() == vit_names("") | pair("layernorm")
     qkv = pretrained["encoder"]["block_01"]["attn"]["qkv"]
@@ -89,7 +89,7 @@ def test_the_names_of_an_encoder(pretrained):
 
 
 def test_the_names_of_a_masked_autoencoder(pretrained):
-    model = pretrained_model(pretrained, PRETRAINING, STATISTICS, decoder=True)
+    model = read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder=True)
     assert model.architecture == "ViTMAEForPreTraining" and model.config["architectures"] == [model.architecture]
     decoder = {"decoder.mask_token", "decoder.decoder_pos_embed"} | pair("decoder.decoder_embed")
     decoder |= {f"decoder.decoder_layers.0.{name}" for name in BLOCK}
@@ -107,7 +107,7 @@ def test_the_mask_token_passes_the_map_to_the_decoder(pretrained):
     params["pixel_decoder"] = params["pixel_decoder"] | {"embed": {
         "kernel": np.eye(8, 12, dtype=np.float32) * 2, "bias": np.full(12, 0.5, np.float32)
     }}  # fmt: skip
-    token = pretrained_model(params, PRETRAINING, STATISTICS, decoder=True).state["decoder.mask_token"]
+    token = read_pretrained(params, PRETRAINING, STATISTICS, decoder=True).state["decoder.mask_token"]
     assert token.dtype == np.float32
     np.testing.assert_array_equal(token, [[[0.5, 2.5, 4.5, 6.5, 8.5, 10.5, 12.5, 14.5, 0.5, 0.5, 0.5, 0.5]]])
 
@@ -119,12 +119,12 @@ def test_the_mask_token_is_rounded_once(pretrained):
     embed = {"kernel": kernel, "bias": np.full(12, 2**-24, np.float32)}
     params = pretrained | {"mask_token": np.ones((1, 1, 8), np.float32)}
     params["pixel_decoder"] = params["pixel_decoder"] | {"embed": embed}
-    token = pretrained_model(params, PRETRAINING, STATISTICS, decoder=True).state["decoder.mask_token"]
+    token = read_pretrained(params, PRETRAINING, STATISTICS, decoder=True).state["decoder.mask_token"]
     assert token[0, 0, 0] == 1 + 2**-23
 
 
 def test_the_configuration_of_a_masked_autoencoder(pretrained):
-    config = pretrained_model(pretrained, PRETRAINING, STATISTICS, decoder=True).config
+    config = read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder=True).config
     assert config == {
         "architectures": ["ViTMAEForPreTraining"], "model_type": "vit_mae", "hidden_size": 8, "intermediate_size": 32,
         "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_act": "gelu", "hidden_dropout_prob": 0.0,
@@ -176,7 +176,7 @@ def test_lora_is_merged():
 
 
 def test_pictures_are_prepared_with_our_statistics(pretrained):
-    preprocessor = pretrained_model(pretrained, PRETRAINING, STATISTICS, decoder=False).preprocessor
+    preprocessor = read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder=False).preprocessor
     assert preprocessor == {
         "image_processor_type": "ViTImageProcessor", "do_convert_rgb": True, "do_resize": True,
         "size": {"height": 8, "width": 8}, "resample": 3, "do_rescale": True, "rescale_factor": 1 / 255,
@@ -186,7 +186,7 @@ def test_pictures_are_prepared_with_our_statistics(pretrained):
 
 @pytest.mark.parametrize("decoder", [False, True])
 def test_what_is_written_is_read_as_the_same_encoder(tmp_path, pretrained, decoder):
-    model = pretrained_model(pretrained, PRETRAINING, STATISTICS, decoder)
+    model = read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder)
     write(model, tmp_path / "new" / "folder")
     found = open_base(str(tmp_path / "new" / "folder" / "model.safetensors"), "mae", "init").params
     found, expected = (flatten_dict(tree["encoder"], sep="/") for tree in (found, pretrained))
@@ -225,12 +225,12 @@ def test_an_interrupted_folder_does_not_load(tmp_path, monkeypatch):
 
 def test_arrays_are_float32_and_nobody_elses(pretrained):
     before = jax.tree.map(np.copy, pretrained)
-    state = pretrained_model(pretrained, PRETRAINING, STATISTICS, decoder=True).state
+    state = read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder=True).state
     for name, array in state.items():
         assert array.dtype == np.float32 and array.flags.c_contiguous and array.flags.writeable, name
         array += 1
     jax.tree.map(np.testing.assert_array_equal, pretrained, before)
-    again = pretrained_model(pretrained, PRETRAINING, STATISTICS, decoder=True).state
+    again = read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder=True).state
     for name in ("vit.embeddings.position_embeddings", "decoder.decoder_pos_embed"):
         assert not again[name][0, 0].any()
 
@@ -251,7 +251,7 @@ def test_what_transformers_cannot_load_is_refused_with_what_to_do_instead(pretra
         assert "serialize it instead: fsfm_jax.export.serialize" in message
     for base, what in (("clip", "pre_norm"), ("marlin", "no cls_token")):
         with pytest.raises(ValueError, match=f"the encoder has {what}, as a base model that is no plain ViT"):
-            pretrained_model(encoder(BASES[base].style), PRETRAINING, STATISTICS, decoder=False)
+            read_pretrained(encoder(BASES[base].style), PRETRAINING, STATISTICS, decoder=False)
     with pytest.raises(ValueError, match="model.pooling: expected one of mean_patches, cls; found 'avg'"):
         classifier_model({}, spec(pooling="avg"), STATISTICS, CLASSES)
 
@@ -266,10 +266,10 @@ def test_names_have_to_fit_the_classes(names):
 def test_a_decoder_that_is_not_there_or_another_is_refused(pretrained):
     alone = {"encoder": pretrained["encoder"]}
     with pytest.raises(ValueError, match="mask_token and pixel_decoder not found, .* export the encoder alone"):
-        pretrained_model(alone, PRETRAINING, STATISTICS, decoder=True)
-    assert pretrained_model(alone, PRETRAINING, STATISTICS, decoder=False).state
+        read_pretrained(alone, PRETRAINING, STATISTICS, decoder=True)
+    assert read_pretrained(alone, PRETRAINING, STATISTICS, decoder=False).state
     other = dataclasses.replace(PRETRAINING, pixel_depth=2)
     with pytest.raises(ValueError, match=r"the pixel decoder: 12 arrays .*\n  pixel_decoder/block_01/attn/proj"):
-        pretrained_model(pretrained, other, STATISTICS, decoder=True)
+        read_pretrained(pretrained, other, STATISTICS, decoder=True)
     with pytest.raises(ValueError, match="parameters with an encoder; found none"):
-        pretrained_model({}, PRETRAINING, STATISTICS, decoder=False)
+        read_pretrained({}, PRETRAINING, STATISTICS, decoder=False)

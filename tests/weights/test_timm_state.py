@@ -15,7 +15,7 @@ from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.style import PLAIN
 from fsfm_jax.models.vit import SIZES, Encoder, Size
 from fsfm_jax.weights.encoder_size import shapes_of
-from fsfm_jax.weights.timm_state import classifier_state, creation, pretrained_state
+from fsfm_jax.weights.timm_state import classifier_state, creation, pack_pretrained
 
 SIZE, SIDE, GRID = SMALLEST.size, SMALLEST.image_size, SMALLEST.grid
 CLIP, MARLIN = BASES["clip"].style, BASES["marlin"].style
@@ -50,7 +50,7 @@ def test_ten_blocks_and_more_are_in_the_order_of_their_numbers():
     size = Size(8, 11, 2, 4)
     network = Encoder(size, GRID, jnp.float32, "none")
     params = {"encoder": drawn(shapes_of(network, jnp.zeros((1, GRID**2, 48))))}
-    names = list(pretrained_state(params, size, SIDE, "token").state)
+    names = list(pack_pretrained(params, size, SIDE, "token").state)
     assert [name for name in names if name.endswith("norm1.bias")] == [f"blocks.{i}.norm1.bias" for i in range(11)]
     assert names[-2:] == ["norm.weight", "norm.bias"]
 
@@ -70,7 +70,7 @@ def test_the_layout_is_that_of_pytorch():
 
 
 def test_positions_that_are_no_parameter_are_written_out():
-    state = pretrained_state(encoder(), SIZE, SIDE, "token").state
+    state = pack_pretrained(encoder(), SIZE, SIDE, "token").state
     assert state["pos_embed"].shape == (1, 5, 8)
     assert not state["pos_embed"][0, 0].any()
     # Row 1, column 0: sin 0, cos 0 for the column, then sines and cosines of 1 and of 1/100 for the row.
@@ -78,13 +78,13 @@ def test_positions_that_are_no_parameter_are_written_out():
     np.testing.assert_allclose(state["pos_embed"][0, 3], expected, atol=1e-7)
     learnt = encoder(learnt=True)
     np.testing.assert_array_equal(
-        pretrained_state(learnt, SIZE, SIDE, "token").state["pos_embed"], learnt["encoder"]["pos_embed"]
+        pack_pretrained(learnt, SIZE, SIDE, "token").state["pos_embed"], learnt["encoder"]["pos_embed"]
     )
 
 
 def test_a_mean_has_a_fresh_norm_and_the_class_token_that_of_pretraining():
     params = encoder() | {"projector": {"fc1": {"kernel": np.zeros((2, 2))}}}
-    mean, token = (pretrained_state(params, SIZE, SIDE, pooling).state for pooling in ("avg", "token"))
+    mean, token = (pack_pretrained(params, SIZE, SIDE, pooling).state for pooling in ("avg", "token"))
     assert list(mean) == [*NAMES, "fc_norm.weight", "fc_norm.bias"]
     assert list(token) == [*NAMES, "norm.weight", "norm.bias"]
     np.testing.assert_array_equal(mean["fc_norm.weight"], np.ones(8))
@@ -114,7 +114,7 @@ def test_updates_of_another_rank_or_none_are_not_merged(of, missing):
 
 def test_a_bias_before_the_norm_of_clip_is_in_the_positions():
     params = encoder(learnt=True, style=CLIP)
-    model = pretrained_state(params, SIZE, SIDE, "token", CLIP)
+    model = pack_pretrained(params, SIZE, SIDE, "token", CLIP)
     names = [name for name in NAMES if name != "patch_embed.proj.bias"]
     names[3:3] = ["norm_pre.weight", "norm_pre.bias"]
     assert list(model.state) == [*names, "norm.weight", "norm.bias"]
@@ -128,14 +128,14 @@ def test_a_bias_before_the_norm_of_clip_is_in_the_positions():
 def test_arrays_are_float32_and_nobody_elses(style):
     params = jax.tree.map(lambda x: x.astype(np.float64), encoder(learnt=True, style=style))
     before = jax.tree.map(np.copy, params)
-    state = pretrained_state(params, SIZE, SIDE, "token", style).state
+    state = pack_pretrained(params, SIZE, SIDE, "token", style).state
     for name, array in state.items():
         assert array.dtype == np.float32 and array.flags.c_contiguous and array.flags.writeable, name
         array += 1
     jax.tree.map(np.testing.assert_array_equal, params, before)
-    fixed = pretrained_state(encoder(), SIZE, SIDE, "avg").state["pos_embed"]
+    fixed = pack_pretrained(encoder(), SIZE, SIDE, "avg").state["pos_embed"]
     fixed += 1
-    assert not pretrained_state(encoder(), SIZE, SIDE, "avg").state["pos_embed"][0, 0].any()
+    assert not pack_pretrained(encoder(), SIZE, SIDE, "avg").state["pos_embed"][0, 0].any()
 
 
 @pytest.mark.parametrize(("size", "name", "changes"), [
@@ -175,7 +175,7 @@ def test_the_networks_of_clip(size, name):
 def test_the_call_is_json():
     for model in (
         classifier_state(classifier(spec()), spec()),
-        pretrained_state(encoder(), SIZE, SIDE, "token"),
+        pack_pretrained(encoder(), SIZE, SIDE, "token"),
     ):
         assert json.loads(json.dumps(model.call)) == model.call
         assert model.call["img_size"] == SIDE and model.call["embed_dim"] == 8
@@ -197,38 +197,38 @@ def test_what_timm_cannot_build_is_refused_with_what_to_do_instead():
     assert "model.pooling `cls`); otherwise serialize it" in message
     assert "the base model marlin: timm has no network" in refused(spec(style=MARLIN))
     with pytest.raises(ValueError, match="the base model marlin: timm has no network"):
-        pretrained_state(encoder(learnt=True, style=MARLIN), SIZE, SIDE, "avg", MARLIN)
+        pack_pretrained(encoder(learnt=True, style=MARLIN), SIZE, SIDE, "avg", MARLIN)
     with pytest.raises(ValueError, match="the base model clip with the mean"):
-        pretrained_state(encoder(learnt=True, style=CLIP), SIZE, SIDE, "avg", CLIP)
+        pack_pretrained(encoder(learnt=True, style=CLIP), SIZE, SIDE, "avg", CLIP)
 
 
 def test_parameters_of_another_base_model_are_refused():
     with pytest.raises(ValueError, match="without a norm before the first block, .* found one with it.*model.base"):
-        pretrained_state(encoder(learnt=True, style=CLIP), SIZE, SIDE, "token")
+        pack_pretrained(encoder(learnt=True, style=CLIP), SIZE, SIDE, "token")
     with pytest.raises(ValueError, match="with a class token, .* found one without it"):
-        pretrained_state(encoder(learnt=True, style=MARLIN), SIZE, SIDE, "token")
+        pack_pretrained(encoder(learnt=True, style=MARLIN), SIZE, SIDE, "token")
     with pytest.raises(ValueError, match="with a norm before the first block, as the base model clip has it"):
         classifier_state(classifier(spec(pooling="cls")), spec(pooling="cls", style=CLIP))
 
 
 def test_other_poolings_sizes_and_shapes_are_refused():
     with pytest.raises(ValueError, match="pooling: expected one of avg, token; found 'mean_patches'"):
-        pretrained_state(encoder(), SIZE, SIDE, "mean_patches")
+        pack_pretrained(encoder(), SIZE, SIDE, "mean_patches")
     with pytest.raises(ValueError, match="model.pooling: expected one of mean_patches, cls; found 'avg'"):
         classifier_state({}, spec(pooling="avg"))
     for image_size in (0, 10):
         message = f"image size: expected a multiple of the patch size 4; found {image_size}"
         with pytest.raises(ValueError, match=message):
-            pretrained_state(encoder(), SIZE, image_size, "token")
+            pack_pretrained(encoder(), SIZE, image_size, "token")
         with pytest.raises(ValueError, match=message):
             classifier_state(classifier(spec()), spec(image_size=image_size))
     with pytest.raises(ValueError, match=r"images of 16 pixels: 1 arrays .*\n  encoder/pos_embed: \[1, 5, 8\] found"):
-        pretrained_state(encoder(learnt=True), SIZE, 16, "token")
+        pack_pretrained(encoder(learnt=True), SIZE, 16, "token")
     with pytest.raises(ValueError, match=r"fc_norm/bias: nothing found, \[8\] expected"):
         classifier_state({key: tree for key, tree in classifier(spec()).items() if key != "fc_norm"}, spec())
     with pytest.raises(ValueError, match="parameters with an encoder; found projector"):
-        pretrained_state({"projector": {}}, SIZE, SIDE, "token")
+        pack_pretrained({"projector": {}}, SIZE, SIDE, "token")
     deeper = encoder()
     deeper["encoder"]["block_02"] = deeper["encoder"]["block_01"]
     with pytest.raises(ValueError, match="encoder/block_02/.* found, nothing expected"):
-        pretrained_state(deeper, SIZE, SIDE, "token")
+        pack_pretrained(deeper, SIZE, SIDE, "token")

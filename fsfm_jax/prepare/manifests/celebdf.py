@@ -13,7 +13,7 @@ from fsfm_jax.prepare.manifests.classes import FAKE_REAL, REAL
 from fsfm_jax.prepare.manifests.download import Download, path_inside, read_lines
 from fsfm_jax.prepare.manifests.listing import FRAMES, Listing, without_suffix
 from fsfm_jax.prepare.manifests.manifest import DataSet, Item, Request, Walk, WrongDownload
-from fsfm_jax.prepare.sampling import spaced
+from fsfm_jax.prepare.sampling import describe_spacing
 
 LIST = "List_of_testing_videos.txt"
 SYNTHESIS, CELEB, YOUTUBE = "Celeb-synthesis", "Celeb-real", "YouTube-real"
@@ -72,7 +72,7 @@ def walk(request: Request, name: str, layout: str, youtube: bool) -> Walk:
 
     def items() -> Iterator[Item]:
         for path in there:
-            yield Item(path, without_suffix(path), labels[path], _method(path), sampling=spaced(FRAMES))
+            yield Item(path, without_suffix(path), labels[path], _method(path), sampling=describe_spacing(FRAMES))
 
     return download.walk({"test": Listing(items)}, FAKE_REAL, REAL)
 

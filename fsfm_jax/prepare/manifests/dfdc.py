@@ -8,7 +8,7 @@ from fsfm_jax.prepare.manifests.classes import FAKE_REAL, REAL
 from fsfm_jax.prepare.manifests.download import Download, path_inside
 from fsfm_jax.prepare.manifests.listing import FRAMES, Listing, tree, without_suffix
 from fsfm_jax.prepare.manifests.manifest import DataSet, Item, Request, Walk, WrongDownload
-from fsfm_jax.prepare.sampling import spaced
+from fsfm_jax.prepare.sampling import describe_spacing
 
 EXPECTED_DFDC = 5000  # test videos, from the paper
 LABELS_FILES = ("labels.csv", "test/labels.csv")
@@ -65,7 +65,7 @@ def walk_dfdc(request: Request) -> Walk:
 
     def items() -> Iterator[Item]:
         for name in sorted(paths):
-            yield Item(paths[name], without_suffix(name), labels[name], sampling=spaced(FRAMES))
+            yield Item(paths[name], without_suffix(name), labels[name], sampling=describe_spacing(FRAMES))
 
     return download.walk({"test": Listing(items)}, FAKE_REAL, REAL)
 
@@ -96,7 +96,7 @@ def walk_dfdcp(request: Request) -> Walk:
     def items() -> Iterator[Item]:
         for video in there:
             method = "" if labels[video] == REAL else video.split("/")[0]
-            yield Item(video, without_suffix(video), labels[video], method, sampling=spaced(FRAMES))
+            yield Item(video, without_suffix(video), labels[video], method, sampling=describe_spacing(FRAMES))
 
     return download.walk({"test": Listing(items)}, FAKE_REAL, REAL)
 

@@ -13,7 +13,7 @@ from fsfm_jax.prepare.manifests.classes import FAKE_REAL, REAL
 from fsfm_jax.prepare.manifests.download import Download
 from fsfm_jax.prepare.manifests.listing import FRAMES, PRETRAINING_FRAMES, Listing, files, folders, without_suffix
 from fsfm_jax.prepare.manifests.manifest import UNLABELLED, DataSet, Item, Request, Walk, WrongDownload
-from fsfm_jax.prepare.sampling import ALL, spaced
+from fsfm_jax.prepare.sampling import ALL, describe_spacing
 
 MANIPULATIONS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 FAKE = 1 - REAL
@@ -129,10 +129,10 @@ def walk(request: Request, name: str, manipulations: tuple[str, ...], real_frame
     """Splits train, val and test; real videos give `real_frames`, manipulated ones 32."""
     download = Download(request, name, LAYOUT, needed=(ORIGINALS, MANIPULATED))
     compression = download.variant or COMPRESSIONS[0]
-    groups = [_group(download, ORIGINALS, compression, REAL, "", spaced(real_frames))]
+    groups = [_group(download, ORIGINALS, compression, REAL, "", describe_spacing(real_frames))]
     for manipulation in manipulations:
         folder = _folder_of(download, manipulation)
-        groups.append(_group(download, folder, compression, FAKE, manipulation, spaced(FRAMES)))
+        groups.append(_group(download, folder, compression, FAKE, manipulation, describe_spacing(FRAMES)))
     if not groups[0].names:
         hint = _other_compression(download, ORIGINALS, name)
         raise download.wrong(f"{groups[0].folder} has no .mp4 videos", hint)
@@ -156,7 +156,7 @@ def walk(request: Request, name: str, manipulations: tuple[str, ...], real_frame
 def walk_originals(request: Request) -> Walk:
     """One split `train`: the real videos of train and val at c23, which FSFM pretrains on (supplement)."""
     download = Download(request, "ffpp_originals", LAYOUT, needed=(ORIGINALS,))
-    sampling = ALL if download.variant == ALL_FRAMES else spaced(PRETRAINING_FRAMES)
+    sampling = ALL if download.variant == ALL_FRAMES else describe_spacing(PRETRAINING_FRAMES)
     group = _group(download, ORIGINALS, "c23", UNLABELLED, "", sampling)
     if not group.names:
         raise download.wrong(f"{group.folder} has no .mp4 videos", "download the videos with compression c23")
@@ -171,8 +171,8 @@ def walk_dfd(request: Request) -> Walk:
     download = Download(request, "dfd", LAYOUT_DFD, needed=(ACTORS, fakes))
     compression = download.variant or "raw"
     groups = [
-        _group(download, ACTORS, compression, REAL, "", spaced(FRAMES)),
-        _group(download, fakes, compression, FAKE, "DeepFakeDetection", spaced(FRAMES)),
+        _group(download, ACTORS, compression, REAL, "", describe_spacing(FRAMES)),
+        _group(download, fakes, compression, FAKE, "DeepFakeDetection", describe_spacing(FRAMES)),
     ]
     for group, folder in zip(groups, (ACTORS, fakes), strict=True):
         if not group.names:

@@ -13,7 +13,7 @@ from pathlib import Path
 from fsfm_jax.prepare.manifests.manifest import NO_FRAME, Item
 from fsfm_jax.prepare.media.photo_file import PHOTO_SUFFIXES
 from fsfm_jax.prepare.media.video import VIDEO_SUFFIXES
-from fsfm_jax.prepare.sampling import PHOTO, spaced
+from fsfm_jax.prepare.sampling import PHOTO, describe_spacing
 
 # What the releases of data sets with a fixed layout hold. A stray TIFF beside them is none of their photos.
 RELEASED_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -142,6 +142,6 @@ def media_item(path: str, frames: int, **fields) -> Item:
     A video has the id of its path with suffix, since two may differ in that alone.
     """
     if path.lower().endswith(VIDEO_SUFFIXES):
-        return Item(path, path, sampling=spaced(frames), **fields)
+        return Item(path, path, sampling=describe_spacing(frames), **fields)
     video, frame = frame_of(path)
     return Item(path, video, frame=frame, sampling=PHOTO, **fields)

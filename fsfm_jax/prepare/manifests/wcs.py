@@ -12,7 +12,7 @@ from fsfm_jax.prepare.manifests.classes import ATTACK_BONA_FIDE, REAL
 from fsfm_jax.prepare.manifests.download import Download, path_inside, read_lines
 from fsfm_jax.prepare.manifests.listing import RELEASED_SUFFIXES, Listing, files, folders, tree, without_suffix
 from fsfm_jax.prepare.manifests.manifest import NO_FRAME, DataSet, Item, Request, Walk, WrongDownload
-from fsfm_jax.prepare.sampling import chains, spaced
+from fsfm_jax.prepare.sampling import chains, describe_spacing
 
 FRAMES = 10  # of a video of WMCA and CeFA, in the protocol of few-shot face anti-spoofing
 
@@ -67,7 +67,7 @@ def walk_wmca(request: Request) -> Walk:
                 raise download.wrong(f"{path} is not named client_session_presenter_type_instrument", "remove it")
             method = WMCA_TYPES.get(matched[1], f"type {matched[1]}")
             label = 1 - REAL if method else REAL
-            items.append(Item(path, without_suffix(path), label, method, sampling=spaced(FRAMES)))
+            items.append(Item(path, without_suffix(path), label, method, sampling=describe_spacing(FRAMES)))
         download.count(f"parts with recordings: {split}", 1, min(len(items), 1))
         if items:
             splits[split] = items
@@ -113,7 +113,7 @@ def walk_cefa(request: Request) -> Walk:
             colour = next(name for name in CEFA_COLOUR if (download.root / video / name).is_dir())
             method = CEFA_ATTACKS[CEFA_NAME.fullmatch(video.rpartition("/")[2])[2]]
             names = sorted(files(download.root / video / colour, RELEASED_SUFFIXES), key=_number_first)
-            for chain in chains(spaced(FRAMES), len(names)):
+            for chain in chains(describe_spacing(FRAMES), len(names)):
                 name = names[chain.start]
                 label = 1 - REAL if method else REAL
                 yield Item(f"{video}/{colour}/{name}", video, label, method, frame=_number(name))

@@ -69,7 +69,7 @@ class BisenetParser:
         records.check_image(image)
         frame = frame_of(square)
         part = cv2.resize(
-            framed(image, frame),
+            cut_frame(image, frame),
             (self._side, self._side),
             interpolation=cv2.INTER_AREA if frame.size > self._side else cv2.INTER_LINEAR,
         )
@@ -93,7 +93,7 @@ def frame_of(square: Square) -> Square:
     return Square(square.x - border, square.y - border - round(square.size * ABOVE), size)
 
 
-def framed(image: np.ndarray, frame: Square) -> np.ndarray:
+def cut_frame(image: np.ndarray, frame: Square) -> np.ndarray:
     """The frame of a picture `[H, W, 3]`, `[size, size, 3]`; pixels outside are those of the picture's edge."""
     height, width = image.shape[:2]
     rows = np.clip(np.arange(frame.y, frame.y + frame.size), 0, height - 1)

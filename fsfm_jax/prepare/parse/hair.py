@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from fsfm_jax.prepare.parse.colour import colours_of
-from fsfm_jax.prepare.parse.head import Head, grown, opened, shrunk
+from fsfm_jax.prepare.parse.head import Head, grow, open_mask, shrunk
 from fsfm_jax.prepare.parse.skin import CORE_UP, Skin, skin_of
 from fsfm_jax.prepare.parse.smooth import mean_field
 
@@ -136,7 +136,7 @@ def _seeds(view: _View) -> tuple[np.ndarray, np.ndarray]:
     # What is brighter than lit skin may be gloss: on the face always, on the head unless the hair is fair.
     glossy = (skin.brighter > 0) & (head.oval | (not fair))
     distance = np.where(glossy, np.minimum(skin.distance, skin.matte_distance), skin.distance)
-    return distance, opened(zone & (_excess(distance, view.strands) > SEED_DISTANCE), THIN * head.unit)
+    return distance, open_mask(zone & (_excess(distance, view.strands) > SEED_DISTANCE), THIN * head.unit)
 
 
 def _beside(head: Head) -> np.ndarray:
@@ -201,7 +201,7 @@ def _prior(head: Head) -> np.ndarray:
 
 def _pieces(hair: np.ndarray, seeds: np.ndarray, beside: np.ndarray, head: Head) -> np.ndarray:
     """The pieces of hair that hold seeds enough outside of the face oval, and long locks beside the face."""
-    hair = opened(hair, THIN * head.unit)
+    hair = open_mask(hair, THIN * head.unit)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(hair.astype(np.uint8), connectivity=4)
     area = stats[:, cv2.CC_STAT_AREA] / head.unit**2
 
@@ -219,8 +219,8 @@ def _with_bare_head(hair: np.ndarray, person: np.ndarray, head: Head) -> Scalp:
     """Adds the skin above the face oval; what is left between hair and the edge of the person is hair."""
     above = (head.up > SKIN_UP + SKIN_SLOPE * head.outside) & (head.outside < SKIN_REACH)
     bare = person & ~head.oval & ~hair & above
-    wide = opened(bare | head.oval, SLIVER * head.unit) & bare
-    hair = hair | (bare & ~wide & grown(hair, 2 * SLIVER * head.unit))
+    wide = open_mask(bare | head.oval, SLIVER * head.unit) & bare
+    hair = hair | (bare & ~wide & grow(hair, 2 * SLIVER * head.unit))
     _, labels = cv2.connectedComponents(((wide | head.oval) & ~hair).astype(np.uint8), connectivity=4)
     # Bare head hangs together with the face.
     face = np.bincount(labels[head.bare & ~hair], minlength=2)

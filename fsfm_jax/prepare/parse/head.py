@@ -62,7 +62,7 @@ def head_of(points: np.ndarray, size: int) -> Head:
         up=(np.float32(eyes[1]) - y) / np.float32(unit),
         oval=oval,
         outside=outside / np.float32(unit),
-        bare=shrunk(oval, OVAL_MARGIN * unit) & ~grown(features, FEATURE_MARGIN * unit),
+        bare=shrunk(oval, OVAL_MARGIN * unit) & ~grow(features, FEATURE_MARGIN * unit),
         centre_across=float((outline[:, 0].mean() - eyes[0]) / unit),
         chin_across=float((points[mesh.CHIN, 0] - eyes[0]) / unit),
         turn=_turn(points),
@@ -81,7 +81,7 @@ def disk(radius: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
 
 
-def grown(mask: np.ndarray, radius: float) -> np.ndarray:
+def grow(mask: np.ndarray, radius: float) -> np.ndarray:
     """A mask `[H, W] bool`, `radius` pixels larger all round."""
     return cv2.dilate(mask.astype(np.uint8), disk(radius)) > 0
 
@@ -91,6 +91,6 @@ def shrunk(mask: np.ndarray, radius: float) -> np.ndarray:
     return cv2.erode(mask.astype(np.uint8), disk(radius)) > 0
 
 
-def opened(mask: np.ndarray, radius: float) -> np.ndarray:
+def open_mask(mask: np.ndarray, radius: float) -> np.ndarray:
     """A mask `[H, W] bool` without what is thinner than a disk of `radius` pixels."""
     return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disk(radius)) > 0

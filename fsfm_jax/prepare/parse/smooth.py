@@ -15,11 +15,11 @@ def mean_field(evidence: np.ndarray, guide: np.ndarray, radius: int) -> np.ndarr
     belief = evidence
     for _ in range(ROUNDS):
         probability = 0.5 * (1 + np.tanh(belief / 2))
-        belief = evidence + WEIGHT * (guided(probability, guide, radius) - 0.5)
+        belief = evidence + WEIGHT * (guided_filter(probability, guide, radius) - 0.5)
     return belief
 
 
-def guided(values: np.ndarray, guide: np.ndarray, radius: int) -> np.ndarray:
+def guided_filter(values: np.ndarray, guide: np.ndarray, radius: int) -> np.ndarray:
     """The guided filter (He, Sun and Tang 2010), `[H, W] float32`: a local mean that stops at edges of `guide`."""
 
     def mean(array: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from fsfm_jax.prepare.parse.colour import colours_of
 from fsfm_jax.prepare.parse.hair import HAIR_DISTANCE, scalp_of, texture
 from fsfm_jax.prepare.parse.head import SPAN, head_of, head_window
 from fsfm_jax.prepare.parse.skin import skin_of
-from fsfm_jax.prepare.parse.smooth import guided, mean_field
+from fsfm_jax.prepare.parse.smooth import guided_filter, mean_field
 
 SIZE = 256
 UNIT = SIZE / SPAN
@@ -249,10 +249,10 @@ def test_guided_mean_stops_at_edges():
     guide = np.zeros((20, 20), np.float32)
     guide[:, 10:] = 1
     values = guide.copy()
-    np.testing.assert_allclose(guided(values, guide, 3), values, atol=0.02)
-    assert np.abs(guided(values, np.zeros_like(guide), 3)[:, 9:11] - 0.5).max() < 0.1
+    np.testing.assert_allclose(guided_filter(values, guide, 3), values, atol=0.02)
+    assert np.abs(guided_filter(values, np.zeros_like(guide), 3)[:, 9:11] - 0.5).max() < 0.1
     constant = np.full((20, 20), 0.3, np.float32)
-    np.testing.assert_allclose(guided(constant, guide, 3), 0.3, atol=1e-5)
+    np.testing.assert_allclose(guided_filter(constant, guide, 3), 0.3, atol=1e-5)
 
 
 def test_neighbours_outvote_a_single_pixel():

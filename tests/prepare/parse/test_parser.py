@@ -15,7 +15,7 @@ from PIL import Image
 from fsfm_jax.prepare.crop import Detection, NoFace, Square, cut
 from fsfm_jax.prepare.parse import bisenet, farl
 from fsfm_jax.prepare.parse import parser as parsing
-from fsfm_jax.prepare.parse.bisenet import crop_of, frame_of, framed, sides_by_place
+from fsfm_jax.prepare.parse.bisenet import crop_of, cut_frame, frame_of, sides_by_place
 from fsfm_jax.prepare.parse.parser import make_parser
 from fsfm_jax.regions import CELEBAMASK_CLASSES, CLASSES
 
@@ -290,8 +290,8 @@ def test_frames_by_hand():
     assert frame_of(Square(0, 0, 1)) == Square(0, 0, 1)
     image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     (a, b), (c, d) = image.tolist()
-    np.testing.assert_array_equal(framed(image, Square(-1, 0, 3)), [[a, a, b], [c, c, d], [c, c, d]])
-    np.testing.assert_array_equal(framed(image, Square(1, 1, 2)), [[d, d], [d, d]])
+    np.testing.assert_array_equal(cut_frame(image, Square(-1, 0, 3)), [[a, a, b], [c, c, d], [c, c, d]])
+    np.testing.assert_array_equal(cut_frame(image, Square(1, 1, 2)), [[d, d], [d, d]])
 
 
 @pytest.mark.parametrize("size", [224, 60, 1])
