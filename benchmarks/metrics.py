@@ -55,7 +55,7 @@ def main() -> None:
     timed("frames to videos, in any order", FRAMES, lambda: video.aggregate(*mixed))
     fresh = Scored(scores, labels, DEEPFAKE)
     timed("summary of frames and videos", FRAMES, lambda: summarise(fresh, names, frames, "test"))
-    by_video, number = grouped.scored(DEEPFAKE), np.arange(VIDEOS)
+    by_video, number = grouped.binary_scores(DEEPFAKE), np.arange(VIDEOS)
     timed(
         f"bootstrap of {len(RESAMPLED)} video metrics",
         VIDEOS,

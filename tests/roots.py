@@ -31,15 +31,15 @@ class Roots:
     def target_part(self, params):
         return params
 
-    def counts(self, batch):
+    def denominators(self, batch):
         return {"root": jnp.float32(len(batch["x"]))}
 
-    def constrained(self, params):
+    def constrain(self, params):
         return params
 
-    def loss(self, params, target, batch, counts, key):
+    def loss(self, params, target, batch, denominators, key):
         product = batch["x"] @ params["w"]
-        root = jnp.sum(jnp.sqrt(product) + jnp.where(batch["x"][:, 0] > 100, jnp.inf, 0)) / counts["root"]
+        root = jnp.sum(jnp.sqrt(product) + jnp.where(batch["x"][:, 0] > 100, jnp.inf, 0)) / denominators["root"]
         return root, {"root": root, PROJECTION: batch["x"] * target["w"][None], AGREEMENT: product}
 
 

@@ -195,8 +195,9 @@ def test_networks_train_at_another_image_size():
     task = PretrainTask(resolved.model, resolved.loss, STATISTICS["vggface2"])
     params = task.init(jax.random.key(0))
     batch = mask_batch(resolved.stream, batch)
-    loss, gradient = jax.jit(jax.value_and_grad(lambda p: task.loss(p, task.target_part(params), batch, task.counts(
-        batch), jax.random.key(1))[0]))(params)  # fmt: skip
+    target, denominators = task.target_part(params), task.denominators(batch)
+    of_params = jax.value_and_grad(lambda p: task.loss(p, target, batch, denominators, jax.random.key(1))[0])
+    loss, gradient = jax.jit(of_params)(params)
     assert np.isfinite(loss) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
     fine = finetuned(changed(finetune_config.finetune(), FINETUNING | {"model.image_size": 64, "mix.probability": 0.0}))
@@ -207,7 +208,7 @@ def test_networks_train_at_another_image_size():
     start, account = initialise(params, detector.init(jax.random.key(2)), resolved.model.grid)
     assert account.resized == ("encoder/pos_embed",) and start["encoder"]["pos_embed"].shape == (1, 17, 48)
     loss, gradient = jax.jit(jax.value_and_grad(
-        lambda p: detector.loss(p, {}, batch, detector.counts(batch), jax.random.key(3))[0]
+        lambda p: detector.loss(p, {}, batch, detector.denominators(batch), jax.random.key(3))[0]
     ))(start)  # fmt: skip
     assert np.isfinite(loss) and np.abs(gradient["encoder"]["pos_embed"]).max() > 0
     # Its card says the size, in the recipe of a run of ours and beside that of an imported detector.

@@ -46,7 +46,7 @@ def calibrate(found: Predictions, false_alarm_rate: float) -> dict:
 
 def choose(found: Predictions, false_alarm_rate: float | None) -> dict[str, list[Threshold]]:
     """Thresholds on a split for frames and for videos: at equal error and, if one is given, at a false alarm rate."""
-    levels = {"frame": found.scored(), "video": found.by_video().scored(found.scored().classes)}
+    levels = {"frame": found.binary_scores(), "video": found.by_video().binary_scores(found.binary_scores().classes)}
     chosen = {}
     for level, scored in levels.items():
         chosen[level] = [thresholds.at_equal_error(scored, found.dataset)]
@@ -63,7 +63,7 @@ def calibration_error(found: Predictions, temperature: float) -> float:
 
 def diagram(found: Predictions, temperature: float) -> calibration.Reliability:
     """Reliability of P(real) over the frames, in bins of equal mass."""
-    scored = found.scored(temperature)
+    scored = found.binary_scores(temperature)
     return calibration.reliability(scored.scores, scored.labels, CALIBRATION_BINS, "mass")
 
 
@@ -72,8 +72,8 @@ def calibrated_metrics(found: Predictions, temperature: float) -> dict[str, dict
     return {
         name: {
             "temperature": t,
-            "log_loss": binary.log_loss(found.scored(t)).value,
-            "brier": binary.brier(found.scored(t)).value,
+            "log_loss": binary.log_loss(found.binary_scores(t)).value,
+            "brier": binary.brier(found.binary_scores(t)).value,
             "calibration_error": calibration_error(found, t),
         }
         for name, t in (("raw", 1.0), ("calibrated", temperature))

@@ -54,20 +54,20 @@ class Predictions:
         likely = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         return likely / likely.sum(axis=1, keepdims=True)
 
-    def scored(self, temperature: float = 1.0) -> Scored:
+    def binary_scores(self, temperature: float = 1.0) -> Scored:
         """Probabilities of being real, against everything that is not."""
         positive = _spoken(self.class_names[self.real])
         others = [_spoken(name) for index, name in enumerate(self.class_names) if index != self.real]
         names = Classes(positive, others[0] if len(others) == 1 else FORGED)
         return Scored(self.probabilities(temperature)[:, self.real], self.labels == self.real, names)
 
-    def classified(self, temperature: float = 1.0) -> ClassScores:
+    def class_scores(self, temperature: float = 1.0) -> ClassScores:
         """Probabilities of all classes."""
         return ClassScores(self.probabilities(temperature), self.labels, self.class_names)
 
     def by_video(self, temperature: float = 1.0) -> Videos:
         """Mean probability of being real over the frames of each video."""
-        return aggregate(self.scored(temperature), self.videos, self.frames)
+        return aggregate(self.binary_scores(temperature), self.videos, self.frames)
 
     @property
     def losses(self) -> np.ndarray:

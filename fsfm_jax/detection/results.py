@@ -111,8 +111,8 @@ def summary_of(
     Beside the `chosen` thresholds there is the one of the released anti-spoofing code, which is fitted to the set
     itself: it is marked as an oracle, for comparison with published numbers.
     """
-    scored, video = found.scored(), found.by_video()
-    by_video = video.scored(scored.classes)
+    scored, video = found.binary_scores(), found.by_video()
+    by_video = video.binary_scores(scored.classes)
     oracle = {"frame": [], "video": []}
     if not scored.missing:
         oracle["frame"] = [thresholds.on_released_grid(scored, found.dataset)]
@@ -123,7 +123,7 @@ def summary_of(
         video_thresholds=[*chosen["video"], *oracle["video"]], resampling=resampling,
     )  # fmt: skip
     summary["dataset"] = found.dataset
-    summary["classes"] = summarise_classes(found.classified(), found.dataset)
+    summary["classes"] = summarise_classes(found.class_scores(), found.dataset)
     summary["calibration"] = None if temperature is None else calibrate.calibrated_metrics(found, temperature)
     return summary
 
@@ -140,8 +140,8 @@ def line(summary: dict) -> str:
 def _draw(
     path: str, name: str, found: Predictions, chosen: Mapping[str, list[Threshold]], temperature: float | None
 ) -> None:
-    scored = found.scored()
-    levels = {"frame": scored, "video": found.by_video().scored(scored.classes)}
+    scored = found.binary_scores()
+    levels = {"frame": scored, "video": found.by_video().binary_scores(scored.classes)}
     marks = {f"{level}s": chosen[level][-1].value for level in levels if chosen[level]}
     draw_scores(f"{path}.png", name, {f"{level}s": scored for level, scored in levels.items()}, marks)
     temperatures = {"raw": 1.0} | ({} if temperature is None else {f"T = {temperature:.3g}": temperature})

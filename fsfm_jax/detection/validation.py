@@ -36,18 +36,18 @@ class Validation:
     """
 
     def __init__(
-        self, looked_at: Mapping[str, LabelledSource], rule: SelectionRule, scorer: Scorer, history: list[dict],
+        self, held_out: Mapping[str, LabelledSource], rule: SelectionRule, scorer: Scorer, history: list[dict],
         workdir: str, write: Callable[[int, Mapping[str, float]], None] = lambda step, values: None,
     ):  # fmt: skip
         """Opens what was kept of earlier looks.
 
         Args:
-          looked_at: the sources by the names of `metrics.selection.SPLITS`.
+          held_out: the sources by the names of `metrics.selection.SPLITS`.
           history: of the checkpoint.
           write: takes the values of each look, by names such as `validation/auc`.
         """
         self.history = history
-        self._looked_at, self._rule, self._scorer, self._values_to = looked_at, rule, scorer, write
+        self._held_out, self._rule, self._scorer, self._values_to = held_out, rule, scorer, write
         self._path, self._folder = os.path.join(workdir, FILE), os.path.join(workdir, FOLDER)
         self._kept = None
         if rule.kind != "last":
@@ -60,10 +60,10 @@ class Validation:
 
     def __call__(self, number: int, state: TrainState) -> None:
         """Looks at the state after step `number`."""
-        if not self._looked_at or any(entry["step"] == number for entry in self.history):
+        if not self._held_out or any(entry["step"] == number for entry in self.history):
             return
         params = self._scorer.place(state.params)
-        splits = {split: _look(self._scorer(params, source)) for split, source in self._looked_at.items()}
+        splits = {split: _look(self._scorer(params, source)) for split, source in self._held_out.items()}
         self.history.append({"step": number, "splits": splits})
         self._write()
         for split, found in splits.items():
@@ -85,7 +85,7 @@ class Validation:
         for step in self._kept.steps():
             if step != choice.step:
                 self._kept.delete(step)
-        dataset = self._looked_at[SPLITS[self._rule.kind]].name
+        dataset = self._held_out[SPLITS[self._rule.kind]].name
         found = read_parameters(self._folder, choice.step)[0]
         return choice._replace(label=f"{choice.label} Looked at: {dataset}."), found
 
@@ -101,15 +101,15 @@ class Validation:
         return choose(self._rule, evaluated)
 
     def _write(self) -> None:
-        if jax.process_index() or not self._looked_at:
+        if jax.process_index() or not self._held_out:
             return
         write_text(self._path, "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in self.history))
 
 
 def _look(found: Predictions) -> dict:
     """What is remembered of a look, as JSON: `loss` over frames, `auc` and `hter` over videos; undefined is null."""
-    frames = found.scored()
-    videos = found.by_video().scored(frames.classes)
+    frames = found.binary_scores()
+    videos = found.by_video().binary_scores(frames.classes)
     hter = _half_total_error(videos, found.dataset)
     values = {"frame_auc": binary.auc(frames), "auc": binary.auc(videos), "hter": hter}
     known = {name: None if value.reason else value.value for name, value in values.items()}

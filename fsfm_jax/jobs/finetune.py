@@ -152,7 +152,7 @@ class _Finetuning(Hooks):
             stop_after,
         )  # fmt: skip
         self._program = make_program(self._resolved)
-        self._looked_at = inputs.looked_at(self._resolved.selection.kind)
+        self._held_out = inputs.held_out(self._resolved.selection.kind)
         self._cache: FeatureCache | None = None
         self._scorer: Scorer | FeatureScorer | None = None
         self._validation: Validation | None = None
@@ -164,7 +164,7 @@ class _Finetuning(Hooks):
         identity = run_identity(binding_fields(self._config), inputs.sources, inputs.statistics) | {
             "class_names": list(inputs.class_names),
             "real": inputs.real,
-            "looked_at": {split: source.fingerprint for split, source in self._looked_at.items()},
+            "looked_at": {split: source.fingerprint for split, source in self._held_out.items()},
         }
         return RunSpec(
             workdir=self._workdir,
@@ -188,7 +188,7 @@ class _Finetuning(Hooks):
         """The looks at validation data, with the memory of those before."""
         history = [] if saved is None else saved["evaluated"]
         self._validation = Validation(
-            self._looked_at, self._resolved.selection, self._scorer, history, self._workdir, writers.write
+            self._held_out, self._resolved.selection, self._scorer, history, self._workdir, writers.write
         )
         self._announce(int(state.step))
         return self._validation
@@ -215,7 +215,7 @@ class _Finetuning(Hooks):
         self._cache = FeatureCache(resolved.cache, resolved.task, state.params, spec, mesh)
         trains = int(state.step) < resolved.loop.stop_after
         wanted = [(source, UNAUGMENTED) for source, _ in inputs.sources if trains]
-        wanted += [(source, spec.transform) for source in (*self._looked_at.values(), *inputs.tests.values())]
+        wanted += [(source, spec.transform) for source in (*self._held_out.values(), *inputs.tests.values())]
         self._cache.prepare(wanted)
         return FeatureScorer(resolved.task, spec, mesh, self._cache)
 

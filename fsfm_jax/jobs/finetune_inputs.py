@@ -53,12 +53,12 @@ class Inputs:
         held_out = () if self.validation is None else parts_of(self.validation)
         return sorted({part.dataset for part in held_out} - trained)
 
-    def looked_at(self, rule: str) -> dict[str, LabelledSource]:
+    def held_out(self, rule: str) -> dict[str, LabelledSource]:
         """The data that are looked at while the detector learns, by the names of `metrics.selection.SPLITS`."""
-        looked_at = {} if self.validation is None else {SPLITS["source-validation"]: self.validation}
+        held_out = {} if self.validation is None else {SPLITS["source-validation"]: self.validation}
         if rule == "oracle":
-            looked_at[SPLITS["oracle"]] = next(iter(self.tests.values()))
-        return looked_at
+            held_out[SPLITS["oracle"]] = next(iter(self.tests.values()))
+        return held_out
 
 
 def open_inputs(config: ConfigDict) -> Inputs:

@@ -76,7 +76,7 @@ def summarise(
     grouped = video.aggregate(scored, videos, frames)
     video_species = None if species is None else _one_species_per_video(np.asarray(species), grouped)
     frame_fixed, video_fixed = thresholds.fixed(video.FRAME_THRESHOLD), thresholds.fixed(video.VIDEO_THRESHOLD)
-    by_video = grouped.scored(scored.classes)
+    by_video = grouped.binary_scores(scored.classes)
     number = np.arange(len(by_video))
     return {
         "split": split,

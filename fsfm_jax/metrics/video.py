@@ -24,7 +24,7 @@ class Videos(NamedTuple):
     frames: np.ndarray  # [V] int64, how many frames there were
     index: np.ndarray  # [N] int64, row of the video of each frame
 
-    def scored(self, classes: Classes) -> Scored:
+    def binary_scores(self, classes: Classes) -> Scored:
         """The videos as examples of their own."""
         return Scored(self.scores, self.labels, classes)
 

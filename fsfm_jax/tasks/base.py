@@ -18,7 +18,7 @@ class Task(Protocol):
 
     @property
     def per_image(self) -> bool:
-        """Whether the loss, given `counts`, is a mean of what each image alone contributes, with nothing random.
+        """Whether the loss, given `denominators`, is a mean of what each image alone contributes, with nothing random.
 
         Devices can then gather the gradients of their own images without a word to each other.
         """
@@ -29,14 +29,16 @@ class Task(Protocol):
     def target_part(self, params: Any) -> Any:
         """The part of `params` that the target network has; an empty dict for a task without one."""
 
-    def counts(self, batch: Batch) -> Terms:
+    def denominators(self, batch: Batch) -> Terms:
         """The denominators of the loss's ratios over `batch`, float32 scalars."""
 
-    def loss(self, params: Any, target: Any, batch: Batch, counts: Terms, key: jax.Array) -> tuple[jax.Array, Terms]:
-        """Loss of `batch`, its sums divided by `counts`, and its terms by name; float32 scalars, and `ROWS` if it has.
+    def loss(
+        self, params: Any, target: Any, batch: Batch, denominators: Terms, key: jax.Array
+    ) -> tuple[jax.Array, Terms]:
+        """Loss of `batch`, its sums over `denominators`, and its terms by name; float32 scalars, and `ROWS` if it has.
 
         `key` is a typed key of this micro-batch alone, for what is random on the device.
         """
 
-    def constrained(self, params: Any) -> Any:
+    def constrain(self, params: Any) -> Any:
         """`params` after an optimizer step, put back to where they must lie; for most tasks as they are."""

@@ -74,19 +74,21 @@ class ClassifyTask:
         """None: there is no target network."""
         return {}
 
-    def counts(self, batch: Batch) -> Terms:
+    def denominators(self, batch: Batch) -> Terms:
         """Images of the batch."""
         return {name: jnp.float32(batch["label"].shape[0]) for name in self.term_weights}
 
-    def constrained(self, params: Any) -> Any:
+    def constrain(self, params: Any) -> Any:
         """With unit columns in the classifier of anti-spoofing; else as they are."""
         return with_unit_classifier(params) if isinstance(self.model, AntiSpoofSpec) else params
 
-    def loss(self, params: Any, target: Any, batch: Batch, counts: Terms, key: jax.Array) -> tuple[jax.Array, Terms]:
+    def loss(
+        self, params: Any, target: Any, batch: Batch, denominators: Terms, key: jax.Array
+    ) -> tuple[jax.Array, Terms]:
         """Mean cross-entropy against smoothed and mixed targets, and the weighted mean of the real-anchor loss.
 
-        Both means are over the images that `counts` counted. With an adapter, the share of its open units is a term
-        without weight.
+        Both means are over the images that `denominators` has counted. With an adapter, the share of its open units is
+        a term without weight.
         """
         if FEATURES in batch:
             inputs, features = None, batch[FEATURES]
@@ -95,20 +97,20 @@ class ClassifyTask:
             (inputs, targets), features = self._mixed(batch, key), None
         random = {name: _stream(key, name) for name in STREAMS}
         found = self._network().apply({"params": params}, inputs, True, features, rngs=random)
-        terms = self.terms(params, found, batch, targets, counts)
+        terms = self.terms(params, found, batch, targets, denominators)
         total = sum(weight * terms[name] for name, weight in self.term_weights.items())
         return total, terms | ({} if found.open_units is None else {OPEN_UNITS: found.open_units})
 
     def terms(
-        self, params: Any, found: ClassifierOutput | AntiSpoofed, batch: Batch, targets: jax.Array, counts: Terms
+        self, params: Any, found: ClassifierOutput | AntiSpoofed, batch: Batch, targets: jax.Array, denominators: Terms
     ) -> Terms:
         """The terms that `term_weights` names, of what the network has `found` of a batch with `targets [B, C]`."""
-        terms = {CROSS_ENTROPY: jnp.sum(losses.soft_cross_entropy(found.logits, targets)) / counts[CROSS_ENTROPY]}
+        terms = {CROSS_ENTROPY: jnp.sum(losses.soft_cross_entropy(found.logits, targets)) / denominators[CROSS_ENTROPY]}
         if self.contrast is not None:
             anchors = losses.real_anchor(
                 found.contrast, batch["label"], self.contrast.real, self.contrast.temperature
             )
-            terms[REAL_ANCHOR] = jnp.sum(anchors) / counts[REAL_ANCHOR]
+            terms[REAL_ANCHOR] = jnp.sum(anchors) / denominators[REAL_ANCHOR]
         return terms
 
     def _mixed(self, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:

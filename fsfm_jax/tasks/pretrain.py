@@ -64,7 +64,7 @@ class PretrainTask:
     def target_part(self, params: Any) -> Any:
         return target_parameters(params, self.model) if self.model.instance_discrimination else {}
 
-    def counts(self, batch: Batch) -> Terms:
+    def denominators(self, batch: Batch) -> Terms:
         """Hidden patches and covered patches of the batch."""
         return {
             MASKED: jnp.sum(batch["mask"], dtype=jnp.float32),
@@ -79,12 +79,14 @@ class PretrainTask:
         """What the pixel decoder is to predict, `[B, N, P] -> [B, N, P]`."""
         return losses.normalise_pixels(patches) if self.loss_spec.normalise_pixels else patches
 
-    def constrained(self, params: Any) -> Any:
+    def constrain(self, params: Any) -> Any:
         """As they are."""
         return params
 
-    def loss(self, params: Any, target: Any, batch: Batch, counts: Terms, key: jax.Array) -> tuple[jax.Array, Terms]:
-        """Both reconstruction terms are one ratio over the patches that `counts` counted; a batch in which no
+    def loss(
+        self, params: Any, target: Any, batch: Batch, denominators: Terms, key: jax.Array
+    ) -> tuple[jax.Array, Terms]:
+        """Both reconstruction terms are one ratio over the patches that `denominators` has counted; a batch in which no
         image has its region gives 0 for the region term, not NaN. Nothing is random: the masks are in the batch."""
         patches = self.patches(batch["image"])
         online, inner = OnlineNetwork(self.model).apply(
@@ -94,7 +96,7 @@ class PretrainTask:
         terms = {}
         for name, mask in ((MASKED, batch["mask"]), (REGION, batch["region_mask"])):
             error = losses.masked_reconstruction(pixels, goal, mask)
-            count = counts[name].astype(error.total.dtype)
+            count = denominators[name].astype(error.total.dtype)
             terms[name] = error.total / jnp.where(count > 0, count, 1.0)
         if not self.model.instance_discrimination:
             return self._total(terms), terms

@@ -110,24 +110,24 @@ def make_step(
     shards = local.mesh.size if local else 1
     every_micro_step = spec.target_cadence == "micro_step"
 
-    def micro_gradient(part, frozen, target, micro, counts, key):
+    def micro_gradient(part, frozen, target, micro, denominators, key):
         """Loss, terms and gradient of a micro-batch, with an axis of S shards in front if each is for itself."""
         part, frozen, target = gather((part, frozen, target))
         if local is None:
-            found, new = gradient(part, frozen, target, micro, counts, key)
+            found, new = gradient(part, frozen, target, micro, denominators, key)
             return found, scatter(new)
-        # A mean over equal shards: each has its share of the counts.
-        counts = jax.tree.map(lambda count: count / shards, counts)
+        # A mean over equal shards: each has its share of the denominators.
+        denominators = jax.tree.map(lambda count: count / shards, denominators)
         of_shards = jax.vmap(gradient, in_axes=(None, None, None, 0, None, None))
-        return of_shards(part, frozen, target, split_shards(micro, local), counts, key)
+        return of_shards(part, frozen, target, split_shards(micro, local), denominators, key)
 
-    def micro_counts(batch: Batch, micro: Batch) -> Metrics:
+    def micro_denominators(batch: Batch, micro: Batch) -> Metrics:
         if spec.ratio_over == "micro_batch":
-            return task.counts(micro)
-        return jax.tree.map(lambda count: count / parts, task.counts(batch))
+            return task.denominators(micro)
+        return jax.tree.map(lambda count: count / parts, task.denominators(batch))
 
     def accumulate(state: TrainState, batch: Batch):
-        """Mean gradient, target after A - 1 micro-steps, whether the last micro-step counts, metrics `[A]`, rows."""
+        """Mean gradient, target after A - 1 micro-steps, whether the last micro-step applies, metrics `[A]`, rows."""
         part, frozen = tuning.split(state.params, trained)
         key = jax.random.fold_in(named_key(state.key, "step"), state.step)
 
@@ -135,32 +135,32 @@ def make_step(
             total, target, _ = carry
             index, micro = numbered
             (loss, terms), new = micro_gradient(
-                part, frozen, target.params, micro, micro_counts(batch, micro), jax.random.fold_in(key, index)
+                part, frozen, target.params, micro, micro_denominators(batch, micro), jax.random.fold_in(key, index)
             )
-            counts = jnp.all(jnp.isfinite(loss)) if spec.nonfinite == "skip" else jnp.array(True)
-            total = jax.tree.map(lambda t, g: jnp.where(counts, t + g / parts, 0), total, new)
+            applies = jnp.all(jnp.isfinite(loss)) if spec.nonfinite == "skip" else jnp.array(True)
+            total = jax.tree.map(lambda t, g: jnp.where(applies, t + g / parts, 0), total, new)
             if every_micro_step:
                 moved = target_update.update(state.params, target)
                 earlier = index < parts - 1  # the last one moves after the optimizer, below
-                params = _choose(earlier & counts, moved.params, target.params)
+                params = _choose(earlier & applies, moved.params, target.params)
                 target = moved._replace(params=params, count=target.count + earlier)
             rows = {name: terms.pop(name) for name in ROWS if name in terms}
             metrics = {"loss": loss, **terms}
             if spec.nonfinite == "skip":
-                metrics[vitals.SKIPPED] = jnp.broadcast_to(~counts, loss.shape).astype(jnp.float32)
-            return (total, target, counts), (metrics, rows)
+                metrics[vitals.SKIPPED] = jnp.broadcast_to(~applies, loss.shape).astype(jnp.float32)
+            return (total, target, applies), (metrics, rows)
 
         start = (jax.tree.map(zeros, part), state.target, jnp.array(True))
         if parts == 1:  # the same without a loop: the compiler may then fuse across the whole step
-            (total, target, counts), found = micro_step(start, (0, batch))
+            (total, target, applies), found = micro_step(start, (0, batch))
             metrics, rows = jax.tree.map(lambda m: m[None], found)
         else:
             micros = split_batch(batch, parts)
-            (total, target, counts), (metrics, rows) = jax.lax.scan(micro_step, start, (jnp.arange(parts), micros))
+            (total, target, applies), (metrics, rows) = jax.lax.scan(micro_step, start, (jnp.arange(parts), micros))
         if local is not None:
             total = scatter(_over_shards(total, spec.reduce_dtype))
             metrics = jax.tree.map(lambda m: jnp.mean(m, axis=1), metrics)
-        return total, target, counts, metrics, rows
+        return total, target, applies, metrics, rows
 
     def zeros(x):
         if local is None:
@@ -168,26 +168,26 @@ def make_step(
         return jax.lax.with_sharding_constraint(jnp.zeros((shards, *x.shape), x.dtype), local)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        gradients, target, counts, metrics, rows = accumulate(state, batch)
+        gradients, target, applies, metrics, rows = accumulate(state, batch)
         rate, norm = learning_rate(state.step), optax.tree.norm(gradients)
         part, frozen = tuning.split(state.params, trained)
         updates, moments = optimizer.update(gradients, state.optimizer, part)
         moved_part = jax.tree.map(lambda p, u: p - rate.astype(p.dtype) * u, part, updates)
-        params = task.constrained(tuning.join(moved_part, frozen))
+        params = task.constrain(tuning.join(moved_part, frozen))
         stay = target.params  # of the released code, what earlier micro-batches moved stays
         if spec.nonfinite != "skip":
-            counts = ~state.failed & jnp.isfinite(norm) & jnp.all(jnp.isfinite(metrics["loss"]))
+            applies = ~state.failed & jnp.isfinite(norm) & jnp.all(jnp.isfinite(metrics["loss"]))
             stay = state.target.params
-        params = _choose(counts, params, state.params)
+        params = _choose(applies, params, state.params)
         if spec.nonfinite != "stop":  # nobody asks for those of a run that has ended, and keeping them takes memory
-            moments = _choose(counts, moments, state.optimizer)
+            moments = _choose(applies, moments, state.optimizer)
         moved = target_update.update(params, target)
-        moved = moved._replace(params=_choose(counts, moved.params, stay))
+        moved = moved._replace(params=_choose(applies, moved.params, stay))
         number, failed = state.step + 1, state.failed
         if spec.nonfinite == "stop":
-            number, failed = jnp.where(counts, number, state.step), ~counts
+            number, failed = jnp.where(applies, number, state.step), ~applies
         if spec.nonfinite == "skip_step":
-            metrics[vitals.SKIPPED] = (~counts).astype(jnp.float32)
+            metrics[vitals.SKIPPED] = (~applies).astype(jnp.float32)
         metrics |= {"learning_rate": rate, "gradient_norm": norm} | vitals.of_images(rows)
         metrics |= vitals.of_target(task.target_part(params), moved.params, state.target.params)
         return TrainState(number, params, moments, moved, state.key, failed), metrics

@@ -98,7 +98,7 @@ def _look(task: Task, parts: int, params: Any, target: Any, batch: Batch, places
 
     def alone(image: Batch, key: jax.Array) -> dict[str, jax.Array]:
         one = jax.tree.map(lambda x: x[None], image)
-        _, terms = task.loss(params, target, one, task.counts(one), key)
+        _, terms = task.loss(params, target, one, task.denominators(one), key)
         return {name: jnp.isfinite(term).all() for name, term in terms.items()}
 
     def micro(_, numbered):

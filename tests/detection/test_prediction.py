@@ -53,7 +53,7 @@ def scores(params, count: int, batch: int, devices: int) -> Predictions:
 
 def test_scores_do_not_depend_on_devices_or_batch(params):
     one = scores(params, 19, 8, 1)
-    assert np.ptp(one.scored().scores) > 0.05
+    assert np.ptp(one.binary_scores().scores) > 0.05
     for batch, devices in ((8, 8), (24, 8), (16, 2)):
         other = scores(params, 19, batch, devices)
         # One forward pass in float32; products of 16 terms in another order.
@@ -66,8 +66,8 @@ def test_every_row_is_that_of_its_example(params):
     np.testing.assert_array_equal(found.labels, [0, 0, 1, 1, 0])
     assert list(found.videos) == ["v0", "v0", "v1", "v1", "v2"] and list(found.frames) == [0, 1, 0, 1, 0]
     np.testing.assert_allclose(np.exp(found.log_probabilities).sum(axis=1), 1, rtol=1e-6)
-    np.testing.assert_array_equal(found.scored().labels, [False, False, True, True, False])
-    np.testing.assert_array_equal(found.scored().scores, found.probabilities()[:, 1])
+    np.testing.assert_array_equal(found.binary_scores().labels, [False, False, True, True, False])
+    np.testing.assert_array_equal(found.binary_scores().scores, found.probabilities()[:, 1])
 
 
 def test_a_batch_that_does_not_divide_is_refused(params):
@@ -92,7 +92,7 @@ def predictions(log_probabilities, labels, names=("fake", "real"), real=1, **col
 
 def test_scores_near_one_stay_apart():
     # As float32 probabilities both would be exactly 1.
-    found = predictions(np.log([[1e-9, 1], [1e-10, 1]]), [1, 1]).scored()
+    found = predictions(np.log([[1e-9, 1], [1e-10, 1]]), [1, 1]).binary_scores()
     assert found.scores[0] < found.scores[1] < 1
     np.testing.assert_allclose(1 - found.scores, [1e-9, 1e-10], rtol=1e-6)
 
@@ -106,10 +106,11 @@ def test_temperature_divides_the_logits():
 def test_real_is_found_by_name_wherever_it_stands():
     table = np.log([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]])
     found = predictions(table, [0, 2], ("real", "deepfake", "spoof"), 0)
-    np.testing.assert_allclose(found.scored().scores, [0.7, 0.1], rtol=1e-6)
-    assert found.scored().classes == Classes("real", "forged") and list(found.scored().labels) == [True, False]
+    np.testing.assert_allclose(found.binary_scores().scores, [0.7, 0.1], rtol=1e-6)
+    scores = found.binary_scores()
+    assert scores.classes == Classes("real", "forged") and list(scores.labels) == [True, False]
     two = predictions(np.log([[0.7, 0.3]]), [0], ("bona_fide", "attack"), 0)
-    assert two.scored().classes == Classes("bona fide", "attack") and two.species is not None
+    assert two.binary_scores().classes == Classes("bona fide", "attack") and two.species is not None
     assert found.species is None
 
 

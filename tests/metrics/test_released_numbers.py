@@ -120,7 +120,7 @@ def test_anti_spoofing_metrics(name):
     grouped = aggregated(case, ANTI_SPOOFING)
     np.testing.assert_allclose(grouped.scores, official["video_probs"], rtol=1e-15)
     np.testing.assert_array_equal(grouped.labels, official["video_labels"])
-    videos = grouped.scored(ANTI_SPOOFING)
+    videos = grouped.binary_scores(ANTI_SPOOFING)
 
     threshold = thresholds.on_released_grid(videos, "test")
     assert threshold.value == official["threshold"]

@@ -25,7 +25,7 @@ def strict(found: dict) -> dict:
 
 def test_both_levels_hold_every_metric_with_the_values_of_their_functions():
     found = strict(summarise(SCORED, VIDEOS, FRAMES, "test"))
-    by_video = video.aggregate(SCORED, VIDEOS, FRAMES).scored(ANTI_SPOOFING)
+    by_video = video.aggregate(SCORED, VIDEOS, FRAMES).binary_scores(ANTI_SPOOFING)
     assert (found["positive"], found["negative"], found["split"]) == ("bona fide", "attack", "test")
     assert found["bootstrap"] is None and "intervals" not in found["video"]
     for level, scored, threshold in (
@@ -46,7 +46,7 @@ def test_both_levels_hold_every_metric_with_the_values_of_their_functions():
 
 
 def test_a_threshold_of_the_same_split_is_an_oracle():
-    by_video = video.aggregate(SCORED, VIDEOS, FRAMES).scored(ANTI_SPOOFING)
+    by_video = video.aggregate(SCORED, VIDEOS, FRAMES).binary_scores(ANTI_SPOOFING)
     chosen = [thresholds.on_released_grid(by_video, split) for split in ("test", "validation")]
     found = strict(summarise(SCORED, VIDEOS, FRAMES, "test", video_thresholds=chosen))
     assert [t["oracle"] for t in found["video"]["thresholds"]] == [False, True, False]
@@ -59,7 +59,7 @@ def test_species_add_the_rates_of_the_standard_at_both_levels():
     rates = found["frame"]["thresholds"][0]["metrics"]
     assert rates["apcer"] == max(rates["apcer/print"], rates["apcer/replay"])
     assert rates["bpcer"] == rates["false_negative_rate"]
-    by_video = video.aggregate(SCORED, VIDEOS, FRAMES).scored(ANTI_SPOOFING)
+    by_video = video.aggregate(SCORED, VIDEOS, FRAMES).binary_scores(ANTI_SPOOFING)
     acer = presentation.acer(by_video, SPECIES[::4], video.VIDEO_THRESHOLD)
     assert found["video"]["thresholds"][0]["metrics"]["acer"] == acer.value
 

@@ -19,7 +19,7 @@ def test_a_video_has_the_mean_of_its_frames_in_the_order_of_appearance():
     assert videos.frames.tolist() == [2, 2, 1]
     assert videos.index.tolist() == [0, 1, 0, 1, 2]
     assert videos.first_places().tolist() == [0, 1, 4]
-    assert videos.scored(DEEPFAKE).positives == 2
+    assert videos.binary_scores(DEEPFAKE).positives == 2
 
 
 def test_the_order_of_the_frames_changes_only_the_order_of_the_videos():

@@ -104,7 +104,7 @@ def test_pretraining_is_what_jax_traces(changes):
     batch = {"image": jnp.zeros((IMAGES, side, side, 3)), **masks}
 
     def gradient(params, target, batch):
-        return jax.grad(lambda p: task.loss(p, target, batch, task.counts(batch), jax.random.key(0))[0])(params)
+        return jax.grad(lambda p: task.loss(p, target, batch, task.denominators(batch), jax.random.key(0))[0])(params)
 
     found = traced(gradient, params, task.target_part(params), batch)
     width, pixel_width, tokens = spec.size.width, spec.pixel_width, 1 + spec.patches
@@ -146,7 +146,7 @@ def test_fine_tuning_is_what_jax_traces(name):
 
     def gradient(part, frozen, batch):
         def loss(part):
-            return task.loss(tuning.join(part, frozen), {}, batch, task.counts(batch), jax.random.key(0))[0]
+            return task.loss(tuning.join(part, frozen), {}, batch, task.denominators(batch), jax.random.key(0))[0]
 
         return jax.grad(loss)(part)
 

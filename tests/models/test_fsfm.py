@@ -38,9 +38,10 @@ def compiled():
         outputs = OnlineNetwork(task.model).apply({"params": online}, patches, batch["mask"])
         projection = TargetNetwork(task.model).apply({"params": target}, patches, batch["mask"], batch["mask"])
         loss = jax.value_and_grad(task.loss, argnums=(0, 1), has_aux=True)(
-            online, target, batch, task.counts(batch), jax.random.key(0)
+            online, target, batch, task.denominators(batch), jax.random.key(0)
         )
-        return outputs, projection, loss, raw.loss(online, target, batch, task.counts(batch), jax.random.key(0))[1]
+        of_pixels = raw.loss(online, target, batch, task.denominators(batch), jax.random.key(0))[1]
+        return outputs, projection, loss, of_pixels
 
     return run
 
@@ -91,10 +92,10 @@ def test_the_form_for_tpus_has_the_official_losses_and_gradients(golden):
     batch["image"] = batch["image"].reshape(*batch["image"].shape[:2], -1)  # rows, as a run sends them
     with trace_for("tpu"):
         lowered = jax.jit(jax.value_and_grad(task.loss, has_aux=True)).lower(
-            online, target, batch, task.counts(batch), jax.random.key(0)
+            online, target, batch, task.denominators(batch), jax.random.key(0)
         )
     assert "optimization_barrier" in lowered.as_text()
-    (loss, _), gradients = lowered.compile()(online, target, batch, task.counts(batch), jax.random.key(0))
+    (loss, _), gradients = lowered.compile()(online, target, batch, task.denominators(batch), jax.random.key(0))
     np.testing.assert_allclose(loss, arrays["out/loss_total_SimSiam"], rtol=LOSS)
     ours = to_official(jax.tree.map(np.asarray, gradients), task.model)
     for name, gradient in reference.state_dict(arrays, "out/grad/").items():
@@ -110,7 +111,7 @@ def test_float64_agrees_to_float64(golden):
         online, target = (reference.parameters(arrays, f"{name}/", jnp.float64) for name in ("online", "target"))
         batch = reference.batch(arrays, jnp.float64)
         (loss, terms), gradients = jax.jit(jax.value_and_grad(task.loss, has_aux=True))(
-            online, target, batch, task.counts(batch), jax.random.key(0)
+            online, target, batch, task.denominators(batch), jax.random.key(0)
         )
         np.testing.assert_allclose(loss, arrays["out64/loss_total_SimSiam"], rtol=1e-12)
         np.testing.assert_allclose(terms["region"], arrays["out64/loss_rec_sfr"], rtol=1e-12)
@@ -342,7 +343,7 @@ def one_step(**changes):
     @jax.jit
     def run(key):
         params = task.init(key)
-        target, counts = task.target_part(params), task.counts(batch)
+        target, counts = task.target_part(params), task.denominators(batch)
         return jax.value_and_grad(task.loss, has_aux=True)(params, target, batch, counts, jax.random.key(0))
 
     return run(jax.random.key(0))

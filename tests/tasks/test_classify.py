@@ -42,7 +42,7 @@ def parameters():
 @pytest.fixture(scope="module")
 def loss(parameters):
     """`loss(batch, seed)` of the plain task."""
-    compiled = jax.jit(lambda rows, key: PLAIN.loss(parameters, {}, rows, PLAIN.counts(rows), key)[0])
+    compiled = jax.jit(lambda rows, key: PLAIN.loss(parameters, {}, rows, PLAIN.denominators(rows), key)[0])
     return lambda rows, seed=0: float(compiled(rows, jax.random.key(seed)))
 
 
@@ -87,7 +87,7 @@ def test_erased_boxes_are_noise_that_the_key_decides(loss):
 def test_without_erasing_boxes_are_left_alone(parameters, loss):
     rows = batch(erase=(0, 0, 16, 16))
     task = dataclasses.replace(PLAIN, erased=False)
-    found = jax.jit(lambda r, key: task.loss(parameters, {}, r, task.counts(r), key)[0])(rows, jax.random.key(1))
+    found = jax.jit(lambda r, key: task.loss(parameters, {}, r, task.denominators(r), key)[0])(rows, jax.random.key(1))
     assert float(found) == pytest.approx(loss(batch()), rel=1e-6) != loss(rows, 1)
 
 
@@ -98,7 +98,7 @@ def test_drop_path_and_dropout_draw_from_the_key():
         if "head" in tree:
             tree = {**tree, "head": jax.tree.map(lambda x: 1e4 * x, tree["head"])}
         rows = batch(size=8)
-        compiled = jax.jit(lambda key, t=random, p=tree, r=rows: t.loss(p, {}, r, t.counts(r), key)[0])
+        compiled = jax.jit(lambda key, t=random, p=tree, r=rows: t.loss(p, {}, r, t.denominators(r), key)[0])
         values = [float(compiled(jax.random.key(seed))) for seed in (0, 0, 1)]
         assert values[0] == values[1] != values[2]
         again = jax.jit(random.log_probabilities)(tree, rows["image"])
@@ -111,4 +111,4 @@ def test_a_step_leaves_unit_columns_in_the_anti_spoofing_classifier_only():
     moved = {**tree, "classifier": jax.tree.map(lambda x: 3 * x + 0.1, tree["classifier"])}
     kernel = np.asarray(jax.jit(SPOOF.constrained)(moved)["classifier"]["kernel"])
     np.testing.assert_allclose(np.linalg.norm(kernel, axis=1), 1, rtol=1e-6)
-    assert PLAIN.constrained(moved) is moved
+    assert PLAIN.constrain(moved) is moved
