@@ -67,6 +67,7 @@ HOMES = {
     "pyarrow": "fsfm_jax.detection.prediction_file",
     "matplotlib": "fsfm_jax.figures",
     "sklearn": "fsfm_jax.analyze.features",
+    "scipy": "fsfm_jax.metrics.calibration",
     "ml_dtypes": "fsfm_jax.weights",
     "safetensors": "fsfm_jax.weights.safetensors_file",
     "jax2onnx": "fsfm_jax.weights.onnx_file",

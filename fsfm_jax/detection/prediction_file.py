@@ -6,6 +6,9 @@ not, so that a video called 007 stays text.
 Text is stored as it is, also where names come from strangers. A spreadsheet takes text for a formula if it begins with
 =, +, - or @, quoted or not; a prefix would protect it, but then names would no longer be those of the files. Import the
 columns as text there, or look at such a table with something else.
+
+CSV is read with Python's own module: pyarrow's guesses types whether a field is quoted or not, and takes a file that
+ends within a quoted field for a whole one.
 """
 
 import csv

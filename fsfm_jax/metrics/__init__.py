@@ -1,4 +1,4 @@
-"""The numbers by which detectors are judged, on NumPy alone, in float64, as fractions of 1 (never percent).
+"""The numbers by which detectors are judged, on NumPy and SciPy alone, in float64, as fractions of 1 (never percent).
 
 Everywhere label 1 is the positive class and a higher score means "more likely positive"; `score >= threshold` decides
 for positive. Both tasks of the released code score the genuine face, and so do we:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import logsumexp, softmax
 
 from fsfm_jax.metrics.binary import check_probabilities
 from fsfm_jax.metrics.scores import check_labels, check_scores
@@ -39,7 +40,7 @@ class Reliability(NamedTuple):
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """`-log softmax(logits)[label]` of each example in nats, `[N, C], [N] -> [N]`, in float64."""
     logits, labels = _check(logits, labels)
-    return _log_sum(logits) - logits[np.arange(len(labels)), labels]
+    return logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, split: str) -> Temperature:
@@ -59,10 +60,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, split: str) -> Tempe
     picked = logits[np.arange(len(labels)), labels]
 
     def loss(inverse: float) -> float:
-        return float(np.mean(_log_sum(inverse * logits) - inverse * picked))
+        return float(np.mean(logsumexp(inverse * logits, axis=1) - inverse * picked))
 
     def derivatives(inverse: float) -> tuple[float, float]:
-        p = np.exp(inverse * logits - _log_sum(inverse * logits)[:, None])
+        p = softmax(inverse * logits, axis=1)
         expected = np.sum(p * logits, axis=1)
         spread = np.sum(p * np.square(logits - expected[:, None]), axis=1)
         return float(np.mean(expected - picked)), float(np.mean(spread))
@@ -130,12 +131,6 @@ def expected_calibration_error(diagram: Reliability) -> float:
     """Mean over the examples of the distance between predicted and observed in their bin."""
     gaps = np.abs(diagram.predicted - diagram.observed)
     return float(np.sum(np.where(diagram.counts > 0, gaps, 0.0) * diagram.counts) / diagram.counts.sum())
-
-
-def _log_sum(logits: np.ndarray) -> np.ndarray:
-    """`log sum exp` over the classes, `[N, C] -> [N]`."""
-    largest = logits.max(axis=1)
-    return largest + np.log(np.sum(np.exp(logits - largest[:, None]), axis=1))
 
 
 def _check(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

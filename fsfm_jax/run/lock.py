@@ -3,6 +3,9 @@
 The lock is the kernel's (`flock` on WORKDIR/.lock): it ends with the process that holds it, however that ends, and
 a file that a killed one has left behind stops nobody. Where there are no locks, in an object store and on some network
 file systems, two runs in one place are not noticed.
+
+The package filelock was considered: it leaves the file behind, does not say who holds it, and ends where a file system
+has no locks.
 """
 
 import contextlib
