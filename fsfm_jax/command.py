@@ -17,7 +17,7 @@ from absl import app, flags
 from fsfm_jax import __version__
 from fsfm_jax.config.fields import did_you_mean
 from fsfm_jax.config.options import refuse
-from fsfm_jax.config.recipes import name_files
+from fsfm_jax.config.recipes import CONFIG_FLAGS, name_files
 from fsfm_jax.text import plain
 
 INTERRUPTED, BROKEN_PIPE, TERMINATED = (128 + number for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM))
@@ -35,7 +35,8 @@ def start(module: ModuleType, arguments: Sequence[str], name: str = "", examples
 
     Args:
       module: has `main(arguments)`, and `define_flags()` unless importing it defines them; `read_options` reads them in
-        its own way. Its docstring says what the command does.
+        its own way, `RECIPE_OPTIONS` names those that take a recipe, if they are not `--config` alone. Its docstring
+        says what the command does.
       arguments: of the command line, without the program.
       name: what the program is called; by default as Python is told to run the module.
       examples: lines for its help.
@@ -51,11 +52,13 @@ def start(module: ModuleType, arguments: Sequence[str], name: str = "", examples
         sys.exit(0)
     try:
         read = getattr(module, "read_options", flags.FLAGS)
-        module.main(read([name, *name_files(arguments)]))
+        recipes = getattr(module, "RECIPE_OPTIONS", CONFIG_FLAGS)
+        left = read([name, *_name_files(arguments, recipes)])
+        module.main(left)
     except flags.UnrecognizedFlagError as error:
         meant = did_you_mean(error.flagname, list(flags.FLAGS))
         refuse(f"--{error.flagname}: there is no such option{meant}; see {name} --help")
-    except (flags.Error, app.UsageError, FileNotFoundError) as error:
+    except (flags.Error, app.UsageError) as error:
         refuse(f"{error}; see {name} --help")
     except KeyboardInterrupt:
         run(_interrupt)
@@ -72,6 +75,13 @@ def help_text(module: ModuleType, name: str, examples: Sequence[str] = ()) -> st
         default = "" if flag.default in (None, "", False, []) else f" (default: {flag.default_as_str})"
         lines.append(f"  --{flag.name}: {flag.help}{default}")
     return "\n".join(lines)
+
+
+def _name_files(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    try:
+        return name_files(arguments, options)
+    except FileNotFoundError as error:
+        raise app.UsageError(str(error)) from error
 
 
 def _interrupt() -> int:

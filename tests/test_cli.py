@@ -16,14 +16,17 @@ from fsfm_jax.train import loop
 
 ROOT = Path(__file__).parents[1]
 
+DECODED = ("predict", "--checkpoint=runs/nothing", "--detector=blazeface", "photo.jpg")
+
 # One process asks every command, since all of them need JAX. Flags are global, so each command starts without any.
 ASK = """
 import contextlib, io, json, sys
-from absl import flags
+from absl import flags, logging
+of_absl = set(flags.FLAGS)
 from fsfm_jax import cli
 answers = []
 for line in json.load(sys.stdin):
-    for name in list(flags.FLAGS):
+    for name in set(flags.FLAGS) - of_absl:
         delattr(flags.FLAGS, name)
     for module in ("fsfm_jax.main", "fsfm_jax.compile_check.__main__"):  # these define flags when they are imported
         sys.modules.pop(module, None)
@@ -43,7 +46,7 @@ def answers() -> dict[tuple[str, ...], tuple[int, str, str]]:
     """Exit code, standard output and standard error of command lines."""
     options = ("--help", "--chekpoint=x", "--confg=x", "--version")
     lines = [(name, option) for name in cli.COMMANDS for option in options]
-    lines += [("export", "--format=jax", "--help"), ("export", "--format=timm", "--help")]
+    lines += [DECODED] + [("export", "--format=jax", "--help"), ("export", "--format=timm", "--help")]
     done = subprocess.run(
         [sys.executable, "-c", ASK], cwd=ROOT, input=json.dumps(lines), capture_output=True, text=True, check=True
     )
@@ -95,6 +98,11 @@ def test_a_misspelt_option_is_refused_with_the_one_that_was_meant(answers, name)
     assert f"see fsfm {name} --help" in told
 
 
+def test_a_face_detector_is_not_taken_for_a_recipe(answers):
+    code, said, told = answers[DECODED]
+    assert (code, said) == (1, "") and "photo.jpg: there is no such file" in told, told
+
+
 def test_an_export_shows_the_options_of_its_format(answers):
     assert "--platforms:" in answers["export", "--format=jax", "--help"][1]
     assert "--pooling:" in answers["export", "--format=timm", "--help"][1]
@@ -132,6 +140,9 @@ def test_recipes_are_found_by_name(tmp_path):
     assert name_files(["--config=finetune_dfd:vitl,scratch", "--workdir=finetune_dfd", "-config", "finetune_dfd"]) == [
         f"--config={path}:vitl,scratch", "--workdir=finetune_dfd", "-config", str(path),
     ]  # fmt: skip
+    # Which options take a recipe is the command's to say: --detector names a face detector elsewhere.
+    assert name_files(["--detector=dlib", "-detector", "blazeface"]) == ["--detector=dlib", "-detector", "blazeface"]
+    assert name_files(["--detector=finetune_dfd"], ("config", "detector")) == [f"--detector={path}"]
     # A path goes to who opens it, also where nothing is.
     assert name_files(["--config=none/mine.py:a"]) == ["--config=none/mine.py:a"]
 

@@ -25,6 +25,7 @@ from fsfm_jax.compile_check.report import describe, remedy, to_json
 from fsfm_jax.compile_check.search import largest_fitting
 from fsfm_jax.compile_check.steps import OF, family, micro_batches, step_of, with_micro_batch
 
+RECIPE_OPTIONS = ("config", "detector")
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file, FILE.py or FILE.py:VARIANT.", lock_config=True
 )

@@ -20,7 +20,6 @@ WRONG_USE = 2  # exit code
 _OVERRIDE = re.compile(r"-{1,2}(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 _ILLEGAL = re.compile(r"flag --(\S+?)=(.*?): (.*)", re.DOTALL)
 _REQUIRED = {"config": "--config=FILE.py is missing, such as --config=configs/pretrain_vitb.py"}
-_OWN = ("config", "workdir", "stop_after", "cluster")
 _REQUIRED["workdir"] = "--workdir=FOLDER is missing: where checkpoints, metrics and pictures are written"
 
 
@@ -31,12 +30,19 @@ def refuse(sentence: str) -> NoReturn:
 
 
 def read_options(arguments: list[str], options: flags.FlagValues = flags.FLAGS) -> list[str]:
-    """Parses the command line into `options`; the `flags_parser` of `app.run`.
+    """Parse the command line into `options`.
 
-    Ends the process with a sentence where an option, a field or the configuration file is wrong.
+    Ends the process with a sentence where a field, a value or the configuration file is wrong.
+
+    Raises:
+      UnrecognizedFlagError: an option that does not exist.
     """
     try:
         left = options(arguments)
+    except flags.UnrecognizedFlagError as error:
+        if not error.flagname.startswith("config."):
+            raise
+        refuse(_explained(error, arguments))
     except Exception as error:  # a configuration file is a program, and ml_collections raises what it meets
         refuse(_explained(error, arguments))
     if len(left) > 1:
@@ -68,8 +74,6 @@ def _explained(error: Exception, arguments: list[str]) -> str:
             return f"--config.{name}: is a section; name one of its fields: {below}"
         if name not in fields:
             return f"--config.{name}: there is no such field{did_you_mean(name, fields)}"
-    if isinstance(error, flags.UnrecognizedFlagError):
-        return f"--{error.flagname}: there is no such option{did_you_mean(error.flagname, _OWN)}"
     illegal = _ILLEGAL.fullmatch(str(error))
     if illegal is None:
         return str(error) or type(error).__name__

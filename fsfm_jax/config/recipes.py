@@ -22,7 +22,7 @@ DEFAULT_SIZE = "vitb"
 FAMILIES = tuple(f"{kind}_{task}" for kind in ("finetune", "adapter") for task in ("dfd", "diff", "fas"))
 # Files of former versions, one for each size.
 FORMER = re.compile(r"((?:finetune|adapter)_(?:dfd|diff|fas))_(vit[sbl])")
-CONFIG_FLAGS = ("--config", "-config", "--detector", "-detector")
+CONFIG_FLAGS = ("config",)
 
 
 def list_shipped() -> dict[str, Path]:
@@ -69,23 +69,27 @@ def load_recipe(text: str) -> ConfigDict:
     return module.get_config(variant) if colon else module.get_config()
 
 
-def name_files(arguments: Sequence[str]) -> list[str]:
+def name_files(arguments: Sequence[str], options: Sequence[str] = CONFIG_FLAGS) -> list[str]:
     """Return command-line arguments with the recipe of each `--config=NAME[:VARIANT]` replaced by its file.
+
+    Args:
+      options: names of the options that take a recipe.
 
     Raises:
       FileNotFoundError: there is no such recipe.
     """
     named, value_follows = [], False
+    spelt = {dashes + option for option in options for dashes in ("-", "--")}
     for argument in arguments:
         flag, equals, text = argument.partition("=")
-        if value_follows or (equals and flag in CONFIG_FLAGS):
+        if value_follows or (equals and flag in spelt):
             flag, text = ("", argument) if value_follows else (f"{flag}=", text)
             recipe, colon, variant = text.partition(":")
             # A path that is not there is for whoever opens it to refuse, unless it was a recipe of a former version.
             if not is_path(recipe) or FORMER.fullmatch(Path(recipe).stem):
                 recipe = find_recipe(recipe)
             argument = f"{flag}{recipe}{colon}{variant}"
-        value_follows = not value_follows and not equals and argument in CONFIG_FLAGS
+        value_follows = not value_follows and not equals and argument in spelt
         named.append(argument)
     return named
 
