@@ -17,12 +17,17 @@ random stays fast):
 | `crop`        | `[3] int32`                    | the crop in the source: x, y, size; or -1                      |
 | `score`       | float32                        | the detector's score, NaN if there was none                    |
 
-Data sets of schema version 1 have the first four only.
+Data sets of schema version 1 have the first four only. A new feature is a line here, a row of `FEATURES`, and a field
+of `prepare.example.Face`.
 
 In memory a batch is a dict of arrays under the keys below.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
+
+from fsfm_jax.regions import NUM_CLASSES
 
 SCHEMA_VERSION = 2
 IMAGE_SIZE = 224
@@ -41,11 +46,49 @@ BOX = "box"
 CROP = "crop"
 SCORE = "score"
 
+PATCHES = (IMAGE_SIZE // BITS_PATCH_SIZE) ** 2
+PICTURE, TEXT, CLASS, COMPRESSED = "picture", "text", "class", "compressed"
+
+
+class Feature(NamedTuple):
+    """How a feature is stored.
+
+    Attributes:
+      form: a type of numbers, or PICTURE, TEXT, CLASS (the index of a class name), COMPRESSED (uint8 numbers by zlib).
+      shape: of its numbers.
+      below: what every number is less than, and none is negative; None: any number.
+    """
+
+    form: Any
+    shape: tuple[int, ...] = ()
+    below: int | None = None
+
+
+FEATURES = {
+    IMAGE: Feature(PICTURE),
+    PARSING_MAP: Feature(COMPRESSED, (IMAGE_SIZE, IMAGE_SIZE), NUM_CLASSES),
+    REGION_BITS: Feature(np.uint16, (PATCHES,), 1 << NUM_CLASSES),
+    SOURCE: Feature(TEXT),
+    VIDEO: Feature(TEXT),
+    FRAME: Feature(np.int32),
+    LABEL: Feature(CLASS),
+    METHOD: Feature(TEXT),
+    BOX: Feature(np.int32, (4,)),
+    CROP: Feature(np.int32, (3,)),
+    SCORE: Feature(np.float32),
+}
+
 # Further keys of a batch.
+POSITION = "position"  # [B] int64, place in the endless stream: every random choice is a function of it
+# Of pretraining.
 MASK = "mask"  # [B, N] bool, True = hidden from the online encoder
 REGION_MASK = "region_mask"  # [B, N] bool, True = patch of the region that is covered completely
 OTHER_MASK = "other_mask"  # [B, N] bool, an independent mask of the same image, for one ablation
-POSITION = "position"  # [B] int64, place in the endless stream: every random choice is a function of it
+# Of fine-tuning.
+ERASE = "erase"  # [B, 4] int32, the box that is filled with noise
+MIX_CUTMIX = "mix_cutmix"  # [B] bool, whether the batch is mixed by boxes and not by weights
+MIX_RATIO = "mix_ratio"  # [B] float32, share of each image's own content
+MIX_BOX = "mix_box"  # [B, 4] int32, the box that comes from the other image
 
 # File beside the shards that says what the TFDS metadata has no place for.
 CARD_FILE = "fsfm_card.json"

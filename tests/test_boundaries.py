@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from fsfm_jax import records, regions
-from fsfm_jax.analyze.encoders import OpenedEncoder
 from fsfm_jax.data import forgery, masking, resizing, saturation, transforms
 from fsfm_jax.data.augment import AugmentSpec, augment
 from fsfm_jax.data.boxes import Box
 from fsfm_jax.data.photo import encode_jpeg, encode_png
 from fsfm_jax.data.rand_augment import Operation, apply_operations
 from fsfm_jax.data.statistics import PixelSums
+from fsfm_jax.detection.encoder import LoadedEncoder
 from fsfm_jax.detection.predictor import Predictor
 from fsfm_jax.figures import cam, reconstruction
 from fsfm_jax.prepare import crop
@@ -86,9 +86,9 @@ def predictor() -> Predictor:
     return Predictor("a detector", card, 32, "resize", scores, heat, 2)
 
 
-def encoder() -> OpenedEncoder:
+def encoder() -> LoadedEncoder:
     size = types.SimpleNamespace(patch_size=16)
-    return OpenedEncoder("an encoder", types.SimpleNamespace(size=size), {}, STATISTICS, 32)
+    return LoadedEncoder("an encoder", types.SimpleNamespace(size=size), {}, STATISTICS, 32)
 
 
 OF_BATCHES = {
@@ -97,7 +97,7 @@ OF_BATCHES = {
         lambda images: predictor().log_probabilities(images), "expected [n, 32, 32, 3] uint8",
     ),
     "Predictor.heat": (lambda images: predictor().heat(images), "expected [n, 32, 32, 3] uint8"),
-    "OpenedEncoder.patches": (lambda images: encoder().patches(images), "expected [n, H, W, 3] uint8"),
+    "LoadedEncoder.patches": (lambda images: encoder().patches(images), "expected [n, H, W, 3] uint8"),
     "normalise": (lambda images: normalise(images, STATISTICS), "expected uint8 pixels 0..255 of shape [B, H, W, 3]"),
 }
 

@@ -22,7 +22,8 @@ MAX_LOOSE = 8  # modules at the top of the package
 
 # A package imports itself and the lines above its own.
 TIERS = (
-    "records regions text",
+    "regions text",
+    "records",
     "config data losses metrics models optim partition",
     "command run tasks",
     "prepare train",

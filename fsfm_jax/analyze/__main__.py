@@ -30,12 +30,12 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from fsfm_jax.analyze import features, galleries, heads
-from fsfm_jax.analyze.encoders import open_encoder
 from fsfm_jax.data import masking
 from fsfm_jax.data.masking import STRATEGIES
 from fsfm_jax.data.resizing import resize_whole
 from fsfm_jax.detection.detector import FOLDER
-from fsfm_jax.detection.opener import Unsaid, open_checkpoint
+from fsfm_jax.detection.encoder import open_encoder
+from fsfm_jax.detection.opener import Unsaid, open_detector
 from fsfm_jax.detection.predictor import predictor_of
 from fsfm_jax.figures.faces import Faces, open_faces
 from fsfm_jax.figures.gallery import CELL
@@ -126,7 +126,7 @@ def _draw(what: str, chosen: Any, names: list[str], folder: str) -> None:
         runs = [open_run(name, moments=False) for name in names]
         galleries.draw_reconstructions(runs, names, faces, strategies, chosen.ratio, chosen.seed, folder)
     elif what == "cam":
-        detector = open_checkpoint(names[0], unsaid)
+        detector = open_detector(names[0], unsaid)
         predictor = predictor_of(detector)
         galleries.draw_heat(detector, predictor.transform, predictor.heat, predictor.log_probabilities, faces, folder)
     else:

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsfm_jax.analyze.encoders import OpenedEncoder
 from fsfm_jax.data.resizing import resize_whole
+from fsfm_jax.detection.encoder import LoadedEncoder
 from fsfm_jax.figures import plot
 from fsfm_jax.figures.attention import (
     attention_weights,
@@ -27,7 +27,7 @@ BATCH = 4  # 12 blocks of 12 heads of ViT-B take 22 MB an image
 MOST_HEADS = 6  # that are pictured
 
 
-def compare_heads(opened: Sequence[OpenedEncoder], faces: np.ndarray, folder: str) -> dict:
+def compare_heads(opened: Sequence[LoadedEncoder], faces: np.ndarray, folder: str) -> dict:
     """Writes `attention.png` and `attention.json`: distances in pixels and divergences in nats, by block and head.
 
     `faces [n, S, S, 3] uint8`; both are means over them. FSFM supplement, Fig. 2.
@@ -49,7 +49,7 @@ def compare_heads(opened: Sequence[OpenedEncoder], faces: np.ndarray, folder: st
     return found
 
 
-def _measured(one: OpenedEncoder, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _measured(one: LoadedEncoder, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means over the faces, `[L, H]` twice."""
     look = jax.jit(functools.partial(_look, encoder=one.encoder))
     totals, count = [0.0, 0.0], 0
@@ -69,7 +69,7 @@ def _look(params: dict, patches: jax.Array, encoder: Encoder) -> tuple[jax.Array
     return jnp.stack(distances), jnp.stack([head_divergences(block) for block in weights])
 
 
-def draw_maps(one: OpenedEncoder, faces: np.ndarray, folder: str) -> np.ndarray:
+def draw_maps(one: LoadedEncoder, faces: np.ndarray, folder: str) -> np.ndarray:
     """Writes `maps.png` and `maps.npz` (`maps [n, H, G, G] float32`): what the class token of the last block looks at.
 
     Pictured are the mean over heads and the first heads, each scaled by its largest value. FSFM supplement, Fig. 3.

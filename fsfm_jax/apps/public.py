@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsfm_jax import records, regions
-from fsfm_jax.analyze.encoders import OpenedEncoder, open_encoder
 from fsfm_jax.apps.certainty import limits_of
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import Settings
@@ -19,6 +18,7 @@ from fsfm_jax.apps.scoring import score_readings
 from fsfm_jax.apps.verdict import FALSE_ALARM, Verdict, choose_rule
 from fsfm_jax.data.masking import MaskSpec, draw_masks
 from fsfm_jax.data.resizing import for_evaluation, resize_whole
+from fsfm_jax.detection.encoder import LoadedEncoder, open_encoder
 from fsfm_jax.detection.opener import Unsaid
 from fsfm_jax.detection.predictor import Predictor, open_predictor
 from fsfm_jax.models.bases import OWN
@@ -42,7 +42,7 @@ class Encoder:
       width: D, the length of a feature.
     """
 
-    def __init__(self, opened: OpenedEncoder, batch: int):
+    def __init__(self, opened: LoadedEncoder, batch: int):
         self.name, self.params, self.image_size = opened.name, opened.params, opened.image_size
         self.patch_size, self.width = opened.patch_size, opened.encoder.size.width
         self._opened, self._batch = opened, batch

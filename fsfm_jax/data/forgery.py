@@ -30,9 +30,9 @@ import numpy as np
 
 from fsfm_jax import records, regions
 from fsfm_jax.data.counter_random import integers
-from fsfm_jax.data.drawing import COMPRESSION, KEPT, SUMMED
+from fsfm_jax.data.drawing import COMPRESSION
+from fsfm_jax.data.drawn import DrawnSource
 from fsfm_jax.data.photo import decode_image, encode_jpeg, encode_png
-from fsfm_jax.data.statistics import PixelSums
 from fsfm_jax.data.synthetic import synthetic_face
 
 CLASS_NAMES = {("blend", "diffusion"): ("fake", "real"), ("print", "replay"): ("attack", "bona_fide")}
@@ -122,12 +122,12 @@ def photograph(image: np.ndarray, domain: int, seed: int, video: int, frame: int
     return decode_image(encode_jpeg(_levels(seen), round(quality)), "of a camera")
 
 
-class ForgedSource:
+class ForgedSource(DrawnSource):
     """`count` faces of the series `seed`, half of them forged, by `kinds` in turn; a random-access source.
 
     An example is a dict: `records.IMAGE` bytes of a PNG `[224, 224, 3]`, `LABEL` 0 forged or 1 real, `VIDEO` text,
     `FRAME` 0..3, `METHOD` the kind or "" and `SOURCE` text for messages. Videos 2 p and 2 p + 1 show person p, one
-    real and one forged in random order; domains of a seed share people. The first 1024 examples are remembered.
+    real and one forged in random order; domains of a seed share people.
     """
 
     def __init__(self, kinds: Sequence[str], count: int, seed: int = 0, domain: int = 0):
@@ -136,23 +136,8 @@ class ForgedSource:
         if count < 1 or not 0 <= domain < len(DOMAINS):
             limits = f"a count of 1 or more and a domain 0..{len(DOMAINS) - 1}"
             raise ValueError(f"forged faces: expected {limits}, found count {count} and domain {domain}")
-        self.name, self.dataset = f"forged:{'+'.join(kinds)}:{count}:{seed}:{domain}", "forged"
-        self._kinds, self._count, self._seed, self._domain = tuple(kinds), count, seed, domain
-        self._made: dict[int, dict] = {}
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_made": {}}  # a loader process makes its own
-
-    def __getitem__(self, index: int) -> dict:
-        if not 0 <= index < self._count:
-            raise IndexError(f"{self.name}: example {index} of {self._count}")
-        example = self._made.get(index) or self._make(index)
-        if index < KEPT:
-            self._made[index] = example
-        return dict(example)
+        super().__init__(f"forged:{'+'.join(kinds)}:{count}:{seed}:{domain}", count)
+        self.dataset, self._kinds, self._seed, self._domain = "forged", tuple(kinds), seed, domain
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -166,12 +151,6 @@ class ForgedSource:
         return np.array([self._video(index) for index in range(self._count)])
 
     @cached_property
-    def pixel_sums(self) -> PixelSums:
-        """Sums over the first 256 pictures at most, made once when first asked for."""
-        photos = (self[index][records.IMAGE] for index in range(min(self._count, SUMMED)))
-        return sum((PixelSums.of(decode_image(photo, self.name)) for photo in photos), PixelSums())
-
-    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the name and a picture of either class and each kind, which stand for the way all are made."""
         digest = hashlib.sha256(self.name.encode())
@@ -179,7 +158,8 @@ class ForgedSource:
             digest.update(self._picture(index).tobytes())
         return digest.hexdigest()
 
-    def _make(self, index: int) -> dict:
+    def draw(self, index: int) -> dict:
+        """Draw the example `index`."""
         return {
             records.IMAGE: encode_png(self._picture(index), COMPRESSION),
             records.LABEL: int(self.labels[index]),

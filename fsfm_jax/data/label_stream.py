@@ -20,8 +20,7 @@ from fsfm_jax.data.photo import READ_FLAGS
 from fsfm_jax.data.resizing import for_evaluation
 from fsfm_jax.data.stream import Batch, Batches, balance, order
 
-# Keys of a training batch beside image and label; `mix_*` hold the draw of the batch in every row.
-ERASE, MIX_CUTMIX, MIX_RATIO, MIX_BOX = "erase", "mix_cutmix", "mix_ratio", "mix_box"
+# Keys of an evaluation batch beside the image.
 VALID, INDEX, DETAILS = "valid", "index", "details"
 # What is kept of an example beside its photo, in this order.
 DETAIL_COLUMNS = (records.LABEL, records.VIDEO, records.FRAME, records.METHOD, records.SOURCE)
@@ -82,7 +81,7 @@ def load_labelled(spec: LabelledSpec, example: dict) -> dict:
     position = example[records.POSITION]
     image, erased = augment(spec.augment, decode(example), position, spec.seed)
     label = np.int32(example[records.LABEL])
-    return {records.IMAGE: image, records.LABEL: label, ERASE: erased, records.POSITION: position}
+    return {records.IMAGE: image, records.LABEL: label, records.ERASE: erased, records.POSITION: position}
 
 
 def mix_batch(spec: LabelledSpec, batch: Batch) -> Batch:
@@ -91,9 +90,9 @@ def mix_batch(spec: LabelledSpec, batch: Batch) -> Batch:
     rows = len(batch[records.LABEL])
     draw = draw_mixture(spec.mix or MixSpec(mixup=0.0, cutmix=0.0), spec.augment.size, step, spec.seed)
     return batch | {
-        MIX_CUTMIX: np.full(rows, draw.use_cutmix),
-        MIX_RATIO: np.full(rows, draw.ratio, np.float32),
-        MIX_BOX: np.tile(draw.box.astype(np.int32), (rows, 1)),
+        records.MIX_CUTMIX: np.full(rows, draw.use_cutmix),
+        records.MIX_RATIO: np.full(rows, draw.ratio, np.float32),
+        records.MIX_BOX: np.tile(draw.box.astype(np.int32), (rows, 1)),
     }
 
 

@@ -5,20 +5,20 @@ for leaks need.
 """
 
 import os
-import zlib
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
-from google.protobuf.message import DecodeError
-from tensorflow_datasets.proto import tf_example_pb2
 
 from fsfm_jax import records
+from fsfm_jax.data.example import DAMAGE, parse
 from fsfm_jax.data.forgery import open_forged
 from fsfm_jax.data.sources import one_line, open_builder, path_and_split
 from fsfm_jax.data.statistics import BUILD, PixelSums, read_card
+
+STORED = (records.IMAGE, records.LABEL, records.VIDEO, records.FRAME, records.METHOD, records.SOURCE)
 
 
 class LabelledSource(Protocol):
@@ -88,8 +88,8 @@ class LabelledRecords:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name}: example {index} of {len(self)}")
         try:
-            return _parse(self._records[index])
-        except (RuntimeError, DecodeError, zlib.error, ValueError, IndexError) as error:
+            return parse(self._records[index], STORED)
+        except DAMAGE as error:
             raise ValueError(
                 f"data set {self.name}, example {index}: cannot be read ({one_line(error)}); copy it again, or make it "
                 f"with {BUILD}"
@@ -110,17 +110,6 @@ class LabelledRecords:
     @property
     def videos(self) -> np.ndarray:
         return self._index[1]
-
-
-def _parse(record: bytes) -> dict:
-    stored = tf_example_pb2.Example.FromString(record).features.feature
-    text = {name: stored[name].bytes_list.value[0].decode() for name in (records.VIDEO, records.METHOD, records.SOURCE)}
-    return {
-        records.IMAGE: stored[records.IMAGE].bytes_list.value[0],
-        records.LABEL: stored[records.LABEL].int64_list.value[0],
-        records.FRAME: stored[records.FRAME].int64_list.value[0],
-        **text,
-    }
 
 
 def check_disjoint(one: LabelledSource, other: LabelledSource) -> None:

@@ -11,20 +11,17 @@ pickled and read from several threads. They hand out the encoded photo: decoding
 import math
 import os
 import re
-import zlib
 from bisect import bisect_right
 from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
-from google.protobuf.message import DecodeError
-from tensorflow_datasets.proto import tf_example_pb2
 
-from fsfm_jax import records, regions
+from fsfm_jax import records
 from fsfm_jax.data.drawing import SyntheticSource
+from fsfm_jax.data.example import DAMAGE, parse
 from fsfm_jax.data.folder import IMAGES, PARSING_MAPS, FolderSource, list_photos
 from fsfm_jax.data.metadata import FEATURES, INFO, check_metadata
 from fsfm_jax.data.photo import check_photo
@@ -35,6 +32,7 @@ SAMPLES = Path(__file__).parent / "samples" / "pretrain"
 # All faces of two of the photographs, so that no training face was taken at the same moment.
 HELD_OUT_SAMPLES = frozenset(f"mit_faceapi_sample{part}.png" for part in ("2_1", "6_1", "6_2", "6_3", "6_4"))
 FORMS = "a records directory PATH[:SPLIT], samples[:train|:heldout] or synthetic:COUNT[:SEED]"
+STORED = (records.IMAGE, records.PARSING_MAP, records.REGION_BITS, records.SOURCE)
 SPLIT_PATTERN = re.compile(r"[A-Za-z]\w*")
 
 
@@ -128,11 +126,10 @@ class RecordSource:
         """
         _check_index(self, index)
         try:
-            example = _parse(self._records[index])
+            example = parse(self._records[index], STORED)
             check_photo(example[records.IMAGE], example[records.SOURCE])
             return example
-        # RuntimeError: what ArrayRecord raises for a file it cannot read or whose checksum is wrong.
-        except (RuntimeError, DecodeError, zlib.error, ValueError, IndexError) as error:
+        except DAMAGE as error:
             raise ValueError(
                 f"data set {self.name}, example {index} in {self._files[bisect_right(self._ends, index)]}: "
                 f"cannot be read ({one_line(error)}); copy that file again, or make the data set with {BUILD}"
@@ -186,29 +183,6 @@ def one_line(error: Exception) -> str:
 def _check_index(source: Source, index: int) -> None:
     if not 0 <= index < len(source):
         raise IndexError(f"{source.name}: example {index} of {len(source)}")
-
-
-def _parse(record: bytes) -> dict:
-    """A serialised `tf.train.Example` as the example it holds."""
-    stored = tf_example_pb2.Example.FromString(record).features.feature
-    size, patches = records.IMAGE_SIZE, (records.IMAGE_SIZE // records.BITS_PATCH_SIZE) ** 2
-    # Never more than a map has, whatever the compressed bytes would grow to.
-    unpacked = zlib.decompressobj().decompress(stored[records.PARSING_MAP].bytes_list.value[0], size**2 + 1)
-    labels = np.frombuffer(unpacked, np.uint8)
-    bits = np.array(stored[records.REGION_BITS].int64_list.value, np.int64)
-    if len(labels) != size**2 or len(bits) != patches:
-        raise ValueError(f"expected {size**2} labels and {patches} patches, found {len(labels)} and {len(bits)}")
-    if labels.max() >= regions.NUM_CLASSES or bits.min() < 0 or bits.max() >= 2**regions.NUM_CLASSES:
-        raise ValueError(
-            f"expected labels and class bits of {regions.NUM_CLASSES} classes, found labels up to "
-            f"{labels.max()} and bits {bits.min()}..{bits.max()}"
-        )
-    return {
-        records.IMAGE: stored[records.IMAGE].bytes_list.value[0],
-        records.PARSING_MAP: labels.reshape(size, size),
-        records.REGION_BITS: bits.astype(np.uint16),
-        records.SOURCE: stored[records.SOURCE].bytes_list.value[0].decode(),
-    }
 
 
 def _check_directory(path: epath.Path) -> None:

@@ -70,7 +70,7 @@ def save_detector(workdir: str, step: int, params: Any, card: dict, carried: Map
         checkpoints.close()
 
 
-def open_detector(workdir: str) -> Detector:
+def open_saved(workdir: str) -> Detector:
     """The detector that the fine-tuning run in `workdir` ended with, its parameters as NumPy arrays.
 
     Raises:

@@ -38,7 +38,6 @@ from fsfm_jax.detection.prediction import (
     image_batches,
     predictions_of,
 )
-from fsfm_jax.models.classifier import POOLINGS
 from fsfm_jax.resolve.report import EvaluationSpec
 from fsfm_jax.run.checkpoint import same_json
 from fsfm_jax.run.whole_file import whole_file
@@ -206,7 +205,7 @@ def _about(task: ClassifyTask, encoder: dict) -> dict:
             if name not in ("registers", "layer_scale") or value
         },
         "image_size": model.image_size,
-        "pooling": getattr(model, "pooling", POOLINGS[0]),  # anti-spoofing has no choice
+        "pooling": model.pooling,
         "dtype": jnp.dtype(model.dtype).name,
         "statistics": dataclasses.asdict(task.statistics),
     }

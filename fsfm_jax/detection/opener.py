@@ -5,7 +5,7 @@ import os
 
 from fsfm_jax.config.fields import one_of
 from fsfm_jax.data.class_map import parse_classes
-from fsfm_jax.detection.detector import Detector, open_detector
+from fsfm_jax.detection.detector import Detector, open_saved
 from fsfm_jax.detection.export_reader import open_export, with_dtype
 from fsfm_jax.detection.official import open_official
 from fsfm_jax.models.antispoof import NORM_AXES
@@ -39,17 +39,17 @@ def is_official(checkpoint: str) -> bool:
     return bool(checkpoint) and kind_of(checkpoint) is not None and find_export(checkpoint) is None
 
 
-def open_scoring(
+def open_scorer(
     checkpoint: str, unsaid: Unsaid, dtype: str = "", named: str = "--{}"
 ) -> Detector | artifact.Artifact | onnx_artifact.OnnxArtifact:
-    """Opens what scores face crops: as `open_checkpoint`, or a detector that `serialize` wrote for JAX or in ONNX.
+    """Opens what scores face crops: as `open_detector`, or a detector that `serialize` wrote for JAX or in ONNX.
 
     Raises:
       FileNotFoundError: nothing there, or a serialized detector without its sidecar.
-      ValueError: what `open_checkpoint`, `artifact.read` and `onnx_artifact.read` refuse.
+      ValueError: what `open_detector`, `artifact.read` and `onnx_artifact.read` refuse.
     """
     if not _is_serialized(checkpoint):
-        return open_checkpoint(checkpoint, unsaid, dtype, named)
+        return open_detector(checkpoint, unsaid, dtype, named)
     if dtype:
         raise ValueError(f"{named.format('dtype')}: {checkpoint} is serialized, in the dtype that it has; leave it out")
     kind = artifact.read_card(checkpoint)["artifact"]["kind"]
@@ -58,7 +58,7 @@ def open_scoring(
     return found
 
 
-def open_checkpoint(checkpoint: str, unsaid: Unsaid, dtype: str = "", named: str = "--{}") -> Detector:
+def open_detector(checkpoint: str, unsaid: Unsaid, dtype: str = "", named: str = "--{}") -> Detector:
     """Opens the detector of a finished fine-tuning run, of an export of ours, or of an official fine-tuned file.
 
     Args:
@@ -69,7 +69,7 @@ def open_checkpoint(checkpoint: str, unsaid: Unsaid, dtype: str = "", named: str
 
     Raises:
       FileNotFoundError: nothing there, or a run that has not ended.
-      ValueError: what `open_detector`, `open_export` and `open_official` refuse, a field for another kind of
+      ValueError: what `open_saved`, `open_export` and `open_official` refuse, a field for another kind of
         checkpoint, or one that contradicts an export.
     """
     chosen = DTYPES[one_of(named.format("dtype"), dtype, DTYPES)] if dtype else None
@@ -78,8 +78,9 @@ def open_checkpoint(checkpoint: str, unsaid: Unsaid, dtype: str = "", named: str
     export = find_export(checkpoint)
     if export is not None:
         detector, _ = open_export(export)
-        norm_over = getattr(detector.task.model, "norm_over", None)
-        check_agrees(unsaid, named, checkpoint, detector.class_names, detector.card["statistics"], norm_over)
+        check_agrees(
+            unsaid, named, checkpoint, detector.class_names, detector.card["statistics"], detector.task.model.norm_over
+        )
         return detector if chosen is None else with_dtype(detector, chosen)
     if kind_of(checkpoint) is None:
         given = [named.format(name) for name, value in dataclasses.asdict(unsaid).items() if value]
@@ -87,7 +88,7 @@ def open_checkpoint(checkpoint: str, unsaid: Unsaid, dtype: str = "", named: str
             raise ValueError(
                 f"{', '.join(given)}: expected for official files alone; {checkpoint} is a run, which says it itself"
             )
-        detector = open_detector(checkpoint)
+        detector = open_saved(checkpoint)
         return detector if chosen is None else with_dtype(detector, chosen)
     content = content_of(checkpoint, "checkpoint")
     if not unsaid.classes:

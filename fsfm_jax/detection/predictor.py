@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsfm_jax.detection.detector import Detector
-from fsfm_jax.detection.opener import Unsaid, open_scoring
+from fsfm_jax.detection.opener import Unsaid, open_scorer
 from fsfm_jax.figures.cam import class_activation
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.records import check_images
@@ -91,17 +91,17 @@ class Predictor(Carded):
 
 
 def open_predictor(checkpoint: str, unsaid: Unsaid, dtype: str = "", batch: int = 16) -> Predictor:
-    """Opens whatever holds a detector, see `open_scoring`.
+    """Opens whatever holds a detector, see `open_scorer`.
 
     Args:
-      unsaid, dtype: see `open_scoring`.
+      unsaid, dtype: see `open_scorer`.
       batch: images at a time.
 
     Raises:
       FileNotFoundError: nothing there.
       ValueError: not a detector, or a flag for another kind of checkpoint.
     """
-    opened = open_scoring(checkpoint, unsaid, dtype)
+    opened = open_scorer(checkpoint, unsaid, dtype)
     if isinstance(opened, Detector):
         return predictor_of(opened, batch)
     score, transform = opened.log_probabilities, opened.own_transform or TRANSFORM

@@ -76,7 +76,7 @@ def pack_finetuned(detector: Detector) -> tuple[str, dict]:
     Raises:
       ValueError: a network that the official code would compute in another way.
     """
-    tokens = getattr(detector.task.model, "norm_over", "tokens") == "tokens" or detector.task.model.reduction
+    tokens = detector.task.model.norm_over != "features" or detector.task.model.reduction
     if not tokens and "official" not in detector.card:
         raise ValueError(
             "--format=official: the official network of anti-spoofing scales over tokens, this one has "

@@ -29,7 +29,7 @@ from jax import export
 from fsfm_jax import __version__, command
 from fsfm_jax.config.fields import one_of
 from fsfm_jax.detection.detector import Detector
-from fsfm_jax.detection.opener import OFFICIAL_DTYPE, Unsaid, open_checkpoint
+from fsfm_jax.detection.opener import OFFICIAL_DTYPE, Unsaid, open_detector
 from fsfm_jax.models.antispoof import NORM_AXES
 from fsfm_jax.models.ops import for_each
 from fsfm_jax.resolve.pretrain import DTYPES, STATISTICS
@@ -247,7 +247,7 @@ def main(arguments: list[str]) -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)
     try:
         unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
-        detector = open_checkpoint(chosen.checkpoint, unsaid, chosen.dtype)
+        detector = open_detector(chosen.checkpoint, unsaid, chosen.dtype)
         platforms = None if chosen.platforms is None else tuple(chosen.platforms)
         card = serialize(detector, chosen.output, chosen.format, platforms)
     except (ValueError, OSError, ModuleNotFoundError) as error:

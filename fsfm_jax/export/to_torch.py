@@ -34,7 +34,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from fsfm_jax import command
-from fsfm_jax.detection.detector import FOLDER, Detector, open_detector
+from fsfm_jax.detection.detector import FOLDER, Detector, open_saved
 from fsfm_jax.export import model_card, official_content, sidecar
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.bases import BASES, OWN
@@ -98,7 +98,7 @@ def _open(checkpoint: str, step: int | None, moments: bool) -> OpenedRun | Detec
     if os.path.isdir(os.path.join(checkpoint, FOLDER)):
         if step is not None:
             raise ValueError(f"--step: {checkpoint} holds a detector, which is of one step; leave it out")
-        return open_detector(checkpoint)
+        return open_saved(checkpoint)
     return open_run(checkpoint, step, moments)
 
 

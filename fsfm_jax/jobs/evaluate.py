@@ -12,7 +12,7 @@ from fsfm_jax.data.class_map import open_classed
 from fsfm_jax.data.labels import LabelledSource, check_labels, open_labelled
 from fsfm_jax.data.resizing import EVALUATIONS
 from fsfm_jax.detection.detector import Detector
-from fsfm_jax.detection.opener import Unsaid, is_official, open_scoring
+from fsfm_jax.detection.opener import Unsaid, is_official, open_scorer
 from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.detection.results import evaluate_sets
 from fsfm_jax.detection.serialized_scorer import Serialized, SerializedScorer
@@ -34,7 +34,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     if stop_after:
         raise ValueError("--stop_after: an evaluation has no steps; leave it out")
     resolve_report(config, one_of("official.transform", config.official.transform, EVALUATIONS))
-    detector = _open_scoring(config)
+    detector = _open_scorer(config)
     spec = resolve_report(config, detector.own_transform or config.official.transform)
     opened = functools.partial(_open_for, detector)
     sets = open_sets(config.data.sets, "data.sets", opened)
@@ -48,7 +48,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     evaluate_sets(detector, sets, chooser, spec, workdir, scorer)
 
 
-def _open_scoring(config: ConfigDict) -> Detector | Serialized:
+def _open_scorer(config: ConfigDict) -> Detector | Serialized:
     official = config.official
     one_of("official.dtype", official.dtype, DTYPES)
     one_of("official.norm_over", official.norm_over, NORM_AXES)
@@ -56,7 +56,7 @@ def _open_scoring(config: ConfigDict) -> Detector | Serialized:
     if is_official(config.checkpoint):
         # These two have defaults, which mean nothing to a detector that says them itself.
         unsaid, dtype = dataclasses.replace(unsaid, norm_over=official.norm_over), official.dtype
-    return open_scoring(config.checkpoint, unsaid, dtype, "official.{}")
+    return open_scorer(config.checkpoint, unsaid, dtype, "official.{}")
 
 
 def _open_for(detector: Detector | Serialized, spec: str) -> LabelledSource:

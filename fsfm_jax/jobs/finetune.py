@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 
 from fsfm_jax import partition, records
 from fsfm_jax.data.feature_stream import FEATURES, UNAUGMENTED, FeatureSource, FeatureStream
-from fsfm_jax.data.label_stream import ERASE, MIX_BOX, MIX_CUTMIX, MIX_RATIO, LabelledStream
+from fsfm_jax.data.label_stream import LabelledStream
 from fsfm_jax.data.stream import Batches, balance, order
 from fsfm_jax.detection.calibrate import calibrate
 from fsfm_jax.detection.detector import REPEATS, Detector, save_detector
@@ -110,10 +110,10 @@ def make_program(resolved: Finetuning, mesh: Mesh | None = None) -> Program:
         example = {
             records.IMAGE: ((model.image_size, model.image_size, 3), np.uint8),
             records.LABEL: ((), np.int32),
-            ERASE: ((4,), np.int32),
-            MIX_CUTMIX: ((), np.bool_),
-            MIX_RATIO: ((), np.float32),
-            MIX_BOX: ((4,), np.int32),
+            records.ERASE: ((4,), np.int32),
+            records.MIX_CUTMIX: ((), np.bool_),
+            records.MIX_RATIO: ((), np.float32),
+            records.MIX_BOX: ((4,), np.int32),
         }
     return Program(
         task=resolved.task,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fsfm_jax.models.adapter import adapt
-from fsfm_jax.models.classifier import fine_tuned_encoder, mean_patches, patches_of
+from fsfm_jax.models.classifier import MEAN_PATCHES, fine_tuned_encoder, mean_patches, patches_of
 from fsfm_jax.models.layers import Linear
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.ops import at_least_float32
@@ -52,6 +52,11 @@ class AntiSpoofSpec:
     @property
     def grid(self) -> int:
         return self.size.grid(self.image_size)
+
+    @property
+    def pooling(self) -> str:
+        """How patch tokens become one; there is no choice."""
+        return MEAN_PATCHES
 
 
 class AntiSpoofed(NamedTuple):

@@ -18,7 +18,7 @@ from fsfm_jax.models.ops import at_least_float32, layer_norm
 from fsfm_jax.models.style import PLAIN, Style
 from fsfm_jax.models.vit import Encoder, Size, patchify
 
-POOLINGS = ("mean_patches", "cls")
+POOLINGS = MEAN_PATCHES, CLASS_TOKEN = "mean_patches", "cls"
 HEAD_DEVIATION = 2e-5  # so small that the first predictions are even (MAE, released code)
 POSITIONS = "encoder/pos_embed"
 CLASS_TOKEN = "encoder/cls_token"
@@ -64,6 +64,10 @@ class ClassifierSpec:
     @property
     def grid(self) -> int:
         return self.size.grid(self.image_size)
+
+    @property
+    def norm_over(self) -> None:
+        """Features are not scaled, as those of anti-spoofing are."""
 
 
 class ClassifierOutput(NamedTuple):
@@ -130,7 +134,7 @@ def pool(spec: Any, images: jax.Array, train: bool) -> jax.Array:
     Raises:
       ValueError: a pooling that is not one of `POOLINGS`, or that the encoder has no token for.
     """
-    pooling = getattr(spec, "pooling", POOLINGS[0])  # anti-spoofing has no choice
+    pooling = spec.pooling
     if pooling not in POOLINGS:
         raise ValueError(f"model.pooling: expected one of {', '.join(POOLINGS)}; found {pooling!r}")
     if pooling == "cls" and not spec.style.class_token:

@@ -11,7 +11,7 @@ from fsfm_jax import records, regions
 from fsfm_jax.text import utf8
 
 NOT_KNOWN = -1
-PATCHES = (records.IMAGE_SIZE // records.BITS_PATCH_SIZE) ** 2
+OF_MAPS = (records.PARSING_MAP, records.REGION_BITS)  # of data sets with parsing maps alone
 
 
 @dataclass(frozen=True)
@@ -41,53 +41,48 @@ def features(
     """
     # To TFDS no encoding means that it may differ from record to record.
     encoding = None if image_encoding == "png+jpeg" else image_encoding
-    map_size = records.IMAGE_SIZE
-    parsed = {
-        records.PARSING_MAP: tfds.features.Tensor(shape=(map_size, map_size), dtype=np.uint8, encoding="zlib"),
-        records.REGION_BITS: tfds.features.Tensor(shape=(PATCHES,), dtype=np.uint16),
-    }
-    return tfds.features.FeaturesDict(
-        {
-            records.IMAGE: tfds.features.Image(shape=(image_size, image_size, 3), encoding_format=encoding),
-            **(parsed if parsing_maps else {}),
-            records.SOURCE: tfds.features.Text(),
-            records.VIDEO: tfds.features.Text(),
-            records.FRAME: tfds.features.Scalar(np.int32),
-            records.LABEL: tfds.features.ClassLabel(names=list(class_names))
-            if class_names
-            else tfds.features.Scalar(np.int64),
-            records.METHOD: tfds.features.Text(),
-            records.BOX: tfds.features.Tensor(shape=(4,), dtype=np.int32),
-            records.CROP: tfds.features.Tensor(shape=(3,), dtype=np.int32),
-            records.SCORE: tfds.features.Scalar(np.float32),
-        }
-    )
+    left_out = () if parsing_maps else OF_MAPS
+    made = {}
+    for name, feature in records.FEATURES.items():
+        if name in left_out:
+            continue
+        if feature.form == records.PICTURE:
+            made[name] = tfds.features.Image(shape=(image_size, image_size, 3), encoding_format=encoding)
+        elif feature.form == records.TEXT:
+            made[name] = tfds.features.Text()
+        elif feature.form == records.CLASS:
+            numbers = tfds.features.Scalar(np.int64)
+            made[name] = tfds.features.ClassLabel(names=list(class_names)) if class_names else numbers
+        elif feature.form == records.COMPRESSED:
+            made[name] = tfds.features.Tensor(shape=feature.shape, dtype=np.uint8, encoding="zlib")
+        elif feature.shape:
+            made[name] = tfds.features.Tensor(shape=feature.shape, dtype=feature.form)
+        else:
+            made[name] = tfds.features.Scalar(feature.form)
+    return tfds.features.FeaturesDict(made)
 
 
 class ExampleEncoder:
     """Turns faces into bytes; the same face gives the same bytes."""
 
     def __init__(self, image_size: int | None, parsing_maps: bool, class_names: tuple[str, ...]):
-        self._parsing_maps = parsing_maps
+        self._stored = {
+            name: feature for name, feature in records.FEATURES.items() if parsing_maps or name not in OF_MAPS
+        }
         self._features = features("png+jpeg", image_size, parsing_maps, class_names)
         self._serializer = ExampleSerializer(self._features.get_serialized_info())
 
     def __call__(self, face: Face) -> bytes:
         """The serialised `tf.train.Example` of a face."""
-        example = {
-            records.IMAGE: face.image,
-            records.SOURCE: utf8(face.source),
-            records.VIDEO: utf8(face.video),
-            records.FRAME: face.frame,
-            records.LABEL: face.label,
-            records.METHOD: utf8(face.method),
-            records.BOX: np.array(face.box, np.int32),
-            records.CROP: np.array(face.crop, np.int32),
-            records.SCORE: face.score,
-        }
-        if self._parsing_maps:
-            example[records.PARSING_MAP] = face.parsing_map
-            example[records.REGION_BITS] = regions.patch_bits(face.parsing_map, records.BITS_PATCH_SIZE)
+        example = {name: self._value(name, feature, face) for name, feature in self._stored.items()}
         encoded = self._serializer.get_tf_example(self._features.encode_example(example))
         # The order of a protobuf map is left open unless asked for.
         return encoded.SerializeToString(deterministic=True)
+
+    def _value(self, name: str, feature: records.Feature, face: Face) -> object:
+        if name == records.REGION_BITS:
+            return regions.patch_bits(face.parsing_map, records.BITS_PATCH_SIZE)
+        value = getattr(face, name)
+        if feature.form == records.TEXT:
+            return utf8(value)
+        return np.array(value, feature.form) if feature.shape and feature.form != records.COMPRESSED else value

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fsfm_jax import losses
+from fsfm_jax import losses, records
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofed, AntiSpoofSpec, with_unit_classifier
 from fsfm_jax.models.classifier import Classifier, ClassifierOutput, ClassifierSpec, PooledEncoder
 from fsfm_jax.tasks import mixing
@@ -76,7 +76,7 @@ class ClassifyTask:
 
     def denominators(self, batch: Batch) -> Terms:
         """Images of the batch."""
-        return {name: jnp.float32(batch["label"].shape[0]) for name in self.term_weights}
+        return {name: jnp.float32(batch[records.LABEL].shape[0]) for name in self.term_weights}
 
     def constrain(self, params: Any) -> Any:
         """With unit columns in the classifier of anti-spoofing; else as they are."""
@@ -92,7 +92,7 @@ class ClassifyTask:
         """
         if FEATURES in batch:
             inputs, features = None, batch[FEATURES]
-            targets = losses.smooth_labels(batch["label"], self.classes, self.smoothing)
+            targets = losses.smooth_labels(batch[records.LABEL], self.classes, self.smoothing)
         else:
             (inputs, targets), features = self._mixed(batch, key), None
         random = {name: _stream(key, name) for name in STREAMS}
@@ -108,22 +108,22 @@ class ClassifyTask:
         terms = {CROSS_ENTROPY: jnp.sum(losses.soft_cross_entropy(found.logits, targets)) / denominators[CROSS_ENTROPY]}
         if self.contrast is not None:
             anchors = losses.real_anchor(
-                found.contrast, batch["label"], self.contrast.real, self.contrast.temperature
+                found.contrast, batch[records.LABEL], self.contrast.real, self.contrast.temperature
             )
             terms[REAL_ANCHOR] = jnp.sum(anchors) / denominators[REAL_ANCHOR]
         return terms
 
     def _mixed(self, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Normalised images, erased and mixed, and their targets."""
-        images = normalise(batch["image"], self.statistics)
+        images = normalise(batch[records.IMAGE], self.statistics)
         if self.erased:
-            images = mixing.fill_erased(images, batch["erase"], _stream(key, "erase"))
+            images = mixing.fill_erased(images, batch[records.ERASE], _stream(key, "erase"))
         if not self.mixed:
-            return images, losses.smooth_labels(batch["label"], self.classes, self.smoothing)
+            return images, losses.smooth_labels(batch[records.LABEL], self.classes, self.smoothing)
         # One draw for the whole batch: every row holds the same.
-        draw = batch["mix_cutmix"][0], batch["mix_ratio"][0], batch["mix_box"][0]
+        draw = batch[records.MIX_CUTMIX][0], batch[records.MIX_RATIO][0], batch[records.MIX_BOX][0]
         kept = mixing.kept_share(*draw, *images.shape[1:3])
-        targets = mixing.mix_targets(batch["label"], self.classes, self.smoothing, kept)
+        targets = mixing.mix_targets(batch[records.LABEL], self.classes, self.smoothing, kept)
         return mixing.mix_images(images, *draw), targets
 
     def log_probabilities(self, params: Any, images: jax.Array) -> jax.Array:

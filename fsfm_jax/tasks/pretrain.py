@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fsfm_jax import losses
+from fsfm_jax import losses, records
 from fsfm_jax.models.fsfm import ModelSpec, OnlineNetwork, TargetNetwork, target_parameters
 from fsfm_jax.models.heads import l2_normalise
 from fsfm_jax.models.ops import at_least_float32
@@ -67,8 +67,8 @@ class PretrainTask:
     def denominators(self, batch: Batch) -> Terms:
         """Hidden patches and covered patches of the batch."""
         return {
-            MASKED: jnp.sum(batch["mask"], dtype=jnp.float32),
-            REGION: jnp.sum(batch["region_mask"], dtype=jnp.float32),
+            MASKED: jnp.sum(batch[records.MASK], dtype=jnp.float32),
+            REGION: jnp.sum(batch[records.REGION_MASK], dtype=jnp.float32),
         }
 
     def patches(self, image: jax.Array) -> jax.Array:
@@ -88,13 +88,14 @@ class PretrainTask:
     ) -> tuple[jax.Array, Terms]:
         """Both reconstruction terms are one ratio over the patches that `denominators` has counted; a batch in which no
         image has its region gives 0 for the region term, not NaN. Nothing is random: the masks are in the batch."""
-        patches = self.patches(batch["image"])
+        patches = self.patches(batch[records.IMAGE])
         online, inner = OnlineNetwork(self.model).apply(
-            {"params": params}, patches, batch["mask"], capture_intermediates=_is_projector, mutable=["intermediates"]
-        )
+            {"params": params}, patches, batch[records.MASK], capture_intermediates=_is_projector,
+            mutable=["intermediates"],
+        )  # fmt: skip
         pixels, goal = at_least_float32(online.pixels), self.goal(patches)
         terms = {}
-        for name, mask in ((MASKED, batch["mask"]), (REGION, batch["region_mask"])):
+        for name, mask in ((MASKED, batch[records.MASK]), (REGION, batch[records.REGION_MASK])):
             error = losses.masked_reconstruction(pixels, goal, mask)
             count = denominators[name].astype(error.total.dtype)
             terms[name] = error.total / jnp.where(count > 0, count, 1.0)
@@ -113,8 +114,8 @@ class PretrainTask:
 
     def _anchor(self, target: Any, patches: jax.Array, batch: Batch) -> jax.Array:
         """Unit projections of the target network, `[B, E]`."""
-        other = batch["other_mask"] if self.model.target_view == "other_visible" else batch["mask"]
-        projection = TargetNetwork(self.model).apply({"params": target}, patches, batch["mask"], other)
+        other = batch[records.OTHER_MASK] if self.model.target_view == "other_visible" else batch[records.MASK]
+        projection = TargetNetwork(self.model).apply({"params": target}, patches, batch[records.MASK], other)
         return l2_normalise(jax.lax.stop_gradient(projection))
 
 

@@ -13,7 +13,7 @@ from tuning import pretrained_run
 
 from fsfm_jax.analyze import __main__ as command
 from fsfm_jax.analyze import features, galleries, heads
-from fsfm_jax.analyze.encoders import open_encoder
+from fsfm_jax.detection.encoder import open_encoder
 from fsfm_jax.detection.opener import Unsaid
 from fsfm_jax.figures.faces import open_faces
 from fsfm_jax.figures.gallery import CELL, GAP, Row, write_gallery

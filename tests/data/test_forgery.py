@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fsfm_jax import records
-from fsfm_jax.data import forgery
+from fsfm_jax.data import drawn, forgery
 from fsfm_jax.data.forgery import (
     DOMAINS,
     FORGED,
@@ -286,17 +286,17 @@ def test_frames_of_a_pair_of_videos_show_one_person():
 
 
 def test_a_person_is_drawn_once(monkeypatch):
-    drawn = []
+    seen = []
 
     def draw(seed, index, size):
-        drawn.append(index)
+        seen.append(index)
         return synthetic_face(seed, index, size)
 
     monkeypatch.setattr(forgery, "synthetic_face", draw)
-    source = ForgedSource(("blend",), 16, 91)  # a seed that no other test has drawn
+    source = ForgedSource(("blend",), 16, 91)  # a seed that no other test has seen
     first = [source[index] for index in range(16)]
-    assert drawn == [0, 1]
-    monkeypatch.setattr(source, "_make", None)
+    assert seen == [0, 1]
+    monkeypatch.setattr(source, "draw", None)
     assert [source[index] for index in range(16)] == first, "examples are remembered"
     first[0].clear()
     assert source[0], "a caller's dict is its own"
@@ -333,7 +333,7 @@ def test_a_fingerprint_tells_sources_apart(monkeypatch):
 
 
 def test_pixel_sums_are_those_of_the_first_pictures(monkeypatch):
-    monkeypatch.setattr(forgery, "SUMMED", 5)
+    monkeypatch.setattr(drawn, "SUMMED", 5)
     source = ForgedSource(("blend",), 9, SEED)
     assert source.pixel_sums == sum((PixelSums.of(decoded(source[index])) for index in range(5)), PixelSums())
     assert ForgedSource(("blend",), 2, SEED).pixel_sums.pixels == 2 * 224**2

@@ -55,17 +55,17 @@ def test_a_batch_holds_image_label_and_draws():
     assert batch[records.IMAGE].shape == (8, 16, 16, 3) and batch[records.IMAGE].dtype == np.uint8
     assert batch[records.LABEL].dtype == np.int32
     np.testing.assert_array_equal(batch[records.LABEL], levels(batch) % 2)
-    np.testing.assert_array_equal(batch[label_stream.ERASE], np.zeros((8, 4), np.int32))
+    np.testing.assert_array_equal(batch[records.ERASE], np.zeros((8, 4), np.int32))
     draw = draw_mixture(MixSpec(), 16, 0, 3)
-    assert (batch[label_stream.MIX_CUTMIX] == draw.use_cutmix).all()
-    assert (batch[label_stream.MIX_RATIO] == draw.ratio).all()
-    np.testing.assert_array_equal(batch[label_stream.MIX_BOX], np.tile(draw.box, (8, 1)))
+    assert (batch[records.MIX_CUTMIX] == draw.use_cutmix).all()
+    assert (batch[records.MIX_RATIO] == draw.ratio).all()
+    np.testing.assert_array_equal(batch[records.MIX_BOX], np.tile(draw.box, (8, 1)))
     assert records.POSITION not in batch
 
 
 def test_without_mixing_every_image_keeps_all_of_itself():
     for batch in taken([Numbered("a", [0, 1] * 10)], spec(), 3):
-        assert (batch[label_stream.MIX_RATIO] == 1).all() and not batch[label_stream.MIX_CUTMIX].any()
+        assert (batch[records.MIX_RATIO] == 1).all() and not batch[records.MIX_CUTMIX].any()
 
 
 def test_each_epoch_sees_every_example_once():

@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict
 from test_end_to_end import stored, tiny_config
 
 from fsfm_jax.config.fields import flat
-from fsfm_jax.detection.detector import open_detector
+from fsfm_jax.detection.detector import open_saved
 from fsfm_jax.export import from_torch, to_torch
 from fsfm_jax.export.official_content import pack_finetuned, pretraining_contents
 from fsfm_jax.jobs import pretrain
@@ -231,7 +231,7 @@ def test_fine_tuned_files_become_detectors_and_come_back_bit_for_bit(tmp_path, g
     official_weights.write(path, state, key, epoch=7, **({"threshold": 0.25} if key == "state_dict" else {}))
     said = from_torch.convert([str(path)], str(tmp_path / "run"), "vggface2")
     assert "its outputs are taken for fake, real, real being real; the file does not say it" in said
-    detector = open_detector(str(tmp_path / "run"))
+    detector = open_saved(str(tmp_path / "run"))
     assert detector.task.model.image_size == 32 and detector.real == 1
     paths = to_torch.convert(str(tmp_path / "run"), "official", str(tmp_path / "back"))
     assert Path(paths[0]).name == path.name
@@ -252,7 +252,7 @@ def test_an_imported_detector_has_what_its_file_says(tmp_path, golden, options, 
     state = reference.state_dict(golden("finetune_tiny"), "adapter/state/")
     path = official_weights.write(tmp_path / "a.pth", state, **({} if options is None else {"args": options}))
     said = from_torch.convert([path], str(tmp_path / "run"), "vggface2")
-    detector = open_detector(str(tmp_path / "run"))
+    detector = open_saved(str(tmp_path / "run"))
     assert detector.task.model.drop_path == detector.card["config"]["model.drop_path"] == rate
     assert any("does not say its rate of stochastic depth" in line for line in said) == (rate == 0)
     # Its recipe is not known, so nothing of one is there.
@@ -430,10 +430,10 @@ def test_a_masked_autoencoder_of_ours_comes_back(tmp_path):
 ])  # fmt: skip
 def test_a_detector_of_ours_comes_back_from_its_official_file(tmp_path, fields):
     workdir = serialized.run(tmp_path / "run", **fields)
-    ours = open_detector(workdir)
+    ours = open_saved(workdir)
     path, _, card = to_torch.convert(workdir, "official", str(tmp_path / "official"))
     from_torch.convert([path], str(tmp_path / "again"))
-    again = open_detector(str(tmp_path / "again"))
+    again = open_saved(str(tmp_path / "again"))
     wanted = ours.params if ours.task.model.lora is None else merge(ours.params, ours.task.model.lora)
     plain = jax.tree.map(np.asarray, wanted)
     assert_same_bits(flatten_dict(again.params, sep="/"), flatten_dict(plain, sep="/"))

@@ -17,7 +17,7 @@ import serialized
 from absl import app
 from serialized import SIDE, TOLERANCE
 
-from fsfm_jax.detection.opener import Unsaid, open_checkpoint
+from fsfm_jax.detection.opener import Unsaid, open_detector
 from fsfm_jax.export import serialize
 from fsfm_jax.models.classifier import ClassifierSpec
 from fsfm_jax.models.vit import SIZES
@@ -66,7 +66,7 @@ def test_jax_alone_finds_the_scores_of_the_live_detector(written, run, tmp_path)
     places = [str(written), str(tmp_path / "images.npy"), str(tmp_path / "scores.npz"), *map(str, BATCHES)]
     # -I: neither the folder it runs in nor the environment lead to the project.
     subprocess.run([sys.executable, "-I", "-c", STRANGER, *places], cwd=tmp_path, check=True)
-    want = serialized.live(open_checkpoint(run, Unsaid()), pixels)
+    want = serialized.live(open_detector(run, Unsaid()), pixels)
     assert want.std(axis=0).min() > 0.05  # else any constant would do
     with np.load(tmp_path / "scores.npz") as found:
         for count in BATCHES:
@@ -115,29 +115,29 @@ def test_the_sidecar_says_what_the_scores_mean_and_where_they_come_from(written,
 
 
 def test_the_same_detector_gives_the_same_bytes_without_paths_of_this_machine(written, run, tmp_path):
-    serialize.serialize(open_checkpoint(run, Unsaid()), str(tmp_path / "again"))
+    serialize.serialize(open_detector(run, Unsaid()), str(tmp_path / "again"))
     content = (tmp_path / "again").read_bytes()
     assert content == written.read_bytes()
     assert str(ROOT).encode() not in content and b"classify.py" not in content
 
 
 def test_an_official_file_gives_the_bytes_of_the_run_it_came_from(written, run, tmp_path):
-    state = finetuned_to_official(open_checkpoint(run, Unsaid()).params, CLASSIFIER, 16)
+    state = finetuned_to_official(open_detector(run, Unsaid()).params, CLASSIFIER, 16)
     state = {name: np.ascontiguousarray(array) for name, array in state.items()}
     path = official_weights.write(tmp_path / "checkpoint-min_val_loss.pth", state)
     statistics = {"mean": serialized.STATISTICS.mean, "std": serialized.STATISTICS.std}
     (tmp_path / "pretrain_ds_mean_std.txt").write_text(json.dumps(statistics))
-    card = serialize.serialize(open_checkpoint(path, Unsaid("fake,real"), "float32"), str(tmp_path / "official"))
+    card = serialize.serialize(open_detector(path, Unsaid("fake,real"), "float32"), str(tmp_path / "official"))
     assert (tmp_path / "official").read_bytes() == written.read_bytes()
     assert card["config_sha256"] is None and card["calibration"] is None and card["versions"]["training"] is None
     assert card["origin"]["started_from"]["sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    assert open_checkpoint(path, Unsaid("fake,real")).task.model.dtype == jnp.bfloat16  # as evaluated
+    assert open_detector(path, Unsaid("fake,real")).task.model.dtype == jnp.bfloat16  # as evaluated
     with pytest.raises(ValueError, match="--classes: .*val_loss.pth does not say what its outputs are; name them"):
-        open_checkpoint(path, Unsaid())
+        open_detector(path, Unsaid())
 
 
 def test_bfloat16_halves_the_file_and_is_said(written, run, tmp_path):
-    card = serialize.serialize(open_checkpoint(run, Unsaid(), "bfloat16"), str(tmp_path / "half"))
+    card = serialize.serialize(open_detector(run, Unsaid(), "bfloat16"), str(tmp_path / "half"))
     assert (tmp_path / "half").stat().st_size < 0.65 * written.stat().st_size
     assert card["artifact"]["dtype"] == "bfloat16" and "calibrated in float32" in card["precision"]
 
@@ -203,11 +203,11 @@ def test_onnx_needs_its_packages_and_float32(tmp_path, monkeypatch):
 
 def test_flags_are_for_one_kind_of_checkpoint(run):
     with pytest.raises(ValueError, match="--classes, --norm_over: expected for official files alone; .* is a run"):
-        open_checkpoint(run, Unsaid("fake,real", norm_over="tokens"))
+        open_detector(run, Unsaid("fake,real", norm_over="tokens"))
     with pytest.raises(FileNotFoundError, match="checkpoint: model.pth is not there"):
-        open_checkpoint("model.pth", Unsaid())
+        open_detector("model.pth", Unsaid())
     with pytest.raises(ValueError, match="--dtype: expected one of bfloat16, float32; found 'float16'"):
-        open_checkpoint(run, Unsaid(), "float16")
+        open_detector(run, Unsaid(), "float16")
 
 
 def test_the_command_line_ends_with_a_sentence(run, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from tuning import FINETUNING, changed, pretrained_run
 from fsfm_jax.config import compare as comparison
 from fsfm_jax.config.fields import flat
 from fsfm_jax.detection import comparison as results
-from fsfm_jax.detection.detector import open_detector
+from fsfm_jax.detection.detector import open_saved
 from fsfm_jax.jobs import compare, finetune
 from fsfm_jax.resolve.compare import plan, slug
 from fsfm_jax.train.loop import Interrupted
@@ -106,7 +106,7 @@ def test_the_table_has_what_the_cells_found(compared):
     assert lines[0] == ["model", "tuning", "trained", "share", "A video AUC", "B video AUC", "mean video AUC"]
     for line, cell in zip(lines[2:], ("our_own/full", "our_own/linear_probe", "none/full"), strict=True):
         found = aucs(workdir, f"demo/{cell}")
-        whole = sum(leaf.size for leaf in jax.tree.leaves(open_detector(str(workdir / "runs/demo" / cell)).params))
+        whole = sum(leaf.size for leaf in jax.tree.leaves(open_saved(str(workdir / "runs/demo" / cell)).params))
         # The probe is a linear layer from 48 features to two classes.
         trained = 48 * 2 + 2 if "probe" in cell else whole
         assert line[2:4] == [f"{trained:,}", f"{100 * trained / whole:.3g} %"]

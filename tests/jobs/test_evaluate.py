@@ -13,7 +13,7 @@ from tuning import evaluation_of, pretrained_run, tiny, tuned_run
 
 from fsfm_jax.config import tabulate as tabulation
 from fsfm_jax.data.forgery import ForgedSource
-from fsfm_jax.detection.detector import open_detector, save_detector
+from fsfm_jax.detection.detector import open_saved, save_detector
 from fsfm_jax.detection.inversion import warn_inverted
 from fsfm_jax.detection.prediction_file import read_predictions
 from fsfm_jax.export import serialize, to_torch
@@ -72,7 +72,7 @@ def test_thresholds_say_where_they_come_from(evaluated, tuned):
         ("false negative rate <= 0.01", "forged:blend:16:1:0", False),
         ("least |FRR - FAR| on the grid k/10000", "forged:blend:18:2:0", True),
     ]
-    kept = open_detector(tuned).thresholds("video")[1].value
+    kept = open_saved(tuned).thresholds("video")[1].value
     assert video["thresholds"][2]["threshold"] == kept
 
 
@@ -132,7 +132,7 @@ def test_an_evaluation_does_not_replace_another(evaluated, tuned, tmp_path):
 
 
 def test_calibration_is_shown_before_and_after(evaluated, tuned):
-    detector = open_detector(tuned)
+    detector = open_saved(tuned)
     calibration = metrics(evaluated)["data"]["CDFv2"]["calibration"]
     assert calibration["raw"]["temperature"] == 1 and calibration["calibrated"]["temperature"] == detector.temperature
     found = read_predictions(evaluated / "predictions" / "CDFv2.csv")
@@ -165,7 +165,7 @@ def test_a_set_of_one_class_is_undefined_with_the_reason(tuned, tmp_path):
 
 def test_exports_are_evaluated_as_the_run_they_came_from(evaluated, tuned, tmp_path):
     exported, *_ = to_torch.convert(tuned, "official", str(tmp_path / "official"))
-    serialize.serialize(open_detector(tuned), str(tmp_path / "detector.jax"), platforms=("cpu",))
+    serialize.serialize(open_saved(tuned), str(tmp_path / "detector.jax"), platforms=("cpu",))
     wanted = read_predictions(evaluated / "predictions" / "CDFv2.csv")
     for path, bound in ((exported, 0), (str(tmp_path / "detector.jax"), 1e-6)):  # another order of summation
         workdir = tmp_path / f"evaluated_{path[-4:]}"
@@ -184,7 +184,7 @@ def test_exports_are_evaluated_as_the_run_they_came_from(evaluated, tuned, tmp_p
 
 
 def test_an_official_file_scores_as_the_run_it_came_from(evaluated, tuned, tmp_path):
-    detector = open_detector(tuned)
+    detector = open_saved(tuned)
     state = finetuned_to_official(detector.params, CLASSIFIER, 16)
     path = tmp_path / "checkpoint-min_val_loss.pth"
     path = official_weights.write(path, {name: np.ascontiguousarray(array) for name, array in state.items()})
@@ -217,7 +217,7 @@ def test_an_evaluation_far_below_chance_is_noticed(area, examples, positives, wa
 
 
 def test_classes_in_the_wrong_order_are_warned_of(tuned, tmp_path, monkeypatch, caplog):
-    detector = open_detector(tuned)
+    detector = open_saved(tuned)
     state = finetuned_to_official(detector.params, CLASSIFIER, 16)
     path = official_weights.write(tmp_path / "a.pth", {n: np.ascontiguousarray(a) for n, a in state.items()})
     (tmp_path / "pretrain_ds_mean_std.txt").write_text(json.dumps(detector.card["statistics"]))

@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict
 from tuning import STEPS, looks, pretrained_run, tiny, tuned_run
 
 from fsfm_jax.data.forgery import ForgedSource
-from fsfm_jax.detection.detector import Kept, open_detector
+from fsfm_jax.detection.detector import Kept, open_saved
 from fsfm_jax.jobs import finetune
 from fsfm_jax.jobs.finetune_inputs import open_inputs
 from fsfm_jax.models.layers import sincos_positions
@@ -70,7 +70,7 @@ def test_a_run_accounts_for_every_array_of_both_networks(tuned, pretrained):
 
 
 def test_a_run_ends_with_a_detector_that_knows_what_its_scores_mean(tuned, pretrained):
-    detector = open_detector(tuned)
+    detector = open_saved(tuned)
     card = detector.card
     best = min(looks(tuned), key=lambda line: line["splits"]["source-validation"]["loss"])["step"]
     assert card["step"] == best and f"Step {best}, one of 2 looked at: the lowest loss (" in card["selection"]["label"]
@@ -106,7 +106,7 @@ def test_interrupted_and_continued_it_is_the_undisturbed_run(tuned, pretrained, 
     found = [line["splits"]["source-validation"] for line in looks(tuned)]
     for name in ("auc", "loss", "hter", "frame_auc"):
         np.testing.assert_allclose([v for _, v in after[f"validation/{name}"]], [f[name] for f in found], rtol=1e-6)
-    cards = [open_detector(workdir).card for workdir in (tuned, str(tmp_path))]
+    cards = [open_saved(workdir).card for workdir in (tuned, str(tmp_path))]
     assert cards[0] == cards[1]
     for name in ("predictions/A.csv", "figures/A.png"):
         assert Path(tmp_path, "test", name).read_bytes() == Path(tuned, "test", name).read_bytes()
@@ -114,11 +114,11 @@ def test_interrupted_and_continued_it_is_the_undisturbed_run(tuned, pretrained, 
 
 def test_a_finished_run_ends_again_without_training(tuned, pretrained):
     before = Path(tuned, "metrics.jsonl").read_bytes()
-    card = open_detector(tuned).card
+    card = open_saved(tuned).card
     # What is done after training may change.
     more = f"{TEST_SET},B=forged:blend:8:3"
     finetune.run(tiny(init=pretrained, data__test=more, calibration__false_alarm_rate=0.5), tuned)
-    again = open_detector(tuned).card
+    again = open_saved(tuned).card
     assert Path(tuned, "metrics.jsonl").read_bytes() == before
     assert again["calibration"]["false_alarm_rate"] == 0.5 and again["step"] == card["step"]
     assert list(json.loads(Path(tuned, "test", "metrics.json").read_text())["data"]) == ["A", "B"]
@@ -128,7 +128,7 @@ def test_a_finished_run_ends_again_without_training(tuned, pretrained):
     Path(tuned, "test", "metrics.json").unlink()
     Path(tuned, "test", "table.md").unlink()
     finetune.run(tiny(init=pretrained, data__test=TEST_SET, writers=WRITERS), tuned)
-    assert open_detector(tuned).card == card
+    assert open_saved(tuned).card == card
 
 
 def test_the_encoder_starts_as_it_was_pretrained(pretrained, tmp_path):
@@ -171,7 +171,7 @@ def test_an_official_file_starts_the_same_run(tuned, pretrained, tmp_path):
     Path(tmp_path, "pretrain_ds_mean_std.txt").write_text(json.dumps(saved["statistics"]))
     workdir = tuned_run(tmp_path / "run", path)
     assert same(parameters(workdir), parameters(tuned)) and looks(workdir) == looks(tuned)
-    origin = open_detector(workdir).card["origin"]
+    origin = open_saved(workdir).card["origin"]
     assert origin["sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest() and origin["size"] == "tiny16"
 
 
@@ -208,7 +208,7 @@ def test_several_seeds_go_on_where_they_were_stopped_and_end_in_mean_and_deviati
     values = [float(row["frame AUC"]) for row in rows]
     assert values[2] == pytest.approx(np.mean(values[:2])) and values[3] == pytest.approx(np.std(values[:2]))
     with pytest.raises(ValueError, match=r"holds 2 runs; name one of them, such as .*seed_0"):
-        open_detector(str(tmp_path))
+        open_saved(str(tmp_path))
 
 
 def test_an_oracle_is_called_one_everywhere(pretrained, tmp_path):

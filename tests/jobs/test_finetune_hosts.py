@@ -12,7 +12,7 @@ import numpy as np
 import portpicker
 from tuning import FINETUNING, looks
 
-from fsfm_jax.detection.detector import open_detector
+from fsfm_jax.detection.detector import open_saved
 from fsfm_jax.detection.prediction_file import read_predictions
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ def test_two_hosts_end_with_the_detector_and_the_scores_of_one(tmp_path):
         assert ours["dataset"] == theirs["dataset"]
         # The same weights and one forward pass in float32, its products summed in another order.
         np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=1e-6)
-    detectors = [open_detector(str(folder)) for folder in (one, two)]
+    detectors = [open_saved(str(folder)) for folder in (one, two)]
     assert detectors[0].card["step"] == detectors[1].card["step"]
     assert detectors[0].card["seen"] == detectors[1].card["seen"]
     ours, theirs = (read_predictions(folder / "test" / "predictions" / "A.csv") for folder in (two, one))

@@ -20,7 +20,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason=WHY)
 from fsfm_jax.data.forgery import ForgedSource  # noqa: E402
 from fsfm_jax.data.photo import decode_image  # noqa: E402
 from fsfm_jax.data.resizing import for_evaluation  # noqa: E402
-from fsfm_jax.detection.opener import Unsaid, open_scoring  # noqa: E402
+from fsfm_jax.detection.opener import Unsaid, open_scorer  # noqa: E402
 from fsfm_jax.detection.predictor import open_predictor  # noqa: E402
 from fsfm_jax.detection.serialized_scorer import SerializedScorer  # noqa: E402
 from fsfm_jax.export import serialize  # noqa: E402
@@ -73,7 +73,7 @@ def test_onnx_runtime_finds_our_scores(config, tmp_path):
     assert (opened.transform, opened.real, opened.image_size) == (detector.own_transform, 1, 32)
     source = ForgedSource(["blend"], 6, 2)
     spec = EvaluationSpec("resize", 4, 1)
-    found = SerializedScorer(open_scoring(str(path), Unsaid()), spec)(None, source)
+    found = SerializedScorer(open_scorer(str(path), Unsaid()), spec)(None, source)
     photos = [decode_image(source[index]["image"], "face") for index in range(6)]
     images = np.stack([for_evaluation("resize", photo, 32) for photo in photos])
     live = serialized.live(detector, images)
@@ -99,7 +99,7 @@ def test_onnx_that_is_another_function_is_refused(tmp_path):
     ):
         serialized.replace(path, other)
         with pytest.raises(ValueError, match=text):
-            open_scoring(str(path), Unsaid())
+            open_scorer(str(path), Unsaid())
 
 
 def test_each_softmax_of_attention_is_an_operation(tmp_path):

@@ -7,8 +7,8 @@ import tarfile
 
 import pytest
 
-from fsfm_jax.detection.detector import open_detector
-from fsfm_jax.detection.opener import Unsaid, open_scoring
+from fsfm_jax.detection.detector import open_saved
+from fsfm_jax.detection.opener import Unsaid, open_scorer
 from fsfm_jax.weights.init import open_pretrained
 from fsfm_jax.weights.run_reader import open_run
 
@@ -39,7 +39,7 @@ CONTENTS = {
 def test_what_was_saved_under_the_name_of_weights_is_named(tmp_path, content, name):
     data, text = CONTENTS[content]
     (tmp_path / name).write_bytes(data)
-    for open_it, field in ((open_pretrained, "init"), (lambda p: open_scoring(p, Unsaid("fake,real")), "checkpoint")):
+    for open_it, field in ((open_pretrained, "init"), (lambda p: open_scorer(p, Unsaid("fake,real")), "checkpoint")):
         with pytest.raises(ValueError, match=f"{field}: .*{name} .*{text}"):
             open_it(str(tmp_path / name))
 
@@ -62,7 +62,7 @@ ADDRESSES = {
     "dbfs://a": "dbfs:// is not read: copy it",
 }
 OPENERS = {
-    "init": open_pretrained, "checkpoint": lambda path: open_scoring(path, Unsaid("fake,real")),
+    "init": open_pretrained, "checkpoint": lambda path: open_scorer(path, Unsaid("fake,real")),
     "--checkpoint": open_run,
 }  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_addresses_that_nothing_reads_are_refused_with_the_remedy(address, field
     if field == "checkpoint" and not address.endswith(".pth"):
         # Classes are for files alone.
         with pytest.raises(ValueError, match=ADDRESSES[address]):
-            open_scoring(address, Unsaid())
+            open_scorer(address, Unsaid())
         return
     with pytest.raises(ValueError, match=f"{field}: {address}: expected a path on this machine.*{ADDRESSES[address]}"):
         OPENERS[field](address)
@@ -100,7 +100,7 @@ def test_places_without_a_file_say_what_they_are(tmp_path):
 
 def test_a_folder_without_a_run_says_what_it_has(tmp_path):
     def refused(text):
-        for open_it, field in ((open_pretrained, "init"), (open_detector, "checkpoint"), (open_run, "--checkpoint")):
+        for open_it, field in ((open_pretrained, "init"), (open_saved, "checkpoint"), (open_run, "--checkpoint")):
             with pytest.raises(FileNotFoundError, match=f"{field}: no run at .*{text}"):
                 open_it(str(tmp_path / "a"))
 

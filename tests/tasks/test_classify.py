@@ -109,6 +109,6 @@ def test_drop_path_and_dropout_draw_from_the_key():
 def test_a_step_leaves_unit_columns_in_the_anti_spoofing_classifier_only():
     tree = jax.jit(SPOOF.init)(jax.random.key(0))
     moved = {**tree, "classifier": jax.tree.map(lambda x: 3 * x + 0.1, tree["classifier"])}
-    kernel = np.asarray(jax.jit(SPOOF.constrained)(moved)["classifier"]["kernel"])
+    kernel = np.asarray(jax.jit(SPOOF.constrain)(moved)["classifier"]["kernel"])
     np.testing.assert_allclose(np.linalg.norm(kernel, axis=1), 1, rtol=1e-6)
     assert PLAIN.constrain(moved) is moved

@@ -12,7 +12,7 @@ import pytest
 import serialized
 from serialized import SIDE, TOLERANCE, replace
 
-from fsfm_jax.detection.opener import Unsaid, open_scoring
+from fsfm_jax.detection.opener import Unsaid, open_scorer
 from fsfm_jax.export import serialize
 from fsfm_jax.weights import artifact, sidecar_file
 
@@ -58,7 +58,7 @@ def test_onnx_without_its_runtime_says_what_to_install(copied, monkeypatch):
     replace(copied, b"onnx", artifact__kind="onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ValueError, match="ONNX needs ONNX Runtime, which is not installed here: pip install --no-deps"):
-        open_scoring(str(copied), Unsaid())
+        open_scorer(str(copied), Unsaid())
 
 
 def test_without_calibration_there_is_neither_temperature_nor_threshold(copied):

@@ -10,8 +10,8 @@ import pytest
 import serialized
 from flax.traverse_util import flatten_dict
 
-from fsfm_jax.detection.detector import open_detector, save_detector
-from fsfm_jax.detection.opener import Unsaid, open_checkpoint, open_scoring
+from fsfm_jax.detection.detector import open_saved, save_detector
+from fsfm_jax.detection.opener import Unsaid, open_detector, open_scorer
 from fsfm_jax.export import from_torch, serialize, to_torch
 from fsfm_jax.models.classifier import POOLINGS, initialise
 from fsfm_jax.weights import artifact
@@ -61,7 +61,7 @@ def runs(tmp_path_factory):
             workdir = tmp_path_factory.mktemp("runs") / "run"
             fresh = serialized.detector(**KINDS[kind])
             save_detector(str(workdir), 7, fresh.params, fresh.card | {"seen": "AAAAAAAAAAA="})
-            detector = open_detector(str(workdir))
+            detector = open_saved(str(workdir))
             made[kind] = workdir, detector, serialized.live(detector, serialized.images(5))
         return made[kind]
 
@@ -74,7 +74,7 @@ def test_an_exported_detector_comes_back_with_its_scores_and_its_card(runs, tmp_
     if format == "huggingface":
         to_torch.convert(str(workdir), format, str(tmp_path / "out"))
     path = written(detector, workdir, format, tmp_path / "out")
-    found = open_scoring(path, Unsaid())
+    found = open_scorer(path, Unsaid())
     pixels = serialized.images(5)
     again = serialized.live(found, pixels) if hasattr(found, "task") else np.asarray(found.log_probabilities(pixels))
     np.testing.assert_allclose(again, scores, rtol=0, atol=serialized.TOLERANCE)
@@ -85,7 +85,7 @@ def test_an_exported_detector_comes_back_with_its_scores_and_its_card(runs, tmp_
     assert found.card["config"] == detector.card["config"] and found.task.model.dtype == detector.task.model.dtype
     # The folder is as good as the file, and a working directory of it is the same detector.
     from_torch.convert([str(Path(path).parent if format in ("official", "timm") else path)], str(tmp_path / "again"))
-    imported = open_detector(str(tmp_path / "again"))
+    imported = open_saved(str(tmp_path / "again"))
     np.testing.assert_array_equal(serialized.live(imported, pixels), again)
     assert {name: imported.card[name] for name in MEANING} == {name: detector.card[name] for name in MEANING}
 
@@ -125,7 +125,7 @@ def test_an_exported_encoder_starts_fine_tuning_as_its_run_does(encoder, tmp_pat
         for name, array in found.items():
             np.testing.assert_array_equal(array, wanted[pooling][name], err_msg=name)
     with pytest.raises(ValueError, match="says pretrained: an encoder, which tells nothing apart yet; fine-tune it"):
-        open_checkpoint(output, Unsaid())
+        open_detector(output, Unsaid())
     with pytest.raises(ValueError, match="says model.base fsfm; found mae"):
         open_pretrained(output, "mae")
     if format == "timm":
@@ -151,13 +151,13 @@ def official(runs, tmp_path) -> Path:
 
 def test_what_is_given_has_to_agree_with_an_export(official):
     path = str(official)
-    assert open_checkpoint(path, Unsaid("fake, real")).card["calibration"] == serialized.CALIBRATION
+    assert open_detector(path, Unsaid("fake, real")).card["calibration"] == serialized.CALIBRATION
     for unsaid, text in (
         (Unsaid("real,fake"), "--classes: .* says it itself, fake,real; found real,fake. Leave --classes out"),
         (Unsaid(statistics="vggface2"), "--statistics: .* says it itself"),
     ):
         with pytest.raises(ValueError, match=text):
-            open_checkpoint(path, unsaid)
+            open_detector(path, unsaid)
     with pytest.raises(ValueError, match="--classes: .* says it itself, fake,real; found real,fake"):
         from_torch.convert([path], str(official.parent / "run"), classes="real,fake")
 
@@ -167,11 +167,11 @@ def test_another_file_than_the_sidecar_describes_is_refused(official):
     said["files"][official.name]["sha256"] = "0" * 64
     (official.parent / "fsfm_jax.json").write_text(json.dumps(said))
     with pytest.raises(ValueError, match="expected the SHA-256 0{64} of .*fsfm_jax.json; found .* do not belong"):
-        open_checkpoint(str(official), Unsaid())
+        open_detector(str(official), Unsaid())
     # A file that it does not name is none of its business.
     shutil.copy(official, official.parent / "other.pth")
     with pytest.raises(ValueError, match="--classes: .*other.pth does not say what its outputs are"):
-        open_checkpoint(str(official.parent / "other.pth"), Unsaid())
+        open_detector(str(official.parent / "other.pth"), Unsaid())
 
 
 @pytest.mark.parametrize(("field", "value", "text"), [
@@ -190,7 +190,7 @@ def test_a_sidecar_that_lies_is_refused(official, field, value, text):
     beside = official.parent / "fsfm_jax.json"
     beside.write_text(json.dumps(json.loads(beside.read_text()) | {field: value}))
     with pytest.raises(ValueError, match=text):
-        open_checkpoint(str(official), Unsaid())
+        open_detector(str(official), Unsaid())
 
 
 def test_a_sidecar_from_before_has_its_thresholds(official):
@@ -199,7 +199,7 @@ def test_a_sidecar_from_before_has_its_thresholds(official):
     for name in ("calibration", "seen", "transform", "base"):
         del said[name]
     beside.write_text(json.dumps(said))
-    found = open_checkpoint(str(official), Unsaid())
+    found = open_detector(str(official), Unsaid())
     assert found.temperature == 1.5 and [t.value for t in found.thresholds("video")] == [0.25, 0.25]
 
 
@@ -208,4 +208,4 @@ def test_a_serialized_detector_without_its_sidecar_asks_for_it(runs, tmp_path):
     path = Path(written(detector, None, "jax", tmp_path / "a"))
     Path(artifact.sidecar_of(path)).unlink()
     with pytest.raises(FileNotFoundError, match="there is no sidecar .*a.jax.json; it says what the scores are of"):
-        open_scoring(str(path), Unsaid())
+        open_scorer(str(path), Unsaid())

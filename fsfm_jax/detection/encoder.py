@@ -10,7 +10,7 @@ import numpy as np
 
 from fsfm_jax.data.resizing import resize_whole
 from fsfm_jax.detection.detector import FOLDER
-from fsfm_jax.detection.opener import Unsaid, open_checkpoint
+from fsfm_jax.detection.opener import Unsaid, open_detector
 from fsfm_jax.models.bases import BASES, OWN
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.style import Style
@@ -22,7 +22,7 @@ from fsfm_jax.weights.init import open_pretrained
 
 
 @dataclasses.dataclass(frozen=True)
-class OpenedEncoder:
+class LoadedEncoder:
     """An encoder with its parameters.
 
     Attributes:
@@ -71,7 +71,7 @@ def _pooled(params: dict, patches: jax.Array, encoder: Encoder) -> jax.Array:
     return jnp.mean(tokens[:, encoder.style.prefix :].astype(jnp.float32), axis=1)
 
 
-def open_encoder(checkpoint: str, unsaid: Unsaid, base: str = OWN) -> OpenedEncoder:
+def open_encoder(checkpoint: str, unsaid: Unsaid, base: str = OWN) -> LoadedEncoder:
     """Opens the working directory of a pretraining or fine-tuning run, an export of one, or a weight file.
 
     Args:
@@ -84,16 +84,16 @@ def open_encoder(checkpoint: str, unsaid: Unsaid, base: str = OWN) -> OpenedEnco
     """
     export = find_export(checkpoint)
     if os.path.isdir(os.path.join(checkpoint, FOLDER)) or unsaid.classes or (export is not None and export.is_detector):
-        detector = open_checkpoint(checkpoint, unsaid, "float32")
+        detector = open_detector(checkpoint, unsaid, "float32")
         model = detector.task.model
         made = _made(detector.params["encoder"], model.size, model.style, model.lora, model.grid)
-        return OpenedEncoder(checkpoint, made, detector.params["encoder"], detector.task.statistics, model.image_size)
+        return LoadedEncoder(checkpoint, made, detector.params["encoder"], detector.task.statistics, model.image_size)
     found = open_pretrained(checkpoint, base)
     if found.statistics is None:
         raise ValueError(f"--checkpoint: nothing says the channel statistics of {checkpoint}; see docs/interchange.md")
     size = SIZES[found.origin["size"]]
     made = _made(found.params["encoder"], size, BASES[base].style, None, found.grid)
-    return OpenedEncoder(checkpoint, made, found.params["encoder"], found.statistics, made.grid * size.patch_size)
+    return LoadedEncoder(checkpoint, made, found.params["encoder"], found.statistics, made.grid * size.patch_size)
 
 
 def _made(params: dict, size: Size, style: Style, lora: LoraSpec | None, grid: int) -> Encoder:

@@ -1,0 +1,42 @@
+"""Examples that are drawn when they are asked for; what synthetic sources have in common."""
+
+from functools import cached_property
+
+from fsfm_jax import records
+from fsfm_jax.data.photo import decode_image
+from fsfm_jax.data.statistics import PixelSums
+
+KEPT = 1024  # examples that a process remembers, as PNG about 60 MB
+SUMMED = 256  # enough for the channel statistics
+
+
+class DrawnSource:
+    """A random-access source of `count` examples, each a function of its index; the first 1024 are remembered."""
+
+    def __init__(self, name: str, count: int):
+        self.name, self._count = name, count
+        self._drawn: dict[int, dict] = {}
+
+    def draw(self, index: int) -> dict:
+        """Draw the example `index`."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_drawn": {}}  # a loader process draws its own
+
+    def __getitem__(self, index: int) -> dict:
+        if not 0 <= index < self._count:
+            raise IndexError(f"{self.name}: example {index} of {self._count}")
+        example = self._drawn.get(index) or self.draw(index)
+        if index < KEPT:
+            self._drawn[index] = example
+        return dict(example)
+
+    @cached_property
+    def pixel_sums(self) -> PixelSums:
+        """Sums over the first 256 pictures at most, drawn once when first asked for."""
+        photos = (self[index][records.IMAGE] for index in range(min(self._count, SUMMED)))
+        return sum((PixelSums.of(decode_image(photo, self.name)) for photo in photos), PixelSums())
