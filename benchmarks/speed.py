@@ -26,8 +26,8 @@ from benchmarks import torch_step
 from benchmarks.masks import write_results
 from fsfm_jax.config import finetune as finetuning
 from fsfm_jax.config import pretrain as common
-from fsfm_jax.data.label_stream import ERASE, MIX_BOX, MIX_CUTMIX, MIX_RATIO
 from fsfm_jax.jobs import finetune, pretrain
+from fsfm_jax.records import ERASE, MIX_BOX, MIX_CUTMIX, MIX_RATIO
 from fsfm_jax.resolve.finetune import Finetuning, resolve_finetuning
 from fsfm_jax.resolve.pretrain import STATISTICS, resolve_pretraining
 from fsfm_jax.train.program import Program
@@ -57,7 +57,7 @@ class Pair(NamedTuple):
 
 
 def _trained(program: Program, theirs: Callable, batch: dict[str, np.ndarray]) -> Pair:
-    step, state = program.compiled_step(), [program.initial_state()]
+    step, state = program.compile_step(), [program.initial_state()]
 
     def ours() -> None:
         state[0], metrics = step(state[0], program.to_device(batch))

@@ -101,13 +101,13 @@ def run(job: Callable[[], int]) -> NoReturn:
         code = job()
         say("", end="")  # what is buffered is written here, where a failure has a sentence
     except KeyboardInterrupt as error:
-        code = _told("interrupted", error, INTERRUPTED)
+        code = _tell("interrupted", error, INTERRUPTED)
     except Terminated as error:
-        code = _told("terminated", error, TERMINATED)
+        code = _tell("terminated", error, TERMINATED)
     except BrokenPipeError as error:
-        code = _told("", error, BROKEN_PIPE)
+        code = _tell("", error, BROKEN_PIPE)
     except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
-        code = _told(f"error: {sentence(error)}", error, 1)
+        code = _tell(f"error: {sentence(error)}", error, 1)
     sys.exit(code)
 
 
@@ -164,7 +164,7 @@ def sentence(error: Exception) -> str:
     return str(error)
 
 
-def _told(text: str, error: BaseException, code: int) -> int:
+def _tell(text: str, error: BaseException, code: int) -> int:
     notes = getattr(error, "__notes__", ())
     kept = ", ".join(note.removeprefix(KEPT) for note in notes if note.startswith(KEPT))
     others = [note for note in notes if not note.startswith(KEPT)]

@@ -61,8 +61,8 @@ class Noted(pretrain.Stream):
 pretrain.Stream = Noted
 
 @functools.cache
-def compiled_step(program, compiled_step=Program.compiled_step):
-    step = compiled_step(program)
+def compile_step(program, compile_step=Program.compile_step):
+    step = compile_step(program)
     # Gloo waits 30 seconds for the slowest host, whose compiler may have had less of the processor.
     open(f"{folder}/compiled-{host}", "w").close()
     while not all(os.path.exists(f"{folder}/compiled-{other}") for other in range(hosts)):
@@ -71,7 +71,7 @@ def compiled_step(program, compiled_step=Program.compiled_step):
 
 # Each process compiles for itself: once for all of its runs.
 pretrain.make_program = functools.cache(pretrain.make_program)
-Program.compiled_step = compiled_step
+Program.compile_step = compile_step
 
 for task in tasks[:-1]:
     flags.FLAGS.mark_as_parsed()  # grain reads a flag

@@ -92,12 +92,12 @@ def analyse(what: str, chosen: Any) -> None:
         raise ValueError(f"--checkpoint: {what} takes {'none' if not most else f'1 to {most}'}, found {len(names)}")
     if what == "features" and chosen.method not in features.METHODS:
         raise ValueError(f"--method: expected one of {', '.join(features.METHODS)}; found {chosen.method!r}")
-    with _filled(chosen.output) as folder:
+    with _fill(chosen.output) as folder:
         _draw(what, chosen, names, folder)
 
 
 @contextlib.contextmanager
-def _filled(output: str) -> Iterator[str]:
+def _fill(output: str) -> Iterator[str]:
     """A hidden folder in `output`, whose files are moved there when the block has ended without an error."""
     try:
         os.makedirs(output, exist_ok=True)

@@ -32,7 +32,7 @@ def draw_masking(faces: Faces, strategies: Sequence[str], ratio: float, rolls: i
     Raises:
       ValueError: faces without parsing maps, an unknown strategy or ratio.
     """
-    images, maps, bits = _parsed(faces, PATCH)
+    images, maps, bits = _parse_faces(faces, PATCH)
     covering = [STRATEGIES[name].covers_region for name in strategies]
     under = 2 + covering.index(True) if any(covering) else 2
     rows, counts = [], []
@@ -75,7 +75,7 @@ def draw_reconstructions(
         found = ", ".join(f"patches of {patch} in images of {side}" for patch, side in sorted(sizes))
         raise ValueError(f"--checkpoint: expected patches and images of one size, found {found}")
     patch, side = sizes.pop()
-    images, maps, bits = _parsed(faces, patch, side)
+    images, maps, bits = _parse_faces(faces, patch, side)
     look = jax.jit(reconstruct, static_argnames="task")
     rows, losses = [], {}
     for strategy in strategies:
@@ -139,7 +139,7 @@ def check_strategies(strategies: Sequence[str]) -> Sequence[str]:
     return strategies
 
 
-def _parsed(faces: Faces, patch: int, side: int = CELL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _parse_faces(faces: Faces, patch: int, side: int = CELL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Photos and maps of `side` pixels, and class bits of patches."""
     if faces.maps is None:
         raise ValueError(f"--data: {faces.name} {NO_MAPS}")

@@ -34,7 +34,7 @@ def compare_heads(opened: Sequence[LoadedEncoder], faces: np.ndarray, folder: st
     """
     found = {}
     for one in opened:
-        distance, divergence = _measured(one, faces)
+        distance, divergence = _measure(one, faces)
         found[one.name] = {
             "blocks": len(distance), "heads": distance.shape[1], "images": len(faces),
             "distance_in_pixels": distance.tolist(), "divergence_in_nats": divergence.tolist(),
@@ -49,7 +49,7 @@ def compare_heads(opened: Sequence[LoadedEncoder], faces: np.ndarray, folder: st
     return found
 
 
-def _measured(one: LoadedEncoder, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _measure(one: LoadedEncoder, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means over the faces, `[L, H]` twice."""
     look = jax.jit(functools.partial(_look, encoder=one.encoder))
     totals, count = [0.0, 0.0], 0

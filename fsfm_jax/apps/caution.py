@@ -39,7 +39,7 @@ def warnings_of(carded: Carded, thresholds: dict[str, Threshold | None]) -> list
       thresholds: that decide, by what they are for, such as "photos".
     """
     found = []
-    drawn = _drawn(carded.card)
+    drawn = _drawn_sets(carded.card)
     if drawn:
         found.append(
             f"this is a demo detector, trained on drawn faces ({drawn}); its verdicts mean nothing for real photos and "
@@ -55,7 +55,7 @@ def warnings_of(carded: Carded, thresholds: dict[str, Threshold | None]) -> list
     return found
 
 
-def _drawn(card: dict) -> str:
+def _drawn_sets(card: dict) -> str:
     """The drawn data sets that a detector was trained on; "" if there are others, or if its card does not say."""
     said = card["all_fields"]["data.train"] if "all_fields" in card else ""
     if not said and card["calibration"] is not None:  # a serialized detector names its validation split alone

@@ -40,7 +40,7 @@ class Masker:
         """Side of a patch in pixels."""
         return PATCH if self.run is None else self.run.spec.size.patch_size
 
-    def masked(self, reading: Reading, strategy: str, ratio: float, roll: int) -> dict:
+    def answer_masks(self, reading: Reading, strategy: str, ratio: float, roll: int) -> dict:
         """The answer about a photo that has a parsed face.
 
         Args:
@@ -67,7 +67,7 @@ class Masker:
             "photo": picture(pixels),
             "map": picture(CLASS_COLOURS[parsing_map], lossless=True),
             "mask": picture(mask_picture(pixels, mask[0], region_mask[0], patch), lossless=True),
-            "reconstruction": None if self.run is None else picture(self._reconstructed(pixels, mask, ratio)),
+            "reconstruction": None if self.run is None else picture(self._reconstruct(pixels, mask, ratio)),
             "run": self.name,
             "covered": covered,
             "hidden": int(mask.sum()),
@@ -75,7 +75,7 @@ class Masker:
             "patches": mask.shape[1],
         }
 
-    def _reconstructed(self, pixels: np.ndarray, mask: np.ndarray, ratio: float) -> np.ndarray:
+    def _reconstruct(self, pixels: np.ndarray, mask: np.ndarray, ratio: float) -> np.ndarray:
         task = task_of(self.run, self.name, ratio)
         with self.lock:
             if _look._cache_size() >= _COMPILED:
@@ -95,7 +95,7 @@ def masker_of(run: OpenedRun | None, name: str) -> Masker:
     masker = Masker(dataclasses.replace(run, params=jax.device_put(run.params)), name)
     blank = np.zeros((run.spec.image_size, run.spec.image_size, 3), np.uint8)
     hidden = np.arange(run.spec.patches) >= seen_patches(run.spec.patches, USUAL_RATIO)
-    masker._reconstructed(blank, hidden[None], USUAL_RATIO)
+    masker._reconstruct(blank, hidden[None], USUAL_RATIO)
     return masker
 
 

@@ -46,7 +46,7 @@ class Readers:
         self._closed = False
         for _ in range(workers - 1):
             self._idle.put(None)  # started when it is needed
-        self._idle.put(self._started())
+        self._idle.put(self._start())
         self._workers = workers
         self._threads = concurrent.futures.ThreadPoolExecutor(workers, "reader")
 
@@ -75,7 +75,7 @@ class Readers:
         """
         worker = self._idle.get()
         try:
-            worker = worker or self._started()
+            worker = worker or self._start()
             return worker.read(path)
         except BrokenWorker as error:
             self._alive.discard(worker)
@@ -100,7 +100,7 @@ class Readers:
             for future in pending:
                 future.cancel()
 
-    def _started(self) -> "_Worker":
+    def _start(self) -> "_Worker":
         if self._closed:
             raise RuntimeError("these readers have been closed")
         worker = _Worker(self._settings, self._seconds, self._memory)

@@ -188,12 +188,12 @@ class FaceReader:
             yield Miss(frame, "failed", f"the detector failed: {type(error).__name__}: {error}")
             return
         if not boxes:
-            yield Miss(frame, "no_face", "the detector found no face" + self._searched(*image.shape[:2]))
+            yield Miss(frame, "no_face", "the detector found no face" + self._describe_search(*image.shape[:2]))
         taken = boxes[: self._most if self._settings.faces == EVERY else 1]
         attempts = [functools.partial(self._cut_out, image, frame, number, box) for number, box in enumerate(taken)]
         yield from self._attempts(frame, attempts)
 
-    def _searched(self, height: int, width: int) -> str:
+    def _describe_search(self, height: int, width: int) -> str:
         """At which size a larger picture was searched, and what to do about it."""
         if max(height, width) <= LONGEST:
             return ""
@@ -227,7 +227,7 @@ class FaceReader:
     def _cut_out(self, image: np.ndarray, frame: int, number: int, box: Detection) -> Crop:
         square = square_of(box, *image.shape[:2], self._settings.scale)
         parsing_map = None if self._parser is None else self._parser(image, box, square, records.IMAGE_SIZE)
-        pixels = self._transformed(cut(image, square, self._settings.crop_size))
+        pixels = self._transform(cut(image, square, self._settings.crop_size))
         edges = (box.left, box.top, box.right, box.bottom)
         return Crop(frame, number, edges, (square.x, square.y, square.size), float(box.score), pixels, parsing_map)
 
@@ -238,10 +238,10 @@ class FaceReader:
             side = records.IMAGE_SIZE
             box = Detection(0, 0, side - 1, side - 1, math.nan)
             parsing_map = self._parser(resize_whole(image, side), box, Square(0, 0, side), side)
-        pixels = self._transformed(image)
+        pixels = self._transform(image)
         return Crop(frame, 0, whole, (0, 0, min(height, width)), math.nan, pixels, parsing_map)
 
-    def _transformed(self, crop: np.ndarray) -> np.ndarray:
+    def _transform(self, crop: np.ndarray) -> np.ndarray:
         return for_evaluation(self._settings.transform, crop, self._settings.side)
 
 

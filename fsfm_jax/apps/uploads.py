@@ -36,7 +36,7 @@ async def receive(request: Request, limit: int, folder: str) -> AsyncIterator[st
     try:
         try:
             async with asyncio.timeout(SECONDS):
-                length = await _received(request, descriptor, limit)
+                length = await _write_body(request, descriptor, limit)
         except TimeoutError as error:
             raise Refused(408, f"The upload took longer than {SECONDS:g} seconds.") from error
         except ClientDisconnect as error:
@@ -50,7 +50,7 @@ async def receive(request: Request, limit: int, folder: str) -> AsyncIterator[st
         os.unlink(path)
 
 
-async def _received(request: Request, descriptor: int, limit: int) -> int:
+async def _write_body(request: Request, descriptor: int, limit: int) -> int:
     """Writes the body to an open file, closes it, and returns the number of bytes."""
     length = 0
     with os.fdopen(descriptor, "wb") as file:

@@ -140,11 +140,11 @@ def choose_rule(carded: Carded, threshold: str = FALSE_ALARM, limits: Limits = U
     value = check_threshold(threshold)
     if value is not None:
         return DecisionRule(fixed(value), fixed(value), carded.temperature, limits)
-    found = {level: _kept(carded, level, threshold) for level in ("frame", "video")}
+    found = {level: _kept_threshold(carded, level, threshold) for level in ("frame", "video")}
     return DecisionRule(found["frame"], found["video"], carded.temperature, limits)
 
 
-def _kept(carded: Carded, level: str, rule: str) -> Threshold | None:
+def _kept_threshold(carded: Carded, level: str, rule: str) -> Threshold | None:
     equal = rule == EQUAL_ERROR
     return next((one for one in carded.thresholds(level) if (one.rule == "equal error") == equal), None)
 

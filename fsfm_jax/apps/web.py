@@ -129,10 +129,10 @@ async def _detect(request: Request, site: Site) -> dict:
     if site.predictor is None:
         raise Refused(404, NO_DETECTOR)
     async with receive(request, site.limit, site.folder) as path:
-        return await run_in_threadpool(_detected, path, site)
+        return await run_in_threadpool(_detect_file, path, site)
 
 
-def _detected(path: str, site: Site) -> dict:
+def _detect_file(path: str, site: Site) -> dict:
     reading = _read(site.detect_readers, path)
     with site.masker.lock:
         try:
@@ -148,15 +148,15 @@ async def _mask(request: Request, site: Site) -> dict:
     except (KeyError, ValueError) as error:
         raise Refused(422, "Expected ?strategy=NAME&ratio=NUMBER&roll=NUMBER.") from error
     async with receive(request, site.limit, site.folder) as path:
-        return await run_in_threadpool(_masked, path, site, strategy, ratio, roll)
+        return await run_in_threadpool(_mask_file, path, site, strategy, ratio, roll)
 
 
-def _masked(path: str, site: Site, strategy: str, ratio: float, roll: int) -> dict:
+def _mask_file(path: str, site: Site, strategy: str, ratio: float, roll: int) -> dict:
     reading = _read(site.mask_readers, path)
     if reading.kind == VIDEO:
         raise Refused(422, "This is a video; masks are for photos.")
     try:
-        return site.masker.masked(reading, strategy, ratio, roll)
+        return site.masker.answer_masks(reading, strategy, ratio, roll)
     except ValueError as error:
         raise Refused(422, _sentence(str(error))) from error
 

@@ -49,20 +49,20 @@ def run(
       ValueError: a configuration that does not fit the slice; with `everything` that is a finding of its own.
     """
     if not everything:
-        return [_checked(name, config, on, examples, search, detector)]
+        return [_check(name, config, on, examples, search, detector)]
     found = []
     for other, recipe, tuned in [(name, config, detector), *family(config)]:
         if other == name and found:
             continue
         try:
-            found.append(_checked(other, recipe, on, examples, search and recipe.job != "evaluate", tuned))
+            found.append(_check(other, recipe, on, examples, search and recipe.job != "evaluate", tuned))
         except ValueError as error:
             print(f"{other} on {on.name}: {error}", flush=True)
             found.append({"config": other, "topology": on.name, "fits": False, "error": str(error)})
     return found
 
 
-def _checked(
+def _check(
     name: str, config: ConfigDict, on: Slice, examples: int, search: bool, detector: ConfigDict | None
 ) -> dict:
     outcome = check(step_of(name, config, on, examples, detector), on)
@@ -72,11 +72,11 @@ def _checked(
         print(f"  to make room: {remedy(outcome, choices)}", flush=True)
     found = to_json(outcome)
     if search and choices and outcome.available is not None:
-        found["search"] = _searched(name, config, on, examples, outcome, choices)
+        found["search"] = _search_sizes(name, config, on, examples, outcome, choices)
     return found
 
 
-def _searched(
+def _search_sizes(
     name: str, config: ConfigDict, on: Slice, examples: int, outcome: Outcome, choices: tuple[int, ...]
 ) -> dict:
     def needs(images: int) -> tuple[bool, float | None]:

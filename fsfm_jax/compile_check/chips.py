@@ -120,7 +120,7 @@ def open_slice(name: str) -> Slice:
         if chips > len(found):
             raise ValueError(f"--topology: {name} needs jax_num_cpu_devices of at least {chips}; found {len(found)}")
         return Slice(name, None, tuple(found[:chips]))
-    return Slice(name, CHIPS[kind], _described(name))
+    return Slice(name, CHIPS[kind], _describe(name))
 
 
 def prepare_environment(devices: int) -> None:
@@ -139,7 +139,7 @@ def prepare_environment(devices: int) -> None:
     jax.config.update("jax_enable_compilation_cache", False)
 
 
-def _described(name: str) -> tuple[Any, ...]:
+def _describe(name: str) -> tuple[Any, ...]:
     from jax.experimental import topologies
 
     seen_as = _SEEN_AS.get(parse(name)[0], {})

@@ -180,14 +180,14 @@ def _instruction(line: str) -> Instruction | None:
     if name is None:
         return None
     start = name.end()
-    end = start + len(_balanced(line[start:])) if line[start] == "(" else start + len(line[start:].split(" ", 1)[0])
+    end = start + len(_in_brackets(line[start:])) if line[start] == "(" else start + len(line[start:].split(" ", 1)[0])
     call = _CALL.match(line, end)
     if call is None:
         return None
     return Instruction(name[2], call[1], line[start:end], line[call.end() :], bool(name[1]))
 
 
-def _balanced(text: str) -> str:
+def _in_brackets(text: str) -> str:
     """The part of a text that its first bracket encloses, brackets included."""
     depth = 0
     for position, letter in enumerate(text):
@@ -199,4 +199,4 @@ def _balanced(text: str) -> str:
 
 def _until_closed(text: str) -> str:
     """What stands before the bracket that closes what is open at the start of a text."""
-    return _balanced("(" + text)[1:-1]
+    return _in_brackets("(" + text)[1:-1]

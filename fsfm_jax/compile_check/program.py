@@ -142,7 +142,7 @@ def collectives(module: Module, devices: int) -> tuple[Collective, ...]:
     found: dict[tuple[str, str, int], list[float]] = {}
     for instruction, kind, times in _messages(module):
         group = group_size(instruction.rest, devices)
-        shapes = _moved(instruction, kind)
+        shapes = _message_shapes(instruction, kind)
         for number, dtype in enumerate(sorted({shape.dtype for shape in shapes})):
             size = sum(shape.bytes for shape in shapes if shape.dtype == dtype)
             size *= group if kind == "reduce-scatter" else 1
@@ -180,9 +180,9 @@ def gathered_parameters(
 
     A parameter of the shape `compared` cannot be told from features that are gathered, and is not counted.
     """
-    whole = {_sorted(shape) for shape in parameters if len(_sorted(shape)) > 1} - {_sorted(compared or ())}
+    whole = {_sort(shape) for shape in parameters if len(_sort(shape)) > 1} - {_sort(compared or ())}
     return sum(
-        times * sum(_sorted(shape.dims) in whole for shape in _moved(instruction, kind))
+        times * sum(_sort(shape.dims) in whole for shape in _message_shapes(instruction, kind))
         for instruction, kind, times in _messages(module)
         if kind == "all-gather"
     )
@@ -198,7 +198,7 @@ def _gradients(module: Module, parameters: list, devices: int) -> tuple[dict[str
         if kind not in ("all-reduce", "reduce-scatter"):
             continue
         parts = group_size(instruction.rest, devices) if kind == "reduce-scatter" else 1
-        gradients = [shape for shape in _moved(instruction, kind) if shape.elements * parts in sizes]
+        gradients = [shape for shape in _message_shapes(instruction, kind) if shape.elements * parts in sizes]
         carried += times * parts * sum(shape.elements for shape in gradients)
         for dtype in {shape.dtype for shape in gradients}:
             reductions[dtype] = reductions.get(dtype, 0) + times
@@ -212,7 +212,7 @@ def _messages(module: Module) -> Iterable[tuple[Instruction, str, int]]:
             yield instruction, kind, times
 
 
-def _moved(instruction: Instruction, kind: str) -> tuple:
+def _message_shapes(instruction: Instruction, kind: str) -> tuple:
     """Shapes of what a message gives; the first half of an asynchronous all-gather's or permute's is what it took."""
     shapes = instruction.shapes
     if instruction.op == "all-gather-start":
@@ -236,5 +236,5 @@ def _elements(shape: tuple[int, ...]) -> int:
     return product
 
 
-def _sorted(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _sort(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(length for length in shape if length > 1))

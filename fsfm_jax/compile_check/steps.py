@@ -150,7 +150,7 @@ def _training(name: str, config: ConfigDict, resolved, program, cost: float, tra
 
     return Step(
         name=name,
-        lower=program.lowered_step,
+        lower=program.lower_step,
         images=resolved.stream.global_batch,
         parts=resolved.step.accumulation,
         model_flops=cost,
@@ -176,7 +176,7 @@ def _evaluation(name: str, config: ConfigDict, on: Slice, detector: ConfigDict |
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     images = spec.batch // len(on.devices) * task.model.image_size**2 * 3
     cost = flops.detector(task.model)
-    return Step(name, scorer.lowered, spec.batch, 1, cost, (), None, images, (size, size), None, None)
+    return Step(name, scorer.lower_step, spec.batch, 1, cost, (), None, images, (size, size), None, None)
 
 
 def _statistics(config: ConfigDict):

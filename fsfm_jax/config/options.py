@@ -42,26 +42,26 @@ def read_options(arguments: list[str], options: flags.FlagValues = flags.FLAGS) 
     except flags.UnrecognizedFlagError as error:
         if not error.flagname.startswith("config."):
             raise
-        refuse(_explained(error, arguments))
+        refuse(_explain(error, arguments))
     except Exception as error:  # a configuration file is a program, and ml_collections raises what it meets
-        refuse(_explained(error, arguments))
+        refuse(_explain(error, arguments))
     if len(left) > 1:
         refuse(f"unexpected arguments {left[1:]}; options are spelt --name=value")
     config = options["config"].value
     if not isinstance(config, ConfigDict):  # ml_collections keeps an error of the file until a field is asked for
-        refuse(_explained(TypeError(f"--config: expected a ConfigDict; found {type(config).__name__}"), arguments))
+        refuse(_explain(TypeError(f"--config: expected a ConfigDict; found {type(config).__name__}"), arguments))
     if not options["workdir"].value:
         refuse(_REQUIRED["workdir"])
     return left
 
 
-def _explained(error: Exception, arguments: list[str]) -> str:
+def _explain(error: Exception, arguments: list[str]) -> str:
     """What is wrong with the command, in a sentence."""
     place = _config_of(arguments)
     if place is None:
         return _REQUIRED["config"]
     try:
-        config = _loaded(place)
+        config = _load(place)
     except ValueError as wrong:
         return str(wrong)
     if not isinstance(config, ConfigDict):
@@ -102,7 +102,7 @@ def _overridden(arguments: list[str]) -> Iterable[str]:
     return [found[1] for found in map(_OVERRIDE.fullmatch, arguments[1:]) if found]
 
 
-def _loaded(place: str) -> object:
+def _load(place: str) -> object:
     """What the configuration `FILE.py` or `FILE.py:VARIANT` gives; ValueError says why it gives nothing."""
     path, colon, variant = place.partition(":")
     if not os.path.isfile(path):
@@ -117,7 +117,7 @@ def _loaded(place: str) -> object:
         spec.loader.exec_module(module)
         signature = inspect.signature(module.get_config)
     except Exception as error:
-        raise ValueError(f"--config={place}: {_shown(error, path)}") from error
+        raise ValueError(f"--config={place}: {_show(error, path)}") from error
     try:
         signature.bind(*given)
     except TypeError as error:
@@ -128,10 +128,10 @@ def _loaded(place: str) -> object:
     except ValueError as error:
         raise ValueError(f"--config={place}: {error}") from error
     except Exception as error:
-        raise ValueError(f"--config={place}: {_shown(error, path)}") from error
+        raise ValueError(f"--config={place}: {_show(error, path)}") from error
 
 
-def _shown(error: Exception, path: str) -> str:
+def _show(error: Exception, path: str) -> str:
     """An error of a configuration file with the line of that file."""
     if isinstance(error, ValueError) and str(error).startswith("--config"):
         return str(error).partition(": ")[2]

@@ -215,7 +215,7 @@ def _proportional(group: np.ndarray, missing: np.ndarray, random: np.ndarray) ->
     share = missing.astype(np.float32) / np.maximum(patches - size[:, _COVERED], 1).astype(np.float32)
     take = np.rint(size.astype(np.float32) * share[:, None]).astype(np.int64)
     take[:, _COVERED] = size[:, _COVERED]
-    order, sorted_group = _sorted_patches(group, random)
+    order, sorted_group = _sort_patches(group, random)
     start = np.cumsum(size, axis=1) - size
     last = (start + take)[row, sorted_group]
     mask = np.empty((images, patches), bool)
@@ -228,14 +228,14 @@ def _toggle(mask: np.ndarray, pool: np.ndarray, count: np.ndarray, random: np.nd
     mask = mask.copy()
     todo = np.flatnonzero(count > 0)
     if len(todo):
-        order, _ = _sorted_patches((~pool[todo]).astype(np.uint8), random[todo])
+        order, _ = _sort_patches((~pool[todo]).astype(np.uint8), random[todo])
         flipped = np.zeros((len(todo), mask.shape[1]), bool)
         flipped[np.arange(len(todo))[:, None], order] = np.arange(mask.shape[1]) < count[todo, None]
         mask[todo] ^= flipped
     return mask
 
 
-def _sorted_patches(group: np.ndarray, random: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _sort_patches(group: np.ndarray, random: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Patches of each image by group, in random order inside a group: their indices and their groups."""
     patches = group.shape[1]
     # One integer per patch - 4 bits group, 48 random, 12 index - sorts several times faster than an argsort.

@@ -155,14 +155,14 @@ def _solarize_add(image, added, resample, fill):
     return image.point([min(255, value + added) if value < 128 else value for value in range(256)] * 3)
 
 
-def _enhanced(enhance: Callable) -> tuple:
+def _enhance_with(enhance: Callable) -> tuple:
     def change(image, factor, resample, fill):
         return enhance(image).enhance(factor)
 
     return lambda share, sign: 1 + sign * share * 0.9, change
 
 
-def _moved(most: float, matrix: Callable) -> tuple:
+def _move_by(most: float, matrix: Callable) -> tuple:
     """An affine change: `matrix(value, image size)` leads from places in the result to places in the image."""
 
     def change(image, value, resample, fill):
@@ -181,13 +181,13 @@ _TABLE: dict[str, tuple[Callable | None, Callable]] = {
     "posterize": (lambda share, sign: 4 - int(share * 4), _posterize),
     "solarize": (lambda share, sign: 256 - int(share * 256), _solarize),
     "solarize_add": (lambda share, sign: int(share * 110), _solarize_add),
-    "color": _enhanced(ImageEnhance.Color),
-    "contrast": _enhanced(ImageEnhance.Contrast),
-    "brightness": _enhanced(ImageEnhance.Brightness),
-    "sharpness": _enhanced(ImageEnhance.Sharpness),
-    "shear_x": _moved(0.3, lambda value, size: (1, value, 0, 0, 1, 0)),
-    "shear_y": _moved(0.3, lambda value, size: (1, 0, 0, value, 1, 0)),
-    "translate_x_rel": _moved(0.45, lambda value, size: (1, 0, value * size[0], 0, 1, 0)),
-    "translate_y_rel": _moved(0.45, lambda value, size: (1, 0, 0, 0, 1, value * size[1])),
+    "color": _enhance_with(ImageEnhance.Color),
+    "contrast": _enhance_with(ImageEnhance.Contrast),
+    "brightness": _enhance_with(ImageEnhance.Brightness),
+    "sharpness": _enhance_with(ImageEnhance.Sharpness),
+    "shear_x": _move_by(0.3, lambda value, size: (1, value, 0, 0, 1, 0)),
+    "shear_y": _move_by(0.3, lambda value, size: (1, 0, 0, value, 1, 0)),
+    "translate_x_rel": _move_by(0.45, lambda value, size: (1, 0, value * size[0], 0, 1, 0)),
+    "translate_y_rel": _move_by(0.45, lambda value, size: (1, 0, 0, 0, 1, value * size[1])),
 }
 NAMES = tuple(_TABLE)

@@ -162,7 +162,7 @@ class _Face:
         self.paint(neck, self.skin * (0.80, 0.78, 0.78), label="background")
         self.paint(np.minimum(neck, self.shadow(self.head)), self.skin * (0.32, 0.25, 0.23), 0.6)
         clothes = _contour([(0.1, collar + opening), (half + 0.1, collar), (2.5, collar + 0.3), (2.5, 3)])
-        self.paint(self.fill(clothes), _muted(self.rng), label="background")
+        self.paint(self.fill(clothes), _draw_muted(self.rng), label="background")
         for side in (-1, 1):
             ear = self.fill(self.project([(side * 0.76 * self.width, 0.03)]) + CIRCLE * (0.11, 0.2))
             self.paint(ear, self.skin * (0.80, 0.70, 0.68), label="background")
@@ -275,7 +275,7 @@ def _contour(half: list[tuple[float, float]]) -> np.ndarray:
     return (b + t / 2 * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))).reshape(-1, 2)
 
 
-def _muted(rng: np.random.Generator) -> np.ndarray:
+def _draw_muted(rng: np.random.Generator) -> np.ndarray:
     """A colour `[3]` in 0..1, seldom a bright one."""
     return (rng.uniform(0.05, 0.95) + rng.normal(0, 0.1, 3)).clip(0, 1)
 
@@ -283,9 +283,9 @@ def _muted(rng: np.random.Generator) -> np.ndarray:
 def _backdrop(rng: np.random.Generator, size: int) -> np.ndarray:
     """A scene out of focus, `[3, S, S] float32` in 0..1: a gradient and blobs."""
     slopes = rng.normal(0, 0.08, (2, 1)) + rng.normal(0, 0.03, (2, 3))
-    scene = np.float32(_muted(rng) + GRID[:, None] * slopes[0] + GRID[:, None, None] * slopes[1])
+    scene = np.float32(_draw_muted(rng) + GRID[:, None] * slopes[0] + GRID[:, None, None] * slopes[1])
     for x, y, radius in rng.integers((0, 0, 3), (96, 96, 24), (rng.integers(0, 14), 3)).tolist():
-        cv2.circle(scene, (x, y), radius, _muted(rng).tolist(), -1)
+        cv2.circle(scene, (x, y), radius, _draw_muted(rng).tolist(), -1)
     scene = cv2.GaussianBlur(scene, (11, 11), rng.uniform(0.7, 4)).clip(0, 1)
     return np.stack([cv2.resize(plane, (size, size)) for plane in cv2.split(scene)])
 

@@ -195,7 +195,7 @@ def _section(family: str, found: Sequence[Row]) -> str:
     for row in found:
         cells = []
         for metric in metrics:
-            cells += [_shown(row.entries[index], name, metric) for index, name in places]
+            cells += [_show(row.entries[index], name, metric) for index, name in places]
             cells += [tables.EMPTY if (mean := row.mean(metric)) is None else _text(mean)] if len(places) > 1 else []
         counts = row.counts
         sizes = ["", ""] if counts is None else [f"{counts[0]:,}", f"{100 * counts[0] / counts[1]:.3g} %"]
@@ -206,7 +206,7 @@ def _section(family: str, found: Sequence[Row]) -> str:
     return "\n\n".join([f"## {family}, %", text, *(["  \n".join(below)] if below else [])])
 
 
-def _shown(entry: Entry, name: str, metric: str) -> str:
+def _show(entry: Entry, name: str, metric: str) -> str:
     each = values(entry, name, metric)
     if each is None:
         return ""

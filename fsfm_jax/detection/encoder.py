@@ -57,7 +57,7 @@ class LoadedEncoder:
         check_images(faces)
         if not len(faces):
             raise ValueError("faces: expected at least one, found none")
-        apply = jax.jit(functools.partial(_pooled, encoder=self.encoder))
+        apply = jax.jit(functools.partial(_pool, encoder=self.encoder))
         parts = []
         for start in range(0, len(faces), batch):
             part = faces[start : start + batch]
@@ -66,7 +66,7 @@ class LoadedEncoder:
         return np.concatenate(parts)
 
 
-def _pooled(params: dict, patches: jax.Array, encoder: Encoder) -> jax.Array:
+def _pool(params: dict, patches: jax.Array, encoder: Encoder) -> jax.Array:
     tokens = encoder.apply({"params": params}, patches)
     return jnp.mean(tokens[:, encoder.style.prefix :].astype(jnp.float32), axis=1)
 
@@ -86,17 +86,17 @@ def open_encoder(checkpoint: str, unsaid: Unsaid, base: str = OWN) -> LoadedEnco
     if os.path.isdir(os.path.join(checkpoint, FOLDER)) or unsaid.classes or (export is not None and export.is_detector):
         detector = open_detector(checkpoint, unsaid, "float32")
         model = detector.task.model
-        made = _made(detector.params["encoder"], model.size, model.style, model.lora, model.grid)
+        made = _make(detector.params["encoder"], model.size, model.style, model.lora, model.grid)
         return LoadedEncoder(checkpoint, made, detector.params["encoder"], detector.task.statistics, model.image_size)
     found = open_pretrained(checkpoint, base)
     if found.statistics is None:
         raise ValueError(f"--checkpoint: nothing says the channel statistics of {checkpoint}; see docs/interchange.md")
     size = SIZES[found.origin["size"]]
-    made = _made(found.params["encoder"], size, BASES[base].style, None, found.grid)
+    made = _make(found.params["encoder"], size, BASES[base].style, None, found.grid)
     return LoadedEncoder(checkpoint, made, found.params["encoder"], found.statistics, made.grid * size.patch_size)
 
 
-def _made(params: dict, size: Size, style: Style, lora: LoraSpec | None, grid: int) -> Encoder:
+def _make(params: dict, size: Size, style: Style, lora: LoraSpec | None, grid: int) -> Encoder:
     """The module whose parameters these are."""
     return Encoder(
         size, grid, jnp.float32, "none", learnt_positions="pos_embed" in params, final_norm="norm" in params,

@@ -34,7 +34,7 @@ from fsfm_jax.detection.prediction import (
     Predictions,
     Sweep,
     check_finite,
-    gathered,
+    gather,
     image_batches,
     predictions_of,
 )
@@ -61,7 +61,7 @@ class FeatureCache:
         if "://" in folder:
             raise ValueError(f"features.cache: expected a local folder, whose files can be mapped; found {folder}")
         self._folder, self._task, self._spec = folder, task, spec
-        self._sweep = Sweep(task.pooled, records.IMAGE, spec.batch, mesh)
+        self._sweep = Sweep(task.pool_images, records.IMAGE, spec.batch, mesh)
         # On the host, and a copy: training gives the arrays of its state away.
         placed = self._sweep.place({name: params[name] for name in ENCODER if name in params})
         self._encoder = jax.tree.map(np.array, placed)
@@ -183,7 +183,7 @@ class FeatureScorer:
         features, key = self._cache.of(source, self._spec.transform), self._cache.key(source, self._spec.transform)
         if key not in self._details:  # a set is looked at often, its texts are read once
             own = range(jax.process_index(), len(source), jax.process_count())
-            self._details[key] = gathered({index: details_of(source[index]) for index in own})
+            self._details[key] = gather({index: details_of(source[index]) for index in own})
         batches = feature_batches(features, self._spec.batch, jax.process_index(), jax.process_count())
         scores, _ = self._sweep(params, batches, len(source))
         return predictions_of(source, scores, self._details[key])

@@ -125,7 +125,7 @@ class Sweep:
         """`params` as arrays on every device of the mesh."""
         return jax.device_put(jax.tree.map(jnp.asarray, params), partition.replicated(self._mesh))
 
-    def lowered(self, params: Any, shape: tuple[int, ...], dtype: Any) -> jax.stages.Lowered:
+    def lower_step(self, params: Any, shape: tuple[int, ...], dtype: Any) -> jax.stages.Lowered:
         """The function for parameters of the shapes of `params` and rows of `shape`, not compiled, nothing placed."""
         everywhere, split = partition.replicated(self._mesh), partition.batch_sharding(self._mesh)
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), params)
@@ -163,10 +163,10 @@ class Sweep:
                 details.update(zip(batch[INDEX][batch[VALID]].tolist(), batch[DETAILS], strict=True))
         take(*pending)
         assert (seen == 1).all(), "an example was not met exactly once"
-        return found, gathered(details)
+        return found, gather(details)
 
 
-def gathered(details: dict[int, tuple]) -> dict[int, tuple]:
+def gather(details: dict[int, tuple]) -> dict[int, tuple]:
     """The details of all hosts' examples by index, of which each host has read its own. All hosts must ask."""
     if jax.process_count() == 1:
         return details
@@ -198,10 +198,10 @@ class Scorer:
         """`params` as arrays on every device of the mesh."""
         return self._sweep.place(params)
 
-    def lowered(self) -> jax.stages.Lowered:
+    def lower_step(self) -> jax.stages.Lowered:
         """What scores a batch, not compiled; the mesh may be one that is not here."""
         params = jax.eval_shape(self._task.init, jax.random.key(0))
-        return self._sweep.lowered(params, (self._size, self._size, 3), np.uint8)
+        return self._sweep.lower_step(params, (self._size, self._size, 3), np.uint8)
 
     def __call__(self, params: Any, source: LabelledSource) -> Predictions:
         """Scores all examples of `source`; `params` lie on the mesh.

@@ -97,7 +97,7 @@ def _column(name: str, values: np.ndarray | Sequence) -> np.ndarray:
     if array.ndim != 1:
         raise ValueError(f"column {name}: expected one axis [N], found shape {array.shape}")
     if array.dtype.kind in "OT":
-        array = _typed(name, array.tolist())
+        array = _to_array(name, array.tolist())
     if array.dtype.kind == "U":
         _check_text(name, array)
         return array
@@ -112,7 +112,7 @@ def _column(name: str, values: np.ndarray | Sequence) -> np.ndarray:
     raise ValueError(f"column {name}: expected {EXPECTED}, found {array.dtype} such as {array[:1].tolist()}")
 
 
-def _typed(name: str, values: list) -> np.ndarray:
+def _to_array(name: str, values: list) -> np.ndarray:
     """Python objects as an array of their common type."""
     found = {kind.__name__ for kind in map(type, values)}
     try:
@@ -202,7 +202,7 @@ def _names_and_kinds(path: Path) -> tuple[list[str], list[str]]:
 
 def _parse(name: str, kind: str, texts: Sequence[str]) -> np.ndarray:
     if kind == "U":
-        return _typed(name, list(texts))
+        return _to_array(name, list(texts))
     try:
         return np.array(texts).astype(np.float64 if kind == "f" else np.int64)
     except (ValueError, OverflowError) as error:

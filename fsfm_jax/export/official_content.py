@@ -117,7 +117,7 @@ def rename_finetuned(detector: Detector) -> OrderedDict:
     table = _TABLES[isinstance(model, AntiSpoofSpec), model.reduction is not None]
     state = names.finetuned_to_official(params, table, model.size.patch_size)
     state |= read_carried(detector.name) if "official" in detector.card else _fresh(detector, table)
-    return _ordered(state, table)
+    return _order(state, table)
 
 
 def _fresh(detector: Detector, table: names.NameTable) -> dict[str, np.ndarray]:
@@ -129,10 +129,10 @@ def _fresh(detector: Detector, table: names.NameTable) -> dict[str, np.ndarray]:
 def _state(run: OpenedRun, params: dict, network: str) -> OrderedDict:
     state = names.to_official(params, run.spec)
     carried = run.carried[network] if network in run.carried else {}
-    return _ordered(state | carried, names.PRETRAINING)
+    return _order(state | carried, names.PRETRAINING)
 
 
-def _ordered(state: dict, table: names.NameTable) -> OrderedDict:
+def _order(state: dict, table: names.NameTable) -> OrderedDict:
     # Arrays under two names stay one, so that a file has them once.
     whole = {id(array): np.ascontiguousarray(array) for array in state.values()}
     return OrderedDict((name, whole[id(state[name])]) for name in names.official_order(state, table))

@@ -71,7 +71,7 @@ def serialize(detector: Detector, output: str, form: str = "jax", platforms: tup
     if form == "onnx":
         content, about = onnx_file.convert(detector.task, detector.params)
     else:
-        exported = _exported(detector, platforms)
+        exported = _export(detector, platforms)
         content = bytes(exported.serialize())
         about = {
             "kind": artifact.JAX_EXPORT,
@@ -93,11 +93,11 @@ def serialize(detector: Detector, output: str, form: str = "jax", platforms: tup
     return card
 
 
-def _exported(detector: Detector, platforms: tuple[str, ...]) -> export.Exported:
+def _export(detector: Detector, platforms: tuple[str, ...]) -> export.Exported:
     """The detector's scores in the form of each platform, with one copy of the parameters."""
     # Elsewhere no compiled function closes over arrays, since each becomes a constant of the program. Here that is what
     # is wanted: the file has to be whole. The forms share them as arguments.
-    params = jax.tree_util.tree_map_with_path(lambda path, leaf: _stored(path, leaf, detector), detector.params)
+    params = jax.tree_util.tree_map_with_path(lambda path, leaf: _store(path, leaf, detector), detector.params)
     side = detector.task.model.image_size
     images = jax.ShapeDtypeStruct((*export.symbolic_shape("b"), side, side, 3), jnp.uint8)
     with _without_paths():
@@ -110,7 +110,7 @@ def _is_product(path: tuple) -> bool:
     return path[0].key == "encoder" and path[-1].key == "kernel"
 
 
-def _stored(path: tuple, leaf: Any, detector: Detector) -> np.ndarray:
+def _store(path: tuple, leaf: Any, detector: Detector) -> np.ndarray:
     """A parameter as the file has it: in bfloat16 where the network would make it that, which halves the file."""
     return np.asarray(leaf, detector.task.model.dtype) if _is_product(path) else np.asarray(leaf)
 

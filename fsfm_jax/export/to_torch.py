@@ -79,7 +79,7 @@ def convert(
         return _official(found, said, output)
     if format == "huggingface":
         said |= {"network": network}
-        return _huggingface(_chosen(found, network), said, output, decoder, _evaluated(checkpoint))
+        return _huggingface(_chosen(found, network), said, output, decoder, _read_evaluation(checkpoint))
     state, call = _state(_chosen(found, network), format, pooling)
     if isinstance(found, OpenedRun):
         said |= {"network": network, "pooling": "mean_patches" if pooling == "avg" else "cls"}
@@ -133,7 +133,7 @@ def _official(found: OpenedRun | Detector, said: dict, output: str) -> list[str]
     return paths
 
 
-def _evaluated(checkpoint: str) -> str | None:
+def _read_evaluation(checkpoint: str) -> str | None:
     """The table that a fine-tuning run wrote of its test sets, if it did."""
     path = os.path.join(checkpoint, EVALUATED)
     if not os.path.isfile(path):

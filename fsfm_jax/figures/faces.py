@@ -49,7 +49,7 @@ def open_faces(spec: str, count: int) -> Faces:
     maps = [example[records.PARSING_MAP] for example in examples if example.get(records.PARSING_MAP) is not None]
     names = [source.class_names[example[records.LABEL]] for example in examples] if labelled else None
     videos = [str(example.get(records.VIDEO, "")) for example in examples]
-    return Faces(spec, [_decoded(e) for e in examples], maps if len(maps) == len(examples) else None, names, videos)
+    return Faces(spec, [_decode(e) for e in examples], maps if len(maps) == len(examples) else None, names, videos)
 
 
 def _has_labels(spec: str) -> bool:
@@ -57,7 +57,7 @@ def _has_labels(spec: str) -> bool:
     return (epath.Path(path) / CARD_FILE).exists() and bool(read_card(path).class_names)
 
 
-def _decoded(example: dict) -> np.ndarray:
+def _decode(example: dict) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(example[records.IMAGE], np.uint8), READ_FLAGS)
     if image is None:
         raise ValueError(f"photo {example[records.SOURCE]}: damaged, it cannot be decoded; make the data set again")

@@ -100,13 +100,13 @@ def _write(workdir: Path, head: list[str], rows: list[list], selections: list[st
             flat = [part for cell in cells for part in (cell or (None, None))]
             writer.writerow([name, count, *("" if value is None else repr(value) for value in flat)])
     lines = [head, ["---"] * len(head)]
-    lines += [[name, str(count), *map(_shown, cells)] for name, count, *cells in rows]
+    lines += [[name, str(count), *map(_show, cells)] for name, count, *cells in rows]
     notes = [*selections, tables.SOURCES[layout]]
     text = "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", "  \n".join(filter(None, notes))])
     (workdir / TABLE).write_text(text + "\n", encoding="utf-8")
 
 
-def _shown(cell: tuple[float, float | None] | None) -> str:
+def _show(cell: tuple[float, float | None] | None) -> str:
     if cell is None:
         return tables.EMPTY
     mean, deviation = cell

@@ -53,7 +53,7 @@ class Threshold:
         return cls(stored["value"], stored["rule"], stored["split"], **rates)
 
 
-def _measured(value: float, rule: str, scored: Scored, split: str) -> Threshold:
+def _measure(value: float, rule: str, scored: Scored, split: str) -> Threshold:
     if not split:
         raise ValueError(f"split: expected the name of the split on which the threshold ({rule}) is chosen, found ''")
     rates = binary.false_positive_rate(scored, value), binary.false_negative_rate(scored, value)
@@ -83,7 +83,7 @@ def at_equal_error(scored: Scored, split: str) -> Threshold:
     # Differences of the two rates times both class sizes: integers, so equals are exactly equal.
     false_negatives = counts.positives - counts.true_positives
     gap = np.abs(counts.false_positives * counts.positives - false_negatives * counts.negatives)
-    return _measured(counts.thresholds[np.argmin(gap)], "equal error", scored, split)
+    return _measure(counts.thresholds[np.argmin(gap)], "equal error", scored, split)
 
 
 def on_released_grid(scored: Scored, split: str) -> Threshold:
@@ -100,7 +100,7 @@ def on_released_grid(scored: Scored, split: str) -> Threshold:
     refused = np.searchsorted(np.sort(scored.scores[scored.labels]), RELEASED_GRID, side="left")
     passed = scored.negatives - np.searchsorted(np.sort(scored.scores[~scored.labels]), RELEASED_GRID, side="left")
     gap = np.abs(refused / scored.positives - passed / scored.negatives)
-    return _measured(RELEASED_GRID[len(gap) - 1 - np.argmin(gap[::-1])], rule, scored, split)
+    return _measure(RELEASED_GRID[len(gap) - 1 - np.argmin(gap[::-1])], rule, scored, split)
 
 
 def at_false_negative_rate(scored: Scored, target: float, split: str) -> Threshold:
@@ -117,7 +117,7 @@ def at_false_negative_rate(scored: Scored, target: float, split: str) -> Thresho
         raise ValueError(f"threshold ({rule}) on {split}: {scored.missing}; choose it on a split that has some")
     counts = scored.curve
     rates = (counts.positives - counts.true_positives) / counts.positives
-    return _measured(counts.thresholds[np.argmax(rates <= target)], rule, scored, split)
+    return _measure(counts.thresholds[np.argmax(rates <= target)], rule, scored, split)
 
 
 def _refuse_one_class(scored: Scored, split: str, rule: str) -> None:

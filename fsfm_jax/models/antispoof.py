@@ -109,7 +109,7 @@ class AntiSpoof(nn.Module):
         )
         hidden = nn.relu(at_least_float32(embed(tokens)))
         hidden = nn.Dropout(spec.dropout, rng_collection="dropout", name="dropout")(hidden, deterministic=not train)
-        scaled = _scaled(hidden, axis=1 if _sees_all(spec) else 2)
+        scaled = _scale(hidden, axis=1 if _sees_all(spec) else 2)
         logits = _UnitClassifier(name="classifier")(scaled[:, 0])
         return AntiSpoofed(scaled, logits, contrast, open_units)
 
@@ -118,7 +118,7 @@ def _sees_all(spec: AntiSpoofSpec) -> bool:
     return spec.norm_over == "tokens"
 
 
-def _scaled(x: jax.Array, axis: int) -> jax.Array:
+def _scale(x: jax.Array, axis: int) -> jax.Array:
     """`x / sqrt(2 |x|)` with the length over `axis`: half of the scale stays in the result."""
     square = jnp.sum(x * x, axis=axis, keepdims=True)
     # A feature that ReLU or dropout closed everywhere has length 0; the floor keeps root and derivative finite.

@@ -38,12 +38,12 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, log_weight: jax.A
 
 def _forward(query, key, value, log_weight):
     if not for_cpu():
-        return _weighed(query, key, value, log_weight)
-    mixed, kept = zip(*(_weighed(*group, log_weight) for group in _groups(query, key, value)), strict=True)
+        return _attend(query, key, value, log_weight)
+    mixed, kept = zip(*(_attend(*group, log_weight) for group in _groups(query, key, value)), strict=True)
     return jnp.concatenate(mixed, axis=1), kept
 
 
-def _weighed(query, key, value, log_weight):
+def _attend(query, key, value, log_weight):
     query = query * query.shape[-1] ** -0.5
     logits = _logits(query, key, log_weight)
     if not (for_tpu() and key.shape[2] > LANES):

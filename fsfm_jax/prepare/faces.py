@@ -123,7 +123,7 @@ class FaceMaker:
         try:
             found = self._detector(image)
             if not found:
-                yield dropped("no_face", _searched(*image.shape[:2]))
+                yield dropped("no_face", _describe_search(*image.shape[:2]))
                 return
             try:
                 square = square_of(found[0], *image.shape[:2], self._options.scale)
@@ -145,7 +145,7 @@ class FaceMaker:
         crop = cut(image, square, self._options.image_size)
         parsing_map = self._parser(image, box, square, records.IMAGE_SIZE) if self._parser is not None else None
         return Face(
-            image=self._encoded(crop),
+            image=self._encode(crop),
             parsing_map=parsing_map,
             source=item.path,
             video=item.video,
@@ -173,10 +173,10 @@ class FaceMaker:
             yield dropped("bad_map", error)
             return
         try:
-            crop = _resized(image, self._options.image_size)
+            crop = _resize(image, self._options.image_size)
             if self._parser is not None:
                 parsing_map = self._parser(crop, _whole(crop), Square(0, 0, crop.shape[0]), records.IMAGE_SIZE)
-            data = self._encoded(crop) if root is None else self._kept(root / item.path, crop)
+            data = self._encode(crop) if root is None else self._keep_file(root / item.path, crop)
         except NoFace as error:
             yield dropped("not_parsed", error)
             return
@@ -185,7 +185,7 @@ class FaceMaker:
             return
         yield Face(data, parsing_map, item.path, item.video, frame, item.label, item.method)
 
-    def _kept(self, path: Path, crop: np.ndarray) -> bytes:
+    def _keep_file(self, path: Path, crop: np.ndarray) -> bytes:
         """The file if it is stored as asked for and decodes to `crop` wherever it is read; else `crop` encoded."""
         data = path.read_bytes()
         kept = ("jpeg",) if self._options.image_encoding == "jpeg" else ("png", "jpeg")
@@ -193,9 +193,9 @@ class FaceMaker:
         fits = encoding_of(data) in kept and read_header(data, path.name).plain
         if fits and np.array_equal(stored_pixels(data), crop):
             return data
-        return self._encoded(crop)
+        return self._encode(crop)
 
-    def _encoded(self, crop: np.ndarray) -> bytes:
+    def _encode(self, crop: np.ndarray) -> bytes:
         if self._options.image_encoding == "jpeg":
             return encode_jpeg(crop, JPEG_QUALITY)
         return encode_png(crop, PNG_COMPRESSION)
@@ -209,7 +209,7 @@ def _is_photo(path: Path) -> bool:
         return False  # the reader of videos says why
 
 
-def _searched(height: int, width: int) -> str:
+def _describe_search(height: int, width: int) -> str:
     rows, columns = searched_size(height, width)
     return "" if (rows, columns) == (height, width) else f"{width}x{height} pixels were searched at {columns}x{rows}"
 
@@ -225,7 +225,7 @@ def _whole(image: np.ndarray) -> Detection:
     return Detection(0, 0, width - 1, height - 1, math.nan)
 
 
-def _resized(image: np.ndarray, size: int | None) -> np.ndarray:
+def _resize(image: np.ndarray, size: int | None) -> np.ndarray:
     if size is None or image.shape[:2] == (size, size):
         return image
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))

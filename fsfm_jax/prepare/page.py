@@ -15,7 +15,7 @@ def page(card: Card, contact_sheets: dict[str, str]) -> str:
     parts = [f"# {card.name}", _summary(card)]
     for split, statistics in card.splits.items():
         parts += [f"## Split {split}", _split(statistics, card), f"![random faces of {split}]({contact_sheets[split]})"]
-    parts += ["## How it was made", _made(card), "## How to read it", _reading(card)]
+    parts += ["## How it was made", _how_to_make(card), "## How to read it", _reading(card)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -58,7 +58,7 @@ def _reasons(title: str, counts: dict[str, int]) -> list[str]:
     return ["", f"{title}:", "", "| reason | how often | meaning |", "|---|---|---|", *rows]
 
 
-def _made(card: Card) -> str:
+def _how_to_make(card: Card) -> str:
     rows = [
         f"| {name} | {json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value or '-'} |"
         for name, value in sorted(card.prepared.items())

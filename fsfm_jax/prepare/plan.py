@@ -55,7 +55,7 @@ def make_plan(
     """
     digest, shards, items = hashlib.sha256(), {}, Counter()
     for split, listed in walk.splits.items():
-        for shard, item in _sharded(listed, faces_per_shard, sampling):
+        for shard, item in _split_shards(listed, faces_per_shard, sampling):
             line = item_line(item)
             write(split, shard, line)
             digest.update(f"{split} {shard} {line}".encode())
@@ -66,7 +66,7 @@ def make_plan(
     return Plan(shards, dict(items), digest.hexdigest())
 
 
-def _sharded(items, faces_per_shard: int, sampling: str | None) -> Iterator[tuple[int, Item]]:
+def _split_shards(items, faces_per_shard: int, sampling: str | None) -> Iterator[tuple[int, Item]]:
     shard, load = 0, 0
     for item in items:
         if sampling is not None and item.sampling not in (PHOTO, PAIR):

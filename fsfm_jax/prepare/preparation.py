@@ -65,7 +65,7 @@ def build(
       OSError: the disk is full, or a folder cannot be read or written.
     """
     spec, variant = find(dataset)
-    name = _checked_name(name, directory)
+    name = _check_name(name, directory)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {root}; expected the download of {spec.name}:\n{spec.layout}")
     # Folders of one's own hold anything; in the others only what their layout names is taken.
@@ -182,7 +182,7 @@ def _sampling(frames: str) -> str | None:
     return describe_spacing(int(frames))
 
 
-def _checked_name(name: str, directory: Path) -> str:
+def _check_name(name: str, directory: Path) -> str:
     """The data set's name in file names: `name`, or that of its folder with _ for what does not fit."""
     checked = name or re.sub(r"[^a-z0-9]+", "_", directory.resolve().name.lower())
     if not NAME_PATTERN.fullmatch(checked):

@@ -159,13 +159,13 @@ def examine(folder: epath.Path, entries: Mapping[str, Entry], host: int, hosts: 
     Of several hosts each reads its share of the files, and says WHOLE of all others.
     """
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-        mine = pool.map(lambda name: _found(folder / name, *entries[name]), list(entries)[host::hosts])
+        mine = pool.map(lambda name: _compare_file(folder / name, *entries[name]), list(entries)[host::hosts])
         found = [WHOLE] * len(entries)
         found[host::hosts] = mine
     return found
 
 
-def _found(path: epath.Path, size: int, digest: str | None) -> int:
+def _compare_file(path: epath.Path, size: int, digest: str | None) -> int:
     try:
         # The size first: what is cut short needs no reading.
         if path.stat().length != size:

@@ -54,14 +54,14 @@ def open_writers(names: Iterable[str], run: RunInfo, lent: Sequence[Writer] = ()
     with contextlib.ExitStack() as opened:
         owned = []
         for name in names:
-            owned.append(_checked(WRITERS[name](run)))
+            owned.append(_check(WRITERS[name](run)))
             opened.callback(owned[-1].close)
-        writers = Writers(run, owned, [_checked(writer) for writer in lent])
+        writers = Writers(run, owned, [_check(writer) for writer in lent])
         opened.pop_all()
     return writers
 
 
-def _checked(writer: Writer) -> Writer:
+def _check(writer: Writer) -> Writer:
     """A picture is written at the very end: what lacks that method must not run for days before it says so."""
     if not isinstance(writer, Writer):
         wanted = ("write", "write_image", "flush", "close")

@@ -94,7 +94,7 @@ class ClassifyTask:
             inputs, features = None, batch[FEATURES]
             targets = losses.smooth_labels(batch[records.LABEL], self.classes, self.smoothing)
         else:
-            (inputs, targets), features = self._mixed(batch, key), None
+            (inputs, targets), features = self._mix(batch, key), None
         random = {name: _stream(key, name) for name in STREAMS}
         found = self._network().apply({"params": params}, inputs, True, features, rngs=random)
         terms = self.terms(params, found, batch, targets, denominators)
@@ -113,7 +113,7 @@ class ClassifyTask:
             terms[REAL_ANCHOR] = jnp.sum(anchors) / denominators[REAL_ANCHOR]
         return terms
 
-    def _mixed(self, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _mix(self, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Normalised images, erased and mixed, and their targets."""
         images = normalise(batch[records.IMAGE], self.statistics)
         if self.erased:
@@ -130,7 +130,7 @@ class ClassifyTask:
         """Logarithm of the softmax in float32, `[B, H, W, 3] uint8 -> [B, C]`."""
         return _log_softmax(self._network().apply({"params": params}, normalise(images, self.statistics), False))
 
-    def pooled(self, params: Any, images: jax.Array) -> jax.Array:
+    def pool_images(self, params: Any, images: jax.Array) -> jax.Array:
         """What the encoder makes of images, pooled and normed, `[B, H, W, 3] uint8 -> [B, D]` in float32."""
         parts = {name: params[name] for name in ("encoder", "fc_norm") if name in params}
         return PooledEncoder(self.model).apply({"params": parts}, normalise(images, self.statistics), False)

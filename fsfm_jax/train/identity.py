@@ -77,13 +77,13 @@ def check_same_run(saved: dict, identity: dict, workdir: str) -> None:
     """
     have, want = fields.flat(saved["config"]), fields.flat(identity["config"])
 
-    def said(run: dict, name: str) -> Any:
+    def value_of(run: dict, name: str) -> Any:
         return run.get(name, fields.WHEN_ABSENT.get(name, "absent"))
 
     changed = [
-        f"{name}: {said(have, name)} saved, {said(want, name)} asked for"
+        f"{name}: {value_of(have, name)} saved, {value_of(want, name)} asked for"
         for name in sorted(have.keys() | want.keys())
-        if not fields.same_value(said(have, name), said(want, name))
+        if not fields.same_value(value_of(have, name), value_of(want, name))
     ]
     if saved["data"] != identity["data"]:
         counts = [[entry["examples"] for entry in run["data"]] for run in (saved, identity)]
@@ -101,7 +101,7 @@ def check_same_run(saved: dict, identity: dict, workdir: str) -> None:
         )
 
 
-def saved_state(checkpoints: Checkpoints, program: Program, identity: dict, workdir: str) -> TrainState | None:
+def read_state(checkpoints: Checkpoints, program: Program, identity: dict, workdir: str) -> TrainState | None:
     """The state of the last checkpoint, or None if there is none; ValueError if it is of another run."""
     step = checkpoints.latest_step()
     if step is None:

@@ -90,7 +90,7 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def _told_if_lost(number: int, error: Exception) -> Iterator[None]:
+def _tell_if_lost(number: int, error: Exception) -> Iterator[None]:
     """Says why step `number` has no batch, if the block ends with an error of its own, which alone would be shown."""
     try:
         yield
@@ -163,7 +163,7 @@ def train(state: TrainState, parts: LoopParts, spec: LoopSpec) -> TrainState:
                 # Bad data must not cost the steps since the last checkpoint. A save needs every process, and
                 # the others may have got their batch: with several, the last checkpoint has to do.
                 if jax.process_count() == 1:
-                    with _told_if_lost(number + 1, error):
+                    with _tell_if_lost(number + 1, error):
                         read(pending, state)
                         parts.flush()
                         checkpoints.save(state, parts.describe(number))

@@ -70,7 +70,7 @@ class MetricsReader:
         self._write(step.number, values | {"input_wait": step.input_wait})
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad and self._nonfinite == "stop":
-            told = self._tell(step, state, "stop", f"{', '.join(bad)} not finite ({_shown(values)})", bad)
+            told = self._tell(step, state, "stop", f"{', '.join(bad)} not finite ({_show(values)})", bad)
             raise NonFinite(
                 f"step {step.number}: {told}. Nothing of this step was saved; the last checkpoint is good. Look at "
                 "this step's data, lower the learning rate, or compute in float32."
@@ -117,5 +117,5 @@ def _mean(values: np.ndarray, finite_only: bool) -> float:
     return float(np.mean(kept)) if kept.size else math.nan
 
 
-def _shown(values: dict[str, float]) -> str:
+def _show(values: dict[str, float]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in values.items())

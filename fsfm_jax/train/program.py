@@ -75,18 +75,18 @@ class Program:
         """The state at step 0, created where it lives."""
         return self._init(jnp.uint32(self.seed))
 
-    def lowered_step(self) -> jax.stages.Lowered:
+    def lower_step(self) -> jax.stages.Lowered:
         """The train step for exactly the shapes of this run, not compiled; the mesh may be one that is not here."""
         placed = self.shardings, partition.replicated(self.mesh)
         return jax.jit(self._step, donate_argnums=0, out_shardings=placed).lower(self.like, self.batch_like())
 
-    def compiled_step(self) -> Any:
+    def compile_step(self) -> Any:
         """The train step, compiled for exactly the shapes of this run; other shapes raise.
 
         Compiled ahead, so that a program that does not fit the device says so before any data is read.
         """
         started = time.monotonic()
-        compiled = self.lowered_step().compile()
+        compiled = self.lower_step().compile()
         memory = compiled.memory_analysis()
         if memory is not None:
             LOG.info(

@@ -25,7 +25,7 @@ from fsfm_jax.config.fields import flat
 from fsfm_jax.run.checkpoint import Checkpoints, Retention
 from fsfm_jax.run.writers import RunInfo, Writer, Writers, open_writers
 from fsfm_jax.train.alarms import ALARMS_FILE, Alarms, AlarmSpec
-from fsfm_jax.train.identity import description, saved_state
+from fsfm_jax.train.identity import description, read_state
 from fsfm_jax.train.loop import LoopParts, LoopSpec, train
 from fsfm_jax.train.outcome import MetricsReader
 from fsfm_jax.train.program import Program
@@ -185,7 +185,7 @@ def run_training(spec: RunSpec) -> TrainState:
 
 def _first_state(spec: RunSpec, checkpoints: Checkpoints) -> tuple[TrainState, dict | None]:
     """The state to go on from, and the `run` item that was saved with it."""
-    state = saved_state(checkpoints, spec.program, spec.identity, spec.workdir)
+    state = read_state(checkpoints, spec.program, spec.identity, spec.workdir)
     if state is not None:
         return state, checkpoints.run(int(state.step))
     state = spec.hooks.adopt()
@@ -200,7 +200,7 @@ def _train(
 ) -> TrainState:
     """Runs the loop with all that is open only as long as it runs."""
     program, hooks, first = spec.program, spec.hooks, int(state.step)
-    step = program.compiled_step()
+    step = program.compile_step()
 
     def write(number: int, values: dict[str, float]) -> None:
         writers.write_step(number, hooks.show(number, values))

@@ -177,12 +177,12 @@ def open_artifact(path: str, content: bytes, card: dict) -> Artifact:
     Raises:
       ValueError: bytes of something else, or not the function that the sidecar describes.
     """
-    exported = _deserialized(path, content)
+    exported = _deserialize(path, content)
     _check_signature(path, exported, card)
     return Artifact(path, card, jax.jit(exported.call))
 
 
-def _deserialized(path: str, content: bytes) -> export.Exported:
+def _deserialize(path: str, content: bytes) -> export.Exported:
     """The module in the file, with no operation that is not one of our networks'."""
     try:
         exported = export.deserialize(bytearray(content))

@@ -12,7 +12,7 @@ from flax.traverse_util import unflatten_dict
 
 from fsfm_jax.weights import torch_file
 from fsfm_jax.weights.base_names import NAMINGS, Naming, refusal
-from fsfm_jax.weights.base_still import TUBELETS, computed_positions, still_kernel, still_positions
+from fsfm_jax.weights.base_still import TUBELETS, compute_positions, still_kernel, still_positions
 from fsfm_jax.weights.key_report import KeyReport
 from fsfm_jax.weights.names import from_official_array
 from fsfm_jax.weights.official_file import (
@@ -60,8 +60,8 @@ def open_base(path: str, base: str, field: str, content: Content | None = None) 
         that are not finite.
     """
     naming, where = NAMINGS[base], f"{field}: {path}"
-    file, skipped = _opened(path, base, field, content)
-    paths, reasons = _sorted_names(where, list(file.tensors), base)
+    file, skipped = _open(path, base, field, content)
+    paths, reasons = _sort_names(where, list(file.tensors), base)
     skipped |= reasons
     pieces: dict[str, dict[str, np.ndarray]] = {}  # our path -> third, or "" for the whole -> array
     names: dict[str, str] = {}
@@ -85,7 +85,7 @@ def open_base(path: str, base: str, field: str, content: Content | None = None) 
     return BaseFile(file, params, KeyReport(tuple(sorted(paths)), skipped, filled), notes)
 
 
-def _opened(path: str, base: str, field: str, content: Content | None) -> tuple[OfficialFile, dict[str, str]]:
+def _open(path: str, base: str, field: str, content: Content | None) -> tuple[OfficialFile, dict[str, str]]:
     """The network's tensors, and what the file has beside them."""
     try:
         kind, digest, value = content_of(path, field) if content is None else content
@@ -124,7 +124,7 @@ def _is_script(path: str) -> bool:
     return b"/constants.pkl" in tail or b"/code/__torch__" in tail
 
 
-def _sorted_names(where: str, names: list[str], base: str) -> tuple[dict[str, str], dict[str, str]]:
+def _sort_names(where: str, names: list[str], base: str) -> tuple[dict[str, str], dict[str, str]]:
     """Name -> our path, and name -> why it is skipped; every name is in one of them."""
     naming = NAMINGS[base]
     for name in names:
@@ -172,7 +172,7 @@ def _still(where: str, pieces: dict, names: dict[str, str]) -> dict[str, str]:
         still = pieces[PATCH_KERNEL][""] = still_kernel(where, names[PATCH_KERNEL], kernel)
         filled[PATCH_KERNEL] = f"a still picture, repeated over the {kernel.shape[2]} frames of one tubelet: summed"
         if POSITIONS not in pieces:
-            pieces[POSITIONS] = {"": computed_positions(still.shape[-1], len(still))}
+            pieces[POSITIONS] = {"": compute_positions(still.shape[-1], len(still))}
             filled[POSITIONS] = "a still picture: the sinusoids of the first tubelet, computed"
             return filled
     if POSITIONS in pieces:

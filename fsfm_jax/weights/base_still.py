@@ -62,6 +62,6 @@ def still_positions(where: str, name: str, table: np.ndarray) -> np.ndarray:
     return first
 
 
-def computed_positions(patch_size: int, width: int) -> np.ndarray:
+def compute_positions(patch_size: int, width: int) -> np.ndarray:
     """The positions of one tubelet of pictures of 224 pixels, `[1, N, D]`, for a file without them."""
     return sinusoid((IMAGE_SIZE // patch_size) ** 2, width)[None]

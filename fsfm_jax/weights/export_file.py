@@ -88,11 +88,11 @@ def find_export(path: str | os.PathLike) -> Export | None:
         return None
     own, shared = f"{path}.json", os.path.join(os.path.dirname(path), CARD)
     if os.path.isfile(own):
-        found = _opened(own, path)
+        found = _open(own, path)
         if found is not None:
             return found
     if os.path.isfile(shared):
-        found = _opened(shared, path)
+        found = _open(shared, path)
         if found is not None and os.path.basename(path) in found.said["files"]:
             return found
     return None
@@ -147,7 +147,7 @@ def read_weights(export: Export, field: str) -> Weights:
 def _in_folder(path: str) -> Export | None:
     shared = os.path.join(path, CARD)
     if os.path.isfile(shared):
-        said = _opened(shared, "")
+        said = _open(shared, "")
         weights = [] if said is None else [
             name for name in said.said["files"]
             if official_file.kind_of(name) and not name.startswith(TARGET) and os.path.basename(name) == name
@@ -164,7 +164,7 @@ def _in_folder(path: str) -> Export | None:
     return find_export(os.path.join(path, cards[0].removesuffix(".json")))
 
 
-def _opened(beside: str, path: str) -> Export | None:
+def _open(beside: str, path: str) -> Export | None:
     """The sidecar, checked; None for a table of another program."""
     said = read_table(beside)
     if said.get("format") not in FORMATS or "files" not in said:

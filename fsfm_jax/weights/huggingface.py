@@ -116,7 +116,7 @@ def read_pretrained(params: dict, spec: ModelSpec, statistics: Statistics, decod
     decoding = pixel_decoder_arrays(params, spec)
     # Ours stands before the map to the decoder's width, theirs behind it.
     token = decoding.pop("mask_token").astype(np.float64) @ decoding["pixel_decoder/embed/kernel"].astype(np.float64)
-    state = _prefixed("vit.", _state(arrays, _ENCODER, spec.size.patch_size))
+    state = _prefix("vit.", _state(arrays, _ENCODER, spec.size.patch_size))
     state |= _state(decoding, _DECODER, spec.size.patch_size)
     state["decoder.mask_token"] = (token + decoding["pixel_decoder/embed/bias"][None, None]).astype(np.float32)
     state["decoder.decoder_pos_embed"] = np.array(sincos_positions(spec.pixel_width, spec.grid)[None])
@@ -203,7 +203,7 @@ def parameters_of(where: str, state: dict[str, np.ndarray], architecture: str) -
     return unflatten_dict(flat, sep="/")
 
 
-def _prefixed(prefix: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _prefix(prefix: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {prefix + name: array for name, array in state.items()}
 
 

@@ -113,7 +113,7 @@ def read_run(
         if pair != os.path.basename(path) and os.path.isfile(beside := os.path.join(os.path.dirname(path), pair)):
             notes.append(f"{beside} lies beside it; name it as the second file to go on with it")
     return OfficialRun(
-        params, second, moments, carried, fields, known, spec, _epochs(online), _said(online),
+        params, second, moments, carried, fields, known, spec, _epochs(online), _what_it_says(online),
         statistics_beside(path), files, notes,
     )  # fmt: skip
 
@@ -222,7 +222,7 @@ def _epochs(file: official_file.OfficialFile) -> float | None:
     return None if file.epoch is None else float(file.epoch + 1)
 
 
-def _said(file: official_file.OfficialFile) -> dict:
+def _what_it_says(file: official_file.OfficialFile) -> dict:
     """`epoch`, `scaler` and `args`, as far as JSON has them; what it has not becomes text."""
     found = {name: file.beside[name] for name in ("epoch", "scaler", "args") if name in file.beside}
     return json.loads(json.dumps(found, default=str))

@@ -42,7 +42,7 @@ def decode(program: bytes) -> Iterator[tuple[bytes, object]]:
             (argument,) = struct.unpack(_NUMBER[code], take(struct.calcsize(_NUMBER[code])))
         elif code in COUNTED:
             (length,) = struct.unpack(COUNTED[code], take(struct.calcsize(COUNTED[code])))
-            argument = _counted(code, take(length))
+            argument = _count(code, take(length))
         else:
             argument = f"{line()}.{line()}" if code == pickle.GLOBAL else None
         yield code, argument
@@ -50,7 +50,7 @@ def decode(program: bytes) -> Iterator[tuple[bytes, object]]:
         raise ValueError(f"the description ends at byte {place} of {len(program)}")
 
 
-def _counted(code: bytes, data: bytes) -> object:
+def _count(code: bytes, data: bytes) -> object:
     if code in _BYTES:
         return data
     if code in _TEXT:

@@ -152,10 +152,10 @@ def adopt_state(
     row = OPTIMIZERS[optimizer]
     if imported.moments and row.counterpart is None:
         LOG.warning("The imported moments are of AdamW and not used: %s starts with its own at zero", optimizer)
-    return _placed(program, imported, step, updates, row)
+    return _place(program, imported, step, updates, row)
 
 
-def _placed(program: Program, imported: Imported, step: int, updates: int, row: Optimizer) -> TrainState:
+def _place(program: Program, imported: Imported, step: int, updates: int, row: Optimizer) -> TrainState:
     state = program.initial_state()
     params = imported.params
     target = imported.target or program.task.target_part(params)

@@ -78,7 +78,7 @@ def open_run(workdir: str, step: int | None = None, moments: bool = True) -> Ope
     wanted = ("params", "target", "carried") + (("moments",) if moments else ())
     imported = None if has_steps else open_imported(workdir, wanted)
     if imported is not None:
-        return _imported(*imported)
+        return _read_import(*imported)
     if not has_steps:
         found = f" ({foreign_file.lacking_run(workdir)})" if workdir else ""
         raise FileNotFoundError(
@@ -115,7 +115,7 @@ def whole_epochs(epochs: float, step: int) -> int:
     return math.floor(epochs * (step + 0.5) / step + 1e-9) if step else 0
 
 
-def _imported(state: Any, item: dict) -> OpenedRun:
+def _read_import(state: Any, item: dict) -> OpenedRun:
     config, moments = _config(item["config"]), state.moments
     config.model.image_size = item["image_size"] if "image_size" in item else config.model.image_size
     return OpenedRun(

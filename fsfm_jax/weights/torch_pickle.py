@@ -119,12 +119,12 @@ class _Machine:
                 raise ValueError(f"the description refers to a value {argument} that it never gave")
             return self._memory[argument]
         if code == pickle.GLOBAL:
-            return self._named(argument)
+            return self._find_constant(argument)
         if code == pickle.STACK_GLOBAL:
             module, name = self._pop(2)
             if type(module) is not str or type(name) is not str:
                 raise ValueError("the description looks up a name that is not text")
-            return self._named(f"{module}.{name}")
+            return self._find_constant(f"{module}.{name}")
         if code in (pickle.REDUCE, pickle.NEWOBJ):
             maker, arguments = self._pop(2)
             if type(maker) is not _Maker or type(arguments) is not tuple:
@@ -137,7 +137,7 @@ class _Machine:
             return self._reference(identity)
         raise ValueError(f"the description has the pickle instruction 0x{code.hex()}, which torch.save does not write")
 
-    def _named(self, name: str) -> object:
+    def _find_constant(self, name: str) -> object:
         if name in self._constants:
             return self._constants[name]
         if name not in self._makers:

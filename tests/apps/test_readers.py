@@ -95,7 +95,7 @@ def test_closing_ends_workers_that_are_busy():
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     with pytest.raises(RuntimeError, match="have been closed"):
-        opened._started()
+        opened._start()
 
 
 @pytest.mark.parametrize("settings, workers, text", [

@@ -86,7 +86,7 @@ def test_each_platform_runs_its_own_form_wherever_the_file_was_written(written):
     """Of the form for TPUs are a barrier behind the patches, and queries, keys and values as products of their own."""
 
     def products(*platforms):
-        text = serialize._exported(serialized.detector(), platforms).mlir_module()
+        text = serialize._export(serialized.detector(), platforms).mlir_module()
         return text.count("stablehlo.dot_general"), text.count("stablehlo.optimization_barrier")
 
     alone = {platform: products(platform) for platform in ("cpu", "cuda", "tpu")}

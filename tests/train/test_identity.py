@@ -9,7 +9,7 @@ import pytest
 from fsfm_jax.config import pretrain
 from fsfm_jax.config.fields import WHEN_ABSENT, flat
 from fsfm_jax.train import identity as run_identity
-from fsfm_jax.train.identity import description, list_changes, machine, saved_state
+from fsfm_jax.train.identity import description, list_changes, machine, read_state
 
 IDENTITY = {"config": {"seed": 1}, "data": [], "statistics": {}}
 
@@ -37,12 +37,12 @@ class Kept:
 
 def test_nothing_is_said_where_nothing_differs(caplog):
     program = types.SimpleNamespace(like="the state")
-    assert saved_state(Kept(saved()), program, IDENTITY, "runs/a") == "the state" and caplog.records == []
+    assert read_state(Kept(saved()), program, IDENTITY, "runs/a") == "the state" and caplog.records == []
 
 
 def test_other_versions_and_machines_are_said_and_gone_on_with(caplog):
     item = saved(versions=saved()["versions"] | {"jax": "0.1"}, machine=machine() | {"devices": 99, "cores": 200})
-    found = saved_state(Kept(item), types.SimpleNamespace(like="the state"), IDENTITY, "runs/a")
+    found = read_state(Kept(item), types.SimpleNamespace(like="the state"), IDENTITY, "runs/a")
     (record,) = caplog.records
     assert found == "the state" and record.levelno == logging.WARNING
     assert record.getMessage() == (
@@ -66,26 +66,26 @@ def test_cores_count_on_cpus_alone(monkeypatch):
 
 def test_another_run_is_refused():
     with pytest.raises(ValueError, match="runs/a holds step 3 of a different run:\n  seed: 1 saved, 2 asked for"):
-        saved_state(Kept(saved()), None, IDENTITY | {"config": {"seed": 2}}, "runs/a")
+        read_state(Kept(saved()), None, IDENTITY | {"config": {"seed": 2}}, "runs/a")
 
 
 @pytest.mark.parametrize("now, same", [("1 epoch", True), ("1epochs", True), ("2 epochs", False), ("1 step", False)])
 def test_a_duration_spelt_otherwise_is_the_same(now, same):
     item, identity = saved(config={"duration": "1 epochs"}), IDENTITY | {"config": {"duration": now}}
     if same:
-        assert saved_state(Kept(item), types.SimpleNamespace(like="the state"), identity, "runs/a") == "the state"
+        assert read_state(Kept(item), types.SimpleNamespace(like="the state"), identity, "runs/a") == "the state"
     else:
         with pytest.raises(ValueError, match=f"duration: 1 epochs saved, {now} asked for"):
-            saved_state(Kept(item), None, identity, "runs/a")
+            read_state(Kept(item), None, identity, "runs/a")
 
 
 def test_a_run_from_before_a_field_goes_on_with_what_it_did_then_and_with_nothing_else():
     program, now = types.SimpleNamespace(like="the state"), {"seed": 1} | WHEN_ABSENT
     for config in ({"seed": 1}, now, {"seed": 1, "optimizer.name": "adamw"}):
         item = saved(config=config)
-        assert saved_state(Kept(item), program, IDENTITY | {"config": now}, "runs/a") == "the state"
+        assert read_state(Kept(item), program, IDENTITY | {"config": now}, "runs/a") == "the state"
         with pytest.raises(ValueError, match="run:\n  optimizer.name: adamw saved, lion asked for\nTake"):
-            saved_state(Kept(item), program, IDENTITY | {"config": now | {"optimizer.name": "lion"}}, "runs/a")
+            read_state(Kept(item), program, IDENTITY | {"config": now | {"optimizer.name": "lion"}}, "runs/a")
     # Each is a field, and its value then is its default now.
     fields = flat(pretrain.pretrain())
     assert {name: fields[name] for name in WHEN_ABSENT} == WHEN_ABSENT

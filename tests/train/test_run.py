@@ -59,7 +59,7 @@ class Job(Hooks):
         program = types.SimpleNamespace(
             task=None, step=types.SimpleNamespace(accumulation=1), mesh=partition.make_mesh(), global_batch=IMAGES,
             like=jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state_of(0)),
-            initial_state=lambda: state_of(0), to_device=jax.device_put, compiled_step=lambda: add,
+            initial_state=lambda: state_of(0), to_device=jax.device_put, compile_step=lambda: add,
         )  # fmt: skip
         identity = {"config": {"seed": 1}, "data": [], "statistics": {}}
         loop = LoopSpec(STEPS, stop_after, 2, "stop", SkipLimit(0, 0))

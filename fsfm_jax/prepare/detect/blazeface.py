@@ -173,7 +173,7 @@ class BlazeFace:
         while left.any():
             first = int(np.argmax(np.where(left, scores, -1)))
             same = left & (overlap(boxes[first], boxes) > OVERLAP)
-            found.append(_joined(boxes[same], points[same], scores[same]))
+            found.append(_join(boxes[same], points[same], scores[same]))
             left &= ~same
             left[first] = False  # a box without area overlaps nothing
         return found
@@ -186,7 +186,7 @@ class BlazeFace:
             return None
         first = int(np.argmax(np.where(near, scores, -1)))
         same = near & (overlap(boxes[first], boxes) > OVERLAP) & (scores >= min(SURE, scores[first]))
-        return _joined(boxes[same], points[same], scores[same])
+        return _join(boxes[same], points[same], scores[same])
 
     def _outputs(
         self, image: np.ndarray, x: int, y: int, side: int, mirrored: bool = False
@@ -212,7 +212,7 @@ def _window(box: np.ndarray, context: float) -> tuple[int, int, int]:
     return x, y, side
 
 
-def _joined(boxes: np.ndarray, points: np.ndarray, scores: np.ndarray) -> Face:
+def _join(boxes: np.ndarray, points: np.ndarray, scores: np.ndarray) -> Face:
     """One face of several that overlap: their mean weighted by score, which trembles less than the best one."""
     weights = scores / scores.sum()
     return Face(np.einsum("n,nk->k", weights, boxes), np.einsum("n,nkd->kd", weights, points), float(scores.max()))

@@ -95,7 +95,7 @@ class Bounded:
         if (rows, columns) == (height, width):
             return self._detector(image)
         small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
-        return [_enlarged(box, width / columns, height / rows) for box in self._detector(small)]
+        return [_enlarge(box, width / columns, height / rows) for box in self._detector(small)]
 
 
 def searched_size(height: int, width: int, longest: int | None = None) -> tuple[int, int]:
@@ -104,7 +104,7 @@ def searched_size(height: int, width: int, longest: int | None = None) -> tuple[
     return (height, width) if scale >= 1 else (max(round(height * scale), 1), max(round(width * scale), 1))
 
 
-def _enlarged(box: Detection, across: float, down: float) -> Detection:
+def _enlarge(box: Detection, across: float, down: float) -> Detection:
     """The box in a picture that is so many times as wide and as high. Edges are inclusive: pixel j ends at j + 1."""
     return Detection(
         round(box.left * across),
@@ -149,13 +149,13 @@ class DlibAndBlazeFace:
         seen = [face.detection() for face in self._network.faces(image)]
         sure: list[Detection] = []
         for look in self._looks:
-            sure = [box for box in look(image) if _among(box, seen) or self._confirmed(image, box)]
+            sure = [box for box in look(image) if _among(box, seen) or self._confirm(image, box)]
             if sure:
                 break
         boxes = [Detection(box.left, box.top, box.right, box.bottom, 1 + box.score) for box in sure]
         return boxes + [box for box in seen if not _among(box, sure)]
 
-    def _confirmed(self, image: np.ndarray, box: Detection) -> bool:
+    def _confirm(self, image: np.ndarray, box: Detection) -> bool:
         return self._network.confirm(image, edges_of(box), AGREED) is not None
 
 

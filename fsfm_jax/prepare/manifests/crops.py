@@ -46,11 +46,11 @@ def walk_parsed(request: Request) -> Walk:
             photos = list_photos(download.root / place)
         except (FileNotFoundError, ValueError) as error:
             raise download.wrong(str(error)) from error
-        splits[split] = Listing(partial(_parsed_items, f"{place}/" if place else "", photos))
+        splits[split] = Listing(partial(_items_with_maps, f"{place}/" if place else "", photos))
     return download.walk(splits)
 
 
-def _parsed_items(below: str, photos: list[str]) -> Iterator[Item]:
+def _items_with_maps(below: str, photos: list[str]) -> Iterator[Item]:
     for name in photos:
         video, frame = frame_of(f"{below}{IMAGES}/{name}")
         parsing_map = f"{below}{PARSING_MAPS}/{without_suffix(name)}{MAP_SUFFIX}"

@@ -38,7 +38,7 @@ class Download:
         if not self.root.is_dir():
             found = "a file" if self.root.exists() else "nothing"
             raise WrongDownload(
-                f"--input={self.root}: expected the folder of {name}, found {found} there\n{self._expected()}"
+                f"--input={self.root}: expected the folder of {name}, found {found} there\n{self._describe_layout()}"
             )
         missing = [path for path in needed if not (self.root / path).exists()]
         if missing:
@@ -51,7 +51,7 @@ class Download:
         names = [plain(utf8(entry.name)) + ("/" if is_folder(entry) else "") for entry in entries(self.root)]
         found = join_first(names) if names else "nothing"
         return WrongDownload(
-            f"{self.root} is not {self._name}: {problem}\n{self._expected()}\nfound: {found}"
+            f"{self.root} is not {self._name}: {problem}\n{self._describe_layout()}\nfound: {found}"
             + (f"\n{hint}" if hint else "")
         )
 
@@ -76,7 +76,7 @@ class Download:
         """The walk over `splits`, with the shortfalls collected up to now."""
         return Walk(splits, class_names, real, tuple(self.shortfalls))
 
-    def _expected(self) -> str:
+    def _describe_layout(self) -> str:
         return "expected:\n" + "\n".join(f"  {line}" for line in self._layout.splitlines())
 
     def _level(self, paths: tuple[str, ...], how: Callable[[Iterable[bool]], bool]) -> str:

@@ -67,15 +67,15 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 def folders(folder: Path) -> list[str]:
     """Names of the folders in a folder; none where there is no such folder, or it cannot be listed (see `survey`)."""
-    return [entry.name for entry in _listed(folder) if is_folder(entry)]
+    return [entry.name for entry in _list(folder) if is_folder(entry)]
 
 
 def files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     """Names of the files in a folder that end in one of `suffixes`; none where `folders` has none."""
-    return [entry.name for entry in _listed(folder) if _is_wanted(entry, suffixes)]
+    return [entry.name for entry in _list(folder) if _is_wanted(entry, suffixes)]
 
 
-def _listed(folder: Path) -> list[os.DirEntry]:
+def _list(folder: Path) -> list[os.DirEntry]:
     try:
         return entries(folder) if folder.is_dir() else []
     except OSError:

@@ -61,7 +61,7 @@ def _item(path: str, video: str, method: str) -> Item:
     return Item(path, video, REAL if not method else 1 - REAL, method, sampling=PAIR)
 
 
-def _finished(download: Download, name: str, splits: dict[str, list[Item]]) -> Walk:
+def _finish(download: Download, name: str, splits: dict[str, list[Item]]) -> Walk:
     """The walk over a few thousand videos, counted."""
     for split, expected in EXPECTED[name].items():
         found = Counter(item.label for item in splits.get(split, ()))
@@ -102,7 +102,7 @@ def walk_msu(request: Request) -> Walk:
                 path = f"scene01/{kind}/{name}"
                 splits[split].append(_item(path, path, matched[3] or ""))
     download.left_out("in no list or not named as expected", strays)
-    return _finished(download, "msu_mfsd", splits)
+    return _finish(download, "msu_mfsd", splits)
 
 
 def walk_casia(request: Request) -> Walk:
@@ -120,7 +120,7 @@ def walk_casia(request: Request) -> Walk:
                 else:
                     strays.append(f"{part}/{person}/{name}")
     download.left_out("not named 1 to 8 or HR_1 to HR_4", strays)
-    return _finished(download, "casia_fasd", splits)
+    return _finish(download, "casia_fasd", splits)
 
 
 def walk_replay(request: Request) -> Walk:
@@ -138,7 +138,7 @@ def walk_replay(request: Request) -> Walk:
                     method = f"{matched[1]}_{matched[2]}" if matched else ""
                     items.append(_item(path, f"{place}/{without_suffix(name)}", method))
     download.left_out("not named as expected", strays)
-    return _finished(download, "replay_attack", splits)
+    return _finish(download, "replay_attack", splits)
 
 
 def walk_oulu(request: Request) -> Walk:
@@ -155,7 +155,7 @@ def walk_oulu(request: Request) -> Walk:
             else:
                 strays.append(f"{place}/{name}")
     download.left_out("not named phone_session_person_kind", strays)
-    return _finished(download, "oulu_npu", splits)
+    return _finish(download, "oulu_npu", splits)
 
 
 def walk_celeba(request: Request) -> Walk:

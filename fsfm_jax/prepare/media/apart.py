@@ -65,14 +65,14 @@ class Apart:
         """As `video.open_video`."""
         with _File(self._server, VIDEO, path) as file:
             content, _ = file.ask(None)
-            yield _VideoApart(file, *_told(content))
+            yield _VideoApart(file, *_read_facts(content))
 
     def close(self) -> None:
         """Ends the processes."""
         self._server.end()
 
 
-def _told(content: list) -> tuple[int, float | None, tuple[str, ...]]:
+def _read_facts(content: list) -> tuple[int, float | None, tuple[str, ...]]:
     count, rate, notes = content
     return int(count), None if rate is None else float(rate), tuple(map(str, notes))
 
@@ -89,7 +89,7 @@ class _VideoApart:
     def read(self, index: int) -> np.ndarray:
         """As `VideoFile.read`."""
         content, image = self._file.ask(int(index))
-        self.notes = _told(content)[2]
+        self.notes = _read_facts(content)[2]
         return image
 
 
@@ -185,21 +185,21 @@ class _File:
         if self._stream.closed:
             raise Unusable("crashed", "the process that decodes the file died twice before")
         try:
-            return self._asked(index)
+            return self._ask_once(index)
         except EOFError:
             self._end()
         self._start()
         try:
             if index is not None:
-                self._asked(None)
-            return self._asked(index)
+                self._ask_once(None)
+            return self._ask_once(index)
         except EOFError as error:
             self._end()
             code = self._server.exit_code()
             how = "it was ended" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
             raise Unusable("crashed", f"the process that decodes the file died twice ({how})") from error
 
-    def _asked(self, index: int | None) -> tuple[list, np.ndarray | None]:
+    def _ask_once(self, index: int | None) -> tuple[list, np.ndarray | None]:
         """Raises EOFError if there is no answer, or another than agreed."""
         try:
             if index is not None:

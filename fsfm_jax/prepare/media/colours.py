@@ -38,16 +38,16 @@ def by_profile(image: np.ndarray, profile: bytes) -> tuple[np.ndarray, str]:
         intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
         transform = ImageCms.buildTransform(opened, to, MODES[space], "RGB", intent, flags)
         probes = PROBES if space == "RGB" else np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, 2)
-        changed = _transformed(probes, transform, MODES[space]).astype(int) - probes
+        changed = _transform(probes, transform, MODES[space]).astype(int) - probes
         if np.abs(changed).max() <= SAME:
             return image, ""
-        return _transformed(image, transform, MODES[space]), f"colours converted from {name} to sRGB"
+        return _transform(image, transform, MODES[space]), f"colours converted from {name} to sRGB"
     # LittleCMS refuses damaged profiles by whatever Pillow makes of it.
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
         return image, "taken as sRGB: the colour profile is damaged"
 
 
-def _transformed(image: np.ndarray, transform: ImageCms.ImageCmsTransform, mode: str) -> np.ndarray:
+def _transform(image: np.ndarray, transform: ImageCms.ImageCmsTransform, mode: str) -> np.ndarray:
     pixels = image if mode == "RGB" else np.ascontiguousarray(image[..., 0])
     parts = [Image.fromarray(pixels[start : start + ROWS]) for start in range(0, len(pixels), ROWS)]
     return np.concatenate([np.asarray(ImageCms.applyTransform(part, transform)) for part in parts])
@@ -66,13 +66,13 @@ def by_signal(image: np.ndarray, signal: tuple[int, int]) -> tuple[np.ndarray, s
     light = {16: _of_pq, 18: _of_hlg}.get(transfer, _of_srgb)(codes).astype(np.float32)
     matrix = np.asarray(matrix, np.float32).T
     strips = range(0, len(image), ROWS)
-    done = np.concatenate([_mapped(light[image[at : at + ROWS]] @ matrix, transfer in TRANSFERS) for at in strips])
+    done = np.concatenate([_map(light[image[at : at + ROWS]] @ matrix, transfer in TRANSFERS) for at in strips])
     if transfer in TRANSFERS:
         return done, f"HDR ({TRANSFERS[transfer]}) tone-mapped"
     return done, f"colours converted from {name} to sRGB"
 
 
-def _mapped(linear: np.ndarray, bright: bool) -> np.ndarray:
+def _map(linear: np.ndarray, bright: bool) -> np.ndarray:
     """Linear BT.709, 1 = reference white, as sRGB of 8 bits."""
     linear = np.maximum(linear, 0)
     if bright:

@@ -31,7 +31,7 @@ def heard(lines_of: re.Pattern = OF_DECODERS) -> Iterator[list[str]]:
     lines: list[str] = []
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        with _lock, _redirected() as file:
+        with _lock, _redirect() as file:
             try:
                 yield lines
             finally:
@@ -46,7 +46,7 @@ def heard(lines_of: re.Pattern = OF_DECODERS) -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def _redirected() -> Iterator[int | None]:
+def _redirect() -> Iterator[int | None]:
     """With the standard error output going to a file in memory, its descriptor; None where there is no such output."""
     try:
         before = os.dup(STANDARD_ERROR)

@@ -89,7 +89,7 @@ def _serve_photo(path: str, lines: io.BufferedIOBase, answers: io.BufferedIOBase
         found = read_photo(path)
         _write(answers, {"content": [found.notes]}, found.image)
 
-    _guarded(answers, photo)
+    _guard(answers, photo)
 
 
 def _serve_video(path: str, lines: io.BufferedIOBase, answers: io.BufferedIOBase) -> None:
@@ -102,12 +102,12 @@ def _serve_video(path: str, lines: io.BufferedIOBase, answers: io.BufferedIOBase
 
             frame(None)
             for line in lines:
-                _guarded(answers, lambda index=int(line): frame(index))
+                _guard(answers, lambda index=int(line): frame(index))
 
-    _guarded(answers, video)
+    _guard(answers, video)
 
 
-def _guarded(answers: io.BufferedIOBase, work: Callable[[], None]) -> None:
+def _guard(answers: io.BufferedIOBase, work: Callable[[], None]) -> None:
     try:
         work()
     except Unusable as error:

@@ -30,7 +30,7 @@ class Decoding:
     def start(self) -> None:
         """Goes to the start of the file, with a new decoder."""
         self._opened.rewind()
-        self._frames = self._decoded(self._opened.packets())
+        self._frames = self._decode(self._opened.packets())
 
     def jump(self, key: Key) -> None:
         """Goes to a key frame; from its packet on the stream is decoded."""
@@ -42,7 +42,7 @@ class Decoding:
         if found is None:  # the container cannot be searched: its packets are read up to there, undecoded
             self._opened.rewind()
             found = self._from(key, None)
-        self._frames = self._decoded(found or iter(()))
+        self._frames = self._decode(found or iter(()))
 
     def next(self) -> Decoded | None:
         """The next frame in the order they are shown; None at the end."""
@@ -57,7 +57,7 @@ class Decoding:
                 break
         return None
 
-    def _decoded(self, packets: Iterator[av.Packet]) -> Iterator[Decoded]:
+    def _decode(self, packets: Iterator[av.Packet]) -> Iterator[Decoded]:
         codec, sound = self._opened.stream.codec_context, True
         for packet in itertools.chain(packets, [None]):  # at None it hands out what it has left
             try:

@@ -102,19 +102,19 @@ class Pictures:
             # Both are defined with the colours of BT.2020; some files name the curve alone.
             matrix = None if frame.colorspace in BT2020_MATRICES or _is_rgb(frame) else Colorspace.BT2020
             self._note("HDR tone-mapped")
-            return hdr.tone_mapped(self._converted(frame, "rgb48le", matrix), frame.color_trc)
+            return hdr.tone_mapped(self._convert(frame, "rgb48le", matrix), frame.color_trc)
         if frame.colorspace in BT2020_MATRICES or frame.color_primaries == BT2020:
             self._note("colours of BT.2020 taken as those of ordinary video")
         if _has_alpha(frame):
-            image = self._converted(frame, "rgba")
+            image = self._convert(frame, "rgba")
             alpha = image[..., 3:].astype(np.uint16)
             if alpha.min() == 255:
                 return image[..., :3]
             self._note("transparent parts shown white")
             return ((image[..., :3] * alpha + PAPER * (255 - alpha) + 127) // 255).astype(np.uint8)
-        return self._converted(frame, "rgb24")
+        return self._convert(frame, "rgb24")
 
-    def _converted(self, frame: av.VideoFrame, form: str, matrix: Colorspace | None = None) -> np.ndarray:
+    def _convert(self, frame: av.VideoFrame, form: str, matrix: Colorspace | None = None) -> np.ndarray:
         """`[H, W, C]` in a packed format; PyAV raises what the converter reports, so no pixel is left unwritten."""
         made = self._reformatter.reformat(
             frame,

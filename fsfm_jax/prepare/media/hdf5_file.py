@@ -55,10 +55,10 @@ class Hdf5File:
         """
         name = self._names[index]
         try:
-            group = _stored(self._file, name)
+            group = _entry(self._file, name)
             if not isinstance(group, h5py.Group):
                 raise Unusable("unsupported_frame", f"expected a group {name}, found a data set")
-            dataset = _stored(group, ARRAY)
+            dataset = _entry(group, ARRAY)
             if not isinstance(dataset, h5py.Dataset):
                 raise Unusable("unsupported_frame", f"expected a data set {name}/{ARRAY}, found a group")
             channel_first = _check(dataset, f"{name}/{ARRAY}")
@@ -74,7 +74,7 @@ class Hdf5File:
         self._file.close()
 
 
-def _stored(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
+def _entry(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     """The entry `name` of a group, which must not be a link to another place."""
     if name not in group:
         found = str(list(group))[:200]  # as Python writes names: they may hold what a terminal would obey

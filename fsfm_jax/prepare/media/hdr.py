@@ -31,7 +31,7 @@ def tone_mapped(image: np.ndarray, transfer: int) -> np.ndarray:
             part *= np.maximum(part @ LUMINANCE, 1e-6)[..., None] ** 0.2
         part /= WHITE / PEAK
         brightest = part.max(axis=2, keepdims=True)
-        part *= _compressed(brightest) / np.maximum(brightest, 1e-6)
+        part *= _compress(brightest) / np.maximum(brightest, 1e-6)
         light[row : row + 64] = part @ TO_709.T
     return _srgb()[(np.clip(light, 0, 1) * (STEPS - 1) + 0.5).astype(np.uint16)]
 
@@ -48,7 +48,7 @@ def _light(transfer: int) -> np.ndarray:
     return (np.minimum(light, PEAK) / PEAK).astype(np.float32)
 
 
-def _compressed(x: np.ndarray) -> np.ndarray:
+def _compress(x: np.ndarray) -> np.ndarray:
     """Light over diffuse white to 0..1: 1 gives `WHITE_TO`, and the peak gives 1."""
     above = np.maximum(x - 1, 0)
     most = PEAK / WHITE - 1

@@ -50,7 +50,7 @@ class OpenedStream:
 
     def _open(self):
         self._file.seek(0)
-        container = _opened(self._file, self._kind)
+        container = _open_container(self._file, self._kind)
         try:
             return container, *_chosen(container, self._kind)
         except BaseException:
@@ -109,7 +109,7 @@ def _refuse(url: str, flags: int, options: dict):
     raise PermissionError(f"{url!r}: a video may not open other files")
 
 
-def _opened(file, kind: Container):
+def _open_container(file, kind: Container):
     options = {
         # FFmpeg tries a few frames to learn what a stream is. Larger ones than are read must still tell their size.
         "max_pixels": str(4 * MAX_PIXELS),

@@ -70,7 +70,7 @@ def read_photo(path: str | os.PathLike) -> Photo:
     data = all_bytes(path, MAX_BYTES)
     encoding = format_of(data)
     if encoding is None:
-        raise _unknown(data)
+        raise _refuse_unknown(data)
     if encoding == "heic":
         picture = read_heif(data, check_size)
     elif encoding in ("avif", "tiff", "gif"):
@@ -95,7 +95,7 @@ def check_size(height: int, width: int) -> None:
         )
 
 
-def _unknown(data: bytes) -> Unusable:
+def _refuse_unknown(data: bytes) -> Unusable:
     if sentence := other_format(data):
         return Unusable("unsupported_format", sentence)
     found = no_picture(data) or f"found bytes starting with {data[:12]!r}"
@@ -111,7 +111,7 @@ def _by_opencv(data: bytes, encoding: str) -> Picture:
     whole = bitmap_is_whole(data, header) if encoding == "bmp" else is_whole(data, encoding)
     if not whole:
         raise Unusable("truncated", f"the end of the {encoding.upper()} is missing after {len(data)} bytes")
-    image, notes = _decoded(data, header, parts)
+    image, notes = _decode(data, header, parts)
     if extras.pictures > 1:
         notes = (f"first of {extras.pictures} {extras.unit}", *notes)
     alpha = _alpha(data, encoding, image.shape[:2]) if extras.alpha else None
@@ -131,7 +131,7 @@ def _sides(header: Header, parts: int) -> tuple[int, int]:
     return -(-header.height // parts), -(-header.width // parts)
 
 
-def _decoded(data: bytes, header: Header, parts: int) -> tuple[np.ndarray, tuple[str, ...]]:
+def _decode(data: bytes, header: Header, parts: int) -> tuple[np.ndarray, tuple[str, ...]]:
     encoding, notes = header.encoding.upper(), ()
     flags = cv2.IMREAD_COLOR_RGB if parts == 1 else REDUCED[parts]
     with heard() as complaints:

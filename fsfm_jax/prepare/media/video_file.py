@@ -41,13 +41,13 @@ class VideoFile:
         """Raises `Unusable`: "unreadable", "not_opened", "no_frames" or "too_large"."""
         self._opened = OpenedStream(path, container)
         try:
-            told = _told(self._opened)
+            told = _promised_frames(self._opened)
             self._timeline, packets = read_timeline(self._opened)
             self._decoding = Decoding(self._opened)
             self._ahead: collections.deque[Decoded] = collections.deque()  # decoded already, and not passed yet
             self._next = 0  # the smallest index that can be read
             self._passed = 0  # frames that have left the decoder, or the time stamp of the last
-            self.count = self._counted(packets)
+            self.count = self._count(packets)
             self.rate = _rate(self._opened, self._timeline)
             if not self._ahead:
                 raise Unusable("no_frames", _why_none(told, packets))
@@ -74,7 +74,7 @@ class VideoFile:
         if index >= self.count:
             raise Unusable("frame_missing", f"expected a frame below {self.count}, found {index}")
         self._next = index + 1
-        found = self._numbered(index) if self._timeline is None else self._stamped(self._timeline, index)
+        found = self._read_by_number(index) if self._timeline is None else self._read_by_time(self._timeline, index)
         if found is None and self._timeline is None:
             raise Unusable(
                 "frame_missing",
@@ -88,7 +88,7 @@ class VideoFile:
         """Closes the file; nothing can be read any more."""
         self._opened.close()
 
-    def _counted(self, packets: int) -> int:
+    def _count(self, packets: int) -> int:
         """The number of frames; goes to the first, which is then ahead."""
         if self._timeline is not None:
             # A timeline is worth something if the frames have the time stamps of the packets.
@@ -111,14 +111,14 @@ class VideoFile:
         self._ahead = collections.deque(itertools.islice(iter(self._decoding.next, None), 1))
         return count
 
-    def _numbered(self, index: int) -> Decoded | None:
+    def _read_by_number(self, index: int) -> Decoded | None:
         while (decoded := self._take()) is not None:
             self._passed += 1
             if self._passed > index:
                 return decoded
         return None
 
-    def _stamped(self, timeline: Timeline, index: int) -> Decoded | None:
+    def _read_by_time(self, timeline: Timeline, index: int) -> Decoded | None:
         key, jumped = timeline.key_of(index), False
         if timeline.keys[key].shown > self._passed:
             self._jump(timeline, key)
@@ -173,7 +173,7 @@ def _rate(opened: OpenedStream, timeline: Timeline | None) -> float | None:
     return rate
 
 
-def _told(opened: OpenedStream) -> int:
+def _promised_frames(opened: OpenedStream) -> int:
     """How many frames the container promises, 0 if it does not tell."""
     if opened.container.format.name.startswith("mov"):
         return sum(not entry.is_discard for entry in opened.stream.index_entries) if opened.stream.frames else 0

@@ -60,9 +60,9 @@ class EmbeddedParser:
 
         placed = in_crop(points, square, size)
         to_crop = _to_crop(window, square, size)
-        skin = mesh.fill(placed[list(mesh.FACE_OVAL)], size, size) | _moved(scalp.skin, to_crop, size)
+        skin = mesh.fill(placed[list(mesh.FACE_OVAL)], size, size) | _move(scalp.skin, to_crop, size)
         parsing_map = np.where(skin, SKIN, 0).astype(np.uint8)
-        parsing_map[_moved(scalp.hair, to_crop, size)] = HAIR
+        parsing_map[_move(scalp.hair, to_crop, size)] = HAIR
         return paint(parsing_map, placed)
 
 
@@ -88,7 +88,7 @@ def _to_crop(window: mesh.Window, square: Square, size: int) -> np.ndarray:
     return inverse
 
 
-def _moved(mask: np.ndarray, to_crop: np.ndarray, size: int) -> np.ndarray:
+def _move(mask: np.ndarray, to_crop: np.ndarray, size: int) -> np.ndarray:
     """A mask of the window in the resized crop, with a smooth outline, `[size, size] bool`."""
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), EDGE)
     return cv2.warpAffine(soft, to_crop, (size, size), flags=cv2.INTER_LINEAR) > 0.5

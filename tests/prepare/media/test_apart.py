@@ -81,14 +81,14 @@ def test_a_process_that_dies_is_replaced_once(apart, monkeypatch):
         apart._server._process.wait()
         np.testing.assert_array_equal(apart.read_photo(PHOTO).image, HERE.read_photo(PHOTO).image)
     with apart.open_video(CLIP) as video:
-        asked = module._File._asked
+        asked = module._File._ask_once
 
         def deadly(file, index):
             if index is not None:
                 os.kill(copies(apart)[0], signal.SIGSEGV)
             return asked(file, index)
 
-        monkeypatch.setattr(module._File, "_asked", deadly)
+        monkeypatch.setattr(module._File, "_ask_once", deadly)
         for text in (r"the process that decodes the file died twice \(signal 11\)", "died twice before"):
             with pytest.raises(Unusable, match=text) as info:
                 video.read(3)
@@ -130,4 +130,4 @@ def test_a_process_that_was_taken_over_can_only_break(answer):
     file = object.__new__(module._File)
     file._stream = io.BytesIO(answer)
     with pytest.raises(EOFError):
-        file._asked(None)
+        file._ask_once(None)
