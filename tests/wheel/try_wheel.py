@@ -1,4 +1,4 @@
-"""Use an installed wheel in an empty folder: commands, two training steps, and the page about Python.
+"""Use an installed wheel in an empty folder: commands, two steps of each kind of training, the page about Python.
 
     PYTHON tests/wheel/try_wheel.py dist/NAME.whl
 
@@ -20,10 +20,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FSFM = str(Path(sys.executable).with_name("fsfm"))
 COMMANDS = "prepare train evaluate predict serve analyze import export compile-check".split()
+# Of scores that are a rounding apart between processors and libraries; between the images they differ by 2e-5.
+ROUNDING = 1e-6
 TWO_STEPS = [
-    "--config=pretrain_demo", "--workdir=runs/tiny", "--config.duration=2 steps", "--config.optimizer.warmup=0 steps",
-    "--config.checkpoint.every=2 steps", "--config.batch.size=4", "--config.batch.per_device=4",
-    "--config.data.train=synthetic:16",
+    "--config.duration=2 steps", "--config.optimizer.warmup=0 steps", "--config.checkpoint.every=2 steps",
+    "--config.batch.size=4",
+]  # fmt: skip
+PRETRAIN = [
+    "--config=pretrain_demo", "--workdir=runs/tiny", "--config.batch.per_device=4", "--config.data.train=synthetic:16",
+]  # fmt: skip
+FINETUNE = [
+    "--config=finetune_demo", "--workdir=runs/found", "--config.init=runs/tiny", "--config.evaluation.batch=4",
+    "--config.data.train=forged:blend:8", "--config.data.validation=forged:blend:8:1",
+    "--config.data.test=home=forged:blend:8:2:0",
 ]  # fmt: skip
 
 
@@ -45,8 +54,14 @@ def check_content(wheel: Path) -> None:
                 assert held.get(name) == path.read_bytes(), f"{wheel.name}: {name} is missing or not up to date"
 
 
+def last_step(workdir: str) -> int:
+    """The step of the last loss in a run's metrics."""
+    lines = [json.loads(line) for line in Path(workdir, "metrics.jsonl").read_text().splitlines()]
+    return [line["step"] for line in lines if "loss" in line][-1]
+
+
 def check_commands() -> None:
-    """The command line answers, trains two steps and gives a photo a verdict."""
+    """The command line answers and lists its data sets."""
     import fsfm_jax
 
     assert not Path(fsfm_jax.__file__).is_relative_to(ROOT / "fsfm_jax"), "the checkout is imported, not the wheel"
@@ -54,13 +69,19 @@ def check_commands() -> None:
     shown = fsfm("--help")
     assert all(re.search(rf"(?m)^  {name} ", shown) for name in COMMANDS), shown
     assert re.search(r"\bvggface2\b", fsfm("prepare", "--list"))
-    fsfm("train", *TWO_STEPS)
-    lines = [json.loads(line) for line in Path("runs/tiny/metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if "loss" in line][-1] == 2
+
+
+def check_training() -> None:
+    """Two steps of pretraining start two steps of fine-tuning, and what comes out gives a photo a verdict."""
+    fsfm("train", *PRETRAIN, *TWO_STEPS)
+    assert last_step("runs/tiny") == 2
     assert Path("runs/tiny/reconstruction.png").is_file()
-    fsfm("predict", "--checkpoint=runs/detector", "photo.jpg", "--json=scores.json")
-    (found,) = json.loads(Path("scores.json").read_text())
-    assert 0 <= found["score"] <= 1, found
+    fsfm("train", *FINETUNE, *TWO_STEPS)
+    assert last_step("runs/found") == 2
+    assert Path("runs/found/test/table.md").is_file()
+    fsfm("predict", "--checkpoint=runs/found", "photo.jpg", "--json=scores.json")
+    (found,) = json.loads(Path("scores.json").read_text())["files"]
+    assert 0 <= found["score"] <= 1 and len(found["faces"]) == 1, found
 
 
 def check_page() -> None:
@@ -69,6 +90,23 @@ def check_page() -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
     for number, block in enumerate(blocks):
         exec(compile(block, f"docs/python.md, example {number}", "exec"), space)
+    assert len(blocks) == 4, f"{len(blocks)} examples"
+    assert space["features"].shape == (3, space["encoder"].width)
+    assert space["verdict"].verdict in ("real", "forged") and len(space["verdict"].faces) == 1
+
+
+def check_former() -> None:
+    """A detector of version 0.1 gives the scores that it gave then."""
+    import numpy as np
+
+    from fsfm_jax.detection.opener import Unsaid
+    from fsfm_jax.detection.predictor import open_predictor
+
+    crops = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
+    expected = json.loads(Path("runs/expected.json").read_text())["finetune_whole"]
+    np.testing.assert_allclose(
+        open_predictor("runs/detector", Unsaid()).log_probabilities(crops), expected, atol=ROUNDING
+    )
 
 
 def main() -> None:
@@ -80,7 +118,7 @@ def main() -> None:
             archive.extractall("runs", filter="data")
         os.rename("runs/finetune_whole", "runs/detector")
         shutil.copy(ROOT / "fsfm_jax" / "data" / "samples" / "pd_nasa_astronaut.jpg", "photo.jpg")
-        for check in (check_commands, check_page):
+        for check in (check_commands, check_training, check_page, check_former):
             start = time.monotonic()
             check()
             print(f"{check.__name__}: {time.monotonic() - start:.0f} s")
