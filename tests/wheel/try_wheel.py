@@ -88,9 +88,9 @@ def check_page() -> None:
     """The examples of docs/python.md run."""
     space: dict = {}
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
+    assert blocks
     for number, block in enumerate(blocks):
         exec(compile(block, f"docs/python.md, example {number}", "exec"), space)
-    assert len(blocks) == 4, f"{len(blocks)} examples"
     assert space["features"].shape == (3, space["encoder"].width)
     assert space["verdict"].verdict in ("real", "forged") and len(space["verdict"].faces) == 1
 
