@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FSFM = str(Path(sys.executable).with_name("fsfm"))
 COMMANDS = "prepare train evaluate predict serve analyze import export compile-check".split()
+SAMPLES = ("pd_nasa_astronaut.jpg", "pd_nasa_astronaut_pan.mp4")
 # Of scores that are a rounding apart between processors and libraries; between the images they differ by 2e-5.
 ROUNDING = 1e-6
 TWO_STEPS = [
@@ -71,17 +72,25 @@ def check_commands() -> None:
     assert re.search(r"\bvggface2\b", fsfm("prepare", "--list"))
 
 
+def check_preparation() -> None:
+    """The face of a photo and faces of a video become records."""
+    said = fsfm("prepare", "--dataset=photos", "--input=samples", "--output=data/mine")
+    assert "not kept: none" in said, said
+    assert Path("data/mine/fsfm_contact_sheet_train.png").is_file() and [*Path("data/mine").glob("*.array_record-*")]
+
+
 def check_training() -> None:
-    """Two steps of pretraining start two steps of fine-tuning, and what comes out gives a photo a verdict."""
+    """Two steps of pretraining start two steps of fine-tuning; what comes out gives a photo and a video a score."""
     fsfm("train", *PRETRAIN, *TWO_STEPS)
     assert last_step("runs/tiny") == 2
     assert Path("runs/tiny/reconstruction.png").is_file()
     fsfm("train", *FINETUNE, *TWO_STEPS)
     assert last_step("runs/found") == 2
     assert Path("runs/found/test/table.md").is_file()
-    fsfm("predict", "--checkpoint=runs/found", "photo.jpg", "--json=scores.json")
-    (found,) = json.loads(Path("scores.json").read_text())["files"]
-    assert 0 <= found["score"] <= 1 and len(found["faces"]) == 1, found
+    fsfm("predict", "--checkpoint=runs/found", "samples", "--json=scores.json")
+    found = json.loads(Path("scores.json").read_text())["files"]
+    assert {Path(one["file"]).name for one in found} == {*SAMPLES}, found
+    assert all(one["score"] is not None and 0 <= one["score"] <= 1 and one["faces"] for one in found), found
 
 
 def check_page() -> None:
@@ -117,8 +126,11 @@ def main() -> None:
         with tarfile.open(ROOT / "tests" / "golden" / "former" / "runs.tar.xz") as archive:
             archive.extractall("runs", filter="data")
         os.rename("runs/finetune_whole", "runs/detector")
-        shutil.copy(ROOT / "fsfm_jax" / "data" / "samples" / "pd_nasa_astronaut.jpg", "photo.jpg")
-        for check in (check_commands, check_training, check_page, check_former):
+        os.mkdir("samples")
+        for name in SAMPLES:
+            shutil.copy(ROOT / "fsfm_jax" / "data" / "samples" / name, "samples")
+        shutil.copy(ROOT / "fsfm_jax" / "data" / "samples" / SAMPLES[0], "photo.jpg")
+        for check in (check_commands, check_preparation, check_training, check_page, check_former):
             start = time.monotonic()
             check()
             print(f"{check.__name__}: {time.monotonic() - start:.0f} s")
