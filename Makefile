@@ -1,5 +1,5 @@
 # make demo: pretrain a small model on the bundled faces and make a detector of it. make test: every promise, tested.
-# make check: ruff + tests. make bench: the benchmarks. All in a virtual environment of the checkout.
+# make check: ruff + pyright + tests. make bench: the benchmarks. All in a virtual environment of the checkout.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +15,7 @@ export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
 # No tool may go looking for weights or data on the network at run time.
 export NO_GCE_CHECK := true
 
-.PHONY: demo has-chromium test test-beam test-pages test-parity test-tpu test-wheel wheel lint check bench fuzz locks clean
+.PHONY: demo has-chromium test test-beam test-pages test-parity test-tpu test-wheel wheel lint types check bench fuzz locks clean
 
 $(VENV)/.runtime: requirements/run.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "fsfm_jax needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % v[:2])'
@@ -127,7 +127,11 @@ has-chromium:
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 
-check: lint test
+# Without the warning, for which it would ask the registry for newer versions; its program comes as a wheel.
+types: $(VENV)/.dev
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --warnings --pythonpath $(BIN)/python
+
+check: lint types test
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.masks

@@ -5,6 +5,7 @@ the command came, is in the notes of the exception.
 """
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -41,7 +42,8 @@ def start(module: ModuleType, arguments: Sequence[str], name: str = "", examples
       name: what the program is called; by default as Python is told to run the module.
       examples: lines for its help.
     """
-    name = name or f"python -m {module.__spec__.name.removesuffix('.__main__')}"
+    spelt = module.__spec__.name if module.__spec__ else module.__name__
+    name = name or f"python -m {spelt.removesuffix('.__main__')}"
     if hasattr(module, "define_flags"):
         module.define_flags()
     if {"--help", "-help", "-h", "--helpfull", "--helpshort"} & {*arguments}:
@@ -95,7 +97,7 @@ def run(job: Callable[[], int]) -> NoReturn:
     are faults of the program and pass.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a name that the terminal's encoding does not have is no reason to end
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks is no reason to end
             stream.reconfigure(errors="backslashreplace")
     try:
         code = job()
@@ -136,14 +138,14 @@ def say(line: str, stream: TextIO | None = None, end: str = "\n") -> None:
       BrokenPipeError: whoever read has gone, as `head` does.
       OSError: it cannot be written; the error names the stream.
     """
-    stream = sys.stdout if stream is None else stream
+    out: TextIO = sys.stdout if stream is None else stream
     try:
-        print(line, file=stream, end=end, flush=True)
+        print(line, file=out, end=end, flush=True)
     except OSError as error:
         # What Python still holds for the stream must not be tried again at the exit.
         with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        raise with_name(error, "standard output" if stream is sys.stdout else "standard error") from error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        raise with_name(error, "standard output" if out is sys.stdout else "standard error") from error
 
 
 def check_seconds(seconds: float) -> None:

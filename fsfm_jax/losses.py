@@ -20,10 +20,10 @@ NO_ANCHOR = 1e-6
 ANCHOR_BASE_TEMPERATURE = 0.07
 
 class Ratio(NamedTuple):
-    """A mean kept as sum and count, so that means over several batches stay exact."""
+    """A mean kept as a sum and what it is divided by, so that means over several batches stay exact."""
 
     total: jax.Array
-    count: jax.Array
+    denominator: jax.Array
 
 
 def normalise_pixels(patches: jax.Array) -> jax.Array:
@@ -78,8 +78,8 @@ def infonce(online: jax.Array, target: jax.Array, temperature: float, negatives:
 
 def moco_v3(online: jax.Array, target: jax.Array, temperature: float, negatives: bool) -> jax.Array:
     """InfoNCE on features that are scaled to unit length (again), as the released code has it."""
-    unit = [x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12) for x in (online, target)]
-    return infonce(*unit, temperature, negatives)
+    online, target = (x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12) for x in (online, target))
+    return infonce(online, target, temperature, negatives)
 
 
 def simclr(online: jax.Array, target: jax.Array, temperature: float, negatives: bool) -> jax.Array:

@@ -162,6 +162,12 @@ def test_former_and_misspelt_recipes_are_refused_with_the_right_name(name, text)
         load_recipe(name)
 
 
+def test_a_recipe_that_is_no_python_is_refused(tmp_path):
+    (tmp_path / "recipe.txt").touch()
+    with pytest.raises(ValueError, match=r"config: expected a file that ends in \.py, found .*recipe\.txt"):
+        load_recipe(str(tmp_path / "recipe.txt"))
+
+
 @pytest.mark.parametrize(
     "variant, size, words",
     [("", "vitb", ""), ("vitl", "vitl", ""), ("vits,a,b", "vits", "a,b"), ("a,vits", "vitb", "a,vits")],

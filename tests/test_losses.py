@@ -60,7 +60,7 @@ def test_masked_reconstruction_counts_only_masked_patches():
     mask = jnp.asarray([[True, False], [True, True]])
     ratio = losses.masked_reconstruction(pixels, goal, mask)
     np.testing.assert_allclose(ratio.total, 5 + 2 + 1)  # means of the squares of three patches
-    np.testing.assert_allclose(ratio.count, 3)
+    np.testing.assert_allclose(ratio.denominator, 3)
 
 
 def test_negative_cosine_is_scale_free_and_signed():

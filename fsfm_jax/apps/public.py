@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +79,8 @@ class Encoder:
     def apply_tokens(self, params: dict, images: jax.Array) -> jax.Array:
         """Compute tokens as a pure function, `[B, S, S, 3] -> [B, 1 + N, D] float32`; arguments as of `apply`."""
         patches = patchify(normalise(images, self._opened.statistics), self.patch_size)
-        return self._opened.encoder.apply({"params": params}, patches).astype(jnp.float32)
+        tokens = cast(jax.Array, self._opened.encoder.apply({"params": params}, patches))
+        return tokens.astype(jnp.float32)
 
     def _in_batches(self, function: Any, images: np.ndarray, empty: tuple[int, ...]) -> np.ndarray:
         records.check_images(images)

@@ -59,11 +59,13 @@ def load_recipe(text: str) -> ConfigDict:
 
     Raises:
       FileNotFoundError: there is no such recipe.
-      ValueError: it has no such variant.
+      ValueError: it has no such variant, or its file is no Python.
     """
     name, colon, variant = text.partition(":")
     path = find_recipe(name)
     spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"config: expected a file that ends in .py, found {path}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config(variant) if colon else module.get_config()

@@ -99,7 +99,7 @@ def reconstruct(params: Any, images: jax.Array, mask: jax.Array, task: PretrainT
     shown = jnp.where(mask[:, :, None], predicted, patches)
     shown = shown.reshape(*shown.shape[:2], -1, 3) * jnp.asarray(task.statistics.std)[None, None, None]
     shown = jnp.clip(jnp.round((shown + jnp.asarray(task.statistics.mean)[None, None, None]) * 255), 0, 255)
-    return shown.reshape(patches.shape).astype(jnp.uint8), error.total / error.count
+    return shown.reshape(patches.shape).astype(jnp.uint8), error.total / error.denominator
 
 
 def mask_picture(image: np.ndarray, mask: np.ndarray, region_mask: np.ndarray, patch: int) -> np.ndarray:

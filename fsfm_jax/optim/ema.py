@@ -14,7 +14,7 @@ class TargetState(NamedTuple):
     params: the target's parameters, float32, a part of the online tree.
     """
 
-    count: jax.Array
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride] its name in checkpoints, as in optax
     params: Any
 
 

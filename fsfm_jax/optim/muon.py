@@ -23,11 +23,12 @@ QUERY_KEY_VALUE = 3  # maps that one kernel `[D, 3 D]` holds side by side
 class MuonState(NamedTuple):
     """State of both parts; their moments are trees of their own parameters alone.
 
-    muon: `count []`, `mu` and the coefficients `ns_coeffs [3]`. rest: `count []`, `mu` and `nu` of Adam.
+    muon: optax's `MuonState`: `count []`, `mu` and the coefficients `ns_coeffs [3]`.
+    rest: its `ScaleByAdamState`: `count []`, `mu` and `nu`.
     """
 
-    muon: contrib.MuonState
-    rest: optax.ScaleByAdamState
+    muon: optax.OptState
+    rest: optax.OptState
 
 
 def scale_by_muon(momentum: float, rms: float, rest: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -150,7 +150,7 @@ def by_rule(params: Any, rules: tuple[tuple[str, float], ...]) -> Any:
 def add_decay(rules: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
     """Adds `decay * parameter` to each update, the decay chosen by path."""
 
-    def update(updates, state, params):
+    def update(updates, state, params=None):
         decay = by_rule(params, rules)
         return jax.tree.map(lambda u, p, d: u + d * p, updates, params, decay), state
 
@@ -164,7 +164,7 @@ def scale_by_rules(rules: tuple[tuple[str, float], ...]) -> optax.GradientTransf
     peak and floor of a schedule are scaled with it.
     """
 
-    def update(updates, state, params):
+    def update(updates, state, params=None):
         return jax.tree.map(lambda u, factor: u * factor, updates, by_rule(params, rules)), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

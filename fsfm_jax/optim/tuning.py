@@ -39,7 +39,7 @@ def split(params: dict, trained: str) -> tuple[dict, dict]:
     return unflatten_dict(chosen, sep="/"), unflatten_dict(rest, sep="/")
 
 
-def join(trained: dict, frozen: dict) -> dict:
+def join(trained: Any, frozen: Any) -> dict:
     """The tree of which `split` made the two parts."""
     return unflatten_dict(flatten_dict(trained, sep="/") | flatten_dict(frozen, sep="/"), sep="/")
 

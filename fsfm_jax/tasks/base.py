@@ -1,5 +1,8 @@
 """What the one training loop needs to know of a task."""
 
+import functools
+import operator
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import jax
@@ -22,15 +25,19 @@ class Task(Protocol):
 
         Devices can then gather the gradients of their own images without a word to each other.
         """
+        ...
 
     def init(self, key: jax.Array) -> Any:
         """Parameters of the trained network, float32, from a typed key."""
+        ...
 
     def target_part(self, params: Any) -> Any:
         """The part of `params` that the target network has; an empty dict for a task without one."""
+        ...
 
     def denominators(self, batch: Batch) -> Terms:
         """The denominators of the loss's ratios over `batch`, float32 scalars."""
+        ...
 
     def loss(
         self, params: Any, target: Any, batch: Batch, denominators: Terms, key: jax.Array
@@ -39,6 +46,13 @@ class Task(Protocol):
 
         `key` is a typed key of this micro-batch alone, for what is random on the device.
         """
+        ...
 
     def constrain(self, params: Any) -> Any:
         """`params` after an optimizer step, put back to where they must lie; for most tasks as they are."""
+        ...
+
+
+def weighted_sum(terms: Terms, weights: Mapping[str, float]) -> jax.Array:
+    """The loss: the terms that have a weight, times it, added in the order of `weights`."""
+    return functools.reduce(operator.add, [weight * terms[name] for name, weight in weights.items()])

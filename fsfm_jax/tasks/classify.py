@@ -1,7 +1,7 @@
 """Fine-tuning: a classifier of faces, for deepfakes, diffusion forgeries and presentation attacks alike."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from fsfm_jax import losses, records
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofed, AntiSpoofSpec, with_unit_classifier
 from fsfm_jax.models.classifier import Classifier, ClassifierOutput, ClassifierSpec, PooledEncoder
 from fsfm_jax.tasks import mixing
-from fsfm_jax.tasks.base import Batch, Terms
+from fsfm_jax.tasks.base import Batch, Terms, weighted_sum
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 CROSS_ENTROPY, REAL_ANCHOR = "cross_entropy", "real_anchor"
@@ -96,9 +96,9 @@ class ClassifyTask:
         else:
             (inputs, targets), features = self._mix(batch, key), None
         random = {name: _stream(key, name) for name in STREAMS}
-        found = self._network().apply({"params": params}, inputs, True, features, rngs=random)
+        found = self._apply(params, inputs, True, features, random)
         terms = self.terms(params, found, batch, targets, denominators)
-        total = sum(weight * terms[name] for name, weight in self.term_weights.items())
+        total = weighted_sum(terms, self.term_weights)
         return total, terms | ({} if found.open_units is None else {OPEN_UNITS: found.open_units})
 
     def terms(
@@ -107,6 +107,7 @@ class ClassifyTask:
         """The terms that `term_weights` names, of what the network has `found` of a batch with `targets [B, C]`."""
         terms = {CROSS_ENTROPY: jnp.sum(losses.soft_cross_entropy(found.logits, targets)) / denominators[CROSS_ENTROPY]}
         if self.contrast is not None:
+            assert found.contrast is not None, "a contrast needs the projector of an adapter"
             anchors = losses.real_anchor(
                 found.contrast, batch[records.LABEL], self.contrast.real, self.contrast.temperature
             )
@@ -128,16 +129,23 @@ class ClassifyTask:
 
     def log_probabilities(self, params: Any, images: jax.Array) -> jax.Array:
         """Logarithm of the softmax in float32, `[B, H, W, 3] uint8 -> [B, C]`."""
-        return _log_softmax(self._network().apply({"params": params}, normalise(images, self.statistics), False))
+        return _log_softmax(self._apply(params, normalise(images, self.statistics), False))
 
     def pool_images(self, params: Any, images: jax.Array) -> jax.Array:
         """What the encoder makes of images, pooled and normed, `[B, H, W, 3] uint8 -> [B, D]` in float32."""
         parts = {name: params[name] for name in ("encoder", "fc_norm") if name in params}
-        return PooledEncoder(self.model).apply({"params": parts}, normalise(images, self.statistics), False)
+        pooled = PooledEncoder(self.model).apply({"params": parts}, normalise(images, self.statistics), False)
+        return cast(jax.Array, pooled)
 
     def log_probabilities_of_features(self, params: Any, features: jax.Array) -> jax.Array:
         """Like `log_probabilities`, of what `pool` found, `[B, D] -> [B, C]`."""
-        return _log_softmax(self._network().apply({"params": params}, None, False, features))
+        return _log_softmax(self._apply(params, None, False, features))
+
+    def _apply(
+        self, params: Any, inputs: jax.Array | None, train: bool, features: jax.Array | None = None, random: Any = None
+    ) -> ClassifierOutput | AntiSpoofed:
+        found = self._network().apply({"params": params}, inputs, train, features, rngs=random)
+        return cast(ClassifierOutput | AntiSpoofed, found)
 
     def _network(self) -> Classifier | AntiSpoof:
         return AntiSpoof(self.model) if isinstance(self.model, AntiSpoofSpec) else Classifier(self.model)

@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from fsfm_jax.config.fields import one_of
 from fsfm_jax.models.antispoof import NORM_AXES, AntiSpoofSpec
 from fsfm_jax.models.classifier import POOLINGS, ClassifierSpec
@@ -18,7 +16,7 @@ class Setting:
     """What a downstream task is made from.
 
     Attributes:
-      config: of the fine-tuning; its names of model and tuning are checked.
+      config: the ConfigDict of the fine-tuning; its names of model and tuning are checked.
       encoder: arguments that the spec of every network has, such as `size` and `dtype`.
       classes: how many the data have.
       statistics: of the channels.
@@ -26,7 +24,7 @@ class Setting:
       contrast: the real-anchor loss beside the task's own; None: none.
     """
 
-    config: ConfigDict
+    config: Any  # the types of its fields are known when it runs
     encoder: Mapping[str, Any]
     classes: int
     statistics: Statistics

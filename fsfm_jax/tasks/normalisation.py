@@ -35,6 +35,6 @@ def normalise(pixels: jax.Array, statistics: Statistics | None) -> jax.Array:
             "hand them over as they are decoded, they are normalised here"
         )
     of_channels = (statistics.mean, statistics.std)
-    mean, std = (np.tile(np.float32(numbers), pixels.shape[-1] // len(numbers)) for numbers in of_channels)
+    mean, std = (np.tile(np.array(numbers, np.float32), pixels.shape[-1] // len(numbers)) for numbers in of_channels)
     shape = (1,) * (pixels.ndim - 1) + (-1,)
     return (pixels.astype(jnp.float32) / 255 - mean.reshape(shape)) / std.reshape(shape)

@@ -1,17 +1,17 @@
 """Pretraining: masked reconstruction of the face and agreement with the target network ("3C")."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 
 from fsfm_jax import losses, records
-from fsfm_jax.models.fsfm import ModelSpec, OnlineNetwork, TargetNetwork, target_parameters
+from fsfm_jax.models.fsfm import ModelSpec, Online, OnlineNetwork, TargetNetwork, target_parameters
 from fsfm_jax.models.heads import l2_normalise
 from fsfm_jax.models.ops import at_least_float32
 from fsfm_jax.models.vit import patchify
-from fsfm_jax.tasks.base import AGREEMENT, PROJECTION, Batch, Terms
+from fsfm_jax.tasks.base import AGREEMENT, PROJECTION, Batch, Terms, weighted_sum
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 # Terms of the loss, in the order in which they are shown.
@@ -89,34 +89,32 @@ class PretrainTask:
         """Both reconstruction terms are one ratio over the patches that `denominators` has counted; a batch in which no
         image has its region gives 0 for the region term, not NaN. Nothing is random: the masks are in the batch."""
         patches = self.patches(batch[records.IMAGE])
-        online, inner = OnlineNetwork(self.model).apply(
+        found = OnlineNetwork(self.model).apply(
             {"params": params}, patches, batch[records.MASK], capture_intermediates=_is_projector,
             mutable=["intermediates"],
         )  # fmt: skip
+        online, inner = cast(tuple[Online, Any], found)
         pixels, goal = at_least_float32(online.pixels), self.goal(patches)
         terms = {}
         for name, mask in ((MASKED, batch[records.MASK]), (REGION, batch[records.REGION_MASK])):
             error = losses.masked_reconstruction(pixels, goal, mask)
             count = denominators[name].astype(error.total.dtype)
             terms[name] = error.total / jnp.where(count > 0, count, 1.0)
-        if not self.model.instance_discrimination:
-            return self._total(terms), terms
+        if online.prediction is None:  # without instance discrimination
+            return weighted_sum(terms, self.term_weights), terms
         prediction, anchor = l2_normalise(online.prediction), self._anchor(target, patches, batch)
         spec = self.loss_spec
         measure = losses.instance_discrimination(spec.kind, spec.temperature, spec.ncs_scale, spec.negatives)
         terms[INSTANCE] = measure(prediction, anchor)
         (projection,) = inner["intermediates"]["projector"]["__call__"]
         rows = {PROJECTION: at_least_float32(projection), AGREEMENT: losses.cosine(prediction, anchor)}
-        return self._total(terms), terms | rows
-
-    def _total(self, terms: Terms) -> jax.Array:
-        return sum(weight * terms[name] for name, weight in self.term_weights.items())
+        return weighted_sum(terms, self.term_weights), terms | rows
 
     def _anchor(self, target: Any, patches: jax.Array, batch: Batch) -> jax.Array:
         """Unit projections of the target network, `[B, E]`."""
         other = batch[records.OTHER_MASK] if self.model.target_view == "other_visible" else batch[records.MASK]
         projection = TargetNetwork(self.model).apply({"params": target}, patches, batch[records.MASK], other)
-        return l2_normalise(jax.lax.stop_gradient(projection))
+        return l2_normalise(jax.lax.stop_gradient(cast(jax.Array, projection)))
 
 
 def _is_projector(module: Any, method: str) -> bool:

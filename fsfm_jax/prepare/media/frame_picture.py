@@ -134,8 +134,8 @@ def orientation_of(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
 
     None if it is no combination of quarter turns and mirrors.
     """
-    data = next((bytes(side) for side in frame.side_data if side.type == Type.DISPLAYMATRIX), None)
-    if data is None or len(data) < 36:
+    side = frame.side_data.get(Type.DISPLAYMATRIX)
+    if side is None or len(data := bytes(side)) < 36:
         return (1, 0, 0, 1)
     a, b, _, c, d = (value / 65536 for value in struct.unpack_from("=5i", data))
     largest = max(map(abs, (a, b, c, d)))

@@ -19,6 +19,8 @@ from fsfm_jax.prepare.media.unusable import Unusable
 # What PyAV raises for a file; both of its own and what Python has for the same.
 FAILURES = (av.FFmpegError, OSError, MemoryError, ValueError)
 BUFFER = 1 << 16  # bytes that are read at once
+# Tags of a file may be in any encoding. PyAV 19 reads them all and has lost the option.
+ANY_TAGS = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 
 av.logging.set_level(None)  # what is wrong with a file is told once, by `Unusable`
@@ -118,9 +120,7 @@ def _open_container(file, kind: Container):
         "protocol_whitelist": "",
     }
     try:
-        container = av.open(
-            file, "r", kind.demuxer, options, metadata_errors="replace", buffer_size=BUFFER, io_open=_refuse
-        )
+        container = av.open(file, "r", kind.demuxer, options, buffer_size=BUFFER, io_open=_refuse, **ANY_TAGS)
     except FAILURES as error:
         raise Unusable("not_opened", _why_closed(file, kind)) from error
     if kind.demuxer in ("avi", "mpegvideo"):
