@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tuning
 
-from fsfm_jax.config import compare, evaluate, recipes
+from fsfm_jax.config import ablate, compare, evaluate, recipes
 from fsfm_jax.config import finetune as finetuning
 from fsfm_jax.config import pretrain as common
 from fsfm_jax.config.recipes import load_recipe
@@ -21,6 +21,7 @@ from fsfm_jax.metrics.selection import SelectionRule
 from fsfm_jax.optim.tuning import TUNINGS
 from fsfm_jax.resolve import finetune as finetune_config
 from fsfm_jax.resolve import pretrain as config
+from fsfm_jax.resolve.ablate import plan_ablation
 from fsfm_jax.resolve.compare import plan
 from fsfm_jax.resolve.report import resolve_report
 from fsfm_jax.tasks.classify import ContrastSpec
@@ -371,6 +372,28 @@ def test_every_comparison_recipe_was_looked_at():
     assert set(COMPARISONS) == {name for name in RECIPES if name.startswith("compare_")}
 
 
+ABLATIONS = {
+    "ablate_fsfm:masking": 5, "ablate_fsfm:ratio": 5, "ablate_fsfm:components": 4, "ablate_fsfm:id-loss": 5,
+    "ablate_fsfm:target-view": 5, "ablate_fsfm:weights": 7, "ablate_fsfm:data": 3, "ablate_fsfm:size": 3,
+    "ablate_demo": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_trial_of_an_ablation_resolves(name):
+    trials = plan_ablation(load(name), "w").trials
+    assert len(trials) == ABLATIONS[name]
+    made = [config.resolve_pretraining(trial.pretrain, EXAMPLES, 1) for trial in trials]
+    if name != "ablate_fsfm:data":  # which differ in what they read
+        assert all(one != other for number, one in enumerate(made) for other in made[:number])
+    for trial in trials:
+        assert trial.cells and all(tuned(cell.config).loop.steps and cell.config.data.test for cell in trial.cells)
+
+
+def test_every_ablation_recipe_was_looked_at():
+    assert {name.partition(":")[0] for name in ABLATIONS} == {name for name in RECIPES if name.startswith("ablate_")}
+
+
 # Model size, patches that stay visible, micro-batches of the released script on its four GPUs.
 TABLE = {
     "pretrain_vits": ((384, 12, 12, 16), 49, 2),
@@ -617,10 +640,11 @@ READ_ELSEWHERE = {
     "evaluate": {"job", "checkpoint", "data.sets", "data.threshold", "official.classes", "official.statistics",
                  "official.norm_over", "official.dtype", "official.transform"},
     "compare": {"job"},
+    "ablate": {"job", "published"},
 }  # fmt: skip
 TEMPLATES = {
     "pretrain": common.pretrain, "finetune": finetuning.finetune, "evaluate": evaluate.evaluate,
-    "compare": compare.compare,
+    "compare": compare.compare, "ablate": ablate.ablate,
 }  # fmt: skip
 
 
@@ -628,15 +652,23 @@ def planned(c):
     return [(cell.folder(""), config.flat(cell.config)) for cell in plan(c).cells]
 
 
+def ablated(c):
+    trials = plan_ablation(c, "").trials
+    cells = [[config.flat(cell.config) for cell in trial.cells] for trial in trials]
+    return [(trial.name, trial.pretrain and config.flat(trial.pretrain)) for trial in trials], cells
+
+
 RESOLVED = {
     "pretrain": lambda c: config.resolve_pretraining(c, EXAMPLES, 1), "finetune": tuned,
     "evaluate": lambda c: resolve_report(c, "resize_center"), "compare": planned,
+    "ablate": ablated,
 }  # fmt: skip
 # Other values of texts whose refusal does not list them; the rest are durations and names.
 OTHERS = {
     "duration": ["100 epochs"], "augment.rand_augment": ["none"], "models": ["A=scratch"], "tasks": ["diff"],
     "changes": ["seed=7"], "variant": ["released"], "figure.data": ["samples"], "size": ["vits"],
-    "optimizer.options": ["momentum=0.9"],
+    "optimizer.options": ["momentum=0.9"], "settings": ["a: seed=3"], "recipe": ["pretrain_vits"],
+    "pretrain": ["seed=4"], "tuning": ["linear_probe"], "init": ["runs/a"],
 }  # fmt: skip
 
 
@@ -658,6 +690,8 @@ FIELDS_OF = [(job, field) for job, make in TEMPLATES.items() for field in config
 @pytest.mark.parametrize(("job", "field"), [(job, name) for job, name in FIELDS_OF if name not in READ_ELSEWHERE[job]])
 def test_every_field_has_an_effect(job, field):
     where = WHERE.get(field, {}) if job in ("pretrain", "finetune") else {}
+    if (job, field) in (("ablate", "init"), ("ablate", "size")):
+        where = {"recipe": "none", "init": "runs/b", "size": "vitb"}
     where = {name: value for name, value in where.items() if name in config.flat(TEMPLATES[job]())}
 
     def result(value):

@@ -43,7 +43,7 @@ from typing import Any, NamedTuple
 import jax, jax.numpy as jnp
 from fsfm_jax.run import checkpoint_manager
 from fsfm_jax.run.checkpoint import Checkpoints, Retention
-from fsfm_jax.run.lock import held
+from fsfm_jax.run.lock import hold
 from fsfm_jax.run.workdir import Lines
 
 folder, die_at, last = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -70,7 +70,7 @@ def finalize(self, step, inner=checkpoint_manager.Manager._finalize_checkpoint):
 
 checkpoint_manager.write_digests = write_digests
 checkpoint_manager.Manager._finalize_checkpoint = finalize
-with held(folder):
+with hold(folder):
     checkpoints = Checkpoints(folder + "/checkpoints", Retention(2, 0))
     step = checkpoints.latest_step()
     state = State(jnp.int32(0), {"sum": jnp.float32(0.0)})

@@ -196,7 +196,9 @@ def _section(family: str, found: Sequence[Row]) -> str:
         cells = []
         for metric in metrics:
             cells += [_show(row.entries[index], name, metric) for index, name in places]
-            cells += [tables.EMPTY if (mean := row.mean(metric)) is None else _text(mean)] if len(places) > 1 else []
+            if len(places) > 1:
+                mean = row.mean(metric)
+                cells.append(tables.EMPTY if mean is None else show_spread(mean))
         counts = row.counts
         sizes = ["", ""] if counts is None else [f"{counts[0]:,}", f"{100 * counts[0] / counts[1]:.3g} %"]
         lines.append([row.model, row.tuning, *sizes, *cells])
@@ -211,9 +213,10 @@ def _show(entry: Entry, name: str, metric: str) -> str:
     if each is None:
         return ""
     cell = spread_of(each)
-    return tables.UNDEFINED if cell is None else _text(cell)
+    return tables.UNDEFINED if cell is None else show_spread(cell)
 
 
-def _text(cell: Spread) -> str:
+def show_spread(cell: Spread) -> str:
+    """Return a mean with its deviation, if there is one, as text."""
     mean, deviation = cell
     return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"

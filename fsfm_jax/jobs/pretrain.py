@@ -52,6 +52,11 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "", writers: Sequenc
     run_training(job.spec(writers))
 
 
+def check(config: ConfigDict) -> None:
+    """Open everything that a pretraining reads, and resolve it; nothing is trained. Raises as `run`."""
+    _Pretraining(config, "", "")
+
+
 def make_program(resolved: Pretraining, statistics: Statistics, mesh: Mesh | None = None) -> Program:
     """The program of a resolved run on `mesh`, by default on all devices."""
     task = PretrainTask(resolved.model, resolved.loss, statistics)

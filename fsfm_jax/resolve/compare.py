@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
@@ -178,12 +178,7 @@ def _adjust(c: ConfigDict, model: Model, seeds: int, changes: dict[str, str]) ->
         c.data.statistics = "vggface2"
     c.model.size = _size_of(c.model.size, model.base)
     c.repeats = seeds or c.repeats
-    for name, text in changes.items():
-        *parents, leaf = name.split(".")
-        node = c
-        for parent in parents:
-            node = node[parent]
-        node[leaf] = _value(name, text, node.get_type(leaf))
+    change_fields(c, changes, "changes")
     if c.model.size not in BASES[model.base].sizes:
         raise ValueError(f"model.size: {model.base} is one of {', '.join(BASES[model.base].sizes)}, not {c.model.size}")
     check_fields(c, finetune.finetune())
@@ -198,13 +193,23 @@ def _size_of(own: str, base: str) -> str:
     return found
 
 
+def change_fields(c: ConfigDict, changes: Mapping[str, str], field: str) -> None:
+    """Set fields to values given as text; ValueError, which begins with `field`, for a text of another type."""
+    for name, text in changes.items():
+        *parents, leaf = name.split(".")
+        node = c
+        for parent in parents:
+            node = node[parent]
+        node[leaf] = _value(f"{field}: {name}", text, node.get_type(leaf))
+
+
 def _value(name: str, text: str, kind: type) -> object:
     if kind is bool:
-        return one_of(f"changes: {name}", text, ("True", "False")) == "True"
+        return one_of(name, text, ("True", "False")) == "True"
     try:
         return kind(text)
     except ValueError as error:
-        raise ValueError(f"changes: {name}: expected a value of type {kind.__name__}; found {text!r}") from error
+        raise ValueError(f"{name}: expected a value of type {kind.__name__}; found {text!r}") from error
 
 
 def of_cell(cell: Cell | str, act: Callable, *arguments: object) -> object:

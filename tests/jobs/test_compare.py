@@ -4,27 +4,22 @@ import csv
 import json
 import re
 import shutil
-import signal
 from pathlib import Path
 
 import cv2
 import jax
 import pytest
-from tuning import FINETUNING, changed, pretrained_run
+from comparing import CHANGES, Counted, Stopped, aucs
+from tuning import changed, pretrained_run
 
 from fsfm_jax.config import compare as comparison
 from fsfm_jax.config.fields import flat
 from fsfm_jax.detection import comparison as results
 from fsfm_jax.detection.detector import open_saved
-from fsfm_jax.jobs import compare, finetune
+from fsfm_jax.jobs import cells, compare
 from fsfm_jax.resolve.compare import plan, slug
-from fsfm_jax.train.loop import Interrupted
 from fsfm_jax.train.outcome import NonFinite
 
-CHANGES = {
-    **FINETUNING, "data.test": "A=forged:blend:16:2:1,B=forged:blend:8:5:1", "duration": "2 steps",
-    "checkpoint.every": "2 steps",
-}  # fmt: skip
 WRITTEN = ("table.md", "table.csv", "comparison.png")
 
 
@@ -39,26 +34,6 @@ def tiny(init: str, **fields):
     texts = ";".join(f"{name}={value}" for name, value in CHANGES.items())
     base = dict(models=f"Our Own=fsfm:{init},none=scratch", tunings="full,linear_probe", changes=texts)
     return comparing(**base | fields)
-
-
-class Stopped(Interrupted):
-    """The comparison was told to stop."""
-
-    def __init__(self):
-        super().__init__(0, 2, signal.SIGTERM)
-
-
-class Counted:
-    """`finetune.run` that counts the folders it is called with, and can stop before one."""
-
-    def __init__(self, stop_at: int | None = None):
-        self.run, self.stop_at, self.folders = finetune.run, stop_at, []
-
-    def __call__(self, config, workdir, stop_after=""):
-        if len(self.folders) == self.stop_at:
-            raise Stopped
-        self.folders.append("/".join(Path(workdir).parts[-3:]))
-        self.run(config, workdir, stop_after)
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +67,6 @@ def test_a_stopped_comparison_goes_on_with_what_is_left(compared):
     assert len(before) == len(after) == 3 and before[0] == after[0]
     assert before[1] == "| Our Own | linear_probe |  |  |  |  | – |" and before[2].startswith("| none | full |  |  |")
     assert "Left out: none with linear_probe: from scratch" in tables[0]
-
-
-def aucs(workdir: Path, cell: str) -> dict[str, float]:
-    """Video AUC of each test set in percent, from what the cell itself wrote."""
-    data = json.loads((workdir / "runs" / cell / "test" / "metrics.json").read_text())["data"]
-    return {name: 100 * data[name]["video"]["metrics"]["auc"] for name in "AB"}
 
 
 def test_the_table_has_what_the_cells_found(compared):
@@ -182,14 +151,14 @@ def test_a_cell_that_fails_leaves_the_others_their_numbers(compared, init, tmp_p
     def fails(config, folder, stop_after=""):
         tried.append("/".join(Path(folder).parts[-2:]))
         if several:
-            monkeypatch.setattr(compare.jax, "process_count", lambda: 2)
+            monkeypatch.setattr(cells.jax, "process_count", lambda: 2)
         if folder.endswith("linear_probe"):
             raise error
 
     several = False
     monkeypatch.setattr(compare.finetune, "run", fails)
     told = rf"1 of 3 cells failed and are left empty(.|\n)*demo, Our Own, linear_probe: {re.escape(reason)}"
-    with pytest.raises(compare.CellsFailed, match=told):
+    with pytest.raises(cells.CellsFailed, match=told):
         compare.run(tiny(init), str(workdir))
     assert tried == ["our_own/linear_probe", "none/full"]
     text = (workdir / "table.md").read_text()
@@ -201,7 +170,7 @@ def test_a_cell_that_fails_leaves_the_others_their_numbers(compared, init, tmp_p
     # One process of several: the others wait for it inside the cell.
     several = True
     (workdir / "runs/demo/none/full/cell.json").unlink()
-    with pytest.raises(compare.CellsFailed if isinstance(error, NonFinite) else type(error)):
+    with pytest.raises(cells.CellsFailed if isinstance(error, NonFinite) else type(error)):
         compare.run(tiny(init), str(workdir))
 
 

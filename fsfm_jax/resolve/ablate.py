@@ -1,0 +1,152 @@
+"""From the user's ConfigDict to the runs of an ablation: every setting, recipe, field and task."""
+
+import dataclasses
+import os
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from fsfm_jax.config import ablate, compare, finetune
+from fsfm_jax.config.fields import check_fields, flat, one_of
+from fsfm_jax.config.pretrain import pretrain
+from fsfm_jax.config.recipes import load_recipe
+from fsfm_jax.models.bases import OWN
+from fsfm_jax.resolve.compare import DEMO, Cell, change_fields, of_cell, plan, slug
+from fsfm_jax.text import did_you_mean
+
+FOLDER = "pretraining"
+FINETUNE, RECIPE = "finetune.", "recipe"
+# The word for a size in the names of fine-tuning recipes; those of the demo take any small one.
+SIZE_WORDS = {
+    "vit_s16": "vits", "vit_b16": "vitb", "vit_l16": "vitl",
+    **{name: DEMO for name in ("demo16", "tiny32", "tiny16", "tiny8")},
+}  # fmt: skip
+
+
+class Setting(NamedTuple):
+    """An entry of `settings`: its name in the table, and the texts of the fields that it changes."""
+
+    name: str
+    recipe: str
+    pretrain: dict[str, str]
+    finetune: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trial:
+    """A setting with its runs.
+
+    Attributes:
+      pretrain: configuration of its pretraining; None if it starts from what is there.
+      init: where its fine-tunings start from.
+      cells: one fine-tuning for each task.
+    """
+
+    name: str
+    pretrain: ConfigDict | None
+    init: str
+    cells: tuple[Cell, ...]
+
+
+class Ablation(NamedTuple):
+    """All trials in the order of the table, and notes that stand below it."""
+
+    trials: tuple[Trial, ...]
+    notes: tuple[str, ...]
+
+
+def plan_ablation(config: ConfigDict, workdir: str) -> Ablation:
+    """Plan the runs of an ablation below `workdir`; no data is opened.
+
+    Raises:
+      ValueError: an unknown or repeated name, field or recipe, or one that does not fit.
+    """
+    check_fields(config, ablate.ablate())
+    settings = parse_settings(config.settings, config.recipe)
+    shared = parse_fields("pretrain", config.pretrain, flat(pretrain()))
+    trials, notes = [], []
+    for setting in settings:
+        if setting.recipe == ablate.NOTHING:
+            _check_given(config, setting, shared)
+            size, made, init = one_of("size", config.size, compare.SIZES), None, config.init
+        else:
+            if config.init or config.size:
+                raise ValueError("init, size: of recipe none alone; a pretraining decides them. Leave them out")
+            made = of_cell(setting.name, _pretraining, setting, shared)
+            size = SIZE_WORDS[one_of(f"settings: {setting.name}: model.size", made.model.size, SIZE_WORDS)]
+            init = os.path.join(workdir, FOLDER, slug(setting.name))
+        found = of_cell(setting.name, plan, _comparison(config, setting, size, init))
+        trials.append(Trial(setting.name, made, init, found.cells))
+        notes += [note for note in found.notes if note not in notes]
+    if config.pretrain:
+        notes.append(f"Changed in every pretraining: {config.pretrain}.")
+    return Ablation(tuple(trials), tuple(notes))
+
+
+def parse_settings(text: str, recipe: str) -> list[Setting]:
+    """Parse `NAME: FIELD=VALUE; FIELD=VALUE | NAME: ...`; `recipe` is that of settings without one of their own.
+
+    Raises:
+      ValueError: an empty or repeated name, a field that does not exist, or one that the ablation decides.
+    """
+    of_pretraining, of_finetuning = flat(pretrain()), flat(finetune.finetune())
+    known = {**of_pretraining, **{FINETUNE + name: value for name, value in of_finetuning.items()}, RECIPE: recipe}
+    settings, folders = [], {}
+    for entry in text.split("|"):
+        name, _, changes = (part.strip() for part in entry.partition(":"))
+        folder = slug(name)
+        if not folder or {"=", ","} & {*name} or folder in folders:
+            raise ValueError(
+                "settings: expected NAME: FIELD=VALUE; ... | NAME: ..., names without = and comma, and different even "
+                f"as folders; found {entry.strip()!r}"
+            )
+        folders[folder] = name
+        fields = parse_fields(f"settings: {name}", changes, known)
+        own = fields.pop(RECIPE, recipe)
+        tuned = {key.removeprefix(FINETUNE): value for key, value in fields.items() if key.startswith(FINETUNE)}
+        kept = {key: value for key, value in fields.items() if not key.startswith(FINETUNE)}
+        settings.append(Setting(name, own, kept, tuned))
+    return settings
+
+
+def parse_fields(field: str, text: str, known: dict) -> dict[str, str]:
+    """Parse `FIELD=VALUE; FIELD=VALUE`; ValueError for another form or a field that is not `known`."""
+    fields = {}
+    for entry in filter(None, (part.strip() for part in text.split(";"))):
+        name, equals, value = (part.strip() for part in entry.partition("="))
+        if not equals or name in fields:
+            raise ValueError(f"{field}: expected FIELD=VALUE; FIELD=VALUE with each field once; found {entry!r}")
+        if name not in known:
+            raise ValueError(f"{field}: there is no field {name!r}{did_you_mean(name, known)}")
+        if name.removeprefix(FINETUNE) in ablate.DECIDED:
+            raise ValueError(f"{field}: {name} is decided by the ablation itself; leave it out")
+        fields[name] = value
+    return fields
+
+
+def _check_given(config: ConfigDict, setting: Setting, shared: dict[str, str]) -> None:
+    if not config.init:
+        raise ValueError("init: with recipe none expected a pretraining run or a weight file; found nothing")
+    changed = [*shared, *setting.pretrain]
+    if changed:
+        raise ValueError(f"settings: {setting.name}: nothing is pretrained that {', '.join(changed)} could change")
+
+
+def _pretraining(setting: Setting, shared: dict[str, str]) -> ConfigDict:
+    c = load_recipe(setting.recipe)
+    if c.job != "pretrain":
+        raise ValueError(f"recipe: expected one of a pretraining, found {setting.recipe} of the job {c.job}")
+    change_fields(c, shared | setting.pretrain, "settings")
+    check_fields(c, pretrain())
+    return c
+
+
+def _comparison(config: ConfigDict, setting: Setting, size: str, init: str) -> ConfigDict:
+    """The comparison of this setting alone: its fine-tunings are the cells."""
+    c = compare.compare()
+    shared = parse_fields("changes", config.changes, flat(finetune.finetune()))
+    changes = shared | setting.finetune
+    c.models, c.tunings, c.tasks, c.size = f"{setting.name}={OWN}:{init}", config.tuning, config.tasks, size
+    c.variant, c.seeds = config.variant, config.seeds
+    c.changes = ";".join(f"{name}={value}" for name, value in changes.items())
+    return c
