@@ -129,7 +129,7 @@ def _draw_slice(spec, bits, positions, seed, draw_group):
             f"mask.strategy {spec.strategy}: expected two masks {list(bits.shape)} bool; found {list(mask.shape)} "
             f"{mask.dtype} and {list(covered.shape)} {covered.dtype}"
         )
-    hidden = np.count_nonzero(mask, axis=1)
+    hidden = _count(mask)
     if spec.count == "exact" and (hidden != patches - seen).any():
         wrong = hidden[hidden != patches - seen][0]
         raise ValueError(
@@ -144,7 +144,7 @@ def _draw_random(faces):
 
 def _draw_fasking_i(faces):
     visible = _fasking_visible(faces.bits, faces.seen, faces.random("queue", len(_COMPONENTS)))
-    surplus = visible.sum(1) - (faces.bits.shape[1] - int(faces.budget))
+    surplus = _count(visible).astype(np.int64) - (faces.bits.shape[1] - int(faces.budget))
     return ~_toggle(visible, visible, surplus, _second(faces)), faces.none
 
 
@@ -183,7 +183,12 @@ def _second(faces: Faces) -> np.ndarray:
 
 
 def _missing(faces: Faces, mask: np.ndarray) -> np.ndarray:
-    return np.trunc(faces.budget - mask.sum(1, dtype=np.float32)).astype(np.int64)
+    return np.trunc(faces.budget - _count(mask).astype(np.float32)).astype(np.int64)
+
+
+def _count(mask: np.ndarray) -> np.ndarray:
+    """`[B, N] bool -> [B] uint16`; as bytes, since NumPy counts rows of booleans four times slower."""
+    return mask.view(np.uint8).sum(1, dtype=np.uint16)
 
 
 def _claim_table() -> np.ndarray:
