@@ -24,8 +24,8 @@ from fsfm_jax.prepare.detect.detector import (
     make_detector,
     searched_size,
 )
-from fsfm_jax.prepare.media import video_file
 from fsfm_jax.prepare.media.apart import HERE, Decoders
+from fsfm_jax.prepare.media.container import START_LENGTH, container_of
 from fsfm_jax.prepare.media.photo_format import PHOTO_FORMATS, no_picture
 from fsfm_jax.prepare.media.raw_file import first_bytes
 from fsfm_jax.prepare.media.unusable import Unusable
@@ -130,8 +130,8 @@ class FaceReader:
         kind, start = "", b""
         self._found, self._asked = [], 0
         try:
-            start = first_bytes(path, video_file.START_LENGTH)
-            moving = video_file.container_of(start) is not None
+            start = first_bytes(path, START_LENGTH)
+            moving = container_of(start) is not None
             kind = VIDEO if moving else PHOTO
             self._most = self._settings.frame_faces if moving else MOST_FACES
             reading = self._of_video(path) if moving else self._of_photo(path)

@@ -12,15 +12,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from fsfm_jax.prepare.media.decoder_server import BUFFER, LENGTH, PHOTO, READY, VIDEO
-from fsfm_jax.prepare.media.photo_file import MAX_PIXELS, Photo, read_photo
+from fsfm_jax.data.photo import encoding_of
+from fsfm_jax.prepare.media.decoder_server import ALL, BUFFER, LENGTH, PHOTO, PLAIN, READY, VIDEO
+from fsfm_jax.prepare.media.photo_file import MAX_PIXELS, Photo
+from fsfm_jax.prepare.media.raw_file import first_bytes
 from fsfm_jax.prepare.media.unusable import REASONS, Unusable
-from fsfm_jax.prepare.media.video import Video, open_video
 
+if TYPE_CHECKING:
+    from fsfm_jax.prepare.media.video import Video
+
+START_LENGTH = 16  # bytes that tell a plain photo
 MAX_HEADER = 1 << 20  # bytes
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
 
@@ -31,15 +36,24 @@ class Decoders(Protocol):
     def read_photo(self, path: str | os.PathLike) -> Photo:
         """As `photo_file.read_photo`."""
 
-    def open_video(self, path: str | os.PathLike) -> AbstractContextManager[Video]:
+    def open_video(self, path: str | os.PathLike) -> AbstractContextManager["Video"]:
         """As `video.open_video`."""
 
 
 class Here:
     """Decodes in this process, for trusted files and for whoever decodes one file only."""
 
-    read_photo = staticmethod(read_photo)
-    open_video = staticmethod(open_video)
+    def read_photo(self, path: str | os.PathLike) -> Photo:
+        """As `photo_file.read_photo`."""
+        from fsfm_jax.prepare.media.photo_file import read_photo
+
+        return read_photo(path)
+
+    def open_video(self, path: str | os.PathLike) -> AbstractContextManager["Video"]:
+        """As `video.open_video`."""
+        from fsfm_jax.prepare.media.video import open_video
+
+        return open_video(path)
 
 
 HERE = Here()
@@ -52,24 +66,32 @@ class Apart:
     """
 
     def __init__(self):
-        self._server = _Server()
+        self._servers: dict[str, _Server] = {}
 
     def read_photo(self, path: str | os.PathLike) -> Photo:
         """As `photo_file.read_photo`."""
-        with _File(self._server, PHOTO, path) as file:
+        plain = encoding_of(first_bytes(path, START_LENGTH)) is not None
+        with _File(self._server(PLAIN if plain else ALL), PHOTO, path) as file:
             content, image = file.ask(None)
             return Photo(image, tuple(map(str, content[0])))
 
     @contextmanager
-    def open_video(self, path: str | os.PathLike) -> Iterator[Video]:
+    def open_video(self, path: str | os.PathLike) -> Iterator["Video"]:
         """As `video.open_video`."""
-        with _File(self._server, VIDEO, path) as file:
+        with _File(self._server(ALL), VIDEO, path) as file:
             content, _ = file.ask(None)
             yield _VideoApart(file, *_read_facts(content))
 
     def close(self) -> None:
         """Ends the processes."""
-        self._server.end()
+        for server in self._servers.values():
+            server.end()
+        self._servers = {}
+
+    def _server(self, kind: str) -> "_Server":
+        if kind not in self._servers:
+            self._servers[kind] = _Server(kind)
+        return self._servers[kind]
 
 
 def _read_facts(content: list) -> tuple[int, float | None, tuple[str, ...]]:
@@ -96,7 +118,8 @@ class _VideoApart:
 class _Server:
     """The process that makes processes; started anew when it is gone."""
 
-    def __init__(self):
+    def __init__(self, kind: str):
+        self._kind = kind
         self._waiting = False  # whether the exit code of a copy has yet to come
         self._start()
 
@@ -104,7 +127,7 @@ class _Server:
         ours, theirs = socket.socketpair()
         # Safe path: the folder that the user stands in is not a place to import from.
         environment = {"PYTHONPATH": ROOT, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "fsfm_jax.prepare.media.decoder_server"]
+        command = [sys.executable, "-m", "fsfm_jax.prepare.media.decoder_server", self._kind]
         self._process = subprocess.Popen(command, stdin=theirs, stdout=2, env=os.environ | environment)
         theirs.close()
         self._socket, self._lines, self._ready = ours, ours.makefile("rb"), False

@@ -1,7 +1,8 @@
 """The process that makes a process for each file to decode; started by `apart.Apart`.
 
-It imports the decoders once and never decodes anything itself. For each file it forks a copy, which serves that file
-and ends with it, so a copy starts within milliseconds and holds nothing of another file.
+It imports the decoders once and decodes nothing itself but a grey picture of its own. For each file it forks a copy,
+which serves that file and ends with it, so a copy starts within milliseconds and holds nothing of another file. What a
+fork costs grows with what is loaded: a server for plain photos (`PLAIN`) loads their decoders alone.
 
 Its standard input is a socket. A request is [kind, path] in JSON, with the end of another socket, on which the copy
 answers; when the copy has ended, its exit code comes back as a line. The copy sends a first answer unasked: a photo, or
@@ -11,7 +12,9 @@ its length before it, and the pixels of a picture.
 
 import contextlib
 import ctypes
+import functools
 import gc
+import importlib
 import io
 import json
 import os
@@ -19,16 +22,18 @@ import resource
 import signal
 import socket
 import struct
+import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 
 import numpy as np
 
-from fsfm_jax.prepare.media.photo_file import read_photo
 from fsfm_jax.prepare.media.unusable import Unusable
-from fsfm_jax.prepare.media.video import open_video
 
 PHOTO, VIDEO = "photo", "video"
+PLAIN, ALL = "plain", "all"
+LOADED = {PLAIN: ("photo_file",), ALL: ("photo_file", "heif_file", "video")}  # before any file is decoded
 READY = b"ready\n"
 LENGTH = struct.Struct("<I")
 BUFFER = 1 << 20  # bytes
@@ -40,6 +45,9 @@ def main() -> None:
     end_with(os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asks
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for name in LOADED[sys.argv[1]]:
+        importlib.import_module(f"fsfm_jax.prepare.media.{name}")
+    _warm_up()
     gc.collect()
     gc.freeze()  # a collection in a copy would touch, and so copy, all of the memory
     requests = socket.socket(fileno=0)
@@ -59,13 +67,29 @@ def main() -> None:
             requests.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
 
 
+def _warm_up() -> None:
+    """Does once what the first photo makes the decoders do, so that no copy has to."""
+    from fsfm_jax.data.photo import encode_jpeg
+    from fsfm_jax.prepare.media.photo_file import read_photo
+
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(encode_jpeg(np.full((16, 16, 3), 128, np.uint8), 90))
+        file.flush()
+        read_photo(file.name)
+
+
 def end_with(parent: int) -> None:
     """Lets this process be killed when its parent ends, where the system can (Linux)."""
-    libc = ctypes.CDLL(None)
+    libc = _libc()
     if hasattr(libc, "prctl"):
         libc.prctl(DEATH_OF_PARENT, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 def _live(server: int, kind: str, path: str, end: int, requests: socket.socket) -> None:
@@ -85,6 +109,8 @@ def _live(server: int, kind: str, path: str, end: int, requests: socket.socket) 
 
 
 def _serve_photo(path: str, lines: io.BufferedIOBase, answers: io.BufferedIOBase) -> None:
+    from fsfm_jax.prepare.media.photo_file import read_photo
+
     def photo() -> None:
         found = read_photo(path)
         _write(answers, {"content": [found.notes]}, found.image)
@@ -93,6 +119,8 @@ def _serve_photo(path: str, lines: io.BufferedIOBase, answers: io.BufferedIOBase
 
 
 def _serve_video(path: str, lines: io.BufferedIOBase, answers: io.BufferedIOBase) -> None:
+    from fsfm_jax.prepare.media.video import open_video
+
     def video() -> None:
         with open_video(path) as found:
 

@@ -20,7 +20,6 @@ from PIL import Image, ImageOps
 from fsfm_jax.data.photo import Header, is_whole, read_header
 from fsfm_jax.prepare.media.bitmap import bitmap_header, bitmap_is_whole
 from fsfm_jax.prepare.media.complaints import heard
-from fsfm_jax.prepare.media.heif_file import read_heif
 from fsfm_jax.prepare.media.photo_extras import Extras, extras_of
 from fsfm_jax.prepare.media.photo_format import PHOTO_FORMATS, format_of, no_picture, other_format
 from fsfm_jax.prepare.media.picture import Picture
@@ -72,6 +71,9 @@ def read_photo(path: str | os.PathLike) -> Photo:
     if encoding is None:
         raise _refuse_unknown(data)
     if encoding == "heic":
+        # Its libraries are the most of what a process for photos would load, and most photos need none of them.
+        from fsfm_jax.prepare.media.heif_file import read_heif
+
         picture = read_heif(data, check_size)
     elif encoding in ("avif", "tiff", "gif"):
         picture = read_pillow(data, encoding, check_size)

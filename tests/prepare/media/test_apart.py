@@ -15,7 +15,7 @@ from videos import CLIP, avi, mp4
 
 from fsfm_jax.prepare.media import apart as module
 from fsfm_jax.prepare.media.apart import HERE, Apart
-from fsfm_jax.prepare.media.decoder_server import LENGTH
+from fsfm_jax.prepare.media.decoder_server import ALL, LENGTH, PLAIN
 from fsfm_jax.prepare.media.unusable import Unusable
 
 PHOTO = CLIP.with_name("pd_nasa_astronaut.jpg")
@@ -30,7 +30,7 @@ def apart():
 
 def copies(apart: Apart) -> list[int]:
     """The processes that are decoding."""
-    server = apart._server._process.pid
+    server = apart._servers[ALL]._process.pid
     return [int(pid) for pid in Path(f"/proc/{server}/task/{server}/children").read_text().split()]
 
 
@@ -66,7 +66,7 @@ def test_each_file_has_a_process_of_its_own_that_ends_with_it(apart):
             video.read(0)
             (copy,) = copies(apart)
             seen.add(copy)
-        assert apart._server.exit_code() == 0 and copies(apart) == []
+        assert apart._servers[ALL].exit_code() == 0 and copies(apart) == []
     assert len(seen) == 3
 
 
@@ -75,10 +75,12 @@ def test_a_process_that_dies_is_replaced_once(apart, monkeypatch):
         video.read(2)
         os.kill(copies(apart)[0], signal.SIGKILL)
         np.testing.assert_array_equal(video.read(9), other.read(9))
-    for wait in (apart._server.exit_code, lambda: None):  # found dead when asked, when told
+    apart.read_photo(PHOTO)
+    server = apart._servers[PLAIN]
+    for wait in (server.exit_code, lambda: None):  # found dead when asked, when told
         wait()
-        apart._server._process.kill()
-        apart._server._process.wait()
+        server._process.kill()
+        server._process.wait()
         np.testing.assert_array_equal(apart.read_photo(PHOTO).image, HERE.read_photo(PHOTO).image)
     with apart.open_video(CLIP) as video:
         asked = module._File._ask_once
@@ -101,7 +103,7 @@ def test_nothing_is_left_when_whoever_asked_is_killed():
     program = (
         "import os, signal\nfrom fsfm_jax.prepare.media.apart import Apart\ndecoders = Apart()\n"
         f"with decoders.open_video({str(CLIP)!r}) as video:\n"
-        "    server = decoders._server._process.pid\n"
+        "    server = decoders._servers['all']._process.pid\n"
         "    print(server, open(f'/proc/{server}/task/{server}/children').read(), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
