@@ -32,7 +32,8 @@ OWN = ("folder", "photos")  # data sets without a fixed layout
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 # What the bytes of a record depend on besides this project.
 LIBRARIES = (
-    "ai-edge-litert", "dlib-bin", "h5py", "numpy", "opencv-python-headless", "pi-heif", "pillow", "tensorflow-datasets",
+    "ai-edge-litert", "av", "dlib-bin", "h5py", "numpy", "opencv-python-headless", "pi-heif", "pillow",
+    "tensorflow-datasets",
 )  # fmt: skip
 Runner = Callable[[Sequence[ShardJob], Options, Callable[[], None]], None]
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from fsfm_jax.config.fields import one_of
+
 LOSSES = {"SimSiam": "ncs", "BYOL": "byol", "InfoNCE": "infonce", "MOCOv3": "mocov3", "SimCLR": "simclr"}
 NEGATIVES = {"all": True, "positive": False}
 FACTORIES = {
@@ -90,14 +92,18 @@ def options_of(
     Args:
       fields: of the configuration, by name; epochs: name and value of a duration -> epochs.
       accumulation: micro-batches of a step.
+
+    Raises:
+      ValueError: a loss of instance discrimination that the official code does not have.
     """
     kinds = {ours: theirs for theirs, ours in LOSSES.items()}
+    kind = one_of("loss.kind of an official file", fields["loss.kind"], kinds)
     batch = fields["batch.size"]
     values = dict(fields) | {
         "duration": _round(epochs("duration", fields["duration"])),
         "optimizer.warmup": _round(epochs("optimizer.warmup", fields["optimizer.warmup"])),
         "batch.accumulation": accumulation,
-        "loss.kind": kinds[fields["loss.kind"]],
+        "loss.kind": kinds[kind],
         "loss.negatives": "all" if fields["loss.negatives"] else "positive",
     }
     return {

@@ -44,3 +44,9 @@ def test_values_of_another_kind_say_nothing():
     strange = {"epochs": "many", "blr": float("nan"), "accum_iter": 1.5, "norm_pix_loss": 1, "cl_loss": [], "lr": 1}
     assert fields_of(strange) == {}
     assert fields_of({"cl_loss": "Other", "mask_ratio": {"a": 1}}) == {}
+
+
+def test_a_loss_of_one_s_own_is_refused_with_a_sentence():
+    c = flat(pretrain.pretrain()) | {"loss.kind": "mine"}
+    with pytest.raises(ValueError, match=r"loss.kind of an official file: expected one of .*ncs.*; found 'mine'"):
+        options_of(c, lambda field, text: 1.0, 4, 224)
