@@ -2,22 +2,26 @@
 
 A layout is a list of columns; a column takes the summary of a data set (`metrics.summary`) and gives a number as a
 fraction, or None if it is undefined. The last row is the mean over the data sets, left empty where one is undefined.
+A column of published numbers takes the name of the data set alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from fsfm_jax.detection import literature
+from fsfm_jax.detection import published_numbers
+from fsfm_jax.detection.published_numbers import Number
 from fsfm_jax.resolve.report import LAYOUTS
 
 Summary = Mapping
 UNDEFINED, EMPTY = "undefined", "–"
 ORACLE_RULE = "least |FRR - FAR| on the grid k/10000"
-SOURCES = {
-    "dfd": "Published: FSFM, ViT-B (FSFM supplement, Tab. 1 and 3).",
-    "diff": "Published: FSFM, ViT-B (FSFM supplement, Tab. 5).",
+OWN = "FSFM ViT-B"  # whose numbers are the columns "published", in every table
+OTHERS = ("FS-VFM ViT-L",)  # further models, which have columns where something is published of them
+NOTES = {
+    "dfd": f"Columns called published are of {OWN}.",
+    "diff": f"Columns called published are of {OWN}.",
     "fas": "HTER is at the threshold of equal error on the validation split, the oracle's at one fitted to this set. "
-    "Published: FSFM, ViT-B; step and threshold were chosen on the target (FSFM supplement, Tab. 2 and 4).",
+    f"Columns called published are of {OWN}; step and threshold were chosen on the target.",
     "classes": "",
 }
 
@@ -28,7 +32,7 @@ class Column(NamedTuple):
     title: str
     value: Callable[[str, Summary], float | None]
     interval: tuple[str, str] | None = None  # level and metric
-    published: bool = False  # a published number or none, already in percent
+    published: Callable[[str], tuple[Number, ...]] | None = None  # instead of `value`, of a data set by its name
 
 
 def table(results: Mapping[str, Summary], layout: str, notes: Sequence[str]) -> str:
@@ -45,7 +49,7 @@ def table(results: Mapping[str, Summary], layout: str, notes: Sequence[str]) -> 
         sizes = [f"{summary[level]['examples']:,}" for level in levels]
         rows.append([name, *sizes, *(_cell(column, name, summary) for column in shown)])
     if len(results) > 1:
-        means = [_mean([column.value(name, s) for name, s in results.items()], column.published) for column in shown]
+        means = [_mean(column, results) for column in shown]
         rows.append(["mean", *[""] * (len(head) - 1 - len(means)), *means])
     # A set's levels lack the same class, so one reason for each metric of the set will do.
     reasons = sorted({
@@ -53,7 +57,7 @@ def table(results: Mapping[str, Summary], layout: str, notes: Sequence[str]) -> 
         for name, summary in results.items()
         for metric, why in summary["video"]["undefined"].items()
     })  # fmt: skip
-    below = [note for note in (*notes, SOURCES[layout]) if note]
+    below = [note for note in (*notes, *sources(layout, shown, results)) if note]
     return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", "  \n".join([*below, *reasons])]) + "\n"
 
 
@@ -81,21 +85,13 @@ def columns(layout: str, results: Mapping[str, Summary]) -> list[Column]:
       ValueError: another layout.
     """
 
-    def beside(numbers: Mapping, place: int | None = None) -> Callable[[str, Summary], float | None]:
-        def value(name: str, summary: Summary) -> float | None:
-            found = numbers.get(name)
-            return found if found is None or place is None else found[place]
-
-        return value
-
     if layout == "dfd":
         return [
             Column("frame AUC", ranking("frame", "auc"), ("frame", "auc")),
             Column("video AUC", ranking("video", "auc"), ("video", "auc")),
             Column("video EER", ranking("video", "equal_error_rate")),
             Column("video balanced accuracy", decision("video", "fixed", "balanced_accuracy")),
-            Column("published frame AUC", beside(literature.DEEPFAKE, 0), published=True),
-            Column("published video AUC", beside(literature.DEEPFAKE, 1), published=True),
+            *_published(results, ("frame AUC", "frame", "AUC"), ("video AUC", "video", "AUC")),
         ]
     if layout == "diff":
         return [
@@ -103,7 +99,7 @@ def columns(layout: str, results: Mapping[str, Summary]) -> list[Column]:
             Column("EER", ranking("frame", "equal_error_rate")),
             Column("accuracy", decision("frame", "fixed", "accuracy")),
             Column("balanced accuracy", decision("frame", "fixed", "balanced_accuracy")),
-            Column("published AUC", beside(literature.DIFFUSION), published=True),
+            *_published(results, ("AUC", "frame", "AUC")),
         ]
     if layout == "fas":
         return [
@@ -111,8 +107,7 @@ def columns(layout: str, results: Mapping[str, Summary]) -> list[Column]:
             Column("HTER (oracle)", decision("video", ORACLE_RULE, "half_total_error_rate", oracle=True)),
             Column("AUC", ranking("video", "auc"), ("video", "auc")),
             Column("TPR at FPR 1 %", ranking("video", "tpr_at_fpr_1_percent")),
-            Column("published HTER (oracle)", beside(literature.ANTI_SPOOFING, 0), published=True),
-            Column("published AUC", beside(literature.ANTI_SPOOFING, 1), published=True),
+            *_published(results, ("HTER (oracle)", "video", "HTER"), ("AUC", "video", "AUC")),
         ]
     if layout == "classes":
         names = list(next(iter(results.values()))["classes"]["classes"])
@@ -124,14 +119,35 @@ def columns(layout: str, results: Mapping[str, Summary]) -> list[Column]:
     raise ValueError(f"report.layout: expected one of {', '.join(LAYOUTS)}; found {layout!r}")
 
 
+def sources(layout: str, shown: Iterable[Column], names: Iterable[str]) -> list[str]:
+    """What stands below a table: how its layout is meant, and whose the published numbers of these data sets are."""
+    names = list(names)
+    numbers = [number for column in shown if column.published for name in names for number in column.published(name)]
+    return [NOTES[layout], *published_numbers.legend(numbers)]
+
+
+def _published(results: Iterable[str], *measures: tuple[str, str, str]) -> list[Column]:
+    """The columns of published numbers, each with its title, level and metric: always of `OWN`, of `OTHERS` if any."""
+
+    def column(title: str, model: str, level: str, metric: str) -> Column:
+        def published(name: str) -> tuple[Number, ...]:
+            return published_numbers.of_set(model, name, level, metric)
+
+        return Column(title, lambda name, summary: None, published=published)
+
+    own = [column(f"published {title}", OWN, *measure) for title, *measure in measures]
+    others = [column(f"{model} {title}", model, *measure) for model in OTHERS for title, *measure in measures]
+    return own + [one for one in others if any(one.published(name) for name in results)]
+
+
 def _of_class(name: str, metric: str) -> Callable[[str, Summary], float | None]:
     return lambda _, summary: summary["classes"]["classes"][name]["metrics"][metric]
 
 
 def _cell(column: Column, name: str, summary: Summary) -> str:
-    value = column.value(name, summary)
     if column.published:
-        return EMPTY if value is None else f"{value:.2f}"
+        return published_numbers.show(column.published(name)) or EMPTY
+    value = column.value(name, summary)
     if value is None:
         return UNDEFINED
     if column.interval is None:
@@ -142,7 +158,9 @@ def _cell(column: Column, name: str, summary: Summary) -> str:
     return f"{100 * value:.2f}{behind}"
 
 
-def _mean(values: list[float | None], published_numbers: bool) -> str:
-    if any(value is None for value in values):
-        return EMPTY
-    return f"{(1 if published_numbers else 100) * sum(values) / len(values):.2f}"
+def _mean(column: Column, results: Mapping[str, Summary]) -> str:
+    if column.published:
+        mean = published_numbers.mean([column.published(name) for name in results])
+        return EMPTY if mean is None else f"{mean:.2f}"
+    values = [column.value(name, summary) for name, summary in results.items()]
+    return EMPTY if None in values else f"{100 * sum(values) / len(values):.2f}"

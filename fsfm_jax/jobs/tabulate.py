@@ -17,8 +17,9 @@ from ml_collections import ConfigDict
 
 from fsfm_jax.config import tabulate
 from fsfm_jax.config.fields import check_fields, one_of
-from fsfm_jax.detection import tables
+from fsfm_jax.detection import published_numbers, tables
 from fsfm_jax.detection.detector import REPEATS
+from fsfm_jax.detection.published_numbers import Number
 from fsfm_jax.detection.repeats import spread
 from fsfm_jax.detection.results import METRICS, TABLE, check_no_results
 from fsfm_jax.jobs.finetune import TEST_FOLDER
@@ -26,6 +27,7 @@ from fsfm_jax.resolve.report import LAYOUTS
 
 LOG = logging.getLogger("fsfm_jax")
 CSV = "table.csv"
+Cell = tuple[float, float | None] | str | None  # mean and deviation in percent, or published numbers with their marks
 # Where a workdir may have results: an evaluation, a run, a run with several seeds.
 PLACES = ("", TEST_FOLDER, os.path.join(REPEATS.format("*"), TEST_FOLDER))
 
@@ -53,7 +55,8 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     if not found:
         raise ValueError("runs: expected workdirs with commas, found none")
     head, rows = numbers(found, layout)
-    _write(Path(workdir), head, rows, sorted(selections), layout)
+    shown = tables.columns(layout, {name: summaries[0] for name, summaries in found.items()})
+    _write(Path(workdir), head, rows, [*sorted(selections), *tables.sources(layout, shown, found)])
     LOG.info("Table: %s", os.path.join(workdir, TABLE))
 
 
@@ -69,45 +72,58 @@ def numbers(found: Mapping[str, Sequence[Mapping]], layout: str) -> tuple[list[s
     """Head and rows of the table: name of the data set, number of results, then (mean, deviation) or None of each
     column, in percent; the last row is the mean over the data sets.
 
-    A deviation is divided by the number of results, as in the released code; with one result it is None.
+    A deviation is divided by the number of results, as in the released code; with one result it is None. Published
+    numbers that are not one number of the paper itself are a text, with the mark of each; no mean is taken of them.
     """
     columns = tables.columns(layout, {name: summaries[0] for name, summaries in found.items()})
     rows = []
     for name, summaries in found.items():
         cells = []
         for column in columns:
+            if column.published:
+                cells.append(_published(column.published(name)))
+                continue
             values = [column.value(name, summary) for summary in summaries]
-            scale = 1 if column.published else 100
-            cells.append(None if None in values else _spread([scale * value for value in values], column.published))
+            cells.append(None if None in values else _spread([100 * value for value in values]))
         rows.append([name, len(summaries), *cells])
     if len(rows) > 1:
-        each = list(zip(*(row[2:] for row in rows), strict=True))
-        means = [None if None in cells else (math.fsum(mean for mean, _ in cells) / len(cells), None) for cells in each]
+        means = [_mean(cells) for cells in zip(*(row[2:] for row in rows), strict=True)]
         rows.append(["mean", sum(row[1] for row in rows), *means])
     return ["data set", "results", *(column.title for column in columns)], rows
 
 
-def _spread(values: list[float], published: bool) -> tuple[float, float | None]:
+def _spread(values: list[float]) -> tuple[float, float | None]:
     mean, deviation = spread(values)
-    return mean, None if published or len(values) == 1 else deviation
+    return mean, None if len(values) == 1 else deviation
 
 
-def _write(workdir: Path, head: list[str], rows: list[list], selections: list[str], layout: str) -> None:
+def _published(found: tuple[Number, ...]) -> Cell:
+    value = published_numbers.undisputed(found)
+    return (value, None) if value is not None else published_numbers.show(found) or None
+
+
+def _mean(cells: Sequence[Cell]) -> Cell:
+    if any(cell is None or isinstance(cell, str) for cell in cells):
+        return None
+    return math.fsum(mean for mean, _ in cells) / len(cells), None
+
+
+def _write(workdir: Path, head: list[str], rows: list[list], notes: list[str]) -> None:
     with open(workdir / CSV, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*head[:2], *(f"{title}{part}" for title in head[2:] for part in ("", " deviation"))])
         for name, count, *cells in rows:
-            flat = [part for cell in cells for part in (cell or (None, None))]
-            writer.writerow([name, count, *("" if value is None else repr(value) for value in flat)])
+            pairs = [(cell, None) if isinstance(cell, str) else cell or (None, None) for cell in cells]
+            flat = [part for pair in pairs for part in pair]
+            writer.writerow([name, count, *(repr(part) if isinstance(part, float) else part or "" for part in flat)])
     lines = [head, ["---"] * len(head)]
     lines += [[name, str(count), *map(_show, cells)] for name, count, *cells in rows]
-    notes = [*selections, tables.SOURCES[layout]]
     text = "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", "  \n".join(filter(None, notes))])
     (workdir / TABLE).write_text(text + "\n", encoding="utf-8")
 
 
-def _show(cell: tuple[float, float | None] | None) -> str:
-    if cell is None:
-        return tables.EMPTY
+def _show(cell: Cell) -> str:
+    if cell is None or isinstance(cell, str):
+        return cell or tables.EMPTY
     mean, deviation = cell
     return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"

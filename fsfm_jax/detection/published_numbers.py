@@ -1,0 +1,170 @@
+"""Numbers that have been published, from `published_numbers.toml`, with how far each is to be trusted.
+
+A number is the paper's own, the authors' number as somebody else prints it, or somebody else's measurement. The last
+two carry a mark wherever they are shown, and a sentence below that says whose they are.
+"""
+
+import functools
+import math
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fsfm_jax.config.fields import one_of
+from fsfm_jax.text import join_first
+
+FILE = Path(__file__).with_suffix(".toml")
+PAPER, QUOTED, THIRD_PARTY = "paper", "quoted", "third-party"
+MARKS = {PAPER: "", QUOTED: "ᵃ", THIRD_PARTY: "ᵗ"}
+MEANINGS = {
+    PAPER: "Published",
+    QUOTED: f"{MARKS[QUOTED]} The authors' number, as somebody else prints it",
+    THIRD_PARTY: f"{MARKS[THIRD_PARTY]} Measured by others, or printed without saying by whom",
+}
+PAPERS = ("fsfm", "fsfm-supp", "fs-vfm", "others")
+LEVELS = ("frame", "video")
+MEAN = "mean"  # in place of a test set
+_FIELDS = {"paper", "table", "trust", "source", "task", "about", "columns", "rows"}
+
+
+class Number(NamedTuple):
+    """A published number.
+
+    Attributes:
+      value: in percent unless the table says otherwise; printed: the same with all digits of the source.
+      trust: a key of `MARKS`; source: whose number it is, as tables name it.
+    """
+
+    value: float
+    printed: str
+    trust: str
+    source: str
+
+    def __str__(self) -> str:
+        return self.printed + MARKS[self.trust]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a published table.
+
+    Attributes:
+      paper: one of `PAPERS`; table: its number, or what the source is.
+      task: the layout that it stands in, or "".
+      oracle: whether step and threshold were chosen on the test set.
+      about: how the numbers came about.
+      model, setting: what was measured; the setting is the pretraining or the ablated value.
+      numbers: by column, "SET LEVEL METRIC".
+    """
+
+    paper: str
+    table: str
+    task: str
+    oracle: bool
+    about: str
+    model: str
+    setting: str
+    numbers: Mapping[str, Number]
+
+
+@functools.cache
+def read_rows() -> tuple[Row, ...]:
+    """Every row of the file, in its order."""
+    with open(FILE, "rb") as file:
+        # Decimals keep a zero at the end: 97.30 is more than 97.3 says.
+        return parse_rows(tomllib.load(file, parse_float=Decimal))
+
+
+def parse_rows(content: Mapping[str, Any]) -> tuple[Row, ...]:
+    """The rows of a file's content.
+
+    Raises:
+      ValueError: a block with another field or value than the file's head describes, or a number that is there twice.
+    """
+    found: list[Row] = []
+    seen: dict[tuple[str, ...], Number] = {}
+    for block in content["table"]:
+        where = f"{FILE.name}: {block.get('paper')}, {block.get('table')}"
+        missing, unknown = _FIELDS - block.keys(), block.keys() - _FIELDS - {"oracle"}
+        if missing or unknown:
+            raise ValueError(f"{where}: missing {sorted(missing)}, unknown {sorted(unknown)}")
+        one_of(f"{where}: paper", block["paper"], PAPERS)
+        one_of(f"{where}: trust", block["trust"], MARKS)
+        for column in block["columns"]:
+            if len(column.split()) != 3 or column.split()[1] not in LEVELS:
+                raise ValueError(f"{where}: expected columns 'SET LEVEL METRIC', found {column!r}")
+        for row in block["rows"]:
+            numbers = _numbers(f"{where}: {row[:2]}", block, row)
+            for column, number in numbers.items():
+                key = block["paper"], block["table"], *row[:2], column
+                if key in seen:
+                    raise ValueError(f"{where}: {row[:2]}: {column} twice: {seen[key].printed}, {number.printed}")
+                seen[key] = number
+            said = {name: block[name] for name in ("paper", "table", "task", "about")}
+            found.append(Row(**said, oracle=block.get("oracle", False), model=row[0], setting=row[1], numbers=numbers))
+    return tuple(found)
+
+
+def _numbers(where: str, block: Mapping[str, Any], row: Sequence[str | Decimal]) -> dict[str, Number]:
+    if len(row) != 2 + len(block["columns"]):
+        raise ValueError(f"{where}: expected {len(block['columns'])} numbers, found {len(row) - 2}")
+    numbers = {}
+    for column, cell in zip(block["columns"], row[2:], strict=True):
+        if cell == "":  # the source has none
+            continue
+        if not isinstance(cell, Decimal) or not cell.is_finite():
+            raise ValueError(f"{where}: {column}: expected a number with a point or an empty text, found {cell!r}")
+        numbers[column] = Number(float(cell), str(cell), block["trust"], block["source"])
+    return numbers
+
+
+def find_rows(**fields: str) -> list[Row]:
+    """The rows that have these values in these fields, such as `paper="fsfm-supp", table="4"`."""
+    return [row for row in read_rows() if all(getattr(row, name) == value for name, value in fields.items())]
+
+
+def ablation(paper: str, table: str, setting: str) -> dict[str, Number]:
+    """The published row of an ablation by column: `ablation("fsfm-supp", "6 mask ratio", "0.75")["DfD video AUC"]`.
+
+    Raises:
+      ValueError: no row of that setting, or several; the message has the settings that the table has.
+    """
+    rows = find_rows(paper=paper, table=table)
+    found = [row for row in rows if row.setting == setting]
+    if len(found) != 1:
+        there = join_first(sorted({row.setting for row in rows})) or "no such table"
+        raise ValueError(f"{paper}, table {table!r}: expected one row of {setting!r} among {there}; found {len(found)}")
+    return dict(found[0].numbers)
+
+
+def of_set(model: str, name: str, level: str, metric: str) -> tuple[Number, ...]:
+    """Everything published of a model on a test set, in the order of the file; sources may contradict each other."""
+    found = (row.numbers.get(f"{name} {level} {metric}") for row in find_rows(model=model))
+    return tuple(number for number in found if number is not None)
+
+
+def show(numbers: Iterable[Number]) -> str:
+    """Numbers as a cell has them, each with its mark; "" if there is none."""
+    return ", ".join(map(str, numbers))
+
+
+def undisputed(numbers: Sequence[Number]) -> float | None:
+    """The value of a single number that is the paper's own; None for none, several, or a number of another kind."""
+    return numbers[0].value if len(numbers) == 1 and numbers[0].trust == PAPER else None
+
+
+def mean(cells: Sequence[Sequence[Number]]) -> float | None:
+    """The mean over test sets, None unless each has one number that is the paper's own."""
+    values = [undisputed(numbers) for numbers in cells]
+    return None if not values or None in values else math.fsum(values) / len(values)
+
+
+def legend(numbers: Iterable[Number]) -> list[str]:
+    """A sentence for each kind of trust among `numbers`, with their sources."""
+    sources: dict[str, dict[str, None]] = {}
+    for number in numbers:
+        sources.setdefault(number.trust, {})[number.source] = None
+    return [f"{MEANINGS[trust]}: {'; '.join(sources[trust])}." for trust in MARKS if trust in sources]
