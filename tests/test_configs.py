@@ -649,7 +649,8 @@ TEMPLATES = {
 
 
 def planned(c):
-    return [(cell.folder(""), config.flat(cell.config)) for cell in plan(c).cells]
+    found = plan(c)
+    return [(cell.folder(""), config.flat(cell.config)) for cell in found.cells], found.scores
 
 
 def ablated(c):
@@ -668,7 +669,7 @@ OTHERS = {
     "duration": ["100 epochs"], "augment.rand_augment": ["none"], "models": ["A=scratch"], "tasks": ["diff"],
     "changes": ["seed=7"], "variant": ["released"], "figure.data": ["samples"], "size": ["vits"],
     "optimizer.options": ["momentum=0.9"], "settings": ["a: seed=3"], "recipe": ["pretrain_vits"],
-    "pretrain": ["seed=4"], "tuning": ["linear_probe"], "init": ["runs/a"],
+    "pretrain": ["seed=4"], "tuning": ["linear_probe"], "init": ["runs/a"], "scores": ["nonsense", "A=scores.csv"],
 }  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def test_the_whole_table_is_written(runs, name):
     published = {"CDFv2": "85.05 | 91.44", "T2I": "61.74", "ICM2O": "7.68 | 97.11"}[dataset]
     (row,) = [line for line in table.splitlines() if line.startswith(f"| {dataset} |")]
     level = "frame" if name == "diffusion" else "video"
-    assert row.endswith(f"| {published} |") and f"{100 * summary[level]['metrics']['auc']:.2f}" in row
+    assert f"| {published} |" in row and f"{100 * summary[level]['metrics']['auc']:.2f}" in row
     assert "undefined" not in row and results["selection"]["label"] in table
     rows = list(csv.DictReader((runs / name / "test" / "predictions" / f"{dataset}.csv").read_text().splitlines()))
     assert len(rows) == 256

@@ -39,4 +39,7 @@ def compare() -> ConfigDict:
     c.variant = ""
     c.seeds = 0  # runs of each cell; 0: as many as its recipe has
     c.changes = ""  # fields of every cell, "batch.size=64;duration=2 epochs"
+    # "NAME=FILE.csv,NAME=FILE.csv": scores of detectors that are not trained here, as rows of their own. The format is
+    # that of detection/score_file.py; a file has every video or every frame of the test sets that it names.
+    c.scores = ""
     return c

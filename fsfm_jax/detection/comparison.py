@@ -1,4 +1,7 @@
-"""The table of a comparison: models x tunings x test sets, as Markdown and, one number a row, as CSV."""
+"""The table of a comparison: models x tunings x test sets, as Markdown and, one number a row, as CSV.
+
+Below the models that were tuned here stand those whose scores were imported, then published numbers of the same sets.
+"""
 
 import csv
 import dataclasses
@@ -10,7 +13,7 @@ from pathlib import Path
 
 import jax
 
-from fsfm_jax.detection import tables
+from fsfm_jax.detection import published_numbers, published_rows, tables
 from fsfm_jax.detection.detector import REPEATS
 from fsfm_jax.detection.repeats import spread
 from fsfm_jax.detection.results import METRICS
@@ -18,13 +21,19 @@ from fsfm_jax.optim import tuning
 from fsfm_jax.resolve.finetune import task_of
 
 TEST_FOLDER = "test"  # of a fine-tuning
-AUC = {"dfd": "video AUC", "diff": "AUC", "fas": "AUC"}  # column of each layout that the picture shows
-MAIN = {layout: ("HTER", auc) if layout == "fas" else (auc,) for layout, auc in AUC.items()}  # columns of the table
+# Columns of the table, by layout, and what published tables call them.
+MAIN = {
+    "dfd": {"video AUC": "video AUC"},
+    "diff": {"AUC": "frame AUC"},
+    "fas": {"HTER": "video HTER", "AUC": "video AUC"},
+}
+AUC = {layout: [*titles][-1] for layout, titles in MAIN.items()}  # the column that the picture shows
 MEAN = "mean"
 HEAD = (
     "task", "model", "tuning", "data set", "metric", "mean", "deviation", "seeds", "trained parameters",
-    "all parameters",
+    "all parameters", "trust", "source",
 )  # fmt: skip
+IMPORTED = "scores"  # in place of a tuning, and of the trust in a number
 THRESHOLD = "HTER is at the threshold of equal error on the validation split."
 ORACLE = "The step was chosen on the test set itself, by an oracle; these numbers are optimistic: "
 
@@ -36,14 +45,14 @@ class CellResult:
     """What a finished cell found.
 
     Attributes:
-      trained, parameters: numbers that were trained, and all.
+      trained, parameters: numbers that were trained, and all; None where scores were imported.
       summaries: of the test sets by name, for each seed.
       labels: how the step was chosen, for each seed.
       oracle: whether that was done on the test set.
     """
 
-    trained: int
-    parameters: int
+    trained: int | None
+    parameters: int | None
     summaries: tuple[Mapping[str, Mapping], ...]
     labels: tuple[str, ...]
     oracle: bool
@@ -51,7 +60,10 @@ class CellResult:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A cell: its place, the names of its test sets, and what it found, None before it has ended."""
+    """A cell: its place, the names of its test sets, and what it found, None before it has ended.
+
+    `source` says where scores come from that were imported, and is empty for a cell that is run here.
+    """
 
     task: str
     model: str
@@ -59,6 +71,7 @@ class Entry:
     layout: str
     sets: tuple[str, ...]
     found: CellResult | None
+    source: str = ""
 
     @property
     def family(self) -> str:
@@ -75,8 +88,8 @@ class Row:
 
     @property
     def counts(self) -> tuple[int, int] | None:
-        """Trained and all parameters, None while nothing has ended."""
-        ended = [entry.found for entry in self.entries if entry.found]
+        """Trained and all parameters, None while nothing has ended and where scores were imported."""
+        ended = [entry.found for entry in self.entries if entry.found and entry.found.trained is not None]
         return (ended[0].trained, ended[0].parameters) if ended else None
 
     def mean(self, metric: str) -> Spread | None:
@@ -118,8 +131,11 @@ def count(card: dict) -> tuple[int, int]:
 
 
 def values(entry: Entry, name: str, metric: str) -> list[float | None] | None:
-    """A metric of a test set in percent for each seed, None where it is undefined; None if the cell has not ended."""
-    if entry.found is None:
+    """A metric of a test set in percent for each seed, None where it is undefined.
+
+    None instead of the list if the cell has not ended, or if the scores that were imported are not of that set.
+    """
+    if entry.found is None or name not in entry.found.summaries[0]:
         return None
     first = entry.found.summaries[0]
     (column,) = [column for column in tables.columns(entry.layout, first) if column.title == metric]
@@ -146,7 +162,8 @@ def rows(entries: Iterable[Entry]) -> dict[str, list[Row]]:
 def write_csv(path: Path, entries: Sequence[Entry]) -> None:
     """Writes a row for each cell that has ended, test set and metric, in percent, then the mean over the task's sets.
 
-    Mean and deviation are over seeds; what is undefined is left empty.
+    Mean and deviation are over seeds; what is undefined is left empty. Then come the published numbers of these sets;
+    `trust` and `source` say whose they are, and are empty for cells that were run here.
     """
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -156,12 +173,19 @@ def write_csv(path: Path, entries: Sequence[Entry]) -> None:
                 continue
             columns = tables.columns(entry.layout, entry.found.summaries[0])
             titles = [column.title for column in columns if not column.published]
-            found = [(name, t, spread_of(values(entry, name, t))) for name in entry.sets for t in titles]
+            names = [name for name in entry.sets if name in entry.found.summaries[0]]
+            found = [(name, t, spread_of(values(entry, name, t))) for name in names for t in titles]
             found += [(MEAN, title, Row([entry]).mean(title)) for title in titles]
             for name, title, cell in found:
                 numbers = ["" if value is None else repr(value) for value in cell or (None, None)]
                 counts = len(entry.found.summaries), entry.found.trained, entry.found.parameters
-                writer.writerow([entry.task, entry.model, entry.tuning, name, title, *numbers, *counts])
+                place = entry.task, entry.model, entry.tuning, name, title
+                writer.writerow([*place, *numbers, *counts, IMPORTED if entry.source else "", entry.source])
+        for family, found in rows(entries).items():
+            for row in published_rows.find(family, *_asked(found[0])):
+                for (name, title), number in row.numbers.items():
+                    numbers = number.printed, *[""] * 4
+                    writer.writerow([family, row.name, row.kind, name, title, *numbers, number.trust, number.source])
 
 
 def table(entries: Sequence[Entry], notes: Sequence[str]) -> str:
@@ -171,8 +195,9 @@ def table(entries: Sequence[Entry], notes: Sequence[str]) -> str:
     chosen.
     """
     parts = [_section(family, found) for family, found in rows(entries).items()]
-    if notes:
-        parts.append("\n".join(f"- {note}" for note in notes))
+    imported = {f"{entry.model}: {entry.source}" for entry in entries if entry.source}
+    if notes or imported:
+        parts.append("\n".join(f"- {note}" for note in (*notes, *sorted(imported))))
     chosen = [
         f"- {entry.task}, {entry.model}, {entry.tuning}{f', run {number + 1}' if len(labels) > 1 else ''}: {label}"
         for entry in entries
@@ -202,10 +227,23 @@ def _section(family: str, found: Sequence[Row]) -> str:
         counts = row.counts
         sizes = ["", ""] if counts is None else [f"{counts[0]:,}", f"{100 * counts[0] / counts[1]:.3g} %"]
         lines.append([row.model, row.tuning, *sizes, *cells])
+    published = published_rows.find(family, *_asked(found[0]))
+    for row in published:
+        cells = []
+        for metric in metrics:
+            cells += [row.show(name, metric) for _, name in places]
+            cells += [row.mean([name for _, name in places], metric) or tables.EMPTY] if len(places) > 1 else []
+        lines.append([row.name, row.kind, "", "", *cells])
     oracles = [f"{row.model}, {row.tuning}" for row in found if any(e.found and e.found.oracle for e in row.entries)]
     below = [*([THRESHOLD] if "HTER" in metrics else []), *([ORACLE + "; ".join(oracles) + "."] if oracles else [])]
+    below += published_numbers.legend(number for row in published for number in row.numbers.values())
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return "\n\n".join([f"## {family}, %", text, *(["  \n".join(below)] if below else [])])
+
+
+def _asked(row: Row) -> tuple[dict[str, str], list[str]]:
+    """The columns and the test sets of a row's family, of which published numbers are looked for."""
+    return MAIN[row.entries[0].layout], [name for entry in row.entries for name in entry.sets]
 
 
 def _show(entry: Entry, name: str, metric: str) -> str:

@@ -53,6 +53,7 @@ class Row:
 
     Attributes:
       paper: one of `PAPERS`; table: its number, or what the source is.
+      trust, source: of all its numbers.
       task: the layout that it stands in, or "".
       oracle: whether step and threshold were chosen on the test set.
       about: how the numbers came about.
@@ -62,6 +63,8 @@ class Row:
 
     paper: str
     table: str
+    trust: str
+    source: str
     task: str
     oracle: bool
     about: str
@@ -103,7 +106,7 @@ def parse_rows(content: Mapping[str, Any]) -> tuple[Row, ...]:
                 if key in seen:
                     raise ValueError(f"{where}: {row[:2]}: {column} twice: {seen[key].printed}, {number.printed}")
                 seen[key] = number
-            said = {name: block[name] for name in ("paper", "table", "task", "about")}
+            said = {name: block[name] for name in _FIELDS - {"columns", "rows"}}
             found.append(Row(**said, oracle=block.get("oracle", False), model=row[0], setting=row[1], numbers=numbers))
     return tuple(found)
 

@@ -6,6 +6,8 @@ Below the working directory, rewritten after each cell:
     comparison.png               `analyze.comparison`
     runs/TASK/MODEL/TUNING/      the working directory of the cell's fine-tuning; with cell.json it has ended
 
+`scores` names files with the scores of other detectors, which become rows of their own (`detection.score_file`).
+
 Everything is checked before anything is trained. The same command goes on where a comparison was stopped, and with
 another model, tuning or task it runs the new cells alone. A cell that fails, whatever the reason, does not keep the
 others from their numbers: it stays empty, with its reason below the table, and the command ends with an error.
@@ -27,6 +29,7 @@ from fsfm_jax.figures.comparison import COLOURS, Point, draw_comparison
 from fsfm_jax.jobs import finetune
 from fsfm_jax.jobs.cells import MARK, Run, check_command, failure_notes, has_ended, run_all
 from fsfm_jax.jobs.finetune_inputs import open_inputs
+from fsfm_jax.jobs.imported_scores import import_scores
 from fsfm_jax.jobs.recipe_check import check_recipe
 from fsfm_jax.resolve.compare import Cell, Plan, of_cell, plan
 from fsfm_jax.resolve.finetune import SCRATCH, resolve_finetuning
@@ -61,7 +64,7 @@ def _run(config: ConfigDict, workdir: str) -> None:
     for check in (check_recipe, _check_init, check_inputs):
         for one in todo:
             of_cell(one.name, check, one.config)
-    run_all(runs, functools.partial(_write, planned, workdir))
+    run_all(runs, functools.partial(_write, planned, workdir, import_scores(planned)))
     LOG.info("Table: %s", os.path.join(workdir, TABLE))
 
 
@@ -80,11 +83,11 @@ def check_inputs(c: ConfigDict) -> None:
     resolve_finetuning(c, inputs.examples, len(names), inputs.real, inputs.statistics, jax.device_count())
 
 
-def _write(planned: Plan, workdir: str, failed: Mapping[str, str]) -> None:
+def _write(planned: Plan, workdir: str, imported: list[results.Entry], failed: Mapping[str, str]) -> None:
     """The table and the picture of all cells that have ended, and why those that `failed` have not."""
     if jax.process_index():
         return
-    entries = [entry_of(cell, workdir) for cell in planned.cells]
+    entries = [*(entry_of(cell, workdir) for cell in planned.cells), *imported]
     notes = [*planned.notes, *failure_notes(failed)]
     Path(workdir, TABLE).write_text(results.table(entries, notes), encoding="utf-8")
     results.write_csv(Path(workdir, CSV), entries)
@@ -104,6 +107,6 @@ def points(entries: Iterable[results.Entry]) -> dict[str, list[Point]]:
     panels = {}
     for family, found in results.rows(entries).items():
         metric = results.AUC[found[0].entries[0].layout]
-        means = [(row, row.mean(metric)) for row in found]
+        means = [(row, row.mean(metric)) for row in found if row.counts]
         panels[f"{family}: {metric}"] = [Point(r.model, r.tuning, r.counts[0], *mean) for r, mean in means if mean]
     return panels

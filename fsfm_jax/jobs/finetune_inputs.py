@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
@@ -68,14 +69,11 @@ def open_inputs(config: ConfigDict) -> Inputs:
       ValueError: data sets that do not fit each other: other classes, a class missing, a video on two sides.
       FileNotFoundError: data or a pretraining that is not there.
     """
-    opened = open_labelled
-    if config.data.classes:
-        class_names, real = parse_classes(config.data.classes)
-        opened = functools.partial(open_classed, class_names=class_names, real=real)
+    opened = _opener(config)
     sources = open_mixture(config.data.train, opened)
     training = [source for source, _ in sources]
     validation = open_together(config.data.validation, opened) if config.data.validation else None
-    tests = open_sets(config.data.test, "data.test", opened) if config.data.test else {}
+    tests = open_tests(config)
     class_names, real = check_classes([*training, *([] if validation is None else [validation]), *tests.values()])
     check_labels(training, "data.train", every_class=True)
     if validation is not None:
@@ -90,6 +88,22 @@ def open_inputs(config: ConfigDict) -> Inputs:
     pretrained = None if config.init == SCRATCH else _open_pretrained(config)
     statistics = _statistics(config.data.statistics, sources, pretrained)
     return Inputs(sources, validation, tests, class_names, real, pretrained, statistics)
+
+
+def open_tests(config: ConfigDict) -> dict[str, LabelledSource]:
+    """The test sets of a configuration by name.
+
+    Raises:
+      ValueError, FileNotFoundError: as `open_inputs`.
+    """
+    return open_sets(config.data.test, "data.test", _opener(config)) if config.data.test else {}
+
+
+def _opener(config: ConfigDict) -> Callable[[str], LabelledSource]:
+    if not config.data.classes:
+        return open_labelled
+    class_names, real = parse_classes(config.data.classes)
+    return functools.partial(open_classed, class_names=class_names, real=real)
 
 
 def _open_pretrained(config: ConfigDict) -> Pretrained:

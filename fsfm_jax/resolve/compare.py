@@ -48,12 +48,17 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All cells of a comparison, its models and tunings in order, and notes that stand below the table."""
+    """All cells of a comparison, its models and tunings in order, and notes that stand below the table.
+
+    Attributes:
+      scores: files with the scores of other detectors, by the name of the detector.
+    """
 
     cells: tuple[Cell, ...]
     models: tuple[str, ...]
     tunings: tuple[str, ...]
     notes: tuple[str, ...]
+    scores: Mapping[str, str]
 
 
 def plan(config: ConfigDict) -> Plan:
@@ -104,7 +109,8 @@ def plan(config: ConfigDict) -> Plan:
     if not cells:
         raise ValueError(f"tunings: {SCRATCH} has {tuning.FULL} alone, and nothing else is compared")
     notes += [f"Changed in every cell: {config.changes}."] if changes else []
-    return Plan(tuple(cells), tuple(model.name for model in models), tuple(tunings), tuple(notes))
+    names = tuple(model.name for model in models)
+    return Plan(tuple(cells), names, tuple(tunings), tuple(notes), _scores(config.scores, names))
 
 
 def slug(name: str) -> str:
@@ -135,6 +141,19 @@ def _models(text: str) -> list[Model]:
         folders[folder] = name
         models.append(Model(name, one_of(f"models: {name}", base, BASES), init))
     return models
+
+
+def _scores(text: str, models: Sequence[str]) -> dict[str, str]:
+    """The files of `scores` by the names of their detectors."""
+    files: dict[str, str] = {}
+    for entry in _names("scores", text) if text else []:
+        name, equals, path = (part.strip() for part in entry.partition("="))
+        if not (name and equals and path) or "|" in name:
+            raise ValueError(f"scores: expected NAME=FILE.csv, NAME without |; found {entry!r}")
+        if name in files or name in models:
+            raise ValueError(f"scores: {name} is the name of another row; take another one")
+        files[name] = path
+    return files
 
 
 def _changes(text: str) -> dict[str, str]:

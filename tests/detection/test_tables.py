@@ -2,6 +2,7 @@
 
 import pytest
 
+from fsfm_jax.detection.published_numbers import MEANINGS
 from fsfm_jax.detection.tables import table
 from fsfm_jax.resolve.report import LAYOUTS
 
@@ -30,10 +31,22 @@ def test_deepfakes():
     good = {"frame": level(0.8, 0.2, 1234, interval=(0.7, 0.9)), "video": level(0.9, 0.1, 40, [FIXED])}
     bad = {"frame": level(0.5, 0.2, 8), "video": level(None, None, 4, [FIXED])}
     text = table({"CDFv2": good, "mine": bad}, "dfd", ["Chosen so."])
-    assert cells(text, "CDFv2") == ["1,234", "40", "80.00 (70.00–90.00)", "90.00", "10.00", "75.00", "85.05", "91.44"]
-    assert cells(text, "mine") == ["8", "4", "50.00", "undefined", "undefined", "75.00", "–", "–"]
-    assert cells(text, "mean") == ["", "", "65.00", "–", "–", "75.00", "–", "–"]
+    ours = ["1,234", "40", "80.00 (70.00–90.00)", "90.00", "10.00", "75.00"]
+    others = ["87.64ᵃ, 86.13ᵗ", "95.17ᵃ, 94.42ᵗ, 91.99ᵗ"]
+    assert cells(text, "CDFv2") == [*ours, "85.05", "91.44", *others]
+    assert cells(text, "mine") == ["8", "4", "50.00", "undefined", "undefined", "75.00", "–", "–", "–", "–"]
+    assert cells(text, "mean") == ["", "", "65.00", "–", "–", "75.00", "–", "–", "–", "–"]
     assert "mine: auc is undefined, no fake among 4 examples" in text and "Chosen so." in text
+    # Whose the published numbers are, each kind by its mark.
+    below = text.split("\n\n")[1].splitlines()
+    assert [line.split(": ")[0] for line in below[1:5]] == [
+        "Columns called published are of FSFM ViT-B.  ", *MEANINGS.values()
+    ]  # fmt: skip
+    # A model of which nothing is published on these sets has no column.
+    alone = table({"WDF": good, "mine": bad}, "dfd", [])
+    assert cells(alone, "WDF")[-2:] == ["85.26", "86.96"] and "FS-VFM" not in alone and "ᵗ" not in alone
+    both = table({"WDF": good, "DFDC": good}, "dfd", [])
+    assert cells(both, "mean")[-3:] == [f"{(85.26 + 80.20) / 2:.2f}", f"{(86.96 + 83.47) / 2:.2f}", "–"]
 
 
 def test_diffusion_is_about_images():

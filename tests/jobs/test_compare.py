@@ -1,6 +1,7 @@
 """The comparison: a small one from end to end, stopped and gone on with; what its cells are; what it refuses."""
 
 import csv
+import hashlib
 import json
 import re
 import shutil
@@ -12,8 +13,10 @@ import pytest
 from comparing import CHANGES, Counted, Stopped, aucs
 from tuning import changed, pretrained_run
 
+from fsfm_jax import records
 from fsfm_jax.config import compare as comparison
 from fsfm_jax.config.fields import flat
+from fsfm_jax.data.labels import open_labelled
 from fsfm_jax.detection import comparison as results
 from fsfm_jax.detection.detector import open_saved
 from fsfm_jax.jobs import cells, compare
@@ -188,6 +191,51 @@ def test_everything_is_looked_at_before_anything_is_trained(init, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+def score_lines(spec: str, name: str, perfect: bool) -> list[str]:
+    """Rows of a score file for every frame of a set: right about each, or undecided about all."""
+    source = open_labelled(spec)
+    lines = []
+    for example in (source[index] for index in range(len(source))):
+        real = example[records.LABEL] == source.real
+        score = (0.1 if real else 0.9) if perfect else 0.5
+        lines.append(f"{name},{example[records.VIDEO]},{example[records.FRAME]},{'real' if real else 'fake'},{score}")
+    return lines
+
+
+def test_scores_of_other_detectors_are_rows_of_their_own(compared, init, tmp_path, monkeypatch):
+    workdir = Path(shutil.copytree(compared[0], tmp_path / "copy"))
+    monkeypatch.setattr(compare.finetune, "run", Counted(0))
+    specs = dict(part.split("=") for part in CHANGES["data.test"].split(","))
+    head, both = "dataset,video,frame,label,fake", tmp_path / "x.csv"
+    both.write_text("\n".join([head, *score_lines(specs["A"], "A", True), *score_lines(specs["B"], "B", False)]))
+    half = tmp_path / "e.csv"
+    half.write_text("\n".join([head, *score_lines(specs["A"], "A", False)]))
+    compare.run(tiny(init, scores=f"Xception={both}, EfficientNet={half}"), str(workdir))
+    text = (workdir / "table.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert lines[5] == "| Xception | scores |  |  | 100.00 | 50.00 | 75.00 |"
+    assert lines[6] == "| EfficientNet | scores |  |  | 50.00 |  | – |"
+    before = [line for line in compared[2][1].splitlines() if line.startswith("| ")]
+    assert lines[:5] == before  # nothing is run for them, and nothing else changes
+    digest = hashlib.sha256(both.read_bytes()).hexdigest()[:12]
+    assert f"- Xception: imported from {both}, SHA-256 {digest}\n" in text
+    rows = list(csv.DictReader((workdir / "table.csv").read_text().splitlines()))
+    mine = {(row["data set"], row["metric"]): row for row in rows if row["model"] == "Xception"}
+    assert float(mine["A", "video AUC"]["mean"]) == float(mine["A", "frame AUC"]["mean"]) == 100
+    one = mine["mean", "video AUC"]
+    assert (float(one["mean"]), one["trained parameters"], one["seeds"], one["trust"]) == (75, "", "1", "scores")
+    assert one["source"] == f"imported from {both}, SHA-256 {digest}"
+    assert {row["trust"] for row in rows if row["model"] == "Our Own"} == {""}
+    with pytest.raises(FileNotFoundError, match="gone.csv"):
+        compare.run(tiny(init, scores=f"X={tmp_path}/gone.csv"), str(workdir))
+    both.write_text("\n".join([head, *score_lines(specs["A"], "C", True)]))
+    with pytest.raises(ValueError, match="scores: .*x.csv: 'C' is no test set here; expected A, B"):
+        compare.run(tiny(init, scores=f"X={both}"), str(workdir))
+    both.write_text("\n".join([head, *score_lines(specs["A"], "A", True)[1:]]))
+    with pytest.raises(ValueError, match=r"scores: .*x.csv: A: no score for 1 \(.*\) of the 16 frames"):
+        compare.run(tiny(init, scores=f"X={both}"), str(workdir))
+
+
 def one(**fields):
     """The only cell of a comparison."""
     (cell,) = plan(comparing(**fields)).cells
@@ -252,6 +300,10 @@ REFUSED = {
     "range": (dict(changes="augment.flip=2"), "augment.flip: expected at least 0 and at most 1; found 2.0"),
     "form": (dict(changes="batch.size"), "changes: expected FIELD=VALUE;FIELD=VALUE with each .*found 'batch.size'"),
     "twice": (dict(changes="seed=1;seed=2"), "changes: expected FIELD=VALUE.*found 'seed=2'"),
+    "scores": (dict(scores="X"), "scores: expected NAME=FILE.csv, .*found 'X'"),
+    "scores of a model": (dict(scores="scratch=a.csv"), "scores: scratch is the name of another row"),
+    "scores twice": (dict(scores="X=a.csv,X=b.csv"), "scores: X is the name of another row"),
+    "scores in a table": (dict(scores="X|Y=a.csv"), r"scores: .* NAME without \|"),
     "decided": (dict(changes="repeats=2"), "changes: repeats is decided by the field seeds"),
 }  # fmt: skip
 
@@ -314,6 +366,34 @@ def test_targets_share_a_table_and_seeds_have_a_deviation(tmp_path):
     auc, hter = rows["fas_O", "o", "AUC"], rows["fas_M", "m", "HTER"]
     assert float(auc["deviation"]) == pytest.approx(10) and auc["seeds"] == "2"
     assert hter["mean"] == hter["deviation"] == ""
+
+
+def test_published_numbers_stand_below_ours_with_their_marks(tmp_path):
+    summary = {"video": {"metrics": {"auc": 0.9}, "thresholds": []}}
+    sets = ("CDFv2", "DFDC")
+    found = results.CellResult(5, 200, (dict.fromkeys(sets, summary),), ("chosen",), False)
+    text = results.table([results.Entry("dfd", "A", "bias", "dfd", sets, found)], [])
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert lines[2] == ["A", "bias", "5", "2.5 %", "90.00", "90.00", "90.00"]
+    rows = {(line[0], line[1]): line[-3:] for line in lines[3:]}
+    assert rows["Xception, Sup(IN)", "published"] == ["76.39", "70.62", f"{(76.39 + 70.62) / 2:.2f}"]
+    assert rows["FS-VFM ViT-L, SSL(VF2)", "quotedᵃ"] == ["95.17ᵃ", "87.75ᵃ", "91.46ᵃ"]
+    assert rows["FS-VFM ViT-L, SSL(VF2)", "by othersᵗ"] == ["91.99ᵗ", "86.45ᵗ", "89.22ᵗ"]
+    assert "| FS-VFM ViT-L, SSL(VF2) | by othersᵗ |  |  | 94.42ᵗ |  | – |" in text
+    # A number without a mark is the paper's own, and every mark is explained.
+    for (_, kind), cells in rows.items():
+        mark = {"published": "", "quotedᵃ": "ᵃ", "by othersᵗ": "ᵗ"}[kind]
+        assert all(cell in ("", "–") or re.fullmatch(rf"\d+\.\d+{mark}", cell) for cell in cells)
+    assert "Published: FSFM supplement, Tab. 3.  \nᵃ The authors' number" in text and "\nᵗ Measured by others" in text
+    results.write_csv(tmp_path / "t.csv", [entry("fas_O", "ICM2O", [0.9], [0.2])])
+    written = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
+    fsfm = [row for row in written if row["model"] == "FSFM ViT-B, SSL(VF2)"]
+    assert [(r["task"], r["tuning"], r["metric"], r["mean"], r["trust"], r["source"]) for r in fsfm] == [
+        ("fas", "published, oracle", metric, value, "paper", "FSFM supplement, Tab. 4")
+        for metric, value in (("HTER", "7.68"), ("AUC", "97.11"))
+    ]
+    # Not beside drawn forgeries, whatever their sets are called.
+    assert "Xception" not in results.table([results.Entry("demo", "A", "bias", "dfd", sets, found)], [])
 
 
 def test_a_target_that_has_not_ended_leaves_no_mean_and_no_point():
