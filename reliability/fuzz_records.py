@@ -1,4 +1,4 @@
-"""Data sets and tables of strangers, as targets of the fuzzer: records, their files and cards, predictions."""
+"""Data sets and tables of strangers, as targets of the fuzzer: records, their files and cards, predictions, scores."""
 
 import functools
 import json
@@ -15,6 +15,7 @@ from fsfm_jax.data.photo import encode_png
 from fsfm_jax.data.sources import RecordSource
 from fsfm_jax.data.statistics import Card, PixelSums, SplitStatistics, read_card
 from fsfm_jax.detection.prediction_file import read_predictions, write_predictions
+from fsfm_jax.detection.score_file import read_scores
 from fsfm_jax.prepare.example import Face
 from fsfm_jax.prepare.finish import finish
 from fsfm_jax.prepare.manifests.manifest import Item, Walk
@@ -149,6 +150,17 @@ def _read_predictions(data: bytes, folder: Path) -> None:
     assert len({len(values) for values in columns.values()}) == 1
 
 
+def _scores() -> list[bytes]:
+    framed = 'dataset,video,frame,label,fake\nA,"a, b",0,fake,0.9\nA,"a, b",1,fake,1e-9\nB,007,-1,real,.25\n'
+    return [framed.encode(), "real,label,video,dataset\r\n0.75,real,\u00e4,A\r\n".encode("utf-8-sig")]
+
+
+def _read_scores(data: bytes, folder: Path) -> None:
+    for found in read_scores(str(placed(data, folder, "scores.csv"))).sets.values():
+        assert len(found.videos) == len(found.real) == len(found.scores) > 0
+        assert np.all((found.scores >= 0) & (found.scores <= 1))
+
+
 JSON_WORDS = (b"null", b"true", b"-1", b"1e999", b"NaN", b"[]", b"{}", b'""', b"9" * 30, b'"\\ud800"', b"[[[[[[[[")
 CARD_WORDS = tuple(f'"{name}"'.encode() for name in (
     "schema_version", "splits", "train", "shard_lengths", "pixels", "pixel_sum", "pixel_square_sum", "class_names",
@@ -165,4 +177,5 @@ TARGETS = (
     Target("metadata", _read_metadata, (ValueError, FileNotFoundError), _metadata, JSON_WORDS + FEATURE_WORDS, 1 << 13),
     Target("card", _read_card, (ValueError,), _cards, JSON_WORDS + CARD_WORDS),
     Target("predictions", _read_predictions, (ValueError,), _predictions, (b'"', b",", b"\r\n", b"PAR1", b"\0")),
+    Target("scores", _read_scores, (ValueError,), _scores, (b'"', b",", b"\r\n", b"\xef\xbb\xbf", b"fake", b"1e999")),
 )  # fmt: skip

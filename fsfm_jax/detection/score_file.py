@@ -113,8 +113,10 @@ def _rows(reader: Iterator[list[str]], head: Sequence[str]) -> Iterator[tuple[in
             raise ValueError(f"line {line}: expected {len(head)} values ({', '.join(head)}), found {len(row)}")
         value = dict(zip(head, row, strict=True))
         empty = [name for name in head if not value[name]]
-        if empty or "\0" in "".join(row):
-            raise ValueError(f"line {line}: expected a value without NUL in {', '.join(empty) or 'every column'}")
+        if empty:
+            raise ValueError(f"line {line}: expected a value in the column {', '.join(empty)}, found nothing")
+        if "\0" in "".join(row):
+            raise ValueError(f"line {line}: expected text without NUL characters, found one")
         if value["label"] not in LABELS:
             raise ValueError(f"line {line}: label: expected real or fake, found {value['label']!r}")
         if FRAME in head and not WHOLE.fullmatch(value[FRAME]):
