@@ -71,6 +71,7 @@ HOMES = {
     "scipy": "fsfm_jax.metrics.calibration",
     "ml_dtypes": "fsfm_jax.weights",
     "safetensors": "fsfm_jax.weights.safetensors_file",
+    "huggingface_hub": "fsfm_jax.weights.hub_file",
     "jax2onnx": "fsfm_jax.weights.onnx_file",
     "onnxruntime": "fsfm_jax.weights fsfm_jax.prepare.parse.bisenet",
     "starlette": "fsfm_jax.apps",
@@ -163,12 +164,15 @@ def test_every_home_and_every_place_is_used():
     assert len(loose) <= MAX_LOOSE, loose
 
 
-# Who does not ask for that parser needs no torch, who does not ask for that writer no tensorboardX, and who draws
-# nothing does not wait for matplotlib.
+# Who does not ask for that parser needs no torch, who does not ask for that writer no tensorboardX, who fetches nothing
+# no huggingface_hub, and who draws nothing does not wait for matplotlib.
 @pytest.mark.parametrize(
     ("owner", "libraries"),
-    [("prepare.parse.farl", {"torch", "facer"}), ("run.tensorboard", {"tensorboardX"}), ("figures", {"matplotlib"})],
-)
+    [
+        ("prepare.parse.farl", {"torch", "facer"}), ("run.tensorboard", {"tensorboardX"}), ("figures", {"matplotlib"}),
+        ("weights.hub_file", {"huggingface_hub"}),
+    ],
+)  # fmt: skip
 def test_what_is_slow_and_seldom_needed_is_imported_inside_of_functions(owner, libraries):
     modules = [m for m in MODULES if f"{m}.".startswith(f"fsfm_jax.{owner}.")]
     for module in modules:

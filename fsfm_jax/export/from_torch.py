@@ -13,6 +13,9 @@ evaluate. Of MAE and other base models the encoder is taken, for `--config.init=
 
 Files are read without PyTorch, and nothing in them is executed. The channel statistics are those of
 `pretrain_ds_mean_std.txt` in the folder of the file.
+
+In place of a file, `hf://OWNER/REPOSITORY/FILE@REVISION` fetches one from the Hugging Face Hub, with the package of the
+extra `hub` and the digest that it has to have in `--sha256`. Nothing else here uses the network.
 """
 
 import dataclasses
@@ -36,6 +39,7 @@ from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.identity import PACKAGES
 from fsfm_jax.weights import official_file
 from fsfm_jax.weights.export_file import Export, find_export
+from fsfm_jax.weights.hub_file import fetch_all
 from fsfm_jax.weights.init import PROJECTOR, open_pretrained
 from fsfm_jax.weights.official_run import OfficialRun, is_plain, read_run
 from fsfm_jax.weights.run_import import save_imported
@@ -180,6 +184,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("pixel_heads", HEADS, "Heads of the pixel decoder.", lower_bound=1)
     flags.DEFINE_integer("rep_heads", HEADS, "Heads of the representation decoder.", lower_bound=1)
+    flags.DEFINE_string("sha256", "", "SHA-256 of each file in order, with commas; needed for hf://.")
 
 
 SETTINGS = ("statistics", "base", "classes", "norm_over", "pixel_heads", "rep_heads")
@@ -192,8 +197,11 @@ def main(arguments: list[str]) -> None:
         raise app.UsageError("expected FILE.pth, for a pretraining also TARGET.pth, and --output=DIR")
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
     try:
-        lines = convert(arguments[1:], chosen.output, **{name: getattr(chosen, name) for name in SETTINGS})
-    except (ValueError, OSError) as error:
+        paths, about = fetch_all(arguments[1:], chosen.sha256)
+        for line in about:
+            command.say(line)
+        lines = convert(paths, chosen.output, **{name: getattr(chosen, name) for name in SETTINGS})
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         sys.exit(f"error: {error}")
     print("\n".join(lines))
 
