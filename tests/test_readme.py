@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fsfm_jax.config import evaluate, finetune, pretrain
+from fsfm_jax.config import compare, evaluate, finetune, pretrain
 from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.data.sources import HELD_OUT_SAMPLES, SAMPLES
 from fsfm_jax.resolve import pretrain as config
@@ -19,7 +19,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 SAMPLE_LICENCES = SAMPLES.parent / "LICENSES.md"
 FIELDS = config.flat(pretrain.pretrain())
-ALL_FIELDS = FIELDS | config.flat(finetune.finetune()) | config.flat(evaluate.evaluate())
+ALL_FIELDS = FIELDS | {
+    name: value
+    for make in (finetune.finetune, evaluate.evaluate, compare.compare)
+    for name, value in config.flat(make()).items()
+}
 SECTIONS = {name.partition(".")[0] for name in FIELDS if "." in name}
 FILE_ENDINGS = ("py", "md", "png", "npy", "jsonl", "txt")
 

@@ -35,6 +35,7 @@ HEAD = (
 )  # fmt: skip
 IMPORTED = "scores"  # in place of a tuning, and of the trust in a number
 THRESHOLD = "HTER is at the threshold of equal error on the validation split."
+MEANS = "Means of published rows are computed here, over the same test sets as ours."
 ORACLE = "The step was chosen on the test set itself, by an oracle; these numbers are optimistic: "
 
 Spread = tuple[float, float | None]  # mean and deviation in percent; no deviation with one seed
@@ -236,6 +237,7 @@ def _section(family: str, found: Sequence[Row]) -> str:
         lines.append([row.name, row.kind, "", "", *cells])
     oracles = [f"{row.model}, {row.tuning}" for row in found if any(e.found and e.found.oracle for e in row.entries)]
     below = [*([THRESHOLD] if "HTER" in metrics else []), *([ORACLE + "; ".join(oracles) + "."] if oracles else [])]
+    below += [MEANS] if published and len(places) > 1 else []
     below += published_numbers.legend(number for row in published for number in row.numbers.values())
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return "\n\n".join([f"## {family}, %", text, *(["  \n".join(below)] if below else [])])

@@ -24,9 +24,9 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 # The Hub's own host, and where it redirects to for large files.
 HUB, STORES = "huggingface.co", (".huggingface.co", ".hf.co")
 RELEASED = "Wolowolo/fsfm-3c"
-# First digits of the SHA-256 of released files, as third parties report them. All 64 digits are a digest to compare
-# with; fewer can refuse a file but not vouch for one.
-KNOWN = {(RELEASED, "pretrained_models/FS-VFM_ViT-L_VF2_600e/checkpoint-599.pth"): "3fd99324"}
+# First digits of the SHA-256 of released files, by repository, folder and name, as third parties report them. All 64
+# digits are a digest to compare with; fewer can refuse a file but not vouch for one.
+KNOWN = {(RELEASED, "FS-VFM_ViT-L_VF2_600e/checkpoint-599.pth"): "3fd99324"}
 
 
 class Address(NamedTuple):
@@ -35,6 +35,11 @@ class Address(NamedTuple):
     repository: str
     file: str
     revision: str
+
+    @property
+    def folder_and_name(self) -> str:
+        """The last two parts of the file, the last if there is one only."""
+        return "/".join(self.file.split("/")[-2:])
 
     def __str__(self) -> str:
         return f"{SCHEME}{self.repository}/{self.file}@{self.revision}"
@@ -79,7 +84,7 @@ def fetch_all(paths: Sequence[str], digests: str) -> tuple[list[str], list[str]]
     for path, address, want in zip(paths, addresses, expected, strict=True):
         local = path if address is None else fetch(address)
         if address is not None or want:
-            known = "" if address is None else KNOWN.get(address[:2], "")
+            known = "" if address is None else KNOWN.get((address.repository, address.folder_and_name), "")
             lines.append(check_digest(local, path, want, known, address is not None))
         found.append(local)
     return found, lines

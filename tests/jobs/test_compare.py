@@ -384,6 +384,7 @@ def test_published_numbers_stand_below_ours_with_their_marks(tmp_path):
     for (_, kind), cells in rows.items():
         mark = {"published": "", "quotedᵃ": "ᵃ", "by othersᵗ": "ᵗ"}[kind]
         assert all(cell in ("", "–") or re.fullmatch(rf"\d+\.\d+{mark}", cell) for cell in cells)
+    assert "Means of published rows are computed here" in text
     assert "Published: FSFM supplement, Tab. 3.  \nᵃ The authors' number" in text and "\nᵗ Measured by others" in text
     results.write_csv(tmp_path / "t.csv", [entry("fas_O", "ICM2O", [0.9], [0.2])])
     written = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))

@@ -245,6 +245,11 @@ def test_several_results_become_one_table(evaluated, tuned, tmp_path):
     assert f"| CDFv2 | 2 | {100 * frame:.2f} ± 0.00 |" in text and "| mean | 4 |" in text and "85.05" in text
     rows = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
     assert float(rows[0]["frame AUC"]) == pytest.approx(100 * frame) and rows[0]["frame AUC deviation"] == "0.0"
+    # A number of the paper is a number; others keep their marks, and no mean is taken of them.
+    titles = ("published video AUC", "FS-VFM ViT-L video AUC")
+    assert [rows[0][title] for title in titles] == ["91.44", "95.17ᵃ, 94.42ᵗ, 91.99ᵗ"]
+    assert [row[title] for row in rows[1:] for title in titles] == [""] * 4 and rows[2]["data set"] == "mean"
+    assert "| 91.44 | 87.64ᵃ, 86.13ᵗ | 95.17ᵃ, 94.42ᵗ, 91.99ᵗ |" in text and "\nᵃ The authors' number" in text
     for runs, error, message in (
         ("", ValueError, "runs: expected workdirs with commas, found none"),
         (tuned, FileNotFoundError, f"runs: no metrics.json in {tuned}/, {tuned}/test, {tuned}/seed_"),

@@ -19,8 +19,11 @@ def test_an_address_names_a_file_at_a_revision():
     address = parse_address(text)
     expected = Address("Wolowolo/fsfm-3c", "pretrained_models/FF++_o_c23_ViT-B/checkpoint-400.pth", "refs/pr/1")
     assert address == expected and str(address) == text
-    # What is known is the address of something.
-    assert all(parse_address(f"hf://{repository}/{file}@main") for repository, file in KNOWN)
+    # What is known is known wherever its folder lies.
+    for repository, file in KNOWN:
+        for above in ("", "models/"):
+            known = parse_address(f"hf://{repository}/{above}{file}@main")
+            assert (known.repository, known.folder_and_name) == (repository, file)
 
 
 @pytest.mark.parametrize(
