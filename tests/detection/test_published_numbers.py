@@ -51,6 +51,7 @@ MEANS = [
     *(("4", FAS, metric) for metric in ("video HTER", "video AUC")),
     ("5", ("T2I", "I2I", "FS", "FE"), "frame AUC"),
 ]
+UNROUNDED = ("4", "ViT-B", "Sup(IN)", "video AUC")  # 97.4475 is printed as 97.44
 
 
 @pytest.mark.parametrize(("table", "names", "metric"), MEANS)
@@ -59,8 +60,9 @@ def test_printed_means_are_those_of_their_entries(table, names, metric):
     assert len(rows) >= 7
     for row in rows:
         entries = [printed(row, f"{name} {metric}") for name in names]
-        # The mean was taken before or after the entries were rounded, and was rounded itself.
-        assert abs(sum(entries) / len(entries) - printed(row, f"mean {metric}")) <= 2 * HALF, row
+        # As a mean of the printed entries it is off by its own rounding; one is a mean of what was not rounded yet.
+        bound = 2 * HALF if (table, row.model, row.setting, metric) == UNROUNDED else HALF
+        assert abs(sum(entries) / len(entries) - printed(row, f"mean {metric}")) <= bound, row
 
 
 @pytest.mark.parametrize("level", ["video", "frame"])
