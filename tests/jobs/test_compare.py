@@ -381,9 +381,9 @@ def test_published_numbers_stand_below_ours_with_their_marks(tmp_path):
     assert rows["FS-VFM ViT-L, SSL(VF2)", "by othersᵗ"] == ["91.99ᵗ", "86.45ᵗ", "89.22ᵗ"]
     assert "| FS-VFM ViT-L, SSL(VF2) | by othersᵗ |  |  | 94.42ᵗ |  | – |" in text
     # A number without a mark is the paper's own, and every mark is explained.
-    for (_, kind), cells in rows.items():
+    for (_, kind), found_cells in rows.items():
         mark = {"published": "", "quotedᵃ": "ᵃ", "by othersᵗ": "ᵗ"}[kind]
-        assert all(cell in ("", "–") or re.fullmatch(rf"\d+\.\d+{mark}", cell) for cell in cells)
+        assert all(cell in ("", "–") or re.fullmatch(rf"\d+\.\d+{mark}", cell) for cell in found_cells)
     assert "Means of published rows are computed here" in text
     assert "Published: FSFM supplement, Tab. 3.  \nᵃ The authors' number" in text and "\nᵗ Measured by others" in text
     results.write_csv(tmp_path / "t.csv", [entry("fas_O", "ICM2O", [0.9], [0.2])])
