@@ -26,7 +26,7 @@ from fsfm_jax.config.pretrain import unknown_variant
 SETTINGS = {
     "masking": "random: mask.strategy=random; loss.region_weight=0 | Fasking-I: mask.strategy=fasking_i; "
     "loss.region_weight=0 | FRP: mask.strategy=frp; loss.region_weight=0 | CRFR-R: mask.strategy=crfr_r | CRFR-P",
-    "ratio": "0.35: mask.ratio=0.35 | 0.5: mask.ratio=0.5 | 0.65: mask.ratio=0.65 | 0.75 | 0.85: mask.ratio=0.85",
+    "ratio": "0.35: mask.ratio=0.35 | 0.50: mask.ratio=0.5 | 0.65: mask.ratio=0.65 | 0.75 | 0.85: mask.ratio=0.85",
     "components": "masked: loss.region_weight=0; model.instance_discrimination=False | "
     "masked and region: model.instance_discrimination=False | masked and ID: loss.region_weight=0 | all",
     "id-loss": "NCS | BYOL: loss.kind=byol | InfoNCE: loss.kind=infonce | MoCo v3: loss.kind=mocov3 | "
@@ -40,6 +40,7 @@ SETTINGS = {
     "data": "FF++ 0.1M | YTF 0.6M: data.train=data/ytf | VGGFace2 3.3M: data.train=data/vggface2",
     "size": "S: recipe=pretrain_vits | B | L: recipe=pretrain_vitl",
 }
+PUBLISHED = {"ratio": "fsfm-supp/6/mask ratio", "size": "fsfm-supp/6/model size"}
 
 
 def get_config(variant="masking"):
@@ -49,4 +50,5 @@ def get_config(variant="masking"):
     c.settings = SETTINGS[variant]
     c.pretrain = "data.train=data/ffpp_originals; duration=400 epochs"
     c.tasks = "dfd,fas_M,fas_C,fas_I,fas_O"
+    c.published = PUBLISHED[variant] if variant in PUBLISHED else ""
     return c

@@ -23,6 +23,7 @@ def ablate() -> ConfigDict:
     c.variant = ""  # words for the recipes of the tasks, as in a comparison
     c.seeds = 0  # fine-tunings of each setting and task; 0: as many as the recipe has
     c.changes = ""  # fields of every fine-tuning, "batch.size=64; duration=2 epochs"
-    # Which published rows stand beside: PAPER/TABLE/ABLATION of the published numbers; "" for none.
+    # Which published rows stand beside those of the same name: "fsfm-supp/6/mask ratio", "fsfm-supp/6/model size", or
+    # any PAPER/TABLE/ABLATION of detection/published_numbers.toml; "" for none.
     c.published = ""
     return c

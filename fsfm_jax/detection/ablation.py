@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from fsfm_jax.detection import comparison, tables
+from fsfm_jax.detection import comparison, published_numbers, tables
 from fsfm_jax.detection.comparison import Entry, Row
 
 # Means over the test sets of a task, as in the supplement's tables of ablations (C and E).
@@ -14,6 +14,34 @@ BELOW = "Means over the test sets of a task, in percent; ± is the deviation ove
 
 # Published numbers of a setting: text by family of tasks and metric.
 Published = Mapping[str, Mapping[tuple[str, str], str]]
+# What published ablations call these averages.
+COLUMNS = {
+    ("dfd", "frame AUC"): "dfd frame AUC", ("dfd", "video AUC"): "dfd video AUC", ("diff", "AUC"): "diff frame AUC",
+    ("fas", "HTER"): "fas video HTER", ("fas", "AUC"): "fas video AUC",
+}  # fmt: skip
+
+
+def find_published(text: str) -> tuple[Published, list[str]]:
+    """Return the published numbers that `text`, PAPER/TABLE/ABLATION or nothing, names, and whose they are.
+
+    Raises:
+      ValueError: another form, or no such ablation; the message has those that there are.
+    """
+    if not text:
+        return {}, []
+    try:
+        paper, table, ablation = text.split("/")
+    except ValueError as error:
+        raise ValueError(f"published: expected PAPER/TABLE/ABLATION, found {text!r}") from error
+    try:
+        rows = published_numbers.of_ablation(paper, table, ablation)
+    except ValueError as error:
+        raise ValueError(f"published: {error}") from error
+    shown = {
+        setting: {key: str(row[column]) for key, column in COLUMNS.items() if column in row}
+        for setting, row in rows.items()
+    }
+    return shown, published_numbers.legend(number for row in rows.values() for number in row.values())
 
 
 def averages(entries: Iterable[Entry]) -> dict[tuple[str, str], dict[str, comparison.Spread | None]]:

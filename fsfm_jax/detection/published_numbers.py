@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fsfm_jax.config.fields import one_of
-from fsfm_jax.text import join_first
 
 FILE = Path(__file__).with_suffix(".toml")
 PAPER, QUOTED, THIRD_PARTY = "paper", "quoted", "third-party"
@@ -28,6 +27,7 @@ PAPERS = ("fsfm", "fsfm-supp", "fs-vfm", "others")
 LEVELS = ("frame", "video")
 MEAN = "mean"  # in place of a test set
 _FIELDS = {"paper", "table", "trust", "source", "task", "about", "columns", "rows"}
+_OPTIONAL = {"oracle": False, "ablation": ""}
 
 
 class Number(NamedTuple):
@@ -56,6 +56,7 @@ class Row:
       trust, source: of all its numbers.
       task: the layout that it stands in, or "".
       oracle: whether step and threshold were chosen on the test set.
+      ablation: what is varied, or "".
       about: how the numbers came about.
       model, setting: what was measured; the setting is the pretraining or the ablated value.
       numbers: by column, "SET LEVEL METRIC".
@@ -67,6 +68,7 @@ class Row:
     source: str
     task: str
     oracle: bool
+    ablation: str
     about: str
     model: str
     setting: str
@@ -91,7 +93,7 @@ def parse_rows(content: Mapping[str, Any]) -> tuple[Row, ...]:
     seen: dict[tuple[str, ...], Number] = {}
     for block in content["table"]:
         where = f"{FILE.name}: {block.get('paper')}, {block.get('table')}"
-        missing, unknown = _FIELDS - block.keys(), block.keys() - _FIELDS - {"oracle"}
+        missing, unknown = _FIELDS - block.keys(), block.keys() - _FIELDS - _OPTIONAL.keys()
         if missing or unknown:
             raise ValueError(f"{where}: missing {sorted(missing)}, unknown {sorted(unknown)}")
         one_of(f"{where}: paper", block["paper"], PAPERS)
@@ -106,8 +108,8 @@ def parse_rows(content: Mapping[str, Any]) -> tuple[Row, ...]:
                 if key in seen:
                     raise ValueError(f"{where}: {row[:2]}: {column} twice: {seen[key].printed}, {number.printed}")
                 seen[key] = number
-            said = {name: block[name] for name in _FIELDS - {"columns", "rows"}}
-            found.append(Row(**said, oracle=block.get("oracle", False), model=row[0], setting=row[1], numbers=numbers))
+            said = _OPTIONAL | {name: value for name, value in block.items() if name not in ("columns", "rows")}
+            found.append(Row(**said, model=row[0], setting=row[1], numbers=numbers))
     return tuple(found)
 
 
@@ -129,18 +131,18 @@ def find_rows(**fields: str) -> list[Row]:
     return [row for row in read_rows() if all(getattr(row, name) == value for name, value in fields.items())]
 
 
-def ablation(paper: str, table: str, setting: str) -> dict[str, Number]:
-    """The published row of an ablation by column: `ablation("fsfm-supp", "6 mask ratio", "0.75")["DfD video AUC"]`.
+def of_ablation(paper: str, table: str, ablation: str) -> dict[str, dict[str, Number]]:
+    """An ablation's numbers by setting, then by column, as in the "0.75" and "dfd video AUC" of a mask ratio.
 
     Raises:
-      ValueError: no row of that setting, or several; the message has the settings that the table has.
+      ValueError: no such ablation; the message has those that there are.
     """
-    rows = find_rows(paper=paper, table=table)
-    found = [row for row in rows if row.setting == setting]
-    if len(found) != 1:
-        there = join_first(sorted({row.setting for row in rows})) or "no such table"
-        raise ValueError(f"{paper}, table {table!r}: expected one row of {setting!r} among {there}; found {len(found)}")
-    return dict(found[0].numbers)
+    found = {row.setting: dict(row.numbers) for row in find_rows(paper=paper, table=table, ablation=ablation)}
+    if not found or not ablation:
+        there = {f"{row.paper}/{row.table}/{row.ablation}": None for row in read_rows() if row.ablation}
+        asked = f"{paper}/{table}/{ablation}"
+        raise ValueError(f"expected an ablation that is published, one of {', '.join(there)}; found {asked}")
+    return found
 
 
 def of_set(model: str, name: str, level: str, metric: str) -> tuple[Number, ...]:

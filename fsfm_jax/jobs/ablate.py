@@ -53,11 +53,13 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     check_no_results(workdir)
     with hold(workdir):
         planned = plan_ablation(config, workdir)
+        published, sources = ablation.find_published(config.published)
+        planned = planned._replace(notes=(*planned.notes, *sources))
         runs = list(_runs(planned, workdir))
         for one in runs:
             if not has_ended(one):
                 of_cell(one.name, _check_pretraining if one.start is pretrain.run else _check_finetuning, one.config)
-        run_all(runs, functools.partial(_write, planned, {}, workdir))
+        run_all(runs, functools.partial(_write, planned, published, workdir))
     LOG.info("Table: %s", os.path.join(workdir, TABLE))
 
 

@@ -13,10 +13,10 @@ from fsfm_jax.detection.published_numbers import (
     PAPER,
     QUOTED,
     THIRD_PARTY,
-    ablation,
     find_rows,
     legend,
     mean,
+    of_ablation,
     of_set,
     parse_rows,
     read_rows,
@@ -36,7 +36,7 @@ def printed(row, column):
 def test_every_table_of_the_supplement_is_whole():
     """Rows and numbers of Tables 1 to 6, counted in the supplement."""
     expected = {"1": (6, 24), "2": (11, 110), "3": (18, 88), "4": (7, 70), "5": (7, 42),
-                "6 mask ratio": (5, 20), "6 model size": (3, 12)}  # fmt: skip
+                "6": (8, 32)}  # fmt: skip
     rows = [row for row in read_rows() if row.paper == "fsfm-supp"]
     assert {row.table for row in rows} == expected.keys()
     for table, counts in expected.items():
@@ -80,16 +80,15 @@ def test_printed_gaps_are_those_to_the_mean_of_fsfm(level):
 
 
 def test_the_default_of_an_ablation_is_the_same_in_both_of_its_tables():
-    ratio, size = ablation("fsfm-supp", "6 mask ratio", "0.75"), ablation("fsfm-supp", "6 model size", "ViT-B/16")
-    assert ratio == size and ratio["DfD video AUC"] == (82.31, "82.31", PAPER, "FSFM supplement, Tab. 6")
-    assert ablation("fsfm-supp", "6 mask ratio", "0.35")["FAS video HTER"].value == 15.84
-    for table, setting, text in (
-        ("6 mask ratio", "0.8", "expected one row of '0.8' among 0.35, 0.50, .*; found 0"),
-        ("4", "SSL(IN)", "expected one row of .SSL.IN.. among .*; found 2"),
-        ("7", "0.75", "among no such table; found 0"),
-    ):
+    ratio, size = (of_ablation("fsfm-supp", "6", name) for name in ("mask ratio", "model size"))
+    assert [*ratio] == ["0.35", "0.50", "0.65", "0.75", "0.85"] and [*size] == ["S", "B", "L"]
+    assert ratio["0.75"] == size["B"]
+    assert ratio["0.75"]["dfd video AUC"] == (82.31, "82.31", PAPER, "FSFM supplement, Tab. 6")
+    assert ratio["0.35"]["fas video HTER"].value == 15.84
+    for table, name in (("6", "ratio"), ("6", ""), ("4", "mask ratio")):
+        text = f"one of fsfm-supp/6/mask ratio, fsfm-supp/6/model size; found fsfm-supp/{table}/{name}"
         with pytest.raises(ValueError, match=text):
-            ablation("fsfm-supp", table, setting)
+            of_ablation("fsfm-supp", table, name)
 
 
 def test_rates_are_percentages_and_names_are_those_of_our_sets():
@@ -189,8 +188,8 @@ def test_readme_has_the_published_numbers():
         model = pretraining or model
         assert ours == "–"
         if name == "mean over DfD sets":
-            row = ablation("fsfm-supp", "6 model size", model.split(",")[0].split()[1] + "/16")
-            assert published == str(row["DfD video AUC"])
+            row = of_ablation("fsfm-supp", "6", "model size")[model.split(",")[0][-1]]
+            assert published == str(row["dfd video AUC"])
         elif name != "see the paper":
             assert published == show(of_set(model.split(",")[0], name, "video", "AUC"))
         compared += published != "–"

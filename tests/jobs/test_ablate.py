@@ -11,6 +11,7 @@ from tuning import PRETRAINING, changed
 
 from fsfm_jax.config import ablate as template
 from fsfm_jax.config.fields import flat
+from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.detection import ablation
 from fsfm_jax.jobs import ablate, cells, pretrain
 from fsfm_jax.resolve.ablate import plan_ablation
@@ -87,6 +88,21 @@ def test_published_numbers_stand_beside_ours_and_empty_cells_stay_empty():
         "| 0.5 |  |  | – |",
     ]
     assert text.endswith("  \nA note.\n")
+
+
+def test_the_recipes_name_published_rows_and_nonsense_is_refused(tmp_path):
+    for variant in ("ratio", "size"):
+        c = load_recipe(f"ablate_fsfm:{variant}")
+        published, sources = ablation.find_published(c.published)
+        assert {trial.name for trial in plan_ablation(c, "").trials} == published.keys()
+        assert sources == ["Published: FSFM supplement, Tab. 6."]
+    assert published["L"] == {
+        ("dfd", "frame AUC"): "77.43", ("dfd", "video AUC"): "83.15", ("fas", "HTER"): "16.23", ("fas", "AUC"): "93.13",
+    }  # fmt: skip
+    assert ablation.find_published(load_recipe("ablate_fsfm:masking").published) == ({}, [])
+    for text, said in (("fsfm-supp/6", "expected PAPER/TABLE/ABLATION"), ("fsfm/6/ratio", "expected an ablation that")):
+        with pytest.raises(ValueError, match=f"published: {said}"):
+            ablate.run(tiny(published=text), str(tmp_path / "none"))
 
 
 def test_what_fails_leaves_its_row_empty_and_the_others_run(tmp_path, monkeypatch):
