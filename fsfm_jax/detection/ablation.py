@@ -21,8 +21,8 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def find_published(text: str) -> tuple[Published, list[str]]:
-    """Return the published numbers that `text`, PAPER/TABLE/ABLATION or nothing, names, and whose they are.
+def find_published(text: str, settings: Sequence[str]) -> tuple[Published, list[str]]:
+    """Return the published numbers of `settings` in `text`, PAPER/TABLE/ABLATION or nothing, and whose they are.
 
     Raises:
       ValueError: another form, or no such ablation; the message has those that there are.
@@ -37,11 +37,13 @@ def find_published(text: str) -> tuple[Published, list[str]]:
         rows = published_numbers.of_ablation(paper, table, ablation)
     except ValueError as error:
         raise ValueError(f"published: {error}") from error
-    shown = {
-        setting: {key: str(row[column]) for key, column in COLUMNS.items() if column in row}
+    found = {
+        setting: {key: row[column] for key, column in COLUMNS.items() if column in row}
         for setting, row in rows.items()
+        if setting in settings
     }
-    return shown, published_numbers.legend(number for row in rows.values() for number in row.values())
+    shown = {setting: {key: str(number) for key, number in row.items()} for setting, row in found.items()}
+    return shown, published_numbers.legend(number for row in found.values() for number in row.values())
 
 
 def averages(entries: Iterable[Entry]) -> dict[tuple[str, str], dict[str, comparison.Spread | None]]:

@@ -53,7 +53,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     check_no_results(workdir)
     with hold(workdir):
         planned = plan_ablation(config, workdir)
-        published, sources = ablation.find_published(config.published)
+        published, sources = ablation.find_published(config.published, [trial.name for trial in planned.trials])
         planned = planned._replace(notes=(*planned.notes, *sources))
         runs = list(_runs(planned, workdir))
         for one in runs:

@@ -93,16 +93,29 @@ def test_published_numbers_stand_beside_ours_and_empty_cells_stay_empty():
 def test_the_recipes_name_published_rows_and_nonsense_is_refused(tmp_path):
     for variant in ("ratio", "size"):
         c = load_recipe(f"ablate_fsfm:{variant}")
-        published, sources = ablation.find_published(c.published)
-        assert {trial.name for trial in plan_ablation(c, "").trials} == published.keys()
-        assert sources == ["Published: FSFM supplement, Tab. 6."]
+        settings = [trial.name for trial in plan_ablation(c, "").trials]
+        published, sources = ablation.find_published(c.published, settings)
+        assert [*published] == settings and sources == ["Published: FSFM supplement, Tab. 6."]
     assert published["L"] == {
         ("dfd", "frame AUC"): "77.43", ("dfd", "video AUC"): "83.15", ("fas", "HTER"): "16.23", ("fas", "AUC"): "93.13",
     }  # fmt: skip
-    assert ablation.find_published(load_recipe("ablate_fsfm:masking").published) == ({}, [])
+    assert ablation.find_published(load_recipe("ablate_fsfm:masking").published, ["CRFR-P"]) == ({}, [])
+    assert ablation.find_published(c.published, ["small"]) == ({}, [])
     for text, said in (("fsfm-supp/6", "expected PAPER/TABLE/ABLATION"), ("fsfm/6/ratio", "expected an ablation that")):
         with pytest.raises(ValueError, match=f"published: {said}"):
-            ablate.run(tiny(published=text), str(tmp_path / "none"))
+            ablate.run(tiny(published=text), str(tmp_path))
+
+
+def test_the_table_of_a_recipe_starts_with_the_published_rows(tmp_path, monkeypatch):
+    for name in ("_check_pretraining", "_check_finetuning"):
+        monkeypatch.setattr(ablate, name, lambda c: None)
+    monkeypatch.setattr(ablate, "run_all", lambda runs, write: write({}))
+    ablate.run(load_recipe("ablate_fsfm:size"), str(tmp_path))
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert lines[0].startswith("| setting | dfd frame AUC | published dfd frame AUC |")
+    assert lines[4] == "| L |  | 77.43 |  | 83.15 |  | 16.23 |  | 93.13 |"
+    assert lines[-1] == "Published: FSFM supplement, Tab. 6."
+    assert "L,fas,HTER,,,,16.23" in (tmp_path / "table.csv").read_text()
 
 
 def test_what_fails_leaves_its_row_empty_and_the_others_run(tmp_path, monkeypatch):
