@@ -85,7 +85,7 @@ def test_the_default_of_an_ablation_is_the_same_in_both_of_its_tables():
     assert ratio["0.75"] == size["B"]
     assert ratio["0.75"]["dfd video AUC"] == (82.31, "82.31", PAPER, "FSFM supplement, Tab. 6")
     assert ratio["0.35"]["fas video HTER"].value == 15.84
-    for table, name in (("6", "ratio"), ("6", ""), ("4", "mask ratio")):
+    for table, name in (("6", "ratio"), ("4", ""), ("4", "mask ratio")):
         text = f"one of fsfm-supp/6/mask ratio, fsfm-supp/6/model size; found fsfm-supp/{table}/{name}"
         with pytest.raises(ValueError, match=text):
             of_ablation("fsfm-supp", table, name)

@@ -250,6 +250,9 @@ def test_several_results_become_one_table(evaluated, tuned, tmp_path):
     assert [rows[0][title] for title in titles] == ["91.44", "95.17ᵃ, 94.42ᵗ, 91.99ᵗ"]
     assert [row[title] for row in rows[1:] for title in titles] == [""] * 4 and rows[2]["data set"] == "mean"
     assert "| 91.44 | 87.64ᵃ, 86.13ᵗ | 95.17ᵃ, 94.42ᵗ, 91.99ᵗ |" in text and "\nᵃ The authors' number" in text
+    summary = metrics(evaluated)["data"]["CDFv2"]
+    head, (*_, means) = tabulate.numbers({"CDFv2": [summary], "DFD": [summary]}, "dfd")
+    assert dict(zip(head, means, strict=True))["FS-VFM ViT-L video AUC"] is None
     for runs, error, message in (
         ("", ValueError, "runs: expected workdirs with commas, found none"),
         (tuned, FileNotFoundError, f"runs: no metrics.json in {tuned}/, {tuned}/test, {tuned}/seed_"),
