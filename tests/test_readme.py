@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fsfm_jax.config import compare, evaluate, finetune, pretrain
+from fsfm_jax.config import ablate, compare, evaluate, finetune, pretrain
 from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.data.sources import HELD_OUT_SAMPLES, SAMPLES
 from fsfm_jax.resolve import pretrain as config
@@ -21,7 +21,7 @@ SAMPLE_LICENCES = SAMPLES.parent / "LICENSES.md"
 FIELDS = config.flat(pretrain.pretrain())
 ALL_FIELDS = FIELDS | {
     name: value
-    for make in (finetune.finetune, evaluate.evaluate, compare.compare)
+    for make in (finetune.finetune, evaluate.evaluate, compare.compare, ablate.ablate)
     for name, value in config.flat(make()).items()
 }
 SECTIONS = {name.partition(".")[0] for name in FIELDS if "." in name}
