@@ -21,53 +21,57 @@ HEADS_OF_A_GROUP = 2
 
 
 @jax.custom_vjp
-def attend(query: jax.Array, key: jax.Array, value: jax.Array, log_weight: jax.Array | None) -> jax.Array:
+def attend(query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array | None) -> jax.Array:
     """Each query's mean of the values, `3 x [B, H, T, E] -> [B, H, T, E]`; scale `E**-0.5`. Reverse mode only.
 
-    `log_weight [T]`, if given, is added to the logits of each key. Products are in the type of the arguments, the
-    softmax in float32 or higher.
+    `bias`, if given, is added to the logits: `[T]` to those of each key, or `[H, T, T]` to those of each head, query
+    and key. Products are in the type of the arguments, the softmax in float32 or higher.
     """
     if not for_cpu():
-        return _forward(query, key, value, log_weight)[0]
+        return _forward(query, key, value, bias)[0]
     # Without a gradient to come nothing of `[B, H, T, T]` is kept, and divided at the end all of this is a single loop
     # of XLA's on all processors; as a softmax it is two, one of them on a single processor.
-    weights = _exponentials(_logits(query * query.shape[-1] ** -0.5, key, log_weight))
+    weights = _exponentials(_logits(query * query.shape[-1] ** -0.5, key, bias))
     mixed = _product(weights.astype(value.dtype), value, 3, 2, weights.dtype)
     return (mixed / jnp.sum(weights, axis=-1, keepdims=True)).astype(value.dtype)
 
 
-def _forward(query, key, value, log_weight):
+def _forward(query, key, value, bias):
     if not for_cpu():
-        return _attend(query, key, value, log_weight)
-    mixed, kept = zip(*(_attend(*group, log_weight) for group in _groups(query, key, value)), strict=True)
+        return _attend(query, key, value, bias)
+    groups, biases = _groups(query, key, value), _bias_of_groups(bias, query.shape[1])
+    mixed, kept = zip(*(_attend(*group, part) for group, part in zip(groups, biases, strict=True)), strict=True)
     return jnp.concatenate(mixed, axis=1), kept
 
 
-def _attend(query, key, value, log_weight):
+def _attend(query, key, value, bias):
     query = query * query.shape[-1] ** -0.5
-    logits = _logits(query, key, log_weight)
+    logits = _logits(query, key, bias)
     if not (for_tpu() and key.shape[2] > LANES):
         weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
-        return _product(weights, value, 3, 2), (query, key, value, weights, None, log_weight)
+        return _product(weights, value, 3, 2), (query, key, value, weights, None, bias)
     # The softmax is divided by its sum after the product, on fewer numbers.
     weights = _exponentials(logits).astype(value.dtype)
     ones = jnp.ones((*value.shape[:3], ROWS), value.dtype)
     share = 1 / _product(weights, ones, 3, 2, logits.dtype)[..., :1]
     mixed = (_product(weights, value, 3, 2, logits.dtype) * share).astype(value.dtype)
-    return mixed, (query, key, value, weights, share, log_weight)
+    return mixed, (query, key, value, weights, share, bias)
 
 
 def _backward(kept, gradient):
     if not for_cpu():
         return _gradients(kept, gradient)
     found = [_gradients(group, part) for group, (part,) in zip(kept, _groups(gradient), strict=True)]
-    *of_heads, of_log_weight = zip(*found, strict=True)
-    total = None if of_log_weight[0] is None else functools.reduce(jnp.add, of_log_weight)
+    *of_heads, of_bias = zip(*found, strict=True)
+    if of_bias[0] is None:
+        total = None
+    else:
+        total = functools.reduce(jnp.add, of_bias) if of_bias[0].ndim == 1 else jnp.concatenate(of_bias)
     return *(jnp.concatenate(groups, axis=1) for groups in of_heads), total
 
 
 def _gradients(kept, gradient):
-    query, key, value, weights, share, log_weight = kept
+    query, key, value, weights, share, bias = kept
     if share is not None:
         gradient = (gradient.astype(share.dtype) * share).astype(gradient.dtype)
     of_weights = _product(gradient, value, 3, 3)
@@ -75,10 +79,10 @@ def _gradients(kept, gradient):
     of_logits = wide * of_weights.astype(wide.dtype)
     total = jnp.sum(of_logits, axis=-1, keepdims=True)
     of_logits -= wide * (total if share is None else total * share)
-    of_log_weight = None if log_weight is None else jnp.sum(of_logits, axis=(0, 1, 2)).astype(log_weight.dtype)
+    of_bias = None if bias is None else jnp.sum(of_logits, axis=tuple(range(4 - bias.ndim))).astype(bias.dtype)
     of_logits = of_logits.astype(query.dtype)
     of_query = _product(of_logits, key, 3, 2) * query.shape[-1] ** -0.5
-    return of_query, _product(of_logits, query, 2, 2), _product(weights, gradient, 2, 2), of_log_weight
+    return of_query, _product(of_logits, query, 2, 2), _product(weights, gradient, 2, 2), of_bias
 
 
 attend.defvjp(_forward, _backward)
@@ -90,10 +94,18 @@ def _groups(*arrays: jax.Array) -> Iterator[tuple[jax.Array, ...]]:
     return zip(*(jnp.split(array, starts, axis=1) for array in arrays), strict=True)
 
 
-def _logits(query: jax.Array, key: jax.Array, log_weight: jax.Array | None) -> jax.Array:
+def _bias_of_groups(bias: jax.Array | None, heads: int) -> list[jax.Array | None]:
+    """The part of `bias` for each of `_groups`: all of it, or that of its heads."""
+    starts = list(range(HEADS_OF_A_GROUP, heads, HEADS_OF_A_GROUP))
+    if bias is None or bias.ndim == 1:
+        return [bias] * (len(starts) + 1)
+    return jnp.split(bias, starts)
+
+
+def _logits(query: jax.Array, key: jax.Array, bias: jax.Array | None) -> jax.Array:
     """`[B, H, T, T]`, float32 or higher, of queries that are scaled already."""
     logits = at_least_float32(_product(query, key, 3, 3))
-    return logits if log_weight is None else logits + log_weight.astype(logits.dtype)[None, None, None]
+    return logits if bias is None else logits + bias.astype(logits.dtype)[(None,) * (4 - bias.ndim)]
 
 
 def _exponentials(logits: jax.Array) -> jax.Array:

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fsfm_jax.models.adapter import adapt, uniform_bias
-from fsfm_jax.models.layers import Linear, resize_positions, sincos_positions
+from fsfm_jax.models.layers import Linear, sincos_positions
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.ops import at_least_float32, layer_norm
+from fsfm_jax.models.positions import RELEASED, Resizing, resize_positions, resize_relative
+from fsfm_jax.models.relative import TABLES, table_grid
 from fsfm_jax.models.style import PLAIN, Style
 from fsfm_jax.models.vit import Encoder, Size, patchify
 
@@ -202,13 +204,16 @@ class Initialised:
         )
 
 
-def initialise(pretrained: dict, fresh: dict, grid: int) -> tuple[dict, Initialised]:
+def initialise(
+    pretrained: dict, fresh: dict, grid: int, resizing: Resizing = RELEASED
+) -> tuple[dict, Initialised]:
     """Puts a pretrained encoder into a fresh network; pure, on trees of NumPy or JAX arrays.
 
     Args:
       pretrained: parameters of the online network (or another tree with an `encoder`), pretrained on
         `grid * grid` patches. Its positions are fixed there, so they are computed unless the tree has them.
       fresh: parameters of a `Classifier` or another network with the same `encoder`.
+      resizing: how positions are fitted to another grid, as `Base.resizing` says.
 
     Returns:
       A tree with the structure of `fresh`, and the report that accounts for every path of both trees.
@@ -236,7 +241,10 @@ def initialise(pretrained: dict, fresh: dict, grid: int) -> tuple[dict, Initiali
         value, want = source.pop(path), result[path]
         kept = loaded
         if path == POSITIONS and value.shape != want.shape:
-            value, kept = resize_positions(value, math.isqrt(want.shape[1]), CLASS_TOKEN in result), resized
+            value = resize_positions(value, math.isqrt(want.shape[1]), CLASS_TOKEN in result, resizing)
+            kept = resized
+        elif re.fullmatch(TABLES, path) and value.shape[0] != want.shape[0]:
+            value, kept = resize_relative(value, table_grid(want.shape[0])), resized
         if value.shape != want.shape or value.dtype != want.dtype:
             have = f"{value.dtype}{list(value.shape)}"
             complaints.append(f"{path}: {have} pretrained, {want.dtype}{list(want.shape)} expected")

@@ -18,7 +18,9 @@ import numpy as np
 from fsfm_jax.models.attention import attend
 from fsfm_jax.models.lora import DOWN, UP, LoraSpec
 from fsfm_jax.models.ops import affine, at_least_float32, from_heads, gelu, layer_norm, to_heads
+from fsfm_jax.models.relative import RelativePositions
 from fsfm_jax.models.remat import NONE, rematerialise_attention, rematerialise_block
+from fsfm_jax.models.rotary import Rotary, rotate
 from fsfm_jax.models.style import PLAIN, Style
 
 
@@ -37,47 +39,6 @@ def sincos_positions(width: int, grid: int) -> np.ndarray:
     table = np.concatenate([np.zeros((1, width)), np.concatenate(halves, 1)]).astype(np.float32)
     table.setflags(write=False)
     return table
-
-
-CUBIC = -0.75  # slope of the cubic kernel in PyTorch's bicubic resizing; Pillow and jax.image have -0.5
-
-
-@functools.lru_cache
-def _cubic_weights(old: int, new: int) -> np.ndarray:
-    """`[new, old]`: each new cell's centre from the four nearest old ones, those at the border repeated."""
-    centre = (np.arange(new) + 0.5) * old / new - 0.5
-    first = np.floor(centre).astype(int)
-    weights = np.zeros((new, old))
-    for tap in range(-1, 3):
-        x = np.abs(centre - first - tap)
-        near = (CUBIC + 2) * x**3 - (CUBIC + 3) * x**2 + 1
-        far = CUBIC * (x**3 - 5 * x**2 + 8 * x - 4)
-        np.add.at(weights, (np.arange(new), np.clip(first + tap, 0, old - 1)), np.where(x <= 1, near, far))
-    return weights.astype(np.float32)
-
-
-def resize_positions(
-    table: jax.Array | np.ndarray, grid: int, class_token: bool = True
-) -> jax.Array | np.ndarray:
-    """Positions of another grid, `[1, 1 + G**2, D] -> [1, 1 + grid**2, D]`; the same grid gives `table` back.
-
-    Bicubic over rows and columns with cell centres at halves, as the released code resizes; the class
-    token's row stays. Without a class token the tables have no row for it.
-
-    Raises:
-      ValueError: a table that is not that row and a square.
-    """
-    first = int(class_token)
-    old = round((table.shape[1] - first) ** 0.5)
-    if table.ndim != 3 or old * old != table.shape[1] - first:
-        shape = f"[1, {'1 + ' * first}G * G, D]"
-        raise ValueError(f"positions: expected {shape} for a grid of G by G patches; found {table.shape}")
-    if old == grid:
-        return table
-    weights = _cubic_weights(old, grid)
-    square = table[0, first:].reshape(old, old, -1)
-    resized = jnp.einsum("ir,jc,rcd->ijd", weights, weights, square, precision=jax.lax.Precision.HIGHEST)
-    return jnp.concatenate([table[:, :first], resized.reshape(1, grid * grid, -1)], axis=1)
 
 
 class Linear(nn.Module):
@@ -103,28 +64,39 @@ def torch_uniform(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> 
 class Attention(nn.Module):
     """Multi-head self-attention, `[B, T, D] -> [B, T, D]`; scale `E**-0.5`, no dropout.
 
-    `key_weight [T]`, if given, counts token `t` as `key_weight[t]` equal keys.
+    `key_weight [T]`, if given, counts token `t` as `key_weight[t]` equal keys. `turns [2, B or 1, 1, T, E]` are those
+    of `style.rotary` (see `rotary.rotate`).
     """
 
     heads: int
     dtype: jnp.dtype
     lora: LoraSpec | None = None
     remat: str = NONE
+    style: Style = PLAIN
 
     @nn.compact
-    def __call__(self, x: jax.Array, key_weight: jax.Array | np.ndarray | None = None) -> jax.Array:
-        query, key, value = _QueryKeyValue(self.heads, self.dtype, self.lora, name="qkv")(x)
-        log_weight = None if key_weight is None else jnp.log(jnp.asarray(key_weight, at_least_float32(query).dtype))
-        mixed = rematerialise_attention(attend, self.remat)(query, key, value, log_weight)
+    def __call__(
+        self,
+        x: jax.Array,
+        key_weight: jax.Array | np.ndarray | None = None,
+        turns: jax.Array | np.ndarray | None = None,
+    ) -> jax.Array:
+        query, key, value = _QueryKeyValue(self.heads, self.dtype, self.lora, self.style.rotary, name="qkv")(x, turns)
+        bias = None if key_weight is None else jnp.log(jnp.asarray(key_weight, at_least_float32(query).dtype))
+        if self.style.relative:
+            assert bias is None, "no network has both"
+            bias = RelativePositions(self.heads, name="relative_positions")(x.shape[1])
+        mixed = rematerialise_attention(attend, self.remat)(query, key, value, bias)
         return _Projection(x.shape[-1], self.dtype, name="proj")(mixed)
 
 
 class _QueryKeyValue(nn.Module):
-    """Queries, keys and values of each head, `[B, T, D] -> 3 x [B, H, T, E]`.
+    """Queries, keys and values of each head, `[B, T, D] -> 3 x [B, H, T, E]`; `rotary` turns the first two.
 
     Softmax does not see a key bias (it adds the same number to a whole row), so its exact gradient is zero.
     Applied, Adam would turn the rounding noise of that gradient into steps of up to one learning rate, and
-    two machines would disagree about it. The parameter stays, for the checkpoints, and is not added.
+    two machines would disagree about it. The parameter stays, for the checkpoints, and is not added. A rotated bias
+    is seen, and added where `rotary` says that its networks have one.
 
     With `lora` the matrix has a low-rank update of its own parameters `lora_down` and `lora_up`.
     """
@@ -132,13 +104,21 @@ class _QueryKeyValue(nn.Module):
     heads: int
     dtype: jnp.dtype
     lora: LoraSpec | None = None
+    rotary: Rotary | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> list[jax.Array]:
+    def __call__(self, x: jax.Array, turns: jax.Array | np.ndarray | None = None) -> list[jax.Array]:
+        query, key, value = self._products(x)
+        if self.rotary is None:
+            return [query, key, value]
+        return [*(rotate(each, turns, self.rotary.neighbours) for each in (query, key)), value]
+
+    def _products(self, x: jax.Array) -> list[jax.Array]:
         width = x.shape[-1]
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), (width, 3 * width))
         bias = self.param("bias", nn.initializers.zeros_init(), (3 * width,))
-        seen = np.repeat(np.array([1, 0, 1]), width).astype(bias.dtype)
+        of_keys = self.rotary is not None and self.rotary.key_bias
+        seen = np.repeat(np.array([1, of_keys, 1]), width).astype(bias.dtype)
         products = to_heads(x, kernel, bias * seen, self.heads, self.dtype)
         if self.lora is None:
             return products
@@ -165,15 +145,21 @@ class _Projection(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear maps around a GELU, exact (erf) or `quick`, hidden width 4 D, `[B, T, D] -> [B, T, D]`."""
+    """Two linear maps around a GELU, exact (erf) or `quick`, hidden width 4 D, `[B, T, D] -> [B, T, D]`.
+
+    `gated` has SwiGLU instead: the hidden features are multiplied by the SiLU, `y sigmoid(y)`, of a third map `gate`.
+    """
 
     dtype: jnp.dtype
     gelu: str = "erf"
+    gated: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         hidden = Linear(4 * x.shape[-1], self.dtype, name="fc1")(x)
-        if self.gelu == "quick":
+        if self.gated:
+            active = jax.nn.silu(Linear(4 * x.shape[-1], self.dtype, name="gate")(x)) * hidden
+        elif self.gelu == "quick":
             active = hidden * jax.nn.sigmoid(1.702 * hidden)
         else:
             active = gelu(hidden)
@@ -225,10 +211,16 @@ class Block(nn.Module):
     remat: str = NONE
 
     @nn.compact
-    def __call__(self, x: jax.Array, key_weight: jax.Array | np.ndarray | None = None) -> jax.Array:
-        attention = Attention(self.heads, self.dtype, self.lora, self.remat, name="attn")
-        mlp, epsilon = Mlp(self.dtype, self.style.gelu, name="mlp"), self.style.epsilon
-        x = x + self._drop(self._scale("ls1", attention(layer_norm(self.dtype, "norm1", epsilon)(x), key_weight)))
+    def __call__(
+        self,
+        x: jax.Array,
+        key_weight: jax.Array | np.ndarray | None = None,
+        turns: jax.Array | np.ndarray | None = None,
+    ) -> jax.Array:
+        attention = Attention(self.heads, self.dtype, self.lora, self.remat, self.style, name="attn")
+        mlp, epsilon = Mlp(self.dtype, self.style.gelu, self.style.gated, name="mlp"), self.style.epsilon
+        mixed = attention(layer_norm(self.dtype, "norm1", epsilon)(x), key_weight, turns)
+        x = x + self._drop(self._scale("ls1", mixed))
         return x + self._drop(self._scale("ls2", mlp(layer_norm(self.dtype, "norm2", epsilon)(x))))
 
     def _scale(self, name: str, branch: jax.Array) -> jax.Array:
@@ -249,13 +241,14 @@ def blocks(
     drop_path: float = 0.0,
     style: Style = PLAIN,
     lora: LoraSpec | None = None,
+    turns: jax.Array | np.ndarray | None = None,
 ) -> jax.Array:
     """Applies `depth` blocks named `block_00`, `block_01`, ... inside the calling module.
 
     `remat` says what the backward pass computes again instead of keeping it, one of `remat.REMATS`.
-    `drop_path` is the last block's rate (see `drop_path_rates`).
+    `drop_path` is the last block's rate (see `drop_path_rates`). `turns` are those of `style.rotary`.
     """
     kind = rematerialise_block(Block, remat)
     for index, rate in enumerate(drop_path_rates(drop_path, depth)):
-        x = kind(heads, dtype, rate, style, lora, remat, name=f"block_{index:02d}")(x, key_weight)
+        x = kind(heads, dtype, rate, style, lora, remat, name=f"block_{index:02d}")(x, key_weight, turns)
     return x

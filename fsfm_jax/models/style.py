@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from fsfm_jax.models.rotary import Rotary
+
 GELUS = ("erf", "quick")
 
 
@@ -17,6 +19,10 @@ class Style:
       registers: tokens without a place between class token and patches, as DINOv2 has; they have no positions.
       layer_scale: start of the factors that each branch of a block is multiplied by, one for each of the D features
         (CaiT, DINOv2); None: no factors.
+      positions: whether an absolute position is added to the patches and the class token; False in DINOv3 and BEiT v2.
+      rotary: how queries and keys are turned by the place of their patch (DINOv3, Perception Encoder); None: not.
+      relative: whether each block has a bias of its logits by the displacement between two patches (BEiT v2).
+      gated: whether the MLP is SwiGLU (Shazeer, 2020), as in the larger DINOv3; it has no GELU then.
     """
 
     class_token: bool = True
@@ -25,12 +31,21 @@ class Style:
     epsilon: float = 1e-6
     registers: int = 0
     layer_scale: float | None = None
+    positions: bool = True
+    rotary: Rotary | None = None
+    relative: bool = False
+    gated: bool = False
 
     def __post_init__(self):
         if self.gelu not in GELUS:
             raise ValueError(f"gelu: expected one of {', '.join(GELUS)}; found {self.gelu!r}")
         if self.registers < 0 or (self.registers and not self.class_token):
             raise ValueError(f"registers: expected 0 or more behind a class token; found {self.registers}")
+        if self.relative and self.prefix != 1:
+            raise ValueError(
+                "relative: expected a class token and no registers, since the table has rows for a class token alone; "
+                f"found {self.prefix} tokens before the patches"
+            )
 
     @property
     def prefix(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from fsfm_jax.models.layers import blocks, sincos_positions
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.ops import affine, for_tpu, layer_norm
+from fsfm_jax.models.rotary import turns_of_tokens
 from fsfm_jax.models.style import PLAIN, Style
 
 CHANNELS = 3
@@ -51,7 +52,10 @@ SIZES = {
     "vit_l16": Size(1024, 24, 16, 16),
     "vit_h14": Size(1280, 32, 16, 14),
     "vit_s16_6h": Size(384, 12, 6, 16),  # the ViT-S of timm, DeiT and DINO: 6 heads of 64
-    "vit_l14": Size(1024, 24, 16, 14),  # CLIP's
+    "vit_s14_6h": Size(384, 12, 6, 14),  # DINOv2's
+    "vit_b14": Size(768, 12, 12, 14),  # DINOv2's
+    "vit_l14": Size(1024, 24, 16, 14),  # of CLIP, DINOv2 and the Perception Encoder
+    "vit_h16_20h": Size(1280, 32, 20, 16),  # DINOv3's ViT-H+, 20 heads of 64
     "demo16": Size(128, 4, 4, 16),  # for two CPU cores; not a size of the paper
     "tiny32": Size(64, 2, 4, 32),  # for tests that learn something: a quarter of the patches
     "tiny16": Size(48, 2, 4, 16),  # for tests
@@ -106,7 +110,7 @@ class Encoder(nn.Module):
 
     Attributes:
       learnt_positions: False adds the fixed sine-cosine positions; True makes them the parameter `pos_embed`,
-        which starts there, class token's row included (fine-tuning).
+        which starts there, class token's row included (fine-tuning). A style without positions has neither.
       final_norm: whether the tokens pass the norm after the last block.
       drop_path: the last block's rate of stochastic depth while training (see `layers.drop_path_rates`).
       style: the wiring of another base model; without a class token the positions have no row for one.
@@ -132,21 +136,23 @@ class Encoder(nn.Module):
         stream "drop_path".
         """
         width, style = self.size.width, self.style
-        class_token = None
+        class_token, positions = None, None
         if style.class_token:
             class_token = self.param("cls_token", nn.initializers.normal(0.02), (1, 1, width))
-        table = sincos_positions(width, self.grid)
-        if not style.class_token:
-            table = table[1:]
-        if self.learnt_positions:
-            table = self.param("pos_embed", lambda key, start=table: jnp.asarray(start)[None])[0]
-            class_token = None if class_token is None else class_token + table[None, :1]
-        positions = table[1:] if style.class_token else table  # the class token's fixed position is zero
+        if style.positions:
+            table = sincos_positions(width, self.grid)
+            if not style.class_token:
+                table = table[1:]
+            if self.learnt_positions:
+                table = self.param("pos_embed", lambda key, start=table: jnp.asarray(start)[None])[0]
+                class_token = None if class_token is None else class_token + table[None, :1]
+            positions = table[1:] if style.class_token else table  # the class token's fixed position is zero
         x = PatchEmbed(width, self.dtype, name="patch_embed")(patches)
-        if places is None:
-            x = x + positions[None].astype(x.dtype)
-        else:
-            x = x + jnp.take(positions.astype(x.dtype), places, axis=0)
+        if positions is not None:
+            if places is None:
+                x = x + positions[None].astype(x.dtype)
+            else:
+                x = x + jnp.take(positions.astype(x.dtype), places, axis=0)
         first = [] if class_token is None else [class_token]
         if style.registers:
             first.append(self.param("reg_token", nn.initializers.normal(0.02), (1, style.registers, width)))
@@ -155,8 +161,14 @@ class Encoder(nn.Module):
             x = jnp.concatenate([*placed, x], axis=1)
         if style.pre_norm:
             x = layer_norm(self.dtype, "pre_norm", style.epsilon)(x)
+        if style.relative and places is not None:
+            raise ValueError("places: an encoder with relative positions sees all patches of an image in order")
+        turns = None
+        if style.rotary is not None:
+            turns = turns_of_tokens(style.rotary, self.grid, width // self.size.heads, style.prefix, places)
         rate = self.drop_path if train else 0.0
         x = blocks(
-            x, self.size.depth, self.size.heads, self.dtype, self.remat, drop_path=rate, style=style, lora=self.lora
-        )
+            x, self.size.depth, self.size.heads, self.dtype, self.remat, drop_path=rate, style=style, lora=self.lora,
+            turns=turns,
+        )  # fmt: skip
         return layer_norm(self.dtype, "norm", style.epsilon)(x) if self.final_norm else x

@@ -10,7 +10,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fsfm_jax import losses
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec, initialise
-from fsfm_jax.models.layers import Block, drop_path, drop_path_rates, resize_positions, sincos_positions
+from fsfm_jax.models.layers import Block, drop_path, drop_path_rates, sincos_positions
+from fsfm_jax.models.positions import resize_positions
 from fsfm_jax.models.vit import SIZES, Encoder, Size, patchify
 from fsfm_jax.weights.names import CLASSIFIER, finetuned_from_official, finetuned_to_official, official_name
 
@@ -113,20 +114,6 @@ def test_a_fresh_network_starts_at_sine_cosine_positions_and_even_predictions():
 def test_unknown_pooling_is_refused():
     with pytest.raises(ValueError, match="model.pooling: expected one of mean_patches, cls; found 'max'"):
         fresh(spec("max"))
-
-
-# Positions of another grid.
-
-
-@pytest.mark.parametrize("case", ["4_to_6", "14_to_24", "8_to_5", "14_to_14"])
-def test_positions_are_resized_as_officially(golden, case):
-    start, end = (golden("schedules")[f"pos_interp/{case}/{side}"] for side in ("in", "out"))
-    np.testing.assert_allclose(resize_positions(start, int(case.split("_")[2])), end, rtol=0, atol=2e-5)
-
-
-def test_positions_without_a_square_are_refused():
-    with pytest.raises(ValueError, match=r"found \(1, 16, 8\)"):
-        resize_positions(np.zeros((1, 16, 8), np.float32), 3)
 
 
 # From pretraining to fine-tuning.

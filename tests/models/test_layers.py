@@ -13,74 +13,81 @@ from jax import enable_x64
 from scipy.special import erf
 
 from fsfm_jax.models.attention import HEADS_OF_A_GROUP, LANES, attend
-from fsfm_jax.models.layers import Attention
+from fsfm_jax.models.layers import Attention, Mlp
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.ops import affine, for_cpu, for_tpu, gelu, trace_for
 
 BATCH, TOKENS, HEADS, SIZE = 2, 5, 3, 4
+BIASES = [None, "of keys", "of heads"]
 
 
-def joint(qkv, log_weight, heads):
+def drawn_bias(kind, tokens):
+    """What is added to the logits: nothing, a number for each key, or one for each head, query and key."""
+    shape = {None: None, "of keys": (tokens,), "of heads": (HEADS, tokens, tokens)}[kind]
+    return None if shape is None else drawn(*shape, seed=1)
+
+
+def joint(qkv, bias, heads):
     """`attend` on one array, `[B, T, 3 D] -> [B, T, D]`."""
     batch, tokens, width = qkv.shape
     query, key, value = qkv.reshape(batch, tokens, 3, heads, -1).transpose(2, 0, 3, 1, 4)
-    return attend(query, key, value, log_weight).transpose(0, 2, 1, 3).reshape(batch, tokens, width // 3)
+    return attend(query, key, value, bias).transpose(0, 2, 1, 3).reshape(batch, tokens, width // 3)
 
 
-def formula(qkv, log_weight):
+def formula(qkv, bias):
     """Attention as it is written, `[B, T, 3 D] -> [B, T, D]`."""
     batch, tokens, width = qkv.shape
     query, key, value = jnp.moveaxis(qkv.reshape(batch, tokens, 3, HEADS, -1), 2, 0)
     logits = jnp.einsum("bqhe,bkhe->bhqk", query, key) / query.shape[-1] ** 0.5
-    if log_weight is not None:
-        logits += log_weight[None, None, None]
+    if bias is not None:
+        logits += bias[(None,) * (4 - bias.ndim)]
     # Less the largest: the same weights, and no exponential is infinite.
     weights = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
     return jnp.einsum("bhqk,bkhe->bqhe", weights, value).reshape(batch, tokens, width // 3)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_attention_and_its_gradient_are_those_of_the_formula(weighted):
+@pytest.mark.parametrize("biased", BIASES)
+def test_attention_and_its_gradient_are_those_of_the_formula(biased):
     with enable_x64(True):
-        qkv, log_weight = drawn(BATCH, TOKENS, 3 * HEADS * SIZE), drawn(TOKENS, seed=1) if weighted else None
-        ours = value_and_gradients(jax.jit(functools.partial(joint, heads=HEADS)), qkv, log_weight)
-        plain = value_and_gradients(jax.jit(formula), qkv, log_weight)
+        qkv, bias = drawn(BATCH, TOKENS, 3 * HEADS * SIZE), drawn_bias(biased, TOKENS)
+        ours = value_and_gradients(jax.jit(functools.partial(joint, heads=HEADS)), qkv, bias)
+        plain = value_and_gradients(jax.jit(formula), qkv, bias)
     assert ours[0].dtype == np.float64 and np.abs(plain[1]).max() > 0.1
     for found, wanted in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_on_a_tpu_the_sum_over_many_keys_is_a_product(weighted):
+@pytest.mark.parametrize("biased", BIASES)
+def test_on_a_tpu_the_sum_over_many_keys_is_a_product(biased):
     tokens = LANES + 1
     with enable_x64(True), trace_for("tpu"):
         # Logits of up to about a thousand: the exponential of the largest alone would be infinite.
         qkv = drawn(1, tokens, 3 * HEADS * SIZE) * 20
-        log_weight = drawn(tokens, seed=1) if weighted else None
+        bias = drawn_bias(biased, tokens)
         run = jax.jit(functools.partial(value_and_gradients, functools.partial(joint, heads=HEADS)))
-        text = run.lower(qkv, log_weight).as_text()
-        ours = run(qkv, log_weight)
-        plain = value_and_gradients(formula, qkv, log_weight)
+        text = run.lower(qkv, bias).as_text()
+        ours = run(qkv, bias)
+        plain = value_and_gradients(formula, qkv, bias)
     assert f"tensor<1x{HEADS}x{tokens}x8xf64>" in text  # sums as a product with ones
     for found, wanted in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
         assert np.abs(wanted).max() > 0.1
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-11 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_attention_without_a_gradient_is_one_product_divided_by_a_sum(weighted):
+@pytest.mark.parametrize("biased", BIASES)
+def test_attention_without_a_gradient_is_one_product_divided_by_a_sum(biased):
     with enable_x64(True):
         # As above, logits of up to about a thousand.
         qkv = drawn(BATCH, TOKENS, 3 * HEADS * SIZE) * 20
-        log_weight = drawn(TOKENS, seed=1) if weighted else None
-        plain = formula(qkv, log_weight)
+        bias = drawn_bias(biased, TOKENS)
+        plain = formula(qkv, bias)
         found = {}
         for platform in ("cpu", "gpu"):
             with trace_for(platform):
                 run = jax.jit(lambda *arguments: joint(*arguments, heads=HEADS))
-                found[platform] = run.lower(qkv, log_weight).as_text()
-                np.testing.assert_allclose(run(qkv, log_weight), plain, rtol=0, atol=1e-13 * np.abs(plain).max())
+                found[platform] = run.lower(qkv, bias).as_text()
+                np.testing.assert_allclose(run(qkv, bias), plain, rtol=0, atol=1e-13 * np.abs(plain).max())
     divided = {name: [line for line in text.splitlines() if "stablehlo.divide" in line] for name, text in found.items()}
     assert len(divided["cpu"]) == len(divided["gpu"]) == 1
     assert f"x{TOKENS}x{SIZE}xf64>" in divided["cpu"][0] and f"x{TOKENS}x{TOKENS}xf64>" in divided["gpu"][0]
@@ -187,3 +194,21 @@ def test_affine_keeps_all_axes_but_the_last_in_both_forms():
                 part = x[(0,) * (3 - rank)]
                 wanted = np.einsum("...d,df->...f", part, kernel) + np.asarray(bias)
                 np.testing.assert_allclose(affine(part, kernel, bias, jnp.float32), wanted, rtol=0, atol=1e-5)
+
+
+def test_a_gated_mlp_by_hand():
+    # Width one, four hidden features: x = 2, gates 0, ln 3, -ln 3 and 0, whose SiLU is 0, 3/4 ln 3, -1/4 ln 3 and 0.
+    log = np.log(3.0)
+    params = {
+        "fc1": {"kernel": jnp.asarray([[1.0, 2.0, 3.0, 4.0]]), "bias": jnp.asarray([0.0, 1.0, 0.0, 0.0])},
+        "gate": {"kernel": jnp.zeros((1, 4)), "bias": jnp.asarray([0.0, log, -log, 0.0])},
+        "fc2": {"kernel": jnp.asarray([[1.0], [10.0], [100.0], [1000.0]]), "bias": jnp.asarray([7.0])},
+    }
+    mlp = Mlp(jnp.float32, gated=True)
+    found = mlp.apply({"params": params}, jnp.asarray([[[2.0]]]))
+    # Hidden features 2, 5, 6 and 8 times those.
+    np.testing.assert_allclose(found, [[[10 * 5 * 0.75 * log - 100 * 6 * 0.25 * log + 7]]], rtol=1e-6)
+    shapes = jax.eval_shape(lambda: mlp.init(jax.random.key(0), jnp.zeros((1, 1, 6))))["params"]
+    assert {name: leaf["kernel"].shape for name, leaf in shapes.items()} == {
+        "fc1": (6, 24), "gate": (6, 24), "fc2": (24, 6),
+    }  # fmt: skip

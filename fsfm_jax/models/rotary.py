@@ -1,0 +1,94 @@
+"""Rotary positions: queries and keys are turned by angles of the row and the column of their patch.
+
+A logit between two patches then depends on the distance between them, whatever their places (Su et al., 2021). Tokens
+without a place, such as the class token and registers, are not turned.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fsfm_jax.models.ops import at_least_float32
+
+CENTRED, COUNTED = "centred", "counted"
+COORDINATES = (CENTRED, COUNTED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotary:
+    """How a head of E features turns: E / 4 angles of each of the two axes turn a pair of features each.
+
+    Angle k of an axis is `c base**(-4 k / E)` with the patch's coordinate c on it.
+
+    Attributes:
+      base: 100 in DINOv3, 10000 in the Perception Encoder.
+      coordinates: one of `COORDINATES`. `centred`: centres of patches, 2 pi times -1 to 1 across the image whatever
+        the grid (DINOv3). `counted`: 1, 2, 3 and so on, also on another grid than that of pretraining (Perception
+        Encoder; timm scales them to the grid of pretraining).
+      columns_first: whether the first half of the angles is that of the column; otherwise that of the row.
+      neighbours: whether a pair is features 2 k and 2 k + 1; otherwise k and k + E / 2.
+      key_bias: whether keys have a bias. Rotated, it is another number for each key, so that softmax sees it.
+    """
+
+    base: float
+    coordinates: str
+    columns_first: bool
+    neighbours: bool
+    key_bias: bool
+
+    def __post_init__(self):
+        if self.coordinates not in COORDINATES:
+            raise ValueError(f"coordinates: expected one of {', '.join(COORDINATES)}; found {self.coordinates!r}")
+
+
+@functools.lru_cache
+def turns(rotary: Rotary, grid: int, features: int) -> np.ndarray:
+    """Cosines and signed sines of all patches, `[2, N, E] float32`, for `rotate`; E is `features`.
+
+    Raises:
+      ValueError: heads that have no E / 4 angles.
+    """
+    if features % 4:
+        raise ValueError(f"rotary positions: expected heads of a multiple of 4 features; found {features}")
+    places = np.arange(grid)
+    axis = 2 * np.pi * ((2 * places + 1) / grid - 1) if rotary.coordinates == CENTRED else places + 1.0
+    angles = axis[:, None] * rotary.base ** (-4 * np.arange(features // 4) / features)
+    rows, columns = (each.reshape(grid * grid, -1) for each in (np.repeat(angles, grid, 0), np.tile(angles, (grid, 1))))
+    angle = np.concatenate([columns, rows] if rotary.columns_first else [rows, columns], axis=1)
+    # The first of a pair becomes `x cos - y sin`, the second `y cos + x sin`.
+    cosines, sines = np.stack([np.cos(angle)] * 2), np.stack([-np.sin(angle), np.sin(angle)])
+    pairs = np.stack([cosines, sines])  # [2, pair, N, E / 2]
+    order = (0, 2, 3, 1) if rotary.neighbours else (0, 2, 1, 3)
+    table = pairs.transpose(order).reshape(2, grid * grid, features).astype(np.float32)
+    table.setflags(write=False)
+    return table
+
+
+def turns_of_tokens(
+    rotary: Rotary, grid: int, features: int, prefix: int, places: jax.Array | None
+) -> jax.Array | np.ndarray:
+    """`turns` of all tokens, `[2, 1, 1, T, E]`, or `[2, B, 1, T, E]` of the patches at `places [B, K]`.
+
+    The first `prefix` tokens have no place: their cosines are 1, their sines 0.
+    """
+    table = turns(rotary, grid, features)
+    if places is None:
+        still = np.zeros((2, prefix, features), np.float32)
+        still[0] = 1
+        return np.concatenate([still, table], axis=1)[:, None, None]
+    still = jnp.zeros((2, places.shape[0], prefix, features)).at[0].set(1)
+    return jnp.concatenate([still, jnp.take(table, places, axis=1)], axis=2)[:, :, None]
+
+
+def rotate(x: jax.Array, turns: jax.Array | np.ndarray, neighbours: bool) -> jax.Array:
+    """Queries or keys turned, `[B, H, T, E], [2, B or 1, 1, T, E] -> [B, H, T, E]`; in float32 or higher."""
+    wide = at_least_float32(x)
+    if neighbours:
+        partners = wide.reshape(*x.shape[:-1], -1, 2)[..., ::-1]
+    else:
+        partners = wide.reshape(*x.shape[:-1], 2, -1)[..., ::-1, :]
+    cosines, sines = turns
+    return (wide * cosines + partners.reshape(x.shape) * sines).astype(x.dtype)
