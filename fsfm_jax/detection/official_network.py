@@ -9,6 +9,7 @@ import numpy as np
 
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
+from fsfm_jax.models.style import PLAIN
 from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.weights import official_file
@@ -101,7 +102,7 @@ def read_detector(
         raise ValueError(f"{FIELD}: {path}: {error}") from error
     if "pos_embed" not in params["encoder"]:
         raise ValueError(f"{FIELD}: {path}: there is no pos_embed; a fine-tuned network has learnt positions")
-    image_size = position_grid(params, sizes[size]) * sizes[size].patch_size
+    image_size = position_grid(params, sizes[size], PLAIN) * sizes[size].patch_size
     pooling = ("mean_patches" if "fc_norm" in params else "cls") if file.network in _PLAIN else None
     reduction = _reduction(file.path, params, sizes[size])
     _check_arrays(file, params, sizes[size], image_size, pooling, reduction, len(class_names))

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from fsfm_jax.models.positions import BILINEAR, RELEASED, Resizing
+from fsfm_jax.models.rotary import CENTRED, COUNTED, Rotary
 from fsfm_jax.models.style import PLAIN, Style
 
 OWN = "fsfm"
@@ -16,14 +18,21 @@ class Base:
       sizes: names in `vit.SIZES` that its files may have; heads leave no trace in the arrays, so that a size is known
         by its family alone.
       statistics: name of the channel statistics that it was trained with; None: a file beside the weights says it.
+      resizing: how its authors fit absolute positions to another grid than that of the file.
     """
 
     style: Style
     sizes: tuple[str, ...]
     statistics: str | None
+    resizing: Resizing = RELEASED
 
 
 _STANDARD = ("vit_s16_6h", "vit_b16", "vit_l16")  # heads of 64
+_CLIP = Style(pre_norm=True, gelu="quick", epsilon=1e-5)
+_DINOV2 = ("vit_s14_6h", "vit_b14", "vit_l14")
+# Their keys have no bias: it is masked in training (DINOv3's public code).
+_DINOV3 = Rotary(100.0, CENTRED, columns_first=False, neighbours=False, key_bias=False)
+_PERCEPTION = Rotary(10000.0, COUNTED, columns_first=True, neighbours=True, key_bias=True)
 
 BASES = {
     # Ours, and the official files of FSFM and FS-VFM; masked autoencoders of ours, too.
@@ -34,8 +43,30 @@ BASES = {
     "mae": Base(PLAIN, (*_STANDARD, "vit_h14"), "imagenet"),
     "dino": Base(PLAIN, _STANDARD, "imagenet"),
     # OpenAI's weights. Retrainings of others may have the exact GELU, which their arrays do not show.
-    "clip": Base(Style(pre_norm=True, gelu="quick", epsilon=1e-5), ("vit_b16", "vit_l14"), "clip"),
+    "clip": Base(_CLIP, ("vit_b16", "vit_l14"), "clip"),
     "mcf": Base(PLAIN, ("vit_b16",), "imagenet"),
     # PyTorch's default epsilon; pixels are divided by 255 and no more.
     "marlin": Base(Style(class_token=False, epsilon=1e-5), _STANDARD, "unit"),
-}
+    # Its files have 37 x 37 patches. Without registers it was evaluated with an offset, with them antialiased; timm
+    # antialiases both, transformers has no offset.
+    "dinov2": Base(Style(layer_scale=1e-5), _DINOV2, "imagenet", Resizing(offset=0.1)),
+    "dinov2_reg": Base(Style(registers=4, layer_scale=1e-5), _DINOV2, "imagenet", Resizing(antialias=True)),
+    # The weights that were trained on photos of the web; those of satellite images have statistics of their own.
+    "dinov3": Base(
+        Style(epsilon=1e-5, registers=4, layer_scale=1e-5, positions=False, rotary=_DINOV3), _STANDARD, "imagenet"
+    ),
+    # ViT-S+, ViT-L+ and ViT-H+.
+    "dinov3_plus": Base(
+        Style(epsilon=1e-5, registers=4, layer_scale=1e-5, positions=False, rotary=_DINOV3, gated=True),
+        ("vit_s16_6h", "vit_l16", "vit_h16_20h"), "imagenet",
+    ),
+    # The start of layer scale is that of ViT-B; ViT-L has 1e-5.
+    "beitv2": Base(Style(layer_scale=0.1, positions=False, relative=True), ("vit_b16", "vit_l16"), "imagenet"),
+    # The image encoder of CLIP, trained on faces with captions and hidden patches.
+    "farl": Base(_CLIP, ("vit_b16",), "clip"),
+    # PE core; its pooling by attention is left out. Files of B have 14 x 14 patches, of S and L 24 x 24.
+    "pe_core": Base(
+        Style(pre_norm=True, epsilon=1e-5, rotary=_PERCEPTION), ("vit_s16_6h", "vit_b16", "vit_l14"), "inception",
+        Resizing(BILINEAR),
+    ),
+}  # fmt: skip

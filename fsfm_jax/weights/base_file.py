@@ -4,7 +4,9 @@ Nothing in a file is executed; what is not used is never read.
 """
 
 import dataclasses
+import math
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -74,7 +76,7 @@ def open_base(path: str, base: str, field: str, content: Content | None = None) 
         kind = file.tensors[name].dtype.name
         kinds[kind] = kinds.get(kind, 0) + 1
         pieces.setdefault(ours, {})[third] = float32(path, name, file.tensors[name])
-    filled = _zeros(naming, pieces)
+    filled = _share(pieces) | _zeros(naming, pieces)
     if naming.tubelets:
         filled |= _still(where, pieces, names)
     _check_complete(where, naming, pieces, base)
@@ -128,31 +130,58 @@ def _sort_names(where: str, names: list[str], base: str) -> tuple[dict[str, str]
     """Name -> our path, and name -> why it is skipped; every name is in one of them."""
     naming = NAMINGS[base]
     for name in names:
-        if naming.our_path(name) is None and (reason := refusal(name)) is not None:
-            raise ValueError(f"{where}: {name}: expected the encoder of {base}; this file has {reason}")
+        if naming.our_path(name) is None and naming.reason_to_skip(name) is None and (reason := refusal(name)):
+            hint = _names_of_others(names, base)
+            raise ValueError(f"{where}: {name}: expected the encoder of {base}; this file has {reason}{hint}")
     paths = {name: ours for name in names if (ours := naming.our_path(name)) is not None}
     skipped = {name: why for name in names if name not in paths and (why := naming.reason_to_skip(name)) is not None}
     unknown = [name for name in names if name not in paths and name not in skipped]
     if unknown or not paths:
-        others = [
-            other
-            for other, its in NAMINGS.items()
-            if other != base
-            and all(its.our_path(name) or its.reason_to_skip(name) for name in names)
-            and any(map(its.our_path, names))
-        ]
-        hint = f". These are names of {' or '.join(others)}: see model.base" if others else ""
         listed = ", ".join(name[:100] for name in unknown) if unknown else "none of them is an array of the encoder"
         raise ValueError(
             f"{where}: {len(unknown) or len(names)} of {len(names)} names are not known in a file of {base}: "
-            f"{listed}{hint}"
+            f"{listed}{_names_of_others(names, base)}"
         )
     return paths, skipped
+
+
+def _names_of_others(names: list[str], base: str) -> str:
+    """A sentence on which bases know all of `names`; empty if none does."""
+    others = [
+        other
+        for other, its in NAMINGS.items()
+        if other != base
+        and all(its.our_path(name) or its.reason_to_skip(name) for name in names)
+        and any(map(its.our_path, names))
+    ]
+    return f". These are names of {' or '.join(others)}: see model.base" if others else ""
+
+
+def _share(pieces: dict) -> dict[str, str]:
+    """Gives each block its copy of an array that all of them share, in `pieces`."""
+    filled = {}
+    for ours in [ours for ours in pieces if "{every}" in ours]:
+        shared = pieces.pop(ours)
+        for block in sorted({path.split("/")[1] for path in pieces if path.startswith("encoder/block_")}):
+            path = ours.replace("block_{every}", block)
+            pieces[path] = {third: array.copy() for third, array in shared.items()}
+            filled[path] = "a copy of what all blocks share"
+    return filled
 
 
 def _zeros(naming: Naming, pieces: dict) -> dict[str, str]:
     """Adds to `pieces` the zeros of what such a network does not have."""
     filled = {}
+    if naming.no_attention_bias:
+        for path in [path for path in pieces if path.endswith("attn/qkv/kernel")]:
+            bias, whole = path.replace("kernel", "bias"), pieces[path].get("")
+            if bias not in pieces and whole is not None:
+                pieces[bias] = {"": np.zeros(len(whole), np.float32)}
+                filled[bias] = "zeros, its queries, keys and values have no bias"
+    positions = pieces.get(POSITIONS, {}).get("")
+    if naming.folded_positions and positions is not None and positions.ndim == 3 and _is_square(positions.shape[1]):
+        pieces[POSITIONS][""] = np.concatenate([np.zeros_like(positions[:, :1]), positions], axis=1)
+        filled[POSITIONS] = "a row of zeros for the class token, which has its position in it"
     kernel = pieces.get(PATCH_KERNEL, {}).get("")
     if naming.no_patch_bias and PATCH_BIAS not in pieces and kernel is not None:
         pieces[PATCH_BIAS] = {"": np.zeros(len(kernel), np.float32)}
@@ -162,6 +191,10 @@ def _zeros(naming: Naming, pieces: dict) -> dict[str, str]:
             pieces[ours]["1"] = np.zeros_like(pieces[ours]["0"])
             filled[ours] = "zeros in the third of the key, which has no bias"
     return filled
+
+
+def _is_square(number: int) -> bool:
+    return math.isqrt(number) ** 2 == number
 
 
 def _still(where: str, pieces: dict, names: dict[str, str]) -> dict[str, str]:
@@ -183,12 +216,12 @@ def _still(where: str, pieces: dict, names: dict[str, str]) -> dict[str, str]:
 
 def _check_complete(where: str, naming: Naming, pieces: dict, base: str) -> None:
     """Raises ValueError with the names of everything that the encoder needs and the file lacks."""
-    rows = {ours.partition(":")[0] for ours in naming.rows.values()}
+    rows = {ours.partition(":")[0] for ours in naming.rows.values() if "{every}" not in ours}
     blocks = sorted({ours.split("/")[1] for ours in pieces if ours.startswith("encoder/block_")})
     depth = 1 + int(blocks[-1].removeprefix("block_")) if blocks else 1
     needed = {row.replace("{i}", f"{index:02d}") for row in rows for index in range(depth)}
     needed |= {PATCH_BIAS}
-    missing = sorted(needed - pieces.keys())
+    missing = sorted(path for path in needed - pieces.keys() if not re.fullmatch(naming.optional, path))
     for ours, found in pieces.items():
         if "" not in found:
             missing += [f"{ours} ({part})" for place, part in zip("012", PARTS, strict=True) if place not in found]

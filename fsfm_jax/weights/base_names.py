@@ -1,9 +1,6 @@
-"""How the published files of base models name the arrays of their encoders: facts, one table for each base.
+"""How the published files of base models name the arrays of their encoders, and what else is in them.
 
-The names of MARLIN and MCF are those that their public code writes, and Hugging Face's those that transformers writes;
-the files themselves were not at hand.
-
-No file says the epsilon of its norms. Ours is that of training, 1e-6 for ViT, DeiT, DINO and MAE, whatever the
+No file says the epsilon of its norms. Ours is that of training, 1e-6 for ViT, DeiT, DINO, MAE and BEiT v2, whatever the
 configuration beside a file of Hugging Face says (1e-12 by default). That changes what a norm makes of a token of
 variance v by a factor of 1 - 1e-6/(2v): rounding noise of float32 for tokens of variance 1, and 0.5% at v = 1e-4.
 """
@@ -11,7 +8,19 @@ variance v by a factor of 1 - 1e-6/(2v): rounding noise of float32 for tokens of
 import dataclasses
 import re
 
-from fsfm_jax.weights.names import CLASSIFIER
+from fsfm_jax.weights.base_rows import (
+    BEITV2,
+    DINOV2,
+    DINOV2_REGISTERS,
+    DINOV3,
+    DINOV3_GATED,
+    HUGGING_FACE_CLIP,
+    MARLIN,
+    OPENAI,
+    PERCEPTION_ENCODER,
+    TIMM,
+    VIT,
+)
 
 _INDEX = re.compile(r"(?<=\.)(0|[1-9][0-9]?)(?=\.)")  # a block's, in the one form that PyTorch writes
 
@@ -22,13 +31,16 @@ class Naming:
 
     Attributes:
       rows: name in the file -> our path. `{i}` is a block's index; `:0`, `:1` and `:2` behind a path are the thirds for
-        query, key and value, which the file holds apart.
+        query, key and value, which the file holds apart. `{every}` in a path: each block has this array.
       skipped: pattern of whole names -> why they are not used.
       prefixes: may stand in front of a name, in this order, and are taken off before it is looked up.
       wrappers: keys below which a .pth may have the network.
       flat_tokens: whether the class token is `[D]` and the positions are `[T, D]`.
       tubelets: whether the patch embedding is a convolution over time, too.
       no_patch_bias, no_key_bias: what such a network does not have and ours has, so that it is zero.
+      no_attention_bias: whether a file may have no bias of queries, keys and values, since it is zero.
+      folded_positions: whether a file may have positions of the patches alone, that of the class token being in it.
+      optional: pattern of our paths that a file may lack; the encoder is without them then.
     """
 
     rows: dict[str, str]
@@ -39,6 +51,9 @@ class Naming:
     tubelets: bool = False
     no_patch_bias: bool = False
     no_key_bias: bool = False
+    no_attention_bias: bool = False
+    folded_positions: bool = False
+    optional: str = ""
 
     def bare(self, name: str) -> str:
         """`name` without what may stand in front of it."""
@@ -77,134 +92,42 @@ def refusal(name: str) -> str | None:
     return next((reason for pattern, reason in REFUSED.items() if re.fullmatch(pattern, name)), None)
 
 
-# The names of timm, which most others have, too.
-TIMM = {theirs: ours for ours, theirs in CLASSIFIER.rows.items() if ours.startswith("encoder/")}
 _POOLER = {r"pooler\..*": "the pooler of Hugging Face, a layer over the class token behind the encoder"}
 _CLASSIFIER = {
     r"(head|classifier)\..*": "the classifier of ImageNet",
     r"pre_logits\..*": "the layer before the classifier of ImageNet",
     r"fc_norm\..*": "the norm between pooling and the classifier of ImageNet",
 }
-
-
-def _modules(modules: dict[str, str], kernel: str = "kernel") -> dict[str, str]:
-    """Weight and bias of each module, by its name in the file -> ours."""
-    return {
-        f"{theirs}.{leaf}": f"encoder/{ours}/{ours_leaf}"
-        for theirs, ours in modules.items()
-        for leaf, ours_leaf in (("weight", kernel), ("bias", "bias"))
-    }
-
-
-def _thirds(theirs: str, layers: tuple[str, str, str] = ("q_proj", "k_proj", "v_proj")) -> dict[str, str]:
-    """Query, key and value of each block, which the file holds apart."""
-    return {
-        f"{theirs}.{layer}.{leaf}": f"encoder/block_{{i}}/attn/qkv/{ours}:{place}"
-        for place, layer in enumerate(layers)
-        for leaf, ours in (("weight", "kernel"), ("bias", "bias"))
-    }
-
-
-_OPENAI = {
-    "visual.class_embedding": "encoder/cls_token",
-    "visual.positional_embedding": "encoder/pos_embed",
-    "visual.conv1.weight": "encoder/patch_embed/kernel",
-    "visual.transformer.resblocks.{i}.attn.in_proj_weight": "encoder/block_{i}/attn/qkv/kernel",
-    "visual.transformer.resblocks.{i}.attn.in_proj_bias": "encoder/block_{i}/attn/qkv/bias",
-    **_modules({
-        "visual.transformer.resblocks.{i}.attn.out_proj": "block_{i}/attn/proj",
-        "visual.transformer.resblocks.{i}.mlp.c_fc": "block_{i}/mlp/fc1",
-        "visual.transformer.resblocks.{i}.mlp.c_proj": "block_{i}/mlp/fc2",
-    }),
-    **_modules({
-        "visual.ln_pre": "pre_norm",
-        "visual.transformer.resblocks.{i}.ln_1": "block_{i}/norm1",
-        "visual.transformer.resblocks.{i}.ln_2": "block_{i}/norm2",
-        "visual.ln_post": "norm",
-    }, "scale"),
-}  # fmt: skip
-_HUGGING_FACE_CLIP = {
-    "embeddings.class_embedding": "encoder/cls_token",
-    "embeddings.position_embedding.weight": "encoder/pos_embed",
-    "embeddings.patch_embedding.weight": "encoder/patch_embed/kernel",
-    **_thirds("encoder.layers.{i}.self_attn"),
-    **_modules({
-        "encoder.layers.{i}.self_attn.out_proj": "block_{i}/attn/proj",
-        "encoder.layers.{i}.mlp.fc1": "block_{i}/mlp/fc1",
-        "encoder.layers.{i}.mlp.fc2": "block_{i}/mlp/fc2",
-    }),
-    **_modules({
-        "pre_layrnorm": "pre_norm",  # so spelt
-        "encoder.layers.{i}.layer_norm1": "block_{i}/norm1",
-        "encoder.layers.{i}.layer_norm2": "block_{i}/norm2",
-        "post_layernorm": "norm",
-    }, "scale"),
-}  # fmt: skip
-_HUGGING_FACE_VIT = {
-    "embeddings.cls_token": "encoder/cls_token",
-    "embeddings.position_embeddings": "encoder/pos_embed",
-    **_modules({"embeddings.patch_embeddings.projection": "patch_embed"}),
-    **_modules({"layernorm": "norm"}, "scale"),
-    # As files are published and `save_pretrained` writes them.
-    **_thirds("encoder.layer.{i}.attention.attention", ("query", "key", "value")),
-    **_modules({
-        "encoder.layer.{i}.attention.output.dense": "block_{i}/attn/proj",
-        "encoder.layer.{i}.intermediate.dense": "block_{i}/mlp/fc1",
-        "encoder.layer.{i}.output.dense": "block_{i}/mlp/fc2",
-    }),
-    # As the `state_dict` of transformers 5 has them in memory.
-    **_thirds("layers.{i}.attention"),
-    **_modules({
-        "layers.{i}.attention.o_proj": "block_{i}/attn/proj",
-        "layers.{i}.mlp.fc1": "block_{i}/mlp/fc1",
-        "layers.{i}.mlp.fc2": "block_{i}/mlp/fc2",
-    }),
-    **_modules({
-        f"{layer}.{{i}}.layernorm_{theirs}": f"block_{{i}}/{ours}"
-        for layer in ("encoder.layer", "layers")
-        for theirs, ours in (("before", "norm1"), ("after", "norm2"))
-    }, "scale"),
-}  # fmt: skip
-_VIT = TIMM | _HUGGING_FACE_VIT
-_MARLIN = {
-    "encoder.patch_embedding.projection.weight": "encoder/patch_embed/kernel",
-    "encoder.patch_embedding.projection.bias": "encoder/patch_embed/bias",
-    "encoder.pos_embedding.emb": "encoder/pos_embed",
-    "encoder.blocks.{i}.attn.qkv.weight": "encoder/block_{i}/attn/qkv/kernel",
-    "encoder.blocks.{i}.attn.q_bias": "encoder/block_{i}/attn/qkv/bias:0",
-    "encoder.blocks.{i}.attn.v_bias": "encoder/block_{i}/attn/qkv/bias:2",
-    **_modules({
-        "encoder.blocks.{i}.attn.proj": "block_{i}/attn/proj",
-        "encoder.blocks.{i}.mlp.layers.0.linear": "block_{i}/mlp/fc1",
-        "encoder.blocks.{i}.mlp.layers.1.linear": "block_{i}/mlp/fc2",
-    }),
-    **_modules({
-        "encoder.blocks.{i}.norm1": "block_{i}/norm1",
-        "encoder.blocks.{i}.norm2": "block_{i}/norm2",
-        "encoder.norm": "norm",
-    }, "scale"),
-}  # fmt: skip
+_BESIDE_IMAGES = {
+    r"visual\.proj|visual_projection\..*": "the projection to where images meet text",
+    r"positional_embedding|text_projection(\..*)?|(transformer|token_embedding|ln_final|text_model)\..*": (
+        "the text encoder"
+    ),
+    r"logit_scale": "the temperature of the contrast between images and text",
+}
+_MASK_TOKEN = {r"(embeddings\.)?mask_token": "the mask token of pretraining"}
+_DINOV3 = {
+    **_MASK_TOKEN,
+    r"rope_embed\.periods": "the periods of the rotary positions, computed in float32; files have them in bfloat16",
+    r"blocks\.\d+\.attn\.qkv\.bias_mask": "the mask that keeps the bias of the keys at zero",
+    r"local_cls_norm\..*": "the norm for small crops in pretraining",
+}
 
 NAMINGS = {
-    "supervised": Naming(_VIT, _CLASSIFIER | _POOLER, ("module.", "vit.")),
+    "supervised": Naming(VIT, _CLASSIFIER | _POOLER, ("module.", "vit.")),
     # Without distillation, Hugging Face has DeiT as a plain ViT.
-    "deit": Naming(_VIT, _CLASSIFIER | _POOLER, ("module.", "vit.", "deit.")),
+    "deit": Naming(VIT, _CLASSIFIER | _POOLER, ("module.", "vit.", "deit.")),
     "mae": Naming(
-        _VIT, {r"mask_token|decoder[_.].*": "the decoder of MAE"} | _CLASSIFIER | _POOLER, ("module.", "vit."),
+        VIT, {r"mask_token|decoder[_.].*": "the decoder of MAE"} | _CLASSIFIER | _POOLER, ("module.", "vit."),
     ),
     # No classifier is skipped: the network behind it may have been trained with labels since.
     "dino": Naming(
-        _VIT, {r"head\..*": "the projection head of DINO"} | _POOLER, ("module.", "backbone.", "vit."),
+        VIT, {r"head\..*": "the projection head of DINO"} | _POOLER, ("module.", "backbone.", "vit."),
         ("model", "state_dict", "teacher"),
     ),
     "clip": Naming(
-        _OPENAI | _HUGGING_FACE_CLIP,
-        {
-            r"visual\.proj|visual_projection\..*": "the projection to where images meet text",
-            r"positional_embedding|text_projection(\..*)?|(transformer|token_embedding|ln_final|text_model)\..*": (
-                "the text encoder"
-            ),
-            r"logit_scale": "the temperature of the contrast between images and text",
+        OPENAI | HUGGING_FACE_CLIP,
+        _BESIDE_IMAGES | {
             r"embeddings\.position_ids": "the numbers of the positions, no parameter",
             r"input_resolution|context_length|vocab_size": "a setting, no parameter",
         },
@@ -222,7 +145,38 @@ NAMINGS = {
         ("module.", "online_encoder."),
     ),
     "marlin": Naming(
-        _MARLIN, {r"decoder\..*|enc_dec_proj\..*": "the decoder of MARLIN"}, ("module.", "marlin."),
+        MARLIN, {r"decoder\..*|enc_dec_proj\..*": "the decoder of MARLIN"}, ("module.", "marlin."),
         tubelets=True, no_key_bias=True,
+    ),
+    "dinov2": Naming(DINOV2, _MASK_TOKEN | _CLASSIFIER, ("module.", "dinov2.")),
+    "dinov2_reg": Naming(
+        DINOV2_REGISTERS, _MASK_TOKEN | _CLASSIFIER, ("module.", "dinov2_with_registers."), folded_positions=True,
+    ),
+    "dinov3": Naming(DINOV3, _DINOV3, ("module.", "model."), no_key_bias=True, no_attention_bias=True),
+    "dinov3_plus": Naming(DINOV3_GATED, _DINOV3, ("module.", "model."), no_key_bias=True, no_attention_bias=True),
+    "beitv2": Naming(
+        BEITV2,
+        {
+            r"(embeddings\.)?mask_token|lm_head\..*|cls_pt_.*": "the masked modelling of BEiT v2",
+            r"(.*\.)?relative_position_index": "the numbers of the displacements, no parameter",
+            r"pooler\..*": "the norm between pooling and the classifier of ImageNet",
+        } | _CLASSIFIER,
+        # Fine-tuned ones and those of transformers have the norm behind pooling alone.
+        ("module.", "beit."), no_key_bias=True, optional=r"encoder/norm/(scale|bias)",
+    ),
+    "farl": Naming(
+        OPENAI,
+        _BESIDE_IMAGES | {
+            r"visual\.((lm_transformer|ln_lm|lm_head)\..*|mask_token)": "the masked modelling of FaRL",
+        },
+        flat_tokens=True, no_patch_bias=True,
+    ),
+    "pe_core": Naming(
+        PERCEPTION_ENCODER,
+        _BESIDE_IMAGES | {
+            r"(visual\.)?attn_pool\..*": "the pooling by attention, which is left out",
+            r"head\..*": "the projection to where images meet text",
+        },
+        flat_tokens=True, no_patch_bias=True,
     ),
 }  # fmt: skip

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 from flax.traverse_util import flatten_dict
 
+from fsfm_jax.models.relative import TABLE, table_grid
+from fsfm_jax.models.style import Style
 from fsfm_jax.models.vit import SIZES, Size
 
 SHOWN = 20
@@ -38,9 +40,18 @@ def recognise_size(params: dict, sizes: Mapping[str, Size] = SIZES) -> str:
     )
 
 
-def position_grid(params: dict, size: Size, class_token: bool = True) -> int:
-    """Rows of the grid of `encoder/pos_embed`: rounded down, and at least 1, where `check_shapes` will complain."""
-    return max(math.isqrt(max(params["encoder"]["pos_embed"].size // size.width - class_token, 0)), 1)
+def position_grid(params: dict, size: Size, style: Style) -> int | None:
+    """Rows of the grid of the positions that an encoder learnt, absolute or relative; None if it learnt none.
+
+    Rounded down, and at least 1, where `check_shapes` will complain.
+    """
+    encoder = params["encoder"]
+    if style.relative:
+        table = encoder.get("block_00", {}).get("attn", {}).get("relative_positions", {}).get(TABLE)
+        return 1 if table is None else table_grid(len(table))
+    if "pos_embed" not in encoder:
+        return None
+    return max(math.isqrt(max(encoder["pos_embed"].size // size.width - style.class_token, 0)), 1)
 
 
 def check_shapes(params: dict, expected: Any, what: str) -> None:

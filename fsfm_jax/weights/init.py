@@ -2,13 +2,16 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fsfm_jax import records
 from fsfm_jax.models.bases import BASES, OWN
+from fsfm_jax.models.relative import TABLES, table_shape
 from fsfm_jax.models.style import Style
 from fsfm_jax.models.vit import SIZES, Encoder, Size
 from fsfm_jax.resolve.pretrain import STATISTICS
@@ -184,9 +187,7 @@ def _of_base(path: str, base: str, sizes: Mapping[str, Size], content: official_
 
 def _grid(params: dict, size: Size, style: Style, side: int = records.IMAGE_SIZE) -> int:
     """The grid of the positions that are there; without any, that of images of `side` pixels."""
-    if "pos_embed" in params["encoder"]:
-        return position_grid(params, size, style.class_token)
-    return side // size.patch_size
+    return position_grid(params, size, style) or side // size.patch_size
 
 
 def _kind_notes(names: Mapping) -> list[str]:
@@ -205,12 +206,16 @@ def _size(path: str, params: dict, sizes: Mapping[str, Size], style: Style) -> s
     return name
 
 
-def _check_encoder(path: str, params: dict, name: str, size: Size, style: Style) -> None:
-    encoder = params["encoder"]
-    learnt = "pos_embed" in encoder
+def _check_encoder(file: str, params: dict, name: str, size: Size, style: Style) -> None:
+    encoder, grid = params["encoder"], position_grid(params, size, style) or 1
     network = Encoder(
-        size, position_grid(params, size, style.class_token) if learnt else 1, jnp.float32, "none",
-        learnt_positions=learnt, final_norm="norm" in encoder, style=style,
+        size, grid, jnp.float32, "none", learnt_positions="pos_embed" in encoder, final_norm="norm" in encoder,
+        style=style,
     )  # fmt: skip
-    shapes = shapes_of(network, jnp.zeros((1, 1, size.pixels)), jnp.zeros((1, 1), jnp.int32))
-    check_shapes(encoder, shapes, f"{FIELD}: {path}, taken for {name}, part encoder")
+    # One patch at a place, or all of a grid of one patch: a file decides how much is built here.
+    places = None if style.relative else jnp.zeros((1, 1), jnp.int32)
+    shapes = dict(flatten_dict(shapes_of(network, jnp.zeros((1, 1, size.pixels)), places), sep="/"))
+    for path in shapes:
+        if re.fullmatch(TABLES, f"encoder/{path}"):
+            shapes[path] = jax.ShapeDtypeStruct(table_shape(grid, size.heads), jnp.float32)
+    check_shapes(encoder, unflatten_dict(shapes, sep="/"), f"{FIELD}: {file}, taken for {name}, part encoder")

@@ -15,10 +15,12 @@ from fsfm_jax.models.style import PLAIN, Style
 from fsfm_jax.models.vit import Encoder, Size
 from fsfm_jax.weights.encoder_size import check_shapes, shapes_of
 
-# Wiring that parameters show, by the module or parameter of the encoder that is there or not.
+# Wiring that parameters show, by the path of a module or parameter of the encoder that is there or not.
 _SHOWN = {
     "cls_token": ("class_token", "a class token"), "pre_norm": ("pre_norm", "a norm before the first block"),
-    "reg_token": ("registers", "registers"),
+    "reg_token": ("registers", "registers"), "block_00/ls1": ("layer_scale", "layer scale"),
+    "block_00/attn/relative_positions": ("relative", "relative positions"),
+    "block_00/mlp/gate": ("gated", "a gated MLP"),
 }  # fmt: skip
 REMEDY = "fsfm_jax.export.serialize writes any network of this project as one file"
 
@@ -92,9 +94,11 @@ def base_named(style: Style) -> str:
 
 
 def _check_wiring(encoder: dict, style: Style) -> None:
+    paths = [f"{path}/" for path in flatten_dict(encoder, sep="/")]
     for part, (field, what) in _SHOWN.items():
-        if (part in encoder) != bool(getattr(style, field)):
-            found, wanted = ("with", "without") if part in encoder else ("without", "with")
+        shown = any(path.startswith(f"{part}/") for path in paths)
+        if shown != bool(getattr(style, field)):
+            found, wanted = ("with", "without") if shown else ("without", "with")
             raise ValueError(
                 f"expected an encoder {wanted} {what}, as the base model {base_named(style)} has it; found one {found} "
                 "it: these parameters belong to another base model (model.base)"

@@ -5,61 +5,20 @@ Random weights, float32; run by `make test-parity`, since these packages are not
 
 import warnings
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from torch_networks import GRID, TOLERANCE, WHY, drawn_images, features, randomised, to_torch, torch
 
-WHY = "timm, torch and transformers are needed; run `make test-parity`"
-torch = pytest.importorskip("torch", reason=WHY)
 vision_transformer = pytest.importorskip("timm.models.vision_transformer", reason=WHY)
 transformers = pytest.importorskip("transformers", reason=WHY)
 
-from fsfm_jax.models.bases import BASES  # noqa: E402
-from fsfm_jax.models.vit import Encoder, Size, patchify  # noqa: E402
 from fsfm_jax.weights.base_still import sinusoid  # noqa: E402
 from fsfm_jax.weights.init import open_pretrained  # noqa: E402
-
-SIZE = Size(48, 2, 4, 8)
-GRID = 4
-# Two blocks in float32 in another order of summation: some 1e-6 of numbers of about 1.
-TOLERANCE = 1e-5
 
 
 @pytest.fixture
 def images() -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((2, 32, 32, 3), np.float32)
-
-
-def to_torch(images: np.ndarray):
-    return torch.from_numpy(np.moveaxis(images, -1, 1).copy())
-
-
-def randomised(module):
-    """Every parameter drawn, so that no bias is zero and no norm the identity."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            drawn = torch.randn(parameter.shape, generator=generator)
-            fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
-            scale = fan_in**-0.5 if parameter.ndim > 1 else 0.3
-            parameter.copy_(drawn * scale + (1.0 if "norm" in name and name.endswith("weight") else 0.0))
-    return module.eval()
-
-
-def features(path, base: str, images: np.ndarray, final_norm: bool = True, heads: int = SIZE.heads) -> np.ndarray:
-    """Our tokens of a file."""
-    size = Size(SIZE.width, SIZE.depth, heads, SIZE.patch_size)
-    found = open_pretrained(str(path), base, {"tiny": size})
-    assert found.origin["size"] == "tiny"
-    encoder = Encoder(
-        size, GRID, jnp.float32, "none", learnt_positions=True, final_norm=final_norm, style=BASES[base].style
-    )
-    params = dict(found.params["encoder"])
-    if not final_norm:
-        del params["norm"]
-    with jax.default_matmul_precision("float32"):
-        return np.asarray(encoder.apply({"params": params}, patchify(images, SIZE.patch_size)))
+    return drawn_images()
 
 
 def timm_network(**changes):

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 import reference
 from PIL import Image
+from torch_networks import WHY, to_torch, torch
 
-WHY = "timm, torch and transformers are needed; run `make test-parity`"
-torch = pytest.importorskip("torch", reason=WHY)
 timm = pytest.importorskip("timm", reason=WHY)
 transformers = pytest.importorskip("transformers", reason=WHY)
 
@@ -70,10 +69,6 @@ def pretrained() -> dict:
     mask = jnp.zeros((1, GRID**2), bool)
     patches = jnp.zeros((1, PRETRAINING.patches, SIZE.pixels))
     return drawn(shapes_of(OnlineNetwork(PRETRAINING), patches, mask))
-
-
-def to_torch(images: np.ndarray):
-    return torch.from_numpy(np.moveaxis(images, -1, 1).copy())
 
 
 def tokens(params: dict, images: np.ndarray, style=PLAIN) -> np.ndarray:

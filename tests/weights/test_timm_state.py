@@ -207,7 +207,7 @@ def test_parameters_of_another_base_model_are_refused():
         pack_pretrained(encoder(learnt=True, style=CLIP), SIZE, SIDE, "token")
     with pytest.raises(ValueError, match="with a class token, .* found one without it"):
         pack_pretrained(encoder(learnt=True, style=MARLIN), SIZE, SIDE, "token")
-    with pytest.raises(ValueError, match="with a norm before the first block, as the base model clip has it"):
+    with pytest.raises(ValueError, match="with a norm before the first block, as the base model clip or farl has it"):
         classifier_state(classifier(spec(pooling="cls")), spec(pooling="cls", style=CLIP))
 
 
