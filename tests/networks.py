@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.vit import Size
 from fsfm_jax.weights.encoder_size import shapes_of
@@ -15,6 +16,8 @@ SMALLEST = ClassifierSpec(
     size=Size(8, 2, 2, 4), image_size=8, classes=3, pooling="mean_patches", drop_path=0.1, dtype=jnp.bfloat16,
     remat="full",
 )  # fmt: skip
+# One base model of each wiring, the first by name: "fsfm" for the plain one.
+WIRINGS = sorted({base.style: name for name, base in reversed(BASES.items())}.values())
 
 
 def drawn(shapes, seed: int = 0) -> dict:

@@ -38,12 +38,14 @@ from fsfm_jax.detection.prediction import (
     image_batches,
     predictions_of,
 )
+from fsfm_jax.models.style import PLAIN
 from fsfm_jax.resolve.report import EvaluationSpec
 from fsfm_jax.run.checkpoint import same_json
 from fsfm_jax.run.whole_file import whole_file
 from fsfm_jax.tasks.classify import ClassifyTask
 
 LOG = logging.getLogger("fsfm_jax")
+FIRST_FIELDS = ("class_token", "pre_norm", "gelu", "epsilon")  # of `Style`
 FORMAT = 1  # raised when the same encoder would find other features by new code
 ENCODER = ("encoder", "fc_norm")  # the parameters that features depend on
 WHAT = "Pooled features of a frozen encoder, [examples, width] float32, one row per example of the data set."
@@ -199,10 +201,10 @@ def _about(task: ClassifyTask, encoder: dict) -> dict:
         "format": FORMAT,
         "encoder": digest.hexdigest(),
         "size": dataclasses.asdict(model.size),
-        # As it was described before there were these, where they say nothing, so that features stay known.
+        # Later fields only where they say something, so that features computed before them stay known.
         "style": {
             name: value for name, value in dataclasses.asdict(model.style).items()
-            if name not in ("registers", "layer_scale") or value
+            if name in FIRST_FIELDS or value != getattr(PLAIN, name)
         },
         "image_size": model.image_size,
         "pooling": model.pooling,

@@ -14,11 +14,13 @@ from fsfm_jax.config.fields import accumulation, flat, to_steps
 from fsfm_jax.detection.detector import Detector, read_carried
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.lora import merge
+from fsfm_jax.models.style import PLAIN
 from fsfm_jax.optim.optimizer import OPTIMIZERS
 from fsfm_jax.optim.schedules import warmup_cosine
 from fsfm_jax.weights import names
 from fsfm_jax.weights.official_arguments import EPOCHS_DONE, options_of
 from fsfm_jax.weights.official_optimizer import Settings, official_optimizer
+from fsfm_jax.weights.plain_arrays import base_named
 from fsfm_jax.weights.run_reader import OpenedRun, whole_epochs
 from fsfm_jax.weights.torch_writer import Options
 
@@ -110,9 +112,11 @@ def rename_finetuned(detector: Detector) -> OrderedDict:
       ValueError: an encoder that the official code does not have.
     """
     model = detector.task.model
-    style = model.style
-    if style.pre_norm or style.prefix != 1 or style.layer_scale is not None:
-        raise ValueError("the official networks have a plain ViT; this encoder is another: use export.serialize")
+    if model.style != PLAIN:
+        raise ValueError(
+            f"the official networks have a plain ViT, and that of {base_named(model.style)} is another: use "
+            "export.serialize"
+        )
     params = detector.params if model.lora is None else merge(detector.params, model.lora)
     table = _TABLES[isinstance(model, AntiSpoofSpec), model.reduction is not None]
     state = names.finetuned_to_official(params, table, model.size.patch_size)

@@ -10,7 +10,8 @@ from importlib import metadata
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.models.antispoof import AntiSpoofSpec
-from fsfm_jax.models.bases import BASES
+from fsfm_jax.models.bases import BASES, OWN
+from fsfm_jax.models.style import Style
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim.tuning import LORA
 from fsfm_jax.run.whole_file import whole_file
@@ -59,7 +60,7 @@ def of_detector(detector: Detector) -> dict:
     return {
         "kind": ANTISPOOF if antispoof else CLASSIFYING,
         "size": next(name for name, size in SIZES.items() if size == model.size),
-        "base": next(name for name, base in BASES.items() if base.style == model.style),
+        "base": _base(card, model.style),
         "image_size": model.image_size,
         "statistics": card["statistics"],
         "pooling": "mean_patches" if antispoof else model.pooling,
@@ -94,6 +95,12 @@ def write_sidecar(path: str, said: dict, files: Iterable[str]) -> None:
         said = said | {"sha256": next(iter(sums.values()))["sha256"]}
     with whole_file(path) as file:
         file.write((json.dumps(said | {"files": sums}, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _base(card: dict, style: Style) -> str:
+    """The base model that the recipe names; without a recipe the first with the same wiring."""
+    named = card["config"]["model.base"] if "model.base" in card["config"] else OWN
+    return named if BASES[named].style == style else next(name for name, base in BASES.items() if base.style == style)
 
 
 def _official_threshold(card: dict) -> dict | None:

@@ -1,7 +1,8 @@
 """What the heads of an encoder look at: their weights, how far they look, and how much they differ.
 
 The encoder is watched from outside, by an interceptor of Flax: the queries and keys of each block are caught, and the
-weights computed once more, `softmax(q k^T E**-0.5)` in float32. FSFM supplement, Fig. 2 and 3.
+weights computed once more, `softmax(q k^T E**-0.5)` in float32, with the bias of relative positions where there is one.
+FSFM supplement, Fig. 2 and 3.
 """
 
 from collections.abc import Sequence
@@ -19,30 +20,32 @@ from fsfm_jax.models.vit import Encoder
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PROJECTION = "qkv"
+PROJECTION, RELATIVE = "qkv", "relative_positions"
 # Weights below are taken for this much, so that a divergence is finite: float32 has none smaller that is exact.
 LEAST = float(np.finfo(np.float32).tiny)
 
 
 def attention_weights(encoder: Encoder, params: dict, patches: jax.Array) -> jax.Array:
     """Weights of all blocks on whole images, `[B, N, P] -> [L, B, H, T, T] float32`; rows are queries and sum to 1."""
-    caught = []
+    caught = {PROJECTION: [], RELATIVE: []}
 
     def watch(call, arguments, keywords, context):
         out = call(*arguments, **keywords)
-        if context.method_name == "__call__" and context.module.name == PROJECTION:
-            caught.append(out)
+        if context.method_name == "__call__" and context.module.name in caught:
+            caught[context.module.name].append(out)
         return out
 
     with nn.intercept_methods(watch):
         encoder.apply({"params": params}, patches)
-    return jnp.stack([_weights(query, key) for query, key, _ in caught])
+    biases = caught[RELATIVE] or [None] * len(caught[PROJECTION])
+    pairs = zip(caught[PROJECTION], biases, strict=True)
+    return jnp.stack([_weights(query, key, bias) for (query, key, _), bias in pairs])
 
 
-def _weights(query: jax.Array, key: jax.Array) -> jax.Array:
+def _weights(query: jax.Array, key: jax.Array, bias: jax.Array | None = None) -> jax.Array:
     query, key = at_least_float32(query), at_least_float32(key)
-    logits = jnp.einsum("bhqe,bhke->bhqk", query, key, precision=jax.lax.Precision.HIGHEST)
-    return jax.nn.softmax(logits * query.shape[-1] ** -0.5, axis=-1)
+    logits = jnp.einsum("bhqe,bhke->bhqk", query, key, precision=jax.lax.Precision.HIGHEST) * query.shape[-1] ** -0.5
+    return jax.nn.softmax(logits if bias is None else logits + bias[None], axis=-1)
 
 
 def patch_distances(grid: int, patch_size: int) -> np.ndarray:

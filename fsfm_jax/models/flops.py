@@ -92,7 +92,9 @@ def _map(path: str, rows: float, inputs: int, outputs: int, bias: bool = True) -
     return Step(2.0 * rows * inputs * outputs, (f"{path}/kernel",), (f"{path}/bias",) if bias else ())
 
 
-def _blocks(path: str, depth: int, tokens: int, width: int, lora: LoraSpec | None = None) -> Iterator[Step]:
+def _blocks(
+    path: str, depth: int, tokens: int, width: int, lora: LoraSpec | None = None, style: Style = PLAIN
+) -> Iterator[Step]:
     for index in range(depth):
         name = f"{path}/block_{index:02d}"
         yield Step(added=(f"{name}/norm1/scale", f"{name}/norm1/bias"))
@@ -100,11 +102,16 @@ def _blocks(path: str, depth: int, tokens: int, width: int, lora: LoraSpec | Non
         if lora is not None:  # beside the product, whose input gradient it shares: each has its own
             yield Step(2.0 * tokens * width * lora.rank, (f"{name}/attn/qkv/{DOWN}",))
             yield Step(2.0 * tokens * lora.rank * 3 * width, (f"{name}/attn/qkv/{UP}",))
+        if style.relative:
+            yield Step(added=(f"{name}/attn/relative_positions/table",))
         yield Step(4.0 * tokens * tokens * width)
         yield _map(f"{name}/attn/proj", tokens, width, width)
-        yield Step(added=(f"{name}/norm2/scale", f"{name}/norm2/bias"))
+        yield Step(added=(f"{name}/ls1/scale", f"{name}/norm2/scale", f"{name}/norm2/bias"))
+        if style.gated:  # beside the next product, whose input gradient it shares: each has its own
+            yield _map(f"{name}/mlp/gate", tokens, width, 4 * width)
         yield _map(f"{name}/mlp/fc1", tokens, width, 4 * width)
         yield _map(f"{name}/mlp/fc2", tokens, 4 * width, width)
+        yield Step(added=(f"{name}/ls2/scale",))
 
 
 def _encoder(size: Size, patches: int, style: Style, lora: LoraSpec | None) -> Iterator[Step]:
@@ -112,7 +119,7 @@ def _encoder(size: Size, patches: int, style: Style, lora: LoraSpec | None) -> I
     yield _map("encoder/patch_embed", patches, size.pixels, size.width)
     names = ("cls_token", "reg_token", "pos_embed", "pre_norm/scale", "pre_norm/bias")
     yield Step(added=tuple(f"encoder/{name}" for name in names))
-    yield from _blocks("encoder", size.depth, tokens, size.width, lora)
+    yield from _blocks("encoder", size.depth, tokens, size.width, lora, style)
 
 
 def _pixel_decoder(spec: ModelSpec) -> Iterator[Step]:

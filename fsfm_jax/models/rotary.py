@@ -85,10 +85,8 @@ def turns_of_tokens(
 
 def rotate(x: jax.Array, turns: jax.Array | np.ndarray, neighbours: bool) -> jax.Array:
     """Queries or keys turned, `[B, H, T, E], [2, B or 1, 1, T, E] -> [B, H, T, E]`; in float32 or higher."""
-    wide = at_least_float32(x)
-    if neighbours:
-        partners = wide.reshape(*x.shape[:-1], -1, 2)[..., ::-1]
-    else:
-        partners = wide.reshape(*x.shape[:-1], 2, -1)[..., ::-1, :]
-    cosines, sines = turns
-    return (wide * cosines + partners.reshape(x.shape) * sines).astype(x.dtype)
+    wide, cosines, sines = at_least_float32(x), *turns
+    shape, axis = ((-1, 2), -1) if neighbours else ((2, -1), -2)
+    first, second = jnp.split(wide.reshape(*x.shape[:-1], *shape), 2, axis=axis)
+    partners = jnp.concatenate([second, first], axis=axis).reshape(x.shape)
+    return (wide * cosines + partners * sines).astype(x.dtype)

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fsfm_jax.models.relative import TABLES
+
 DEVIATION = 0.02
 PATCH_KERNEL = "encoder/patch_embed/kernel"
 
@@ -40,6 +42,8 @@ _RULES = (
     (r"(fc_norm|head|embedder|classifier)/.*", _keep),
     (r"encoder/(cls_token|reg_token|pos_embed)", _normal),
     (r"encoder/patch_embed/(kernel|bias)", _convolution),
+    (r"encoder/block_\d+/ls\d/scale", _keep),
+    (TABLES, _constant(0)),
     (r"encoder/(block_\d+/|pre_)?norm\d?/scale", _constant(1)),
     (r"encoder/(block_\d+/|pre_)?norm\d?/bias", _constant(0)),
     (r"encoder/block_\d+/(attn|mlp)/\w+/kernel", _normal),
@@ -51,7 +55,8 @@ def scratch_initialisation(params: dict, key: jax.Array) -> dict:
     """Fresh parameters of a fine-tuned network as the released code draws them; pure.
 
     Matrices, class token and positions (no sine and cosine) are normal with deviation 0.02, biases 0, norms 1 and
-    0; the patch embedding is uniform between -1/sqrt(P) and 1/sqrt(P), weight and bias. Heads stay as they are.
+    0; the patch embedding is uniform between -1/sqrt(P) and 1/sqrt(P), weight and bias. Relative positions are 0, heads
+    and layer scale stay as they are.
 
     Args:
       params: parameters of a `Classifier` or an `AntiSpoof` network; their values matter in the heads only.

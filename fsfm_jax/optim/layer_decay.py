@@ -27,8 +27,9 @@ def layer_rate_rules(depth: int, decay: float) -> Rules:
 
 
 def weight_decay_rules(decay: float) -> Rules:
-    """`decay` for matrices; none for biases, norms, class token, registers and learnt positions.
+    """`decay` for matrices; none for biases, norms, layer scale, class token, registers and learnt positions.
 
     Pretraining is different: there the class token is decayed.
     """
-    return ((r"encoder/(cls_token|reg_token|pos_embed)", 0.0), (r".*/(bias|scale)", 0.0), (".*", decay))
+    positions = r"encoder/(cls_token|reg_token|pos_embed|block_\d+/attn/relative_positions/table)"
+    return ((positions, 0.0), (r".*/(bias|scale)", 0.0), (".*", decay))

@@ -37,9 +37,9 @@ OPERATIONS = frozenset(
         f"stablehlo.{name}"
         for name in (
             "abs add broadcast_in_dim case clamp compare composite concatenate constant convert custom_call divide "
-            "dot_general dynamic_broadcast_in_dim dynamic_gather dynamic_reshape exponential get_dimension_size log "
-            "maximum multiply negate optimization_barrier real_dynamic_slice reduce reshape return rsqrt select slice "
-            "sqrt subtract transpose"
+            "dot_general dynamic_broadcast_in_dim dynamic_gather dynamic_reshape exponential gather get_dimension_size "
+            "log maximum multiply negate optimization_barrier real_dynamic_slice reduce reshape return rsqrt select "
+            "slice sqrt subtract transpose"
         ).split()
     ]
 )

@@ -142,6 +142,11 @@ def _sort_names(where: str, names: list[str], base: str) -> tuple[dict[str, str]
             f"{where}: {len(unknown) or len(names)} of {len(names)} names are not known in a file of {base}: "
             f"{listed}{_names_of_others(names, base)}"
         )
+    if not naming.marks(names):
+        raise ValueError(
+            f"{where}: no name in the file is like {naming.mark}, as every file of {base} has one"
+            f"{_names_of_others(names, base)}"
+        )
     return paths, skipped
 
 
@@ -151,6 +156,7 @@ def _names_of_others(names: list[str], base: str) -> str:
         other
         for other, its in NAMINGS.items()
         if other != base
+        and its.marks(names)
         and all(its.our_path(name) or its.reason_to_skip(name) for name in names)
         and any(map(its.our_path, names))
     ]

@@ -7,6 +7,7 @@ variance v by a factor of 1 - 1e-6/(2v): rounding noise of float32 for tokens of
 
 import dataclasses
 import re
+from collections.abc import Iterable
 
 from fsfm_jax.weights.base_rows import (
     BEITV2,
@@ -41,6 +42,7 @@ class Naming:
       no_attention_bias: whether a file may have no bias of queries, keys and values, since it is zero.
       folded_positions: whether a file may have positions of the patches alone, that of the class token being in it.
       optional: pattern of our paths that a file may lack; the encoder is without them then.
+      mark: pattern of a name that tells files of this base from others whose encoder has the same names; "": none.
     """
 
     rows: dict[str, str]
@@ -54,6 +56,7 @@ class Naming:
     no_attention_bias: bool = False
     folded_positions: bool = False
     optional: str = ""
+    mark: str = ""
 
     def bare(self, name: str) -> str:
         """`name` without what may stand in front of it."""
@@ -67,6 +70,10 @@ class Naming:
         index = _INDEX.search(name)
         row = None if "{" in name else self.rows.get(_INDEX.sub("{i}", name, count=1))
         return row.replace("{i}", f"{int(index[0]):02d}") if row and index else row
+
+    def marks(self, names: Iterable[str]) -> bool:
+        """Whether `names` are those of a file of this base and not of another with the same encoder."""
+        return not self.mark or any(re.fullmatch(self.mark, self.bare(name)) for name in names)
 
     def reason_to_skip(self, name: str) -> str | None:
         """Why an array of this name is not used; None if nothing is known about it."""
@@ -151,6 +158,7 @@ NAMINGS = {
     "dinov2": Naming(DINOV2, _MASK_TOKEN | _CLASSIFIER, ("module.", "dinov2.")),
     "dinov2_reg": Naming(
         DINOV2_REGISTERS, _MASK_TOKEN | _CLASSIFIER, ("module.", "dinov2_with_registers."), folded_positions=True,
+        mark=r"(embeddings\.)?(register_tokens|reg_token)",
     ),
     "dinov3": Naming(DINOV3, _DINOV3, ("module.", "model."), no_key_bias=True, no_attention_bias=True),
     "dinov3_plus": Naming(DINOV3_GATED, _DINOV3, ("module.", "model."), no_key_bias=True, no_attention_bias=True),
@@ -177,6 +185,6 @@ NAMINGS = {
             r"(visual\.)?attn_pool\..*": "the pooling by attention, which is left out",
             r"head\..*": "the projection to where images meet text",
         },
-        flat_tokens=True, no_patch_bias=True,
+        flat_tokens=True, no_patch_bias=True, mark=r"(visual\.)?attn_pool\..*",
     ),
 }  # fmt: skip

@@ -121,9 +121,9 @@ def _refusal(style: Style) -> str:
     remedy = f"serialize it instead: {REMEDY}"
     if style == CLIP:
         return (
-            "the base model clip with the mean of the patches: its norms have the epsilon 1e-5 and the norm behind "
-            "pooling has 1e-6, but timm has one epsilon for all; timm can have it with the class token (pooling "
-            f"`token`, model.pooling `cls`); otherwise {remedy}"
+            f"the base model {base_named(style)} with the mean of the patches: its norms have the epsilon 1e-5 and the "
+            "norm behind pooling has 1e-6, but timm has one epsilon for all; timm can have it with the class token "
+            f"(pooling `token`, model.pooling `cls`); otherwise {remedy}"
         )
     return (
         f"the base model {base_named(style)}: timm has no network with its wiring ({style}) under a name and arguments "

@@ -13,6 +13,7 @@ from fsfm_jax.compile_check.hlo import Module
 from fsfm_jax.compile_check.products import product_flops
 from fsfm_jax.models import flops
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
+from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.vit import SIZES, Size
@@ -131,9 +132,14 @@ DETECTORS = {
     "bias": (PLAIN, "bias"),
     "lora": (dataclasses.replace(PLAIN, lora=LoraSpec(2, 4.0)), "lora"),
     "fs_adapter": (dataclasses.replace(PLAIN, reduction=4), "fs_adapter"),
+    "registers, rotation, layer scale and a gated MLP": (
+        dataclasses.replace(PLAIN, style=BASES["dinov3_plus"].style), "full",
+    ),
+    "relative positions": (dataclasses.replace(PLAIN, style=BASES["beitv2"].style), "full"),
+    "bias alone behind a gated MLP": (dataclasses.replace(PLAIN, style=BASES["dinov3_plus"].style), "bias"),
     "antispoof": (ANTISPOOF, "full"),
     "antispoof adapter": (dataclasses.replace(ANTISPOOF, norm_over="features", reduction=4), "fs_adapter"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DETECTORS)

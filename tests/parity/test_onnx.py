@@ -50,6 +50,10 @@ assert not {"fsfm_jax", "jax", "flax"} & set(sys.modules), sorted(sys.modules)
         {"model__network": "antispoof", "model__norm_over": "features", "tuning__method": "fs_adapter"},
         {"model__base": "clip", "tuning__method": "lora", "model__pooling": "cls"},
         {"model__base": "marlin", "model__remat": "full"},
+        {"model__base": "dinov2_reg", "model__pooling": "cls"},
+        {"model__base": "dinov3_plus"},
+        {"model__base": "beitv2", "tuning__method": "fs_adapter"},
+        {"model__base": "pe_core", "model__pooling": "cls"},
     ],
 )
 def test_onnx_runtime_finds_our_scores(config, tmp_path):

@@ -120,6 +120,74 @@ def mcf() -> dict[str, np.ndarray]:
     return state | numbers(more | {"predictor.0.weight": (6, 6), "perceptual_loss.encoder_k.cls_token": (1, 1, 4)})
 
 
+def renamed(state: dict[str, np.ndarray], **names: str) -> dict[str, np.ndarray]:
+    """The same arrays under other names: each key is replaced, `__` standing for a dot."""
+    changed = {}
+    for name, array in state.items():
+        for old, new in names.items():
+            name = name.replace(old.replace("__", "."), new)
+        changed[name] = array
+    return changed
+
+
+def scaled(first: str = "ls1.gamma", second: str = "ls2.gamma", front: str = "blocks") -> dict[str, np.ndarray]:
+    """The factors of the branches of each block."""
+    return numbers({f"{front}.{index}.{name}": (WIDTH,) for index in range(DEPTH) for name in (first, second)})
+
+
+def without_key_bias() -> dict[str, np.ndarray]:
+    """The numbers of `plain` without positions, as timm's networks have them whose keys have no bias."""
+    state = {name: array for name, array in plain().items() if name != "pos_embed"}
+    for block in (f"blocks.{index}.attn" for index in range(DEPTH)):
+        query, _, value = np.split(state.pop(f"{block}.qkv.bias"), 3)
+        state |= {f"{block}.q_bias": query, f"{block}.v_bias": value}
+    return state
+
+
+def dinov3(registers: str = "storage_tokens") -> dict[str, np.ndarray]:
+    state = {name: array for name, array in plain().items() if name != "pos_embed"}
+    return state | scaled() | numbers({registers: (1, 4, WIDTH), "mask_token": (1, WIDTH), "rope_embed.periods": (1,)})
+
+
+def gated(state: dict[str, np.ndarray], gate: str, up: str, down: str = "fc2") -> dict[str, np.ndarray]:
+    """`state` with a third map in each MLP, from whose numbers those of others are taken away."""
+    gates = {name.replace("fc1", gate): -array for name, array in state.items() if "mlp.fc1" in name}
+    return renamed(state, mlp__fc1=f"mlp.{up}", mlp__fc2=f"mlp.{down}") | gates
+
+
+def dinov2_hugging_face(registers: int) -> dict[str, np.ndarray]:
+    state = renamed(
+        hugging_face_vit(""), layernorm_before="norm1", layernorm_after="norm2", intermediate__dense="mlp.fc1"
+    )
+    state = {re.sub(r"(layer\.\d)\.output\.dense", r"\1.mlp.fc2", name): array for name, array in state.items()}
+    state |= scaled("layer_scale1.lambda1", "layer_scale2.lambda1", "encoder.layer")
+    return state | numbers({"embeddings.register_tokens": (1, registers, WIDTH)} if registers else {})
+
+
+def beitv2(shared: bool) -> dict[str, np.ndarray]:
+    """Of pretraining with a table for all blocks, or fine-tuned with one for each and the norm behind pooling."""
+    rows, state = (2 * GRID - 1) ** 2 + 3, without_key_bias() | scaled("gamma_1", "gamma_2")
+    if shared:
+        more = {"lm_head.weight": (9, WIDTH), "mask_token": (1, 1, WIDTH), "cls_pt_layers.0.attn.q_bias": (WIDTH,)}
+        return state | numbers({"rel_pos_bias.relative_position_bias_table": (rows, 2)} | more)
+    state = {name: array for name, array in state.items() if not name.startswith("norm.")}
+    shapes = both("fc_norm", WIDTH) | {f"blocks.{i}.attn.relative_position_index": (10, 10) for i in range(DEPTH)}
+    shapes |= {f"blocks.{i}.attn.relative_position_bias_table": (rows, 2) for i in range(DEPTH)}
+    return state | HEAD | numbers(shapes)
+
+
+def farl() -> dict[str, np.ndarray]:
+    masked = {"visual.lm_transformer.resblocks.0.ln_1.bias": (6,), "visual.ln_lm.bias": (6,), "visual.mask_token": (6,)}
+    return openai() | numbers(masked | both("visual.lm_head", 9, WIDTH))
+
+
+def perception_encoder(published: bool) -> dict[str, np.ndarray]:
+    if published:
+        return openai() | numbers({"visual.attn_pool.probe": (1, 1, WIDTH)} | both("visual.attn_pool.layernorm", WIDTH))
+    state = {name: array for name, array in plain().items() if name != "patch_embed.proj.bias"}
+    return state | HEAD | numbers(both("norm_pre", WIDTH) | {"attn_pool.latent": (1, 1, WIDTH)})
+
+
 HEAD = numbers(both("head", 10, WIDTH))
 CLASSIFIER = numbers(both("classifier", 10, WIDTH))
 POOLER = numbers(both("pooler.dense", WIDTH, WIDTH))
@@ -128,6 +196,7 @@ HUGGING_FACE_DECODER = numbers(
     | both("decoder.decoder_embed", 4, WIDTH)
     | both("decoder.decoder_layers.0.attention.attention.query", 4, 4)
 )
+ALONE = ("encoder/cls_token", "encoder/pos_embed", "encoder/reg_token")  # arrays of no module
 STATES = {
     "supervised": lambda: plain() | HEAD | numbers(both("pre_logits.fc", WIDTH, WIDTH)),
     "deit": lambda: plain() | HEAD,
@@ -145,6 +214,22 @@ STATES = {
     "mcf bare": lambda: plain(),
     "marlin": marlin,
     "marlin module": lambda: {f"marlin.{name}": array for name, array in marlin().items()},
+    "dinov2": lambda: plain() | scaled() | numbers({"mask_token": (1, WIDTH)}),
+    "dinov2 hugging_face": lambda: dinov2_hugging_face(0),
+    "dinov2_reg": lambda: plain() | scaled() | numbers({"register_tokens": (1, 4, WIDTH), "mask_token": (1, WIDTH)}),
+    "dinov2_reg hugging_face": lambda: dinov2_hugging_face(4),
+    "dinov2_reg folded": lambda: (
+        plain() | scaled() | numbers({"reg_token": (1, 4, WIDTH), "pos_embed": (1, GRID * GRID, WIDTH)})
+    ),
+    "dinov3": dinov3,
+    "dinov3 timm": lambda: without_key_bias() | scaled("gamma_1", "gamma_2") | numbers({"reg_token": (1, 4, WIDTH)}),
+    "dinov3_plus": lambda: gated(dinov3(), "w1", "w2", "w3"),
+    "dinov3_plus timm": lambda: gated(dinov3("reg_token"), "fc1_g", "fc1_x"),
+    "beitv2": lambda: beitv2(True),
+    "beitv2 tuned": lambda: beitv2(False),
+    "farl": farl,
+    "pe_core": lambda: perception_encoder(True),
+    "pe_core timm": lambda: perception_encoder(False),
 }
 
 
@@ -177,13 +262,16 @@ def test_every_name_is_loaded_or_skipped_and_every_array_of_ours_has_a_source(tm
     assert report.filled.keys() <= ours.keys()
     # Whatever no rule has touched holds numbers of the file, and together they hold each of them once.
     kept = np.concatenate([array.ravel() for path, array in ours.items() if path not in report.filled])
-    if base == "marlin":
+    if any(not reason.startswith("zeros, ") for reason in report.filled.values()):
         assert np.isin(kept, numbers_loaded).all()
     else:
         np.testing.assert_array_equal(np.sort(kept), np.sort(numbers_loaded))
-    tokens = GRID * GRID + BASES[base].style.class_token
-    assert ours["encoder/pos_embed"].shape == (1, tokens, WIDTH)
-    assert ("encoder/cls_token" in ours) == BASES[base].style.class_token
+    style = BASES[base].style
+    shapes = {"encoder/cls_token": (1, 1, WIDTH)} if style.class_token else {}
+    shapes |= {"encoder/pos_embed": (1, GRID * GRID + style.class_token, WIDTH)} if style.positions else {}
+    shapes |= {"encoder/reg_token": (1, style.registers, WIDTH)} if style.registers else {}
+    assert shapes == {path: array.shape for path, array in ours.items() if path in ALONE}
+    assert found.grid == (GRID if style.positions or style.relative else 224 // PATCH)
     assert found.statistics == STATISTICS[BASES[base].statistics]
     origin = json.loads(json.dumps(found.origin))
     assert origin["size"] == "tiny"
@@ -364,6 +452,64 @@ def test_the_summary_counts_and_gives_reasons(tmp_path):
     ]
 
 
+def block(found, path: str, index: int = 1) -> np.ndarray:
+    return flatten_dict(found.params["encoder"][f"block_{index:02d}"], sep="/")[path]
+
+
+def test_the_three_maps_of_a_gated_mlp_by_hand(tmp_path):
+    state = STATES["dinov3_plus"]()
+    found = opened(write(tmp_path / "a.pth", state), "dinov3_plus")
+    for ours, theirs in (("gate", "w1"), ("fc1", "w2"), ("fc2", "w3")):
+        np.testing.assert_array_equal(block(found, f"mlp/{ours}/kernel"), state[f"blocks.1.mlp.{theirs}.weight"].T)
+        np.testing.assert_array_equal(block(found, f"mlp/{ours}/bias"), state[f"blocks.1.mlp.{theirs}.bias"])
+    assert found.report.skipped["rope_embed.periods"].startswith("the periods of the rotary positions, computed")
+
+
+def test_what_dinov3_has_without_a_bias_is_zero(tmp_path):
+    state = STATES["dinov3 timm"]()
+    found = opened(write(tmp_path / "a.pth", state), "dinov3")
+    query, value = (state[f"blocks.1.attn.{part}_bias"] for part in "qv")
+    np.testing.assert_array_equal(block(found, "attn/qkv/bias"), np.concatenate([query, 0 * query, value]))
+    none = {name: array for name, array in state.items() if not name.endswith(("q_bias", "v_bias"))}
+    found = opened(write(tmp_path / "b.pth", none), "dinov3")
+    assert not block(found, "attn/qkv/bias").any()
+    assert set(found.report.filled.values()) == {"zeros, its queries, keys and values have no bias"}
+
+
+def test_positions_of_the_patches_alone_get_a_row_of_zeros(tmp_path):
+    state = STATES["dinov2_reg folded"]()
+    found = opened(write(tmp_path / "a.pth", state), "dinov2_reg")
+    table = found.params["encoder"]["pos_embed"]
+    assert not table[:, 0].any()
+    np.testing.assert_array_equal(table[:, 1:], state["pos_embed"])
+    assert found.report.filled["encoder/pos_embed"].startswith("a row of zeros for the class token")
+
+
+def test_each_block_has_a_copy_of_a_shared_table(tmp_path):
+    state = STATES["beitv2"]()
+    found = opened(write(tmp_path / "a.pth", state), "beitv2")
+    for index in range(DEPTH):
+        table = block(found, "attn/relative_positions/table", index)
+        np.testing.assert_array_equal(table, state["rel_pos_bias.relative_position_bias_table"])
+    shared = block(found, "attn/relative_positions/table", 0)
+    assert not np.shares_memory(shared, table)
+    assert found.report.filled["encoder/block_01/attn/relative_positions/table"] == "a copy of what all blocks share"
+    own = opened(write(tmp_path / "b.pth", STATES["beitv2 tuned"]()), "beitv2")
+    assert "norm" in found.params["encoder"] and "norm" not in own.params["encoder"]
+    assert (block(own, "attn/relative_positions/table", 0) != block(own, "attn/relative_positions/table", 1)).all()
+
+
+def test_a_table_of_relative_positions_says_heads_and_grid(tmp_path):
+    # The last has about 500 by 500 patches: what would be as large as their square is never made.
+    for number, (index, shape, expected) in enumerate((
+        (1, (28, 3), (28, 2)), (0, (30, 2), (28, 2)), (0, (10**6, 2), (998004, 2)),
+    )):  # fmt: skip
+        table = {f"blocks.{index}.attn.relative_position_bias_table": np.zeros(shape, np.float32)}
+        path = write(tmp_path / f"{number}.pth", STATES["beitv2 tuned"]() | table)
+        message = f"block_0{index}/attn/relative_positions/table: {list(shape)} found, {list(expected)} expected"
+        refused(path, "beitv2", f"arrays .*\n  {re.escape(message)}")
+
+
 # What is refused.
 
 
@@ -407,12 +553,19 @@ def test_names_are_taken_by_the_letter(tmp_path, name):
 
 
 def test_the_names_of_another_base_are_recognised(tmp_path):
-    refused(write(tmp_path / "a.pth", openai()), "mae", "not known in a file of mae: .* names of clip: see model.base$")
+    refused(write(tmp_path / "a.pth", openai()), "mae", "file of mae: .* names of clip or farl: see model.base$")
     mae = STATES["mae"]()
     refused(write(tmp_path / "b.pth", mae), "supervised", "file of supervised: .* names of mae or mcf: see model.base$")
     path = write(tmp_path / "d.pth", hugging_face_vit() | CLASSIFIER)
     expected = "2 of .* of dino: classifier.weight, classifier.bias. These are names of supervised or deit or mae: see"
     refused(path, "dino", expected)
+    for number, (kind, (base, others)) in enumerate({
+        "dinov2": ("dino", "dinov2"), "dinov2_reg": ("dinov2", "dinov2_reg"), "dinov3": ("dinov2_reg", "dinov3"),
+        "dinov3_plus": ("dinov3", "dinov3_plus"), "beitv2": ("mae", "beitv2"), "pe_core": ("clip", "pe_core"),
+        "clip openai": ("pe_core", "clip or farl"),
+    }.items()):  # fmt: skip
+        path = write(tmp_path / f"{number}.safetensors", STATES[kind]())
+        refused(path, base, f"These are names of {others}: see model.base$")
     refused(write(tmp_path / "c.pth", HEAD), "deit", "2 of 2 names .* none of them is an array of the encoder$")
 
 
@@ -437,6 +590,8 @@ def test_everything_that_is_missing_is_named(tmp_path):
         ("supervised hugging_face", "vit.encoder.layer.0.attention.attention.key.bias", (" (key)",)),
         ("marlin", "encoder.blocks.0.attn.v_bias", (" (key)", " (value)")),
         ("marlin", "encoder.blocks.0.attn.q_bias", (" (query)", " (key)")),
+        ("dinov3 timm", "blocks.0.attn.v_bias", (" (key)", " (value)")),
+        ("beitv2", "blocks.0.attn.q_bias", (" (query)", " (key)")),
     ],
 )
 def test_zeros_stand_for_no_bias_but_that_of_the_key(tmp_path, base, name, missing):

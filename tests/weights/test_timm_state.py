@@ -193,12 +193,12 @@ def test_what_timm_cannot_build_is_refused_with_what_to_do_instead():
     assert "FS-Adapter (tuning.reduction 4): timm has no network" in message
     assert "(official or safetensors), or serialize it: fsfm_jax.export.serialize" in message
     message = refused(spec(style=CLIP))
-    assert "the base model clip with the mean of the patches: its norms have the epsilon 1e-5" in message
+    assert "the base model clip or farl with the mean of the patches: its norms have the epsilon 1e-5" in message
     assert "model.pooling `cls`); otherwise serialize it" in message
     assert "the base model marlin: timm has no network" in refused(spec(style=MARLIN))
     with pytest.raises(ValueError, match="the base model marlin: timm has no network"):
         pack_pretrained(encoder(learnt=True, style=MARLIN), SIZE, SIDE, "avg", MARLIN)
-    with pytest.raises(ValueError, match="the base model clip with the mean"):
+    with pytest.raises(ValueError, match="the base model clip or farl with the mean"):
         pack_pretrained(encoder(learnt=True, style=CLIP), SIZE, SIDE, "avg", CLIP)
 
 
