@@ -222,14 +222,14 @@ def test_networks_train_at_another_image_size():
 def test_a_backbone_is_added(examples, tmp_path):
     """A file of random numbers by its names, and the same network written out in NumPy."""
     examples("extending.md", "Add a backbone")
-    BASES["dinov2"] = dataclasses.replace(BASES["dinov2"], sizes=("tiny16",))
+    BASES["face_dino"] = dataclasses.replace(BASES["face_dino"], sizes=("tiny16",))
     draw, width, heads = np.random.default_rng(0), 48, 4
 
     def numbers(*shape):
         return draw.normal(0, 0.3, shape).astype(np.float32)
 
     state = {
-        "cls_token": numbers(1, 1, width), "register_tokens": numbers(1, 4, width), "pos_embed": numbers(1, 5, width),
+        "cls_token": numbers(1, 1, width), "storage_tokens": numbers(1, 8, width), "rope_embed.periods": numbers(3),
         "patch_embed.proj.weight": numbers(width, 3, 16, 16), "patch_embed.proj.bias": numbers(width),
         "norm.weight": numbers(width), "norm.bias": numbers(width), "mask_token": numbers(1, width),
     }  # fmt: skip
@@ -239,18 +239,29 @@ def test_a_backbone_is_added(examples, tmp_path):
             state[f"{block}.{name}.bias"] = numbers(rows * width)
     for name in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "ls1.gamma", "ls2.gamma"):
         state |= {f"{block}.{name}": numbers(width) for block in ("blocks.0", "blocks.1")}
-    save_file(state, tmp_path / "dinov2.safetensors")
+    save_file(state, tmp_path / "face_dino.safetensors")
 
     def norm(x, name):
-        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
         return x * state[f"{name}.weight"] + state[f"{name}.bias"]
 
     def linear(x, name):
         return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
 
+    # Features k and k + 6 of a head of 12 as a complex number, times exp(i angle): three angles of the row and three of
+    # the column. Centres of two rows are pi from that of the image; class token and registers have angle 0.
+    slower = 100.0 ** (-np.arange(3) / 3)
+    angles = [np.concatenate([row * slower, column * slower]) for row in (-np.pi, np.pi) for column in (-np.pi, np.pi)]
+    turns = np.exp(1j * np.concatenate([np.zeros((9, 6)), angles]))
+
+    def rotate(x):
+        turned = (x[..., :6] + 1j * x[..., 6:]) * turns
+        return np.concatenate([turned.real, turned.imag], axis=-1)
+
     def attention(x, name):
-        query, key, value = linear(x, f"{name}.qkv").reshape(len(x), 3, heads, -1).transpose(1, 2, 0, 3)
-        logits = np.exp(query @ key.swapaxes(1, 2) / np.sqrt(width / heads))
+        products = linear(x, f"{name}.qkv") - np.repeat([0, 1, 0], width) * state[f"{name}.qkv.bias"]  # none of keys
+        query, key, value = products.reshape(len(x), 3, heads, -1).transpose(1, 2, 0, 3)
+        logits = np.exp(rotate(query) @ rotate(key).swapaxes(1, 2) / np.sqrt(width / heads))
         mixed = (logits / logits.sum(-1, keepdims=True)) @ value
         return linear(mixed.swapaxes(0, 1).reshape(len(x), width), f"{name}.proj")
 
@@ -261,14 +272,13 @@ def test_a_backbone_is_added(examples, tmp_path):
     image = draw.normal(0, 1, (32, 32, 3)).astype(np.float32)
     cut = image.reshape(2, 16, 2, 16, 3).transpose(0, 2, 4, 1, 3).reshape(4, -1)  # as a convolution has it
     patches = cut @ state["patch_embed.proj.weight"].reshape(width, -1).T + state["patch_embed.proj.bias"]
-    first, places = state["cls_token"][0] + state["pos_embed"][0, :1], state["pos_embed"][0, 1:]
-    x = np.concatenate([first, state["register_tokens"][0], patches + places])
+    x = np.concatenate([state["cls_token"][0], state["storage_tokens"][0], patches])
     for block in ("blocks.0", "blocks.1"):
         x = x + attention(norm(x, f"{block}.norm1"), f"{block}.attn") * state[f"{block}.ls1.gamma"]
         x = x + mlp(norm(x, f"{block}.norm2"), f"{block}.mlp") * state[f"{block}.ls2.gamma"]
 
-    found, style = open_pretrained(str(tmp_path / "dinov2.safetensors"), "dinov2"), BASES["dinov2"].style
-    assert (found.grid, found.origin["size"]) == (2, "tiny16")
+    found, style = open_pretrained(str(tmp_path / "face_dino.safetensors"), "face_dino"), BASES["face_dino"].style
+    assert (found.grid, found.origin["size"]) == (14, "tiny16") and "pos_embed" not in found.params["encoder"]
     encoder = Encoder(SIZES["tiny16"], 2, np.float32, "none", learnt_positions=True, style=style)
     with jax.default_matmul_precision("highest"):
         tokens = encoder.apply({"params": found.params["encoder"]}, patchify(jnp.asarray(image[None]), 16))

@@ -8,6 +8,7 @@ from networks import drawn
 
 from fsfm_jax.figures import attention
 from fsfm_jax.models.attention import attend
+from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.vit import Encoder, Size
 from fsfm_jax.weights.encoder_size import shapes_of
 
@@ -36,20 +37,22 @@ def test_rows_are_shares(weights):
     assert weights.std() > 0.01  # not uniform, or nothing below would say anything
 
 
-def test_weights_are_those_that_the_network_uses(params, monkeypatch):
+@pytest.mark.parametrize("base", ["fsfm", "dinov3_plus", "beitv2", "pe_core"])
+def test_weights_are_those_that_the_network_uses(base, monkeypatch):
     """Each block's mixture of values, computed from the weights, is what the network mixes itself."""
     patches = np.random.default_rng(1).normal(size=(2, GRID**2, 48)).astype(np.float32)
-    mixed = []
+    mixed, network = [], encoder(style=BASES[base].style)
+    params = drawn(shapes_of(network, patches))
 
-    def spy(query, key, value, log_weight):
-        out = attend(query, key, value, log_weight)
+    def spy(query, key, value, bias):
+        out = attend(query, key, value, bias)
         mixed.append((value, out))
         return out
 
     monkeypatch.setattr("fsfm_jax.models.layers.attend", spy)
     @jax.jit
     def look(params):
-        found = attention.attention_weights(encoder(), params, patches)
+        found = attention.attention_weights(network, params, patches)
         return found, mixed
 
     for weights, (value, out) in zip(*look(params), strict=True):
