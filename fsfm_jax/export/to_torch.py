@@ -149,7 +149,8 @@ def _huggingface(
         if found.statistics is None:
             raise ValueError("--format=huggingface: nothing says the channel statistics; import with --statistics=NAME")
         plain = found.spec.instance_discrimination is False and "pixel_decoder" in found.params
-        model = huggingface.read_pretrained(found.params, found.spec, found.statistics, decoder or plain)
+        style = BASES[found.base].style
+        model = huggingface.read_pretrained(found.params, found.spec, found.statistics, decoder or plain, style)
     elif isinstance(found.task.model, AntiSpoofSpec):
         raise ValueError("--format=huggingface: transformers has no network of anti-spoofing; use export.serialize")
     else:

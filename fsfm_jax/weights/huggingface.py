@@ -19,7 +19,7 @@ from flax.traverse_util import unflatten_dict
 from fsfm_jax.models.classifier import POOLINGS, ClassifierSpec
 from fsfm_jax.models.fsfm import ModelSpec
 from fsfm_jax.models.layers import sincos_positions
-from fsfm_jax.models.style import PLAIN
+from fsfm_jax.models.style import PLAIN, Style
 from fsfm_jax.run.whole_file import whole_file
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.weights import safetensors_file
@@ -89,7 +89,9 @@ class HuggingFaceModel:
     preprocessor: dict
 
 
-def read_pretrained(params: dict, spec: ModelSpec, statistics: Statistics, decoder: bool) -> HuggingFaceModel:
+def read_pretrained(
+    params: dict, spec: ModelSpec, statistics: Statistics, decoder: bool, style: Style = PLAIN
+) -> HuggingFaceModel:
     """A pretrained encoder, alone or as masked autoencoder.
 
     Without `decoder` a `ViTModel` whose `last_hidden_state [B, 1 + N, D]` is that of our encoder. It has no pooler:
@@ -99,13 +101,12 @@ def read_pretrained(params: dict, spec: ModelSpec, statistics: Statistics, decod
 
     Args:
       params: of the online network; without `decoder` also of the target network or of a published encoder.
+      style: of the encoder's base model.
 
     Raises:
       ValueError: an encoder that is not a plain ViT, no decoder, or arrays that are not those of `spec`.
     """
-    if "pre_norm" in params.get("encoder", {}) or ("encoder" in params and "cls_token" not in params["encoder"]):
-        found = "pre_norm" if "pre_norm" in params["encoder"] else "no cls_token"
-        raise ValueError(f"the encoder has {found}, as a base model that is no plain ViT (clip, marlin); {_FOREIGN}")
+    _check_plain(style)
     arrays = encoder_arrays(params, spec.size, spec.image_size)
     preprocessor = preprocessor_config(spec.image_size, statistics)
     if not decoder:
@@ -139,8 +140,7 @@ def classifier_model(
     """
     if spec.pooling not in POOLINGS:
         raise ValueError(f"model.pooling: expected one of {', '.join(POOLINGS)}; found {spec.pooling!r}")
-    if spec.style != PLAIN:
-        raise ValueError(f"the base model {base_named(spec.style)} is no plain ViT; {_FOREIGN}")
+    _check_plain(spec.style)
     labels = label_config(class_names, spec.classes)
     arrays = classifier_arrays(params, spec, "transformers")
     if spec.pooling == "cls":
@@ -153,6 +153,11 @@ def classifier_model(
     if spec.pooling != "cls":
         state = {key: array for key, array in state.items() if not key.endswith(".attention.attention.key.bias")}
     return HuggingFaceModel(name, state, config | labels, preprocessor_config(spec.image_size, statistics))
+
+
+def _check_plain(style: Style) -> None:
+    if style != PLAIN:
+        raise ValueError(f"the base model {base_named(style)} is no plain ViT; {_FOREIGN}")
 
 
 def write(model: HuggingFaceModel, folder: str | os.PathLike) -> None:

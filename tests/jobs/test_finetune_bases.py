@@ -81,5 +81,5 @@ def test_an_imported_base_starts_the_same_network(tmp_path, monkeypatch):
     assert opened.image_size == straight.image_size == 224  # it has no positions that would say another
     np.testing.assert_array_equal(opened.features(PIXELS), straight.features(PIXELS))
     for format in ("official", "timm", "huggingface", "safetensors"):
-        with pytest.raises(ValueError, match=f"{base}|another base model"):
+        with pytest.raises(ValueError, match=base):
             to_torch.convert(str(tmp_path / "run"), format, str(tmp_path / format))

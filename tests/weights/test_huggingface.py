@@ -11,12 +11,13 @@ import reference
 from flax.traverse_util import flatten_dict
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import SMALLEST, classifier, drawn
+from networks import SMALLEST, WIRINGS, classifier, drawn
 
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.classifier import ClassifierSpec
 from fsfm_jax.models.fsfm import OnlineNetwork
 from fsfm_jax.models.lora import LoraSpec
+from fsfm_jax.models.style import PLAIN
 from fsfm_jax.models.vit import Encoder
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.weights import huggingface, safetensors_file
@@ -24,6 +25,7 @@ from fsfm_jax.weights.base_file import open_base
 from fsfm_jax.weights.encoder_size import shapes_of
 from fsfm_jax.weights.huggingface import classifier_model, read_pretrained, write
 from fsfm_jax.weights.huggingface_config import mask_ratio
+from fsfm_jax.weights.plain_arrays import base_named
 
 SIZE, SIDE, GRID = SMALLEST.size, SMALLEST.image_size, SMALLEST.grid
 STATISTICS = Statistics((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -245,13 +247,14 @@ def test_what_transformers_cannot_load_is_refused_with_what_to_do_instead(pretra
     message = refused(spec(reduction=4))
     assert "FS-Adapter (tuning.reduction 4): transformers has no network" in message
     assert "(official or safetensors), or serialize it: fsfm_jax.export.serialize" in message
-    for base in ("clip", "marlin"):
-        message = refused(spec(style=BASES[base].style))
-        assert f"the base model {base} is no plain ViT" in message
+    for style in (BASES[base].style for base in WIRINGS if BASES[base].style != PLAIN):
+        message = refused(spec(style=style))
+        assert f"the base model {base_named(style)} is no plain ViT" in message
         assert "serialize it instead: fsfm_jax.export.serialize" in message
-    for base, what in (("clip", "pre_norm"), ("marlin", "no cls_token")):
-        with pytest.raises(ValueError, match=f"the encoder has {what}, as a base model that is no plain ViT"):
-            read_pretrained(encoder(BASES[base].style), PRETRAINING, STATISTICS, decoder=False)
+        with pytest.raises(ValueError, match=f"the base model {base_named(style)} is no plain ViT; .*serialize it"):
+            read_pretrained(encoder(style), PRETRAINING, STATISTICS, False, style)
+        with pytest.raises(ValueError, match="found one with.*these parameters belong to another base model"):
+            read_pretrained(encoder(style), PRETRAINING, STATISTICS, decoder=False)
     with pytest.raises(ValueError, match="model.pooling: expected one of mean_patches, cls; found 'avg'"):
         classifier_model({}, spec(pooling="avg"), STATISTICS, CLASSES)
 
