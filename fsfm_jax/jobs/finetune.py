@@ -38,7 +38,6 @@ from fsfm_jax.detection.validation import Validation
 from fsfm_jax.detection.video_overlap import remember
 from fsfm_jax.jobs.finetune_inputs import Inputs, open_inputs
 from fsfm_jax.jobs.recipe_check import check_recipe
-from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.classifier import initialise
 from fsfm_jax.models.scratch import scratch_initialisation
 from fsfm_jax.optim import ema, schedules, tuning
@@ -251,9 +250,7 @@ class _Finetuning(Hooks):
             LOG.info("from scratch: nothing is pretrained")
             params = scratch_initialisation(state.params, named_key(jax.random.key(self._resolved.seed), "scratch"))
         else:
-            params, report = initialise(
-                pretrained.params, state.params, pretrained.grid, BASES[self._config.model.base].resizing
-            )
+            params, report = initialise(pretrained.params, state.params, pretrained.grid, pretrained.resizing)
             notes = [f"from {pretrained.origin['path']}", *pretrained.origin["notes"], report.summary()]
             LOG.info("%s", "\n".join(notes))
             if jax.process_index() == 0:

@@ -164,14 +164,14 @@ def _names_of_others(names: list[str], base: str) -> str:
 
 
 def _share(pieces: dict) -> dict[str, str]:
-    """Gives each block its copy of an array that all of them share, in `pieces`."""
+    """Gives each block the array that all of them share, in `pieces`."""
     filled = {}
     for ours in [ours for ours in pieces if "{every}" in ours]:
         shared = pieces.pop(ours)
         for block in sorted({path.split("/")[1] for path in pieces if path.startswith("encoder/block_")}):
             path = ours.replace("block_{every}", block)
-            pieces[path] = {third: array.copy() for third, array in shared.items()}
-            filled[path] = "a copy of what all blocks share"
+            pieces[path] = shared  # the same array: a file does not decide how often it is there
+            filled[path] = "that of all blocks, which share it in the file"
     return filled
 
 

@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fsfm_jax import records
 from fsfm_jax.models.bases import BASES, OWN
+from fsfm_jax.models.positions import RELEASED, Resizing
 from fsfm_jax.models.relative import TABLES, table_shape
 from fsfm_jax.models.style import Style
 from fsfm_jax.models.vit import SIZES, Encoder, Size
@@ -46,6 +47,7 @@ class Pretrained:
         run, `epoch` of a file that says it (counted from 0 by the official code), and `notes`, a list of text.
       report: the account of every name of a file, or of a run's parameters.
       grid: rows of patches of the images that it was pretrained on.
+      resizing: how its positions are fitted to another grid.
     """
 
     params: dict
@@ -53,6 +55,7 @@ class Pretrained:
     origin: dict
     report: KeyReport
     grid: int
+    resizing: Resizing = RELEASED
 
 
 def open_pretrained(
@@ -109,7 +112,8 @@ def _of_run(path: str, base: str, sizes: Mapping[str, Size]) -> Pretrained:
     report = KeyReport(tuple(sorted(flatten_dict(params, sep="/"))), {}, {})
     # Runs from before do not say the side of their images, which was that of all records.
     side = saved.get("image_size", records.IMAGE_SIZE)
-    return Pretrained(params, statistics, origin, report, _grid(params, sizes[size], BASES[base].style, side))
+    grid = _grid(params, sizes[size], BASES[base].style, side)
+    return Pretrained(params, statistics, origin, report, grid, BASES[base].resizing)
 
 
 def _of_export(path: str, export: Export, base: str, sizes: Mapping[str, Size]) -> Pretrained:
@@ -135,7 +139,9 @@ def _of_export(path: str, export: Export, base: str, sizes: Mapping[str, Size]) 
     }  # fmt: skip
     names = tuple(sorted(flatten_dict(weights.params, sep="/")))
     grid = _grid(weights.params, sizes[size], BASES[base].style)
-    return Pretrained(weights.params, export.statistics, origin, KeyReport(names, {}, {}), grid)
+    return Pretrained(
+        weights.params, export.statistics, origin, KeyReport(names, {}, {}), grid, BASES[base].resizing
+    )  # fmt: skip
 
 
 def _of_file(
@@ -182,7 +188,7 @@ def _of_base(path: str, base: str, sizes: Mapping[str, Size], content: official_
     statistics = statistics_beside(path) if family.statistics is None else STATISTICS[family.statistics]
     origin = opened.file.origin(size, [*opened.report.summary(), *opened.notes])
     grid = _grid(opened.params, sizes[size], family.style)
-    return Pretrained(opened.params, statistics, origin, opened.report, grid)
+    return Pretrained(opened.params, statistics, origin, opened.report, grid, family.resizing)
 
 
 def _grid(params: dict, size: Size, style: Style, side: int = records.IMAGE_SIZE) -> int:

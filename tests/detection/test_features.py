@@ -26,6 +26,7 @@ from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.detection.prediction_file import read_predictions
 from fsfm_jax.jobs import finetune, finetune_inputs
 from fsfm_jax.models.antispoof import AntiSpoofSpec
+from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.resolve.report import EvaluationSpec
@@ -117,6 +118,8 @@ def test_the_text_beside_them_says_what_they_are(kept):
     assert (card["data"], card["examples"], card["transform"]) == ("noise:test", COUNT, "resize")
     assert card["statistics"] == {"mean": [0.5] * 3, "std": [0.25] * 3} and card["dtype"] == "float32"
     assert sorted(path.suffix for path in kept.iterdir()) == [".json", ".npy"]
+    # Fields of later wirings would make it another file, and features that are there unknown.
+    assert card["style"] == {"class_token": True, "pre_norm": False, "gelu": "erf", "epsilon": 1e-6}
 
 
 def test_batch_devices_and_what_is_behind_the_encoder_play_no_part(params, kept):
@@ -137,6 +140,7 @@ def encoder(**changes) -> ClassifyTask:
     {"source": Noise(count=7)},
     {"task": encoder(dtype=jnp.bfloat16)},
     {"task": encoder(style=dataclasses.replace(MODEL.style, gelu="quick"))},
+    {"task": encoder(style=dataclasses.replace(MODEL.style, rotary=BASES["dinov3"].style.rotary))},
     {"task": dataclasses.replace(TASK, statistics=Statistics((0.5, 0.5, 0.4), (0.25, 0.25, 0.25)))},
 ])  # fmt: skip
 def test_what_changes_features_is_another_file(params, copy, changes):

@@ -255,6 +255,7 @@ def test_a_cell_is_the_recipe_with_its_model_and_changes():
     assert (c["batch.size"], c["duration"], c["augment.crop"]) == (64, "2 epochs", False)
     assert (c["batch.accumulation"], c["mix.mixup"]) == (2, 0.5)
     assert one(models="D=dino:w/d.pth", tasks="dfd", size="vits").config.model.size == "vit_s16_6h"
+    assert one(models="D=dinov2:w/d.pth", tasks="dfd", size="vitb").config.model.size == "vit_b14"
     scratch = flat(one(tasks="dfd", size="vitb").config)
     assert (scratch["init"], scratch["duration"], scratch["data.statistics"]) == ("scratch", "50 epochs", "vggface2")
     assert one(tasks="fas_O", size="vitb").config.data.statistics == "vggface2"

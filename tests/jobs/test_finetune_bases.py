@@ -18,10 +18,12 @@ from fsfm_jax.detection.opener import Unsaid
 from fsfm_jax.export import from_torch, to_torch
 from fsfm_jax.jobs import finetune
 from fsfm_jax.models.bases import BASES
+from fsfm_jax.models.positions import Resizing, resize_positions
 from fsfm_jax.models.vit import SIZES, Encoder
 from fsfm_jax.run.checkpoint import read_parameters
 from fsfm_jax.weights.base_names import NAMINGS
 from fsfm_jax.weights.encoder_size import shapes_of
+from fsfm_jax.weights.init import open_pretrained
 from fsfm_jax.weights.names import to_official_array
 
 SIZE, GRID = SIZES["tiny16"], 3
@@ -67,6 +69,10 @@ def test_a_file_of_a_base_model_is_fine_tuned(base, fields, tmp_path, monkeypatc
     detector = open_saved(workdir)
     assert detector.task.model.style == style and detector.task.model.image_size == 224
     assert detector.card["statistics"] == read_parameters(f"{workdir}/checkpoints")[1]["statistics"]
+    if base == "dinov2":  # whose positions LoRA leaves as they start
+        table = open_pretrained(path, base).params["encoder"]["pos_embed"]
+        fitted = resize_positions(table, 14, True, Resizing(offset=0.1))
+        np.testing.assert_array_equal(detector.params["encoder"]["pos_embed"], fitted)
     features = open_encoder(workdir, Unsaid()).features(PIXELS)
     assert features.shape == (2, 48) and np.isfinite(features).all() and features.std() > 1e-3
 

@@ -12,6 +12,7 @@ from networks import WIRINGS, classifier
 from fsfm_jax import losses, partition
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec, PooledEncoder, initialise
+from fsfm_jax.models.positions import resize_positions
 from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.optim import tuning
 
@@ -101,6 +102,9 @@ def test_a_pretrained_encoder_starts_images_of_another_size(base, images):
     tables = {f"encoder/block_{index:02d}/attn/relative_positions/table" for index in range(2)}
     expected = tables if style.relative else {"encoder/pos_embed"} if style.positions else set()
     assert set(account.resized) == expected
+    if style.positions:
+        fitted = resize_positions(source["encoder"]["pos_embed"], 5, style.class_token, BASES[base].resizing)
+        np.testing.assert_array_equal(params["encoder"]["pos_embed"], fitted)
     network = Classifier(dataclasses.replace(larger, style=style))
     images = np.random.default_rng(2).normal(size=(2, 20, 20, 3)).astype(np.float32)
     assert np.isfinite(network.apply({"params": params}, images, False).logits).all()

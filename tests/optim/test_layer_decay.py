@@ -45,6 +45,19 @@ def test_rates_by_hand():
     }
 
 
+def test_only_matrices_of_base_models_decay():
+    leaves = (
+        "cls_token", "reg_token", "pos_embed", "pre_norm/scale", "patch_embed/kernel", "block_00/ls1/scale",
+        "block_00/attn/relative_positions/table", "block_00/attn/qkv/bias", "block_00/mlp/gate/kernel",
+        "block_00/mlp/gate/bias",
+    )  # fmt: skip
+    tree = unflatten_dict({f"encoder/{leaf}": 0 for leaf in leaves}, sep="/")
+    found = flatten_dict(by_rule(tree, weight_decay_rules(0.05))["encoder"], sep="/")
+    assert {leaf for leaf, decay in found.items() if decay} == {"patch_embed/kernel", "block_00/mlp/gate/kernel"}
+    rates = flatten_dict(by_rule(tree, layer_rate_rules(1, 0.5))["encoder"], sep="/")
+    assert {leaf for leaf, rate in rates.items() if rate == 0.5} == {leaf for leaf in leaves if "block" in leaf}
+
+
 def test_a_part_of_the_encoder_that_is_in_no_layer_is_an_error():
     # A block more than the rules were made for, and a part that they do not know.
     tree = {"encoder": {"block_02": {"norm1": {"bias": 0}}, "register": 0, "cls_token": 0}, "head": {"bias": 0}}

@@ -485,15 +485,13 @@ def test_positions_of_the_patches_alone_get_a_row_of_zeros(tmp_path):
     assert found.report.filled["encoder/pos_embed"].startswith("a row of zeros for the class token")
 
 
-def test_each_block_has_a_copy_of_a_shared_table(tmp_path):
+def test_each_block_has_a_shared_table(tmp_path):
     state = STATES["beitv2"]()
     found = opened(write(tmp_path / "a.pth", state), "beitv2")
     for index in range(DEPTH):
         table = block(found, "attn/relative_positions/table", index)
         np.testing.assert_array_equal(table, state["rel_pos_bias.relative_position_bias_table"])
-    shared = block(found, "attn/relative_positions/table", 0)
-    assert not np.shares_memory(shared, table)
-    assert found.report.filled["encoder/block_01/attn/relative_positions/table"] == "a copy of what all blocks share"
+    assert found.report.filled["encoder/block_01/attn/relative_positions/table"].startswith("that of all blocks, which")
     own = opened(write(tmp_path / "b.pth", STATES["beitv2 tuned"]()), "beitv2")
     assert "norm" in found.params["encoder"] and "norm" not in own.params["encoder"]
     assert (block(own, "attn/relative_positions/table", 0) != block(own, "attn/relative_positions/table", 1)).all()
