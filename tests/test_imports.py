@@ -67,7 +67,6 @@ HOMES = {
     "facer": "fsfm_jax.prepare.parse.farl",
     "pyarrow": "fsfm_jax.detection.prediction_file",
     "matplotlib": "fsfm_jax.figures",
-    "sklearn": "fsfm_jax.analyze.features",
     "scipy": "fsfm_jax.metrics.calibration",
     "ml_dtypes": "fsfm_jax.weights",
     "safetensors": "fsfm_jax.weights.safetensors_file",

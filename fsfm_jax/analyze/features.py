@@ -1,5 +1,6 @@
 """Features of many faces in two dimensions, by t-SNE or by their principal components.
 
+t-SNE is computed here (`tsne.py`): a hundred lines need no package, and scikit-learn would come along for them alone.
 UMAP is not offered: its package needs numba, a compiler beside XLA for one more view of the same distances.
 """
 
@@ -9,11 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fsfm_jax.analyze import tsne
 from fsfm_jax.figures.plot import save
 from fsfm_jax.figures.scatter import plot_groups
 
 METHODS = ("tsne", "pca")
-MISSING = "t-SNE needs scikit-learn (requirements/dev.txt has it); --method=pca needs nothing"
+PERPLEXITY = 30.0  # the usual one; of fewer points a third
 
 
 def principal_components(features: np.ndarray) -> np.ndarray:
@@ -28,23 +30,17 @@ def embed(features: np.ndarray, method: str) -> np.ndarray:
     """Places of the rows of `[n, D]` in the plane, `[n, 2]`.
 
     Raises:
-      ValueError: another method, or fewer than four rows. ModuleNotFoundError: t-SNE without scikit-learn.
+      ValueError: another method, fewer than four rows, or for t-SNE more than 5000.
     """
     if method not in METHODS:
         raise ValueError(f"--method: expected one of {', '.join(METHODS)}; found {method!r}")
     if len(features) < 4:
         raise ValueError(f"--images: expected at least 4 faces to compare, found {len(features)}")
-    if method == "pca":
-        return principal_components(features)
-    try:
-        from sklearn.manifold import TSNE
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(MISSING) from error
-    # A perplexity must be less than the number of points; 30 is the usual one.
-    perplexity = min(30.0, (len(features) - 1) / 3)
     start = principal_components(features)
-    start = start / max(start[:, 0].std(), 1e-30) * 1e-4  # as scikit-learn scales its own start
-    return TSNE(perplexity=perplexity, init=start.astype(np.float32), random_state=0).fit_transform(features)
+    if method == "pca":
+        return start
+    start = start / max(start[:, 0].std(), 1e-30) * 1e-4  # so small that all points pull at each other
+    return tsne.embed(features, start, min(PERPLEXITY, (len(features) - 1) / 3))
 
 
 def draw_features(
@@ -53,7 +49,7 @@ def draw_features(
     """Writes `features.png`, a point for each face in the colour of its group, and `features.csv` with the places.
 
     Raises:
-      ValueError: see `embed`. ModuleNotFoundError: see `embed`.
+      ValueError: see `embed`.
     """
     places = embed(features, method)
     axes = {"tsne": ("t-SNE", ""), "pca": ("first principal component", "second principal component")}[method]
