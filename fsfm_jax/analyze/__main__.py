@@ -6,6 +6,9 @@
     python -m fsfm_jax.analyze cam --checkpoint=runs/dfd --data=data/ffpp_all:test --output=pictures
     python -m fsfm_jax.analyze masking --data=samples --output=pictures
     python -m fsfm_jax.analyze features --checkpoint=runs/dfd --data=data/ffpp_all:test --output=pictures
+    python -m fsfm_jax.analyze ablation --table=runs/ablate_weights/table.csv --output=pictures
+    python -m fsfm_jax.analyze figure --paper=fsfm-supp --number=3 --checkpoint=runs/a,runs/b --output=pictures
+    python -m fsfm_jax.analyze figure --list
 
 Checkpoints are working directories, or official files (fine-tuned ones with --classes). See docs/analysis.md.
 """
@@ -23,13 +26,15 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from absl import app, flags
 from absl import logging as absl_logging
 
-from fsfm_jax.analyze import features, galleries, heads
+from fsfm_jax.analyze import features, galleries, heads, papers
+from fsfm_jax.analyze.ablations import draw_ablation_table
 from fsfm_jax.data import masking
 from fsfm_jax.data.masking import STRATEGIES
 from fsfm_jax.data.resizing import resize_whole
@@ -37,16 +42,24 @@ from fsfm_jax.detection.detector import FOLDER
 from fsfm_jax.detection.encoder import open_encoder
 from fsfm_jax.detection.opener import Unsaid, open_detector
 from fsfm_jax.detection.predictor import predictor_of
-from fsfm_jax.figures.faces import Faces, open_faces
+from fsfm_jax.figures.faces import Faces, open_faces, open_methods
 from fsfm_jax.figures.gallery import CELL
 from fsfm_jax.weights.run_reader import open_run
 
-IMAGES = {"attention": 32, "maps": 6, "reconstruction": 4, "cam": 8, "masking": 4, "features": 256}
+# The analyses: how many faces each takes by default, and how many checkpoints at most.
+IMAGES = {"attention": 32, "maps": 6, "reconstruction": 4, "cam": 8, "masking": 4, "features": 256, "ablation": 0}
+MOST = {"attention": 8, "maps": 8, "reconstruction": 6, "cam": 1, "masking": 0, "features": 1, "ablation": 0}
+FIGURE = "figure"  # draws one of them, as a paper has it
+SETTINGS = (
+    "checkpoint", "data", "output", "images", "strategies", "ratio", "rolls", "seed", "method", "colour", "by", "heads",
+    "table", "base", "classes", "statistics", "norm_over",
+)  # fmt: skip
+EACH = 4  # faces of a method
 
 
 def define_flags() -> None:
     # Not when imported: flags are shared by the whole process.
-    flags.DEFINE_list("checkpoint", [], "Working directories or files; several for attention and reconstruction.")
+    flags.DEFINE_list("checkpoint", [], "Working directories or files; several for attention, maps and reconstruction.")
     flags.DEFINE_string("data", "samples", "A data set, as training names it.")
     flags.DEFINE_string("output", None, "Folder to write to.")
     flags.DEFINE_integer("images", None, "How many faces, spread over the data set.")
@@ -56,6 +69,12 @@ def define_flags() -> None:
     flags.DEFINE_integer("seed", 0, "Of the masks.")
     flags.DEFINE_string("method", "tsne", f"Of features: {' or '.join(features.METHODS)}.")
     flags.DEFINE_enum("colour", "label", ("label", "video"), "Of features: by what they are coloured.")
+    flags.DEFINE_enum("by", None, ("method",), "Of cam: a row for each method of manipulation, --images faces in each.")
+    flags.DEFINE_integer("heads", None, "Of maps: how many heads beside their mean.", lower_bound=0)
+    flags.DEFINE_string("table", "", "Of ablation: the table.csv of an ablation.")
+    flags.DEFINE_string("paper", "", "Of figure: fsfm, fsfm-supp or fs-vfm.")
+    flags.DEFINE_string("number", "", "Of figure: its number in that paper, such as 3.")
+    flags.DEFINE_bool("list", False, "Of figure: print what there is of each paper, and what it needs.")
     flags.DEFINE_string("base", "fsfm", "Of weight files: the base model, as model.base.")
     flags.DEFINE_string("classes", "", "Of official fine-tuned files: their classes by index, such as fake,real.")
     flags.DEFINE_string("statistics", "", "Of official fine-tuned files, if none lie beside.")
@@ -65,8 +84,11 @@ def define_flags() -> None:
 def main(arguments: list[str]) -> None:
     """Runs the command line."""
     chosen: Any = flags.FLAGS
-    if len(arguments) != 2 or arguments[1] not in IMAGES or chosen.output is None:
-        raise app.UsageError(f"expected one of {', '.join(IMAGES)}, then --output=FOLDER")
+    if len(arguments) == 2 and arguments[1] == FIGURE and chosen.list:
+        command.say(papers.list_figures())
+        return
+    if len(arguments) != 2 or arguments[1] not in (*IMAGES, FIGURE) or chosen.output is None:
+        raise app.UsageError(f"expected one of {', '.join((*IMAGES, FIGURE))}, then --output=FOLDER")
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
 
     def job() -> int:
@@ -78,7 +100,7 @@ def main(arguments: list[str]) -> None:
 
 
 def analyse(what: str, chosen: Any) -> None:
-    """Runs one of the analyses, the keys of `IMAGES`, with settings named like the flags.
+    """Runs one of the analyses, the keys of `IMAGES` or `FIGURE`, with settings named like the flags.
 
     What it writes lies in `chosen.output` when the analysis is over; one that fails leaves that folder as it was.
 
@@ -86,14 +108,29 @@ def analyse(what: str, chosen: Any) -> None:
       ValueError, FileNotFoundError: what the openers refuse, another number of checkpoints than is needed, or an output
         that is not a folder to write to.
     """
+    if what == FIGURE:
+        what, chosen = as_in_paper(chosen)
     names = list(chosen.checkpoint)
-    most = {"masking": 0, "attention": 8, "reconstruction": 6}.get(what, 1)
+    most = MOST[what]
     if not min(most, 1) <= len(names) <= most:
         raise ValueError(f"--checkpoint: {what} takes {'none' if not most else f'1 to {most}'}, found {len(names)}")
+    if what == "ablation" and not chosen.table:
+        raise ValueError("--table: expected the table.csv of an ablation, found nothing")
     if what == "features" and chosen.method not in features.METHODS:
         raise ValueError(f"--method: expected one of {', '.join(features.METHODS)}; found {chosen.method!r}")
     with _fill(chosen.output) as folder:
         _draw(what, chosen, names, folder)
+
+
+def as_in_paper(chosen: Any) -> tuple[str, Any]:
+    """The analysis that draws the figure `chosen.paper`, `chosen.number`, and `chosen` with what that leaves open.
+
+    Raises:
+      ValueError: there is no such figure.
+    """
+    figure = papers.find_figure(chosen.paper, chosen.number)
+    left_open = {name: value for name, value in figure.settings.items() if getattr(chosen, name) is None}
+    return figure.what, SimpleNamespace(**{name: getattr(chosen, name) for name in SETTINGS} | left_open)
 
 
 @contextlib.contextmanager
@@ -113,7 +150,12 @@ def _fill(output: str) -> Iterator[str]:
 
 
 def _draw(what: str, chosen: Any, names: list[str], folder: str) -> None:
-    faces = open_faces(chosen.data, IMAGES[what] if chosen.images is None else chosen.images)
+    if what == "ablation":
+        draw_ablation_table(chosen.table, folder)
+        return
+    by_method = what == "cam" and chosen.by == "method"
+    usual, read = (EACH, open_methods) if by_method else (IMAGES[what], open_faces)
+    faces = read(chosen.data, usual if chosen.images is None else chosen.images)
     unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
     if what == "masking":
         strategies = galleries.check_strategies(list(STRATEGIES) if chosen.strategies is None else chosen.strategies)
@@ -128,14 +170,16 @@ def _draw(what: str, chosen: Any, names: list[str], folder: str) -> None:
     elif what == "cam":
         detector = open_detector(names[0], unsaid)
         predictor = predictor_of(detector)
-        galleries.draw_heat(detector, predictor.transform, predictor.heat, predictor.log_probabilities, faces, folder)
+        galleries.draw_heat(
+            detector, predictor.transform, predictor.heat, predictor.log_probabilities, faces, folder, by_method
+        )
     else:
         opened = [open_encoder(name, unsaid, chosen.base) for name in names]
         square = np.stack([resize_whole(image, CELL) for image in faces.images])
         if what == "attention":
             heads.compare_heads(opened, square, folder)
         elif what == "maps":
-            heads.draw_maps(opened[0], square, folder)
+            heads.draw_maps(opened, square, folder, chosen.heads)
         else:
             groups = _groups(faces, chosen.colour)
             title = f"features of {os.path.basename(os.path.normpath(names[0]))}"

@@ -15,7 +15,7 @@ from fsfm_jax.data.transforms import resize_pair
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.figures.cam import overlay
 from fsfm_jax.figures.faces import Faces
-from fsfm_jax.figures.gallery import CELL, Row, write_gallery
+from fsfm_jax.figures.gallery import CELL, PAPER, Row, write_gallery
 from fsfm_jax.figures.reconstruction import CLASS_COLOURS, mask_picture, reconstruct
 from fsfm_jax.models.vit import unpatchify
 from fsfm_jax.resolve.pretrain import pretraining_loss
@@ -91,8 +91,10 @@ def draw_reconstructions(
         json.dump({"ratio": ratio, "seed": seed, "images": len(images), "masked_loss": losses}, file, indent=1)
     titles = ["photo", "parsing map", "mask", *(os.path.basename(os.path.normpath(name)) for name in names)]
     note = "hidden patches are predicted, visible ones are the photo's"
-    if any(task.loss_spec.normalise_pixels for task in tasks):
-        note += "; predicted texture is shown with each patch's true mean and contrast"
+    relative = [title for title, task in zip(titles[3:], tasks, strict=True) if task.loss_spec.normalise_pixels]
+    if relative:
+        whose = "" if len(relative) == len(tasks) else f" of {', '.join(relative)}"
+        note += f"; predicted texture{whose} is shown with each patch's true mean and contrast"
     write_gallery(os.path.join(folder, "reconstruction.png"), titles, rows, note + ".")
     return losses
 
@@ -111,24 +113,38 @@ def task_of(run: OpenedRun, name: str, ratio: float) -> PretrainTask:
     return PretrainTask(model, pretraining_loss(run.config), run.statistics)
 
 
-def draw_heat(detector: Detector, transform: str, heat, score, faces: Faces, folder: str) -> None:
+def draw_heat(
+    detector: Detector, transform: str, heat, score, faces: Faces, folder: str, by_method: bool = False
+) -> None:
     """Writes `cam.png` and `cam.json`: each face beside its heat map. FSFM supplement, Fig. 7.
 
-    `heat(crops) -> [n, G, G]` and `score(crops) -> [n, C]` log-probabilities of `[n, S, S, 3] uint8`.
+    `heat(crops) -> [n, G, G]` and `score(crops) -> [n, C]` log-probabilities of `[n, S, S, 3] uint8`. With `by_method`
+    the faces of a method of manipulation or attack share a row; those without one have the row of their class.
     """
     crops = np.stack([for_evaluation(transform, image, detector.task.model.image_size) for image in faces.images])
     heats, likely = heat(crops), np.exp(score(crops).astype(np.float64))
-    rows, listed = [], []
+    listed, of_row = [], {}
     for number, crop in enumerate(crops):
         small = resize_whole(crop, CELL)
         label = faces.labels[number] if faces.labels else "not labelled"
-        real = float(likely[number, detector.real])
-        rows.append(Row([small, overlay(small, heats[number])], f"{label}; P(real) {real:.3f}"))
-        listed.append({"label": label, "video": faces.videos[number], "real": real, "heat": heats[number].tolist()})
+        method, real = faces.methods[number], float(likely[number, detector.real])
+        key = (method or label) if by_method else str(number)
+        of_row.setdefault(key, []).append(([small, overlay(small, heats[number])], label, real))
+        listed.append(
+            {"label": label, "method": method, "video": faces.videos[number], "real": real,
+             "heat": heats[number].tolist()}
+        )  # fmt: skip
     with open(os.path.join(folder, "cam.json"), "w", encoding="utf-8") as file:
         json.dump({"detector": detector.name, "faces": listed}, file)
+    most = max(map(len, of_row.values()))
+    rows = []
+    for key, cells in of_row.items():
+        pictures = [picture for pair, _, _ in cells for picture in pair]
+        pictures += [np.full_like(pictures[0], PAPER[0])] * (2 * (most - len(cells)))
+        real = ", ".join(f"{each:.3f}" for _, _, each in cells)
+        rows.append(Row(pictures, f"{key if by_method else cells[0][1]}; P(real) {real}"))
     note = "what speaks for a forgery"
-    write_gallery(os.path.join(folder, "cam.png"), ["photo", "heat map"], rows, note)
+    write_gallery(os.path.join(folder, "cam.png"), ["photo", "heat map"] * most, rows, note)
 
 
 def check_strategies(strategies: Sequence[str]) -> Sequence[str]:

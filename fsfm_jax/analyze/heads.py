@@ -69,32 +69,49 @@ def _look(params: dict, patches: jax.Array, encoder: Encoder) -> tuple[jax.Array
     return jnp.stack(distances), jnp.stack([head_divergences(block) for block in weights])
 
 
-def draw_maps(one: LoadedEncoder, faces: np.ndarray, folder: str) -> np.ndarray:
-    """Writes `maps.png` and `maps.npz` (`maps [n, H, G, G] float32`): what the class token of the last block looks at.
+def draw_maps(opened: Sequence[LoadedEncoder], faces: np.ndarray, folder: str, heads: int | None = None) -> list:
+    """Write `maps.png` and `maps.npz`: what the class token of the last block looks at. FSFM supplement, Fig. 3.
 
-    Pictured are the mean over heads and the first heads, each scaled by its largest value. FSFM supplement, Fig. 3.
+    Pictured are, for each encoder, the mean over its heads and the first `heads` of them, each scaled by its largest
+    value; if None, six of one encoder, and none of several. The file has `maps [n, H, G, G] float32` of one encoder, or
+    `maps_0`, `maps_1`, ... of several, with their `names`.
 
     Raises:
       ValueError: an encoder without a class token.
     """
+    found = [_class_token_maps(one, faces) for one in opened]
+    if len(found) == 1:
+        arrays = {"maps": found[0]}
+    else:
+        arrays = {f"maps_{number}": maps for number, maps in enumerate(found)}
+        arrays["names"] = np.array([one.name for one in opened])
+    np.savez_compressed(os.path.join(folder, "maps.npz"), **arrays)
+    most = heads if heads is not None else MOST_HEADS if len(opened) == 1 else 0
+    titles, columns = ["photo"], []
+    for one, maps in zip(opened, found, strict=True):
+        shown = min(maps.shape[1], most)
+        columns.append(np.concatenate([maps.mean(axis=1, keepdims=True), maps[:, :shown]], axis=1))
+        titles.append("mean of the heads" if len(opened) == 1 else _short(one.name))
+        titles += [f"head {number + 1}" for number in range(shown)]
+    rows = []
+    for number, face in enumerate(faces):
+        small = resize_whole(face, CELL)
+        heats = [heat for of_encoder in columns for heat in of_encoder[number]]
+        rows.append(Row([small, *(overlay(small, heat / max(heat.max(), 1e-30)) for heat in heats)], ""))
+    whose = f"{_short(opened[0].name)}: " if len(opened) == 1 else "mean of the heads, "
+    note = f"{whose}what the class token of the last block looks at; each map by its largest value."
+    write_gallery(os.path.join(folder, "maps.png"), titles, rows, note)
+    return found
+
+
+def _class_token_maps(one: LoadedEncoder, faces: np.ndarray) -> np.ndarray:
     look = jax.jit(functools.partial(_class_token, encoder=one.encoder))
     parts = []
     for start in range(0, len(faces), BATCH):
         part = faces[start : start + BATCH]
         patches = one.patches(np.concatenate([part, np.repeat(part[-1:], BATCH - len(part), axis=0)]))
         parts.append(np.asarray(look(one.params, patches))[: len(part)])
-    maps = np.concatenate(parts)
-    np.savez_compressed(os.path.join(folder, "maps.npz"), maps=maps)
-    shown = min(maps.shape[1], MOST_HEADS)
-    rows = []
-    for face, of_heads in zip(faces, maps, strict=True):
-        small = resize_whole(face, CELL)
-        heats = [of_heads.mean(axis=0), *of_heads[:shown]]
-        rows.append(Row([small, *(overlay(small, heat / max(heat.max(), 1e-30)) for heat in heats)], ""))
-    titles = ["photo", "mean of the heads", *(f"head {number + 1}" for number in range(shown))]
-    note = f"{_short(one.name)}: what the class token of the last block looks at; each map by its largest value."
-    write_gallery(os.path.join(folder, "maps.png"), titles, rows, note)
-    return maps
+    return np.concatenate(parts)
 
 
 def _class_token(params: dict, patches: jax.Array, encoder: Encoder) -> jax.Array:

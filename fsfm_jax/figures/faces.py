@@ -7,9 +7,9 @@ import numpy as np
 from etils import epath
 
 from fsfm_jax import records
-from fsfm_jax.data.labels import open_labelled
+from fsfm_jax.data.labels import LabelledSource, open_labelled
 from fsfm_jax.data.photo import READ_FLAGS
-from fsfm_jax.data.sources import open_source, path_and_split
+from fsfm_jax.data.sources import Source, open_source, path_and_split
 from fsfm_jax.data.statistics import CARD_FILE, read_card
 
 
@@ -22,6 +22,7 @@ class Faces:
       images: RGB, `[H, W, 3] uint8` each, of their own sizes.
       maps: `[224, 224] uint8` each; None if the data set has none.
       labels: names of their classes; None if it has none. videos: text.
+      methods: of manipulation or attack; "" where there is none. sources: where each face is from, for messages.
     """
 
     name: str
@@ -29,6 +30,8 @@ class Faces:
     maps: list[np.ndarray] | None
     labels: list[str] | None
     videos: list[str]
+    methods: list[str]
+    sources: list[str]
 
 
 def open_faces(spec: str, count: int) -> Faces:
@@ -43,13 +46,58 @@ def open_faces(spec: str, count: int) -> Faces:
     """
     if count < 1:
         raise ValueError(f"--images: expected at least 1, found {count}")
-    labelled = spec.startswith("forged:") or _has_labels(spec)
-    source = open_labelled(spec) if labelled else open_source(spec)
-    examples = [source[int(index)] for index in np.unique(np.linspace(0, len(source) - 1, count, dtype=int))]
+    source = _open(spec)
+    return _faces(spec, source, [int(index) for index in np.unique(np.linspace(0, len(source) - 1, count, dtype=int))])
+
+
+def open_methods(spec: str, count: int) -> Faces:
+    """`count` faces of each method of manipulation or attack, equally spaced, or all if there are fewer.
+
+    Faces without a method, such as real ones, are those of their class. The methods come in alphabetical order, faces
+    without one last. The data set is read once to find them.
+
+    Args:
+      spec: as in `data.train` of fine-tuning.
+
+    Raises:
+      ValueError: no face is asked for, a data set without labels, or what the data set refuses.
+      FileNotFoundError: no such data set.
+    """
+    if count < 1:
+        raise ValueError(f"--images: expected at least 1 face of each method, found {count}")
+    source = _open(spec)
+    if not hasattr(source, "class_names"):
+        raise ValueError(f"--data: {spec} has no labels and no methods; take a labelled data set, or leave --by out")
+    groups: dict[tuple[bool, str], list[int]] = {}
+    for index in range(len(source)):
+        example = source[index]
+        method = str(example[records.METHOD])
+        groups.setdefault((not method, method or source.class_names[example[records.LABEL]]), []).append(index)
+    chosen = [
+        group[place]
+        for _, group in sorted(groups.items())
+        for place in np.unique(np.linspace(0, len(group) - 1, count, dtype=int))
+    ]
+    return _faces(spec, source, chosen)
+
+
+def _open(spec: str) -> Source | LabelledSource:
+    return open_labelled(spec) if spec.startswith("forged:") or _has_labels(spec) else open_source(spec)
+
+
+def _faces(spec: str, source: Source | LabelledSource, indices: list[int]) -> Faces:
+    examples = [source[index] for index in indices]
     maps = [example[records.PARSING_MAP] for example in examples if example.get(records.PARSING_MAP) is not None]
-    names = [source.class_names[example[records.LABEL]] for example in examples] if labelled else None
-    videos = [str(example.get(records.VIDEO, "")) for example in examples]
-    return Faces(spec, [_decode(e) for e in examples], maps if len(maps) == len(examples) else None, names, videos)
+    labelled = getattr(source, "class_names", None)
+    return Faces(
+        name=spec,
+        images=[_decode(example) for example in examples],
+        maps=maps if len(maps) == len(examples) else None,
+        labels=[labelled[example[records.LABEL]] for example in examples] if labelled else None,
+        videos=[str(example.get(records.VIDEO, "")) for example in examples],
+        methods=[str(example.get(records.METHOD, "")) for example in examples],
+        sources=[str(example.get(records.SOURCE, "")) for example in examples],
+    )
 
 
 def _has_labels(spec: str) -> bool:

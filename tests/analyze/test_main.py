@@ -1,8 +1,11 @@
 """The analyses from their command line, on tiny runs: what is written, and what is refused."""
 
 import csv
+import dataclasses
 import json
+import tempfile
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -12,16 +15,17 @@ from absl import app
 from tuning import pretrained_run
 
 from fsfm_jax.analyze import __main__ as command
-from fsfm_jax.analyze import features, galleries, heads
+from fsfm_jax.analyze import features, galleries, heads, papers
 from fsfm_jax.detection.encoder import open_encoder
 from fsfm_jax.detection.opener import Unsaid
-from fsfm_jax.figures.faces import open_faces
+from fsfm_jax.figures.faces import open_faces, open_methods
 from fsfm_jax.figures.gallery import CELL, GAP, Row, write_gallery
 from fsfm_jax.models.vit import Encoder
 
 DEFAULTS = dict(
     checkpoint=[], data="samples", images=None, strategies=None, ratio=0.75, rolls=1, seed=0, method="pca",
-    colour="label", base="fsfm", classes="", statistics="", norm_over="",
+    colour="label", base="fsfm", classes="", statistics="", norm_over="", by=None, heads=None, table="", paper="",
+    number="", list=False,
 )  # fmt: skip
 
 
@@ -73,6 +77,24 @@ def test_maps_of_the_last_block(run, tmp_path):
     assert maps.shape[0] == 3 and maps.shape[2:] == (14, 14) and (maps.sum(axis=(2, 3)) < 1).all()
 
 
+def test_maps_of_several_networks_side_by_side(run, detector, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(heads, "write_gallery", lambda path, titles, rows, note: drawn.append((titles, rows, note)))
+    for checkpoints, number in (([run, detector], None), ([run], 2)):
+        analysed("maps", tmp_path, checkpoint=checkpoints, images=2, heads=number)
+    (several, rows, note), (single, *_) = drawn
+    assert several == ["photo", "crfr_p", "detector0"] and note.startswith("mean of the heads, ")
+    assert single == ["photo", "mean of the heads", "head 1", "head 2"]
+    assert [len(row.pictures) for row in rows] == [3, 3]
+    analysed("maps", tmp_path, checkpoint=[run, detector], images=2)
+    with np.load(tmp_path / "maps.npz", allow_pickle=False) as found:
+        assert found["names"].tolist() == [run, detector]
+        assert (found["maps_0"].shape[2:], found["maps_1"].shape[2:]) == ((14, 14), (2, 2))
+        faces = np.stack(open_faces("samples", 2).images)
+        alone = heads.draw_maps([open_encoder(run, Unsaid())], faces, tempfile.mkdtemp(dir=tmp_path))
+        np.testing.assert_allclose(found["maps_0"], alone[0], rtol=1e-6)
+
+
 def test_reconstructions_with_other_masks_than_in_training(run, tmp_path):
     analysed("reconstruction", tmp_path, checkpoint=[run], images=2, strategies=["crfr_p", "random"], ratio=0.5)
     found = written(tmp_path, "reconstruction.json")
@@ -106,6 +128,33 @@ def test_heat_beside_each_face(detector, tmp_path):
     faces = written(tmp_path, "cam.json")["faces"]
     assert len(faces) == 2 and {face["label"] for face in faces} <= {"fake", "real"}
     assert all(0 < face["real"] < 1 and np.shape(face["heat"]) == (2, 2) for face in faces)
+
+
+def test_a_row_of_heat_maps_for_each_manipulation(detector, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(galleries, "write_gallery", lambda path, titles, rows, note: drawn.append((titles, rows)))
+    analysed("cam", tmp_path, checkpoint=[detector], data="forged:blend+diffusion:20", images=3, by="method")
+    faces = written(tmp_path, "cam.json")["faces"]
+    assert [face["method"] or face["label"] for face in faces] == ["blend"] * 3 + ["diffusion"] * 3 + ["real"] * 3
+    ((titles, rows),) = drawn
+    assert titles == ["photo", "heat map"] * 3 and [row.label.split(";")[0] for row in rows] == [
+        "blend", "diffusion", "real",
+    ]  # fmt: skip
+    assert rows[1].label.endswith(", ".join(f"{face['real']:.3f}" for face in faces[3:6]))
+    with pytest.raises(ValueError, match="--data: samples has no labels and no methods"):
+        analysed("cam", tmp_path, checkpoint=[detector], by="method")
+
+
+def test_a_method_with_fewer_faces_has_an_empty_place(detector, tmp_path, monkeypatch):
+    few = open_methods("forged:blend:8", 2)
+    assert (few.methods, few.labels) == (["blend", "blend", "", ""], ["fake", "fake", "real", "real"])
+    fields = ("images", "labels", "videos", "methods")
+    short = dataclasses.replace(few, **{name: getattr(few, name)[:3] for name in fields})
+    monkeypatch.setattr(command, "open_methods", lambda spec, count: short)
+    drawn = []
+    monkeypatch.setattr(galleries, "write_gallery", lambda path, titles, rows, note: drawn.append(rows))
+    analysed("cam", tmp_path, checkpoint=[detector], data="forged:blend:8", by="method")
+    assert [len(row.pictures) for row in drawn[0]] == [4, 4] and (drawn[0][1].pictures[2] == 255).all()
 
 
 def test_features_in_the_plane(detector, tmp_path):
@@ -184,6 +233,52 @@ def test_a_command_that_fails_ends_with_a_sentence(monkeypatch, capsys, tmp_path
     with pytest.raises(SystemExit) as ended:
         command.main(["analyze", "masking"])
     assert (ended.value.code, capsys.readouterr().err) == (1, "error: --images: expected at least 1, found 0\n")
+
+
+# The papers' figures
+
+
+def test_a_figure_of_a_paper_is_an_analysis_with_settings(run, detector, tmp_path):
+    analysed("figure", tmp_path, paper="fsfm-supp", number="1", images=1)
+    assert (tmp_path / "masking.png").exists()
+    analysed("figure", tmp_path, paper="fsfm-supp", number="3", checkpoint=[run, detector], images=1)
+    assert "names" in np.load(tmp_path / "maps.npz", allow_pickle=False).files
+    analysed("figure", tmp_path, paper="fsfm-supp", number="7", checkpoint=[detector], data="forged:blend:8", images=1)
+    assert [face["method"] for face in written(tmp_path, "cam.json")["faces"]] == ["blend", ""]
+    options = SimpleNamespace(**DEFAULTS | {"output": "", "paper": "fsfm-supp", "number": "6"})
+    assert command.as_in_paper(options)[1].strategies == ["random", "crfr_p"]
+    options.strategies = ["frp"]  # what is said goes before what the paper has
+    assert command.as_in_paper(options)[1].strategies == ["frp"]
+
+
+def test_every_figure_of_the_table_can_be_drawn():
+    assert set(command.IMAGES) == set(command.MOST)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "flags", flags := Mock())
+        command.define_flags()
+    options = {call.args[0]: call.args[1] for kind in (flags.DEFINE_list, flags.DEFINE_string, flags.DEFINE_integer,
+               flags.DEFINE_enum, flags.DEFINE_float) for call in kind.call_args_list}  # fmt: skip
+    assert set(command.SETTINGS) <= set(options)
+    for figure in papers.FIGURES.values():
+        assert figure.what in command.IMAGES
+        # A setting fills an option that was left open, so its default has to be None.
+        assert all(options[name] is None for name in figure.settings)
+
+
+def test_a_figure_that_there_is_not_says_what_there_is(tmp_path):
+    with pytest.raises(ValueError, match="--number: of fsfm-supp there is 1, 2, 3, 5, 6, 7, tab6; found '4'"):
+        analysed("figure", tmp_path, paper="fsfm-supp", number="4")
+    with pytest.raises(ValueError, match="--paper: expected one of fsfm, fsfm-supp, fs-vfm; found 'fsvfm'; did you"):
+        analysed("figure", tmp_path, paper="fsvfm", number="1")
+    with pytest.raises(ValueError, match="--table: expected the table.csv of an ablation, found nothing"):
+        analysed("figure", tmp_path, paper="fsfm-supp", number="5")
+
+
+def test_the_list_has_a_line_for_each_figure(monkeypatch, capsys):
+    monkeypatch.setattr(command, "flags", SimpleNamespace(FLAGS=SimpleNamespace(list=True)))
+    command.main(["analyze", "figure"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(papers.FIGURES) and lines[0].split()[:3] == ["paper", "number", "analysis"]
 
 
 def test_a_detector_reconstructs_nothing(detector, tmp_path):
