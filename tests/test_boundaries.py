@@ -18,6 +18,7 @@ from fsfm_jax.figures import cam, reconstruction
 from fsfm_jax.prepare import crop
 from fsfm_jax.prepare.media.borders import without_black_borders
 from fsfm_jax.prepare.parse.bisenet import BisenetParser
+from fsfm_jax.prepare.parse.boxes import BoxParser
 from fsfm_jax.prepare.parse.embedded import EmbeddedParser
 from fsfm_jax.prepare.parse.farl import FarlParser
 from fsfm_jax.tasks.normalisation import Statistics, normalise
@@ -51,7 +52,7 @@ OF_IMAGES = {
     "overlay": lambda image: cam.overlay(image, np.zeros((2, 2))),
     "mask_picture": lambda image: reconstruction.mask_picture(image, MASK, MASK, 16),
 }
-PARSERS = {kind.__name__: parser(kind) for kind in (EmbeddedParser, BisenetParser, FarlParser)}
+PARSERS = {kind.__name__: parser(kind) for kind in (EmbeddedParser, BisenetParser, FarlParser, BoxParser)}
 OTHER_IMAGES = {
     "floats of 0..1": IMAGE.astype(np.float32) / 255,
     "floats of 0..255": IMAGE.astype(np.float64),

@@ -6,6 +6,7 @@
     python -m fsfm_jax.analyze cam --checkpoint=runs/dfd --data=data/ffpp_all:test --output=pictures
     python -m fsfm_jax.analyze masking --data=samples --output=pictures
     python -m fsfm_jax.analyze features --checkpoint=runs/dfd --data=data/ffpp_all:test --output=pictures
+    python -m fsfm_jax.analyze parsers --data=samples --output=pictures
     python -m fsfm_jax.analyze ablation --table=runs/ablate_weights/table.csv --output=pictures
     python -m fsfm_jax.analyze figure --paper=fsfm-supp --number=3 --checkpoint=runs/a,runs/b --output=pictures
     python -m fsfm_jax.analyze figure --list
@@ -35,6 +36,7 @@ from absl import logging as absl_logging
 
 from fsfm_jax.analyze import features, galleries, heads, papers
 from fsfm_jax.analyze.ablations import draw_ablation_table
+from fsfm_jax.analyze.parsers import DEFAULT, compare_parsers
 from fsfm_jax.data import masking
 from fsfm_jax.data.masking import STRATEGIES
 from fsfm_jax.data.resizing import resize_whole
@@ -47,12 +49,17 @@ from fsfm_jax.figures.gallery import CELL
 from fsfm_jax.weights.run_reader import open_run
 
 # The analyses: how many faces each takes by default, and how many checkpoints at most.
-IMAGES = {"attention": 32, "maps": 6, "reconstruction": 4, "cam": 8, "masking": 4, "features": 256, "ablation": 0}
-MOST = {"attention": 8, "maps": 8, "reconstruction": 6, "cam": 1, "masking": 0, "features": 1, "ablation": 0}
+IMAGES = {
+    "attention": 32, "maps": 6, "reconstruction": 4, "cam": 8, "masking": 4, "features": 256, "ablation": 0,
+    "parsers": 64,
+}  # fmt: skip
+MOST = {
+    "attention": 8, "maps": 8, "reconstruction": 6, "cam": 1, "masking": 0, "features": 1, "ablation": 0, "parsers": 0,
+}  # fmt: skip
 FIGURE = "figure"  # draws one of them, as a paper has it
 SETTINGS = (
     "checkpoint", "data", "output", "images", "strategies", "ratio", "rolls", "seed", "method", "colour", "by", "heads",
-    "table", "base", "classes", "statistics", "norm_over",
+    "parsers", "farl_weights", "bisenet_weights", "against", "table", "base", "classes", "statistics", "norm_over",
 )  # fmt: skip
 EACH = 4  # faces of a method
 
@@ -63,7 +70,7 @@ def define_flags() -> None:
     flags.DEFINE_string("data", "samples", "A data set, as training names it.")
     flags.DEFINE_string("output", None, "Folder to write to.")
     flags.DEFINE_integer("images", None, "How many faces, spread over the data set.")
-    flags.DEFINE_list("strategies", None, f"Of masking and reconstruction, some of {', '.join(STRATEGIES)}.")
+    flags.DEFINE_list("strategies", None, f"Of masking, parsers and reconstruction, some of {', '.join(STRATEGIES)}.")
     flags.DEFINE_float("ratio", 0.75, "Share of hidden patches.")
     flags.DEFINE_integer("rolls", 1, "Masks of each face.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Of the masks.")
@@ -71,6 +78,10 @@ def define_flags() -> None:
     flags.DEFINE_enum("colour", "label", ("label", "video"), "Of features: by what they are coloured.")
     flags.DEFINE_enum("by", None, ("method",), "Of cam: a row for each method of manipulation, --images faces in each.")
     flags.DEFINE_integer("heads", None, "Of maps: how many heads beside their mean.", lower_bound=0)
+    flags.DEFINE_list("parsers", list(DEFAULT), "Of parsers: stored (the maps of the data set), or names of parsers.")
+    flags.DEFINE_string("farl_weights", "", "Of parsers: the file with the weights of FaRL; without it, it is absent.")
+    flags.DEFINE_string("bisenet_weights", "", "Of parsers: the ONNX file of a BiSeNet.")
+    flags.DEFINE_list("against", [], "Of parsers: other data sets of the same faces, prepared with another parser.")
     flags.DEFINE_string("table", "", "Of ablation: the table.csv of an ablation.")
     flags.DEFINE_string("paper", "", "Of figure: fsfm, fsfm-supp or fs-vfm.")
     flags.DEFINE_string("number", "", "Of figure: its number in that paper, such as 3.")
@@ -160,6 +171,12 @@ def _draw(what: str, chosen: Any, names: list[str], folder: str) -> None:
     if what == "masking":
         strategies = galleries.check_strategies(list(STRATEGIES) if chosen.strategies is None else chosen.strategies)
         galleries.draw_masking(faces, strategies, chosen.ratio, chosen.rolls, chosen.seed, folder)
+    elif what == "parsers":
+        strategies = galleries.check_strategies(list(STRATEGIES) if chosen.strategies is None else chosen.strategies)
+        weights = {"farl": chosen.farl_weights, "bisenet": chosen.bisenet_weights}
+        compare_parsers(
+            faces, chosen.parsers, weights, chosen.against, strategies, chosen.ratio, chosen.rolls, chosen.seed, folder
+        )
     elif what == "reconstruction":
         strategies = galleries.check_strategies((masking.DEFAULT,) if chosen.strategies is None else chosen.strategies)
         for name in names:

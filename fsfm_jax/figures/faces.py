@@ -1,6 +1,7 @@
 """Faces to look at, of any data set: photos, parsing maps where there are some, labels where there are some."""
 
 import dataclasses
+from collections.abc import Collection
 
 import cv2
 import numpy as np
@@ -79,6 +80,20 @@ def open_methods(spec: str, count: int) -> Faces:
         for place in np.unique(np.linspace(0, len(group) - 1, count, dtype=int))
     ]
     return _faces(spec, source, chosen)
+
+
+def find_maps(spec: str, sources: Collection[str]) -> dict[str, np.ndarray]:
+    """Parsing maps `[224, 224] uint8` of a data set by the source that is stored with each face, for some `sources`.
+
+    Raises:
+      ValueError: a data set without maps, or what it refuses. FileNotFoundError: no such data set.
+    """
+    source, found = open_source(spec), {}
+    for index in range(len(source)):
+        example = source[index]
+        if example[records.SOURCE] in sources:
+            found[str(example[records.SOURCE])] = example[records.PARSING_MAP]
+    return found
 
 
 def _open(spec: str) -> Source | LabelledSource:

@@ -25,7 +25,7 @@ from fsfm_jax.models.vit import Encoder
 DEFAULTS = dict(
     checkpoint=[], data="samples", images=None, strategies=None, ratio=0.75, rolls=1, seed=0, method="pca",
     colour="label", base="fsfm", classes="", statistics="", norm_over="", by=None, heads=None, table="", paper="",
-    number="", list=False,
+    number="", list=False, parsers=["stored", "boxes"], farl_weights="", bisenet_weights="", against=[],
 )  # fmt: skip
 
 
@@ -279,6 +279,11 @@ def test_the_list_has_a_line_for_each_figure(monkeypatch, capsys):
     command.main(["analyze", "figure"])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(papers.FIGURES) and lines[0].split()[:3] == ["paper", "number", "analysis"]
+
+
+def test_parsers_are_an_analysis(tmp_path):
+    analysed("parsers", tmp_path, images=1, strategies=["frp"])
+    assert [*written(tmp_path, "parsers.json")["pairs"][0]["masks"]] == ["frp"]
 
 
 def test_a_detector_reconstructs_nothing(detector, tmp_path):

@@ -11,6 +11,7 @@ PARSERS = {
     "embedded": "face mesh, matte and colours, with the models that come along: nothing to install",
     "farl": "FaRL on LaPa, the parser of FSFM's preprocessing: pyfacer, torch and weights that you bring",
     "bisenet": "BiSeNet on CelebAMask-HQ: onnxruntime and an ONNX file that you bring",
+    "boxes": "boxes around the eyes, nose and mouth: no parser at all, for comparisons (fsfm analyze parsers)",
 }
 
 
@@ -45,6 +46,12 @@ def make_parser(name: str, weights: str = "") -> Parser:
         from fsfm_jax.prepare.parse.embedded import EmbeddedParser
 
         return EmbeddedParser()
+    if name == "boxes":
+        if weights:
+            raise ValueError(f"parser boxes: has no weights of its own, found weights {weights!r}; leave them out")
+        from fsfm_jax.prepare.parse.boxes import BoxParser
+
+        return BoxParser()
     if name == "farl":
         from fsfm_jax.prepare.parse.farl import FarlParser
 

@@ -48,15 +48,15 @@ def test_the_embedded_parser_needs_nothing():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Farl", "'Farl': expected one of embedded, farl, bisenet; did you mean 'farl'?"),
-        ("", "parser '': expected one of embedded, farl, bisenet$"),
+        ("Farl", "'Farl': expected one of embedded, farl, bisenet, boxes; did you mean 'farl'?"),
+        ("", "parser '': expected one of embedded, farl, bisenet, boxes$"),
         ("bisnet", "did you mean 'bisenet'?"),
     ],
 )
 def test_an_unknown_name_is_refused(name, message):
     with pytest.raises(ValueError, match=message):
         make_parser(name)
-    assert list(parsing.PARSERS) == ["embedded", "farl", "bisenet"]
+    assert list(parsing.PARSERS) == ["embedded", "farl", "bisenet", "boxes"]
 
 
 @pytest.mark.parametrize(
