@@ -76,8 +76,8 @@ def _plot_sweep(axes: "Axes", sweep: Sweep) -> None:
     published = [(point.place, point.published) for point in sweep.points if point.published is not None]
     if published:
         line = {"linestyle": "--"} if sweep.numeric else {"linestyle": "none"}
-        ring = {"marker": "o", "markersize": 7, "markerfacecolor": "white", "markeredgecolor": plot.VERMILLION}
-        (drawn,) = axes.plot(*zip(*published, strict=True), color=plot.FAINT, linewidth=1, **line, **ring)
+        ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgecolor": plot.VERMILLION}
+        (drawn,) = axes.plot(*zip(*published, strict=True), color=plot.FAINT, linewidth=1, zorder=4, **line, **ring)
         entries.append((drawn, "published"))
     ours = [(point.place, point.mean) for point in sweep.points if point.mean is not None]
     if ours:
@@ -96,7 +96,7 @@ def _plot_sweep(axes: "Axes", sweep: Sweep) -> None:
     plot.style(axes, sweep.across, "%")
     names = [point.setting for point in sweep.points]
     short = names if sweep.numeric else [n if len(n) <= WIDEST else f"{n[: WIDEST - 1]}…" for n in names]
-    slanted = {} if sweep.numeric or len(names) < 4 else {"rotation": 30, "ha": "right"}
+    slanted = {} if len(names) < 4 else {"rotation": 30, "ha": "right"}
     axes.set_xticks(places, [f"{place:g}" for place in places] if sweep.numeric else short, **slanted)
     axes.minorticks_off()
     plot.add_legend(axes, entries, 1, sweep.title, ncols=2)

@@ -21,6 +21,7 @@ from fsfm_jax.detection.opener import Unsaid
 from fsfm_jax.figures.faces import open_faces, open_methods
 from fsfm_jax.figures.gallery import CELL, GAP, Row, write_gallery
 from fsfm_jax.models.vit import Encoder
+from fsfm_jax.weights.run_reader import open_run
 
 DEFAULTS = dict(
     checkpoint=[], data="samples", images=None, strategies=None, ratio=0.75, rolls=1, seed=0, method="pca",
@@ -103,6 +104,28 @@ def test_reconstructions_with_other_masks_than_in_training(run, tmp_path):
     # Visible patches of the last column are the photo's: half of them in each of four rows.
     same = (picture[34:258, GAP : GAP + CELL] == picture[34:258, 3 * (CELL + GAP) + GAP :][:, :CELL]).all(axis=-1)
     assert same.reshape(14, 16, 14, 16).all(axis=(1, 3)).sum() in (98, 99, 100)
+
+
+def test_the_caption_says_whose_patches_have_the_statistics_of_the_photo(run, tmp_path, monkeypatch):
+    notes = []
+    monkeypatch.setattr(galleries, "write_gallery", lambda path, titles, rows, note: notes.append(note))
+    monkeypatch.setattr(galleries, "reconstruct", lambda params, images, mask, task: (task.patches(images), 0.0))
+    task_of = galleries.task_of
+    for relative in ((), ("other",), ("crfr_p", "other")):
+
+        def changed(opened, name, ratio, relative=relative):
+            task = task_of(opened, run, ratio)
+            spec = dataclasses.replace(task.loss_spec, normalise_pixels=name.split("/")[-1] in relative)
+            return dataclasses.replace(task, loss_spec=spec)
+
+        monkeypatch.setattr(galleries, "task_of", changed)
+        opened = [open_run(run, moments=False)] * 2
+        faces = open_faces("samples", 1)
+        galleries.draw_reconstructions(opened, [run, "runs/other"], faces, ["random"], 0.75, 0, str(tmp_path))
+    end = "is shown with each patch's true mean and contrast."
+    assert notes[0].endswith("the photo's.")
+    assert notes[1].endswith(f"; predicted texture of other {end}")
+    assert notes[2].endswith(f"; predicted texture {end}")
 
 
 def test_masks_of_all_strategies(tmp_path):
