@@ -1,5 +1,7 @@
 """Recipes that keep the encoder frozen: FS-Adapter of FS-VFM, and what it is compared with."""
 
+from collections.abc import Iterable
+
 from ml_collections import ConfigDict
 
 from fsfm_jax.config import finetune, pretrain
@@ -15,7 +17,9 @@ COMPARATORS = {
 VARIANTS = (*COMPARATORS, "cached", "released")
 
 
-def adapt(c: ConfigDict, batch: int, duration: str, rate: float, contrast: float, variant: str) -> ConfigDict:
+def adapt(
+    c: ConfigDict, batch: int, duration: str, rate: float, contrast: float, variant: str, also: Iterable[str] = ()
+) -> ConfigDict:
     """Turns a recipe of deepfake or diffusion forgery detection into that of FS-Adapter, or of a comparator.
 
     | variant        | what it is                                                                                 |
@@ -29,7 +33,8 @@ def adapt(c: ConfigDict, batch: int, duration: str, rate: float, contrast: float
     |                | faces are contrasted within each of its two GPUs                                           |
 
     Several are separated by commas. The released scripts are given a layer decay of 0, which leaves the last layer's
-    rate alone: the same as one rate for what is trained.
+    rate alone: the same as one rate for what is trained. `also` are words that the recipe has taken off already, for
+    the message.
 
     Raises:
       ValueError: another variant.
@@ -42,7 +47,7 @@ def adapt(c: ConfigDict, batch: int, duration: str, rate: float, contrast: float
         if word == "released":
             c.augment.interpolation, c.nonfinite, c.batch.accumulation = "bilinear", "skip", 2
         else:
-            _word(c, word, 0)
+            _word(c, word, 0, (*VARIANTS, *also))
     return c
 
 
@@ -67,19 +72,19 @@ def adapt_antispoof(variant: str, rate: float, decay: float, contrast: float) ->
     c.optimizer.base_learning_rate, c.optimizer.weight_decay = rate, decay
     c.tuning.method, c.loss.contrast = "fs_adapter", contrast
     for word in own:
-        _word(c, word, 1)
+        _word(c, word, 1, VARIANTS)
     return c
 
 
-def _word(c: ConfigDict, word: str, task: int) -> None:
-    """Applies a variant; `task` is 0 for deepfakes and diffusion, 1 for anti-spoofing."""
+def _word(c: ConfigDict, word: str, task: int, known: Iterable[str]) -> None:
+    """Applies a variant; `task` is 0 for deepfakes and diffusion, 1 for anti-spoofing. `known` is for the message."""
     if word == "cached":
         c.features.cache = "runs/features"
         c.augment.crop, c.augment.flip, c.augment.rand_augment = False, 0.0, "none"
         c.augment.erase = c.augment.saturation = c.mix.probability = c.model.drop_path = 0.0
         return
     if word not in COMPARATORS:
-        raise pretrain.unknown_variant(word, VARIANTS)
+        raise pretrain.unknown_variant(word, known)
     method, *rates = COMPARATORS[word]
     c.tuning.method, c.loss.contrast = method, 0.0
     if rates[task] is not None:
