@@ -327,6 +327,29 @@ def test_adapter_recipes_are_the_released_ones(name, peak, steps, batch, contras
     assert changed == {"augment.interpolation": "bilinear", "nonfinite": "skip", "batch.accumulation": 2}
 
 
+@pytest.mark.parametrize("name", ["adapter_dfd", "adapter_diff"])
+def test_the_linear_probe_of_the_branch_r1_is_of_vit_l(name):
+    """Two GPUs with 128 images, 50 epochs, 1e-2 for 256 images, no weight decay, one rate for what is trained."""
+    c = load(name, "vitl,linear-probe-r1")
+    r = tuned(c, examples=256_000)
+    assert (r.loop.steps, r.stream.global_batch, r.schedule.peak) == (50_000, 256, pytest.approx(1e-2))
+    assert r.trained == TUNINGS["linear_probe"] and r.optimizer.rate_rules == () and r.task.contrast is None
+    assert r.optimizer.weight_decay_rules[-1] == (".*", 0.0) and r.task.model.drop_path == 0.1
+    assert r.stream.augment.erase.probability == 0.25 and (c.mix.mixup, c.mix.cutmix) == (0.8, 1.0) and r.task.mixed
+    ours, probe = config.flat(load(name, "vitl,linear-probe")), config.flat(c)
+    changed = {field for field in ours if ours[field] != probe[field]}
+    own = {"batch.size", "batch.per_device", "optimizer.base_learning_rate"}
+    assert changed == (own if name == "adapter_diff" else set())
+    assert load(name, "vitl,linear-probe-r1,released").augment.interpolation == "bilinear"
+    for size in ("vits", "vitb"):
+        with pytest.raises(ValueError, match="linear-probe-r1 is of vitl alone, .* not known. linear-probe has ours"):
+            load(name, f"{size},linear-probe-r1")
+    with pytest.raises(ValueError, match="expected one of .*'linear-probe-r2'; did you mean 'linear-probe-r1'"):
+        load(name, "linear-probe-r2")
+    with pytest.raises(ValueError, match="variant: expected one of"):
+        load("adapter_fas", "vitl,O,linear-probe-r1")
+
+
 @pytest.mark.parametrize(
     "name, peak, decay, contrast",
     [

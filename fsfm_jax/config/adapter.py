@@ -15,6 +15,10 @@ COMPARATORS = {
     "lora": ("lora", 1e-3, 1e-4),
 }
 VARIANTS = (*COMPARATORS, "cached", "released")
+# The linear probe of ViT-L as the branch R1 of the released code has it, for deepfakes and for diffusion. Settings of
+# other sizes are not known.
+R1, R1_SIZE = "linear-probe-r1", "vit_l16"
+R1_BATCH, R1_DURATION, R1_RATE = 256, "50 epochs", 1e-2
 
 
 def adapt(
@@ -24,7 +28,8 @@ def adapt(
 
     | variant        | what it is                                                                                 |
     |----------------|--------------------------------------------------------------------------------------------|
-    | `linear-probe` | the head alone                                                                             |
+    | `linear-probe` | the head alone, at batch, duration and rate of FS-Adapter (ours)                           |
+    | `linear-probe-r1` | the head alone, as the released code's branch R1 trains it; ViT-L                       |
     | `layer-norm`   | scales and biases of the norms, and the head                                               |
     | `bias`         | every bias, and the head (BitFit)                                                          |
     | `lora`         | low-rank updates of query, key and value, and the head                                     |
@@ -37,7 +42,7 @@ def adapt(
     the message.
 
     Raises:
-      ValueError: another variant.
+      ValueError: another variant, or one that another size has.
     """
     c.batch.size = c.batch.per_device = batch
     c.duration = duration
@@ -46,8 +51,10 @@ def adapt(
     for word in filter(None, variant.split(",")):
         if word == "released":
             c.augment.interpolation, c.nonfinite, c.batch.accumulation = "bilinear", "skip", 2
+        elif word == R1:
+            _probe_as_r1(c)
         else:
-            _word(c, word, 0, (*VARIANTS, *also))
+            _word(c, word, 0, (*VARIANTS, R1, *also))
     return c
 
 
@@ -74,6 +81,18 @@ def adapt_antispoof(variant: str, rate: float, decay: float, contrast: float) ->
     for word in own:
         _word(c, word, 1, VARIANTS)
     return c
+
+
+def _probe_as_r1(c: ConfigDict) -> None:
+    """Sets what the branch R1 does; augmentation, mixing and drop path are those of every recipe of these tasks."""
+    if c.model.size != R1_SIZE:
+        raise ValueError(
+            f"variant: {R1} is of vitl alone, found model.size {c.model.size}; its settings for other sizes are not "
+            "known. linear-probe has ours"
+        )
+    _word(c, "linear-probe", 0, ())
+    c.batch.size = c.batch.per_device = R1_BATCH
+    c.duration, c.optimizer.base_learning_rate = R1_DURATION, R1_RATE
 
 
 def _word(c: ConfigDict, word: str, task: int, known: Iterable[str]) -> None:
