@@ -7,7 +7,15 @@ The variant begins with a size: `vits` (84,578 parameters are trained), `vitb` (
 (594,178). It may go on with `cached` (features are computed once: minutes, not hours, but no augmentation),
 `linear-probe`, `layer-norm`, `bias`, `lora` or `released` (see `adapt` in fsfm_jax/config/adapter.py). `init` is the
 --workdir of the pretraining run or an official checkpoint with its statistics beside it. Hardware: one accelerator; the
-papers used two GPUs with 128 images each (ViT-L: 512). Cost: not known. Measured: not run here.
+papers used two GPUs with 128 images each (ViT-L: 512). Cost: not known. Measured: not run.
+
+`:vitl,linear-probe-r1` is the linear probe as the branch R1 of the released code trains it: two GPUs with 128 images
+each, 50 epochs, a rate of 1e-2 for 256 images, no weight decay. `linear-probe` has another
+batch and rate. For ViT-S and
+ViT-B its settings are not known: `linear-probe` there, as for every size, has batch, duration and rate of FS-Adapter,
+which is our choice:
+
+    python -m fsfm_jax.main --config=configs/adapter_diff.py:vitl,linear-probe-r1 --workdir=runs/probe_diff_vitl
 """
 
 from fsfm_jax.config import adapter, finetune

@@ -5,17 +5,29 @@
 Data are those of `configs/finetune_fas.py:vitb`. `weights/` holds the published files of the base models; other models
 and places with `--config.models=`, see fsfm_jax/config/compare.py. The same command goes on where it was stopped, and
 an added model runs its own cells alone. Hardware: one accelerator. Cost: not known; 76 cells of three or five
-fine-tunings. Measured: not run here.
+fine-tunings. Measured: not run.
+
+`:limited` is of the protocols of limited sources, `MI2C` and `MI2O` (38 cells); `:one-to-one` of the twelve with one
+source (228 cells); `:wcs` of the three of WCS (57 cells). `,celeb` behind one of these adds CelebA-Spoof as one more
+source, as in `:wcs,celeb`:
+
+    python -m fsfm_jax.main --config=configs/compare_fas.py:limited --workdir=runs/compare_limited
 """
 
-from fsfm_jax.config import compare
+from fsfm_jax.config import compare, finetune
+from fsfm_jax.config.pretrain import unknown_variant
+
+TARGETS = {"": finetune.MCIO, "limited": finetune.LIMITED, "one-to-one": finetune.ONE_TO_ONE, "wcs": finetune.WCS}
 
 
-def get_config():
+def get_config(variant=""):
+    name, comma, words = variant.partition(",")
+    if name not in TARGETS or (comma and words != "celeb") or (comma and not name):
+        raise unknown_variant(variant, [each + end for each in TARGETS if each for end in ("", ",celeb")])
     c = compare.compare()
     c.models = (
         "FS-VFM=fsfm:runs/pretrain_vitb,MAE=mae:weights/mae_pretrain_vit_base.pth,"
         "CLIP=clip:weights/clip_vitb16.safetensors,scratch=scratch"
     )
-    c.tasks = "fas_M,fas_C,fas_I,fas_O"
+    c.tasks, c.variant = ",".join(f"fas_{target}" for target in TARGETS[name]), words
     return c

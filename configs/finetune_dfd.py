@@ -7,10 +7,19 @@ The variant begins with a size, `vits`, `vitb` (the default) or `vitl`, and may 
 `vary` in fsfm_jax/config/finetune.py), as in `:vitl,scratch`. `:vitb,fsfm400` is the recipe of FSFM (CVPR 2025) for a
 pretraining of 400 epochs (`pretrain_vitb:fsfm400`). `init` is the --workdir of the pretraining run or an official
 checkpoint with its statistics beside it. Hardware: one accelerator; the papers used two GPUs with 32 images each.
-Cost: not known. Measured: not run here.
+Cost: not known. Measured: not run.
+
+Further words choose a protocol (fsfm_jax/config/protocols.py), whose test sets follow the training: `fsvfm`, the seven
+data sets of FS-VFM; `c40`, trained and tested on the c40 of FaceForensics++; `only-deepfakes`, trained on that
+manipulation and tested on the other three; `all-but-deepfakes`, the reverse; likewise `face2face`, `faceswap` and
+`neuraltextures`. Their data are `--dataset=ffpp_all:c40 --output=data/ffpp_all_c40`, `--dataset=ffpp_deepfakes
+--output=data/ffpp_deepfakes` and so on; settings are those of the whole of FaceForensics++, none are published:
+
+    python -m fsfm_jax.main --config=configs/finetune_dfd.py:vitb,c40 --workdir=runs/dfd_c40
+    python -m fsfm_jax.main --config=configs/finetune_dfd.py:vitb,only-deepfakes --workdir=runs/dfd_deepfakes
 """
 
-from fsfm_jax.config import finetune
+from fsfm_jax.config import finetune, protocols
 from fsfm_jax.config.recipes import SIZES, split_size
 
 # Learning rate (per 256 images), layer decay and weight decay.
@@ -31,4 +40,4 @@ def get_config(variant=""):
     c.init = f"runs/pretrain_{size}"
     c.model.size = SIZES[size]
     c.optimizer.base_learning_rate, c.optimizer.layer_decay, c.optimizer.weight_decay = RATES[size]
-    return finetune.vary(c, words, SPECIAL.get(size))
+    return finetune.vary(c, protocols.follow(c, words), SPECIAL.get(size), protocols.WORDS)

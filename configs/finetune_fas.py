@@ -9,7 +9,13 @@ The variant is a size, `vits`, `vitb` (the default) or `vitl`, then the data set
 end in a table of mean and standard deviation. The released code chooses the step on the target's test set:
 `:vitb,O,oracle`. `:vitb,O,fsfm400` has the rate of FSFM (CVPR 2025), for a pretraining of 400 epochs. `init` is the
 --workdir of the pretraining run or an official checkpoint with its statistics beside it. Hardware: one accelerator; the
-papers used one GPU. Cost: not known. Measured: not run here.
+papers used one GPU. Cost: not known. Measured: not run.
+
+Protocols of fewer sources stand in place of the target: `MI2C` and `MI2O` are trained on MSU and Replay alone (limited
+sources), `M2C` and eleven others on one data set alone. They have no CelebA-Spoof; nor has WCS. `celeb` adds it, from
+`mcio_frames`: `:vitb,wmca,celeb`. Steps and rates are those of the whole protocols, none are published for these:
+
+    python -m fsfm_jax.main --config=configs/finetune_fas.py:vitb,MI2C --workdir=runs/fas_vitb_MI2C
 """
 
 from fsfm_jax.config import finetune

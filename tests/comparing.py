@@ -35,7 +35,7 @@ class Counted:
         self.run(config, workdir, stop_after)
 
 
-def aucs(workdir: Path, cell: str) -> dict[str, float]:
-    """Video AUC of each test set in percent, from what the cell itself wrote."""
+def aucs(workdir: Path, cell: str, level: str = "video") -> dict[str, float]:
+    """AUC of each test set in percent, from what the cell itself wrote."""
     data = json.loads((workdir / "runs" / cell / "test" / "metrics.json").read_text())["data"]
-    return {name: 100 * data[name]["video"]["metrics"]["auc"] for name in "AB"}
+    return {name: 100 * data[name][level]["metrics"]["auc"] for name in "AB"}

@@ -10,7 +10,7 @@ import pytest
 import tuning
 from networks import WIRINGS
 
-from fsfm_jax.config import ablate, compare, evaluate, recipes
+from fsfm_jax.config import ablate, compare, evaluate, protocols, recipes
 from fsfm_jax.config import finetune as finetuning
 from fsfm_jax.config import pretrain as common
 from fsfm_jax.config.recipes import load_recipe
@@ -20,6 +20,8 @@ from fsfm_jax.jobs import finetune, pretrain
 from fsfm_jax.jobs.recipe_check import check_recipe
 from fsfm_jax.metrics.selection import SelectionRule
 from fsfm_jax.optim.tuning import TUNINGS
+from fsfm_jax.prepare.manifests import registry
+from fsfm_jax.prepare.manifests.faceforensics import MANIPULATIONS
 from fsfm_jax.resolve import finetune as finetune_config
 from fsfm_jax.resolve import pretrain as config
 from fsfm_jax.resolve.ablate import plan_ablation
@@ -153,6 +155,60 @@ def test_released_fine_tuning_resamples_bilinearly_and_nothing_else(name):
         load(name, "scrach")
 
 
+# Words, folders of training and validation, test sets by name.
+PROTOCOLS = {
+    "fsvfm": (["ffpp_all"], {
+        "CDFv2": "celebdf_v2", "DFDC": "dfdc", "DFDCp": "dfdcp", "WDF": "wilddeepfake", "DFD": "dfd",
+        "CDFv1": "celebdf_v1", "CDFpp": "celebdf_pp",
+    }),
+    "c40": (["ffpp_all_c40"], {"FFpp_c40": "ffpp_all_c40"}),
+    "only-neuraltextures": (["ffpp_neuraltextures"], {
+        "FFpp_DF": "ffpp_deepfakes", "FFpp_F2F": "ffpp_face2face", "FFpp_FS": "ffpp_faceswap",
+    }),
+    "all-but-face2face": (["ffpp_deepfakes", "ffpp_faceswap", "ffpp_neuraltextures"], {"FFpp_F2F": "ffpp_face2face"}),
+    "all-but-deepfakes,c40": (
+        ["ffpp_face2face_c40", "ffpp_faceswap_c40", "ffpp_neuraltextures_c40"], {"FFpp_DF_c40": "ffpp_deepfakes_c40"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["finetune_dfd", "adapter_dfd"])
+@pytest.mark.parametrize("words", PROTOCOLS)
+def test_protocols_change_what_is_trained_and_tested_on_alone(kind, words):
+    folders, tests = PROTOCOLS[words]
+    plain, c = config.flat(load(kind)), load(kind, words)
+    assert splits(c.data.train) == [f"{folder}:train" for folder in folders]
+    assert splits(c.data.validation) == [f"{folder}:val" for folder in folders]
+    assert open_sets(c.data.test, "data.test", str) == {name: f"data/{folder}:test" for name, folder in tests.items()}
+    changed = {name for name, value in config.flat(c).items() if value != plain[name]}
+    assert changed <= {"data.train", "data.validation", "data.test"} and "data.test" in changed
+    tuned(c)
+    # They go with the other words of a recipe, in any order.
+    both = config.flat(load(f"{kind}:vits", f"{words},released"))
+    assert both == config.flat(load(f"{kind}:vits", f"released,{words}"))
+    assert both["augment.interpolation"] == "bilinear" and both["data.test"] == c.data.test
+
+
+def test_data_sets_of_protocols_are_those_that_can_be_prepared():
+    for words in (*protocols.WORDS, "c40,only-deepfakes"):
+        found, rest = protocols.find_protocol(words)
+        tested = {spec.partition(":")[0] for spec in found.tests.values()}
+        assert rest == "" and tested
+        for folder in tested | {*found.train}:
+            registry.find(folder.replace("_c40", ":c40"))
+        # No manipulation is tested on itself.
+        assert words == "c40" or not tested & {*found.train}
+    assert set(protocols.MANIPULATIONS) == {name.lower() for name in MANIPULATIONS}
+    with pytest.raises(ValueError, match="variant: expected one of the words only-... and all-but-..., found only-fa"):
+        load("finetune_dfd:vitb", "only-faceswap,all-but-deepfakes")
+    with pytest.raises(ValueError, match="variant: expected one of scratch, .*'only-shifter'"):
+        load("finetune_dfd:vitb", "only-shifter")
+    with pytest.raises(ValueError, match="variant: expected one of linear-probe, .* c40, .*'c41'; did you mean 'c40'"):
+        load("adapter_dfd:vitb", "c41")
+    with pytest.raises(ValueError, match="variant: expected one of scratch, released, .*'c40'"):
+        load("finetune_diff:vitb", "c40")
+
+
 def splits(text):
     return [spec.partition("data/")[2] for spec in text.split(",")]
 
@@ -167,17 +223,41 @@ def splits(text):
          "OCM2I_5_shot=mcio_frames:replay_test"),
         ("wmca", ["cefa", "surf"], ["cefa", "surf"], "CS2W=wcs_frames:wmca_test"),
         ("surf,5-shot", ["wmca", "cefa", "surf_shot"], ["wmca", "cefa"], "CW2S_5_shot=wcs_frames:surf_test"),
+        ("surf,celeb", ["wmca", "cefa", "celeb"], ["wmca", "cefa"], "CW2S_celeb=wcs_frames:surf_test"),
+        ("wmca,5-shot,celeb", ["cefa", "surf", "celeb", "wmca_shot"], ["cefa", "surf"],
+         "CS2W_celeb_5_shot=wcs_frames:wmca_test"),
+        ("MI2C", ["msu", "replay"], ["msu", "replay"], "MI2C=mcio_frames:casia_test"),
+        ("MI2O,oracle", ["msu", "replay"], ["msu", "replay"], "MI2O=mcio_frames:oulu_test"),
+        ("C2O", ["casia"], ["casia"], "C2O=mcio_frames:oulu_test"),
+        ("O2M,celeb", ["oulu", "celeb"], ["oulu"], "O2M_celeb=mcio_frames:msu_test"),
     ],
 )  # fmt: skip
 def test_anti_spoofing_protocols(variant, sources, judges, test):
     c = load("finetune_fas:vits", variant)
     folder = test.partition("=")[2].partition(":")[0]
-    assert splits(c.data.train) == [f"{folder}:{name if '_' in name else f'{name}_train'}" for name in sources]
+    expected = [f"{folder}:{name if '_' in name else f'{name}_train'}" for name in sources]
+    assert splits(c.data.train) == [name.replace("wcs_frames:celeb", "mcio_frames:celeb") for name in expected]
     assert splits(c.data.validation) == [f"{folder}:{name}_test" for name in judges]
     assert c.data.test.replace("data/", "") == test
     # The target's test faces are nowhere else.
     assert test.partition("=")[2] not in splits(c.data.train) + splits(c.data.validation)
-    assert tuned(c).stream.global_batch == 24 * len(sources) and c.selection.rule == "source-validation"
+    rule = "oracle" if "oracle" in variant else "source-validation"
+    assert tuned(c).stream.global_batch == 24 * len(sources) and c.selection.rule == rule
+    # An evaluation by the same words names the same set.
+    assert load_recipe(f"eval_fas:{variant}").data.sets == c.data.test
+
+
+def test_protocols_of_fewer_sources_are_those_of_the_literature():
+    pairs = {f"{one}2{other}" for one in "MCIO" for other in "MCIO" if one != other}
+    assert len(finetuning.ONE_TO_ONE) == 12 and {*finetuning.ONE_TO_ONE} == pairs
+    plain = config.flat(load("finetune_fas:vitb", "O"))
+    for name in finetuning.FEWER:
+        sources, target = name.split("2")
+        c = config.flat(load("finetune_fas:vitb", name))
+        changed = {field for field in c if c[field] != plain[field]}
+        assert changed <= {"data.train", "data.validation", "data.test", "batch.size", "batch.per_device"}
+        assert splits(c["data.train"]) == [f"mcio_frames:{finetuning.MCIO[letter]}_train" for letter in sources]
+        assert c["data.test"] == f"{name}=data/mcio_frames:{finetuning.MCIO[target]}_test"
 
 
 def test_anti_spoofing_recipes_are_the_released_ones():
@@ -196,7 +276,7 @@ def test_anti_spoofing_recipes_are_the_released_ones():
     released = tuned(load("finetune_fas:vitb", "O,released"))
     assert released.selection == oracle and released.stream.augment.saturation.overflow == "wrap"
     assert tuned(load("finetune_fas:vitb", "O,oracle")).selection == oracle
-    for variant in ("X", "O,celeb", "wmca,no-celeb", "", "O,fsfm"):
+    for variant in ("X", "O,celeb", "wmca,no-celeb", "", "O,fsfm", "MI2M", "M2M", "IM2C", "MI2C,no-celeb"):
         with pytest.raises(ValueError, match="variant: expected one of"):
             finetuning.antispoof(variant)
 
@@ -245,6 +325,29 @@ def test_adapter_recipes_are_the_released_ones(name, peak, steps, batch, contras
     changed = {key: released[key] for key in plain if plain[key] != released[key]}
     # Two GPUs, each with its own pairs.
     assert changed == {"augment.interpolation": "bilinear", "nonfinite": "skip", "batch.accumulation": 2}
+
+
+@pytest.mark.parametrize("name", ["adapter_dfd", "adapter_diff"])
+def test_the_linear_probe_of_the_branch_r1_is_of_vit_l(name):
+    """Two GPUs with 128 images, 50 epochs, 1e-2 for 256 images, no weight decay, one rate for what is trained."""
+    c = load(name, "vitl,linear-probe-r1")
+    r = tuned(c, examples=256_000)
+    assert (r.loop.steps, r.stream.global_batch, r.schedule.peak) == (50_000, 256, pytest.approx(1e-2))
+    assert r.trained == TUNINGS["linear_probe"] and r.optimizer.rate_rules == () and r.task.contrast is None
+    assert r.optimizer.weight_decay_rules[-1] == (".*", 0.0) and r.task.model.drop_path == 0.1
+    assert r.stream.augment.erase.probability == 0.25 and (c.mix.mixup, c.mix.cutmix) == (0.8, 1.0) and r.task.mixed
+    ours, probe = config.flat(load(name, "vitl,linear-probe")), config.flat(c)
+    changed = {field for field in ours if ours[field] != probe[field]}
+    own = {"batch.size", "batch.per_device", "optimizer.base_learning_rate"}
+    assert changed == (own if name == "adapter_diff" else set())
+    assert load(name, "vitl,linear-probe-r1,released").augment.interpolation == "bilinear"
+    for size in ("vits", "vitb"):
+        with pytest.raises(ValueError, match="linear-probe-r1 is of vitl alone, .* not known. linear-probe has ours"):
+            load(name, f"{size},linear-probe-r1")
+    with pytest.raises(ValueError, match="expected one of .*'linear-probe-r2'; did you mean 'linear-probe-r1'"):
+        load(name, "linear-probe-r2")
+    with pytest.raises(ValueError, match="variant: expected one of"):
+        load("adapter_fas", "vitl,O,linear-probe-r1")
 
 
 @pytest.mark.parametrize(
@@ -325,6 +428,9 @@ EVALUATIONS = [name for name in RECIPES if name.startswith("eval_")]
         ("eval_dfd", "", ["CDFv2", "DFDC", "DFDCp", "WDF"]),
         ("eval_dfd", "fsvfm", ["CDFv2", "DFDC", "DFDCp", "WDF", "DFD", "CDFv1", "CDFpp"]),
         ("eval_dfd", "intra", ["FFpp"]),
+        ("eval_dfd", "c40", ["FFpp_c40"]),
+        ("eval_dfd", "only-faceswap", ["FFpp_DF", "FFpp_F2F", "FFpp_NT"]),
+        ("eval_dfd", "all-but-faceswap", ["FFpp_FS"]),
         ("eval_diff", "", ["FF_DF", "T2I", "I2I", "FS", "FE"]),
         ("eval_fas", "M", ["OCI2M"]),
         ("eval_fas", "wmca", ["CS2W"]),
@@ -346,7 +452,12 @@ def test_every_evaluation_recipe_was_looked_at():
     assert set(EVALUATIONS) == {"eval_dfd", "eval_diff", "eval_fas", "eval_unified"}
 
 
-COMPARISONS = {"compare_dfd": (62, ["vit_b16"]), "compare_fas": (76, ["vit_b16"]), "compare_demo": (4, ["demo16"])}
+COMPARISONS = {
+    "compare_dfd": (62, ["vit_b16"]), "compare_dfd:fsvfm": (31, ["vit_b16"]), "compare_dfd:c40": (31, ["vit_b16"]),
+    "compare_dfd:only-deepfakes": (31, ["vit_b16"]), "compare_fas": (76, ["vit_b16"]),
+    "compare_fas:limited": (38, ["vit_b16"]), "compare_fas:one-to-one": (228, ["vit_b16"]),
+    "compare_fas:wcs": (57, ["vit_b16"]), "compare_fas:wcs,celeb": (57, ["vit_b16"]), "compare_demo": (4, ["demo16"]),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
@@ -361,6 +472,29 @@ def test_every_cell_of_a_comparison_resolves(name):
     assert len({cell.folder("") for cell in planned.cells}) == cells
 
 
+def test_comparisons_of_a_protocol_have_its_test_sets():
+    suite = ["CDFv2", "DFDC", "DFDCp", "WDF", "DFD", "CDFv1", "CDFpp"]
+    for name, sets in (("fsvfm", suite), ("c40", ["FFpp_c40"]), ("all-but-deepfakes", ["FFpp_DF"])):
+        for cell in plan(load(f"compare_dfd:{name}")).cells:
+            assert cell.task == "dfd" and list(open_sets(cell.config.data.test, "data.test", str)) == sets
+            # What is trained on, and everything else, is as the recipe's word has it.
+            assert ("c40" in cell.config.data.train) == (name == "c40")
+    with pytest.raises(ValueError, match="variant: expected one of fsvfm, c40, only-deepfakes, .*'c41'; did you mean"):
+        load_recipe("compare_dfd:c41")
+
+
+def test_comparisons_of_anti_spoofing_protocols_have_their_sets():
+    for name, sets in {
+        "": ["OCI2M", "OMI2C", "OCM2I", "ICM2O"], "limited": ["MI2C", "MI2O"], "one-to-one": [*finetuning.ONE_TO_ONE],
+        "wcs": ["CS2W", "SW2C", "CW2S"], "wcs,celeb": ["CS2W_celeb", "SW2C_celeb", "CW2S_celeb"],
+    }.items():  # fmt: skip
+        cells = plan(load_recipe(f"compare_fas:{name}")).cells
+        assert [*dict.fromkeys(cell.config.data.test.partition("=")[0] for cell in cells)] == sets
+    for variant in ("celeb", ",celeb", "wcs,no-celeb", "wcs,"):
+        with pytest.raises(ValueError, match="expected one of limited, limited,celeb, one-.*, wcs,celeb; found"):
+            load_recipe(f"compare_fas:{variant}")
+
+
 def test_the_demo_s_tunings_learn_as_their_recipes_say():
     c = change(load("compare_demo"), {"tunings": "full,fs_adapter,linear_probe,bias"})
     lengths = {cell.tuning: (cell.config.duration, cell.config.optimizer.base_learning_rate) for cell in plan(c).cells}
@@ -370,7 +504,7 @@ def test_the_demo_s_tunings_learn_as_their_recipes_say():
 
 
 def test_every_comparison_recipe_was_looked_at():
-    assert set(COMPARISONS) == {name for name in RECIPES if name.startswith("compare_")}
+    assert {name.partition(":")[0] for name in COMPARISONS} == {name for name in RECIPES if name.startswith("compare_")}
 
 
 ABLATIONS = {

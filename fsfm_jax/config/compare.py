@@ -2,6 +2,8 @@
 
 from ml_collections import ConfigDict
 
+from fsfm_jax.config import protocols
+
 # Tasks are those of the recipes; anti-spoofing has a target, as "fas_O". "demo" is drawn, and of size "demo".
 FAMILIES = ("dfd", "diff", "fas", "demo")
 SIZES = ("vits", "vitb", "vitl", "demo")
@@ -15,8 +17,10 @@ WORDS = {
     "cached": (("dfd", "diff", "fas", "demo"), True),
     "released": (("dfd", "diff", "fas"), False),
     "no-celeb": (("fas",), False),
+    "celeb": (("fas",), False),
     "5-shot": (("fas",), False),
     "oracle": (("fas",), False),
+    **dict.fromkeys(protocols.WORDS, (("dfd",), False)),
 }
 
 
@@ -32,10 +36,13 @@ def compare() -> ConfigDict:
     # autoencoder of ours with another mask is "MAE CRFR-P=fsfm:runs/mae_crfr_p".
     c.models = "FS-VFM=fsfm:runs/pretrain_vitb,scratch=scratch"
     c.tunings = "full,fs_adapter,linear_probe,layer_norm,bias,lora"  # as tuning.method
-    c.tasks = "dfd"  # "dfd,diff,fas_M,fas_C,fas_I,fas_O", also "fas_wmca", "fas_cefa", "fas_surf"; or "demo"
+    # "dfd,diff,fas_M,fas_C,fas_I,fas_O", also "fas_wmca", "fas_cefa", "fas_surf", and those of fewer sources such as
+    # "fas_MI2C" and "fas_M2O"; or "demo".
+    c.tasks = "dfd"
     c.size = "vitb"  # or "vits", "vitl", "demo"; a base that has other heads or patches takes its own of that width
-    # Words for the recipes that have them, with commas: "cached" (FS-Adapter and linear probe), "released";
-    # of anti-spoofing "no-celeb", "5-shot", "oracle".
+    # Words for the recipes that have them, with commas: "cached" (FS-Adapter and linear probe), "released"; of
+    # anti-spoofing "no-celeb", "celeb", "5-shot", "oracle"; of deepfakes the protocols "fsvfm", "c40",
+    # "only-deepfakes" and others.
     c.variant = ""
     c.seeds = 0  # runs of each cell; 0: as many as its recipe has
     c.changes = ""  # fields of every cell, "batch.size=64;duration=2 epochs"

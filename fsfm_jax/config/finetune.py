@@ -4,6 +4,8 @@ A recipe is a file that changes some of these; `vary` has the variants that reci
 detection share, `antispoof` the recipe of face anti-spoofing. Durations are texts: "10 epochs", "4000 steps".
 """
 
+from collections.abc import Iterable
+
 from ml_collections import ConfigDict, config_dict
 
 from fsfm_jax.config import evaluate, pretrain
@@ -12,7 +14,12 @@ VARIANTS = ("scratch", "released")
 # Data sets of the MCIO and WCS protocols by the variant that leaves them out.
 MCIO = {"M": "msu", "C": "casia", "I": "replay", "O": "oulu"}
 WCS = {"wmca": "wmca", "cefa": "cefa", "surf": "surf"}
-ANTISPOOF_VARIANTS = ("no-celeb", "5-shot", "oracle", "released")
+# Protocols of fewer sources within MCIO, by their names in papers: sources and target.
+LIMITED = {"MI2C": ("MI", "C"), "MI2O": ("MI", "O")}
+ONE_TO_ONE = {f"{source}2{target}": (source, target) for target in MCIO for source in MCIO if source != target}
+FEWER = LIMITED | ONE_TO_ONE
+ANTISPOOF_VARIANTS = ("no-celeb", "celeb", "5-shot", "oracle", "released")
+CELEB = "data/mcio_frames:celeb_train"
 
 
 def finetune() -> ConfigDict:
@@ -134,7 +141,9 @@ def finetune() -> ConfigDict:
     return c
 
 
-def vary(c: ConfigDict, variant: str, special: dict[str, dict] | None = None) -> ConfigDict:
+def vary(
+    c: ConfigDict, variant: str, special: dict[str, dict] | None = None, also: Iterable[str] = ()
+) -> ConfigDict:
     """Turns a recipe of deepfake or diffusion forgery detection into its variant; "scratch,released" applies two.
 
     | variant    | what it is                                                                                    |
@@ -142,7 +151,8 @@ def vary(c: ConfigDict, variant: str, special: dict[str, dict] | None = None) ->
     | `scratch`  | nothing is pretrained: 50 epochs (FSFM supplement), all layers at one rate (ours)             |
     | `released` | every switch as the released code acts: augmentation resamples bilinearly                     |
 
-    `special` are the variants that only this recipe has: fields by their dotted names.
+    `special` are the variants that only this recipe has: fields by their dotted names. `also` are words that it has
+    taken off already, for the message.
 
     Raises:
       ValueError: another name.
@@ -156,7 +166,7 @@ def vary(c: ConfigDict, variant: str, special: dict[str, dict] | None = None) ->
         elif name == "released":
             c.augment.interpolation = "bilinear"
         else:
-            raise pretrain.unknown_variant(name, (*VARIANTS, *special))
+            raise pretrain.unknown_variant(name, (*VARIANTS, *special, *also))
     return c
 
 
@@ -170,7 +180,10 @@ def antispoof(variant: str) -> ConfigDict:
     |----------------------|-------------------------------------------------------------------------------------|
     | `M`, `C`, `I`, `O`   | target MSU, CASIA, Replay or OULU; sources: the other three and CelebA-Spoof        |
     | `wmca`, `cefa`, `surf` | target WMCA, CeFA or SURF; sources: the other two                                 |
-    | `no-celeb`           | without CelebA-Spoof (FSFM supplement D.2)                                          |
+    | `MI2C`, `MI2O`       | limited sources: MSU and Replay alone                                               |
+    | `M2C`, `C2M`, ...    | one source alone, twelve pairs                                                      |
+    | `no-celeb`           | without CelebA-Spoof (FSFM supplement D.2); behind M, C, I, O                       |
+    | `celeb`              | with CelebA-Spoof as one more source; behind all others                             |
     | `5-shot`             | five videos of each class of the target are one more source                         |
     | `oracle`             | the step is chosen by HTER on the target's own test set, as in the published tables |
     | `released`           | `oracle`, and the saturation jitter wraps around                                    |
@@ -178,25 +191,18 @@ def antispoof(variant: str) -> ConfigDict:
     Raises:
       ValueError: a first word that is no target, or another word behind it.
     """
-    target, *words = variant.split(",")
-    mcio = target in MCIO
-    if target not in (MCIO | WCS):
-        raise pretrain.unknown_variant(target, MCIO | WCS)
-    for word in words:
-        if word not in ANTISPOOF_VARIANTS or (word == "no-celeb" and not mcio):
-            raise pretrain.unknown_variant(word, [w for w in ANTISPOOF_VARIANTS if mcio or w != "no-celeb"])
-    folder, names = ("mcio_frames", MCIO) if mcio else ("wcs_frames", WCS)
-    sources = [f"{name}_train" for key, name in names.items() if key != target]
-    held_out = [f"{name}_test" for key, name in names.items() if key != target]
-    sources += ["celeb_train"] if mcio and "no-celeb" not in words else []
-    sources += [f"{names[target]}_shot"] if "5-shot" in words else []
+    first, *words = variant.split(",")
     c = finetune()
+    c.data.test = antispoof_test(variant)
+    given, target = FEWER.get(first, (None, first))
+    folder, names = ("mcio_frames", MCIO) if target in MCIO else ("wcs_frames", WCS)
+    kept = [name for key, name in names.items() if key != target and (given is None or key in given)]
+    sources = [f"data/{folder}:{name}_train" for name in kept]
+    sources += [CELEB] if "celeb" in words or (first in MCIO and "no-celeb" not in words) else []
+    sources += [f"data/{folder}:{names[target]}_shot"] if "5-shot" in words else []
     c.duration, c.repeats = "4000 steps", 5
-    c.data.train = ",".join(f"data/{folder}:{split}" for split in sources)
-    c.data.validation = ",".join(f"data/{folder}:{split}" for split in held_out)
-    # Published numbers of the protocols without CelebA-Spoof and with five shots are others.
-    name = "_".join([protocol(target), *(word.replace("-", "_") for word in ("no-celeb", "5-shot") if word in words)])
-    c.data.test = f"{name}=data/{folder}:{names[target]}_test"
+    c.data.train = ",".join(sources)
+    c.data.validation = ",".join(f"data/{folder}:{name}_test" for name in kept)
     c.data.balanced = True
     c.batch.size = c.batch.per_device = 24 * len(sources)
     c.model.network, c.model.drop_path = "antispoof", 0.0
@@ -218,8 +224,31 @@ def antispoof(variant: str) -> ConfigDict:
     return c
 
 
+def antispoof_test(variant: str) -> str:
+    """The test set of a protocol of `antispoof`, `NAME=data/FOLDER:SPLIT`, from the same words.
+
+    Raises:
+      ValueError: a first word that is no target or protocol, or another word behind it.
+    """
+    first, *words = variant.split(",")
+    if first not in (MCIO | WCS | FEWER):
+        raise pretrain.unknown_variant(first, MCIO | WCS | FEWER)
+    # Each has one of these two by itself.
+    known = [word for word in ANTISPOOF_VARIANTS if word != ("celeb" if first in MCIO else "no-celeb")]
+    for word in words:
+        if word not in known:
+            raise pretrain.unknown_variant(word, known)
+    target = FEWER[first][1] if first in FEWER else first
+    folder, names = ("mcio_frames", MCIO) if target in MCIO else ("wcs_frames", WCS)
+    # Published numbers of the protocols with other sources and with five shots are others.
+    ends = [word.replace("-", "_") for word in ("no-celeb", "celeb", "5-shot") if word in words]
+    return f"{'_'.join([protocol(first), *ends])}=data/{folder}:{names[target]}_test"
+
+
 def protocol(target: str) -> str:
-    """The name of a leave-one-out protocol as the papers have it: `O` -> `ICM2O`, `wmca` -> `CS2W`."""
+    """The name of a protocol as the papers have it: `O` -> `ICM2O`, `wmca` -> `CS2W`, `MI2C` as it is."""
+    if target in FEWER:
+        return target
     if target in MCIO:
         return {"M": "OCI2M", "C": "OMI2C", "I": "OCM2I", "O": "ICM2O"}[target]
     return {"wmca": "CS2W", "cefa": "SW2C", "surf": "CW2S"}[target]

@@ -23,7 +23,7 @@ from fsfm_jax.resolve.finetune import task_of
 TEST_FOLDER = "test"  # of a fine-tuning
 # Columns of the table, by layout, and what published tables call them.
 MAIN = {
-    "dfd": {"video AUC": "video AUC"},
+    "dfd": {"frame AUC": "frame AUC", "video AUC": "video AUC"},
     "diff": {"AUC": "frame AUC"},
     "fas": {"HTER": "video HTER", "AUC": "video AUC"},
 }

@@ -32,14 +32,19 @@ class PublishedRow(NamedTuple):
 def find(task: str, measures: Mapping[str, str], names: Iterable[str]) -> list[PublishedRow]:
     """The rows that have a published number on one of the test sets `names`, in the order of the file.
 
+    What one table prints of a model in several blocks, frames in one and videos in another, is one row.
+
     Args:
       measures: "LEVEL METRIC" of published tables, by the title that it has in ours.
     """
     columns = {(name, title): f"{name} {measure}" for title, measure in measures.items() for name in names}
-    found = []
+    found: dict[tuple, PublishedRow] = {}
     for row in find_rows(task=task):
         numbers = {key: row.numbers[column] for key, column in columns.items() if column in row.numbers}
         if numbers:
             name = f"{row.model}, {row.setting}" if row.setting else row.model
-            found.append(PublishedRow(name, KINDS[row.trust] + (", oracle" if row.oracle else ""), numbers))
-    return found
+            kind = KINDS[row.trust] + (", oracle" if row.oracle else "")
+            own = row.paper, row.table, row.source, name, kind
+            before = found[own].numbers if own in found else {}
+            found[own] = PublishedRow(name, kind, {**before, **numbers})
+    return [*found.values()]

@@ -22,6 +22,7 @@ from fsfm_jax.detection.prediction import Predictions, Scorer
 from fsfm_jax.figures.calibration import draw_reliability
 from fsfm_jax.figures.detection import draw_scores
 from fsfm_jax.metrics import thresholds
+from fsfm_jax.metrics.methods import auc_by_method
 from fsfm_jax.metrics.multiclass import summarise_classes
 from fsfm_jax.metrics.summary import Resampling, summarise
 from fsfm_jax.metrics.thresholds import Threshold
@@ -106,7 +107,7 @@ def _check_own(folder: str, detector: Detector, sets: Mapping[str, LabelledSourc
 def summary_of(
     found: Predictions, chosen: Mapping[str, list[Threshold]], temperature: float | None, resampling: Resampling
 ) -> dict:
-    """All metrics of one data set as JSON: frames, videos, classes, and calibration.
+    """All metrics of one data set as JSON: frames, videos, each manipulation, classes, and calibration.
 
     Beside the `chosen` thresholds there is the one of the released anti-spoofing code, which is fitted to the set
     itself: it is marked as an oracle, for comparison with published numbers.
@@ -123,6 +124,7 @@ def summary_of(
         video_thresholds=[*chosen["video"], *oracle["video"]], resampling=resampling,
     )  # fmt: skip
     summary["dataset"] = found.dataset
+    summary["methods"] = auc_by_method(scored, found.videos, found.frames, found.methods)
     summary["classes"] = summarise_classes(found.class_scores(), found.dataset)
     summary["calibration"] = None if temperature is None else calibrate.calibrated_metrics(found, temperature)
     return summary

@@ -2,7 +2,8 @@
 
 A layout is a list of columns; a column takes the summary of a data set (`metrics.summary`) and gives a number as a
 fraction, or None if it is undefined. The last row is the mean over the data sets, left empty where one is undefined.
-A column of published numbers takes the name of the data set alone.
+A column of published numbers takes the name of the data set alone. Below the tables of deepfakes and diffusion
+forgeries stands a second one, with the AUC of each manipulation.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,12 @@ UNDEFINED, EMPTY = "undefined", "–"
 ORACLE_RULE = "least |FRR - FAR| on the grid k/10000"
 OWN = "FSFM ViT-B"  # whose numbers are the columns "published", in every table
 OTHERS = ("FS-VFM ViT-L",)  # further models, which have columns where something is published of them
+# Layouts with a second table. Anti-spoofing has APCER by species in `metrics.json` instead.
+BY_METHOD = ("dfd", "diff")
+METHODS = (
+    "Each manipulation against all real faces of its set; A has the forged faces of every A/B. Those whose "
+    "manipulation is not known are left out."
+)
 NOTES = {
     "dfd": f"Columns called published are of {OWN}.",
     "diff": f"Columns called published are of {OWN}.",
@@ -58,7 +65,27 @@ def table(results: Mapping[str, Summary], layout: str, notes: Sequence[str]) -> 
         for metric, why in summary["video"]["undefined"].items()
     })  # fmt: skip
     below = [note for note in (*notes, *sources(layout, shown, results)) if note]
-    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", "  \n".join([*below, *reasons])]) + "\n"
+    text = "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", "  \n".join([*below, *reasons])]) + "\n"
+    return text + (_methods(results, title, levels) if layout in BY_METHOD else "")
+
+
+def _methods(results: Mapping[str, Summary], title: str, levels: Sequence[str]) -> str:
+    """The section with the AUC of each manipulation, empty if no set names any."""
+    areas = [f"{level} AUC" for level in levels] if len(levels) > 1 else ["AUC"]
+    head = ["data set", "manipulation", f"forged {title}", f"real {title}", *areas]
+    rows, reasons = [head, ["---"] * len(head)], []
+    for name, summary in results.items():
+        # Results from before have no `methods`.
+        for method, found in summary.get("methods", {}).items():
+            last = found[levels[-1]]
+            cells = [_percent(found[level]["metrics"]["auc"]) for level in levels]
+            shown = method.replace("|", "\\|")  # it may be the name of a user's folder
+            rows.append([name, shown, f"{last['negatives']:,}", f"{last['positives']:,}", *cells])
+            reasons += [f"{name}, {method}: auc is undefined, {why}" for why in last["undefined"].values()]
+    if len(rows) == 2:
+        return ""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(["", "## AUC of each manipulation, %", "", *lines, "", "  \n".join([METHODS, *reasons])]) + "\n"
 
 
 def ranking(level: str, metric: str) -> Callable[[str, Summary], float | None]:
@@ -148,14 +175,16 @@ def _cell(column: Column, name: str, summary: Summary) -> str:
     if column.published:
         return published_numbers.show(column.published(name)) or EMPTY
     value = column.value(name, summary)
-    if value is None:
-        return UNDEFINED
-    if column.interval is None:
-        return f"{100 * value:.2f}"
+    if value is None or column.interval is None:
+        return _percent(value)
     level, metric = column.interval
     bounds = summary[level]["intervals"][metric]
     behind = "" if bounds["low"] is None else f" ({100 * bounds['low']:.2f}–{100 * bounds['high']:.2f})"
     return f"{100 * value:.2f}{behind}"
+
+
+def _percent(value: float | None) -> str:
+    return UNDEFINED if value is None else f"{100 * value:.2f}"
 
 
 def _mean(column: Column, results: Mapping[str, Summary]) -> str:

@@ -79,6 +79,29 @@ def test_classes_have_recall_and_area_each():
     assert "AUC of spoof" in text and "mean" not in text
 
 
+def of_method(auc, real, forged):
+    undefined = {} if auc is not None else {"auc": f"no real among {forged} examples"}
+    return {"positives": real, "negatives": forged, "metrics": {"auc": auc}, "undefined": undefined}
+
+
+def test_each_manipulation_has_a_row_of_its_own():
+    whole = {"frame": level(0.8, 0.2, 9), "video": level(0.8, 0.2, 9)}
+    swap = {"frame": of_method(0.75, 5696, 11520), "video": of_method(0.875, 178, 1360)}
+    talk = {"frame": of_method(None, 0, 32), "video": of_method(None, 0, 1)}
+    results = {"old": whole, "CDFpp": {**whole, "methods": {"FaceSwap": swap, "a|b": talk}}}
+    first, second = table(results, "dfd", ["A note."]).split("## AUC of each manipulation, %\n\n")
+    assert first.rstrip("\n") == table(dict.fromkeys(results, whole), "dfd", ["A note."]).rstrip("\n")
+    assert second.splitlines()[0] == "| data set | manipulation | forged videos | real videos | frame AUC | video AUC |"
+    assert cells(second, "CDFpp | FaceSwap")[1:] == ["1,360", "178", "75.00", "87.50"]
+    assert second.splitlines()[3] == r"| CDFpp | a\|b | 1 | 0 | undefined | undefined |"
+    assert second.splitlines()[-1] == "CDFpp, a|b: auc is undefined, no real among 1 examples" and "old" not in second
+    _, images = table(results, "diff", []).split("## AUC of each manipulation, %\n\n")
+    assert images.splitlines()[0] == "| data set | manipulation | forged images | real images | AUC |"
+    assert cells(images, "CDFpp | FaceSwap")[1:] == ["11,520", "5,696", "75.00"]
+    # A set that names no manipulation has no section, nor have results from before.
+    assert "manipulation" not in table({"a": {**whole, "methods": {}}, "old": whole}, "dfd", [])
+
+
 def test_another_layout_is_refused():
     summary = {"frame": level(0.8, 0.2, 9), "video": level(0.8, 0.2, 9)}
     with pytest.raises(ValueError, match=f"report.layout: expected one of {', '.join(LAYOUTS)}; found 'dfg'"):

@@ -68,21 +68,25 @@ def test_a_stopped_comparison_goes_on_with_what_is_left(compared):
     assert calls == [["demo/our_own/full"], ["demo/our_own/linear_probe", "demo/none/full"]]
     before, after = ([line for line in text.splitlines() if line.startswith("| ")][2:] for text in tables)
     assert len(before) == len(after) == 3 and before[0] == after[0]
-    assert before[1] == "| Our Own | linear_probe |  |  |  |  | – |" and before[2].startswith("| none | full |  |  |")
+    assert before[1] == "| Our Own | linear_probe |  |  |  |  | – |  |  | – |"
+    assert before[2].startswith("| none | full |  |  |")
     assert "Left out: none with linear_probe: from scratch" in tables[0]
 
 
 def test_the_table_has_what_the_cells_found(compared):
     workdir, _, (_, text) = compared
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    assert lines[0] == ["model", "tuning", "trained", "share", "A video AUC", "B video AUC", "mean video AUC"]
+    titles = [f"{name} {level} AUC" for level in ("frame", "video") for name in ("A", "B", "mean")]
+    assert lines[0] == ["model", "tuning", "trained", "share", *titles]
     for line, cell in zip(lines[2:], ("our_own/full", "our_own/linear_probe", "none/full"), strict=True):
         found = aucs(workdir, f"demo/{cell}")
         whole = sum(leaf.size for leaf in jax.tree.leaves(open_saved(str(workdir / "runs/demo" / cell)).params))
         # The probe is a linear layer from 48 features to two classes.
         trained = 48 * 2 + 2 if "probe" in cell else whole
         assert line[2:4] == [f"{trained:,}", f"{100 * trained / whole:.3g} %"]
-        assert line[4:] == [f"{found['A']:.2f}", f"{found['B']:.2f}", f"{(found['A'] + found['B']) / 2:.2f}"]
+        frames = aucs(workdir, f"demo/{cell}", "frame")
+        assert line[4:7] == [f"{value:.2f}" for value in (frames["A"], frames["B"], (frames["A"] + frames["B"]) / 2)]
+        assert line[7:] == [f"{found['A']:.2f}", f"{found['B']:.2f}", f"{(found['A'] + found['B']) / 2:.2f}"]
     label = json.loads((workdir / "runs/demo/none/full/test/metrics.json").read_text())["selection"]["label"]
     assert f"- demo, none, full: {label}" in text and "oracle" not in text.lower()
 
@@ -167,7 +171,7 @@ def test_a_cell_that_fails_leaves_the_others_their_numbers(compared, init, tmp_p
     text = (workdir / "table.md").read_text()
     assert f"- Failed: demo, Our Own, linear_probe: {reason}.\n" in text
     rows = {line.split(" | ")[1]: line for line in text.splitlines() if line.startswith("| ")}
-    assert rows["linear_probe"].endswith("|  |  |  |  | – |")
+    assert rows["linear_probe"].endswith("|  |  |  |  | – |  |  | – |")
     assert (workdir / "runs/demo/none/full/cell.json").exists() and text.count("| none | full | ") == 1
     assert next(line for line in compared[2][1].splitlines() if "| none | full |" in line) in text
     # One process of several: the others wait for it inside the cell.
@@ -213,8 +217,8 @@ def test_scores_of_other_detectors_are_rows_of_their_own(compared, init, tmp_pat
     compare.run(tiny(init, scores=f"Xception={both}, EfficientNet={half}"), str(workdir))
     text = (workdir / "table.md").read_text()
     lines = [line for line in text.splitlines() if line.startswith("| ")]
-    assert lines[5] == "| Xception | scores |  |  | 100.00 | 50.00 | 75.00 |"
-    assert lines[6] == "| EfficientNet | scores |  |  | 50.00 |  | – |"
+    assert lines[5] == "| Xception | scores |  |  | 100.00 | 50.00 | 75.00 | 100.00 | 50.00 | 75.00 |"
+    assert lines[6] == "| EfficientNet | scores |  |  | 50.00 |  | – | 50.00 |  | – |"
     before = [line for line in compared[2][1].splitlines() if line.startswith("| ")]
     assert lines[:5] == before  # nothing is run for them, and nothing else changes
     digest = hashlib.sha256(both.read_bytes()).hexdigest()[:12]
@@ -370,17 +374,19 @@ def test_targets_share_a_table_and_seeds_have_a_deviation(tmp_path):
 
 
 def test_published_numbers_stand_below_ours_with_their_marks(tmp_path):
-    summary = {"video": {"metrics": {"auc": 0.9}, "thresholds": []}}
+    summary = {level: {"metrics": {"auc": auc}, "thresholds": []} for level, auc in (("frame", 0.8), ("video", 0.9))}
     sets = ("CDFv2", "DFDC")
     found = results.CellResult(5, 200, (dict.fromkeys(sets, summary),), ("chosen",), False)
     text = results.table([results.Entry("dfd", "A", "bias", "dfd", sets, found)], [])
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    assert lines[2] == ["A", "bias", "5", "2.5 %", "90.00", "90.00", "90.00"]
+    assert lines[2] == ["A", "bias", "5", "2.5 %", *["80.00"] * 3, *["90.00"] * 3]
+    frames = {(line[0], line[1]): line[-6:-3] for line in lines[3:]}
+    assert frames["FSFM ViT-B, SSL(VF2)", "published"] == ["85.05", "80.20", f"{(85.05 + 80.20) / 2:.2f}"]
     rows = {(line[0], line[1]): line[-3:] for line in lines[3:]}
     assert rows["Xception, Sup(IN)", "published"] == ["76.39", "70.62", f"{(76.39 + 70.62) / 2:.2f}"]
     assert rows["FS-VFM ViT-L, SSL(VF2)", "quotedᵃ"] == ["95.17ᵃ", "87.75ᵃ", "91.46ᵃ"]
     assert rows["FS-VFM ViT-L, SSL(VF2)", "by othersᵗ"] == ["91.99ᵗ", "86.45ᵗ", "89.22ᵗ"]
-    assert "| FS-VFM ViT-L, SSL(VF2) | by othersᵗ |  |  | 94.42ᵗ |  | – |" in text
+    assert "| FS-VFM ViT-L, SSL(VF2) | by othersᵗ |  |  |  |  | – | 94.42ᵗ |  | – |" in text
     # A number without a mark is the paper's own, and every mark is explained.
     for (_, kind), found_cells in rows.items():
         mark = {"published": "", "quotedᵃ": "ᵃ", "by othersᵗ": "ᵗ"}[kind]

@@ -59,6 +59,13 @@ def test_metrics_are_those_of_the_predictions(evaluated, tuned):
     rows = list(csv.DictReader((evaluated / "predictions" / "CDFv2.csv").read_text().splitlines()))
     scores, labels = (np.array([float(row[name]) for row in rows]) for name in ("score", "label"))
     assert frame["metrics"]["auc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    # A single manipulation is the whole set.
+    blend = content["data"]["CDFv2"]["methods"]["blend"]
+    for level, whole in (("frame", frame), ("video", video)):
+        assert blend[level]["metrics"]["auc"] == whole["metrics"]["auc"]
+        assert [blend[level][name] for name in ("positives", "negatives")] == [whole["positives"], whole["negatives"]]
+    row = f"| CDFv2 | blend | {video['negatives']} | {video['positives']} | {100 * frame['metrics']['auc']:.2f} |"
+    assert row in (evaluated / "table.md").read_text()
     assert content["checkpoint"] == tuned and content["detector"]["class_names"] == ["fake", "real"]
     assert "seen" not in content["detector"] and content["transform"] == "resize_center"
 
