@@ -216,17 +216,10 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, golden, name, shape, message
     assert path in str(error.value)
 
 
-def test_nan_and_names_of_the_bottleneck_that_differ_are_refused(tmp_path, golden):
-    first, second = "embedder.bottleneck_layer_fc.bias", "embedder.bottleneck_layer.0.bias"
+def test_nan_is_refused_with_the_name_and_the_bottleneck_may_be_named_once(tmp_path, golden):
     state = antispoof_state(golden)
     once = {name: array for name, array in state.items() if ".bottleneck_layer.0." not in name}
     assert detector(write(tmp_path / "a.pth", once)).params["embedder"]["bias"].shape == (512,)
-    for changed in (
-        state | {second: state[second] + 1},
-        {name: array for name, array in state.items() if name != first},
-    ):
-        with pytest.raises(ValueError, match=f"a.pth: {second}: expected the same values as {first}, of which it is"):
-            detector(write(tmp_path / "a.pth", changed))
     name = "backbone.vit.blocks.1.mlp.fc1.bias"
     state[name] = np.where(np.arange(192) == 7, np.float32(np.nan), state[name])
     with pytest.raises(ValueError, match=f"{name} has 1 of 192 values that are not finite"):
