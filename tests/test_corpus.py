@@ -22,12 +22,8 @@ def test_inputs_are_read_or_refused_in_words_of_our_own(name, tmp_path):
     assert wrong == {}
     # Inputs that are all read, or all refused at the same place, would test one line.
     assert len({*outcomes.values()}) >= 2
-
-
-@pytest.mark.parametrize("name", [name for name in TARGETS if name != "sidecar"])
-def test_honest_inputs_are_read(name, tmp_path):
     target = TARGETS[name]
-    assert READ in [judge(target, seed, tmp_path)[0] for seed in target.seeds()]
+    assert name == "sidecar" or READ in [judge(target, seed, tmp_path)[0] for seed in target.seeds()]
     assert all(len(seed) <= target.longest for seed in target.seeds())
 
 

@@ -34,13 +34,16 @@ def test_class_bits_are_those_of_a_plain_loop(patch_size):
                 assert bits[row * grid + column] == sum(1 << label for label in labels)
 
 
-def test_a_single_pixel_makes_a_patch_belong():
+def test_every_patch_belongs_to_some_region_by_a_single_pixel():
     for row, column, patch in ((0, 0, 0), (15, 15, 0), (15, 16, 1), (16, 15, 14), (223, 223, 195)):
         parsing_map = np.zeros((224, 224), np.uint8)
         parsing_map[row, column] = CLASSES.index("nose")
         member = membership(patch_bits(parsing_map, 16))
         np.testing.assert_array_equal(np.flatnonzero(member[REGIONS.index("nose")]), [patch])
         assert member[REGIONS.index("background")].all()
+    # So every patch is claimed by a group, and the groups of a mask add up to all patches.
+    assert membership(np.arange(1, 2**11, dtype=np.uint16)).any(0).all()
+    assert not membership(np.zeros(1, np.uint16)).any()
 
 
 @pytest.mark.parametrize(
@@ -64,12 +67,6 @@ def test_a_patch_belongs_to_the_regions_of_its_classes(classes, found):
     bits = np.uint16(sum(1 << CLASSES.index(name) for name in classes))
     member = membership(bits[None])[:, 0]
     assert [name for name, belongs in zip(REGIONS, member, strict=True) if belongs] == found
-
-
-def test_every_patch_belongs_to_some_region():
-    # So every patch is claimed by a group, and the groups of a mask add up to all patches.
-    assert membership(np.arange(1, 2**11, dtype=np.uint16)).any(0).all()
-    assert not membership(np.zeros(1, np.uint16)).any()
 
 
 def test_mirroring_twice_is_nothing_and_once_swaps_sides():

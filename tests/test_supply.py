@@ -18,12 +18,8 @@ HASH = "    --hash=sha256:" + "0a" * 32
 
 
 @pytest.mark.parametrize("requirements", FILES, ids=NAMES)
-def test_every_pin_has_hashes_in_the_lock_beside_it(requirements):
+def test_every_pin_has_hashes_in_the_lock_beside_it_and_no_address_is_written_down(requirements):
     locks.check_lock(requirements)
-
-
-@pytest.mark.parametrize("requirements", FILES, ids=NAMES)
-def test_no_address_is_written_down(requirements):
     for text in (requirements.path.read_text(), requirements.lock.read_text()):
         assert not re.findall(r"(?:https?|file|ftp|git)://|--(?:index|extra-index|find-links|trusted-host)", text)
 
@@ -104,9 +100,6 @@ def test_the_table_of_licences_has_every_pin_and_nothing_else():
 )
 def test_licences_are_told_by_the_metadata(metadata, licence):
     assert licences.licence_of("package", metadata) == licence
-
-
-def test_a_package_without_a_licence_is_told():
     with pytest.raises(ValueError, match="package: expected its metadata to name a licence, found none"):
         licences.licence_of("package", {"license": "Copyright " + "x" * 60, "classifier": []})
 
@@ -133,13 +126,10 @@ def test_everything_bundled_has_a_licence():
     assert unused == []
 
 
-def test_what_the_security_page_names_is_there():
+def test_what_the_security_page_names_is_there_and_pins_compare_by_the_name_of_registries():
     text = SECURITY.read_text(encoding="utf-8")
     named = re.findall(r"`((?:fsfm_jax|tests|benchmarks|docs)/[\w/.\-]+)`", text)
     assert len(named) > 5 and [name for name in named if not (ROOT / name).exists()] == []
     assert not re.search(r"\S+@\S+\.\w+", text), "no address is promised that nobody reads"
-
-
-def test_pins_compare_by_the_name_that_registries_know():
     assert pins.canonical("Dm_Tree.x--y") == "dm-tree-x-y"
     assert dataclasses.astuple(pins.Pin("a", "1")) < dataclasses.astuple(pins.Pin("b", "0"))
