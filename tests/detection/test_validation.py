@@ -77,9 +77,9 @@ def test_a_run_that_goes_back_finds_its_earlier_winner_again(tmp_path):
     for p, step, kept in ((0.15, 2, 0.2), (0.3, 3, 0.3)):
         killed = looks(tmp_path / str(step), LOSS, [(1, 0.1), (2, 0.2), (3, 0.4)])
         killed.close()
-        again = looks(tmp_path / str(step), LOSS, [(3, p), (3, 0.45)], history=killed.history[:2])  # no step is looked at twice
+        again = looks(tmp_path / str(step), LOSS, [(3, p), (3, 0.45)], history=killed.history[:2])
         choice, params = again.chosen(3, None)
-        again.close()
+        again.close()  # no step was looked at twice
         assert (choice.step, params["p"]) == (step, np.float32(kept))
         assert [entry["step"] for entry in again.history] == [1, 2, 3]
 
