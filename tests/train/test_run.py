@@ -153,7 +153,7 @@ def test_a_run_is_opened_in_order_and_closed_in_the_reverse_of_it(noted, tmp_pat
 
 
 def test_a_disk_without_room_for_a_checkpoint_is_told_before_training(noted, tmp_path, monkeypatch):
-    monkeypatch.setattr(disk, "_free", lambda path: 1000)
+    monkeypatch.setattr(disk, "_free", lambda path: 1)
     with pytest.raises(NotSaved, match="free disk, for one checkpoint; found 0.000 GB"):
         run(noted, tmp_path)
     assert not (tmp_path / "metrics.jsonl").exists()
