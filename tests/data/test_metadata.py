@@ -33,10 +33,6 @@ def check(folder, features=None, info=None) -> None:
     check_metadata(epath.Path(folder))
 
 
-def test_what_prepare_writes_passes(tmp_path):
-    check(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("features", "found"),
     [
@@ -125,6 +121,7 @@ def test_a_pipe_in_the_folder_is_refused_and_not_waited_for(tmp_path, name):
         read_card(tmp_path)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_what_prepare_writes_passes_and_a_missing_file_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match=FEATURES):
         check_metadata(epath.Path(tmp_path))
+    check(tmp_path)

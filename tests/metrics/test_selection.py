@@ -18,13 +18,14 @@ RUN = [
 ]
 
 
-def test_the_released_anti_spoofing_rule_takes_the_later_tie_and_calls_itself_an_oracle():
+def test_the_released_anti_spoofing_rule_takes_the_later_tie_in_any_order_and_calls_itself_an_oracle():
     choice = choose(RELEASED_ANTI_SPOOFING, RUN)
     assert (choice.step, choice.value) == (300, 0.1)
     assert (
         "lowest hter (0.1) on the target's own test set (an oracle: these numbers are optimistic)" in choice.label
     )
     assert "2 steps were equal, the later one was taken" in choice.label
+    assert choose(RELEASED_ANTI_SPOOFING, RUN[::-1]) == choose(RELEASED_ANTI_SPOOFING, RUN)
 
 
 def test_the_released_fine_tuning_rule_looks_at_the_source_only():
@@ -44,10 +45,6 @@ def test_the_last_step_needs_no_metric():
 @pytest.mark.parametrize(("ties", "step"), [("earlier", 200), ("later", 300)])
 def test_higher_may_be_better(ties, step):
     assert choose(SelectionRule("oracle", "auc", "higher", ties), RUN).step == step
-
-
-def test_the_order_of_the_list_does_not_matter():
-    assert choose(RELEASED_ANTI_SPOOFING, RUN[::-1]) == choose(RELEASED_ANTI_SPOOFING, RUN)
 
 
 @pytest.mark.parametrize(
