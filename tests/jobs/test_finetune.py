@@ -99,8 +99,11 @@ def test_interrupted_and_continued_it_is_the_undisturbed_run(tuned, pretrained, 
         np.testing.assert_allclose([v for _, v in after[f"validation/{name}"]], [f[name] for f in found], rtol=1e-6)
     cards = [open_saved(workdir).card for workdir in (tuned, str(tmp_path))]
     assert cards[0] == cards[1]
-    for name in ("predictions/A.csv", "figures/A.png"):
+    for name in ("predictions/A.csv", "figures/A.png", "figures/A_calibration.png"):
         assert Path(tmp_path, "test", name).read_bytes() == Path(tuned, "test", name).read_bytes()
+    # Only the folder's own name differs.
+    one, other = (json.loads(Path(folder, "test", "metrics.json").read_text()) for folder in (tuned, tmp_path))
+    assert one.pop("checkpoint") != other.pop("checkpoint") and one == other
 
 
 def test_a_finished_run_ends_again_without_training(tuned, pretrained):

@@ -427,6 +427,14 @@ def test_no_pixel_that_was_not_written_gets_out(tmp_path):
     assert [(one, other) for one, other in zip(*told, strict=True) if one != other] == []
 
 
+def test_failing_decoder_is_a_damaged_photo(tmp_path, monkeypatch):
+    def fail(*_):
+        raise cv2.error("the decoder says no")
+
+    monkeypatch.setattr(cv2, "imdecode", fail)
+    assert refused(tmp_path, encoded(picture(), "PNG"))[0] == "damaged"
+
+
 def test_header_that_tells_another_size_than_the_data_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: picture(48, 41))
     reason, detail = refused(tmp_path, encoded(picture(), "PNG"))

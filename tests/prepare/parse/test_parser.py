@@ -61,7 +61,7 @@ def test_without_weights_or_package_it_says_what_to_bring_and_asks_nobody(name, 
     for library in ("facer", "torch", "onnxruntime"):
         monkeypatch.setitem(sys.modules, library, None)
     for place in ("", "missing.bin", "https://example.org/weights.bin", "."):
-        with pytest.raises(FileNotFoundError, match=f"parser {name}: expected .*{file}.*--parser_weights=FILE.*nothing"):
+        with pytest.raises(FileNotFoundError, match=f"parser {name}: expected .*{file}.*parser_weights=FILE.*nothing"):
             make_parser(name, place)
     with pytest.raises(RuntimeError, match=f"parser {name} needs .*{package}"):
         make_parser(name, weights)
