@@ -200,6 +200,10 @@ def test_a_picture_up_to_the_limit_is_passed_on_and_a_larger_one_shrunk():
     detector = Scripted(Detection(0, 0, 0, 0, 0.5))
     assert Bounded(detector)(np.zeros((1, 8192, 3), np.uint8)) == [Detection(0, 0, 3, 0, 0.5)]
     assert detector.seen[0].shape == (1, 2048, 3)
+    # A thread of a picture keeps a pixel.
+    detector = Scripted(Detection(0, 0, 0, 0, 0.5))
+    assert Bounded(detector)(np.zeros((8192, 1, 3), np.uint8)) == [Detection(0, 0, 0, 3, 0.5)]
+    assert detector.seen[0].shape == (2048, 1, 3)
 
 
 def test_what_is_no_picture_is_refused():
