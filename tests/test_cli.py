@@ -144,14 +144,11 @@ def test_recipes_are_found_by_name(tmp_path):
     assert name_files(["--config=none/mine.py:a"]) == ["--config=none/mine.py:a"]
 
 
-@pytest.mark.parametrize(
-    "name, text",
-    [
+@pytest.mark.parametrize("name, text", [
         ("finetune_dfd_vitl", "finetune_dfd_vitl is spelt finetune_dfd:vitl since version 0.2"),
         ("configs/adapter_fas_vits.py", "configs/adapter_fas_vits.py is spelt configs/adapter_fas.py:vits since"),
         ("pretrain_vitbb", "found no pretrain_vitbb; did you mean 'pretrain_vitb'?"),
-    ],
-)
+    ])  # fmt: skip
 def test_former_and_misspelt_recipes_are_refused_with_the_right_name(name, text):
     with pytest.raises(FileNotFoundError, match=re.escape(text)):
         name_files([f"--config={name}"])

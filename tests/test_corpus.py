@@ -44,9 +44,7 @@ def reading_numbers(data, folder):
     read_numbers(folder / "array", 10)
 
 
-@pytest.mark.parametrize(
-    ("read", "outcome", "place"),
-    [
+@pytest.mark.parametrize(("read", "outcome", "place"), [
         (lambda data, folder: None, READ, ""),
         (reading_numbers, REFUSED, "array_file.py"),
         # Documented, but said by this file, not by a reader.
@@ -55,8 +53,7 @@ def reading_numbers(data, folder):
         (raising(MemoryError()), "MemoryError in the words of others", "test_corpus.py"),
         (lambda data, folder: Unusable("no reason", "..."), "KeyError in the words of others", "unusable.py"),
         (lambda data, folder: int("x" * 5), "ValueError in the words of others", "test_corpus.py"),
-    ],
-)
+    ])  # fmt: skip
 def test_the_judge_tells_what_is_wrong(tmp_path, read, outcome, place):
     found = judge(Target("one", read, (ValueError,), list), b"\x1b[2J", tmp_path)
     assert found[0].split(":")[0] == outcome and found[1].split(":")[0] == place

@@ -22,19 +22,10 @@ MAX_LOOSE = 8  # modules at the top of the package
 
 # A package imports itself and the lines above its own.
 TIERS = (
-    "regions text",
-    "records",
-    "config data losses metrics models optim partition",
-    "command run tasks",
-    "prepare train",
-    "resolve",
-    "weights",
-    "figures",
-    "detection",
-    "analyze export jobs",
-    "apps compile_check",
+    "regions text", "records", "config data losses metrics models optim partition", "command run tasks",
+    "prepare train", "resolve", "weights", "figures", "detection", "analyze export jobs", "apps compile_check",
     "cli main",
-)
+)  # fmt: skip
 # Programs around the package import it, themselves and these.
 MAY_USE = {"configs": "", "benchmarks": "configs", "reliability": "benchmarks configs"}
 # Recipes are read without JAX, so they meet the fields of configurations alone.

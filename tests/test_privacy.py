@@ -111,9 +111,7 @@ def test_what_is_allowed_is_needed_and_no_more_than_said():
         assert asked and (all(map(str.isupper, asked)) if reason == CODES_ONLY else {*asked} == {"dumps"})
 
 
-@pytest.mark.parametrize(
-    ("source", "found"),
-    [
+@pytest.mark.parametrize(("source", "found"), [
         ("import numpy as np\nnp.load(path, allow_pickle=False)", []),
         ("import numpy as np\nnp.load(path)", ["numpy.load"]),
         ("import numpy\nnumpy.load(path, allow_pickle=True)", ["numpy.load"]),
@@ -125,7 +123,6 @@ def test_what_is_allowed_is_needed_and_no_more_than_said():
         ("import re\nre.compile('x')\neval('1')", ["eval"]),
         ("import subprocess\nsubprocess.run('ls', shell=True)", ["shell"]),
         ("import yaml\nyaml.load(text)", ["yaml"]),
-    ],
-)
+    ])  # fmt: skip
 def test_the_banned_would_be_found(source, found):
     assert forbidden(source) == found

@@ -93,16 +93,13 @@ def test_products_are_counted_by_what_is_contracted_without_the_padding_of_their
     assert product_flops(hlo.Module.parse(CPU)) == (5 * 2 * 6 * 8 * 8, 2 * 6 * 8 * 8)
 
 
-@pytest.mark.parametrize(
-    ("window", "inputs", "kernel", "outputs", "expected"),
-    [
+@pytest.mark.parametrize(("window", "inputs", "kernel", "outputs", "expected"), [
         ("{size=3}", 5, 3, 3, 9),  # every place meets a number
         ("{size=3 pad=1_1}", 5, 3, 5, 13),  # 3 for each output but 2 at both ends
         ("{size=2 stride=2 pad=0_1}", 5, 2, 3, 5),  # numbers 0 and 1, 2 and 3, 4
         ("{size=2 pad=0_1 rhs_dilate=3}", 5, 2, 3, 5),  # 0 and 3, 1 and 4, 2
         ("{size=3 pad=1_1 lhs_dilate=2}", 3, 3, 5, 7),  # numbers at 0, 2, 4: 1, 2, 1, 2, 1
-    ],
-)
+    ])  # fmt: skip
 def test_a_convolution_multiplies_where_its_window_meets_numbers(window, inputs, kernel, outputs, expected):
     text = f"""ENTRY %m (a: f32[2,{inputs},7], b: f32[{kernel},7,11]) -> f32[2,{outputs},11] {{
   %a = f32[2,{inputs},7]{{2,1,0}} parameter(0)

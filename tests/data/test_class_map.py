@@ -38,14 +38,11 @@ def test_forged_faces_become_the_class_real_ones_stay_real_and_the_fingerprint_s
     assert len({*prints, Small("a", [0, 1]).fingerprint}) == 3
 
 
-@pytest.mark.parametrize(
-    "spec, message",
-    [
+@pytest.mark.parametrize("spec, message", [
         ("forged:blend:8", "has the classes fake, real, asked for are real, deepfake.*as deepfake=forged:blend:8"),
         ("deepfak=forged:blend:8", "expected one of deepfake, diffusion, spoof before the =, found 'deepfak'"),
         ("real=forged:blend:8", "expected one of deepfake, diffusion, spoof before the =, found 'real'"),
-    ],
-)
+    ])  # fmt: skip
 def test_a_class_must_be_said_and_be_one_of_a_forgery(spec, message):
     with pytest.raises(ValueError, match=message):
         open_classed(spec, FOUR, 0)

@@ -296,13 +296,10 @@ def test_sources_are_functions_of_their_name_and_can_be_pickled():
 def test_a_fingerprint_tells_sources_apart(monkeypatch):
     source = ForgedSource(("blend",), 8, SEED)
     others = [
-        ForgedSource(("blend",), 8, SEED + 1),
-        ForgedSource(("blend",), 8, SEED, 1),
-        ForgedSource(("blend",), 7, SEED),
-        ForgedSource(("diffusion",), 8, SEED),
-        ForgedSource(("blend", "diffusion"), 8, SEED),
+        ForgedSource(("blend",), 8, SEED + 1), ForgedSource(("blend",), 8, SEED, 1), ForgedSource(("blend",), 7, SEED),
+        ForgedSource(("diffusion",), 8, SEED), ForgedSource(("blend", "diffusion"), 8, SEED),
         ForgedSource(("diffusion", "blend"), 8, SEED),
-    ]
+    ]  # fmt: skip
     assert len({source.fingerprint, *(other.fingerprint for other in others)}) == 7
     monkeypatch.setattr(forgery, "_diffusion", lambda image, rng, strength: image.astype(np.float32))
     both = others[-2]
@@ -320,9 +317,7 @@ def test_pixel_sums_are_those_of_the_first_pictures(monkeypatch):
     assert ForgedSource(("blend",), 2, SEED).pixel_sums.pixels == 2 * 224**2
 
 
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
+@pytest.mark.parametrize(("spec", "message"), [
         ("forged:blend", r"expected forged:KIND\[\+KIND\]:COUNT\[:SEED\[:DOMAIN\]\], such as"),
         ("forged:blend:x", "expected forged:KIND"),
         ("forged:blend:8:0:0:0", "expected forged:KIND"),
@@ -332,8 +327,7 @@ def test_pixel_sums_are_those_of_the_first_pictures(monkeypatch):
         ("forged:blend+print:8", "kinds of forgery 'blend.print'"),
         ("forged:blend+blend:8", "kinds of forgery 'blend.blend'"),
         ("forged:blend+:8", "kinds of forgery 'blend.'"),
-    ],
-)
+    ])  # fmt: skip
 def test_a_malformed_spec_is_refused(spec, message):
     with pytest.raises(ValueError, match=message):
         open_forged(spec)

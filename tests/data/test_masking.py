@@ -183,10 +183,8 @@ def test_hidden_and_seen_patches_add_up_and_the_region_is_covered_or_fills_the_m
 def test_a_mask_does_not_depend_on_the_rest_of_its_batch(strategy, region_draw):
     # 300 images are three slices; neither their borders nor the order may show.
     chosen, bits, positions = (
-        spec(strategy, 0.65, region_draw),
-        random_bits(0, 300, 196),
-        np.arange(1000, 1300),
-    )
+        spec(strategy, 0.65, region_draw), random_bits(0, 300, 196), np.arange(1000, 1300),
+    )  # fmt: skip
     order = np.random.default_rng(0).permutation(300)
     whole = draw_masks(chosen, bits, positions, SEED, 8)
     shuffled = draw_masks(chosen, bits[order], positions[order], SEED, 8)
@@ -380,17 +378,14 @@ def test_seen_patches_are_exact_where_floating_point_is_not_and_never_none():
 # Errors.
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+@pytest.mark.parametrize(("changes", "message"), [
         ({"strategy": "crfrp"}, "mask.strategy: expected one of random, .*found 'crfrp'"),
         ({"region_draw": "group"}, "mask.region_draw: expected one of image, batch; found 'group'"),
         ({"count": "about"}, "mask.count: expected one of exact, released; found 'about'"),
         ({"ratio": 0.0}, "mask.ratio: expected a number between 0 and 1, found 0.0"),
         ({"ratio": 1.0}, "mask.ratio: expected a number between 0 and 1, found 1.0"),
         ({"ratio": float("nan")}, "mask.ratio: .* found nan"),
-    ],
-)
+    ])  # fmt: skip
 def test_a_wrong_specification_is_refused_by_name(changes, message):
     with pytest.raises(ValueError, match=message):
         MaskSpec(**{"strategy": "crfr_p", "ratio": 0.75, "region_draw": "image", "count": "exact", **changes})

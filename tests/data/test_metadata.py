@@ -66,9 +66,7 @@ def test_features_of_others_are_refused(tmp_path, features, found):
     assert "antigravity" not in sys.modules
 
 
-@pytest.mark.parametrize(
-    ("change", "found"),
-    [
+@pytest.mark.parametrize(("change", "found"), [
         ({"moduleName": "antigravity"}, "module_name: expected none, found 'antigravity'"),
         ({"module_name": "antigravity"}, "module_name: expected none"),
         ({"splits": [{"filepathTemplate": "../../elsewhere/{SPLIT}"}]}, "expected names of files in this folder"),
@@ -102,8 +100,7 @@ def test_features_of_others_are_refused(tmp_path, features, found):
         ({"splits": [{"name": "train", "shardLengths": "2"}]}, "shard_lengths: expected a list"),
         (of_split(numBytes="1e5"), "num_bytes: expected whole numbers"),
         (of_split(numShards=10**7), "num_shards: expected whole numbers"),
-    ],
-)
+    ])  # fmt: skip
 def test_information_that_leads_elsewhere_is_refused(tmp_path, change, found):
     with pytest.raises(ValueError, match=f"{INFO}.*{found}"):
         check(tmp_path, info=GOOD_INFO | change)

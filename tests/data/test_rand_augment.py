@@ -180,9 +180,7 @@ def test_other_forms_are_refused(text):
         parse(text, FILL)
 
 
-@pytest.mark.parametrize(
-    ("settings", "field"),
-    [
+@pytest.mark.parametrize(("settings", "field"), [
         ({"fill": (256, 0, 0)}, "fill"),
         ({"fill": (0.5, 0.4, 0.3)}, "fill"),
         ({"fill": (1, 2)}, "fill"),
@@ -192,8 +190,7 @@ def test_other_forms_are_refused(text):
         ({"magnitude": 11.0}, "magnitude"),
         ({"deviation": -1.0}, "deviation"),
         ({"deviation": math.nan}, "deviation"),
-    ],
-)
+    ])  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(settings, field):
     with pytest.raises(ValueError, match=f"augment.rand_augment.{field}: expected .*; found"):
         RandAugmentSpec(**{"fill": FILL, **settings})

@@ -83,16 +83,10 @@ def test_half_of_the_images_get_a_factor_uniform_in_its_range():
     assert all(draw_factor(never, position, 1) == 1 for position in range(100))
 
 
-@pytest.mark.parametrize(
-    ("settings", "field"),
-    [
-        ({"probability": -0.1}, "probability"),
-        ({"factor": (1.2, 0.8)}, "factor"),
-        ({"factor": (-0.1, 1.0)}, "factor"),
-        ({"factor": (0.8, float("nan"))}, "factor"),
-        ({"overflow": "saturate"}, "overflow"),
-    ],
-)
+@pytest.mark.parametrize(("settings", "field"), [
+        ({"probability": -0.1}, "probability"), ({"factor": (1.2, 0.8)}, "factor"), ({"factor": (-0.1, 1.0)}, "factor"),
+        ({"factor": (0.8, float("nan"))}, "factor"), ({"overflow": "saturate"}, "overflow"),
+    ])  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(settings, field):
     with pytest.raises(ValueError, match=f"augment.saturation.{field}: expected .*; found"):
         SaturationSpec(**settings)

@@ -267,16 +267,13 @@ def test_records_of_schema_version_1_are_read_as_before(copied, packed):
     assert read_card(copied).class_names == () and read_card(copied).splits["train"].dropped == {}
 
 
-@pytest.mark.parametrize(
-    "change, text",
-    [
+@pytest.mark.parametrize("change, text", [
         ({"schema_version": records.SCHEMA_VERSION + 1}, "schema version 3, this fsfm_jax reads up to 2; update"),
         ({"schema_version": "1"}, "schema version '1'"),
         ({"splits": {"train": {"examples": 7}}}, "not the card of a data set of fsfm_jax .KeyError: 'pixels'"),
         ({"splits": 3}, "not the card of a data set"),
         (None, "not the card of a data set of fsfm_jax .JSONDecodeError"),
-    ],
-)
+    ])  # fmt: skip
 def test_cards_that_cannot_be_read(copied, change, text):
     card = copied / records.CARD_FILE
     card.write_text("{" if change is None else json.dumps({**json.loads(card.read_text()), **change}))
@@ -285,9 +282,7 @@ def test_cards_that_cannot_be_read(copied, change, text):
     assert str(card) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
+@pytest.mark.parametrize(("change", "text"), [
         ({"pixels": True}, "pixels: 'True'"),
         ({"pixels": 1.5}, "pixels: '1.5'"),
         ({"fingerprint": 3}, "fingerprint: '3'"),
@@ -297,8 +292,7 @@ def test_cards_that_cannot_be_read(copied, change, text):
         ({"shard_lengths": [-1, 8]}, "pixel sums or shard lengths that no photos have"),
         ({"pixel_sum": [1, 2]}, "pixel sums or shard lengths"),
         ({"pixel_sum": [1, 1, 10**30]}, "pixel sums or shard lengths"),
-    ],
-)
+    ])  # fmt: skip
 def test_entries_of_a_split_are_what_they_are(copied, change, text):
     path = copied / records.CARD_FILE
     card = json.loads(path.read_text())
@@ -442,9 +436,7 @@ def test_mixture_with_and_without_weights_and_paths_with_an_at_sign(packed, tmp_
     assert [weight for _, weight in open_mixture(f"{home}/faces@2")] == [2.0]
 
 
-@pytest.mark.parametrize(
-    "text, complaint",
-    [
+@pytest.mark.parametrize("text, complaint", [
         ("samples@1,synthetic:9", "expected a weight for every data set or for none, found none for synthetic:9"),
         ("samples@0", "weight '0' of samples: expected a positive number"),
         ("samples@-1", "weight '-1' of samples: expected a positive number"),
@@ -454,8 +446,7 @@ def test_mixture_with_and_without_weights_and_paths_with_an_at_sign(packed, tmp_
         ("samples@", "weight ''"),
         ("samples,,synthetic:9", "found an entry without a data set"),
         ("@2", "found an entry without a data set"),
-    ],
-)
+    ])  # fmt: skip
 def test_malformed_mixtures(text, complaint):
     with pytest.raises(ValueError, match=complaint):
         open_mixture(text)

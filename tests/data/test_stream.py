@@ -36,11 +36,9 @@ class Faces:
         image = np.empty((224, 224, 3), np.uint8)
         image[..., 0], image[..., 1], image[..., 2] = parsing_map * CODE, number, np.arange(224)
         return {
-            records.IMAGE: encode_png(image, 1),
-            records.PARSING_MAP: parsing_map,
-            records.REGION_BITS: regions.patch_bits(parsing_map, 16),
-            records.SOURCE: f"face {number}",
-        }
+            records.IMAGE: encode_png(image, 1), records.PARSING_MAP: parsing_map,
+            records.REGION_BITS: regions.patch_bits(parsing_map, 16), records.SOURCE: f"face {number}",
+        }  # fmt: skip
 
 
 class BrokenFaces(Faces):

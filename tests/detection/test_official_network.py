@@ -136,17 +136,14 @@ def test_statistics_beside_the_file_win_and_without_any_the_choice_is_named(tmp_
 # What is refused.
 
 
-@pytest.mark.parametrize(
-    ("names", "real", "message"),
-    [
+@pytest.mark.parametrize(("names", "real", "message"), [
         (("fake", "real", "other"), 1, r"3 class names, fake, real, other, .* head/bias; found shape \[2\]. Name the"),
         (("real",), 0, r"1 class names, real, .* found shape \[2\]"),
         (("real", "real"), 0, "expected class names that differ, .*; found real, real and 0"),
         (NAMES, 2, "and the index of the real one among them; found fake, real and 2"),
         (NAMES, -1, "found fake, real and -1"),
         ((), 0, "found  and 0"),
-    ],
-)
+    ])  # fmt: skip
 def test_class_names_have_to_fit_the_outputs(tmp_path, golden, names, real, message):
     path = write(tmp_path / "a.pth", classifier_state(golden))
     with pytest.raises(ValueError, match=message) as error:
@@ -189,9 +186,7 @@ def test_a_bottleneck_that_cannot_be_is_refused(tmp_path, golden):
         detector(write(tmp_path / "b.pth", state))
 
 
-@pytest.mark.parametrize(
-    ("name", "shape", "message"),
-    [
+@pytest.mark.parametrize(("name", "shape", "message"), [
         ("head.weight", (2, 40), r"head/kernel: \[40, 2\] found, \[48, 2\] expected"),
         ("head.weight", None, r"head/kernel: nothing found, \[48, 2\] expected"),
         ("head.bias", None, r"expected in head/bias; found no such array"),
@@ -203,8 +198,7 @@ def test_a_bottleneck_that_cannot_be_is_refused(tmp_path, golden):
         ("blocks.1.norm2.bias", None, r"encoder/block_01/norm2/bias: nothing found"),
         ("patch_embed.proj.weight", None, r"no encoder/patch_embed/kernel"),
         ("mask_token", (1, 1, 48), "1 of 33 names are not known in a fine-tuned classifier: mask_token$"),
-    ],
-)
+    ])  # fmt: skip
 def test_arrays_that_do_not_fit_are_named(tmp_path, golden, name, shape, message):
     state = classifier_state(golden)
     state.pop(name, None)

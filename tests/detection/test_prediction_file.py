@@ -135,9 +135,7 @@ TYPES = "column c: expected int64, float64 or text"
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
+@pytest.mark.parametrize(("columns", "message"), [
         ({}, r"columns: expected at least one, of the same length above 0; found lengths \{\}"),
         ({"c": []}, r"found lengths \{'c': 0\}"),
         ({"c": [1], "d": [1, 2]}, r"found lengths \{'c': 1, 'd': 2\}"),
@@ -155,8 +153,7 @@ TYPES = "column c: expected int64, float64 or text"
         ({"c": np.array(["a\0b"])}, r"found 'a\\x00b' with 3 characters in row 0"),
         ({"c": ["\udcff"]}, r"found '\\udcff' with 1 characters in row 0"),
         ({"c": ["a" * (MAX_TEXT + 1)]}, "at most 131072 characters, found 'a{40}' with 131073 characters in row 0"),
-    ],
-)
+    ])  # fmt: skip
 def test_what_could_not_come_back_is_not_written(tmp_path, suffix, columns, message):
     with pytest.raises(ValueError, match=message):
         write_predictions(tmp_path / f"a{suffix}", columns)
@@ -170,9 +167,7 @@ def test_text_of_the_greatest_length_comes_back(tmp_path):
     assert csv.field_size_limit() == MAX_TEXT
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
+@pytest.mark.parametrize(("content", "message"), [
         ("", r"expected a line of distinct column names and at least one row, found \[\]"),
         ('"a","b"\r\n', r"at least one row, found \[\['a', 'b'\]\]"),
         ('"a","a"\r\n1,2\r\n', "expected a line of distinct column names"),
@@ -186,8 +181,7 @@ def test_text_of_the_greatest_length_comes_back(tmp_path):
         ('"a"\r\n"b\r\n', "unexpected end of data"),
         ('"a"\r\n"b\0"\r\n', "column a: expected text of UTF-8 without NUL"),
         (b'"a"\r\n"\xff"\r\n', "can't decode byte 0xff"),
-    ],
-)
+    ])  # fmt: skip
 def test_a_csv_of_another_kind_is_refused(tmp_path, content, message):
     path = tmp_path / "a.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -195,17 +189,14 @@ def test_a_csv_of_another_kind_is_refused(tmp_path, content, message):
         read_predictions(path)
 
 
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
+@pytest.mark.parametrize(("table", "message"), [
         (pyarrow.table({"a": pyarrow.array([1], "int32")}), "column a: expected double, int64 or string, found int32"),
         (pyarrow.table({"a": ["x", None]}), "column a: expected a value in every row, found nulls"),
         (pyarrow.table([[1], [2]], ["a", "a"]), r"expected distinct column names, found \['a', 'a'\]"),
         (pyarrow.table({"a": pyarrow.array([], "int64")}), r"found lengths \{'a': 0\}"),
         (pyarrow.table({"a": [0.5, np.nan]}), "column a: expected finite numbers, found nan in row 1"),
         (pyarrow.table({"a": ["x\0"]}), r"column a: expected text of UTF-8 without NUL .* found 'x\\x00'"),
-    ],
-)
+    ])  # fmt: skip
 def test_a_parquet_file_of_another_kind_is_refused(tmp_path, table, message):
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(ValueError, match=f"a.parquet: .*{message}"):

@@ -138,15 +138,12 @@ def test_an_official_file_gives_the_bytes_of_the_run_it_came_from(written, run, 
         open_detector(path, Unsaid())
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
+@pytest.mark.parametrize("config", [
         {"model__network": "antispoof"},
         {"model__network": "antispoof", "model__norm_over": "features", "tuning__method": "fs_adapter"},
         {"model__base": "clip", "tuning__method": "lora", "model__pooling": "cls"},
         {"model__base": "marlin", "model__dtype": "bfloat16", "model__remat": "full"},
-    ],
-)
+    ])  # fmt: skip
 def test_every_network_is_made_of_operations_that_are_read_again(config, tmp_path):
     detector = serialized.detector(**config)
     serialize.serialize(detector, str(tmp_path / "network"), platforms=("cpu", "tpu"))
@@ -170,15 +167,12 @@ def test_what_one_file_cannot_hold_is_refused_before_any_work(tmp_path):
     serialize.check_size(huge(jnp.bfloat16))
 
 
-@pytest.mark.parametrize(
-    "arguments, text",
-    [
+@pytest.mark.parametrize("arguments, text", [
         ({"platforms": ("cpu", "gpu")}, "--platforms: expected one of cpu, cuda, tpu, rocm; found 'gpu'"),
         ({"platforms": ("cpu", "cpu")}, "--platforms: expected some that differ, such as cpu,cuda; found 'cpu,cpu'"),
         ({"form": "tflite"}, "--format: expected one of jax, onnx; found 'tflite'"),
         ({"form": "onnx", "platforms": ("cpu",)}, "--platforms: ONNX has none"),
-    ],
-)
+    ])  # fmt: skip
 def test_what_cannot_be_written_is_refused(arguments, text, tmp_path):
     with pytest.raises(ValueError, match=text):
         serialize.serialize(serialized.detector(), str(tmp_path / "file"), **arguments)

@@ -221,9 +221,7 @@ assert "matplotlib.pyplot" not in sys.modules and os.environ["MPLBACKEND"] == "n
 LONELY = Reliability(*(np.zeros(1) for _ in range(5)))
 
 
-@pytest.mark.parametrize(
-    "draw, arguments, message",
-    [
+@pytest.mark.parametrize("draw, arguments, message", [
         (draw_scores, ({},), "levels: expected one to 4, found none"),
         (draw_scores, (dict.fromkeys("abcde", SCORED),), "levels: expected one to 4, found a, b, c, d, e"),
         (draw_scores, ({"a": SCORED}, {"b": 0.5}), "thresholds: expected numbers for a; found 0.5 for 'b'"),
@@ -235,8 +233,7 @@ LONELY = Reliability(*(np.zeros(1) for _ in range(5)))
         (draw_comparison, ([POINTS[0]._replace(value=101)], MODELS), "an AUC in percent, found Point"),
         (draw_comparison, ([POINTS[0]._replace(trained=0)], MODELS), "expected a trained parameter or more"),
         (draw_comparison, (POINTS, [*"abcdefghijklmnopq"]), "at most 16 models and 6 tunings, found 17 and 2"),
-    ],
-)
+    ])  # fmt: skip
 def test_what_cannot_be_drawn_is_refused(tmp_path, draw, arguments, message):
     if draw is draw_comparison:
         arguments = {"dfd": arguments[0]}, arguments[1], TUNINGS

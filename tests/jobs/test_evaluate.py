@@ -261,9 +261,7 @@ def test_several_results_become_one_table(evaluated, tuned, tmp_path):
         tabulate.run(config, str(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "fields, error, text",
-    [
+@pytest.mark.parametrize("fields, error, text", [
         ({"data.sets": "forged:blend:8"}, ValueError, "data.sets: expected NAME=SPEC,NAME=SPEC with each name once"),
         ({"data.sets": "a=forged:print:8"}, ValueError, "the detector was trained on fake, real with real as real"),
         ({"data.sets": "a=forged:blend:8"}, ValueError, "2 of its 2 videos are among those that .* was trained on"),
@@ -277,8 +275,7 @@ def test_several_results_become_one_table(evaluated, tuned, tmp_path):
         ({"official.statistics": "imagenet"}, ValueError, "official.statistics: .* is a run, which says it itself"),
         ({"evaluation.transform": "crop"}, ValueError, "evaluation.transform: expected one of resize, resize_center"),
         ({"evaluation.batch": 12}, ValueError, "evaluation.batch: 12 images do not divide among 8 devices"),
-    ],
-)
+    ])  # fmt: skip
 def test_what_does_not_fit_is_refused(tuned, tmp_path, fields, error, text):
     config = evaluation_of(tuned, "a=forged:blend:8:9")
     config.update_from_flattened_dict(fields)

@@ -235,9 +235,7 @@ def test_one_detector_of_four_classes(pretrained, tmp_path):
     assert sum(each) == pytest.approx(1) and float(row["score"]) == each[0]
 
 
-@pytest.mark.parametrize(
-    "fields, error, text",
-    [
+@pytest.mark.parametrize("fields, error, text", [
         ({"init": ""}, FileNotFoundError, "init: no run at an empty path; expected the --workdir of a run"),
         ({"init": "/nowhere"}, FileNotFoundError, "init: no run at /nowhere"),
         ({"init": "scratch"}, ValueError, "data.statistics: there is no pretraining run to take them from"),
@@ -260,8 +258,7 @@ def test_one_detector_of_four_classes(pretrained, tmp_path):
         ({"batch.size": 2048}, ValueError, "batch.size: 2048 images per step, but the training data has 24"),
         ({"optimizer.warmup": "9 steps"}, ValueError, "optimizer.warmup: '9 steps' is not shorter than the run"),
         ({"model.size": "vit_b16"}, ValueError, "init: .* is tiny16, 4 heads; model.size asks for vit_b16, 12 heads"),
-    ],
-)
+    ])  # fmt: skip
 def test_what_does_not_fit_is_refused(pretrained, tmp_path, fields, error, text):
     config = tiny(init=pretrained)
     config.update_from_flattened_dict(fields)
@@ -277,13 +274,10 @@ def test_other_statistics_are_said_loudly_and_a_detector_is_no_pretraining_run(p
         finetune.run(tiny(init=tuned), str(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "fields, text",
-    [
+@pytest.mark.parametrize("fields, text", [
         ({"loss__smoothing": 0.2}, "of a different run:\n  loss.smoothing: 0.1 saved, 0.2 asked for"),
         ({"data__validation": "forged:blend:16:7"}, "of a different run:\n  looked_at: .* saved, .* asked for"),
-    ],
-)
+    ])  # fmt: skip
 def test_another_recipe_does_not_go_on_with_a_run(tuned, pretrained, fields, text):
     with pytest.raises(ValueError, match=text):
         finetune.run(tiny(init=pretrained, **fields), tuned)

@@ -198,9 +198,7 @@ OPTIONS = ["--", *PROGRAM]
 GKE = ["run", *CLUSTER, "--type=t", "--workload=w", "--image=i"]
 
 
-@pytest.mark.parametrize(
-    ("script", "arguments", "sentence"),
-    [
+@pytest.mark.parametrize(("script", "arguments", "sentence"), [
         ("tpu_vm.sh", ["creat"], "no command creat;"),
         ("tpu_vm.sh", ["create", "--project=p", "--zone=z"], "--name=VALUE is missing (or FSFM_NAME in the env"),
         ("tpu_vm.sh", ["create", *SLICE], "--type=VALUE is missing (or FSFM_TPU_TYPE"),
@@ -229,8 +227,7 @@ GKE = ["run", *CLUSTER, "--type=t", "--workload=w", "--image=i"]
         ("slurm_gpu.sbatch", ["--processes=gpus", *OPTIONS], "expected node or gpu, found gpus."),
         ("gpu.sh", ["--gpus=a", *OPTIONS], "--gpus: expected numbers such as 0,1, found a."),
         ("gpu.sh", [], "--config=FILE is missing"),
-    ],
-)
+    ])  # fmt: skip
 def test_wrong_use_is_a_sentence_and_exit_code_2(stand_ins, script, arguments, sentence):
     job = {"SLURM_JOB_NUM_NODES": "1", "SLURM_GPUS_ON_NODE": "1", "SLURM_CPUS_ON_NODE": "1"}
     ran = stand_ins.run(script, *arguments, **(job if "--processes=gpus" in arguments else {}))

@@ -167,9 +167,7 @@ def test_by_hand():
     assert binary.false_negative_rate(scored, video.FRAME_THRESHOLD).value == pytest.approx(1 / 2)
 
 
-@pytest.mark.parametrize(
-    ("scores", "labels", "message"),
-    [
+@pytest.mark.parametrize(("scores", "labels", "message"), [
         ([0.1, np.nan], [0, 1], "scores: expected finite numbers, found nan at position 1 of 2"),
         ([np.inf, 0.1], [0, 1], "scores: expected finite numbers, found inf at position 0 of 2"),
         ([], [], "scores: expected at least one"),
@@ -179,8 +177,7 @@ def test_by_hand():
         ([0.1, 0.2], [0.0, np.nan], "labels: expected 0 and 1"),
         ([0.1, 0.2], [1], "scores and labels: expected the same number, found 2 and 1"),
         ([0.1], [[1]], r"labels: expected one axis"),
-    ],
-)
+    ])  # fmt: skip
 def test_bad_input_is_refused_by_name(scores, labels, message):
     with pytest.raises(ValueError, match=message):
         Scored(np.array(scores), np.array(labels), DEEPFAKE)

@@ -56,15 +56,12 @@ def test_by_hand():
     assert found.loss_after == pytest.approx(-(3 * math.log(3 / 4) + math.log(1 / 4)) / 4)
 
 
-@pytest.mark.parametrize(
-    ("logits", "labels", "reason"),
-    [
+@pytest.mark.parametrize(("logits", "labels", "reason"), [
         ([1.0, 2.0], [1, 1], "validation has one class only"),
         ([1.0, -2.0], [1, 0], "every example of validation is right"),
         ([-1.0, 2.0], [1, 0], "the logits say nothing about the labels of validation"),
         ([0.0, 0.0], [1, 0], "the logits say nothing about the labels of validation"),
-    ],
-)
+    ])  # fmt: skip
 def test_without_a_minimum_there_is_a_reason(logits, labels, reason):
     found = calibration.fit_temperature(np.array(logits), np.array(labels), "validation")
     assert math.isnan(found.temperature.value) and found.temperature.reason.startswith(reason)
@@ -77,9 +74,7 @@ def test_no_convergence_is_an_error(monkeypatch):
         calibration.fit_temperature(*drawn(0, 50, 2, 9.0), "validation")
 
 
-@pytest.mark.parametrize(
-    ("logits", "labels", "message"),
-    [
+@pytest.mark.parametrize(("logits", "labels", "message"), [
         ([[1.0, 2.0]], [2], "labels: expected integers from 0 to 1"),
         ([[1.0, 2.0]], [-1], "labels: expected integers from 0 to 1"),
         ([[1.0, 2.0]], [0.0], "labels: expected integers .* found float64"),
@@ -87,8 +82,7 @@ def test_no_convergence_is_an_error(monkeypatch):
         ([[1.0, 2.0]], [0, 1], r"found \(1, 2\), \(2,\)"),
         ([[1.0]], [0], r"C > 1; found \(1, 1\)"),
         (np.zeros((0, 2)), np.zeros(0, int), "N > 0"),
-    ],
-)
+    ])  # fmt: skip
 def test_bad_logits_are_refused(logits, labels, message):
     with pytest.raises(ValueError, match=message):
         calibration.cross_entropy(np.array(logits), np.array(labels))
@@ -141,17 +135,14 @@ def test_every_example_is_in_the_bin_that_its_edges_say(values, bins, random):
     assert (calibration.reliability(p, outcomes, bins, "mass").counts > 0).all()
 
 
-@pytest.mark.parametrize(
-    ("p", "outcomes", "bins", "spacing", "message"),
-    [
+@pytest.mark.parametrize(("p", "outcomes", "bins", "spacing", "message"), [
         ([0.5], [1], 3, "equal", "spacing width or mass; found .*'equal'"),
         ([0.5], [1], 0, "mass", "bins > 0"),
         ([0.5, 0.5], [1], 3, "mass", "as many outcomes as probabilities"),
         ([1.5], [1], 3, "mass", "probabilities from 0 to 1"),
         ([np.nan], [1], 3, "mass", "probabilities: expected finite numbers"),
         ([0.5], [2], 3, "mass", "expected 0 and 1"),
-    ],
-)
+    ])  # fmt: skip
 def test_bad_diagrams_are_refused(p, outcomes, bins, spacing, message):
     with pytest.raises(ValueError, match=message):
         calibration.reliability(np.array(p), np.array(outcomes), bins, spacing)

@@ -211,9 +211,7 @@ def test_the_sum_of_a_row_may_miss_one_by_the_tolerance_and_no_more(sign):
 ONE = [[0.5, 0.5]]
 
 
-@pytest.mark.parametrize(
-    ("p", "labels", "names", "message"),
-    [
+@pytest.mark.parametrize(("p", "labels", "names", "message"), [
         ([0.5, 0.5], [0], "ab", r"probabilities: expected shape \[N, C\] with N > 0 and C > 1, found \(2,\)"),
         (np.zeros((0, 2)), [], "ab", r"N > 0 and C > 1, found \(0, 2\)"),
         ([[1.0]], [0], "a", r"C > 1, found \(1, 1\)"),
@@ -228,8 +226,7 @@ ONE = [[0.5, 0.5]]
         (ONE, [0.0], "ab", "labels: expected integers, found float64"),
         ([*ONE, *ONE], [0, 2], "ab", "labels: expected 0 to 1, found 2 at position 1 of 2 and 0 more"),
         (ONE, [-1], "ab", "labels: expected 0 to 1, found -1 at position 0 of 1"),
-    ],
-)
+    ])  # fmt: skip
 def test_bad_input_is_refused_by_name(p, labels, names, message):
     with pytest.raises(ValueError, match=message):
         ClassScores(np.array(p), np.array(labels), tuple(names))

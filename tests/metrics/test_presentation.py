@@ -36,13 +36,10 @@ def test_without_attacks_or_bona_fide_there_is_a_reason():
     assert presentation.acer(attacks, SPECIES[:6], 0.5).reason == "no bona fide among 6 examples"
 
 
-@pytest.mark.parametrize(
-    ("place", "name", "message"),
-    [
+@pytest.mark.parametrize(("place", "name", "message"), [
         (2, "", "found '' for the attack at position 2"),
         (7, "print", "found 'print' for the bona fide at position 7"),
-    ],
-)
+    ])  # fmt: skip
 def test_species_and_labels_must_agree(place, name, message):
     species = SPECIES.copy()
     species[place] = name

@@ -218,9 +218,7 @@ def test_other_folders_are_not_written_into(faces, tmp_path):
     assert digests(tmp_path / "photos") == {"holiday.txt": hashlib.sha256(b"mine").hexdigest()}
 
 
-@pytest.mark.parametrize(
-    "settings, text",
-    [
+@pytest.mark.parametrize("settings, text", [
         ({"image_size": "99999x"}, "image_size: expected a number of pixels or native, found '99999x'"),
         ({"image_size": "256"}, "image_size: expected 224 for records with parsing maps, found 256"),
         ({"image_size": "native"}, "image_size: expected 224 for records with parsing maps, found native"),
@@ -228,8 +226,7 @@ def test_other_folders_are_not_written_into(faces, tmp_path):
         ({"frames": "0"}, "frames: expected at least 1 of a video, found 0"),
         ({"scale": 9.0}, "scale: expected 0.5 to 5 times"),
         ({"dataset": "photos", "parser": "given"}, "parser: photos has no ready-made parsing maps"),
-    ],
-)
+    ])  # fmt: skip
 def test_settings_that_do_not_fit(faces, tmp_path, settings, text):
     with pytest.raises(ValueError, match=text):
         records_of_folder(tmp_path / "out", faces, **settings)

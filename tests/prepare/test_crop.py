@@ -11,9 +11,7 @@ def box(left: int, top: int, right: int, bottom: int) -> Detection:
     return Detection(left, top, right, bottom, 1.0)
 
 
-@pytest.mark.parametrize(
-    ("edges", "height", "width", "square"),
-    [
+@pytest.mark.parametrize(("edges", "height", "width", "square"), [
         # Inside. 100 wide: side 130 around (150, 150).
         ((100, 100, 200, 200), 400, 400, (85, 85, 130)),
         # The longer edge counts, whichever it is.
@@ -46,8 +44,7 @@ def box(left: int, top: int, right: int, bottom: int) -> Detection:
         # One pixel left.
         ((195, 5, 203, 13), 400, 200, (194, 4, 6)),
         ((0, 0, 2, 2), 1, 1, (0, 0, 1)),
-    ],
-)
+    ])  # fmt: skip
 def test_squares_by_hand(edges, height, width, square):
     assert square_of(box(*edges), height, width) == Square(*square)
 

@@ -95,16 +95,13 @@ def test_what_is_stored_is_the_very_pixels_or_a_jpeg(make, tmp_path):
     assert face.image.startswith(b"\xff\xd8\xff")
 
 
-@pytest.mark.parametrize(
-    "found, error, reason, detail",
-    [
+@pytest.mark.parametrize("found, error, reason, detail", [
         ([], None, "no_face", ""),
         ([Detection(90, 70, 99, 79, 1.0)], None, "outside", "has no pixel in a picture of 60x80"),
         ([BOX], NoFace("not one"), "not_parsed", "not one"),
         ([BOX], RuntimeError("out of order"), "failed", "RuntimeError: out of order"),
         (cv2.error("bad"), None, "failed", "error: bad"),
-    ],
-)
+    ])  # fmt: skip
 def test_what_is_not_kept_is_told_with_a_reason(make, tmp_path, found, error, reason, detail):
     (incident,) = make({7: found}, error)(write(tmp_path, "a.png", picture(7)))
     assert (incident.path, incident.outcome, incident.reason) == ("a.png", "dropped", reason)

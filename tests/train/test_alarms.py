@@ -82,15 +82,12 @@ def test_the_end_of_the_momentums_cosine_is_no_frozen_target(tmp_path):
     assert at(gone_off(tmp_path / "alarms.jsonl", [STILL] * 12, first=87)) == [(90, "frozen_target")]
 
 
-@pytest.mark.parametrize(
-    ("name", "past", "high", "low"),
-    [
+@pytest.mark.parametrize(("name", "past", "high", "low"), [
         ("loss", [1.0, 3.0, 2.0, 2.0, 2.0, 2.0], 4.1, 4.0),
         ("gradient_norm", [0.3, 0.2, 0.2, 0.2], 2.1, 2.0),
         # As far above a negative median as twice a positive one is.
         ("loss", [-0.5] * 4, 0.1, -0.01),
-    ],
-)
+    ])  # fmt: skip
 def test_divergence_is_far_above_the_median_for_several_steps(tmp_path, name, past, high, low):
     def lines(*values):
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
@@ -229,9 +226,7 @@ def test_a_recipe_warns_after_its_warm_up():
     assert not [name for name in config.binding_fields(pretraining(), 4) if name.startswith(("alarms.", "nonfinite_"))]
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
+@pytest.mark.parametrize(("name", "value", "message"), [
         ("alarms__collapse__action", "wran", r"alarms\.collapse\.action: expected one of warn, .*mean 'warn'"),
         ("alarms__divergence__action", "stpo", r"alarms\.divergence\.action: .*mean 'stop'"),
         ("alarms__frozen_target__action", "of", r"alarms\.frozen_target\.action: .*mean 'off'"),
@@ -240,8 +235,7 @@ def test_a_recipe_warns_after_its_warm_up():
         ("alarms__divergence__window", 0, r"alarms\.divergence\.window: expected at least 1"),
         ("nonfinite_limit__total", -1, r"nonfinite_limit\.total: expected at least 0"),
         ("nonfinite", "skip_stpe", r"nonfinite: expected one of stop, skip_step, skip; .*mean 'skip_step'"),
-    ],
-)
+    ])  # fmt: skip
 def test_mistakes_are_named(name, value, message):
     with pytest.raises(ValueError, match=message):
         resolved(**{name: value})

@@ -256,14 +256,11 @@ def test_skipped_steps_are_told_once_in_a_row(tmp_path, caplog):
     assert [run.written[number]["skipped"] for number in range(1, 8)] == [0, 1, 1, 0, 0, 1, 0]
 
 
-@pytest.mark.parametrize(
-    ("bad", "limit", "step", "message"),
-    [
+@pytest.mark.parametrize(("bad", "limit", "step", "message"), [
         ((2, 3, 4, 5), SkipLimit(3, 0), 4, "It is number 3 in a row of such .* as many as nonfinite_limit.consecutive"),
         ((1, 3, 5, 7), SkipLimit(2, 3), 5, "It is number 3 of such steps, as many as nonfinite_limit.total allows"),
         ((2,), SkipLimit(1, 0), 2, "step 2: loss not finite; 100 % .* 5 .face 5: loss.*number 1 in a row"),
-    ],
-)
+    ])  # fmt: skip
 def test_too_many_skipped_steps_end_the_run(bad, limit, step, message):
     run = Recorder(metrics=skips(*bad))
     with pytest.raises(NonFinite, match=message):

@@ -168,17 +168,14 @@ def test_an_adopted_state_is_a_checkpoint_of_the_run_before_it_is_trained(noted,
     assert ended.events[0] == ("prepare", 2) and totals(tmp_path) == [3, 6, 10]
 
 
-@pytest.mark.parametrize(
-    ("fails", "closed"),
-    [
+@pytest.mark.parametrize(("fails", "closed"), [
         ("open validation", [("close writers",)]),
         ("open stream", CLOSED),
         ("look", [("close stream",), *CLOSED]),
         ("close stream", [("close stream",), *CLOSED]),
         ("finish", [("close stream",), ("finish", 10.0, 6), *CLOSED]),
         ("close validation", [("close stream",), ("finish", 10.0, 6), *CLOSED]),
-    ],
-)
+    ])  # fmt: skip
 def test_whatever_fails_everything_that_is_open_is_closed(noted, tmp_path, fails, closed):
     with pytest.raises(ValueError, match=f"{fails} failed"):
         run(noted, tmp_path, fails=fails)

@@ -68,16 +68,13 @@ def test_without_calibration_there_is_neither_temperature_nor_threshold(copied):
     assert found.temperature is None and found.thresholds("frame") == []
 
 
-@pytest.mark.parametrize(
-    "pixels, text",
-    [
+@pytest.mark.parametrize("pixels, text", [
         (np.zeros((2, 64, 64, 3), np.uint8), r"expected \[n, 32, 32, 3\] uint8 .*; found \[2, 64, 64, 3\] uint8"),
         (np.zeros((2, 32, 32, 3), np.float32), r"found \[2, 32, 32, 3\] float32. Resize face crops .* leave them as"),
         (np.zeros((32, 32, 3), np.uint8), r"found \[32, 32, 3\] uint8"),
         (np.zeros((2, 3, 32, 32), np.uint8), r"found \[2, 3, 32, 32\] uint8"),
         (np.zeros((0, 32, 32, 3), np.uint8), r"with n of at least 1; found \[0, 32, 32, 3\] uint8"),
-    ],
-)
+    ])  # fmt: skip
 def test_other_images_are_refused(written, pixels, text):
     with pytest.raises(ValueError, match=text):
         artifact.read(written).log_probabilities(pixels)
@@ -106,9 +103,7 @@ def test_another_file_with_the_right_digest_cannot_be_read(copied, garbage):
         artifact.read(copied)
 
 
-@pytest.mark.parametrize(
-    "changes, text",
-    [
+@pytest.mark.parametrize("changes, text", [
         ({"image_size": 64}, r"says 64 pixels and 2 classes, so \[b, 64, 64, 3\] uint8 .*; found \[b, 32, 32, 3\]"),
         ({"class_names": ["a", "b", "c"]}, r"\[b, 3\] float32 is expected; found .* -> \[b, 2\] float32"),
         ({"artifact__platforms": ["cpu"]}, "says the platforms cpu; found cpu, cuda, tpu. They do not belong"),
@@ -124,8 +119,7 @@ def test_another_file_with_the_right_digest_cannot_be_read(copied, garbage):
         ({"calibration__temperature": -1.0}, "calibration.temperature: expected a positive number or null; found '-1"),
         ({"statistics__mean": [float("nan")] * 3}, "expected a table in JSON: the number NaN is none of JSON"),
         ({"calibration__thresholds": {"frame": []}}, "calibration.thresholds: expected those of frame and video"),
-    ],
-)
+    ])  # fmt: skip
 def test_a_sidecar_that_lies_is_refused(copied, changes, text):
     replace(copied, copied.read_bytes(), **changes)
     with pytest.raises(ValueError, match=text):

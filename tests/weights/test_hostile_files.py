@@ -260,14 +260,11 @@ def test_an_archive_without_its_last_bytes_is_refused(path, cut):
 # Words.
 
 
-@pytest.mark.parametrize(
-    ("program", "sentence"),
-    [
+@pytest.mark.parametrize(("program", "sentence"), [
         (Code(b"X\1\0\0\0\xff"), "the description has a text that is not UTF-8: "),
         (Code(b"c\xff\n\xff\n"), "the description has a text that is not UTF-8: "),
         (call("_codecs.encode", "\u0142", "latin1"), "_codecs.encode has a text with other letters than those of lat"),
-    ],
-)
+    ])  # fmt: skip
 def test_letters_of_another_kind_are_told(path, program, sentence):
     with pytest.raises(ValueError, match=f"weights.pth: {sentence}"):
         torch_file.read(archive(path, program))

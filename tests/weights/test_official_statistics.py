@@ -21,9 +21,7 @@ def test_the_first_line_counts_up_to_the_ends_of_its_range(tmp_path):
         statistics_beside(str(tmp_path / "a.pth"))
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
+@pytest.mark.parametrize(("text", "message"), [
         ("\n", "the first line is no JSON: '.n'"),
         ('{"mean": [0.5, 0.5', "the first line is no JSON: "),
         ("[" * 9000, "the first line is no JSON: "),
@@ -40,8 +38,7 @@ def test_the_first_line_counts_up_to_the_ends_of_its_range(tmp_path):
         ('{"mean": [0.5, 0.5, 0.5], "std": [0.2, Infinity, 0.2]}', "std: expected numbers from more than 0, up to 1"),
         ('{"mean": [139.8, 108.0, 93.2], "std": [71.1, 62.2, 59.9]}', r"mean: .* scale of 0\.\.255; divide it by 255"),
         ('{"mean": [0.5, 0.5, 0.5], "std": [71.1, 62.2, 59.9]}', r"std: .* scale of 0\.\.255; divide it by 255"),
-    ],
-)
+    ])  # fmt: skip
 def test_wrong_statistics_are_refused(tmp_path, text, message):
     beside = write_statistics(tmp_path, text)
     with pytest.raises(ValueError, match=message) as error:

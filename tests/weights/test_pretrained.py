@@ -77,13 +77,10 @@ def test_every_number_of_an_official_file_arrives(golden, network):
     assert set(found.report.skipped) == dropped & set(map(str, expected[f"{network}/__names__"]))
 
 
-@pytest.mark.parametrize(
-    ("network", "notes"),
-    [
+@pytest.mark.parametrize(("network", "notes"), [
         ("online", ["not used: decoder_pos_embed, rep_decoder_pos_embed"]),
         ("target", ["the target network of pretraining: it has no predictor", "not used: rep_decoder_pos_embed"]),
-    ],
-)
+    ])  # fmt: skip
 def test_the_origin_says_what_was_read(network, notes):
     path = FILES[network]
     expected = {
@@ -244,16 +241,13 @@ def test_a_base_has_to_be_known_named_and_that_of_the_file(tmp_path, state, mask
             opened(path, base=base)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
+@pytest.mark.parametrize(("content", "message"), [
         ({"optimizer": {}, "epoch": 3}, "expected a network under model or state_dict, .* none: optimizer, epoch"),
         ({"model": {}}, "or nothing but tensors; found nothing"),
         ({"model": {"a": 1}}, "these are none: a$"),
         ({"model": {}, "state_dict": {}}, "it has both model and state_dict; which of them is meant"),
         ([1], "expected the weights of a network; found a list"),
-    ],
-)
+    ])  # fmt: skip
 def test_other_content_of_a_torch_file_is_refused(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         opened(archive(tmp_path / "a.pth", content, {}))

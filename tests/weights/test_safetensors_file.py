@@ -120,17 +120,14 @@ def test_a_file_appears_only_when_it_is_complete(path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize(
-    ("tensors", "metadata", "sentence"),
-    [
+@pytest.mark.parametrize(("tensors", "metadata", "sentence"), [
         ({"a": np.zeros(2, np.complex64)}, {}, "tensor a: dtype complex64 is not one of BOOL, U8"),
         ({"a": np.array(["x"])}, {}, "tensor a: dtype <U1 is not one of"),
         ({"a": np.array([{}])}, {}, "tensor a: dtype object is not one of"),
         ({"__metadata__": NUMBERS}, {}, "text and not __metadata__"),
         ({3: NUMBERS}, {}, "tensor 3: expected a name that is text"),
         ({"a": NUMBERS}, {"epoch": 3}, "metadata 'epoch': expected text, found 3"),
-    ],
-)
+    ])  # fmt: skip
 def test_what_the_format_does_not_have_is_not_written(path, tensors, metadata, sentence):
     with pytest.raises(ValueError, match=sentence):
         safetensors_file.write(path, tensors, metadata)
@@ -140,9 +137,7 @@ def test_what_the_format_does_not_have_is_not_written(path, tensors, metadata, s
 # Broken files.
 
 
-@pytest.mark.parametrize(
-    ("header", "sentence"),
-    [
+@pytest.mark.parametrize(("header", "sentence"), [
         (b"", NO_FILE),
         (b"[1]", NO_FILE),
         (b' {"w": 1}', NO_FILE),
@@ -167,8 +162,7 @@ def test_what_the_format_does_not_have_is_not_written(path, tensors, metadata, s
         ({"w": ENTRY | {"shape": [5], "data_offsets": [0, 20]}}, NO_FILE),
         ({}, NO_FILE),
         ({"w": ENTRY | {"dtype": "BOOL", "shape": [24]}}, "truth values other than 0 and 1"),
-    ],
-)
+    ])  # fmt: skip
 def test_broken_headers_are_refused(path, header, sentence):
     with pytest.raises(ValueError, match=f"weights.safetensors: .*{sentence}"):
         safetensors_file.read(file_of(path, header))

@@ -29,9 +29,7 @@ PROGRAM = b"\x80\x02" + code(tensor()) + b"."
 GOOD = [("weights/data.pkl", PROGRAM), ("weights/data/0", NUMBERS.tobytes())]
 
 
-@pytest.mark.parametrize(
-    ("entries", "sentence"),
-    [
+@pytest.mark.parametrize(("entries", "sentence"), [
         (GOOD[1:], "no description of its content"),
         (GOOD[:1], "no entry for the storage '0'"),
         ([], "not in the zip format"),
@@ -40,8 +38,7 @@ GOOD = [("weights/data.pkl", PROGRAM), ("weights/data/0", NUMBERS.tobytes())]
         ([("data.pkl", PROGRAM)], "'data.pkl' is not below the folder 'data.pkl/'"),
         ([*GOOD, ("weights/byteorder", b"big")], "are in b'big' byte order, only 'little' is read"),
         ([*GOOD, ("weights/byteorder", b"little" * 9)], "byteorder has 54 bytes, at most 16 are read"),
-    ],
-)
+    ])  # fmt: skip
 def test_other_archives_are_refused(path, entries, sentence):
     with pytest.raises(ValueError, match=sentence):
         torch_file.read(zipped(path, entries))
@@ -70,15 +67,12 @@ def changed_directory(path, entry: bytes, place: int, value: bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("place", "value", "sentence"),
-    [
+@pytest.mark.parametrize(("place", "value", "sentence"), [
         (8, b"\1\0", "is compressed or encrypted"),
         (10, b"\x08\0", "is compressed or encrypted"),
         (24, struct.pack("<I", 1 << 30), "is compressed or encrypted"),
         (42, struct.pack("<I", 5), "is not where the directory says"),
-    ],
-)
+    ])  # fmt: skip
 def test_a_directory_that_lies_is_refused(path, place, value, sentence):
     with pytest.raises(ValueError, match=sentence):
         torch_file.read(changed_directory(path, b"weights/data/0", place, value))

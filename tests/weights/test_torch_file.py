@@ -85,9 +85,7 @@ def test_the_rest_of_an_official_file_is_plain_data(file):
 # What a file may hold.
 
 
-@pytest.mark.parametrize(
-    ("kind", "array"),
-    [
+@pytest.mark.parametrize(("kind", "array"), [
         ("Float", np.float32([1.5, -2, np.inf])),
         ("Double", np.float64([1e300, -0.1])),
         ("Half", np.float16([0.5, 65504])),
@@ -98,8 +96,7 @@ def test_the_rest_of_an_official_file_is_plain_data(file):
         ("Char", np.int8([127, -128])),
         ("Byte", np.uint8([0, 255])),
         ("Bool", np.array([True, False])),
-    ],
-)
+    ])  # fmt: skip
 def test_numbers_of_all_dtypes_come_out_bit_by_bit(path, kind, array):
     value = tensor(storage(kind, count=array.size), 0, array.shape, (1,))
     found = torch_file.read(archive(path, value, {"0": array.tobytes()})).read()
@@ -125,9 +122,7 @@ def test_views_of_a_storage(path, view, expected):
     assert found.shape == np.shape(expected) and found.flags.c_contiguous and found.flags.writeable
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
+@pytest.mark.parametrize(("value", "expected"), [
         *[({"a": [1, -(2**40), 2**100], "b": (None, True, "x"), 3: {}},) * 2],
         (call("torch.Size", (2, 3)), (2, 3)),
         (call("torch.device", "cuda", 1), "cuda:1"),
@@ -139,8 +134,7 @@ def test_views_of_a_storage(path, view, expected):
         (call("__builtin__.set", [1, "a", 1]), {1, "a"}),
         (call("_codecs.encode", "\xff\x00", "latin1"), b"\xff\x00"),
         (Code(call("collections.OrderedDict") + code({"_metadata": {"": {"version": 1}}}) + b"b"), {}),
-    ],
-)
+    ])  # fmt: skip
 def test_plain_values(path, value, expected):
     found = torch_file.read(archive(path, value))
     assert found == expected and type(found) is type(expected)

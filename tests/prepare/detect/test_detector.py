@@ -45,14 +45,11 @@ def holds(box: Detection, point: tuple[float, float]) -> bool:
 # Windows
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "found"),
-    [
+@pytest.mark.parametrize(("height", "width", "found"), [
         (1, 1, [(0, 0, 1)]),
         (319, 318, [(-1, 0, 319), (0, 0, 160), (79, 0, 160), (158, 0, 160)]),
         (200, 600, [(0, -200, 600), (0, -50, 300), (150, -50, 300), (300, -50, 300)]),
-    ],
-)
+    ])  # fmt: skip
 def test_windows_by_hand(height, width, found):
     listed = list(windows(height, width))
     assert listed[: len(found)] == found
@@ -266,10 +263,8 @@ def test_faces_of_both_come_first_then_those_of_blazeface_alone():
     plain = Scripted(Detection(300, 300, 396, 396, 1.5), Detection(2, 0, 98, 96, 0.25))
     upsampled, network = Scripted(), ScriptedNetwork([face_at(600, 0, 0.9), face_at(0, 0, 0.8)], [(300, 300, 396, 396)])
     assert together(plain, upsampled, network)(IMAGE) == [
-        Detection(300, 300, 396, 396, 2.5),
-        Detection(2, 0, 98, 96, 1.25),
-        Detection(600, 0, 696, 96, 0.9),
-    ]
+        Detection(300, 300, 396, 396, 2.5), Detection(2, 0, 98, 96, 1.25), Detection(600, 0, 696, 96, 0.9),
+    ]  # fmt: skip
     assert upsampled.seen == []
     # What BlazeFace saw by itself is not asked for again.
     assert network.asked == [((300, 300, 396, 396), blazeface.AGREED)]
@@ -373,16 +368,13 @@ def test_opening_a_model_hides_the_lines_of_litert_and_no_other(monkeypatch, cap
     assert capfd.readouterr().err == "ours\nlater\n"
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
+@pytest.mark.parametrize(("name", "message"), [
         ("dlibb", "'dlibb': expected one of dlib, .*did you mean 'dlib'?"),
         ("blazeface+dlib", "did you mean"),
         ("yunet", "did you mean 'yunet:FILE'?"),
         ("", r"detector '': expected one of dlib, blazeface, dlib\+blazeface, yunet:FILE$"),
         ("dlib:x", "expected one of"),
-    ],
-)
+    ])  # fmt: skip
 def test_an_unknown_name_is_refused(name, message):
     with pytest.raises(ValueError, match=message):
         make_detector(name)

@@ -28,16 +28,13 @@ def test_variants():
     assert find("vggface2") == (DATASETS["vggface2"], "")
 
 
-@pytest.mark.parametrize(
-    "name, message",
-    [
+@pytest.mark.parametrize("name, message", [
         ("vgface2", "found 'vgface2'; did you mean 'vggface2'"),
         ("", "dataset: expected one of folder, .*, found ''$"),
         ("ffpp_all:c32", "expected variant c23, c40, raw, found 'c32'; did you mean"),
         ("ffpp_all:", "expected variant c23, c40, raw, found ''"),
         ("dfdc:c23", "dataset dfdc: it has no variants, found 'c23'; use --dataset=dfdc"),
-    ],
-)
+    ])  # fmt: skip
 def test_errors(name, message):
     with pytest.raises(ValueError, match=message):
         find(name)

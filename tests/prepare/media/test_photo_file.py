@@ -102,12 +102,9 @@ def test_rotation_noted_in_the_file_is_applied_once(tmp_path, encoding):
 def test_heic_of_tiles_is_one_picture_and_turned_as_it_says(tmp_path):
     image = picture(128, 192)
     cases = [
-        ({"tiles": 2}, image),
-        ({"tiles": 2, "turns": 1}, np.rot90(image)),
-        ({"turns": 3}, np.rot90(image, 3)),
-        ({"mirror": 0}, image[::-1]),
-        ({"mirror": 1, "brand": b"mif1"}, image[:, ::-1]),
-    ]
+        ({"tiles": 2}, image), ({"tiles": 2, "turns": 1}, np.rot90(image)), ({"turns": 3}, np.rot90(image, 3)),
+        ({"mirror": 0}, image[::-1]), ({"mirror": 1, "brand": b"mif1"}, image[:, ::-1]),
+    ]  # fmt: skip
     for options, expected in cases:
         photo = opened(tmp_path, heics.heic(image, **options))
         assert photo.notes == ()
@@ -239,9 +236,7 @@ def test_colours_are_converted_where_the_profile_is_not_srgb(tmp_path):
     assert broken.notes == ("taken as sRGB: the colour profile is damaged",)
 
 
-@pytest.mark.parametrize(
-    "transfer, code, shade",
-    [
+@pytest.mark.parametrize("transfer, code, shade", [
         # The reference white: 203 cd/m2 are the code 0.58 of PQ and 0.75 of HLG. Compressed to 0.6 + 0.4 (1 - 1/e) of
         # the light, which is 0.9320 in sRGB.
         ("PQ", 148, 238),
@@ -251,8 +246,7 @@ def test_colours_are_converted_where_the_profile_is_not_srgb(tmp_path):
         ("HLG", 97, 100),
         ("PQ", 0, 0),
         ("PQ", 255, 255),
-    ],
-)
+    ])  # fmt: skip
 def test_hdr_is_tone_mapped_and_noted(transfer, code, shade):
     number = {"PQ": 16, "HLG": 18}[transfer]
     image, note = colours.by_signal(np.full((4, 4, 3), code, np.uint8), (9, number))
@@ -519,9 +513,7 @@ def raw_of_tags(**tags: int) -> bytes:
     return encoded(picture(), "TIFF", tiffinfo={int(tag.removeprefix("tag")): value for tag, value in tags.items()})
 
 
-@pytest.mark.parametrize(
-    "data, name",
-    [
+@pytest.mark.parametrize("data, name", [
         (b"\xff\x0a" + bytes(30), "a JPEG XL picture"),
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(30), "a JPEG XL picture"),
         (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(30), "a JPEG 2000 picture"),
@@ -533,17 +525,14 @@ def raw_of_tags(**tags: int) -> bytes:
         (b"<?xml version='1.0'?>\n<!-- x -->\n<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
         (raw_of_tags(tag50706=b"\1\4\0\0"), "a camera's raw file"),
         (raw_of_tags(tag254=1, tag330=8), "a camera's raw file"),
-    ],
-)
+    ])  # fmt: skip
 def test_formats_that_are_not_read_are_named(tmp_path, data, name):
     reason, detail = refused(tmp_path, data, "photo.jpg")
     assert reason == "unsupported_format"
     assert detail.startswith(f"this is {name}") and ", which is not read; " in detail
 
 
-@pytest.mark.parametrize(
-    "start, brand",
-    [
+@pytest.mark.parametrize("start, brand", [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "heic"),
         (b"\0\0\0\x18ftypmif1\0\0\0\0mif1miaf", "heic"),
         (b"\0\0\0\x18ftypmsf1\0\0\0\0hevciso8", "heic"),
@@ -552,8 +541,7 @@ def test_formats_that_are_not_read_are_named(tmp_path, data, name):
         (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", None),
         (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", None),
         (b"\0\0\0\x18moovheic\0\0\0\0mif1heic", None),
-    ],
-)
+    ])  # fmt: skip
 def test_brands_of_photos_are_no_videos(start, brand):
     assert photo_brand(start) == brand
     assert (container_of(start) is None) == (brand is not None)

@@ -113,11 +113,9 @@ class Facer:
         assert images.values.flags.c_contiguous and 0 <= images.values.min() and images.values.max() <= 1
         shapes = {key: (value.values.shape, value.values.dtype.name) for key, value in data.items()}
         assert shapes == {
-            "rects": ((1, 4), "float32"),
-            "points": ((1, 5, 2), "float32"),
-            "scores": ((1,), "float32"),
+            "rects": ((1, 4), "float32"), "points": ((1, 5, 2), "float32"), "scores": ((1,), "float32"),
             "image_ids": ((1,), "int64"),
-        }
+        }  # fmt: skip
         self.calls.append((images.values, {key: value.values for key, value in data.items()}))
         logits = np.full((1, 11, *images.values.shape[2:]), -9, np.float32)
         logits[:, 0], logits[:, SKIN], logits[:, HAIR] = 0.5, images.values[:, 0], images.values[:, 1]
