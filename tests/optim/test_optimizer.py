@@ -103,6 +103,11 @@ def test_pretraining_keeps_the_structure_of_its_optimizer_state_and_without_clip
     assert names == ["EmptyState", "ScaleByAdamState", "EmptyState"]
 
 
+def test_an_unknown_kind_of_decay_is_refused():
+    with pytest.raises(ValueError, match="optimizer.decay: expected one of decoupled, coupled; found 'l2'"):
+        make_optimizer(OptimizerSpec(0.9, 0.999, 1e-8, ((".*", 0.0),), None, "l2"))
+
+
 # Muon, one step at a time. A block with a fused kernel of queries, keys and values, a tall and a wide one.
 
 WIDTH = 4
