@@ -23,13 +23,10 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (60, 70, 3), np.uint8)
 
 
-def test_without_any_part_the_image_is_resized(image):
+def test_without_any_part_the_image_is_resized_and_a_flip_mirrors_columns(image):
     found, erased = augment(NOTHING, image, 0, 0)
     np.testing.assert_array_equal(found, resize_whole(image, 224))
     assert erased.dtype == np.int32 and erased.tolist() == [0, 0, 0, 0]
-
-
-def test_a_flip_mirrors_columns(image):
     found, _ = augment(AugmentSpec(flip=1.0), image, 0, 0)
     np.testing.assert_array_equal(found, resize_whole(image, 224)[:, ::-1])
 
