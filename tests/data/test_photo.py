@@ -121,12 +121,9 @@ def test_damaged_png_data_is_refused(image):
         photo.decode_image(bytes(data), "face7")
 
 
-def test_wrong_size_is_refused(image):
+def test_wrong_size_is_refused_and_before_anything_is_decoded(image, monkeypatch):
     with pytest.raises(ValueError, match="photo face7: expected 224x224, found 100x224 .* crop and resize"):
         photo.decode_image(photo.encode_png(image[:100], 6), "face7")
-
-
-def test_size_is_refused_before_anything_is_decoded(image, monkeypatch):
     data = bytearray(photo.encode_png(image, 6))
     data[16:24] = struct.pack(">II", 60000, 60000)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded a photo of 60000x60000"))

@@ -55,14 +55,10 @@ def test_celebdf_pp(miniature, listed, small_lists):
         miniature.walk("celebdf_v2")
 
 
-def test_celebdf_v2_is_not_pp(miniature):
+def test_celebdf_v2_is_not_pp_and_may_lack_videos_and_lines(miniature, listed):
     celeb(miniature, V2)
     with pytest.raises(WrongDownload, match="it looks like celebdf_v2 or celebdf_v1$"):
         miniature.walk("celebdf_pp")
-
-
-def test_celebdf_lacks_videos_and_lines(miniature, listed):
-    celeb(miniature, V2)
     (miniature.root / "Celeb-real/id9_0006.mp4").unlink()
     walk = miniature.walk("celebdf_v2")
     assert walk.shortfalls == (
@@ -101,19 +97,16 @@ def test_dfdc(miniature, listed, monkeypatch):
     assert [item.path for item in inside] == ["ori_videos/x/aaa.mp4", "ori_videos/bbb.mp4", "ccc.mp4"]
 
 
-def test_dfdc_names_that_would_overwrite_each_other(miniature):
-    miniature.add("labels.csv", text="filename,label\naaa.mp4,0\n").add("x/aaa.mp4", "y/aaa.mp4")
-    with pytest.raises(WrongDownload, match="two videos aaa.mp4: x/aaa.mp4 and y/aaa.mp4"):
-        miniature.walk("dfdc")
-
-
-def test_dfdc_lacks_videos(miniature):
+def test_dfdc_names_that_would_overwrite_each_other_and_videos_that_are_missing(miniature):
     miniature.add("labels.csv", text="filename,label\naaa.mp4,0\nbbb.mp4,1\n").add("aaa.mp4", "zzz.mp4")
     assert miniature.walk("dfdc").shortfalls == (
         "videos in labels.csv: expected 5000, found 2",
         "videos of labels.csv: expected 2, found 1; missing: bbb.mp4",
         "1 left out, not in labels.csv: zzz.mp4",
     )
+    miniature.add("labels.csv", text="filename,label\naaa.mp4,0\n").add("x/aaa.mp4")
+    with pytest.raises(WrongDownload, match="two videos aaa.mp4: aaa.mp4 and x/aaa.mp4"):
+        miniature.walk("dfdc")
 
 
 @pytest.mark.parametrize("text, message", [
