@@ -11,7 +11,9 @@ XLA_FLAGS = "--xla_cpu_parallel_codegen_split_count=1"
 if HAS_OLDER_EMITTERS:
     XLA_FLAGS += " --xla_cpu_use_fusion_emitters=false"
 # For a process of its own that is to compile as the tests do.
-ENVIRONMENT = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": XLA_FLAGS}
+ENVIRONMENT = {
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2", "XLA_FLAGS": XLA_FLAGS,
+}  # fmt: skip
 # For a program that is to be compiled as users run it.
 AS_FOR_USERS = {
     "xla_backend_optimization_level": 3,

@@ -54,16 +54,11 @@ OF_IMAGES = {
 }
 PARSERS = {kind.__name__: parser(kind) for kind in (EmbeddedParser, BisenetParser, FarlParser, BoxParser)}
 OTHER_IMAGES = {
-    "floats of 0..1": IMAGE.astype(np.float32) / 255,
-    "floats of 0..255": IMAGE.astype(np.float64),
-    "other integers": IMAGE.astype(np.int32),
-    "grey": IMAGE[..., 0],
-    "with alpha": np.dstack([IMAGE, IMAGE[..., 0]]),
-    "channels first": IMAGE[:, :16].transpose(2, 0, 1),
-    "a batch": IMAGE[None],
-    "no pixel": IMAGE[:0],
+    "floats of 0..1": IMAGE.astype(np.float32) / 255, "floats of 0..255": IMAGE.astype(np.float64),
+    "other integers": IMAGE.astype(np.int32), "grey": IMAGE[..., 0], "with alpha": np.dstack([IMAGE, IMAGE[..., 0]]),
+    "channels first": IMAGE[:, :16].transpose(2, 0, 1), "a batch": IMAGE[None], "no pixel": IMAGE[:0],
     "a list": IMAGE.tolist(),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [*OF_IMAGES, *PARSERS])

@@ -98,12 +98,9 @@ def test_a_misspelt_option_is_refused_with_the_one_that_was_meant(answers, name)
     assert f"see fsfm {name} --help" in told
 
 
-def test_a_face_detector_is_not_taken_for_a_recipe(answers):
+def test_a_face_detector_is_not_taken_for_a_recipe_and_an_export_shows_the_options_of_its_format(answers):
     code, said, told = answers[DECODED]
     assert (code, said) == (1, "") and "photo.jpg: there is no such file" in told, told
-
-
-def test_an_export_shows_the_options_of_its_format(answers):
     assert "--platforms:" in answers["export", "--format=jax", "--help"][1]
     assert "--pooling:" in answers["export", "--format=timm", "--help"][1]
 
@@ -147,14 +144,11 @@ def test_recipes_are_found_by_name(tmp_path):
     assert name_files(["--config=none/mine.py:a"]) == ["--config=none/mine.py:a"]
 
 
-@pytest.mark.parametrize(
-    "name, text",
-    [
+@pytest.mark.parametrize("name, text", [
         ("finetune_dfd_vitl", "finetune_dfd_vitl is spelt finetune_dfd:vitl since version 0.2"),
         ("configs/adapter_fas_vits.py", "configs/adapter_fas_vits.py is spelt configs/adapter_fas.py:vits since"),
         ("pretrain_vitbb", "found no pretrain_vitbb; did you mean 'pretrain_vitb'?"),
-    ],
-)
+    ])  # fmt: skip
 def test_former_and_misspelt_recipes_are_refused_with_the_right_name(name, text):
     with pytest.raises(FileNotFoundError, match=re.escape(text)):
         name_files([f"--config={name}"])
@@ -166,11 +160,7 @@ def test_a_recipe_that_is_no_python_is_refused(tmp_path):
     (tmp_path / "recipe.txt").touch()
     with pytest.raises(ValueError, match=r"config: expected a file that ends in \.py, found .*recipe\.txt"):
         load_recipe(str(tmp_path / "recipe.txt"))
+    found = [split_size(variant) for variant in ("", "vitl", "vits,a,b", "a,vits")]  # a variant begins with a size
+    assert found == [("vitb", ""), ("vitl", ""), ("vits", "a,b"), ("vitb", "a,vits")]
 
 
-@pytest.mark.parametrize(
-    "variant, size, words",
-    [("", "vitb", ""), ("vitl", "vitl", ""), ("vits,a,b", "vits", "a,b"), ("a,vits", "vitb", "a,vits")],
-)
-def test_a_variant_begins_with_a_size_or_has_the_default(variant, size, words):
-    assert split_size(variant) == (size, words)

@@ -88,7 +88,7 @@ def test_an_interrupt_while_a_program_is_imported_is_one_line():
     assert (running.returncode, running.stderr) == (-signal.SIGINT, "interrupted\n")
 
 
-def test_a_file_has_its_name_only_when_it_is_whole_and_is_as_private_as_before(tmp_path):
+def test_a_file_has_its_name_only_when_it_is_whole_and_a_link_is_replaced_and_a_device_is_not(tmp_path):
     path = tmp_path / "found.json"
     path.write_text("old")
     path.chmod(0o600)

@@ -22,12 +22,8 @@ def test_inputs_are_read_or_refused_in_words_of_our_own(name, tmp_path):
     assert wrong == {}
     # Inputs that are all read, or all refused at the same place, would test one line.
     assert len({*outcomes.values()}) >= 2
-
-
-@pytest.mark.parametrize("name", [name for name in TARGETS if name != "sidecar"])
-def test_honest_inputs_are_read(name, tmp_path):
     target = TARGETS[name]
-    assert READ in [judge(target, seed, tmp_path)[0] for seed in target.seeds()]
+    assert name == "sidecar" or READ in [judge(target, seed, tmp_path)[0] for seed in target.seeds()]
     assert all(len(seed) <= target.longest for seed in target.seeds())
 
 
@@ -48,9 +44,7 @@ def reading_numbers(data, folder):
     read_numbers(folder / "array", 10)
 
 
-@pytest.mark.parametrize(
-    ("read", "outcome", "place"),
-    [
+@pytest.mark.parametrize(("read", "outcome", "place"), [
         (lambda data, folder: None, READ, ""),
         (reading_numbers, REFUSED, "array_file.py"),
         # Documented, but said by this file, not by a reader.
@@ -59,8 +53,7 @@ def reading_numbers(data, folder):
         (raising(MemoryError()), "MemoryError in the words of others", "test_corpus.py"),
         (lambda data, folder: Unusable("no reason", "..."), "KeyError in the words of others", "unusable.py"),
         (lambda data, folder: int("x" * 5), "ValueError in the words of others", "test_corpus.py"),
-    ],
-)
+    ])  # fmt: skip
 def test_the_judge_tells_what_is_wrong(tmp_path, read, outcome, place):
     found = judge(Target("one", read, (ValueError,), list), b"\x1b[2J", tmp_path)
     assert found[0].split(":")[0] == outcome and found[1].split(":")[0] == place

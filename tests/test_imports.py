@@ -22,19 +22,10 @@ MAX_LOOSE = 8  # modules at the top of the package
 
 # A package imports itself and the lines above its own.
 TIERS = (
-    "regions text",
-    "records",
-    "config data losses metrics models optim partition",
-    "command run tasks",
-    "prepare train",
-    "resolve",
-    "weights",
-    "figures",
-    "detection",
-    "analyze export jobs",
-    "apps compile_check",
+    "regions text", "records", "config data losses metrics models optim partition", "command run tasks",
+    "prepare train", "resolve", "weights", "figures", "detection", "analyze export jobs", "apps compile_check",
     "cli main",
-)
+)  # fmt: skip
 # Programs around the package import it, themselves and these.
 MAY_USE = {"configs": "", "benchmarks": "configs", "reliability": "benchmarks configs"}
 # Recipes are read without JAX, so they meet the fields of configurations alone.
@@ -200,16 +191,12 @@ def test_recipes_loader_processes_and_preparation_never_meet_jax():
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_no_exception_is_caught_without_a_type(module):
-    bare = [n.lineno for n in ast.walk(tree(module)) if isinstance(n, ast.ExceptHandler) and n.type is None]
-    assert not bare, f"{FILES[module]}: bare except in lines {bare}"
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_a_file_is_short_and_has_a_name_that_says_something(module):
+def test_a_file_is_short_has_a_name_that_says_something_and_catches_no_exception_without_a_type(module):
     lines = len(FILES[module].read_text().splitlines())
     assert lines <= MAX_LINES, f"{FILES[module]} has {lines} lines: split it"
     assert not {"utils", "util", "helpers", "misc", "common"} & set(module.split("."))
+    bare = [n.lineno for n in ast.walk(tree(module)) if isinstance(n, ast.ExceptHandler) and n.type is None]
+    assert not bare, f"{FILES[module]}: bare except in lines {bare}"
 
 
 @pytest.mark.parametrize("module", MODULES)

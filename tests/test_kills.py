@@ -329,7 +329,7 @@ def test_kills_within_a_save_cost_no_step(tmp_path):
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["4", "6"]
 
 
-def test_a_folder_has_one_run_at_a_time(tmp_path):
+def test_a_folder_has_one_run_at_a_time_and_one_that_cannot_be_written_to_is_told_before(tmp_path):
     workdir = tmp_path / "run"
     with hold(str(workdir)):
         holder = rf"run: expected no other run.*process {os.getpid()} on .*, since 20\d\d-"
@@ -342,6 +342,13 @@ def test_a_folder_has_one_run_at_a_time(tmp_path):
     (workdir / ".lock").write_text('{"pid": 1, "host": "of a process that was killed", "since": "long ago"}\n')
     with hold(str(workdir)):
         assert json.loads((workdir / ".lock").read_text())["pid"] == os.getpid()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotSaved, match="file/run: expected to write a folder; found: .*GB are free there"):
+        make_folder(str(tmp_path / "file" / "run"))
+    (tmp_path / "third" / ".lock").mkdir(parents=True)
+    with pytest.raises(NotSaved, match=r"\.lock: expected to write the lock of this run; found"):
+        with hold(f"{tmp_path}/third"):
+            raise AssertionError("not locked")
 
 
 @pytest.mark.parametrize("job", [pretrain.run, finetune.run, compare.run])
@@ -368,16 +375,6 @@ def test_a_lock_that_its_holder_takes_away_meanwhile_is_not_taken_for_ours(tmp_p
                 raise AssertionError("two runs")
 
 
-def test_a_folder_that_cannot_be_written_to_is_told_before_anything_else(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(NotSaved, match="file/run: expected to write a folder; found: .*GB are free there"):
-        make_folder(str(tmp_path / "file" / "run"))
-    (tmp_path / "run" / ".lock").mkdir(parents=True)
-    with pytest.raises(NotSaved, match=r"\.lock: expected to write the lock of this run; found"):
-        with hold(f"{tmp_path}/run"):
-            raise AssertionError("not locked")
-
-
 def test_a_disk_without_room_for_a_checkpoint_is_told_before_training(tmp_path, monkeypatch):
     checkpoints, state = Checkpoints(str(tmp_path), KEEP), make(1)
     usage = shutil.disk_usage(tmp_path)
@@ -390,7 +387,7 @@ def test_a_disk_without_room_for_a_checkpoint_is_told_before_training(tmp_path, 
     checkpoints.close()
 
 
-def test_a_line_that_has_no_room_leaves_no_half_line(tmp_path):
+def test_a_line_that_has_no_room_leaves_no_half_line_and_metrics_go_on_after_one(tmp_path):
     path = tmp_path / "lines"
     lines = Lines(str(path), lambda line: True)
     lines.add("whole")
@@ -412,9 +409,6 @@ def test_a_line_that_has_no_room_leaves_no_half_line(tmp_path):
         lines.add("no room")
     lines.close()
     assert path.read_text() == "whole\n"
-
-
-def test_metrics_go_on_after_a_line_that_was_cut_short_or_is_none(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
     info = RunInfo(str(tmp_path), 2, 4, 4, 8)

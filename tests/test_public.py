@@ -87,7 +87,7 @@ def test_images_of_another_kind_are_refused(former, crops, call):
             call(encoder, detector, wrong)
 
 
-def test_masks_of_ones_own_maps():
+def test_masks_of_ones_own_maps_and_a_parser_that_finds_no_face():
     maps = np.zeros((2, 224, 224), np.int64)
     maps[:, 48:96, 48:96] = regions.NOSE
     for strategy in (fsfm_jax.crfr_p, fsfm_jax.crfr_r, fsfm_jax.frp, fsfm_jax.fasking_i, fsfm_jax.random):
@@ -100,9 +100,6 @@ def test_masks_of_ones_own_maps():
     for wrong in (maps[0], maps + 11, maps / 1.0, maps[:, :100, :100]):
         with pytest.raises(ValueError, match="expected"):
             fsfm_jax.crfr_p(wrong)
-
-
-def test_the_parser_says_when_there_is_no_face():
     with pytest.raises(ValueError, match="expected a face, found none in a photo of 64x80"):
         fsfm_jax.load_parser()(np.full((64, 80, 3), 127, np.uint8))
 

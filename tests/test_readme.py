@@ -55,11 +55,14 @@ def test_links_lead_somewhere(path):
             assert anchor in anchors(there), f"{target}: no such heading"
 
 
-def test_named_files_exist():
+def test_named_files_and_make_targets_exist():
     """Inline code such as `fsfm_jax/main.py` or `configs/`."""
     found = [name for _, name in every(rf"`((?:{FOLDERS})/[\w/.\-]*)", TEXTS)]
     assert len(found) > 10
     assert [name for name in found if not (ROOT / name).exists()] == []
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
+    found = [name for _, name in every(r"(?m)(?:^|`)make ([a-z]+)", TEXTS)]
+    assert {"demo", "test"} <= set(found) <= set(targets)
 
 
 def field_names(text):
@@ -86,10 +89,14 @@ LONG = ROOT / "docs" / "paper-and-code.md", "## 1. Differences with a switch"
 SHORT = ROOT / "README.md", "## Paper, released code, ours"
 
 
-def test_both_difference_tables_name_the_same_fields():
+def test_both_difference_tables_name_the_same_fields_and_no_defaults():
     short, long = ([re.match(r"`([\w.]+)", cell)[1] for cell in switches(*where)] for where in (SHORT, LONG))
     assert short == long
     assert len(set(short)) == 9
+    # The last column of the long table shows what a switch can do, so never what it does anyway.
+    for cell in switches(*LONG):
+        name, value = re.fullmatch(r"`([\w.]+)=(.+)`", cell).groups()
+        assert FIELDS[name] != ast.literal_eval(value), name
 
 
 def test_values_of_fields_are_allowed():
@@ -105,19 +112,6 @@ def test_values_of_fields_are_allowed():
             node = node[parent]
         node[leaf] = ast.literal_eval(value)
         config.resolve_pretraining(c, 3_000_000, 8)
-
-
-def test_other_values_are_not_the_defaults():
-    """The last column of the long table shows what a switch can do, so never what it does anyway."""
-    for cell in switches(*LONG):
-        name, value = re.fullmatch(r"`([\w.]+)=(.+)`", cell).groups()
-        assert FIELDS[name] != ast.literal_eval(value), name
-
-
-def test_make_targets_exist():
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
-    found = [name for _, name in every(r"(?m)(?:^|`)make ([a-z]+)", TEXTS)]
-    assert {"demo", "test"} <= set(found) <= set(targets)
 
 
 def commands():
@@ -156,37 +150,28 @@ def test_flags_in_prose_exist():
     assert [flag for _, flag in every(r"`--([\w-]+)", PAGES) if flag not in defined] == []
 
 
-def test_named_configurations_load():
+def test_named_configurations_load_and_variants_are_listed():
     """Every FILE.py and FILE.py:VARIANT that is written anywhere."""
     found = every(r"configs/((?:pretrain|finetune|adapter|eval|compare)_\w+)\.py(?::([\w,\-]+))?", PAGES)
     assert len(found) > 10
     for _, (name, variant) in (one for one in found if one[1][1] != "TARGET"):
         load_recipe(f"{name}:{variant}" if variant else name)
-
-
-def test_variants_are_listed():
     text = (ROOT / "CHANGELOG.md").read_text() + pretrain.vary.__doc__
     assert all(f"`{name}`" in text for name in pretrain.VARIANTS)
 
 
-def test_held_out_faces_are_named_where_the_licences_are():
-    """The list of the licence page is that of the code."""
+def test_every_bundled_photo_has_a_licence_and_the_held_out_are_named_there():
+    text = SAMPLE_LICENCES.read_text()
+    photos = [p.name for p in SAMPLES.parent.rglob("*") if p.suffix in (".jpg", ".mp4")]
+    assert len(photos) > 20
+    assert [name for name in photos if name not in text] == []
+    # The list of the licence page is that of the code.
     sentence = re.search(r"`samples:heldout` is (.*?);", SAMPLE_LICENCES.read_text())[1]
     single, first, last = re.findall(r"sample(\d_\d)", sentence)
     photo = first[0]
     assert photo == last[0]
     listed = {single, *(f"{photo}_{face}" for face in range(int(first[-1]), int(last[-1]) + 1))}
     assert {f"mit_faceapi_sample{part}.png" for part in listed} == HELD_OUT_SAMPLES
-
-
-def test_every_bundled_photo_has_a_licence():
-    text = SAMPLE_LICENCES.read_text()
-    photos = [p.name for p in SAMPLES.parent.rglob("*") if p.suffix in (".jpg", ".mp4")]
-    assert len(photos) > 20
-    assert [name for name in photos if name not in text] == []
-
-
-def test_licence_files_are_whole():
     assert "END OF TERMS AND CONDITIONS" in (ROOT / "LICENSE").read_text()
     text = (SAMPLES.parent / "LICENSE.face-api.txt").read_text()
     assert text.startswith("MIT License\n\nCopyright (c) Vladimir Mandic")

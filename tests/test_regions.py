@@ -34,18 +34,19 @@ def test_class_bits_are_those_of_a_plain_loop(patch_size):
                 assert bits[row * grid + column] == sum(1 << label for label in labels)
 
 
-def test_a_single_pixel_makes_a_patch_belong():
+def test_every_patch_belongs_to_some_region_by_a_single_pixel():
     for row, column, patch in ((0, 0, 0), (15, 15, 0), (15, 16, 1), (16, 15, 14), (223, 223, 195)):
         parsing_map = np.zeros((224, 224), np.uint8)
         parsing_map[row, column] = CLASSES.index("nose")
         member = membership(patch_bits(parsing_map, 16))
         np.testing.assert_array_equal(np.flatnonzero(member[REGIONS.index("nose")]), [patch])
         assert member[REGIONS.index("background")].all()
+    # So every patch is claimed by a group, and the groups of a mask add up to all patches.
+    assert membership(np.arange(1, 2**11, dtype=np.uint16)).any(0).all()
+    assert not membership(np.zeros(1, np.uint16)).any()
 
 
-@pytest.mark.parametrize(
-    ("classes", "found"),
-    [
+@pytest.mark.parametrize(("classes", "found"), [
         (["background"], ["background"]),
         (["right_brow"], ["eyebrows"]),
         (["left_brow", "nose"], ["eyebrows", "nose"]),
@@ -58,18 +59,11 @@ def test_a_single_pixel_makes_a_patch_belong():
         (["skin", "background"], ["boundary", "skin", "background"]),
         (["hair", "background"], ["hair", "background"]),
         (["skin", "nose"], ["nose", "skin"]),
-    ],
-)
+    ])  # fmt: skip
 def test_a_patch_belongs_to_the_regions_of_its_classes(classes, found):
     bits = np.uint16(sum(1 << CLASSES.index(name) for name in classes))
     member = membership(bits[None])[:, 0]
     assert [name for name, belongs in zip(REGIONS, member, strict=True) if belongs] == found
-
-
-def test_every_patch_belongs_to_some_region():
-    # So every patch is claimed by a group, and the groups of a mask add up to all patches.
-    assert membership(np.arange(1, 2**11, dtype=np.uint16)).any(0).all()
-    assert not membership(np.zeros(1, np.uint16)).any()
 
 
 def test_mirroring_twice_is_nothing_and_once_swaps_sides():
@@ -124,9 +118,7 @@ def test_a_good_map_of_any_integer_type_is_taken(shape, dtype):
     np.testing.assert_array_equal(checked, parsing_map)
 
 
-@pytest.mark.parametrize(
-    ("parsing_map", "message"),
-    [
+@pytest.mark.parametrize(("parsing_map", "message"), [
         (np.zeros((250, 250), np.int8), "parsing map of face 7: expected 224x224, found 250x250; parse the image"),
         (np.zeros((2, 224, 224), np.int8), "face 7: expected 224x224, found 2x224x224"),
         (np.zeros((224, 224, 1), np.int8), "face 7: expected 224x224, found 224x224x1"),
@@ -137,8 +129,7 @@ def test_a_good_map_of_any_integer_type_is_taken(shape, dtype):
         (np.full((224, 224), -1, np.int8), r"face 7: labels -1..-1, expected 0..10"),
         # 256 would be a background if it were cast first.
         (np.full((224, 224), 256, np.int64), r"face 7: labels 256..256, expected 0..10"),
-    ],
-)
+    ])  # fmt: skip
 def test_a_wrong_map_is_refused_by_name(parsing_map, message):
     with pytest.raises(ValueError, match=message):
         check_parsing_map(parsing_map, 224, "face 7")

@@ -18,12 +18,8 @@ HASH = "    --hash=sha256:" + "0a" * 32
 
 
 @pytest.mark.parametrize("requirements", FILES, ids=NAMES)
-def test_every_pin_has_hashes_in_the_lock_beside_it(requirements):
+def test_every_pin_has_hashes_in_the_lock_beside_it_and_no_address_is_written_down(requirements):
     locks.check_lock(requirements)
-
-
-@pytest.mark.parametrize("requirements", FILES, ids=NAMES)
-def test_no_address_is_written_down(requirements):
     for text in (requirements.path.read_text(), requirements.lock.read_text()):
         assert not re.findall(r"(?:https?|file|ftp|git)://|--(?:index|extra-index|find-links|trusted-host)", text)
 
@@ -38,15 +34,12 @@ def test_make_installs_nothing_without_hashes():
         assert {*named} <= {str(requirements.lock.relative_to(ROOT)) for requirements in FILES}, line
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
+@pytest.mark.parametrize(("text", "complaint"), [
         ("jax>=0.10\n", "requirements.txt, line 1: expected NAME==VERSION, found 'jax>=0.10'"),
         ("# a comment\njax\n", "line 2"),
         ("jax @ https://example.org/jax.whl\n", "line 1"),
         ("dm-tree==1\ndm_Tree==2\n", "line 2: dm-tree is pinned twice"),
-    ],
-)
+    ])  # fmt: skip
 def test_requirements_that_pin_nothing(tmp_path, text, complaint):
     path = tmp_path / "requirements.txt"
     path.write_text(text)
@@ -54,9 +47,7 @@ def test_requirements_that_pin_nothing(tmp_path, text, complaint):
         pins.read_requirements(path)
 
 
-@pytest.mark.parametrize(
-    ("lock", "complaint"),
-    [
+@pytest.mark.parametrize(("lock", "complaint"), [
         (f"-r run.lock\none==1 \\\n{HASH}\ntwo==2 \\\n{HASH} \\\n{HASH}\n", None),
         (f"-r run.lock\none==1 \\\n{HASH}\n", r"absent: Pin\(name='two', version='2'\); too much: nothing"),
         (f"one==1 \\\n{HASH}\ntwo==2 \\\n{HASH}\n", "absent: run.lock"),
@@ -65,8 +56,7 @@ def test_requirements_that_pin_nothing(tmp_path, text, complaint):
         (f"one==1\n{HASH}\n", "line 1: expected a pin or its hash"),
         ("one==1 \\\n    --hash=sha256:0a\n", "line 2: expected a pin or its hash"),
         (f"--index-url x\none==1 \\\n{HASH}\n", "line 1: expected a pin or its hash"),
-    ],
-)
+    ])  # fmt: skip
 def test_locks_that_are_not_those_of_their_requirements(tmp_path, lock, complaint):
     path = tmp_path / "more.txt"
     path.write_text("-r ../requirements.txt\none==1\nTwo==2\n")
@@ -91,22 +81,16 @@ def test_the_table_of_licences_has_every_pin_and_nothing_else():
     assert licences.read_table(f"{licences.BEGIN}\n{licences.table(rows.values())}{licences.END}") == [*rows.values()]
 
 
-@pytest.mark.parametrize(
-    ("metadata", "licence"),
-    [
+@pytest.mark.parametrize(("metadata", "licence"), [
         ({"license_expression": "Apache-2.0 AND MIT", "license": "x"}, "Apache-2.0 AND MIT"),
         ({"license": "Apache License, Version 2.0"}, "Apache-2.0"),
         ({"license": "MIT License\n\nCopyright (c) 2022 ...", "classifier": []}, "MIT"),
         ({"license": "Copyright " + "x" * 60, "classifier": ["License :: OSI Approved :: BSD License"]}, "BSD"),
         ({"license": "UNKNOWN", "classifier": ["A :: B", "License :: OSI Approved :: ISC License (ISCL)"]}, "ISC"),
         ({"license": "Google Cloud Platform Terms of Service"}, "Google Cloud Platform Terms of Service"),
-    ],
-)
+    ])  # fmt: skip
 def test_licences_are_told_by_the_metadata(metadata, licence):
     assert licences.licence_of("package", metadata) == licence
-
-
-def test_a_package_without_a_licence_is_told():
     with pytest.raises(ValueError, match="package: expected its metadata to name a licence, found none"):
         licences.licence_of("package", {"license": "Copyright " + "x" * 60, "classifier": []})
 
@@ -133,13 +117,10 @@ def test_everything_bundled_has_a_licence():
     assert unused == []
 
 
-def test_what_the_security_page_names_is_there():
+def test_what_the_security_page_names_is_there_and_pins_compare_by_the_name_of_registries():
     text = SECURITY.read_text(encoding="utf-8")
     named = re.findall(r"`((?:fsfm_jax|tests|benchmarks|docs)/[\w/.\-]+)`", text)
     assert len(named) > 5 and [name for name in named if not (ROOT / name).exists()] == []
     assert not re.search(r"\S+@\S+\.\w+", text), "no address is promised that nobody reads"
-
-
-def test_pins_compare_by_the_name_that_registries_know():
     assert pins.canonical("Dm_Tree.x--y") == "dm-tree-x-y"
     assert dataclasses.astuple(pins.Pin("a", "1")) < dataclasses.astuple(pins.Pin("b", "0"))

@@ -51,26 +51,19 @@ def unopened(*_):
     raise AssertionError("the detector is opened before what can be refused is refused")
 
 
-def test_scores_are_those_of_the_detector_for_any_number_of_crops(opened):
-    pixels, detector = serialized.images(11), serialized.detector()
-    live = serialized.live(detector, pixels)
+def test_scores_are_those_of_the_detector_for_any_number_of_crops_in_few_sizes(opened, monkeypatch):
+    pixels, sizes, score = serialized.images(11), [], opened._score
+    live = serialized.live(serialized.detector(), pixels)
+    monkeypatch.setattr(opened, "_score", lambda crops: (sizes.append(len(crops)), score(crops))[1])
     for count in (0, 1, 3, 4, 11):
         found = opened.log_probabilities(pixels[:count])
         assert found.shape == (count, 2)
         np.testing.assert_allclose(found, live[:count], rtol=0, atol=serialized.TOLERANCE)
+    assert set(sizes) == {1, 4}  # little is compiled
     assert (opened.transform, opened.image_size, opened.explains) == ("resize_center", serialized.SIDE, True)
-
-
-def test_sizes_are_few_so_that_little_is_compiled(opened):
-    sizes = []
-    score = opened._score
-    try:
-        opened._score = lambda crops: (sizes.append(len(crops)), score(crops))[1]
-        for count in (1, 2, 4, 5, 9):
-            opened.log_probabilities(serialized.images(count))
-    finally:
-        opened._score = score
-    assert set(sizes) == {1, 4}
+    monkeypatch.setattr(opened, "_score", lambda crops: score(crops) * np.nan)
+    with pytest.raises(ValueError, match="scores that are not finite; its weights or statistics are damaged"):
+        opened.log_probabilities(serialized.images(1))
 
 
 def test_a_serialized_detector_scores_alike_and_has_no_heat(opened, run, tmp_path):
@@ -94,26 +87,12 @@ def test_a_serialized_detector_scores_alike_and_has_no_heat(opened, run, tmp_pat
     predictor.open_predictor(path, Unsaid(classes="fake, real"))
 
 
-def test_scores_that_are_not_finite_are_refused(opened):
-    score = opened._score
-    try:
-        opened._score = lambda crops: score(crops) * np.nan
-        with pytest.raises(ValueError, match="scores that are not finite; its weights or statistics are damaged"):
-            opened.log_probabilities(serialized.images(1))
-    finally:
-        opened._score = score
-
-
-def test_heat_is_that_of_the_likeliest_forged_class(opened):
-    pixels, asked = serialized.images(3), []
-    heat, score = opened._heat, opened._score
-    try:
-        opened._heat = lambda crops, of: (asked.append((len(crops), of)), heat(crops, of))[1]
-        # Real is likelier, and not asked for.
-        opened._score = lambda crops: np.log(np.full((len(crops), 2), [0.1, 0.9]))
-        found = opened.heat(pixels)
-    finally:
-        opened._heat, opened._score = heat, score
+def test_heat_is_that_of_the_likeliest_forged_class(opened, monkeypatch):
+    pixels, asked, heat = serialized.images(3), [], opened._heat
+    monkeypatch.setattr(opened, "_heat", lambda crops, of: (asked.append((len(crops), of)), heat(crops, of))[1])
+    # Real is likelier, and not asked for.
+    monkeypatch.setattr(opened, "_score", lambda crops: np.log(np.full((len(crops), 2), [0.1, 0.9])))
+    found = opened.heat(pixels)
     assert asked == [(4, 0)] and found.shape == (3, 2, 2) and found.max() <= 1 and opened.heat(pixels[:0]).shape[0] == 0
 
 
@@ -194,7 +173,13 @@ def test_an_interrupted_command_keeps_what_it_has_found(run, monkeypatch, capsys
     """A video is searched, then Ctrl-C comes; a folder that may not be listed does not stop anything."""
     folder = tmp_path / "secret"
     folder.mkdir()
-    monkeypatch.setattr(os, "scandir", refusing(str(folder), os.scandir))
+
+    def refusing(path, listed=os.scandir):
+        if str(path) == str(folder):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
 
     class Reader(FaceReader):
         def __enter__(self):
@@ -221,22 +206,13 @@ def test_an_interrupted_command_keeps_what_it_has_found(run, monkeypatch, capsys
     assert sorted(os.listdir(tmp_path)) == ["a.csv.partial", "a.json.partial", "secret"]
 
 
-def refusing(folder, listed):
-    def scandir(path):
-        if str(path) == folder:
-            raise PermissionError(13, "Permission denied", path)
-        return listed(path)
-
-    return scandir
-
-
 def test_the_deciding_face_is_shown_first_and_others_are_spread():
     assert explanation.choose_faces(3, 1) == [1, 0, 2] and explanation.choose_faces(0, None) == []
     many = explanation.choose_faces(100, 97)
     assert many[:2] == [97, 0] and many[-1] == 99 and len(set(many)) == explanation.PICTURES
 
 
-def test_flags_are_passed_on(monkeypatch, run):
+def test_flags_are_passed_on_and_without_files_it_says_how_it_is_used(monkeypatch, run):
     """Settings that only some detectors or files show."""
     asked = []
 
@@ -249,9 +225,6 @@ def test_flags_are_passed_on(monkeypatch, run):
         assert command(monkeypatch, [PHOTO], checkpoint=run, detector_size=size, faces="all", scale=2.0) == 1
     assert [settings.detector_size for settings in asked] == [None, 4000]
     assert (asked[0].faces, asked[0].scale, asked[0].side) == ("all", 2.0, serialized.SIDE)
-
-
-def test_without_files_it_says_how_it_is_used(run, monkeypatch):
     monkeypatch.setattr(predict, "flags", SimpleNamespace(FLAGS=SimpleNamespace(checkpoint=run)))
     with pytest.raises(app.UsageError, match="expected --checkpoint=WORKDIR_OR_FILE and photos, videos or folders"):
         predict.main(["predict"])

@@ -30,7 +30,7 @@ def logs(*real: float) -> np.ndarray:
     return np.log([[1 - p, p] for p in real]).astype(np.float32)
 
 
-def test_a_photo_is_judged_by_the_threshold_of_frames():
+def test_a_photo_is_judged_by_the_threshold_of_frames_at_which_it_is_real():
     for score, verdict in ((0.39, "forged"), (0.41, "real")):
         found = decide(CARDED, choose_rule(CARDED), Reading("a", "photo", (crop(0),)), logs(score))
         assert found.verdict == verdict and found.score == pytest.approx(score, abs=1e-7)
@@ -38,9 +38,6 @@ def test_a_photo_is_judged_by_the_threshold_of_frames():
         odds = math.sqrt(score / (1 - score))
         assert found.calibrated == pytest.approx(odds / (1 + odds), abs=1e-6)
     assert found.faces[0].classes == pytest.approx({"fake": 0.59, "real": 0.41}, abs=1e-6)
-
-
-def test_a_score_at_the_threshold_is_real():
     found = decide(CARDED, choose_rule(CARDED, "0.5"), Reading("a", "photo", (crop(0),)), logs(0.5))
     assert found.score == 0.5 and found.verdict == "real"
 
@@ -55,7 +52,7 @@ def test_a_video_is_the_mean_over_frames_of_the_face_that_looks_most_forged():
     assert (equal.verdict, equal.threshold.value) == ("real", 0.7)
 
 
-def test_thresholds_say_what_they_cost():
+def test_thresholds_and_the_table_say_how_they_were_made_and_what_they_cost():
     rule = choose_rule(CARDED)
     assert describe_threshold(rule.frame) == (
         "forged if P(real) < 0.4 (at most 10 % false alarms, chosen on val: "
@@ -67,6 +64,12 @@ def test_thresholds_say_what_they_cost():
     one_class = Threshold.from_json(ALARM | {"false_alarm_rate": None, "miss_rate": 0.9999})
     said = describe_threshold(one_class)
     assert "calls forged an unknown share of the real and real 99.99 % of the forged on val" in said
+    lines = outputs.explanation(CARDED, choose_rule(CARDED))
+    assert lines[0].startswith("photos: forged if P(real) < 0.4 (") and "0.55" in lines[1]
+    assert "paintings, drawings, masks" in lines[-2]
+    assert "calibrated: at the temperature 2, fitted on val" in lines
+    lines = outputs.explanation(BARE, choose_rule(BARE))
+    assert lines[0] == "photos: no threshold, hence no verdict" and any("--threshold=0.5" in line for line in lines)
 
 
 @pytest.mark.parametrize("threshold", ["half", "50", "-0.1", "nan", "inf", "1.0001", ""])
@@ -233,7 +236,7 @@ def written(made, found) -> str:
     return made._file.getvalue()
 
 
-def test_json_holds_everything_and_csv_a_row_for_each_face():
+def test_json_holds_everything_csv_a_row_for_each_face_and_no_name_steers_a_terminal():
     rule, found = some_verdicts()
     text = written(outputs.JsonResults(File(), CARDED, rule, "runs/d\x7ffd"), found)
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
@@ -256,19 +259,7 @@ def test_json_holds_everything_and_csv_a_row_for_each_face():
     assert [row["decides"] + row["frames_with_face"] for row in rows] == ["yes1", "yes2", "2", "0"]
     assert float(rows[2]["score"]) == pytest.approx(0.4) and float(rows[2]["file_score"]) == pytest.approx(0.3)
     assert rows[3]["score"] == "" and rows[3]["detail"] == 'none, "sir"'
-
-
-def test_no_name_can_steer_a_terminal():
     _, found = some_verdicts()
     text = "\n".join(outputs.row(verdict, 20) for verdict in found)
     assert "\x1b" not in text and "a\\x1b[31m\\n.mp4" in text and text.count("\n") == 2
     assert plain("face \udcff.jpg") == "face \\udcff.jpg"
-
-
-def test_the_table_says_how_it_was_made():
-    lines = outputs.explanation(CARDED, choose_rule(CARDED))
-    assert lines[0].startswith("photos: forged if P(real) < 0.4 (") and "0.55" in lines[1]
-    assert "paintings, drawings, masks" in lines[-2]
-    assert "calibrated: at the temperature 2, fitted on val" in lines
-    lines = outputs.explanation(BARE, choose_rule(BARE))
-    assert lines[0] == "photos: no threshold, hence no verdict" and any("--threshold=0.5" in line for line in lines)

@@ -105,7 +105,7 @@ def left(site):
     return found
 
 
-def test_the_page_and_nothing_else(port):
+def test_the_page_and_nothing_else_and_no_script_or_style_in_it(port):
     for path, kind in (("/", "text/html"), ("/page.js", "javascript"), ("/page.css", "text/css")):
         status, headers, content = ask(port, "GET", path)
         assert status == 200 and kind in headers["content-type"] and content
@@ -116,9 +116,6 @@ def test_the_page_and_nothing_else(port):
                  "/samples/mit_faceapi_sample1_1.jpg", "/..%2f..%2fetc/passwd"):  # fmt: skip
         assert ask(port, "GET", path)[0] == 404, path
     assert ask(port, "GET", "/api/detect")[0] == 405 and ask(port, "DELETE", "/")[0] == 405
-
-
-def test_no_script_or_style_stands_in_the_page():
     text = (web.PAGE / "index.html").read_text()
     assert "<style" not in text and "style=" not in text and not re.search(r"\son\w+=", text)
     assert text.count("<script") == 1 and "://" not in text and "//" not in (web.PAGE / "page.css").read_text()
@@ -139,7 +136,7 @@ def test_a_photo_and_a_video_are_looked_at(site, port):
     assert not left(site)
 
 
-def test_masks_are_rolled(port):
+def test_masks_are_rolled_and_a_video_has_none(port):
     answers = [
         told(port, f"/api/mask?strategy=crfr_p&ratio=0.75&roll={roll}", PHOTO.read_bytes()) for roll in (0, 0, 1)
     ]
@@ -153,6 +150,8 @@ def test_masks_are_rolled(port):
     assert [(row["name"], row["title"]) for row in offered] == [(n, row.title) for n, row in STRATEGIES.items()]
     assert all(row["about"] for row in offered)
     assert [row["name"] for row in offered if row["chosen"]] == ["crfr_p"]
+    status, found = told(port, "/api/mask?strategy=random&ratio=0.5&roll=0", CLIP.read_bytes())
+    assert (status, found["error"]) == (422, "This is a video; masks are for photos.")
 
 
 def test_all_faces_that_are_judged_count_and_the_first_shown_decides(site):
@@ -200,15 +199,6 @@ def test_visitors_are_told_names_and_no_paths(monkeypatch, tmp_path, site):
             serve.open_site(SimpleNamespace(**vars(chosen) | {field: wrong}), site.folder)
 
 
-def test_answers_on_a_kept_connection_do_not_wait_for_each_other(port):
-    """Head and body are two writes: Nagle's algorithm would hold the second until the first is acknowledged."""
-    with serve.listening("127.0.0.1", 0) as listener:
-        with socket.create_connection(listener.getsockname()):
-            accepted, _ = listener.accept()
-        with accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
 @pytest.mark.parametrize("query, text", [
         ("", "Expected ?strategy=NAME"), ("strategy=crfr_p&ratio=x&roll=0", "Expected ?strategy=NAME"),
         ("strategy=all&ratio=0.75&roll=0", "Strategy: expected one of random,"),
@@ -243,11 +233,6 @@ def test_hostile_files_give_a_sentence(site, port, content, text):
         status, found = told(port, path, content)
         assert status == 422 and found["error"].startswith(text) and found["error"].endswith(".")
     assert not left(site)
-
-
-def test_a_video_has_no_mask(port):
-    status, found = told(port, "/api/mask?strategy=random&ratio=0.5&roll=0", CLIP.read_bytes())
-    assert (status, found["error"]) == (422, "This is a video; masks are for photos.")
 
 
 def test_what_is_too_large_is_not_read(port):
@@ -358,11 +343,17 @@ def test_a_server_that_ends_keeps_nothing(site, monkeypatch):
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
 
 
-def test_a_port_that_is_taken_is_told():
+def test_a_port_that_is_taken_is_told_and_answers_on_a_kept_connection_do_not_wait(port):
     with serve.listening("127.0.0.1", 0) as listener:
         taken = listener.getsockname()[1]
         with pytest.raises(ValueError, match=f"--port={taken}: Address already in use"):
             serve.listening("127.0.0.1", taken)
+    # Head and body are two writes: Nagle's algorithm would hold the second until the first is acknowledged.
+    with serve.listening("127.0.0.1", 0) as listener:
+        with socket.create_connection(listener.getsockname()):
+            accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_what_fails_here_is_said_too(site, port, monkeypatch):

@@ -10,7 +10,7 @@ import os
 import jax
 import pytest
 from ml_collections import ConfigDict
-from tuning import FINETUNING, PRETRAINING, changed
+from tuning import FINETUNING, PRETRAINING, changed, dotted
 
 from configs import pretrain_demo
 from fsfm_jax.compile_check import __main__, check, report, steps
@@ -32,11 +32,11 @@ DETECTOR = {
 
 
 def pretraining(**fields) -> ConfigDict:
-    return changed(pretrain_demo.get_config(), {**TINY, **{k.replace("__", "."): v for k, v in fields.items()}})
+    return changed(pretrain_demo.get_config(), TINY | dotted(fields))
 
 
 def fine_tuning(**fields) -> ConfigDict:
-    return changed(finetune.finetune(), {**DETECTOR, **{k.replace("__", "."): v for k, v in fields.items()}})
+    return changed(finetune.finetune(), DETECTOR | dotted(fields))
 
 
 def checked(config: ConfigDict, devices: int, detector: ConfigDict | None = None) -> check.Outcome:
@@ -58,13 +58,10 @@ def by_devices(shallow):
     return {devices: checked(pretraining(), devices) for devices in (2, 4, 8)}
 
 
-def test_messages_do_not_multiply_with_the_devices(by_devices):
+def test_messages_do_not_multiply_with_the_devices_and_reduce_each_gradient_once(by_devices):
     found = {devices: [(c.kind, c.dtype, c.count, c.bytes) for c in outcome.figures.collectives]
              for devices, outcome in by_devices.items()}  # fmt: skip
     assert found[2] == found[4] == found[8] and found[2]
-
-
-def test_a_step_of_one_part_reduces_each_gradient_once(by_devices):
     for outcome in by_devices.values():
         assert outcome.figures.gradient_copies == pytest.approx(1, abs=0.01)
         assert set(outcome.figures.gradient_reductions) == {"f32"}
@@ -132,12 +129,9 @@ def test_fine_tuning_an_adapter_and_evaluating_are_checked_too():
     assert "no messages between devices" in report.describe(looked)
 
 
-def test_an_evaluation_needs_a_detector():
+def test_an_evaluation_needs_a_detector_and_a_batch_has_to_divide():
     with pytest.raises(ValueError, match="an evaluation looks with a detector: name its recipe, --detector"):
         checked(evaluate.evaluate(), 2)
-
-
-def test_a_batch_that_does_not_divide_is_a_sentence():
     with pytest.raises(ValueError, match="batch.size: 16 images do not divide among 3 devices; use 18 or 15"):
         checked(pretraining(), 3)
 
@@ -174,7 +168,7 @@ def refused(
     return check.check(step, on)
 
 
-def test_what_does_not_fit_is_an_outcome_with_a_remedy():
+def test_what_does_not_fit_is_an_outcome_with_a_remedy_and_other_errors_are_raised():
     said = "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (34.00G) "
     outcome = refused(said + "exceeds available HBM (15.75G).")
     assert not outcome.fits and outcome.needed == 34 * GIB and outcome.defects() == []
@@ -186,16 +180,15 @@ def test_what_does_not_fit_is_an_outcome_with_a_remedy():
         "partition.fsdp=True leaves 0.50 GiB of the 2.00 GiB of state on a device",
     ]
     assert json.loads(json.dumps(report.to_json(outcome)))["figures"] is None
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        refused("INTERNAL: a defect")
 
 
-def test_remedies_that_were_taken_are_not_offered():
+def test_remedies_that_were_taken_are_not_offered_and_images_that_fill_the_memory_named():
     outcome = refused("RESOURCE_EXHAUSTED: Used 17.00G of 15.75G hbm.", fsdp=True, remat="full")
     # Half a gibibyte of state is left on a device; 16 images need the half of 16.5 and it.
     assert report.remedy(outcome, (32, 16)) == "batch.per_device=16 with 2 micro-batches should need 8.75 GiB"
     assert report.remedy(refused("RESOURCE_EXHAUSTED", fsdp=None, remat=None), ()) == "a smaller evaluation.batch"
-
-
-def test_images_that_fill_the_memory_are_named():
     # 9 of the 15.75 GiB are images and 2 state: 7 for 32 images at once, of which 4.75 leave 21.7.
     outcome = refused("RESOURCE_EXHAUSTED: Used 18.00G of 15.75G hbm.", batch_bytes=9 * GIB, remat="full")
     first, second, _ = report.remedy(outcome, (32, 16)).split("; ")
@@ -203,23 +196,11 @@ def test_images_that_fill_the_memory_are_named():
     assert second.startswith("the images of a step take 9.00 GiB of a device, twice with micro-batches: a smaller")
 
 
-def test_other_errors_of_the_compiler_are_raised():
-    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
-        refused("INTERNAL: a defect")
-
-
-@pytest.mark.parametrize(
-    ("said", "gibibytes"),
-    [
-        ("Used 20.33G of 15.75G hbm. Exceeded hbm capacity by 4.58G", 20.33),
-        ("the total memory required for HLO temporaries (250.92G) exceeds available HBM (15.75G)", 250.92),
-        ("HLO temporaries (1536.00M) exceeds", 1.5),
-        ("out of memory", None),
-    ],
-)
-def test_what_the_compiler_would_need(said, gibibytes):
-    found = check.needed_bytes(said)
-    assert found is None if gibibytes is None else found == pytest.approx(gibibytes * GIB)
+def test_what_the_compiler_would_need():
+    for said, gibibytes in (("Used 20.33G of 15.75G hbm. Exceeded hbm capacity by 4.58G", 20.33),
+                            ("HLO temporaries (1536.00M) exceeds", 1.5)):  # fmt: skip
+        assert check.needed_bytes(said) == pytest.approx(gibibytes * GIB)
+    assert check.needed_bytes("out of memory") is None
 
 
 def test_what_xla_writes_to_stderr_is_counted_and_kept_from_the_user(capfd):
@@ -231,8 +212,9 @@ def test_what_xla_writes_to_stderr_is_counted_and_kept_from_the_user(capfd):
 
 
 def test_recipes_of_a_size_are_found_with_their_evaluations():
+    large = changed(pretrain_demo.get_config(), {"model.size": "vit_l16"})
     found = {name: (c.job, None if tuned is None else tuned.model.size)
-             for name, c, tuned in steps.family(pretrain_demo_of("vit_l16"))}  # fmt: skip
+             for name, c, tuned in steps.family(large)}  # fmt: skip
     assert list(found) == [
         "pretrain_vitl", "finetune_dfd:vitl", "finetune_diff:vitl", "finetune_fas:vitl", "adapter_dfd:vitl",
         "adapter_diff:vitl", "adapter_fas:vitl", "eval_dfd of finetune_dfd:vitl", "eval_diff of finetune_diff:vitl",
@@ -240,12 +222,6 @@ def test_recipes_of_a_size_are_found_with_their_evaluations():
     ]  # fmt: skip
     assert found["eval_fas of finetune_fas:vitl"] == ("evaluate", "vit_l16")
     assert found["pretrain_vitl"] == ("pretrain", None)
-
-
-def pretrain_demo_of(size: str) -> ConfigDict:
-    c = pretrain_demo.get_config()
-    c.model.size = size
-    return c
 
 
 def test_all_goes_on_after_a_recipe_that_does_not_fit_the_slice(monkeypatch):

@@ -73,21 +73,12 @@ ENTRY %main.2 (p.1: (s32[], f32[6,8])) -> f32[2,8] {
 """  # noqa: E501
 
 
-def test_a_loop_of_a_tpu_runs_as_often_as_its_condition_says():
+def test_loops_run_as_often_as_their_condition_or_a_note_says_and_within_loops_multiply():
     assert hlo.Module.parse(TPU).runs == {"main.1_spmd": 1, "body": 8}
-
-
-def test_a_loop_of_a_cpu_runs_as_often_as_was_noted():
     assert hlo.Module.parse(CPU).runs == {"main.2": 1, "body.1": 5}
-
-
-def test_a_loop_that_says_nothing_is_named_and_counted_once():
     module = hlo.Module.parse(CPU.replace(', backend_config={"known_trip_count":{"n":"5"}}', ""))
     assert module.unknown_loops == ("while.2",) and module.runs["body.1"] == 1
     assert hlo.Module.parse(TPU).unknown_loops == hlo.Module.parse(CPU).unknown_loops == ()
-
-
-def test_loops_within_loops_multiply():
     inner = "  %inner = (s32[], f32[6,8]{1,0}) while(%arg.2), condition=%cond.1, body=%body.2, "
     inner += 'backend_config={"known_trip_count":{"n":"3"}}\n'
     body = CPU[CPU.index("%body.1 (") : CPU.index("ENTRY")].replace("%body.1 (", "%body.2 (")
@@ -95,26 +86,20 @@ def test_loops_within_loops_multiply():
     assert hlo.Module.parse(nested).runs == {"main.2": 1, "body.1": 5, "body.2": 15}
 
 
-def test_products_of_batches_are_counted_without_the_padding_of_their_window():
+def test_products_are_counted_by_what_is_contracted_without_the_padding_of_their_window():
     # 16 x 4 products of [32, 197] with [197, 197].
     once = 2 * 16 * 4 * 32 * 197 * 197
     assert product_flops(hlo.Module.parse(TPU)) == (8 * once, once)
-
-
-def test_products_of_a_cpu_are_counted_by_what_is_contracted():
     assert product_flops(hlo.Module.parse(CPU)) == (5 * 2 * 6 * 8 * 8, 2 * 6 * 8 * 8)
 
 
-@pytest.mark.parametrize(
-    ("window", "inputs", "kernel", "outputs", "expected"),
-    [
+@pytest.mark.parametrize(("window", "inputs", "kernel", "outputs", "expected"), [
         ("{size=3}", 5, 3, 3, 9),  # every place meets a number
         ("{size=3 pad=1_1}", 5, 3, 5, 13),  # 3 for each output but 2 at both ends
         ("{size=2 stride=2 pad=0_1}", 5, 2, 3, 5),  # numbers 0 and 1, 2 and 3, 4
         ("{size=2 pad=0_1 rhs_dilate=3}", 5, 2, 3, 5),  # 0 and 3, 1 and 4, 2
         ("{size=3 pad=1_1 lhs_dilate=2}", 3, 3, 5, 7),  # numbers at 0, 2, 4: 1, 2, 1, 2, 1
-    ],
-)
+    ])  # fmt: skip
 def test_a_convolution_multiplies_where_its_window_meets_numbers(window, inputs, kernel, outputs, expected):
     text = f"""ENTRY %m (a: f32[2,{inputs},7], b: f32[{kernel},7,11]) -> f32[2,{outputs},11] {{
   %a = f32[2,{inputs},7]{{2,1,0}} parameter(0)
@@ -125,15 +110,14 @@ def test_a_convolution_multiplies_where_its_window_meets_numbers(window, inputs,
     assert product_flops(hlo.Module.parse(text))[0] == 2 * expected * 2 * 7 * 11
 
 
-def test_cycles_are_those_of_every_pass():
+def test_cycles_are_those_of_every_pass_and_traffic_leaves_out_what_stays_on_the_chip():
     assert program.estimated_cycles(hlo.Module.parse(TPU)) == 8 * 1000 + 7
-
-
-def test_traffic_leaves_out_what_stays_on_the_chip():
     left, right, moved = 16 * 4 * 197 * 197 * 2, 16 * 4 * 32 * 197 * 2, 4 * 256 * 4
     reduced = 3 * 4 * 32 * 4  # of the all-reduce, the one part that is not on the chip
     # The fusion reads two arrays; the copy reads one; the negation writes one.
     assert program.hbm_bytes(hlo.Module.parse(TPU)) == 8 * (left + right + reduced) + moved + moved
+    with pytest.raises(ValueError, match="no ENTRY computation"):
+        hlo.Module.parse("HloModule nothing")
 
 
 def test_messages_are_counted_by_kind_and_type_in_every_pass():
@@ -168,9 +152,6 @@ def test_a_gathered_parameter_is_known_by_its_shape_in_any_order():
     assert program.gathered_parameters(module, [(16, 9), (128,)]) == 0
     # Features of 8 images that a loss compares may be gathered.
     assert program.gathered_parameters(module, [(16, 8), (8, 32)], compared=(8, 16)) == 0
-
-
-def test_what_an_asynchronous_gather_took_is_not_what_it_gave():
     text = """ENTRY %m (a: f32[2,8]) -> f32[16,8] {
   %a = f32[2,8]{1,0} parameter(0)
   %all-gather-start.1 = (f32[2,8]{1,0}, f32[16,8]{1,0}) all-gather-start(%a), replica_groups=[1,8]<=[8], dimensions={0}
@@ -181,8 +162,3 @@ def test_what_an_asynchronous_gather_took_is_not_what_it_gave():
     assert program.gathered_parameters(module, [(16, 8)]) == 1 and program.gathered_parameters(module, [(2, 8)]) == 0
     (found,) = program.collectives(module, devices=8)
     assert (found.kind, found.count, found.bytes) == ("all-gather", 1, 512.0)
-
-
-def test_a_text_without_an_entry_is_refused():
-    with pytest.raises(ValueError, match="no ENTRY computation"):
-        hlo.Module.parse("HloModule nothing")

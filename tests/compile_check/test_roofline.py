@@ -45,22 +45,17 @@ def test_a_chip_of_two_devices_shares_its_peaks_among_them():
     assert clock.seconds["estimated cycles"] == 5.0  # a core's cycles do not become fewer
 
 
-@pytest.mark.parametrize(
-    ("kind", "ghz"), [("v3", 0.94), ("v4", 1.05), ("v5e", 1.5), ("v5p", 1.75), ("v6e", 1.75), ("tpu7x", 2.2)]
-)
-def test_peaks_and_matrix_units_agree_about_the_clock(kind, ghz):
+def test_peaks_and_matrix_units_agree_about_the_clock_and_a_program_gets_its_share_of_the_memory():
     # Clocks as published (v3, v4) or as they are widely given; a wrong peak or number of units shows as another.
-    assert chips.CHIPS[kind].clock / 1e9 == pytest.approx(ghz, rel=0.005)
-
-
-def test_a_program_never_gets_more_than_its_share_of_the_memory():
+    for kind, ghz in {"v3": 0.94, "v4": 1.05, "v5e": 1.5, "v5p": 1.75, "v6e": 1.75, "tpu7x": 2.2}.items():
+        assert chips.CHIPS[kind].clock / 1e9 == pytest.approx(ghz, rel=0.005), kind
     for kind, chip in chips.CHIPS.items():
         share = chip.hbm_gib / chip.devices
         # What is sold as 95 GB is 96 GiB less what the chip keeps.
         assert 0.9 * share < chip.program_gib <= (share if kind != "v5p" else 96), kind
 
 
-def test_names_of_slices():
+def test_names_of_slices_and_simulated_devices_that_are_chips_of_their_own():
     assert chips.parse("v5e:4x4") == ("v5e", 16)
     assert chips.parse("v4:2x2x4") == ("v4", 16)
     assert chips.parse("cpu:8") == ("cpu", 8)
@@ -69,9 +64,6 @@ def test_names_of_slices():
             chips.parse(name)
     with pytest.raises(ValueError, match="a kind of v3, v4, v5e, v5p, v6e, tpu7x, cpu.*found 'v9:2x2'"):
         chips.parse("v9:2x2")
-
-
-def test_simulated_devices_are_chips_of_their_own():
     on = chips.open_slice("cpu:4")
     assert (on.chips, len(on.devices), on.hosts, on.chip) == (4, 4, 1, None)
     with pytest.raises(ValueError, match="cpu:64 needs jax_num_cpu_devices of at least 64; found 8"):
@@ -101,19 +93,13 @@ def test_the_search_finds_the_border_in_few_compilations(available, best, first)
     assert len(asked) == len(tried) == len(set(asked)) <= 3
 
 
-def test_the_search_does_not_trust_proportion():
+def test_the_search_trusts_neither_proportion_nor_a_compiler_that_only_says_no():
     # Small batches waste memory on padding, so the first measurement promises too little.
     needs = {1: 30.0, 2: 31.0, 4: 33.0, 8: 40.0, 16: 90.0}
     found, tried = search.largest_fitting(tuple(needs), 1, lambda n: (needs[n] <= 50.0, needs[n]), 10.0, 50.0)
     assert found == 8 and not tried[16][0]
-
-
-def test_the_search_works_with_a_compiler_that_only_says_no():
     found, tried = search.largest_fitting((1, 2, 4, 8, 16), 16, lambda n: (n <= 2, None), 0.0, 1.0)
     assert found == 2 and tried[2][0] and not tried[4][0]
-
-
-def test_what_should_fit_by_proportion():
     # 100 bytes for 8 images of which 20 are state: 10 for each.
     assert search.by_proportion((8, 4, 2, 1), 8, 100.0, 20.0, 60.0) == 4
     assert search.by_proportion((8, 4, 2, 1), 8, 100.0, 20.0, 29.0) is None

@@ -31,9 +31,7 @@ def test_options_and_fields_are_set():
     assert (found.config.batch.size, found.config.data.augment, found.stop_after) == (16, True, "3")
 
 
-@pytest.mark.parametrize(
-    "line, sentence",
-    [
+@pytest.mark.parametrize("line, sentence", [
         ("DEMO DIR --config.batch.sise=16", "--config.batch.sise: there is no such field; did you mean 'batch.size'?"),
         ("DEMO DIR --noconfig.data.augmen", "there is no such field; did you mean 'data.augment'?"),
         ("DEMO DIR --config.batch.size many", "--config.batch.size: expected a value of type int; found 'many'"),
@@ -54,8 +52,7 @@ def test_options_and_fields_are_set():
         ("DEMO --workdir=", "--workdir=FOLDER is missing"),
         ("DEMO DIR --cluster=maybe", "--cluster: expected true or false; found 'maybe'"),
         ("DEMO DIR extra", "unexpected arguments ['extra']; options are spelt --name=value"),
-    ],
-)
+    ])  # fmt: skip
 def test_a_wrong_command_is_a_sentence(tmp_path, capsys, line, sentence):
     for name, text in (("breaks", BREAKS), ("nothing", MAKES_NOTHING), ("wants", WANTS)):
         (tmp_path / f"{name}.py").write_text(text)

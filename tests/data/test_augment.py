@@ -23,13 +23,10 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (60, 70, 3), np.uint8)
 
 
-def test_without_any_part_the_image_is_resized(image):
+def test_without_any_part_the_image_is_resized_and_a_flip_mirrors_columns(image):
     found, erased = augment(NOTHING, image, 0, 0)
     np.testing.assert_array_equal(found, resize_whole(image, 224))
     assert erased.dtype == np.int32 and erased.tolist() == [0, 0, 0, 0]
-
-
-def test_a_flip_mirrors_columns(image):
     found, _ = augment(AugmentSpec(flip=1.0), image, 0, 0)
     np.testing.assert_array_equal(found, resize_whole(image, 224)[:, ::-1])
 
@@ -54,13 +51,9 @@ def test_half_of_the_images_are_mirrored_and_independently_of_all_else():
 
 def test_the_parts_come_in_their_order(image):
     spec = AugmentSpec(
-        size=48,
-        saturation=SaturationSpec(probability=1.0),
-        crop=CropSpec(),
-        flip=1.0,
-        rand_augment=RandAugmentSpec(FILL, probability=1.0),
-        erase=EraseSpec(probability=1.0),
-    )
+        size=48, saturation=SaturationSpec(probability=1.0), crop=CropSpec(), flip=1.0,
+        rand_augment=RandAugmentSpec(FILL, probability=1.0), erase=EraseSpec(probability=1.0),
+    )  # fmt: skip
     for position in range(20):
         wanted = scale_saturation(image, draw_factor(spec.saturation, position, 3), "clip")
         wanted = resize_box(wanted, draw_crop(spec.crop, 60, 70, position, 3), 48, "bicubic")[:, ::-1]
@@ -128,16 +121,10 @@ def test_odd_sizes_and_a_single_grey_level_survive(shape):
                 assert (found == 77).all()
 
 
-@pytest.mark.parametrize(
-    ("settings", "field"),
-    [
-        ({"size": 0}, "size"),
-        ({"size": 224.0}, "size"),
-        ({"interpolation": "nearest"}, "interpolation"),
-        ({"flip": 1.01}, "flip"),
-        ({"flip": math.nan}, "flip"),
-    ],
-)
+@pytest.mark.parametrize(("settings", "field"), [
+        ({"size": 0}, "size"), ({"size": 224.0}, "size"), ({"interpolation": "nearest"}, "interpolation"),
+        ({"flip": 1.01}, "flip"), ({"flip": math.nan}, "flip"),
+    ])  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(settings, field):
     with pytest.raises(ValueError, match=f"augment.{field}: expected .*; found"):
         AugmentSpec(**settings)

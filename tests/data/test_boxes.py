@@ -54,17 +54,14 @@ def test_a_try_that_does_not_fit_is_replaced_by_the_next():
     assert all(abs(box.height * box.width / 9e5 - 1) < 2e-3 for box in drawn if box.height < 1000)
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "wanted"),
-    [
+@pytest.mark.parametrize(("height", "width", "wanted"), [
         (100, 400, Box(0, 133, 100, 133)),  # 100 * 4 / 3 columns
         (400, 100, Box(133, 0, 133, 100)),  # 100 / (3 / 4) rows
         (90, 100, Box(0, 0, 90, 100)),
         (1, 50, Box(0, 24, 1, 1)),
         (50, 1, Box(24, 0, 1, 1)),
         (1, 1, Box(0, 0, 1, 1)),
-    ],
-)
+    ])  # fmt: skip
 def test_if_nothing_fits_the_crop_is_the_largest_centred_box_of_an_allowed_shape(height, width, wanted, monkeypatch):
     monkeypatch.setattr("fsfm_jax.data.boxes.TRIES", 0)
     assert draw_crop(CropSpec(), height, width, 0, 0) == wanted
@@ -120,9 +117,7 @@ def test_boxes_depend_on_seed_and_position_only():
     assert draw_erased(EraseSpec(probability=1.0), 224, 0, 0) == Box(169, 4, 55, 167)
 
 
-@pytest.mark.parametrize(
-    ("make", "field"),
-    [
+@pytest.mark.parametrize(("make", "field"), [
         (lambda: CropSpec(area=(0.0, 1.0)), "augment.crop.area"),
         (lambda: CropSpec(area=(0.5, 0.4)), "augment.crop.area"),
         (lambda: CropSpec(area=(0.5, 1.1)), "augment.crop.area"),
@@ -132,8 +127,7 @@ def test_boxes_depend_on_seed_and_position_only():
         (lambda: EraseSpec(probability=math.nan), "augment.erase.probability"),
         (lambda: EraseSpec(area=(0.1,)), "augment.erase.area"),
         (lambda: EraseSpec(ratio=(-1.0, 1.0)), "augment.erase.ratio"),
-    ],
-)
+    ])  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(make, field):
     with pytest.raises(ValueError, match=f"{field}: expected .*; found"):
         make()

@@ -28,27 +28,21 @@ class Small:
         return {records.LABEL: int(self.labels[index]), records.VIDEO: str(self.videos[index]), records.FRAME: index}
 
 
-def test_forged_faces_become_the_class_and_real_ones_stay_real():
+def test_forged_faces_become_the_class_real_ones_stay_real_and_the_fingerprint_says_it():
     source = Relabelled(Small("a", [0, 1, 0]), "spoof", FOUR, 0)
     np.testing.assert_array_equal(source.labels, [3, 0, 3])
     assert [source[k][records.LABEL] for k in range(3)] == [3, 0, 3]
     assert (source.class_names, source.real, source.dataset, source.name) == (FOUR, 0, "a", "spoof=a:train")
     assert source[1][records.FRAME] == 1 and list(source.videos) == ["v0", "v1", "v2"]
-
-
-def test_what_a_source_stands_for_is_part_of_its_fingerprint():
     prints = [Relabelled(Small("a", [0, 1]), name, FOUR, 0).fingerprint for name in ("spoof", "deepfake")]
     assert len({*prints, Small("a", [0, 1]).fingerprint}) == 3
 
 
-@pytest.mark.parametrize(
-    "spec, message",
-    [
+@pytest.mark.parametrize("spec, message", [
         ("forged:blend:8", "has the classes fake, real, asked for are real, deepfake.*as deepfake=forged:blend:8"),
         ("deepfak=forged:blend:8", "expected one of deepfake, diffusion, spoof before the =, found 'deepfak'"),
         ("real=forged:blend:8", "expected one of deepfake, diffusion, spoof before the =, found 'real'"),
-    ],
-)
+    ])  # fmt: skip
 def test_a_class_must_be_said_and_be_one_of_a_forgery(spec, message):
     with pytest.raises(ValueError, match=message):
         open_classed(spec, FOUR, 0)
@@ -59,7 +53,7 @@ def test_a_source_that_has_the_classes_needs_no_word():
     assert open_classed("spoof=forged:print:8", FOUR, 0).labels.max() == 3
 
 
-@pytest.mark.parametrize("text", ["real", "fake,spoof", "real,fake,fake", "real,bona_fide", "real,,fake", ""])
+@pytest.mark.parametrize("text", ["real", "fake,spoof", "real,fake,fake", "real,bona_fide"])
 def test_classes_need_different_names_and_one_real(text):
     with pytest.raises(ValueError, match="data.classes: expected two or more different names, one of them real or "):
         parse_classes(text)
@@ -69,7 +63,7 @@ def test_classes_are_in_the_order_of_the_text():
     assert parse_classes("fake, real") == (("fake", "real"), 1) and parse_classes(",".join(FOUR)) == (FOUR, 0)
 
 
-def test_several_sources_follow_each_other_and_keep_their_videos_apart():
+def test_several_sources_follow_each_other_and_keep_videos_of_several_data_sets_apart():
     together = Together([Small("a", [0, 1]), Small("b", [1, 0, 0])])
     assert len(together) == 5 and list(together.labels) == [0, 1, 1, 0, 0]
     assert [together[k][records.LABEL] for k in range(5)] == [0, 1, 1, 0, 0]
@@ -79,9 +73,6 @@ def test_several_sources_follow_each_other_and_keep_their_videos_apart():
     for index in (-1, 5):
         with pytest.raises(IndexError, match=f"example {index} of 5"):
             together[index]
-
-
-def test_splits_of_one_data_set_keep_their_ids():
     assert list(Together([Small("a", [0]), Small("a", [1])]).videos) == ["v0", "v0"]
 
 

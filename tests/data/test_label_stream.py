@@ -88,12 +88,16 @@ def test_stream_starts_at_any_step_and_does_not_depend_on_hosts():
             np.testing.assert_array_equal(both, rows)
 
 
-def test_balanced_batches_hold_as_many_of_each_class_and_data_set():
+def test_balanced_batches_hold_as_many_of_each_class_and_data_set_that_there_is():
     # One real face in ten, and a data set three times as large as the other.
     sources = [Numbered("a", [1] + [0] * 9), Numbered("b", [1] * 3 + [0] * 27, first=100)]
     for batch in taken(sources, spec(balanced=True), 12):
         groups = list(zip(levels(batch) >= 100, batch[records.LABEL], strict=True))
         assert sorted(groups) == [(False, 0)] * 2 + [(False, 1)] * 2 + [(True, 0)] * 2 + [(True, 1)] * 2
+    names = ("real", "deepfake", "spoof")
+    sources = [Numbered(name, [0, kind] * 4, class_names=names, real=0) for name, kind in (("a", 1), ("b", 2))]
+    (batch,) = taken(sources, spec(balanced=True, global_batch=8), 1)
+    assert sorted(batch[records.LABEL].tolist()) == [0, 0, 0, 0, 1, 1, 2, 2]
 
 
 def test_balance_needs_every_class_and_a_batch_that_divides():
@@ -120,20 +124,10 @@ def test_evaluation_sees_every_example_once_in_equal_batches(count, hosts):
     assert seen == {index: index for index in range(count)}
 
 
-def test_a_video_in_two_sets_is_refused():
+def test_a_video_in_two_sets_and_class_orders_that_disagree_are_refused():
     with pytest.raises(ValueError, match="a:train and a:val share 2 videos, first a 0: what is trained"):
         check_disjoint(Numbered("a:train", [0] * 4), Numbered("a:val", [0] * 8))
     check_disjoint(Numbered("a:train", [0] * 4), Numbered("b:val", [0] * 4))
-
-
-def test_balance_of_more_classes_is_over_those_that_a_data_set_has():
-    names = ("real", "deepfake", "spoof")
-    sources = [Numbered(name, [0, kind] * 4, class_names=names, real=0) for name, kind in (("a", 1), ("b", 2))]
-    (batch,) = taken(sources, spec(balanced=True, global_batch=8), 1)
-    assert sorted(batch[records.LABEL].tolist()) == [0, 0, 0, 0, 1, 1, 2, 2]
-
-
-def test_class_orders_that_disagree_are_refused():
     assert check_classes([Numbered("a", [0]), Numbered("b", [1])]) == (("fake", "real"), 1)
     with pytest.raises(ValueError, match="a has the classes fake, real with real as real, b has real, fake with real"):
         check_classes([Numbered("a", [0]), Numbered("b", [0], class_names=("real", "fake"), real=0)])

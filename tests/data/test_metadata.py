@@ -33,10 +33,6 @@ def check(folder, features=None, info=None) -> None:
     check_metadata(epath.Path(folder))
 
 
-def test_what_prepare_writes_passes(tmp_path):
-    check(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("features", "found"),
     [
@@ -70,9 +66,7 @@ def test_features_of_others_are_refused(tmp_path, features, found):
     assert "antigravity" not in sys.modules
 
 
-@pytest.mark.parametrize(
-    ("change", "found"),
-    [
+@pytest.mark.parametrize(("change", "found"), [
         ({"moduleName": "antigravity"}, "module_name: expected none, found 'antigravity'"),
         ({"module_name": "antigravity"}, "module_name: expected none"),
         ({"splits": [{"filepathTemplate": "../../elsewhere/{SPLIT}"}]}, "expected names of files in this folder"),
@@ -106,8 +100,7 @@ def test_features_of_others_are_refused(tmp_path, features, found):
         ({"splits": [{"name": "train", "shardLengths": "2"}]}, "shard_lengths: expected a list"),
         (of_split(numBytes="1e5"), "num_bytes: expected whole numbers"),
         (of_split(numShards=10**7), "num_shards: expected whole numbers"),
-    ],
-)
+    ])  # fmt: skip
 def test_information_that_leads_elsewhere_is_refused(tmp_path, change, found):
     with pytest.raises(ValueError, match=f"{INFO}.*{found}"):
         check(tmp_path, info=GOOD_INFO | change)
@@ -125,6 +118,7 @@ def test_a_pipe_in_the_folder_is_refused_and_not_waited_for(tmp_path, name):
         read_card(tmp_path)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_what_prepare_writes_passes_and_a_missing_file_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match=FEATURES):
         check_metadata(epath.Path(tmp_path))
+    check(tmp_path)

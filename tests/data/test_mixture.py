@@ -92,17 +92,10 @@ def test_draws_depend_on_seed_and_step_only(drawn):
     assert [round(float(mixture.ratio), 6) for mixture in drawn[:4]] == [0.779257, 0.486098, 0.685906, 0.359366]
 
 
-@pytest.mark.parametrize(
-    ("settings", "field"),
-    [
-        ({"mixup": -0.8}, "mixup"),
-        ({"mixup": 0.01}, "mixup"),
-        ({"cutmix": math.nan}, "cutmix"),
-        ({"cutmix": 101.0}, "cutmix"),
-        ({"probability": 1.1}, "probability"),
-        ({"switch": -0.1}, "switch"),
-    ],
-)
+@pytest.mark.parametrize(("settings", "field"), [
+        ({"mixup": -0.8}, "mixup"), ({"mixup": 0.01}, "mixup"), ({"cutmix": math.nan}, "cutmix"),
+        ({"cutmix": 101.0}, "cutmix"), ({"probability": 1.1}, "probability"), ({"switch": -0.1}, "switch"),
+    ])  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(settings, field):
     with pytest.raises(ValueError, match=f"mix.{field}: expected .*; found"):
         MixSpec(**settings)

@@ -47,11 +47,9 @@ def test_jpeg_is_rgb_and_keeps_colour_at_full_resolution():
 def test_header_tells_encoding_and_size(encoding):
     image = np.zeros((40, 300, 3), np.uint8)
     data = {
-        "png": lambda: photo.encode_png(image, 6),
-        "jpeg": lambda: photo.encode_jpeg(image, 95),
-        "VP8 ": lambda: webp(image, 80),
-        "VP8L": lambda: webp(image, 101),
-    }[encoding]()
+        "png": lambda: photo.encode_png(image, 6), "jpeg": lambda: photo.encode_jpeg(image, 95),
+        "VP8 ": lambda: webp(image, 80), "VP8L": lambda: webp(image, 101),
+    }[encoding]()  # fmt: skip
     header = photo.read_header(data, "a")
     kind = encoding if encoding in ("png", "jpeg") else "webp"
     assert header == photo.Header(kind, height=40, width=300, plain=kind != "webp")
@@ -91,10 +89,8 @@ def test_rotation_noted_in_exif_is_ignored(image):
 
 def test_only_eight_bits_in_three_channels_are_plain(image):
     kinds = {
-        "grey": image[..., 0],
-        "alpha": np.dstack([image, image[..., :1]]),
-        "deep": image.astype(np.uint16) * 257,
-    }
+        "grey": image[..., 0], "alpha": np.dstack([image, image[..., :1]]), "deep": image.astype(np.uint16) * 257,
+    }  # fmt: skip
     for array in kinds.values():
         assert not photo.read_header(as_png(array), "a").plain
     grey_jpeg = cv2.imencode(".jpg", image[..., 0])[1].tobytes()
@@ -125,12 +121,9 @@ def test_damaged_png_data_is_refused(image):
         photo.decode_image(bytes(data), "face7")
 
 
-def test_wrong_size_is_refused(image):
+def test_wrong_size_is_refused_and_before_anything_is_decoded(image, monkeypatch):
     with pytest.raises(ValueError, match="photo face7: expected 224x224, found 100x224 .* crop and resize"):
         photo.decode_image(photo.encode_png(image[:100], 6), "face7")
-
-
-def test_size_is_refused_before_anything_is_decoded(image, monkeypatch):
     data = bytearray(photo.encode_png(image, 6))
     data[16:24] = struct.pack(">II", 60000, 60000)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded a photo of 60000x60000"))

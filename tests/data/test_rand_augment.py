@@ -63,16 +63,13 @@ def test_images_are_the_released_ones_for_every_row(golden):
         np.testing.assert_array_equal(found, numbers["randaug/output"][row], err_msg=f"{operation} {interpolation}")
 
 
-def test_posterising_to_0_bits_is_black():
+def test_bits_change_at_magnitudes_2_5_5_7_5_and_10_where_the_image_is_black():
+    for magnitude, bits in ((0, 4), (2.4, 4), (2.5, 3), (5, 2), (7.4, 2), (7.5, 1), (9.99, 1), (10, 0)):
+        assert argument(Operation("posterize", magnitude, 1)) == bits
     image = np.full((5, 4, 3), 255, np.uint8)
     assert argument(Operation("posterize", 10.0, 1)) == 0
     found = apply_operations([Operation("posterize", 10.0, 1)], image, "bicubic", FILL)
     assert found.shape == image.shape and not found.any()
-
-
-def test_bits_change_at_magnitudes_2_5_5_7_5_and_10():
-    for magnitude, bits in ((0, 4), (2.4, 4), (2.5, 3), (5, 2), (7.4, 2), (7.5, 1), (9.99, 1), (10, 0)):
-        assert argument(Operation("posterize", magnitude, 1)) == bits
 
 
 def test_operations_are_applied_in_order():
@@ -180,9 +177,7 @@ def test_other_forms_are_refused(text):
         parse(text, FILL)
 
 
-@pytest.mark.parametrize(
-    ("settings", "field"),
-    [
+@pytest.mark.parametrize(("settings", "field"), [
         ({"fill": (256, 0, 0)}, "fill"),
         ({"fill": (0.5, 0.4, 0.3)}, "fill"),
         ({"fill": (1, 2)}, "fill"),
@@ -192,8 +187,7 @@ def test_other_forms_are_refused(text):
         ({"magnitude": 11.0}, "magnitude"),
         ({"deviation": -1.0}, "deviation"),
         ({"deviation": math.nan}, "deviation"),
-    ],
-)
+    ])  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(settings, field):
     with pytest.raises(ValueError, match=f"augment.rand_augment.{field}: expected .*; found"):
         RandAugmentSpec(**{"fill": FILL, **settings})

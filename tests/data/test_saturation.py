@@ -30,7 +30,7 @@ def test_test_images_are_the_released_ones(golden):
     np.testing.assert_array_equal(found[::2, ::2], numbers["fas/test_uint8"])
 
 
-def test_wrap_turns_dark_into_bright_and_clip_does_not():
+def test_wrap_turns_dark_into_bright_and_clip_does_not_and_keeps_the_hue_of_saturated_colours():
     # Saturation 0.9 times 1.2 is 1.08: 200 (1 - 1.08) = -16, which is 240 modulo 256.
     pixel = np.array([[[200, 20, 20]]], np.uint8)
     assert scale_saturation(pixel, 1.2, "wrap").ravel().tolist() == [200, 240, 240]
@@ -38,18 +38,18 @@ def test_wrap_turns_dark_into_bright_and_clip_does_not():
     # Half-way between: 200 (1 - f s) = 200 (1 - 1.1 * 0.5) = 90.
     half = np.array([[[100, 200, 100]]], np.uint8)
     assert scale_saturation(half, 1.1, "clip").ravel().tolist() == [90, 200, 90]
-
-
-def test_clip_keeps_the_hue_of_saturated_colours():
     # 200, 20, 110 has its hue half-way: with saturation 1 the middle channel is at half of the largest.
     pixel = np.array([[[200, 20, 110]]], np.uint8)
     assert scale_saturation(pixel, 1.2, "clip").ravel().tolist() == [200, 0, 100]
 
 
-def test_clip_without_change_is_the_image_and_wrap_loses_grey_levels(image):
+def test_clip_without_change_is_the_image_wrap_loses_grey_levels_and_grey_has_no_saturation(image):
     np.testing.assert_array_equal(scale_saturation(image, 1.0, "clip"), image)
     lost = image.astype(int) - scale_saturation(image, 1.0, "wrap")
     assert set(np.unique(lost)) == {0, 1} and 0.1 < lost.mean() < 0.4
+    grey = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, 2)
+    for factor, overflow in ((0.8, "clip"), (1.2, "clip"), (1.2, "wrap")):
+        np.testing.assert_array_equal(scale_saturation(grey, factor, overflow), grey)
 
 
 def test_clip_multiplies_the_saturation_and_leaves_hue_and_value(image):
@@ -61,12 +61,6 @@ def test_clip_multiplies_the_saturation_and_leaves_hue_and_value(image):
         wanted = np.minimum(before[..., 1] * factor, 1)
         slack = 0.501 / np.maximum(before[..., 2], 1)
         assert (np.abs(after[..., 1] - wanted) <= slack).all()
-
-
-def test_grey_images_have_no_saturation():
-    grey = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, 2)
-    for factor, overflow in ((0.8, "clip"), (1.2, "clip"), (1.2, "wrap")):
-        np.testing.assert_array_equal(scale_saturation(grey, factor, overflow), grey)
 
 
 def test_half_of_the_images_get_a_factor_uniform_in_its_range():
@@ -83,16 +77,10 @@ def test_half_of_the_images_get_a_factor_uniform_in_its_range():
     assert all(draw_factor(never, position, 1) == 1 for position in range(100))
 
 
-@pytest.mark.parametrize(
-    ("settings", "field"),
-    [
-        ({"probability": -0.1}, "probability"),
-        ({"factor": (1.2, 0.8)}, "factor"),
-        ({"factor": (-0.1, 1.0)}, "factor"),
-        ({"factor": (0.8, float("nan"))}, "factor"),
-        ({"overflow": "saturate"}, "overflow"),
-    ],
-)
+@pytest.mark.parametrize(("settings", "field"), [
+        ({"probability": -0.1}, "probability"), ({"factor": (1.2, 0.8)}, "factor"), ({"factor": (-0.1, 1.0)}, "factor"),
+        ({"factor": (0.8, float("nan"))}, "factor"), ({"overflow": "saturate"}, "overflow"),
+    ])  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(settings, field):
     with pytest.raises(ValueError, match=f"augment.saturation.{field}: expected .*; found"):
         SaturationSpec(**settings)

@@ -73,7 +73,7 @@ def check_example(example: dict) -> None:
 # Pixel statistics.
 
 
-def test_pixel_sums_are_those_of_numpy():
+def test_pixel_sums_are_those_of_numpy_pooled_exactly_for_sets_of_unequal_size():
     image = np.random.default_rng(0).integers(0, 256, (31, 17, 3), np.uint8)
     sums, flat = PixelSums.of(image), image.reshape(-1, 3).astype(object)
     assert sums == PixelSums(31 * 17, tuple(flat.sum(0)), tuple((flat**2).sum(0)))
@@ -81,9 +81,6 @@ def test_pixel_sums_are_those_of_numpy():
     mean, std = sums.mean_std()
     np.testing.assert_allclose(mean, (image / 255).mean((0, 1)), rtol=1e-13)
     np.testing.assert_allclose(std, (image / 255).std((0, 1)), rtol=1e-13)
-
-
-def test_pooling_is_exact_for_sets_of_unequal_size():
     rng = np.random.default_rng(1)
     images = [rng.integers(low, low + 60, (height, 9, 3), np.uint8) for low, height in ((0, 5), (190, 50), (90, 1))]
     pooled = PixelSums()
@@ -202,49 +199,28 @@ def test_shard_that_is_no_shard_is_told(copied, content):
         open_source(str(copied))[6]
 
 
-def stored(packed: Path) -> dict:
-    """The features of a good record, to be spoilt."""
+def put(name: str, value: bytes):
+    return lambda feature: feature[name].bytes_list.value.__setitem__(0, value)
+
+
+@pytest.mark.parametrize("spoil, text", [
+        (put(records.IMAGE, encode_png(face(0, 6)[0], 1)[:-5]), "photo train 6: cut off"),
+        (lambda feature: feature.__delitem__(records.IMAGE), ""),
+        (put(records.PARSING_MAP, bytes(50176)), "Error -3 while decompressing"),
+        (put(records.PARSING_MAP, zlib.compress(bytes(10**8))), "parsing_map: expected 50176 numbers, found 50177"),
+        (put(records.PARSING_MAP, zlib.compress(bytes(50175) + b"\x0b")), r"parsing_map: expected 0..10, found 0..11"),
+        (lambda feature: feature[records.REGION_BITS].int64_list.value.pop(),
+         "region_bits: expected 196 values, found 195"),
+        (lambda feature: feature[records.REGION_BITS].int64_list.value.__setitem__(0, 70000),
+         r"region_bits: expected 0\.\.2047, found [0-9]+\.\.70000"),
+        (put(records.SOURCE, b"\xff"), "can't decode"),
+        (None, ""),
+    ])  # fmt: skip
+def test_record_that_is_not_an_example_is_told(packed, copied, spoil, text):
     example = tf_example_pb2.Example.FromString(open_source(str(packed))._records[6])
-    return example, example.features.feature
-
-
-def spoil(packed: Path, kind: str) -> bytes:
-    example, feature = stored(packed)
-    if kind == "photo cut off":
-        feature[records.IMAGE].bytes_list.value[0] = feature[records.IMAGE].bytes_list.value[0][:-5]
-    elif kind == "no photo":
-        del feature[records.IMAGE]
-    elif kind == "map not compressed":
-        feature[records.PARSING_MAP].bytes_list.value[0] = bytes(50176)
-    elif kind == "other classes":
-        feature[records.PARSING_MAP].bytes_list.value[0] = zlib.compress(bytes(50175) + b"\x0b")
-    elif kind == "map too large":
-        feature[records.PARSING_MAP].bytes_list.value[0] = zlib.compress(bytes(10**8))
-    elif kind == "few bits":
-        feature[records.REGION_BITS].int64_list.value.pop()
-    elif kind == "large bits":
-        feature[records.REGION_BITS].int64_list.value[0] = 70000
-    elif kind == "not text":
-        feature[records.SOURCE].bytes_list.value[0] = b"\xff"
-    return b"\xff\xff\xff" if kind == "no record" else example.SerializeToString()
-
-
-@pytest.mark.parametrize(
-    "kind, text",
-    [
-        ("photo cut off", "photo train 6: cut off"),
-        ("no photo", ""),
-        ("map not compressed", "Error -3 while decompressing"),
-        ("map too large", "parsing_map: expected 50176 numbers, found 50177"),
-        ("few bits", "region_bits: expected 196 values, found 195"),
-        ("large bits", r"region_bits: expected 0\.\.2047, found [0-9]+\.\.70000"),
-        ("other classes", r"parsing_map: expected 0\.\.10, found 0\.\.11"),
-        ("not text", "can't decode"),
-        ("no record", ""),
-    ],
-)
-def test_record_that_is_not_an_example_is_told(packed, copied, kind, text):
-    record = spoil(packed, kind)
+    if spoil:
+        spoil(example.features.feature)
+    record = example.SerializeToString() if spoil else b"\xff\xff\xff"
     shard(copied, 2).unlink()
     writer = ArrayRecordWriter(str(shard(copied, 2)), "group_size:1,uncompressed")
     writer.write(record)
@@ -256,14 +232,11 @@ def test_record_that_is_not_an_example_is_told(packed, copied, kind, text):
 # What is not a data set.
 
 
-def test_missing_data_set_names_the_command_that_makes_one(tmp_path):
+def test_what_is_no_finished_data_set_is_told(tmp_path, copied):
     with pytest.raises(FileNotFoundError, match=r"no data set at .*faces; make one with python -m fsfm_jax.prepare"):
         open_source(str(tmp_path / "faces"))
     with pytest.raises(FileNotFoundError, match=r"no data set at sampels; .* samples\[:train\|:heldout\]"):
         open_source("sampels")
-
-
-def test_folders_that_are_no_finished_data_set(copied):
     (copied / records.CARD_FILE).unlink()
     with pytest.raises(ValueError, match="has no fsfm_card.json: not a data set of fsfm_jax, or its copy is not"):
         open_source(str(copied))
@@ -294,22 +267,13 @@ def test_records_of_schema_version_1_are_read_as_before(copied, packed):
     assert read_card(copied).class_names == () and read_card(copied).splits["train"].dropped == {}
 
 
-@pytest.mark.parametrize(
-    "change, text",
-    [
-        (
-            {"schema_version": records.SCHEMA_VERSION + 1},
-            "schema version 3, this fsfm_jax reads up to 2; update",
-        ),
+@pytest.mark.parametrize("change, text", [
+        ({"schema_version": records.SCHEMA_VERSION + 1}, "schema version 3, this fsfm_jax reads up to 2; update"),
         ({"schema_version": "1"}, "schema version '1'"),
-        (
-            {"splits": {"train": {"examples": 7}}},
-            "not the card of a data set of fsfm_jax .KeyError: 'pixels'",
-        ),
+        ({"splits": {"train": {"examples": 7}}}, "not the card of a data set of fsfm_jax .KeyError: 'pixels'"),
         ({"splits": 3}, "not the card of a data set"),
         (None, "not the card of a data set of fsfm_jax .JSONDecodeError"),
-    ],
-)
+    ])  # fmt: skip
 def test_cards_that_cannot_be_read(copied, change, text):
     card = copied / records.CARD_FILE
     card.write_text("{" if change is None else json.dumps({**json.loads(card.read_text()), **change}))
@@ -318,9 +282,7 @@ def test_cards_that_cannot_be_read(copied, change, text):
     assert str(card) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
+@pytest.mark.parametrize(("change", "text"), [
         ({"pixels": True}, "pixels: 'True'"),
         ({"pixels": 1.5}, "pixels: '1.5'"),
         ({"fingerprint": 3}, "fingerprint: '3'"),
@@ -330,8 +292,7 @@ def test_cards_that_cannot_be_read(copied, change, text):
         ({"shard_lengths": [-1, 8]}, "pixel sums or shard lengths that no photos have"),
         ({"pixel_sum": [1, 2]}, "pixel sums or shard lengths"),
         ({"pixel_sum": [1, 1, 10**30]}, "pixel sums or shard lengths"),
-    ],
-)
+    ])  # fmt: skip
 def test_entries_of_a_split_are_what_they_are(copied, change, text):
     path = copied / records.CARD_FILE
     card = json.loads(path.read_text())
@@ -402,7 +363,7 @@ def test_folder_fingerprint_covers_names_photos_maps_and_order(tmp_path):
     assert len(set(prints)) == 5
 
 
-def test_synthetic_faces_are_a_function_of_seed_and_index(stub_faces):
+def test_synthetic_faces_are_a_function_of_seed_and_index_and_their_fingerprint_of_the_drawing(stub_faces, monkeypatch):
     source = open_source("synthetic:20:3")
     assert source.name == "synthetic:20:3" and len(source) == 20
     for index in (0, 19):
@@ -415,11 +376,8 @@ def test_synthetic_faces_are_a_function_of_seed_and_index(stub_faces):
     assert open_source("synthetic:20").name == "synthetic:20:0"
     specs = ("synthetic:20:3", "synthetic:21:3", "synthetic:20:4")
     assert len({open_source(spec).fingerprint for spec in specs}) == 3
-
-
-def test_synthetic_fingerprint_follows_the_drawing(stub_faces, monkeypatch):
     before = open_source("synthetic:20:3").fingerprint
-    assert open_source("synthetic:20:3").fingerprint == before
+    assert source.fingerprint == before
     monkeypatch.setattr("fsfm_jax.data.drawing.synthetic_face", lambda seed, index, size: face(seed + 1, index, size))
     assert open_source("synthetic:20:3").fingerprint != before
 
@@ -440,10 +398,6 @@ def test_synthetic_sums_cover_the_first_256_faces_and_are_remembered(monkeypatch
     assert open_source("synthetic:3").pixel_sums.total == (3 * 224**2,) * 3
 
 
-def test_real_synthetic_face_fits_the_contract():
-    check_example(open_source("synthetic:2:5")[1])
-
-
 # The words by which data is asked for.
 
 
@@ -457,21 +411,17 @@ def test_split_is_told_from_the_colons_of_a_path(packed, tmp_path):
     assert open_source(f"{with_colon}:heldout").name == "faces:heldout"
 
 
-@pytest.mark.parametrize("spec", ["", ":", ":train", "faces:", "faces:train[:10%]", "faces::train"])
-def test_malformed_paths(spec):
-    with pytest.raises(ValueError, match=r"expected a records directory PATH\[:SPLIT\], samples"):
-        open_source(spec)
+@pytest.mark.parametrize(("specs", "expected"), [
+        (["", ":", ":train", "faces:", "faces:train[:10%]", "faces::train"], r"a records directory PATH\[:SPLIT"),
+        (["synthetic", "synthetic:", "synthetic:0", "synthetic:9:x", "synthetic:9:1:2"], "synthetic:COUNT.* such as"),
+    ])  # fmt: skip
+def test_malformed_specs(specs, expected):
+    for spec in specs:
+        with pytest.raises(ValueError, match=f"expected {expected}"):
+            open_source(spec)
 
 
-@pytest.mark.parametrize(
-    "spec", ["synthetic", "synthetic:", "synthetic:0", "synthetic:-3", "synthetic:9:x", "synthetic:9:1:2"]
-)
-def test_malformed_synthetic(spec):
-    with pytest.raises(ValueError, match="expected synthetic:COUNT.* such as synthetic:1000"):
-        open_source(spec)
-
-
-def test_mixture_with_and_without_weights(packed):
+def test_mixture_with_and_without_weights_and_paths_with_an_at_sign(packed, tmp_path):
     def told(text):
         return [(source.name, weight) for source, weight in open_mixture(text)]
 
@@ -480,33 +430,23 @@ def test_mixture_with_and_without_weights(packed):
         ("faces:heldout", None), ("synthetic:9:1", None), ("samples:train", None)
     ]  # fmt: skip
     assert told(f"{packed}@3, samples:train@0.5") == [("faces:train", 3.0), ("samples:train", 0.5)]
-
-
-def test_at_sign_within_a_path_is_no_weight(packed, tmp_path):
     home = tmp_path / "me@home"
     shutil.copytree(packed, home / "faces")
     assert [weight for _, weight in open_mixture(f"{home}/faces")] == [None]
     assert [weight for _, weight in open_mixture(f"{home}/faces@2")] == [2.0]
 
 
-@pytest.mark.parametrize(
-    "text, complaint",
-    [
-        (
-            "samples@1,synthetic:9",
-            "expected a weight for every data set or for none, found none for synthetic:9",
-        ),
+@pytest.mark.parametrize("text, complaint", [
+        ("samples@1,synthetic:9", "expected a weight for every data set or for none, found none for synthetic:9"),
         ("samples@0", "weight '0' of samples: expected a positive number"),
         ("samples@-1", "weight '-1' of samples: expected a positive number"),
         ("samples@nan", "weight 'nan'"),
         ("samples@inf", "weight 'inf'"),
         ("samples@much", "weight 'much'"),
         ("samples@", "weight ''"),
-        ("", "found an entry without a data set"),
         ("samples,,synthetic:9", "found an entry without a data set"),
         ("@2", "found an entry without a data set"),
-    ],
-)
+    ])  # fmt: skip
 def test_malformed_mixtures(text, complaint):
     with pytest.raises(ValueError, match=complaint):
         open_mixture(text)

@@ -36,11 +36,9 @@ class Faces:
         image = np.empty((224, 224, 3), np.uint8)
         image[..., 0], image[..., 1], image[..., 2] = parsing_map * CODE, number, np.arange(224)
         return {
-            records.IMAGE: encode_png(image, 1),
-            records.PARSING_MAP: parsing_map,
-            records.REGION_BITS: regions.patch_bits(parsing_map, 16),
-            records.SOURCE: f"face {number}",
-        }
+            records.IMAGE: encode_png(image, 1), records.PARSING_MAP: parsing_map,
+            records.REGION_BITS: regions.patch_bits(parsing_map, 16), records.SOURCE: f"face {number}",
+        }  # fmt: skip
 
 
 class BrokenFaces(Faces):
@@ -262,10 +260,12 @@ def test_patch_size_14_has_masks_of_256_patches_of_the_map():
     assert compared > 8
 
 
-def test_stored_class_bits_are_used_as_they_are():
+def test_stored_class_bits_are_used_as_they_are_and_a_batch_has_to_divide_among_the_hosts():
     # Unpacking and reducing the map would take longer than decoding the photo.
     example = {**Faces(1)[0], records.POSITION: 0, records.PARSING_MAP: None}
     assert load_example(SPEC, example)[records.REGION_BITS] is example[records.REGION_BITS]
+    with pytest.raises(ValueError, match="batch of 8 does not divide among 3 hosts"):
+        Stream([(Faces(9), None)], SPEC, 0, 0, 3)
 
 
 def test_the_other_mask_is_independent():
@@ -285,11 +285,6 @@ def test_the_other_mask_is_independent():
 
 
 # Errors.
-
-
-def test_a_batch_that_does_not_divide_among_the_hosts_is_refused():
-    with pytest.raises(ValueError, match="batch of 8 does not divide among 3 hosts"):
-        Stream([(Faces(9), None)], SPEC, 0, 0, 3)
 
 
 @pytest.mark.parametrize("threads", [0, 2])

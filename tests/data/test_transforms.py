@@ -51,11 +51,8 @@ def test_small_boxes_have_uniform_areas_places_and_log_ratios():
     assert np.abs(correlation - np.eye(5)).max() < 5 / math.sqrt(DRAWS)
 
 
-def test_half_of_the_images_are_mirrored(crops):
+def test_half_of_the_images_are_mirrored_and_a_box_depends_on_seed_and_position_only(crops):
     assert abs(np.mean([crop.flip for crop in crops]) - 0.5) < 5 * 0.5 / math.sqrt(DRAWS)
-
-
-def test_a_box_depends_on_seed_and_position_only(crops):
     assert [draw_crop(224, position, 1) for position in (5, 4)] == [crops[5], crops[4]]
     assert len(set(crops)) > 0.99 * DRAWS
     assert draw_crop(224, 5, 2) != crops[5]
@@ -66,15 +63,11 @@ def test_an_impossible_shape_takes_the_whole_image():
     assert (crop.top, crop.left, crop.height, crop.width) == (0, 0, 224, 224)
 
 
-def test_the_whole_image_unmirrored_is_unchanged():
+def test_the_whole_image_is_unchanged_and_mirroring_swaps_left_and_right_classes_and_columns():
     image, parsing_map = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8), blocks(0)
     cropped, cropped_map = apply_crop(Crop(0, 0, 224, 224, False), image, parsing_map)
     np.testing.assert_array_equal(cropped, image)
     np.testing.assert_array_equal(cropped_map, parsing_map)
-
-
-def test_mirroring_swaps_left_and_right_classes_and_columns():
-    image, parsing_map = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8), blocks(0)
     cropped, cropped_map = apply_crop(Crop(0, 0, 224, 224, True), image, parsing_map)
     np.testing.assert_array_equal(cropped, image[:, ::-1])
     swapped = {2: 3, 3: 2, 4: 5, 5: 4}

@@ -34,7 +34,7 @@ def test_a_detector_that_is_too_sure_gets_the_temperature_that_mends_it():
     assert metrics["raw"]["temperature"] == 1
 
 
-def test_a_false_alarm_is_a_real_face_called_fake():
+def test_a_false_alarm_is_a_real_face_called_fake_and_videos_have_thresholds_of_their_own():
     # Ten real faces at 0.1 to 1.0 x 0.9, ten fakes below 0.05: two alarms in ten are allowed.
     real = 0.09 * np.arange(1, 11)
     found = predictions([*real, *np.linspace(0.01, 0.05, 10)], [1] * 10 + [0] * 10)
@@ -42,9 +42,6 @@ def test_a_false_alarm_is_a_real_face_called_fake():
     assert stated.rule == "false negative rate <= 0.2" and stated.split == "val"
     assert stated.value == pytest.approx(real[2]) and stated.false_negative_rate.value == 0.2
     assert equal.false_negative_rate.value == 0 and equal.value == pytest.approx(real[0])
-
-
-def test_videos_have_thresholds_of_their_own():
     # Means of two frames: 0.5 and 0.3.
     found = predictions([0.2, 0.8, 0.3, 0.3], [1, 1, 0, 0], frames_per_video=2)
     chosen = choose(found, None)
@@ -52,10 +49,12 @@ def test_videos_have_thresholds_of_their_own():
     assert chosen["frame"][0].value != chosen["video"][0].value
 
 
-def test_a_split_that_is_all_right_has_no_temperature_and_says_so():
+def test_a_split_that_is_all_right_or_of_one_class_cannot_calibrate():
     card = calibrate(predictions([0.9, 0.2], [1, 0]), 0.01)
     assert card["temperature"] is None and "every example of val is right" in card["undefined"]
     assert card["log_loss"]["after"] is None and card["thresholds"]["video"]
+    with pytest.raises(ValueError, match="choose it on a split that has both classes"):
+        calibrate(predictions([0.9, 0.6], [1, 1]), 0.01)
 
 
 def test_thresholds_come_back_from_json():
@@ -68,8 +67,3 @@ def test_thresholds_come_back_from_json():
             assert (false_alarms, misses) == (threshold.false_negative_rate.value, threshold.false_positive_rate.value)
             earlier = stored | {"false_negative_rate": false_alarms, "false_positive_rate": misses}
             assert Threshold.from_json(earlier) == threshold
-
-
-def test_one_class_cannot_calibrate():
-    with pytest.raises(ValueError, match="choose it on a split that has both classes"):
-        calibrate(predictions([0.9, 0.6], [1, 1]), 0.01)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from noise import Noise
 
-from fsfm_jax import partition, records
-from fsfm_jax.data.photo import encode_png
+from fsfm_jax import partition
 from fsfm_jax.detection.prediction import Predictions, Scorer
 from fsfm_jax.metrics.scores import Classes
 from fsfm_jax.models.classifier import ClassifierSpec
@@ -18,25 +18,6 @@ from fsfm_jax.tasks.normalisation import Statistics
 IDENTITY = Statistics((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 MODEL = ClassifierSpec(Size(16, 1, 2, 8), 16, 2, "mean_patches", 0.0, jnp.float32, "none")
 TASK = ClassifyTask(MODEL, 2, 0.0, False, IDENTITY)
-
-
-class Noise:
-    """Random pictures with labels, two frames to a video."""
-
-    name, class_names, real = "noise:test", ("fake", "real"), 1
-
-    def __init__(self, count: int):
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> dict:
-        image = np.random.default_rng(index).integers(0, 256, (18, 20, 3), np.uint8)
-        return {
-            records.IMAGE: encode_png(image, 1), records.LABEL: index // 2 % 2, records.VIDEO: f"v{index // 2}",
-            records.FRAME: index % 2, records.METHOD: "" if index // 2 % 2 else "noise", records.SOURCE: f"{index}.png",
-        }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +51,9 @@ def test_every_row_is_that_of_its_example(params):
     np.testing.assert_array_equal(found.binary_scores().scores, found.probabilities()[:, 1])
 
 
-def test_a_batch_that_does_not_divide_is_refused(params):
+def test_a_batch_that_does_not_divide_and_weights_that_give_no_number_are_refused(params):
     with pytest.raises(ValueError, match="evaluation.batch: 12 images do not divide among 8 devices"):
         scores(params, 5, 12, 8)
-
-
-def test_weights_that_give_no_number_are_refused_with_the_photo(params):
     broken = {**params, "head": jax.tree.map(lambda x: x * np.nan, params["head"])}
     with pytest.raises(ValueError, match="noise:test: 5 of 5 scores are not finite, first of 0.png; the detec"):
         scores(broken, 5, 8, 8)
@@ -90,20 +68,19 @@ def predictions(log_probabilities, labels, names=("fake", "real"), real=1, **col
     )  # fmt: skip
 
 
-def test_scores_near_one_stay_apart():
+def test_scores_near_one_stay_apart_temperature_divides_the_logits_and_losses_are_of_the_labels():
     # As float32 probabilities both would be exactly 1.
     found = predictions(np.log([[1e-9, 1], [1e-10, 1]]), [1, 1]).binary_scores()
     assert found.scores[0] < found.scores[1] < 1
     np.testing.assert_allclose(1 - found.scores, [1e-9, 1e-10], rtol=1e-6)
-
-
-def test_temperature_divides_the_logits():
     found = predictions(np.log([[0.8, 0.2], [0.5, 0.5]]), [0, 1])
     # Odds of 4 become odds of 2 at T = 2.
     np.testing.assert_allclose(found.probabilities(2.0), [[2 / 3, 1 / 3], [0.5, 0.5]], rtol=1e-6)
+    found = predictions(np.log([[0.8, 0.2], [0.25, 0.75]]), [0, 0])
+    np.testing.assert_allclose(found.losses, -np.log([0.8, 0.25]), rtol=1e-6)
 
 
-def test_real_is_found_by_name_wherever_it_stands():
+def test_real_is_found_by_name_and_videos_are_means_of_their_frames():
     table = np.log([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]])
     found = predictions(table, [0, 2], ("real", "deepfake", "spoof"), 0)
     np.testing.assert_allclose(found.binary_scores().scores, [0.7, 0.1], rtol=1e-6)
@@ -112,9 +89,6 @@ def test_real_is_found_by_name_wherever_it_stands():
     two = predictions(np.log([[0.7, 0.3]]), [0], ("bona_fide", "attack"), 0)
     assert two.binary_scores().classes == Classes("bona fide", "attack") and two.species is not None
     assert found.species is None
-
-
-def test_videos_are_means_of_their_frames():
     table = np.log([[0.4, 0.6], [0.2, 0.8], [0.9, 0.1]])
     found = predictions(table, [1, 1, 0], videos=np.array(["a", "a", "b"]), frames=np.array([0, 1, 0]))
     np.testing.assert_allclose(found.by_video().scores, [0.7, 0.1], rtol=1e-6)
@@ -133,8 +107,3 @@ def test_columns_of_the_file():
     assert "calibrated" not in three and [n for n in three if n.startswith("probability/")] == [
         "probability/real", "probability/deepfake", "probability/spoof",
     ]  # fmt: skip
-
-
-def test_losses_are_those_of_the_labels():
-    found = predictions(np.log([[0.8, 0.2], [0.25, 0.75]]), [0, 0])
-    np.testing.assert_allclose(found.losses, -np.log([0.8, 0.25]), rtol=1e-6)

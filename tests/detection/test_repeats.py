@@ -18,14 +18,11 @@ def summary(frame_auc, video_auc, eer=0.25, accuracy=0.5):
     return {"frame": level(frame_auc), "video": level(video_auc)}
 
 
-def test_mean_and_population_deviation():
+def test_mean_and_population_deviation_of_what_is_defined_for_every_seed():
     head, rows = repeats({4: {"A": summary(0.5, 0.9)}, 5: {"A": summary(0.7, 0.8)}}, "dfd")
     assert head == ["data set", "seed", "frame AUC", "video AUC", "video EER", "video balanced accuracy"]
     assert [row[:2] for row in rows] == [["A", 4], ["A", 5], ["A", "mean"], ["A", "std"]]
     assert rows[2][2:] == pytest.approx([60, 85, 25, 50]) and rows[3][2:] == pytest.approx([10, 5, 0, 0])
-
-
-def test_what_is_undefined_for_a_seed_has_no_mean():
     _, rows = repeats({0: {"A": summary(0.5, None)}, 1: {"A": summary(0.7, 0.8)}}, "dfd")
     assert [row[3] for row in rows] == [None, pytest.approx(80), None, None]
 

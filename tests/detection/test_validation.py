@@ -52,7 +52,7 @@ def stored(workdir):
     return steps
 
 
-def test_the_best_step_wins_and_its_parameters_are_kept(tmp_path):
+def test_the_best_step_wins_its_parameters_are_kept_and_it_pushes_nothing_out(tmp_path):
     validation = looks(tmp_path, LOSS, [(1, 0.1), (2, 0.4), (3, 0.2)])
     choice, params = validation.chosen(3, None)
     validation.close()
@@ -72,31 +72,16 @@ def test_the_log_is_the_history(tmp_path):
     assert [line["splits"]["source-validation"]["hter"] for line in lines] == [0, 1]
 
 
-def test_no_step_is_looked_at_twice(tmp_path):
-    validation = looks(tmp_path, LOSS, [(1, 0.1)])
-    validation(1, state(1, 0.3))
-    validation.close()
-    assert len(validation.history) == 1
-
-
 def test_a_run_that_goes_back_finds_its_earlier_winner_again(tmp_path):
-    # Killed after the look at step 3, with the checkpoint of step 2.
-    killed = looks(tmp_path, LOSS, [(1, 0.1), (2, 0.2), (3, 0.4)])
-    killed.close()
-    again = looks(tmp_path, LOSS, [(3, 0.15)], history=killed.history[:2])
-    choice, params = again.chosen(3, None)
-    again.close()
-    assert choice.step == 2 and params["p"] == np.float32(0.2)
-    assert [entry["step"] for entry in again.history] == [1, 2, 3]
-
-
-def test_a_step_that_is_done_again_leaves_what_it_has_now(tmp_path):
-    killed = looks(tmp_path, LOSS, [(1, 0.1), (2, 0.4)])
-    killed.close()
-    again = looks(tmp_path, LOSS, [(2, 0.3)], history=killed.history[:1])
-    choice, params = again.chosen(2, None)
-    again.close()
-    assert choice.step == 2 and params["p"] == np.float32(0.3)
+    # Killed after the look at step 3, with the checkpoint of step 2. What is done again leaves what it has now.
+    for p, step, kept in ((0.15, 2, 0.2), (0.3, 3, 0.3)):
+        killed = looks(tmp_path / str(step), LOSS, [(1, 0.1), (2, 0.2), (3, 0.4)])
+        killed.close()
+        again = looks(tmp_path / str(step), LOSS, [(3, p), (3, 0.45)], history=killed.history[:2])
+        choice, params = again.chosen(3, None)
+        again.close()  # no step was looked at twice
+        assert (choice.step, params["p"]) == (step, np.float32(kept))
+        assert [entry["step"] for entry in again.history] == [1, 2, 3]
 
 
 def test_steps_that_do_not_win_push_nothing_out(tmp_path):
@@ -114,19 +99,16 @@ def test_later_ties_take_the_place_of_earlier_ones(tmp_path):
     assert "an oracle: these numbers are optimistic" in choice.label
 
 
-def test_the_last_step_is_kept_by_nobody(tmp_path):
+def test_the_last_step_is_kept_by_nobody_and_without_data_nothing_is_looked_at(tmp_path):
     validation = looks(tmp_path, LAST, [(1, 0.4), (2, 0.1)])
     choice, params = validation.chosen(2, {"p": 7})
     validation.close()
     assert (choice.step, params) == (2, {"p": 7}) and "no score was looked at" in choice.label
     assert not (tmp_path / FOLDER).exists()
-
-
-def test_without_data_nothing_is_looked_at(tmp_path):
-    validation = Validation({}, LAST, Scorer(), [], str(tmp_path))
+    validation = Validation({}, LAST, Scorer(), [], str(tmp_path / "none"))
     validation(1, state(1, 0.1))
     validation.close()
-    assert validation.history == [] and not list(tmp_path.iterdir())
+    assert validation.history == [] and not (tmp_path / "none").exists()
 
 
 def test_parameters_of_a_step_can_be_read_by_itself(tmp_path):

@@ -22,8 +22,5 @@ def test_a_shared_video_is_refused_with_the_count():
 @pytest.mark.parametrize("judge", [Clips("ffpp", "003"), Clips("elsewhere", "001", "002"), Clips("ffp", "p\n001")])
 def test_other_videos_and_the_same_ids_of_other_data_sets_pass(judge):
     check_unseen(judge, remember([Clips("ffpp", "001", "002")]), "runs/d")
-
-
-def test_it_is_short():
     # Eight bytes a video, in base64.
     assert len(remember([Clips("ffpp", *map(str, range(300)))])) == 300 * 8 * 4 / 3

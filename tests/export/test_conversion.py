@@ -263,6 +263,14 @@ def test_an_imported_detector_has_what_its_file_says(tmp_path, golden, options, 
     assert detector.own_transform is None
 
 
+def masked_autoencoder(path, golden):
+    online = reference.state_dict(golden("pretrain_tiny"), "online/")
+    parts = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.", "mask_token", "decoder_")
+    state = {name: array for name, array in online.items() if name.startswith(parts)}
+    official_weights.write(path, state)
+    return state
+
+
 @pytest.mark.parametrize("what", ["detector", "pair", "encoder"])
 def test_a_file_is_read_once(tmp_path, golden, monkeypatch, what):
     read, hashed = [], []
@@ -270,22 +278,17 @@ def test_a_file_is_read_once(tmp_path, golden, monkeypatch, what):
     monkeypatch.setattr(torch_file, "read", lambda path: (read.append(path), original(path))[1])
     monkeypatch.setattr(hashlib, "file_digest", lambda file, name: (hashed.append(file.name), digest(file, name))[1])
     paths = PAIR if what == "pair" else [str(tmp_path / "a.pth")]
-    online = reference.state_dict(golden("pretrain_tiny"), "online/")
-    parts = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.", "mask_token", "decoder_")
     if what == "detector":
         official_weights.write(tmp_path / "a.pth", reference.state_dict(golden("finetune_tiny"), "adapter/state/"))
     elif what == "encoder":
-        official_weights.write(tmp_path / "a.pth", {n: array for n, array in online.items() if n.startswith(parts)})
+        masked_autoencoder(tmp_path / "a.pth", golden)
         monkeypatch.setattr("fsfm_jax.weights.init.BASES", {"mae": dataclasses.replace(BASES["mae"], sizes=("tiny8",))})
     from_torch.convert(paths, str(tmp_path / "run"), "vggface2", pixel_heads=4, rep_heads=4)
     assert sorted(read) == sorted(hashed) == sorted(paths)
 
 
 def test_the_encoder_of_a_masked_autoencoder_is_recognised_and_fine_tuned_from(tmp_path, golden):
-    online = reference.state_dict(golden("pretrain_tiny"), "online/")
-    parts = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.", "mask_token", "decoder_")
-    state = {name: array for name, array in online.items() if name.startswith(parts)}
-    official_weights.write(tmp_path / "mae.pth", state)
+    state = masked_autoencoder(tmp_path / "mae.pth", golden)
     sizes = {**BASES, "mae": dataclasses.replace(BASES["mae"], sizes=("tiny8",))}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fsfm_jax.weights.init.BASES", sizes)

@@ -29,7 +29,7 @@ def exported(tmp_path_factory):
     return (folder / "out" / "README.md").read_text(), json.loads((folder / "out" / "fsfm_jax.json").read_text()), paths
 
 
-def test_a_detector_says_what_its_outputs_mean_and_what_they_are_worth(exported):
+def test_a_detector_says_what_its_outputs_mean_and_are_worth_below_a_front_of_plain_yaml(exported):
     text, said, paths = exported
     assert [path.rsplit("/", 1)[1] for path in paths][-2:] == ["README.md", "fsfm_jax.json"]
     assert "with the classes fake, real, of which real is that of real faces" in text
@@ -38,29 +38,20 @@ def test_a_detector_says_what_its_outputs_mean_and_what_they_are_worth(exported)
     assert "the means 0.5500, 0.4200, 0.3700 and the deviations 0.2800, 0.2400, 0.2300" in text
     assert "Step 7, the last." in text and said["config_sha256"] in text
     assert "`README.md`" not in text and "README.md" in said["files"]
-
-
-def test_its_front_is_plain_yaml(exported):
     front = exported[0].split("---\n")[1]
     fields = dict(line.split(": ", 1) for line in front.strip().splitlines())
     assert fields["pipeline_tag"] == "image-classification" and fields["license"].startswith("other  # choose one")
     assert "face-forgery-detection" in json.loads(fields["tags"])
 
 
-def test_nothing_of_the_template_is_left_and_no_claim_without_a_figure():
+def test_no_claim_is_without_a_figure_and_weights_of_the_authors_keep_their_licence():
     text = card_of(PRETRAINED, None)
     assert not re.search(r"\$\w", text) and re.search(r"\$\w", TEMPLATE.read_text())
     assert "**Not measured**" in text and "Epochs: 2.5." in text and '| `mask.strategy` | `"crfr_p"` |' in text
     assert "trained from scratch" in text and "ViTModel.from_pretrained" in text
     assert "license: other" in text and "Features. They say nothing" in text
-
-
-def test_weights_of_the_authors_keep_their_licence():
     text = card_of(PRETRAINED | {"origin": OFFICIAL, "licence": "CC BY-NC 4.0 they stay."}, None)
     assert "license: cc-by-nc-4.0" in text and "SHA-256 `abab" in text and "CC BY-NC 4.0 they stay." in text
-
-
-def test_a_detector_without_calibration_or_evaluation_says_so():
     calibrated = dict(class_names=["fake", "real"], real=1, score="softmax", temperature=None, thresholds=None)
     text = card_of(PRETRAINED | calibrated | {"kind": "classifier", "selection": None}, None)
     assert "**No threshold is known" in text and "**Not measured**: no evaluation lies beside this run" in text

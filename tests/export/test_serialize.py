@@ -21,7 +21,6 @@ from fsfm_jax.detection.opener import Unsaid, open_detector
 from fsfm_jax.export import serialize
 from fsfm_jax.models.classifier import ClassifierSpec
 from fsfm_jax.models.vit import SIZES
-from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.weights import artifact
 from fsfm_jax.weights.names import CLASSIFIER, finetuned_to_official
 
@@ -114,11 +113,14 @@ def test_the_sidecar_says_what_the_scores_mean_and_where_they_come_from(written,
     assert card["config_sha256"] == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_the_same_detector_gives_the_same_bytes_without_paths_of_this_machine(written, run, tmp_path):
+def test_the_same_detector_gives_the_same_bytes_without_paths_and_bfloat16_half_of_them(written, run, tmp_path):
     serialize.serialize(open_detector(run, Unsaid()), str(tmp_path / "again"))
     content = (tmp_path / "again").read_bytes()
     assert content == written.read_bytes()
     assert str(ROOT).encode() not in content and b"classify.py" not in content
+    card = serialize.serialize(open_detector(run, Unsaid(), "bfloat16"), str(tmp_path / "half"))
+    assert (tmp_path / "half").stat().st_size < 0.65 * written.stat().st_size
+    assert card["artifact"]["dtype"] == "bfloat16" and "calibrated in float32" in card["precision"]
 
 
 def test_an_official_file_gives_the_bytes_of_the_run_it_came_from(written, run, tmp_path):
@@ -136,21 +138,12 @@ def test_an_official_file_gives_the_bytes_of_the_run_it_came_from(written, run, 
         open_detector(path, Unsaid())
 
 
-def test_bfloat16_halves_the_file_and_is_said(written, run, tmp_path):
-    card = serialize.serialize(open_detector(run, Unsaid(), "bfloat16"), str(tmp_path / "half"))
-    assert (tmp_path / "half").stat().st_size < 0.65 * written.stat().st_size
-    assert card["artifact"]["dtype"] == "bfloat16" and "calibrated in float32" in card["precision"]
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
+@pytest.mark.parametrize("config", [
         {"model__network": "antispoof"},
         {"model__network": "antispoof", "model__norm_over": "features", "tuning__method": "fs_adapter"},
         {"model__base": "clip", "tuning__method": "lora", "model__pooling": "cls"},
         {"model__base": "marlin", "model__dtype": "bfloat16", "model__remat": "full"},
-    ],
-)
+    ])  # fmt: skip
 def test_every_network_is_made_of_operations_that_are_read_again(config, tmp_path):
     detector = serialized.detector(**config)
     serialize.serialize(detector, str(tmp_path / "network"), platforms=("cpu", "tpu"))
@@ -160,34 +153,26 @@ def test_every_network_is_made_of_operations_that_are_read_again(config, tmp_pat
 
 def test_what_one_file_cannot_hold_is_refused_before_any_work(tmp_path):
     detector = serialized.detector()
-    huge = {
-        name: dataclasses.replace(
-            detector.task,
-            model=ClassifierSpec(SIZES["vit_h14"], 224, 2, "mean_patches", 0.0, dtype, "none"),
-        )
-        for name, dtype in (("float32", jnp.float32), ("bfloat16", jnp.bfloat16))
-    }
-    params = _without_memory(huge["float32"])
+
+    def huge(dtype):
+        model = ClassifierSpec(SIZES["vit_h14"], 224, 2, "mean_patches", 0.0, dtype, "none")
+        task = dataclasses.replace(detector.task, model=model)
+        shapes = jax.eval_shape(task.init, jax.random.key(0))
+        params = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), shapes)
+        return dataclasses.replace(detector, task=task, params=params)  # without memory
+
     with pytest.raises(ValueError, match=r"at most 2,147,483,647 bytes.*in float32 are 2,523,\d{3},\d{3}; --dtype=bf"):
-        serialize.serialize(dataclasses.replace(detector, task=huge["float32"], params=params), str(tmp_path / "huge"))
+        serialize.serialize(huge(jnp.float32), str(tmp_path / "huge"))
     assert not list(tmp_path.iterdir())
-    serialize.check_size(dataclasses.replace(detector, task=huge["bfloat16"], params=params))
+    serialize.check_size(huge(jnp.bfloat16))
 
 
-def _without_memory(task: ClassifyTask) -> dict:
-    shapes = jax.eval_shape(task.init, jax.random.key(0))
-    return jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), shapes)
-
-
-@pytest.mark.parametrize(
-    "arguments, text",
-    [
+@pytest.mark.parametrize("arguments, text", [
         ({"platforms": ("cpu", "gpu")}, "--platforms: expected one of cpu, cuda, tpu, rocm; found 'gpu'"),
         ({"platforms": ("cpu", "cpu")}, "--platforms: expected some that differ, such as cpu,cuda; found 'cpu,cpu'"),
         ({"form": "tflite"}, "--format: expected one of jax, onnx; found 'tflite'"),
         ({"form": "onnx", "platforms": ("cpu",)}, "--platforms: ONNX has none"),
-    ],
-)
+    ])  # fmt: skip
 def test_what_cannot_be_written_is_refused(arguments, text, tmp_path):
     with pytest.raises(ValueError, match=text):
         serialize.serialize(serialized.detector(), str(tmp_path / "file"), **arguments)
@@ -201,16 +186,13 @@ def test_onnx_needs_its_packages_and_float32(tmp_path, monkeypatch):
         serialize.serialize(serialized.detector(model__dtype="bfloat16"), str(tmp_path / "file"), "onnx")
 
 
-def test_flags_are_for_one_kind_of_checkpoint(run):
+def test_flags_are_for_one_kind_of_checkpoint_and_end_with_a_sentence(run, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="--classes, --norm_over: expected for official files alone; .* is a run"):
         open_detector(run, Unsaid("fake,real", norm_over="tokens"))
     with pytest.raises(FileNotFoundError, match="checkpoint: model.pth is not there"):
         open_detector("model.pth", Unsaid())
     with pytest.raises(ValueError, match="--dtype: expected one of bfloat16, float32; found 'float16'"):
         open_detector(run, Unsaid(), "float16")
-
-
-def test_the_command_line_ends_with_a_sentence(run, tmp_path, monkeypatch):
     chosen = dict(checkpoint=run, output=str(tmp_path / "no" / "file"), format="jax", platforms=None, dtype="")
     chosen |= dict(classes="", statistics="", norm_over="")
     monkeypatch.setattr(serialize, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**chosen)))

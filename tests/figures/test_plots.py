@@ -77,7 +77,7 @@ def test_one_class_has_a_legend_and_no_curve():
     assert texts(histogram.get_legend()) == ["real: 2", "fake: 0"] and not histogram.patches[2].get_data()[0].any()
 
 
-def test_reliability_by_hand():
+def test_reliability_by_hand_and_bins_of_equal_mass_keep_their_width():
     moved = BY_HAND._replace(observed=np.array([0.5, np.nan, np.nan, 0.5, 0.25]), counts=2 * BY_HAND.counts)
     shares, counts = plot_reliability("", {"raw: ECE 5.2 %": BY_HAND, "T = 1.7": moved}).axes
     diagonal, one, other = shares.get_lines()
@@ -91,15 +91,12 @@ def test_reliability_by_hand():
     for patch, factor in zip(counts.patches, (1, 2), strict=True):
         np.testing.assert_array_equal(patch.get_data()[0], factor * np.array([4, 0, 0, 2, 1]))
         np.testing.assert_allclose(patch.get_data()[1], np.arange(6) / 5)
-
-
-def test_bins_of_equal_mass_keep_their_width():
     diagram = reliability(np.array([0.25, 0.5, 0.5, 0.75]), np.ones(4), 2, "mass")
     values, edges, _ = plot_reliability("", {"mass": diagram}).axes[1].patches[0].get_data()
     np.testing.assert_array_equal((values, edges[:-1], edges[1:]), (diagram.counts, diagram.low, diagram.high))
 
 
-def test_cells_of_a_comparison_are_where_their_points_are():
+def test_cells_of_a_comparison_are_where_their_points_are_and_without_a_point_nothing_is_written(tmp_path):
     figure = plot_comparison({"dfd": POINTS, "none": [], "diff": POINTS[1:]}, MODELS, TUNINGS)
     dfd, diff = figure.axes
     assert [axes.get_title(loc="left") for axes in (dfd, diff)] == ["dfd", "diff"]
@@ -114,9 +111,6 @@ def test_cells_of_a_comparison_are_where_their_points_are():
     assert dfd.get_xlim() == (1_000, 10_000_000) and diff.get_xlim() == (1_000, 10_000)
     assert 65 < dfd.get_ylim()[0] < 70 and dfd.get_ylim()[1] == 100
     assert [texts(legend) for legend in figure.legends] == [[*MODELS], [*TUNINGS]]
-
-
-def test_without_a_point_nothing_is_written(tmp_path):
     assert not draw_comparison(tmp_path / "a.png", {"dfd": []}, MODELS, TUNINGS)
     assert list(tmp_path.iterdir()) == []
     assert len(set(COLOURS)) == len(COLOURS) == 16 and len(set(SHAPES)) == len(SHAPES) == 6
@@ -146,17 +140,10 @@ def test_heads_are_points_above_their_block():
     assert axes[2].get_legend().get_title().get_text() == "mae"
 
 
-@pytest.mark.parametrize(
-    "text, shown",
-    [
-        ("_a $x$ é", "_a $x$ é"),
-        ("\n\u202e\ud800", "\\n\\u202e\\ud800"),
-        ("日\U0001fae0", "\\u65e5\\U0001fae0"),
-        ("", ""),
-    ],
-)
-def test_what_cannot_be_printed_is_an_escape(text, shown):
-    assert plot.cut(text, 9) == shown
+def test_what_cannot_be_printed_is_an_escape():
+    for text, shown in (("_a $x$ é", "_a $x$ é"), ("\n\u202e\ud800", "\\n\\u202e\\ud800"),
+                        ("日\U0001fae0", "\\u65e5\\U0001fae0"), ("", "")):  # fmt: skip
+        assert plot.cut(text, 9) == shown
 
 
 @pytest.mark.parametrize("inches", [0.05, 0.4, 2, 4])
@@ -215,6 +202,9 @@ def test_names_from_anywhere_are_drawn_inside_the_picture_and_figures_are_freed(
     del figure
     gc.collect()
     assert len(kept) == 6 and all(figure() is None for figure in kept)
+    for name in "ab":  # the same data give the same bytes
+        draw_reliability(tmp_path / name, "set", {"raw": BY_HAND})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_matplotlib_is_imported_by_the_first_plot_whatever_screen_a_notebook_has_named():
@@ -228,18 +218,10 @@ assert "matplotlib.pyplot" not in sys.modules and os.environ["MPLBACKEND"] == "n
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"MPLBACKEND": "nowhere"}, check=True)
 
 
-def test_the_same_data_give_the_same_bytes(tmp_path):
-    for name in "ab":
-        draw_reliability(tmp_path / name, "set", {"raw": BY_HAND})
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
 LONELY = Reliability(*(np.zeros(1) for _ in range(5)))
 
 
-@pytest.mark.parametrize(
-    "draw, arguments, message",
-    [
+@pytest.mark.parametrize("draw, arguments, message", [
         (draw_scores, ({},), "levels: expected one to 4, found none"),
         (draw_scores, (dict.fromkeys("abcde", SCORED),), "levels: expected one to 4, found a, b, c, d, e"),
         (draw_scores, ({"a": SCORED}, {"b": 0.5}), "thresholds: expected numbers for a; found 0.5 for 'b'"),
@@ -251,8 +233,7 @@ LONELY = Reliability(*(np.zeros(1) for _ in range(5)))
         (draw_comparison, ([POINTS[0]._replace(value=101)], MODELS), "an AUC in percent, found Point"),
         (draw_comparison, ([POINTS[0]._replace(trained=0)], MODELS), "expected a trained parameter or more"),
         (draw_comparison, (POINTS, [*"abcdefghijklmnopq"]), "at most 16 models and 6 tunings, found 17 and 2"),
-    ],
-)
+    ])  # fmt: skip
 def test_what_cannot_be_drawn_is_refused(tmp_path, draw, arguments, message):
     if draw is draw_comparison:
         arguments = {"dfd": arguments[0]}, arguments[1], TUNINGS

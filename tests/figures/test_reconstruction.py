@@ -37,26 +37,18 @@ def parameters(bias: np.ndarray) -> dict:
     """All zero but the bias of the last layer: every patch is predicted as `bias`, whatever is seen."""
     shapes = jax.eval_shape(task(False).init, jax.random.key(0))
     zeros = jax.tree_util.tree_map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    last = [
-        (path, leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(zeros)
-        if leaf.shape == (768,) and path[-1].key == "bias"
-    ]
-    assert len(last) == 1, "the layer that predicts pixels is the only one with 768 outputs"
-    last[0][1][:] = bias
+    # The layer that predicts pixels is the only one with 768 outputs.
+    (last,) = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(zeros) if leaf.shape == (768,)]
+    last[:] = bias
     return zeros
 
 
 def cells(picture: np.ndarray) -> np.ndarray:
     """`[faces, columns, 224, 224, 3]` of a picture file, RGB."""
     rows = (picture.shape[0] - HEADER - LABEL) // (CELL + LABEL)
-    return np.stack([
-        [
-            picture[top : top + CELL, left : left + CELL]
-            for left in (GAP + column * (CELL + GAP) for column in range(len(COLUMNS)))
-        ]
-        for top in (HEADER + row * (CELL + LABEL) for row in range(rows))
-    ])  # fmt: skip
+    places = [GAP + column * (CELL + GAP) for column in range(len(COLUMNS))]
+    tops = [HEADER + row * (CELL + LABEL) for row in range(rows)]
+    return np.stack([[picture[top : top + CELL, left : left + CELL] for left in places] for top in tops])
 
 
 def patches(images: np.ndarray) -> np.ndarray:
@@ -101,7 +93,9 @@ def test_every_column_shows_what_its_title_says(tmp_path, normalise_pixels):
     assert errors.faces == FACES
 
 
-def test_no_more_faces_are_drawn_than_there_are(tmp_path, monkeypatch):
+def test_no_more_faces_are_drawn_than_there_are_and_a_folder_that_is_not_there_is_named(tmp_path, monkeypatch):
+    with pytest.raises(OSError, match="cannot write the picture .*nowhere/a.png"):
+        reconstruction._write(str(tmp_path / "nowhere" / "a.png"), [], [1.0, 0.5], False)
     written = []
     monkeypatch.setattr(reconstruction, "_write", lambda path, rows, errors, normalised: written.append((path, rows)))
     monkeypatch.setattr(reconstruction, "reconstruct", lambda params, images, mask, task: (images, jnp.float32(1)))
@@ -111,11 +105,6 @@ def test_no_more_faces_are_drawn_than_there_are(tmp_path, monkeypatch):
     [(path, rows)] = written
     assert errors.faces == len(rows) == len(source) == 5 and path == "a.png"
     assert {row.label for row in rows} == {"frp"}  # no region is covered
-
-
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(OSError, match="cannot write the picture .*nowhere/a.png"):
-        reconstruction._write(str(tmp_path / "nowhere" / "a.png"), [], [1.0, 0.5], False)
 
 
 def test_hidden_patches_are_grey_and_those_of_the_region_red():

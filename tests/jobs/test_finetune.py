@@ -13,15 +13,12 @@ from event_files import read_events
 from flax.traverse_util import flatten_dict
 from tuning import STEPS, looks, pretrained_run, tiny, tuned_run
 
-from fsfm_jax.data.forgery import ForgedSource
 from fsfm_jax.detection.detector import Kept, open_saved
 from fsfm_jax.jobs import finetune
 from fsfm_jax.jobs.finetune_inputs import open_inputs
 from fsfm_jax.models.layers import sincos_positions
 from fsfm_jax.resolve.pretrain import STATISTICS
-from fsfm_jax.run import disk
 from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parameters
-from fsfm_jax.run.disk import NotSaved
 from fsfm_jax.weights.names import PRETRAINING, official_name, to_official_array
 
 TEST_SET = "A=forged:blend:16:2:1"
@@ -46,7 +43,7 @@ def same(one: dict, other: dict) -> bool:
     return all(jax.tree.leaves(jax.tree.map(np.array_equal, one, other)))
 
 
-def test_a_run_leaves_checkpoint_metrics_and_looks(tuned):
+def test_a_run_leaves_checkpoint_metrics_looks_and_an_account_of_every_array(tuned, pretrained):
     params, saved = read_parameters(f"{tuned}/checkpoints")
     assert saved["step"] == STEPS and saved["class_names"] == ["fake", "real"] and saved["real"] == 1
     assert params["head"]["kernel"].shape == (48, 2) and "pos_embed" in params["encoder"]
@@ -57,9 +54,6 @@ def test_a_run_leaves_checkpoint_metrics_and_looks(tuned):
     assert all(0 <= look[name] <= 1 for look in found for name in ("auc", "frame_auc", "hter"))
     with open(f"{tuned}/metrics.jsonl") as file:
         assert [json.loads(line)["step"] for line in file] == list(range(1, STEPS + 1))
-
-
-def test_a_run_accounts_for_every_array_of_both_networks(tuned, pretrained):
     account = json.loads(Path(tuned, "initialisation.json").read_text())
     before, after = (set(flatten_dict(parameters(workdir), sep="/")) for workdir in (pretrained, tuned))
     network = account["network"]
@@ -69,7 +63,7 @@ def test_a_run_accounts_for_every_array_of_both_networks(tuned, pretrained):
     assert sorted([*account["file"]["loaded"], *account["file"]["skipped"]]) == sorted(before)
 
 
-def test_a_run_ends_with_a_detector_that_knows_what_its_scores_mean(tuned, pretrained):
+def test_a_run_ends_with_a_detector_that_knows_what_its_scores_mean_and_is_tested(tuned, pretrained):
     detector = open_saved(tuned)
     card = detector.card
     best = min(looks(tuned), key=lambda line: line["splits"]["source-validation"]["loss"])["step"]
@@ -83,9 +77,6 @@ def test_a_run_ends_with_a_detector_that_knows_what_its_scores_mean(tuned, pretr
     assert card["calibration"]["split"] == "forged:blend:16:1:0"
     if best == STEPS:
         assert same(detector.params, parameters(tuned))
-
-
-def test_the_detector_is_tested_on_the_named_sets(tuned):
     content = json.loads(Path(tuned, "test", "metrics.json").read_text())
     assert content["data"]["A"]["frame"]["examples"] == 16 and content["data"]["A"]["video"]["examples"] == 4
     assert content["selection"]["label"] in Path(tuned, "test", "table.md").read_text()
@@ -108,8 +99,11 @@ def test_interrupted_and_continued_it_is_the_undisturbed_run(tuned, pretrained, 
         np.testing.assert_allclose([v for _, v in after[f"validation/{name}"]], [f[name] for f in found], rtol=1e-6)
     cards = [open_saved(workdir).card for workdir in (tuned, str(tmp_path))]
     assert cards[0] == cards[1]
-    for name in ("predictions/A.csv", "figures/A.png"):
+    for name in ("predictions/A.csv", "figures/A.png", "figures/A_calibration.png"):
         assert Path(tmp_path, "test", name).read_bytes() == Path(tuned, "test", name).read_bytes()
+    # Only the folder's own name differs.
+    one, other = (json.loads(Path(folder, "test", "metrics.json").read_text()) for folder in (tuned, tmp_path))
+    assert one.pop("checkpoint") != other.pop("checkpoint") and one == other
 
 
 def test_a_finished_run_ends_again_without_training(tuned, pretrained):
@@ -241,9 +235,7 @@ def test_one_detector_of_four_classes(pretrained, tmp_path):
     assert sum(each) == pytest.approx(1) and float(row["score"]) == each[0]
 
 
-@pytest.mark.parametrize(
-    "fields, error, text",
-    [
+@pytest.mark.parametrize("fields, error, text", [
         ({"init": ""}, FileNotFoundError, "init: no run at an empty path; expected the --workdir of a run"),
         ({"init": "/nowhere"}, FileNotFoundError, "init: no run at /nowhere"),
         ({"init": "scratch"}, ValueError, "data.statistics: there is no pretraining run to take them from"),
@@ -266,8 +258,7 @@ def test_one_detector_of_four_classes(pretrained, tmp_path):
         ({"batch.size": 2048}, ValueError, "batch.size: 2048 images per step, but the training data has 24"),
         ({"optimizer.warmup": "9 steps"}, ValueError, "optimizer.warmup: '9 steps' is not shorter than the run"),
         ({"model.size": "vit_b16"}, ValueError, "init: .* is tiny16, 4 heads; model.size asks for vit_b16, 12 heads"),
-    ],
-)
+    ])  # fmt: skip
 def test_what_does_not_fit_is_refused(pretrained, tmp_path, fields, error, text):
     config = tiny(init=pretrained)
     config.update_from_flattened_dict(fields)
@@ -275,37 +266,18 @@ def test_what_does_not_fit_is_refused(pretrained, tmp_path, fields, error, text)
         finetune.run(config, str(tmp_path))
 
 
-def test_a_disk_without_room_for_a_checkpoint_is_told_before_training(pretrained, tmp_path, monkeypatch):
-    monkeypatch.setattr(disk, "_free", lambda path: 1000)
-    with pytest.raises(NotSaved, match="free disk, for one checkpoint; found 0.000 GB"):
-        finetune.run(tiny(init=pretrained), str(tmp_path))
-    assert not (tmp_path / "metrics.jsonl").exists()
-
-
-def test_other_statistics_than_those_of_pretraining_are_said_loudly(pretrained, caplog):
+def test_other_statistics_are_said_loudly_and_a_detector_is_no_pretraining_run(pretrained, caplog, tuned, tmp_path):
     inputs = open_inputs(tiny(init=pretrained, data__statistics="imagenet"))
     assert "data.statistics: imagenet, but the pretraining saw pixels normalised otherwise" in caplog.text
     assert inputs.statistics == STATISTICS["imagenet"]
-
-
-def test_a_detector_is_no_pretraining_run(tuned, tmp_path):
     with pytest.raises(ValueError, match="holds a run of job 'finetune'; expected one of pretrain"):
         finetune.run(tiny(init=tuned), str(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "fields, text",
-    [
+@pytest.mark.parametrize("fields, text", [
         ({"loss__smoothing": 0.2}, "of a different run:\n  loss.smoothing: 0.1 saved, 0.2 asked for"),
         ({"data__validation": "forged:blend:16:7"}, "of a different run:\n  looked_at: .* saved, .* asked for"),
-    ],
-)
+    ])  # fmt: skip
 def test_another_recipe_does_not_go_on_with_a_run(tuned, pretrained, fields, text):
     with pytest.raises(ValueError, match=text):
         finetune.run(tiny(init=pretrained, **fields), tuned)
-
-
-def test_videos_of_drawn_faces_are_told_apart():
-    source = ForgedSource(["blend"], 10)
-    assert [str(video) for video in source.videos] == [source[index]["video"] for index in range(10)]
-    assert len(set(source.videos)) == 3

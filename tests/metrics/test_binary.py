@@ -157,15 +157,9 @@ def test_by_hand():
     probabilities = Scored(np.array([0.8, 0.4]), np.array([1, 0]), DEEPFAKE)
     assert binary.log_loss(probabilities).value == pytest.approx(-(math.log(0.8) + math.log(0.6)) / 2)
     assert binary.brier(probabilities).value == pytest.approx((0.04 + 0.16) / 2)
-
-
-def test_the_equal_error_rate_lies_on_the_line_that_ties_draw():
     # (0, 0), (1/2, 1) by one tied score, (1, 1): the line meets 1 - x at x = 1/3.
     tied = Scored(np.array([2.0, 2, 2, 1]), np.array([1, 1, 0, 0]), DEEPFAKE)
     assert binary.equal_error_rate(tied).value == pytest.approx(1 / 3)
-
-
-def test_argmax_and_half_differ_at_half_only():
     scored = Scored(np.array([0.5, 0.5, 0.7]), np.array([1, 0, 1]), DEEPFAKE)
     assert binary.accuracy(scored, video.VIDEO_THRESHOLD).value == pytest.approx(2 / 3)
     assert binary.false_positive_rate(scored, video.VIDEO_THRESHOLD).value == 1.0
@@ -173,9 +167,7 @@ def test_argmax_and_half_differ_at_half_only():
     assert binary.false_negative_rate(scored, video.FRAME_THRESHOLD).value == pytest.approx(1 / 2)
 
 
-@pytest.mark.parametrize(
-    ("scores", "labels", "message"),
-    [
+@pytest.mark.parametrize(("scores", "labels", "message"), [
         ([0.1, np.nan], [0, 1], "scores: expected finite numbers, found nan at position 1 of 2"),
         ([np.inf, 0.1], [0, 1], "scores: expected finite numbers, found inf at position 0 of 2"),
         ([], [], "scores: expected at least one"),
@@ -185,8 +177,7 @@ def test_argmax_and_half_differ_at_half_only():
         ([0.1, 0.2], [0.0, np.nan], "labels: expected 0 and 1"),
         ([0.1, 0.2], [1], "scores and labels: expected the same number, found 2 and 1"),
         ([0.1], [[1]], r"labels: expected one axis"),
-    ],
-)
+    ])  # fmt: skip
 def test_bad_input_is_refused_by_name(scores, labels, message):
     with pytest.raises(ValueError, match=message):
         Scored(np.array(scores), np.array(labels), DEEPFAKE)

@@ -91,16 +91,13 @@ def test_without_two_videos_of_each_class_there_is_a_reason(labels, reason):
         assert math.isnan(found.low) and math.isnan(found.high) and found.reason == reason
 
 
-@pytest.mark.parametrize(
-    ("videos", "message"),
-    [
+@pytest.mark.parametrize(("videos", "message"), [
         (np.array([0, 1, 1, 0]), "one label per video, found both in video 0"),
         (np.array([0, 3, 0, 3]), "every number up to 3, found no 1"),
         (np.array([-1, 0, -1, 0]), "numbers from 0, found -1"),
         (np.array([0, 1]), r"integers of shape \(4,\), found int64 of shape \(2,\)"),
         (np.array(["a", "b", "a", "b"]), "videos: expected integers"),
-    ],
-)
+    ])  # fmt: skip
 def test_videos_must_be_numbered_and_of_one_class(videos, message):
     scored = Scored(np.arange(4.0), np.array([0, 1, 0, 1]), DEEPFAKE)
     with pytest.raises(ValueError, match=message):

@@ -15,15 +15,12 @@ SPECIES = np.array(["print"] * 4 + ["replay"] * 2 + [""] * 5)
 SCORED = Scored(SCORES, LABELS, ANTI_SPOOFING)
 
 
-def test_the_worst_species_counts():
+def test_the_worst_species_counts_and_the_rates_move_with_the_threshold():
     rates = presentation.apcer_by_species(SCORED, SPECIES, 0.5)
     assert {name: rate.value for name, rate in rates.items()} == {"print": 0.25, "replay": 0.5}
     assert presentation.apcer(SCORED, SPECIES, 0.5).value == 0.5  # neither the mean 0.375 nor the pooled 2/6
     assert presentation.bpcer(SCORED, 0.5).value == pytest.approx(0.2)
     assert presentation.acer(SCORED, SPECIES, 0.5).value == pytest.approx(0.35)
-
-
-def test_the_rates_move_with_the_threshold():
     assert presentation.apcer(SCORED, SPECIES, 0.55).value == 0.25
     assert presentation.bpcer(SCORED, 0.45).value == 0.0
     assert presentation.apcer(SCORED, SPECIES, 1.1).value == 0.0
@@ -39,13 +36,10 @@ def test_without_attacks_or_bona_fide_there_is_a_reason():
     assert presentation.acer(attacks, SPECIES[:6], 0.5).reason == "no bona fide among 6 examples"
 
 
-@pytest.mark.parametrize(
-    ("place", "name", "message"),
-    [
+@pytest.mark.parametrize(("place", "name", "message"), [
         (2, "", "found '' for the attack at position 2"),
         (7, "print", "found 'print' for the bona fide at position 7"),
-    ],
-)
+    ])  # fmt: skip
 def test_species_and_labels_must_agree(place, name, message):
     species = SPECIES.copy()
     species[place] = name

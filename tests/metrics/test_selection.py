@@ -18,13 +18,14 @@ RUN = [
 ]
 
 
-def test_the_released_anti_spoofing_rule_takes_the_later_tie_and_calls_itself_an_oracle():
+def test_the_released_anti_spoofing_rule_takes_the_later_tie_in_any_order_and_calls_itself_an_oracle():
     choice = choose(RELEASED_ANTI_SPOOFING, RUN)
     assert (choice.step, choice.value) == (300, 0.1)
     assert (
         "lowest hter (0.1) on the target's own test set (an oracle: these numbers are optimistic)" in choice.label
     )
     assert "2 steps were equal, the later one was taken" in choice.label
+    assert choose(RELEASED_ANTI_SPOOFING, RUN[::-1]) == choose(RELEASED_ANTI_SPOOFING, RUN)
 
 
 def test_the_released_fine_tuning_rule_looks_at_the_source_only():
@@ -46,35 +47,25 @@ def test_higher_may_be_better(ties, step):
     assert choose(SelectionRule("oracle", "auc", "higher", ties), RUN).step == step
 
 
-def test_the_order_of_the_list_does_not_matter():
-    assert choose(RELEASED_ANTI_SPOOFING, RUN[::-1]) == choose(RELEASED_ANTI_SPOOFING, RUN)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+@pytest.mark.parametrize(("arguments", "message"), [
         (("best", "auc", "higher", "later"), "one of oracle, source-validation, last; found 'best'"),
         (("oracle", "", "higher", "later"), "oracle: expected the name of a metric"),
         (("oracle", "auc", "max", "later"), "better: expected lower or higher; found 'max'"),
         (("oracle", "auc", "higher", ""), "ties: expected earlier or later; found ''"),
         (("last", "auc"), "last: expected no metric"),
-    ],
-)
+    ])  # fmt: skip
 def test_a_rule_must_say_everything(arguments, message):
     with pytest.raises(ValueError, match=message):
         SelectionRule(*arguments)
 
 
-@pytest.mark.parametrize(
-    ("run", "message"),
-    [
+@pytest.mark.parametrize(("run", "message"), [
         ([], "at least one checkpoint"),
         ([*RUN, RUN[0]], "found step 300 2 times"),
         (RUN[3:], "source-validation loss: expected a number for some step, found only NaN"),
         ([Evaluated(1, {"target-test": {"loss": 0.1}})], "step 1: expected metric 'loss' of split 'source-validation'"),
         ([Evaluated(1, {"source-validation": {"auc": 0.1}})], r"found \{'source-validation': \['auc'\]\}"),
-    ],
-)
+    ])  # fmt: skip
 def test_a_run_must_have_what_the_rule_asks_for(run, message):
     with pytest.raises(ValueError, match=message):
         choose(RELEASED_FINE_TUNING, run)

@@ -64,13 +64,15 @@ def test_species_add_the_rates_of_the_standard_at_both_levels():
     assert found["video"]["thresholds"][0]["metrics"]["acer"] == acer.value
 
 
-def test_a_video_with_two_species_is_named():
+def test_a_video_with_two_species_and_scores_that_are_no_probabilities_are_refused():
     species = SPECIES.copy()
     species[1] = "mask"
     with pytest.raises(ValueError, match="species: expected one per video, found 'print' and 'mask' in video '0'"):
         summarise(SCORED, VIDEOS, FRAMES, "test", species=species)
     with pytest.raises(ValueError, match="species: expected shape"):
         summarise(SCORED, VIDEOS, FRAMES, "test", species=species[1:])
+    with pytest.raises(ValueError, match="apply the softmax first"):
+        summarise(Scored(SCORES * 5, LABELS, DEEPFAKE), VIDEOS, FRAMES, "test")
 
 
 def test_intervals_surround_the_values():
@@ -99,8 +101,3 @@ def test_one_class_leaves_nulls_with_reasons():
         assert fixed["metrics"]["balanced_accuracy"] is None and fixed["undefined"]["balanced_accuracy"] == reason
         assert fixed["metrics"]["accuracy"] == pytest.approx(1 - fixed["metrics"]["false_negative_rate"])
         assert found[level]["intervals"]["auc"] == {"low": None, "high": None, "reason": reason}
-
-
-def test_scores_that_are_no_probabilities_are_refused():
-    with pytest.raises(ValueError, match="apply the softmax first"):
-        summarise(Scored(SCORES * 5, LABELS, DEEPFAKE), VIDEOS, FRAMES, "test")

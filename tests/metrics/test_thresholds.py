@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsfm_jax.metrics import binary, thresholds
+from fsfm_jax.metrics import thresholds
 from fsfm_jax.metrics.scores import ANTI_SPOOFING, Scored
 
 FEW = settings(max_examples=60, deadline=None)
@@ -67,9 +67,6 @@ def test_by_hand():
     strict = thresholds.at_false_negative_rate(SCORED, 0.34, "validation")
     assert strict.value == 0.8 and strict.chosen_on == "false negative rate <= 0.34, chosen on validation"
     assert thresholds.at_false_negative_rate(SCORED, 0.33, "validation").value == 0.6
-
-
-def test_the_grid():
     assert len(thresholds.RELEASED_GRID) == 10002
     assert thresholds.RELEASED_GRID[[0, 1, 5408, 10000, 10001]].tolist() == [0, 0.0001, 0.5408, 1, 1.1]
 
@@ -100,9 +97,3 @@ def test_a_split_without_a_name_and_a_rate_in_percent_are_refused():
         thresholds.at_equal_error(SCORED, "")
     with pytest.raises(ValueError, match="target: expected a fraction from 0 to 1, found 5"):
         thresholds.at_false_negative_rate(SCORED, 5, "validation")
-
-
-def test_a_threshold_carries_over_to_another_split():
-    chosen = thresholds.at_false_negative_rate(SCORED, 0.34, "validation")
-    other = Scored(np.array([0.85, 0.75]), np.array([0, 1]), ANTI_SPOOFING)
-    assert binary.half_total_error_rate(other, chosen.value).value == 1.0

@@ -29,11 +29,6 @@ def test_the_order_of_the_frames_changes_only_the_order_of_the_videos():
     np.testing.assert_allclose(moved.scores[np.argsort(moved.ids)], straight.scores[np.argsort(straight.ids)])
 
 
-def test_logits_are_averaged_per_class():
-    found = video.mean_by_video(np.array([[1.0, 2], [5, 0], [3, 4]]), np.array([0, 1, 0]))
-    np.testing.assert_array_equal(found, [[2, 3], [5, 0]])
-
-
 def test_a_video_with_two_labels_is_named():
     labels = SCORED.labels.copy()
     labels[2] = False
@@ -44,14 +39,11 @@ def test_a_video_with_two_labels_is_named():
         video.aggregate(many, np.arange(10) // 2, np.arange(10))
 
 
-def test_a_frame_given_twice_is_named():
+def test_a_frame_given_twice_is_named_and_lengths_must_agree():
     frames = FRAMES.copy()
     frames[3] = 0
     with pytest.raises(ValueError, match=r"found frame 0 of video 'a' twice \(1 repeats in all\)"):
         video.aggregate(SCORED, VIDEOS, frames)
-
-
-def test_lengths_must_agree():
     with pytest.raises(ValueError, match=r"videos: expected shape \(5,\).*found \(4,\)"):
         video.aggregate(SCORED, VIDEOS[1:], FRAMES)
     with pytest.raises(ValueError, match=r"frames: expected shape \(5,\).*found \(4,\)"):

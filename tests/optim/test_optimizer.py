@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fsfm_jax.config import finetune, pretrain
 from fsfm_jax.optim.optimizer import OPTIMIZERS, OptimizerSpec, make_optimizer
@@ -88,7 +88,7 @@ def test_three_steps_equal_the_definition(name, decay, make):
     assert np.abs(by_hand("decoupled", (0.3, 0.0), (1, 1)) - by_hand("coupled", (0.3, 0.0), (1, 1))).max() > 1e-2
 
 
-def test_without_clipping_a_large_gradient_keeps_its_length():
+def test_pretraining_keeps_the_structure_of_its_optimizer_state_and_without_clipping_length():
     def moment(clip_norm):
         optimizer = make_optimizer(OptimizerSpec(0.9, 0.999, 1e-8, ((".*", 0.0),), clip_norm))
         params = {"a": jnp.zeros(4)}
@@ -97,9 +97,6 @@ def test_without_clipping_a_large_gradient_keeps_its_length():
         return float(jnp.linalg.norm(moments.mu["a"]))
 
     np.testing.assert_allclose([moment(None), moment(1.0)], [2.0, 0.1], rtol=1e-6)
-
-
-def test_pretraining_keeps_the_structure_of_its_optimizer_state():
     # Checkpoints of earlier runs depend on it: clipping, moments, decay.
     optimizer = make_optimizer(OptimizerSpec(0.9, 0.95, 1e-8, ((".*", 0.05),), 1.0))
     names = [type(part).__name__ for part in optimizer.init({"a": jnp.zeros(3)})]
@@ -127,22 +124,15 @@ def tree(seed: int) -> dict:
     return {path: random.normal(size=shape).astype(np.float32) for path, shape in SHAPES.items()}
 
 
-def nested(flat: dict) -> dict:
-    out = {}
-    for path, value in flat.items():
-        *parents, leaf = path.split("/")
-        node = out
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = value
-    return out
+def unflatten(flat: dict) -> dict:
+    return unflatten_dict(flat, sep="/")
 
 
 def directions(spec: OptimizerSpec, gradients: list[dict], params: dict) -> list[dict]:
     optimizer = make_optimizer(spec)
-    state, update, found = optimizer.init(nested(params)), jax.jit(optimizer.update), []
+    state, update, found = optimizer.init(unflatten(params)), jax.jit(optimizer.update), []
     for gradient in gradients:
-        direction, state = update(nested(gradient), state, nested(params))
+        direction, state = update(unflatten(gradient), state, unflatten(params))
         found.append(flatten_dict(direction, sep="/"))
     return found
 
@@ -212,8 +202,8 @@ def test_decay_factors_and_clipping_are_around_every_row(name):
 
     def remembered(clip_norm, scale):
         optimizer = make_optimizer(dataclasses.replace(plain, clip_norm=clip_norm))
-        gradients = nested({path: scale * value for path, value in gradient.items()})
-        _, state = optimizer.update(gradients, optimizer.init(nested(params)), nested(params))
+        gradients = unflatten({path: scale * value for path, value in gradient.items()})
+        _, state = optimizer.update(gradients, optimizer.init(unflatten(params)), unflatten(params))
         return [np.asarray(leaf) for leaf in jax.tree.leaves(state) if leaf.dtype == np.float32]
 
     # Clipped to a norm, gradients of two lengths are one; without clipping they are not.
@@ -257,8 +247,8 @@ def test_fields_that_make_no_sense_are_refused(fields, decay, message):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_moments_are_exchanged_where_pytorch_has_the_same_ones_alone(name):
     row, spec = OPTIMIZERS[name], OptimizerSpec(0.9, 0.999, 1e-8, ((".*", 0.0),), 1.0, name=name)
-    state = make_optimizer(spec).init(nested(tree(0)))
-    ours = {"count": np.int32(7), "mu": nested(tree(1)), "nu": nested(tree(2))}
+    state = make_optimizer(spec).init(unflatten(tree(0)))
+    ours = {"count": np.int32(7), "mu": unflatten(tree(1)), "nu": unflatten(tree(2))}
     put = row.with_moments(state, ours)
     # As a checkpoint has it, without the types; AdamW within Muon is of some parameters alone, and no AdamW of a file.
     stored = [part._asdict() if hasattr(part, "_asdict") else part for part in put]

@@ -30,16 +30,10 @@ def test_learning_rate_equals_the_official_one(golden, case):
         assert ours[0] == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "base", "total", "warmup", "start"),
-    [
-        ("m0.996_e3_n2", 0.996, 6, 0, 0.0),
-        ("m0.996_e600_n7", 0.996, 4200, 0, 0.0),
-        ("m0.99_e5_n13", 0.99, 65, 0, 0.0),
-        ("m0.9_e4_n5", 0.9, 20, 0, 0.0),
-        ("warm_e6_n4_w2", 0.99, 24, 8, 0.5),
-    ],
-)
+@pytest.mark.parametrize(("name", "base", "total", "warmup", "start"), [
+        ("m0.996_e3_n2", 0.996, 6, 0, 0.0), ("m0.996_e600_n7", 0.996, 4200, 0, 0.0), ("m0.99_e5_n13", 0.99, 65, 0, 0.0),
+        ("m0.9_e4_n5", 0.9, 20, 0, 0.0), ("warm_e6_n4_w2", 0.99, 24, 8, 0.5),
+    ])  # fmt: skip
 def test_momentum_equals_the_official_one(golden, name, base, total, warmup, start):
     official = golden("schedules")[f"momentum/{name}"]
     rates = jax.jit(jax.vmap(lambda t: target_rate(t, base, total, warmup, start)))(jnp.arange(total))

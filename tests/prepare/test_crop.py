@@ -11,9 +11,7 @@ def box(left: int, top: int, right: int, bottom: int) -> Detection:
     return Detection(left, top, right, bottom, 1.0)
 
 
-@pytest.mark.parametrize(
-    ("edges", "height", "width", "square"),
-    [
+@pytest.mark.parametrize(("edges", "height", "width", "square"), [
         # Inside. 100 wide: side 130 around (150, 150).
         ((100, 100, 200, 200), 400, 400, (85, 85, 130)),
         # The longer edge counts, whichever it is.
@@ -46,34 +44,23 @@ def box(left: int, top: int, right: int, bottom: int) -> Detection:
         # One pixel left.
         ((195, 5, 203, 13), 400, 200, (194, 4, 6)),
         ((0, 0, 2, 2), 1, 1, (0, 0, 1)),
-    ],
-)
+    ])  # fmt: skip
 def test_squares_by_hand(edges, height, width, square):
     assert square_of(box(*edges), height, width) == Square(*square)
 
 
-def test_a_box_that_leaves_the_picture_starts_at_its_border():
+def test_the_scale_can_be_chosen_and_a_box_that_leaves_the_picture_starts_at_its_border():
+    assert square_of(box(100, 100, 200, 200), 400, 400, 1.0) == Square(100, 100, 100)
+    assert square_of(box(100, 100, 200, 200), 400, 400, 2.0) == Square(50, 50, 200)
     # Side 19. The sum of negative edges is rounded down by //, but such a square starts at 0 either way.
     for left, start in ((-30, 0), (-9, 0), (2, 0), (3, 1), (4, 2)):  # (3 + 18) // 2 - 9 = 1
         assert square_of(box(left, left, left + 15, left + 15), 100, 100) == Square(start, start, 19)
 
 
-def test_the_scale_can_be_chosen():
-    assert square_of(box(100, 100, 200, 200), 400, 400, 1.0) == Square(100, 100, 100)
-    assert square_of(box(100, 100, 200, 200), 400, 400, 2.0) == Square(50, 50, 200)
-
-
-@pytest.mark.parametrize(
-    "edges",
-    [
-        (300, 100, 400, 200),  # to the right: starts at 285 of 200
-        (100, 500, 200, 600),  # below
-        (50, 50, 50, 50),  # no extent
-    ],
-)
-def test_a_box_without_a_pixel_is_refused(edges):
-    with pytest.raises(ValueError, match=r"no pixel in a picture of 300x200 \(height x width\)"):
-        square_of(box(*edges), 300, 200)
+def test_a_box_without_a_pixel_is_refused():
+    for edges in ((300, 100, 400, 200), (100, 500, 200, 600), (50, 50, 50, 50)):  # to the right, below, no extent
+        with pytest.raises(ValueError, match=r"no pixel in a picture of 300x200 \(height x width\)"):
+            square_of(box(*edges), 300, 200)
 
 
 def test_every_square_lies_in_the_picture():

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 
-from fsfm_jax import records
 from fsfm_jax.data.photo import encode_jpeg, encode_png
 from fsfm_jax.prepare import faces as module
 from fsfm_jax.prepare.crop import Detection, NoFace, Square
@@ -87,28 +86,22 @@ def test_the_best_face_is_cropped_and_parsed(make, tmp_path):
     assert module.stored_pixels(face.image).shape == (224, 224, 3)
 
 
-def test_native_size_stores_the_very_pixels(make, tmp_path):
+def test_what_is_stored_is_the_very_pixels_or_a_jpeg(make, tmp_path):
     image = picture(7)
     (face,) = make({7: [BOX]}, parser="none", image_size=None)(write(tmp_path, "a.png", image))
     assert face.parsing_map is None
     np.testing.assert_array_equal(module.stored_pixels(face.image), image[17:41, 7:31])
-
-
-def test_jpeg_is_stored_when_asked_for(make, tmp_path):
     (face,) = make({7: [BOX]}, image_encoding="jpeg")(write(tmp_path, "a.png", picture(7)))
     assert face.image.startswith(b"\xff\xd8\xff")
 
 
-@pytest.mark.parametrize(
-    "found, error, reason, detail",
-    [
+@pytest.mark.parametrize("found, error, reason, detail", [
         ([], None, "no_face", ""),
         ([Detection(90, 70, 99, 79, 1.0)], None, "outside", "has no pixel in a picture of 60x80"),
         ([BOX], NoFace("not one"), "not_parsed", "not one"),
         ([BOX], RuntimeError("out of order"), "failed", "RuntimeError: out of order"),
         (cv2.error("bad"), None, "failed", "error: bad"),
-    ],
-)
+    ])  # fmt: skip
 def test_what_is_not_kept_is_told_with_a_reason(make, tmp_path, found, error, reason, detail):
     (incident,) = make({7: found}, error)(write(tmp_path, "a.png", picture(7)))
     assert (incident.path, incident.outcome, incident.reason) == ("a.png", "dropped", reason)
@@ -116,14 +109,11 @@ def test_what_is_not_kept_is_told_with_a_reason(make, tmp_path, found, error, re
     assert reason in module.REASONS
 
 
-def test_a_fault_of_ours_is_not_taken_for_one_of_the_file(make, tmp_path):
-    with pytest.raises(TypeError):
-        make({7: [BOX]}, TypeError("a bug"))(write(tmp_path, "a.png", picture(7)))
-
-
-def test_a_file_that_is_gone_is_told(make):
+def test_a_file_that_is_gone_is_told_and_a_fault_of_ours_is_not_taken_for_one_of_the_file(make, tmp_path):
     (incident,) = make()(Item("gone.png", "gone"))
     assert (incident.outcome, incident.reason) == ("dropped", "unreadable")
+    with pytest.raises(TypeError):
+        make({7: [BOX]}, TypeError("a bug"))(write(tmp_path, "a.png", picture(7)))
 
 
 class Video:
@@ -214,10 +204,3 @@ def test_black_borders_are_cut_off(make, tmp_path):
     assert module.stored_pixels(face.image).shape == (20, 30, 3)
     (incident,) = make(**options)(crop_item(tmp_path, encode_png(np.zeros((9, 9, 3), np.uint8), 1)))
     assert incident.reason == "all_black"
-
-
-def test_every_reason_has_its_explanation():
-    from fsfm_jax.prepare.page import REASONS
-
-    assert {"no_face", "frame_missing", "died"} <= REASONS.keys()
-    assert records.IMAGE_SIZE == 224

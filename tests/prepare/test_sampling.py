@@ -5,9 +5,7 @@ from hypothesis import strategies as st
 from fsfm_jax.prepare.sampling import ALL, PAIR, PHOTO, chains, describe_spacing
 
 
-@pytest.mark.parametrize(
-    ("number", "count", "frames"),
-    [
+@pytest.mark.parametrize(("number", "count", "frames"), [
         (4, 10, [0, 3, 6, 9]),
         (4, 11, [0, 3, 6, 10]),  # 0, 3 1/3, 6 2/3, 10
         (5, 4, [0, 1, 2, 3]),  # 0, 3/4, 6/4, 9/4, 3
@@ -17,8 +15,7 @@ from fsfm_jax.prepare.sampling import ALL, PAIR, PHOTO, chains, describe_spacing
         (1, 100, [0]),
         (2, 100, [0, 99]),
         (8, 300, [0, 42, 85, 128, 170, 213, 256, 299]),  # 299/7 = 42.71, 85.43, 128.14, 170.86, 213.57, 256.29
-    ],
-)
+    ])  # fmt: skip
 def test_spaced_frames(number, count, frames):
     assert [list(chain) for chain in chains(describe_spacing(number), count)] == [[frame] for frame in frames]
 
@@ -27,9 +24,7 @@ def test_all_frames():
     assert [list(chain) for chain in chains(ALL, 3)] == [[0], [1], [2]]
 
 
-@pytest.mark.parametrize(
-    ("count", "expected"),
-    [
+@pytest.mark.parametrize(("count", "expected"), [
         (1, [range(0, 1)]),
         (2, [range(0, 1), range(1, 2)]),
         (5, [range(0, 2), range(2, 5)]),
@@ -40,8 +35,7 @@ def test_all_frames():
         (13, [range(6, 12), range(12, 13)]),
         (100, [range(6, 56), range(56, 100)]),
         (1001, [range(6, 506), range(506, 1001)]),
-    ],
-)
+    ])  # fmt: skip
 def test_pair_of_frames(count, expected):
     assert list(chains(PAIR, count)) == expected
 

@@ -97,7 +97,7 @@ def test_lines_go_on_and_those_of_lost_steps_are_dropped(folder):
     assert read(path) == "a\nc\nd\n"
 
 
-def test_event_files_are_whole_objects_sent_at_every_flush(bucket):
+def test_event_files_and_lines_are_whole_objects_sent_at_every_flush_and_now_and_then(bucket, monkeypatch):
     folder, picture = epath.Path("gs://bucket/run/tensorboard"), np.full((2, 3, 3), 7, np.uint8)
     writer = TensorBoard(RunInfo("gs://bucket/run", 0, 9, 9, 16))
     for step in (1, 2):
@@ -109,12 +109,10 @@ def test_event_files_are_whole_objects_sent_at_every_flush(bucket):
     writer.close()
     ((step, found),) = read_events(folder)[1]["face"]
     assert step == 2 and np.array_equal(found, picture) and len([*folder.iterdir()]) == 2
-
-
-def test_lines_of_an_object_are_sent_when_asked_for_and_now_and_then(bucket, monkeypatch):
     clock = types.SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(workdir, "time", clock)
     lines, sent = Lines("gs://bucket/lines", EVERYTHING), Bucket.sent
+    sent.clear()
     for second in range(302):
         clock.now = float(second)
         lines.add(str(second))

@@ -67,19 +67,15 @@ def lines(path: str) -> list[dict]:
         return [json.loads(line) for line in file]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0m00s"), (59.9, "0m59s"), (60, "1m00s"), (190, "3m10s"), (3599, "59m59s"), (3600, "1h00m"),
-        (7500, "2h05m"), (86399, "23h59m"), (86400, "1d00h"), (97200, "1d03h"), (864000, "10d00h"),
-        (math.nan, "?"), (math.inf, "?"),
-    ],
-)  # fmt: skip
-def test_a_duration_is_two_numbers_with_their_units(seconds, text):
-    assert duration(seconds) == text
+def test_a_duration_is_two_numbers_with_their_units():
+    texts = {
+        0: "0m00s", 59.9: "0m59s", 60: "1m00s", 190: "3m10s", 3599: "59m59s", 3600: "1h00m", 86399: "23h59m",
+        86400: "1d00h", 97200: "1d03h", 864000: "10d00h", math.nan: "?", math.inf: "?",
+    }  # fmt: skip
+    assert {seconds: duration(seconds) for seconds in texts} == texts
 
 
-def test_the_line_says_step_speed_terms_rates_and_time_left(path, clock, capsys):
+def test_the_line_says_step_speed_terms_rates_and_time_left_and_no_momentum_without_a_target(path, clock, capsys):
     run(path, clock, [1, 2, 3], plain_seconds=0)
     shown = [line.split("  ") for line in capsys.readouterr().err.splitlines()]
     # Two steps in four seconds after the first one: 0.5 steps/s, 8 images/s, 97 steps take 194 s.
@@ -89,10 +85,7 @@ def test_the_line_says_step_speed_terms_rates_and_time_left(path, clock, capsys)
     }  # fmt: skip
     # The first step is compiling: it says nothing about speed.
     assert shown[0][0] == "step 1/100" and "? left" in shown[0] and "img/s" not in "".join(shown[0])
-
-
-def test_a_run_without_target_shows_no_momentum(path, clock, capsys):
-    opened_writers = opened(path)
+    opened_writers = opened(path)  # without a target
     opened_writers.write_step(1, {"loss": 2.0, "masked": 1.0, "learning_rate": 1e-5, "gradient_norm": 1.0})
     opened_writers.close()
     shown = capsys.readouterr().err
@@ -105,10 +98,18 @@ def test_speed_counts_the_steps_of_this_process_only(path, clock):
     assert lines(path)[-1]["seconds_left"] == 46 * 4.0
 
 
-def test_every_step_is_one_json_object_with_all_metrics(path, clock):
+def test_every_step_is_one_json_object_with_all_metrics_on_disk_before_the_next(path, clock, capsys):
     run(path, clock, [1, 2])
     assert [line["step"] for line in lines(path)] == [1, 2]
     assert lines(path)[1] == {"step": 2, **METRICS, "images_per_second": 8.0, "seconds_left": 196.0}
+    capsys.readouterr()
+    opened_writers = opened(path, first=2)
+    opened_writers.write(2, {"validation/auc": 0.5})  # neither in the line nor in the file
+    assert capsys.readouterr().err == "" and len(lines(path)) == 2
+    opened_writers.write_step(3, METRICS)
+    found = lines(path)  # not closed: as a killed process leaves it
+    opened_writers.close()
+    assert found[-1]["step"] == 3
 
 
 def test_what_is_not_finite_is_null_in_the_file(path, clock):
@@ -121,14 +122,6 @@ def test_what_is_not_finite_is_null_in_the_file(path, clock):
     found = json.loads(text)
     assert (found["loss"], found["masked"], found["images_per_second"]) == (None, None, None)
     assert found["region"] == METRICS["region"]
-
-
-def test_a_line_is_on_disk_before_the_next_step(path, clock):
-    opened_writers = opened(path)
-    opened_writers.write_step(1, METRICS)
-    found = lines(path)  # not closed: as a killed process leaves it
-    opened_writers.close()
-    assert found[0]["step"] == 1
 
 
 def test_steps_lost_with_an_interrupted_process_are_forgotten(path, clock):
@@ -232,7 +225,7 @@ def test_writers_of_others_are_rows_or_are_lent(tmp_path, monkeypatch):
     assert own.told == fails.told == [*told, "close"] and lent.told == [*told, "flush"]
 
 
-def test_names_of_writers_that_make_no_sense_are_refused(tmp_path):
+def test_names_of_writers_that_make_no_sense_or_lack_their_package_are_refused(tmp_path, monkeypatch):
     assert writer_names("") == () and writer_names("jsonl,console") == ("jsonl", "console")
     with pytest.raises(ValueError, match="writers: expected one of console, jsonl, .*; did you mean 'tensorboard'"):
         writer_names("console,tensorbord")
@@ -240,13 +233,9 @@ def test_names_of_writers_that_make_no_sense_are_refused(tmp_path):
         writer_names("jsonl,console,jsonl")
     with pytest.raises(ValueError, match="writers: dict: expected methods write, .*; it has no write, write_image, fl"):
         open_writers((), RunInfo(str(tmp_path), 0, 10, 10, 16), [{}])
-
-
-def test_values_of_validation_are_neither_in_the_line_nor_in_the_file(path, clock, capsys):
-    opened_writers = opened(path)
-    opened_writers.write(1, {"validation/auc": 0.5})
-    opened_writers.close()
-    assert capsys.readouterr().err == "" and lines(path) == []
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(ValueError, match="writers: tensorboard needs the package tensorboardX .*; install it, or"):
+        board(tmp_path)
 
 
 def board(folder, first: int = 0, last: int = 10) -> TensorBoard:
@@ -289,9 +278,3 @@ def test_a_full_disk_ends_the_run_with_a_sentence(tmp_path, monkeypatch):
         writer.write(2, {"loss": 1.0})
     monkeypatch.undo()
     writer.close()
-
-
-def test_without_the_package_the_writer_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(ValueError, match="writers: tensorboard needs the package tensorboardX .*; install it, or"):
-        board(tmp_path)

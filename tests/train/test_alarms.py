@@ -44,8 +44,11 @@ def at(lines):
     return [(line["step"], line["alarm"]) for line in lines]
 
 
-def test_a_run_in_which_nothing_happens_has_no_file(tmp_path):
-    assert gone_off(tmp_path / "alarms.jsonl", [{}] * 50) == [] and not (tmp_path / "alarms.jsonl").exists()
+def test_nothing_happens_in_an_ordinary_run_before_there_is_a_past_and_while_it_rises(tmp_path):
+    assert gone_off(tmp_path / "alarms.jsonl", [{}] * 50) == []
+    assert gone_off(tmp_path / "alarms.jsonl", [{"loss": 1.0}] * 2 + [{"loss": 100.0}] * 2 + [{"loss": 1.0}] * 9) == []
+    rising = [{"loss": value} for value in (1.0, 1.9, 3.5, 6.5) for _ in range(4)]
+    assert gone_off(tmp_path / "alarms.jsonl", rising) == [] and not (tmp_path / "alarms.jsonl").exists()
 
 
 COLLAPSED, STILL = {"feature_std": 0.019}, {"target_moved": 0.0}
@@ -79,15 +82,12 @@ def test_the_end_of_the_momentums_cosine_is_no_frozen_target(tmp_path):
     assert at(gone_off(tmp_path / "alarms.jsonl", [STILL] * 12, first=87)) == [(90, "frozen_target")]
 
 
-@pytest.mark.parametrize(
-    ("name", "past", "high", "low"),
-    [
+@pytest.mark.parametrize(("name", "past", "high", "low"), [
         ("loss", [1.0, 3.0, 2.0, 2.0, 2.0, 2.0], 4.1, 4.0),
         ("gradient_norm", [0.3, 0.2, 0.2, 0.2], 2.1, 2.0),
         # As far above a negative median as twice a positive one is.
         ("loss", [-0.5] * 4, 0.1, -0.01),
-    ],
-)
+    ])  # fmt: skip
 def test_divergence_is_far_above_the_median_for_several_steps(tmp_path, name, past, high, low):
     def lines(*values):
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
@@ -101,15 +101,6 @@ def test_divergence_is_far_above_the_median_for_several_steps(tmp_path, name, pa
     assert line["median"] == np.median([*past, high][-4:])
     assert lines(low, low, low) == [] and lines(high, low, high) == []
     assert lines(high, np.nan, high) != []  # a skipped step between two high ones
-
-
-def test_nothing_diverges_before_there_is_a_past(tmp_path):
-    assert gone_off(tmp_path / "alarms.jsonl", [{"loss": 1.0}] * 2 + [{"loss": 100.0}] * 2 + [{"loss": 1.0}] * 9) == []
-
-
-def test_the_past_is_the_last_steps(tmp_path):
-    rising = [{"loss": value} for value in (1.0, 1.9, 3.5, 6.5) for _ in range(4)]
-    assert gone_off(tmp_path / "alarms.jsonl", rising) == []
 
 
 @pytest.mark.parametrize("name", ["collapse", "divergence", "frozen_target"])
@@ -187,28 +178,19 @@ def of_real_steps(path, state, schedule):
     return [json.loads(line)["alarm"] for line in path.read_text().splitlines()] if path.exists() else [], metrics
 
 
-def test_an_ordinary_run_sets_off_nothing(tmp_path):
-    found, metrics = of_real_steps(tmp_path / "alarms.jsonl", start(), [(RATE, MOVE)] * 30)
+def test_faults_put_into_real_steps_set_off_their_alarm_and_an_ordinary_run_none(tmp_path):
+    found, metrics = of_real_steps(tmp_path / "ordinary", start(), [(RATE, MOVE)] * 30)
     assert found == [] and metrics["feature_std"] > 2 * SPEC.collapse_below
     assert 0 < metrics["target_moved"] < metrics["target_distance"] < 1
-
-
-def test_a_target_with_momentum_1_is_frozen(tmp_path):
-    found, metrics = of_real_steps(tmp_path / "alarms.jsonl", start(), [(RATE, 0.0)] * 6)
+    found, metrics = of_real_steps(tmp_path / "frozen", start(), [(RATE, 0.0)] * 6)
     assert found == ["frozen_target"] and metrics["target_moved"] == 0 < metrics["target_distance"]
-
-
-def test_a_projector_of_zeros_is_a_collapse(tmp_path):
     state = start()
     projector = jax.tree.map(jnp.zeros_like, state.params["projector"])
     found, metrics = of_real_steps(
-        tmp_path / "alarms.jsonl", state._replace(params=state.params | {"projector": projector}), [(0.0, MOVE)] * 7
+        tmp_path / "collapse", state._replace(params=state.params | {"projector": projector}), [(0.0, MOVE)] * 7
     )
     assert found == ["collapse"] and metrics["feature_std"] == 0
-
-
-def test_a_thousandfold_learning_rate_is_a_divergence(tmp_path):
-    found, _ = of_real_steps(tmp_path / "alarms.jsonl", start(), [(RATE, MOVE)] * 14 + [(1000 * RATE, MOVE)] * 12)
+    found, _ = of_real_steps(tmp_path / "divergence", start(), [(RATE, MOVE)] * 14 + [(1000 * RATE, MOVE)] * 12)
     # With it features may become one, too.
     assert found[:2] == ["divergence"] * 2
 
@@ -244,9 +226,7 @@ def test_a_recipe_warns_after_its_warm_up():
     assert not [name for name in config.binding_fields(pretraining(), 4) if name.startswith(("alarms.", "nonfinite_"))]
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
+@pytest.mark.parametrize(("name", "value", "message"), [
         ("alarms__collapse__action", "wran", r"alarms\.collapse\.action: expected one of warn, .*mean 'warn'"),
         ("alarms__divergence__action", "stpo", r"alarms\.divergence\.action: .*mean 'stop'"),
         ("alarms__frozen_target__action", "of", r"alarms\.frozen_target\.action: .*mean 'off'"),
@@ -255,8 +235,7 @@ def test_a_recipe_warns_after_its_warm_up():
         ("alarms__divergence__window", 0, r"alarms\.divergence\.window: expected at least 1"),
         ("nonfinite_limit__total", -1, r"nonfinite_limit\.total: expected at least 0"),
         ("nonfinite", "skip_stpe", r"nonfinite: expected one of stop, skip_step, skip; .*mean 'skip_step'"),
-    ],
-)
+    ])  # fmt: skip
 def test_mistakes_are_named(name, value, message):
     with pytest.raises(ValueError, match=message):
         resolved(**{name: value})

@@ -27,15 +27,9 @@ def run(golden):
     c = json.loads(str(arrays["config_json"]))
     epochs, steps = arrays["labels"].shape[:2]
     network = Classifier(ClassifierSpec(SIZE, 32, 2, "mean_patches", 0.0, jnp.float32, "none"))
-    optimizer = make_optimizer(
-        OptimizerSpec(
-            *c["betas"],
-            1e-8,
-            weight_decay_rules(c["weight_decay"]),
-            c["clip_grad"],
-            rate_rules=layer_rate_rules(SIZE.depth, c["layer_decay"]),
-        )  # fmt: skip
-    )
+    rates = layer_rate_rules(SIZE.depth, c["layer_decay"])
+    decay = weight_decay_rules(c["weight_decay"])
+    optimizer = make_optimizer(OptimizerSpec(*c["betas"], 1e-8, decay, c["clip_grad"], rate_rules=rates))
 
     @jax.jit
     def step(number, params, moments, images, labels):

@@ -35,9 +35,11 @@ class Kept:
         return like
 
 
-def test_nothing_is_said_where_nothing_differs(caplog):
+def test_nothing_is_said_where_nothing_differs_and_another_run_is_refused(caplog):
     program = types.SimpleNamespace(like="the state")
     assert read_state(Kept(saved()), program, IDENTITY, "runs/a") == "the state" and caplog.records == []
+    with pytest.raises(ValueError, match="runs/a holds step 3 of a different run:\n  seed: 1 saved, 2 asked for"):
+        read_state(Kept(saved()), None, IDENTITY | {"config": {"seed": 2}}, "runs/a")
 
 
 def test_other_versions_and_machines_are_said_and_gone_on_with(caplog):
@@ -52,21 +54,13 @@ def test_other_versions_and_machines_are_said_and_gone_on_with(caplog):
     )
 
 
-def test_checkpoints_from_before_say_nothing_of_their_machine():
+def test_checkpoints_from_before_say_nothing_of_their_machine_and_cores_count_on_cpus_alone(monkeypatch):
     item = saved()
     del item["machine"]
     assert list_changes(item) == []
-
-
-def test_cores_count_on_cpus_alone(monkeypatch):
     device = types.SimpleNamespace(platform="tpu", device_kind="TPU v5 lite")
     monkeypatch.setattr(run_identity.jax, "devices", lambda: [device])
     assert machine() == {"devices": jax.device_count(), "hosts": 1, "kind": "TPU v5 lite", "cores": None}
-
-
-def test_another_run_is_refused():
-    with pytest.raises(ValueError, match="runs/a holds step 3 of a different run:\n  seed: 1 saved, 2 asked for"):
-        read_state(Kept(saved()), None, IDENTITY | {"config": {"seed": 2}}, "runs/a")
 
 
 @pytest.mark.parametrize("now, same", [("1 epoch", True), ("1epochs", True), ("2 epochs", False), ("1 step", False)])

@@ -12,8 +12,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from fsfm_jax import partition
-from fsfm_jax.run import writers
+from fsfm_jax.run import disk, writers
 from fsfm_jax.run.checkpoint import Retention
+from fsfm_jax.run.disk import NotSaved
 from fsfm_jax.train.alarms import AlarmSpec
 from fsfm_jax.train.loop import LoopSpec
 from fsfm_jax.train.outcome import SkipLimit
@@ -151,6 +152,13 @@ def test_a_run_is_opened_in_order_and_closed_in_the_reverse_of_it(noted, tmp_pat
     ]  # fmt: skip
 
 
+def test_a_disk_without_room_for_a_checkpoint_is_told_before_training(noted, tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "_free", lambda path: 1)
+    with pytest.raises(NotSaved, match="free disk, for one checkpoint; found 0.000 GB"):
+        run(noted, tmp_path)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
 def test_an_adopted_state_is_a_checkpoint_of_the_run_before_it_is_trained(noted, tmp_path):
     with pytest.raises(ValueError, match="prepare failed"):
         run(noted, tmp_path, adopted=state_of(2), fails="prepare")
@@ -160,17 +168,14 @@ def test_an_adopted_state_is_a_checkpoint_of_the_run_before_it_is_trained(noted,
     assert ended.events[0] == ("prepare", 2) and totals(tmp_path) == [3, 6, 10]
 
 
-@pytest.mark.parametrize(
-    ("fails", "closed"),
-    [
+@pytest.mark.parametrize(("fails", "closed"), [
         ("open validation", [("close writers",)]),
         ("open stream", CLOSED),
         ("look", [("close stream",), *CLOSED]),
         ("close stream", [("close stream",), *CLOSED]),
         ("finish", [("close stream",), ("finish", 10.0, 6), *CLOSED]),
         ("close validation", [("close stream",), ("finish", 10.0, 6), *CLOSED]),
-    ],
-)
+    ])  # fmt: skip
 def test_whatever_fails_everything_that_is_open_is_closed(noted, tmp_path, fails, closed):
     with pytest.raises(ValueError, match=f"{fails} failed"):
         run(noted, tmp_path, fails=fails)

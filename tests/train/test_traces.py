@@ -81,24 +81,16 @@ def run(request, golden):
                 if np.isfinite(metrics["loss"][part]):
                     slot = (epoch * per_epoch + number) * parts + part
                     terms = {name: metrics[name][part] for name in ("loss", "masked", "region", "instance")}
-                    terms |= {
-                        "lr": metrics["learning_rate"],
-                        "rate": float(rate(slot)),
-                        "norm": metrics["gradient_norm"],
-                    }
-                    rows.append(terms)
+                    terms |= {"lr": metrics["learning_rate"], "norm": metrics["gradient_norm"]}
+                    rows.append(terms | {"rate": float(rate(slot))})
     return arrays, task, rows, state
 
 
 def test_every_micro_step_has_the_official_losses(run):
     arrays, _, rows, _ = run
     assert len(rows) == len(arrays["loss"])
-    for ours, official in (
-        ("loss", "loss"),
-        ("masked", "loss_rec_all"),
-        ("region", "loss_rec_sfr"),
-        ("instance", "loss_cl"),
-    ):
+    official_names = {"loss": "loss", "masked": "loss_rec_all", "region": "loss_rec_sfr", "instance": "loss_cl"}
+    for ours, official in official_names.items():
         found = np.array([row[ours] for row in rows])
         # One float32 rounding of a loss of order one as the absolute part: single terms come close to zero.
         np.testing.assert_allclose(found, arrays[official], rtol=1e-5, atol=1e-7, err_msg=ours)

@@ -35,13 +35,10 @@ def test_spread_of_features():
     assert np.isnan(spread(rows))
 
 
-def test_cosines_are_averaged_over_images():
+def test_cosines_are_averaged_over_images_and_half_precision_is_summed_in_single():
     rows = {"projection": jnp.ones((2, 3, 4)), "agreement": jnp.array([[1.0, 0.5, 0.0], [-1.0, 1.0, 0.0]])}
     assert vitals.of_images(rows)["target_cosine"] == pytest.approx(0.25)
     assert vitals.of_images({}) == {}
-
-
-def test_half_precision_is_summed_in_single():
     rows = jnp.asarray(np.random.default_rng(0).normal(size=(1000, 4)) + 1, jnp.bfloat16)
     found = vitals.of_images({"projection": rows, "agreement": jnp.ones(1000, jnp.bfloat16)})
     exact = unit(np.asarray(rows, np.float64)).std(axis=0).mean() * 2

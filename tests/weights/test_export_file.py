@@ -149,7 +149,7 @@ def official(runs, tmp_path) -> Path:
     return Path(to_torch.convert(str(workdir), "official", str(tmp_path / "out"))[0])
 
 
-def test_what_is_given_has_to_agree_with_an_export(official):
+def test_what_is_given_has_to_agree_with_an_export_and_a_file_with_its_sidecar(official):
     path = str(official)
     assert open_detector(path, Unsaid("fake, real")).card["calibration"] == serialized.CALIBRATION
     for unsaid, text in (
@@ -160,9 +160,6 @@ def test_what_is_given_has_to_agree_with_an_export(official):
             open_detector(path, unsaid)
     with pytest.raises(ValueError, match="--classes: .* says it itself, fake,real; found real,fake"):
         from_torch.convert([path], str(official.parent / "run"), classes="real,fake")
-
-
-def test_another_file_than_the_sidecar_describes_is_refused(official):
     said = json.loads((official.parent / "fsfm_jax.json").read_text())
     said["files"][official.name]["sha256"] = "0" * 64
     (official.parent / "fsfm_jax.json").write_text(json.dumps(said))

@@ -135,18 +135,6 @@ def test_memory_grows_with_the_instructions_only(path, monkeypatch, program, sen
     assert peak < bound * (2 * (216 + 16 + 16) + 107) + 5 * len(program)
 
 
-def test_a_huge_integer_and_text_are_refused(path):
-    for program, sentence in (
-        (b"\x8b" + struct.pack("<I", 1 << 20) + b"\x7f" * (1 << 20), "an integer has 1048576 bytes, at most 16"),
-        (b"\x8d" + struct.pack("<Q", 1 << 63), "ends in the middle"),
-        (b"\x8e" + struct.pack("<Q", 1 << 63), "ends in the middle"),
-        (b"I" + b"1" * 10_000 + b"\n", "instruction 0x49"),
-        (b"2", "instruction 0x32"),  # DUP
-    ):
-        with pytest.raises(ValueError, match=sentence):
-            torch_file.read(archive(path, Code(program)))
-
-
 def test_the_identities_of_storages_are_work_too(path, monkeypatch):
     key = "k" * 1000
     program = Code(b"(" + code(("storage", name("torch.FloatStorage"), key, "cpu", 6)) + b"q\0" + b"h\0Q" * 100 + b"t")
@@ -167,37 +155,7 @@ def test_tensors_repeat_the_numbers_of_a_file_only_so_often(path):
         torch_file.read(repeated(70))
 
 
-def test_a_compressed_bomb_is_refused_before_it_is_unpacked(path):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("weights/data.pkl", b"\0" * (32 << 20))
-    tracemalloc.start()
-    try:
-        with pytest.raises(ValueError, match="'weights/data.pkl' is compressed or encrypted"):
-            torch_file.read(path)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 1 << 20
-
-
 # Tensors.
-
-
-@pytest.mark.parametrize(
-    ("view", "sentence"),
-    [
-        (tensor(None, 0, (2**40,), (0,)), "has 1099511627776 numbers, but covers only 1: views that repeat"),
-        (tensor(None, 0, (2, 2**20), (0, 0)), "numbers, but covers only 1"),
-        (tensor(None, 0, (2,), (2**63,)), "goes from 0 to 9223372036854775809, but the storage has 6"),
-        (tensor(None, 0, (2,), (2**100,)), "but the storage has 6"),
-        (tensor(None, 2**63, (1,), (1,)), "goes from 9223372036854775808 to"),
-        (tensor(None, 0, (2, 3), (-3, -1)), "not whole numbers from 0"),
-        (tensor(None, 0, (2**63, 2), (1, 1)), "a shape that no array can have"),
-    ],
-)
-def test_a_view_beyond_its_storage_is_refused(path, view, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        torch_file.read(archive(path, view))
 
 
 @pytest.mark.parametrize("stride", [2**61, 2**63, 2**100])
@@ -212,27 +170,23 @@ NAMES = ["../x", "/etc/passwd", "weights/../../x", "weights\\x", "weights/x\0.p"
 
 
 @pytest.mark.parametrize("entry", NAMES)
-@pytest.mark.parametrize("place", [0, 2])
-def test_a_name_that_leads_elsewhere_is_refused(path, entry, place):
-    entries = [*GOOD[:place], (entry, b""), *GOOD[place:]]
-    path.write_bytes(packed(entries))
+def test_a_name_that_leads_elsewhere_is_refused(path, entry):
     shown = "'(weights/data.pkl|" + re.escape(repr(entry)[1:-1]) + ")'"
-    with pytest.raises(ValueError, match=f"the entry {shown} is not below the folder"):
-        torch_file.read(path)
-
-
-@pytest.mark.parametrize("folder", ["", "..", ".", "a\\b", "\0"])
-def test_a_folder_that_leads_elsewhere_is_refused(path, folder):
-    path.write_bytes(packed([(entry.replace("weights", folder), data) for entry, data in GOOD]))
-    with pytest.raises(ValueError, match="data.pkl' is not below the folder"):
-        torch_file.read(path)
+    for place in (0, 2):
+        path.write_bytes(packed([*GOOD[:place], (entry, b""), *GOOD[place:]]))
+        with pytest.raises(ValueError, match=f"the entry {shown} is not below the folder"):
+            torch_file.read(path)
+    for folder in ("", "..", ".", "a\\b", "\0"):
+        path.write_bytes(packed([(name.replace("weights", folder), data) for name, data in GOOD]))
+        with pytest.raises(ValueError, match="data.pkl' is not below the folder"):
+            torch_file.read(path)
 
 
 def test_names_are_shown_without_what_a_terminal_would_obey(path):
     path.write_bytes(packed([*GOOD[:1], ("weights/data/0", b"")]).replace(b"data/0", b"data/\xff"))  # U+00A0 in cp437
     with pytest.raises(ValueError, match="no entry for the storage '0'"):
         torch_file.read(path)
-    (right_to_left,) = [packed([("\u202eweights/data.pkl", PROGRAM + b"N")])]
+    right_to_left = packed([("\u202eweights/data.pkl", PROGRAM + b"N")])
     path.write_bytes(right_to_left.replace(PROGRAM + b"N", PROGRAM + b"M"))
     with pytest.raises(ValueError, match=r": \\u202eweights/data.pkl has another checksum"):
         torch_file.read(path)
@@ -287,13 +241,10 @@ def test_records_that_lie_are_refused(path, data, sentence):
         torch_file.read(path)
 
 
-def test_the_archives_that_are_made_to_lie_are_honest(path):
+def test_an_archive_in_an_archive_is_not_opened_and_those_that_are_made_to_lie_are_honest(path):
     for data in (SMALL, BIG):
         path.write_bytes(data)
         np.testing.assert_array_equal(torch_file.read(path).read(), NUMBERS.reshape(2, 3))
-
-
-def test_an_archive_in_an_archive_is_not_opened(path):
     path.write_bytes(packed([("weights/data.pkl", SMALL)]))  # a file that contains itself could not go on from here
     with pytest.raises(ValueError, match="instruction 0x4b|instruction 0x50"):
         torch_file.read(path)
@@ -309,14 +260,11 @@ def test_an_archive_without_its_last_bytes_is_refused(path, cut):
 # Words.
 
 
-@pytest.mark.parametrize(
-    ("program", "sentence"),
-    [
+@pytest.mark.parametrize(("program", "sentence"), [
         (Code(b"X\1\0\0\0\xff"), "the description has a text that is not UTF-8: "),
         (Code(b"c\xff\n\xff\n"), "the description has a text that is not UTF-8: "),
         (call("_codecs.encode", "\u0142", "latin1"), "_codecs.encode has a text with other letters than those of lat"),
-    ],
-)
+    ])  # fmt: skip
 def test_letters_of_another_kind_are_told(path, program, sentence):
     with pytest.raises(ValueError, match=f"weights.pth: {sentence}"):
         torch_file.read(archive(path, program))
@@ -469,13 +417,10 @@ class Silent:
         pass
 
 
-def test_a_process_that_hangs_or_ends_is_found():
+def test_a_process_that_hangs_or_ends_is_found_and_one_that_does_not_start_is_no_verdict():
     for ended, sentence in ((False, "it was not read in 20 seconds"), (True, "the process ended with -9")):
         verdict = hostile._next(Silent(ended), Silent(ended), 7)
         assert (verdict.number, verdict.outcome, verdict.ended) == (7, sentence, True)
         assert hostile.is_finding(verdict)
-
-
-def test_a_process_that_does_not_start_is_no_verdict():
     with pytest.raises(EOFError):
         next(hostile.attack(1, 0, work=int))

@@ -73,7 +73,7 @@ def pair(module: str) -> set[str]:
     return {f"{module}.weight", f"{module}.bias"}
 
 
-def test_the_names_of_an_encoder(pretrained):
+def test_the_names_of_an_encoder_and_pictures_are_prepared_with_our_statistics(pretrained):
     model = read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder=False)
     assert model.architecture == "ViTModel" and model.config["model_type"] == "vit"
     assert model.state.keys() == vit_names("") | pair("layernorm")
@@ -88,9 +88,14 @@ def test_the_names_of_an_encoder(pretrained):
     np.testing.assert_allclose(model.state["embeddings.position_embeddings"][0, 2, :4], np.array([
         np.sin(1), np.sin(0.01), np.cos(1), np.cos(0.01)
     ]), atol=1e-7)  # row 0, column 1  # fmt: skip
+    assert model.preprocessor == {
+        "image_processor_type": "ViTImageProcessor", "do_convert_rgb": True, "do_resize": True,
+        "size": {"height": 8, "width": 8}, "resample": 3, "do_rescale": True, "rescale_factor": 1 / 255,
+        "do_normalize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.25, 0.3],
+    }  # fmt: skip
 
 
-def test_the_names_of_a_masked_autoencoder(pretrained):
+def test_the_names_and_configuration_of_a_masked_autoencoder(pretrained):
     model = read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder=True)
     assert model.architecture == "ViTMAEForPreTraining" and model.config["architectures"] == [model.architecture]
     decoder = {"decoder.mask_token", "decoder.decoder_pos_embed"} | pair("decoder.decoder_embed")
@@ -102,9 +107,17 @@ def test_the_names_of_a_masked_autoencoder(pretrained):
     angles = 10000 ** (-np.arange(3) / 3)
     expected = np.concatenate([np.zeros(3), np.ones(3), np.sin(angles), np.cos(angles)])
     np.testing.assert_allclose(model.state["decoder.decoder_pos_embed"][0, 3], expected, atol=1e-7)
+    assert model.config == {
+        "architectures": ["ViTMAEForPreTraining"], "model_type": "vit_mae", "hidden_size": 8, "intermediate_size": 32,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_act": "gelu", "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0, "layer_norm_eps": 1e-6, "image_size": 8, "patch_size": 4,
+        "num_channels": 3, "dtype": "float32", "qkv_bias": True, "decoder_hidden_size": 12,
+        "decoder_intermediate_size": 48, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 3,
+        "mask_ratio": 0.75, "norm_pix_loss": True,
+    }  # fmt: skip
 
 
-def test_the_mask_token_passes_the_map_to_the_decoder(pretrained):
+def test_the_mask_token_passes_the_map_to_the_decoder_and_is_rounded_once(pretrained):
     params = pretrained | {"mask_token": np.arange(8, dtype=np.float32)[None, None]}
     params["pixel_decoder"] = params["pixel_decoder"] | {"embed": {
         "kernel": np.eye(8, 12, dtype=np.float32) * 2, "bias": np.full(12, 0.5, np.float32)
@@ -112,9 +125,6 @@ def test_the_mask_token_passes_the_map_to_the_decoder(pretrained):
     token = read_pretrained(params, PRETRAINING, STATISTICS, decoder=True).state["decoder.mask_token"]
     assert token.dtype == np.float32
     np.testing.assert_array_equal(token, [[[0.5, 2.5, 4.5, 6.5, 8.5, 10.5, 12.5, 14.5, 0.5, 0.5, 0.5, 0.5]]])
-
-
-def test_the_mask_token_is_rounded_once(pretrained):
     # 1 + 2**-24 + 2**-24 is 1 + 2**-23, but each step of float32 rounds to 1.
     kernel = np.zeros((8, 12), np.float32)
     kernel[:, 0] = [1, 2**-24, 0, 0, 0, 0, 0, 0]
@@ -125,18 +135,6 @@ def test_the_mask_token_is_rounded_once(pretrained):
     assert token[0, 0, 0] == 1 + 2**-23
 
 
-def test_the_configuration_of_a_masked_autoencoder(pretrained):
-    config = read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder=True).config
-    assert config == {
-        "architectures": ["ViTMAEForPreTraining"], "model_type": "vit_mae", "hidden_size": 8, "intermediate_size": 32,
-        "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_act": "gelu", "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0, "layer_norm_eps": 1e-6, "image_size": 8, "patch_size": 4,
-        "num_channels": 3, "dtype": "float32", "qkv_bias": True, "decoder_hidden_size": 12,
-        "decoder_intermediate_size": 48, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 3,
-        "mask_ratio": 0.75, "norm_pix_loss": True,
-    }  # fmt: skip
-
-
 @given(st.integers(1, 2048).flatmap(lambda patches: st.tuples(st.integers(1, patches), st.just(patches))))
 def test_the_ratio_leaves_the_patches_that_were_seen(numbers):
     seen, patches = numbers
@@ -144,7 +142,7 @@ def test_the_ratio_leaves_the_patches_that_were_seen(numbers):
     assert 0 <= mask_ratio(seen, patches) < 1 and mask_ratio(49, 196) == 0.75
 
 
-def test_the_names_of_classifiers():
+def test_the_names_and_configuration_of_classifiers():
     of = spec(pooling="cls")
     model = classifier_model(classifier(of), of, STATISTICS, CLASSES)
     assert model.architecture == "ViTForImageClassification" and model.config["model_type"] == "vit"
@@ -153,10 +151,7 @@ def test_the_names_of_classifiers():
     assert mean.architecture == "BeitForImageClassification" and mean.config["model_type"] == "beit"
     keys = {f"beit.encoder.layer.{index}.attention.attention.key.bias" for index in range(2)}
     assert mean.state.keys() == (vit_names("beit.") | pair("beit.pooler.layernorm") | pair("classifier")) - keys
-
-
-def test_the_configuration_of_a_classifier():
-    config = classifier_model(classifier(spec()), spec(), STATISTICS, CLASSES).config
+    config = mean.config
     assert config["id2label"] == {"0": "real", "1": "fake"} and config["label2id"] == {"real": 0, "fake": 1}
     assert config["problem_type"] == "single_label_classification"
     assert config["use_mean_pooling"] and config["use_absolute_position_embeddings"]
@@ -177,15 +172,6 @@ def test_lora_is_merged():
     )
 
 
-def test_pictures_are_prepared_with_our_statistics(pretrained):
-    preprocessor = read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder=False).preprocessor
-    assert preprocessor == {
-        "image_processor_type": "ViTImageProcessor", "do_convert_rgb": True, "do_resize": True,
-        "size": {"height": 8, "width": 8}, "resample": 3, "do_rescale": True, "rescale_factor": 1 / 255,
-        "do_normalize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.25, 0.3],
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize("decoder", [False, True])
 def test_what_is_written_is_read_as_the_same_encoder(tmp_path, pretrained, decoder):
     model = read_pretrained(pretrained, PRETRAINING, STATISTICS, decoder)
@@ -197,7 +183,7 @@ def test_what_is_written_is_read_as_the_same_encoder(tmp_path, pretrained, decod
         np.testing.assert_array_equal(found[path], array, err_msg=path)
 
 
-def test_a_folder_has_three_files_of_json_and_numbers(tmp_path):
+def test_a_folder_has_three_files_of_json_and_numbers_and_interrupted_does_not_load(tmp_path, monkeypatch):
     model = classifier_model(classifier(spec()), spec(), STATISTICS, ("real", "gef\u00e4lscht"))
     write(model, tmp_path)
     write(model, tmp_path)  # again, over itself
@@ -210,11 +196,6 @@ def test_a_folder_has_three_files_of_json_and_numbers(tmp_path):
     assert metadata == {"format": "pt"} and tensors.keys() == model.state.keys()
     for name, array in model.state.items():
         np.testing.assert_array_equal(tensors[name], array)
-
-
-def test_an_interrupted_folder_does_not_load(tmp_path, monkeypatch):
-    model = classifier_model(classifier(spec()), spec(), STATISTICS, CLASSES)
-    write(model, tmp_path)
 
     def full(*_):
         raise OSError("no space left")
@@ -259,11 +240,11 @@ def test_what_transformers_cannot_load_is_refused_with_what_to_do_instead(pretra
         classifier_model({}, spec(pooling="avg"), STATISTICS, CLASSES)
 
 
-@pytest.mark.parametrize("names", [(), ("real",), ("real", "real"), ("real", "fake", "other")])
-def test_names_have_to_fit_the_classes(names):
-    message = refused(spec(), names)
-    assert "class names: expected 2 different ones" in message
-    assert message.endswith(f"found {', '.join(names) or 'none'}")
+def test_names_have_to_fit_the_classes():
+    for names in ((), ("real",), ("real", "real"), ("real", "fake", "other")):
+        message = refused(spec(), names)
+        assert "class names: expected 2 different ones" in message
+        assert message.endswith(f"found {', '.join(names) or 'none'}")
 
 
 def test_a_decoder_that_is_not_there_or_another_is_refused(pretrained):

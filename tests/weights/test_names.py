@@ -43,21 +43,14 @@ def test_every_official_name_has_a_path_and_only_one(golden, size):
     assert [official_name(path) for path in paths] == learnt
 
 
-def test_a_convolution_becomes_the_product_over_row_column_channel():
-    weight = np.arange(2 * 3 * 8 * 8, dtype=np.float32).reshape(2, 3, 8, 8)  # [out, channel, row, column]
-    kernel = from_official({"patch_embed.proj.weight": weight}, reference.model_spec())["encoder"]["patch_embed"][
-        "kernel"
-    ]
-    assert kernel.shape == (192, 2)
-    row, column, channel = 5, 2, 1
-    assert kernel[(row * 8 + column) * 3 + channel, 1] == weight[1, channel, row, column]
-
-
-def test_unknown_names_are_refused():
+def test_unknown_names_and_other_positions_than_configured_are_refused(golden):
     with pytest.raises(ValueError, match="blocks.0.attn.relative_position: unknown"):
         our_path("blocks.0.attn.relative_position")
     with pytest.raises(ValueError, match="encoder/adapter/kernel: no official name"):
         official_name("encoder/adapter/kernel")
+    official = reference.state_dict(golden("pretrain_tiny"), "online/")
+    with pytest.raises(ValueError, match="rep_decoder_pos_embed.*model.rep_positions"):
+        from_official(official, reference.model_spec(rep_positions="sincos"))
 
 
 OTHER_NUMBERS = ["00", "03", "\u0663", "\uff13", "1\u0660", "000000003"]  # 3 in Arabic and in wide digits, and a 10
@@ -75,22 +68,16 @@ def test_a_block_has_one_official_name_only(written):
         )
 
 
-@pytest.mark.parametrize("written", ["{i}", "", "-1", "+1", " 1", "1 ", "1_0", "\u00b2", "1.2", "x", "1" * 5000])
-def test_what_is_no_number_names_no_block(written):
-    with pytest.raises(ValueError, match=r"^official parameter blocks\..*: unknown; is this a pretraining checkpoint"):
-        our_path(f"blocks.{written}.norm1.weight")
-
-
-@pytest.mark.parametrize("written", ["{i}", "", "3", "003", "0100", "1\u0663", "\u0661\u0663", "1_0", "1" * 5000])
-def test_a_block_has_one_path_only(written):
-    with pytest.raises(ValueError, match=r"^parameter encoder/block_.*: no official name is known"):
-        official_name(f"encoder/block_{written}/norm1/scale")
-
-
-@pytest.mark.parametrize(("number", "ours"), [(0, "00"), (9, "09"), (10, "10"), (99, "99"), (100, "100")])
-def test_numbers_of_blocks(number, ours):
-    assert our_path(f"blocks.{number}.attn.qkv.bias") == f"encoder/block_{ours}/attn/qkv/bias"
-    assert official_name(f"encoder/block_{ours}/attn/qkv/bias") == f"blocks.{number}.attn.qkv.bias"
+def test_what_is_no_number_names_no_block_and_a_block_has_one_path_only():
+    for written in ("{i}", "", "-1", "+1", " 1", "1 ", "1_0", "\u00b2", "1.2", "x", "1" * 5000):
+        with pytest.raises(ValueError, match=r"^official parameter blocks\..*: unknown; is this a pretraining ch"):
+            our_path(f"blocks.{written}.norm1.weight")
+    for written in ("{i}", "", "3", "003", "0100", "1\u0663", "\u0661\u0663", "1_0", "1" * 5000):
+        with pytest.raises(ValueError, match=r"^parameter encoder/block_.*: no official name is known"):
+            official_name(f"encoder/block_{written}/norm1/scale")
+    for number, ours in ((0, "00"), (9, "09"), (10, "10"), (99, "99"), (100, "100")):
+        assert our_path(f"blocks.{number}.attn.qkv.bias") == f"encoder/block_{ours}/attn/qkv/bias"
+        assert official_name(f"encoder/block_{ours}/attn/qkv/bias") == f"blocks.{number}.attn.qkv.bias"
 
 
 @given(st.sampled_from([PRETRAINING, CLASSIFIER, ANTISPOOF]), st.data())
@@ -104,22 +91,6 @@ def test_a_name_is_refused_or_is_the_one_that_is_written_back(table, data):
         assert "{i}" in row and not re.fullmatch("0|[1-9][0-9]{0,8}", number)
     else:
         assert official_name(path, table) == name
-
-
-@pytest.mark.parametrize("second", ["blocks.00.norm1.weight", "blocks.\u0660.norm1.weight", "blocks.{i}.norm1.weight"])
-def test_no_parameter_is_lost_to_a_second_name(golden, second):
-    online = reference.state_dict(golden("pretrain_tiny"), "online/")
-    with pytest.raises(ValueError, match=f"^official parameter {second}: "):
-        from_official(online | {second: online["blocks.0.norm1.weight"] + 1}, reference.model_spec())
-    state = reference.state_dict(golden("finetune_tiny"), "plain_gp/state/")
-    with pytest.raises(ValueError, match=f"^official parameter {second}: "):
-        finetuned_from_official(state | {second: state["blocks.0.norm1.weight"] + 1}, CLASSIFIER)
-
-
-def test_other_positions_than_configured_are_refused(golden):
-    official = reference.state_dict(golden("pretrain_tiny"), "online/")
-    with pytest.raises(ValueError, match="rep_decoder_pos_embed.*model.rep_positions"):
-        from_official(official, reference.model_spec(rep_positions="sincos"))
 
 
 # Fine-tuned networks.
@@ -151,14 +122,11 @@ def test_every_fine_tuned_name_has_a_path_and_only_one(golden, network):
     assert [official_name(path, CLASSIFIER) for path in paths] == names
 
 
-def test_encoders_have_the_same_paths_in_all_tables():
+def test_encoders_have_the_same_paths_in_all_tables_and_another_kind_is_refused():
     # A pretrained encoder is loaded by path.
     for path in ("encoder/cls_token", "encoder/patch_embed/bias", "encoder/block_11/mlp/fc2/kernel"):
         assert official_name(path, CLASSIFIER) == official_name(path)
         assert official_name(path, ANTISPOOF) == f"backbone.vit.{official_name(path)}"
-
-
-def test_a_checkpoint_of_another_kind_is_refused():
     for name in ("head.weight", "pos_embed", "backbone.vit.fc_norm.bias"):
         with pytest.raises(ValueError, match=f"{name}: unknown; is this a pretraining checkpoint"):
             our_path(name)

@@ -13,10 +13,14 @@ RECIPE = {
 }  # fmt: skip
 
 
-def test_the_released_recipe_is_ours():
+def test_the_released_recipe_is_ours_there_and_back():
     found, ours = fields_of(RECIPE | {"output_dir": "x", "dist_url": None}), flat(pretrain.pretrain())
     assert found.pop("batch.accumulation") == 4 and len(found) == 13
     assert found == {name: ours[name] for name in found}  # the batch of 4096 is told by lr and blr
+    c = pretrain.vary(pretrain.pretrain(), "released", 4)
+    options = options_of(flat(c), lambda field, text: to_steps(text, field, 100, 100), 4, 224)
+    assert {name: options[name] for name in RECIPE} == RECIPE
+    assert (options["model"], options["batch_size"], options["input_size"]) == ("fsfm_vit_base_patch16", 1024, 224)
 
 
 @pytest.mark.parametrize(("said", "batch", "base"), [
@@ -33,20 +37,10 @@ def test_the_batch_is_that_of_all_processes(said, batch, base):
     assert found.get("optimizer.base_learning_rate") == (None if base is None else pytest.approx(base, rel=1e-12))
 
 
-def test_there_and_back():
-    c = pretrain.vary(pretrain.pretrain(), "released", 4)
-    options = options_of(flat(c), lambda field, text: to_steps(text, field, 100, 100), 4, 224)
-    assert {name: options[name] for name in RECIPE} == RECIPE
-    assert (options["model"], options["batch_size"], options["input_size"]) == ("fsfm_vit_base_patch16", 1024, 224)
-
-
-def test_values_of_another_kind_say_nothing():
+def test_values_of_another_kind_say_nothing_and_a_loss_of_one_s_own_is_refused():
     strange = {"epochs": "many", "blr": float("nan"), "accum_iter": 1.5, "norm_pix_loss": 1, "cl_loss": [], "lr": 1}
     assert fields_of(strange) == {}
     assert fields_of({"cl_loss": "Other", "mask_ratio": {"a": 1}}) == {}
-
-
-def test_a_loss_of_one_s_own_is_refused_with_a_sentence():
     c = flat(pretrain.pretrain()) | {"loss.kind": "mine"}
     with pytest.raises(ValueError, match=r"loss.kind of an official file: expected one of .*ncs.*; found 'mine'"):
         options_of(c, lambda field, text: 1.0, 4, 224)

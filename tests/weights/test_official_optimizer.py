@@ -40,7 +40,7 @@ def test_the_groups_of_the_real_sizes(golden, size):
     assert (len(plain), len(decayed)) == (195, 99)
 
 
-def test_moments_there_and_back(content):
+def test_moments_there_and_back_of_which_there_are_none_before_the_first_step(content):
     moments = read_moments(FILE, content["optimizer"], shapes(content))
     again = official_optimizer(moments, shapes(content), Settings(1e-3, 0.9, 0.95, 1e-8, 0.05), 8)
     assert moments.count == 1 and again["state"].keys() == content["optimizer"]["state"].keys()
@@ -49,9 +49,6 @@ def test_moments_there_and_back(content):
             assert np.asarray(tensor).tobytes() == again["state"][number][key].tobytes(), (number, key)
     for group, old in zip(again["param_groups"], content["optimizer"]["param_groups"], strict=True):
         assert {name: old[name] for name in group} == group
-
-
-def test_before_the_first_step_there_are_none(content):
     fresh = official_optimizer(None, shapes(content), Settings(1e-3, 0.9, 0.95, 1e-8, 0.05), 8)
     assert fresh["state"] == {} and read_moments(FILE, fresh, shapes(content)) is None
 

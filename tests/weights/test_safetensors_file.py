@@ -1,7 +1,6 @@
 """Files in the safetensors format: the bytes of the format, there and back, and broken ones."""
 
 import json
-import random
 import struct
 
 import ml_dtypes
@@ -57,25 +56,16 @@ def test_the_bytes_of_a_written_file_are_those_of_the_format(path):
 
 
 ALL = {
-    "BOOL": np.array([True, False, True]),
-    "U8": np.uint8([0, 255]),
-    "I8": np.int8([-128, 127]),
-    "U16": np.uint16([65535]),
-    "I16": np.int16([-300, 300]),
-    "U32": np.uint32([2**32 - 1]),
-    "I32": np.int32([-(2**31)]),
-    "U64": np.uint64([2**64 - 1]),
-    "I64": np.int64([-(2**63)]),
-    "F16": np.float16([65504, -0.0]),
-    "BF16": np.array([[3.4e38], [-1.0]], BFLOAT16),
-    "F32": np.float32([[np.inf, 1e-45], [np.pi, 0]]).T,
-    "F64": np.float64(1e300),
-    "empty": np.zeros((0, 3), np.float32),
-    'name "ä"\n': np.arange(24.0).reshape(2, 3, 4)[:, ::2],
-}
+    "BOOL": np.array([True, False, True]), "U8": np.uint8([0, 255]), "I8": np.int8([-128, 127]),
+    "U16": np.uint16([65535]), "I16": np.int16([-300, 300]), "U32": np.uint32([2**32 - 1]),
+    "I32": np.int32([-(2**31)]), "U64": np.uint64([2**64 - 1]), "I64": np.int64([-(2**63)]),
+    "F16": np.float16([65504, -0.0]), "BF16": np.array([[3.4e38], [-1.0]], BFLOAT16),
+    "F32": np.float32([[np.inf, 1e-45], [np.pi, 0]]).T, "F64": np.float64(1e300),
+    "empty": np.zeros((0, 3), np.float32), 'name "ä"\n': np.arange(24.0).reshape(2, 3, 4)[:, ::2],
+}  # fmt: skip
 
 
-def test_there_and_back_changes_no_bit(path):
+def test_there_and_back_changes_no_bit_whatever_the_order(path, tmp_path):
     assert {name for name in ALL if name.isupper()} == safetensors_file.DTYPES.keys()
     safetensors_file.write(path, {name: np.asarray(value) for name, value in ALL.items()}, {"text": "a\nb"})
     tensors, metadata = safetensors_file.read(path)
@@ -84,9 +74,6 @@ def test_there_and_back_changes_no_bit(path):
         assert tensors[name].dtype == value.dtype and tensors[name].shape == value.shape, name
         assert tensors[name].tobytes() == value.tobytes(), name
         assert tensors[name].flags.aligned and not tensors[name].flags.writeable, name
-
-
-def test_the_order_of_the_tensors_does_not_matter(path, tmp_path):
     first = {name: np.asarray(value) for name, value in ALL.items()}
     second = dict(reversed(first.items()))
     safetensors_file.write(path, first, {"a": "1", "b": "2"})
@@ -133,17 +120,14 @@ def test_a_file_appears_only_when_it_is_complete(path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize(
-    ("tensors", "metadata", "sentence"),
-    [
+@pytest.mark.parametrize(("tensors", "metadata", "sentence"), [
         ({"a": np.zeros(2, np.complex64)}, {}, "tensor a: dtype complex64 is not one of BOOL, U8"),
         ({"a": np.array(["x"])}, {}, "tensor a: dtype <U1 is not one of"),
         ({"a": np.array([{}])}, {}, "tensor a: dtype object is not one of"),
         ({"__metadata__": NUMBERS}, {}, "text and not __metadata__"),
         ({3: NUMBERS}, {}, "tensor 3: expected a name that is text"),
         ({"a": NUMBERS}, {"epoch": 3}, "metadata 'epoch': expected text, found 3"),
-    ],
-)
+    ])  # fmt: skip
 def test_what_the_format_does_not_have_is_not_written(path, tensors, metadata, sentence):
     with pytest.raises(ValueError, match=sentence):
         safetensors_file.write(path, tensors, metadata)
@@ -153,53 +137,32 @@ def test_what_the_format_does_not_have_is_not_written(path, tensors, metadata, s
 # Broken files.
 
 
-def test_a_good_file_is_read(path):
-    tensors, metadata = safetensors_file.read(file_of(path, {"w": ENTRY, "__metadata__": {"format": "pt"}}))
-    np.testing.assert_array_equal(tensors["w"], NUMBERS)
-    assert metadata == {"format": "pt"}
-
-
-@pytest.mark.parametrize(
-    ("header", "sentence"),
-    [
+@pytest.mark.parametrize(("header", "sentence"), [
         (b"", NO_FILE),
         (b"[1]", NO_FILE),
         (b' {"w": 1}', NO_FILE),
         (b'{"w": ', NO_FILE),
-        (b"{} {}", NO_FILE),
         (b'{"w": \xff}', NO_FILE),
         (b'{"w": ' + b"[" * 100_000, NO_FILE),
-        (b'{"w": NaN}', NO_FILE),
         (b'{"w": %s, "w": %s}' % ((json.dumps(ENTRY).encode(),) * 2), "has the name 'w' twice"),
         (b'{"__metadata__": {"a": "1", "a": "2"}, "w": %s}' % json.dumps(ENTRY).encode(), "the name 'a' twice"),
         (b'{"w": {"dtype": "F32", "dtype": "F64"}}', NO_FILE),
         ({"__metadata__": {"epoch": 3}}, NO_FILE),
-        ({"__metadata__": "pt"}, NO_FILE),
         ({"w": 3}, NO_FILE),
         ({"w": {"dtype": "F32", "shape": [6]}}, NO_FILE),
         ({"w": ENTRY | {"more": 1}}, "'w' has more than a dtype, a shape and data_offsets"),
         ({"w": ENTRY | {"dtype": "F8_E4M3", "shape": [24]}}, "the dtype 'F8_E4M3', which is not one of BOOL"),
-        ({"w": ENTRY | {"dtype": ["F32"]}}, NO_FILE),
-        ({"w": ENTRY | {"shape": 6}}, NO_FILE),
         ({"w": ENTRY | {"shape": [2.0, 3]}}, NO_FILE),
-        ({"w": ENTRY | {"shape": [True, 6]}}, NO_FILE),
-        ({"w": ENTRY | {"shape": [-2, -3]}}, NO_FILE),
         ({"w": ENTRY | {"shape": [7]}}, NO_FILE),
-        ({"w": ENTRY | {"shape": [2**40, 2**40]}}, NO_FILE),
         ({"w": ENTRY, "x": ENTRY | {"shape": [0, 2**62], "data_offsets": [24, 24]}}, "'x' has a shape that no array"),
         ({"w": ENTRY | {"shape": [1] * 31 + [2, 3]}}, "'w' has a shape that no array can have"),
         ({"w": ENTRY | {"data_offsets": [24, 0]}}, NO_FILE),
-        ({"w": ENTRY | {"data_offsets": [0, 24, 48]}}, NO_FILE),
-        ({"w": ENTRY | {"data_offsets": [-24, 0]}}, NO_FILE),
         ({"w": ENTRY | {"data_offsets": [4, 28]}}, NO_FILE),
-        ({"w": ENTRY, "x": ENTRY}, NO_FILE),
-        ({"w": ENTRY, "x": ENTRY | {"data_offsets": [20, 44]}}, NO_FILE),
         ({"w": ENTRY, "x": ENTRY | {"data_offsets": [24, 48]}}, NO_FILE),
         ({"w": ENTRY | {"shape": [5], "data_offsets": [0, 20]}}, NO_FILE),
         ({}, NO_FILE),
         ({"w": ENTRY | {"dtype": "BOOL", "shape": [24]}}, "truth values other than 0 and 1"),
-    ],
-)
+    ])  # fmt: skip
 def test_broken_headers_are_refused(path, header, sentence):
     with pytest.raises(ValueError, match=f"weights.safetensors: .*{sentence}"):
         safetensors_file.read(file_of(path, header))
@@ -225,22 +188,3 @@ def test_a_file_that_was_cut_off_is_refused(path, percent):
     path.write_bytes(data[: len(data) * percent // 100])
     with pytest.raises(ValueError, match="weights.safetensors: .*cut off"):
         safetensors_file.read(path)
-
-
-def test_changed_bytes_are_refused_or_stay_what_they_say(path):
-    safetensors_file.write(path, {"w": NUMBERS, "b": np.array([True, False])}, {"k": "v"})
-    good = path.read_bytes()
-    draw = random.Random(0)
-    refused = 0
-    for _ in range(2000):
-        data = bytearray(good)
-        for _ in range(draw.choice([1, 1, 3])):
-            data[draw.randrange(len(data))] = draw.randrange(256)
-        path.write_bytes(data)
-        try:
-            tensors, _ = safetensors_file.read(path)
-        except ValueError:
-            refused += 1
-        else:
-            assert sum(array.nbytes for array in tensors.values()) == 26
-    assert 1000 < refused < 2000

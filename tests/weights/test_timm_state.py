@@ -38,15 +38,12 @@ def spec(**changes) -> ClassifierSpec:
     return dataclasses.replace(SMALLEST, **changes)
 
 
-def test_names_come_in_the_order_of_timm():
+def test_names_come_in_the_order_of_timm_and_of_the_numbers_of_blocks():
     model = classifier_state(classifier(spec()), spec())
     assert list(model.state) == [*NAMES, "fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"]
     of = spec(pooling="cls")
     model = classifier_state(classifier(of), of)
     assert list(model.state) == [*NAMES, "norm.weight", "norm.bias", "head.weight", "head.bias"]
-
-
-def test_ten_blocks_and_more_are_in_the_order_of_their_numbers():
     size = Size(8, 11, 2, 4)
     network = Encoder(size, GRID, jnp.float32, "none")
     params = {"encoder": drawn(shapes_of(network, jnp.zeros((1, GRID**2, 48))))}
@@ -69,7 +66,7 @@ def test_the_layout_is_that_of_pytorch():
     np.testing.assert_array_equal(state["pos_embed"], params["encoder"]["pos_embed"])
 
 
-def test_positions_that_are_no_parameter_are_written_out():
+def test_positions_that_are_no_parameter_are_written_out_and_a_mean_has_a_fresh_norm():
     state = pack_pretrained(encoder(), SIZE, SIDE, "token").state
     assert state["pos_embed"].shape == (1, 5, 8)
     assert not state["pos_embed"][0, 0].any()
@@ -80,9 +77,6 @@ def test_positions_that_are_no_parameter_are_written_out():
     np.testing.assert_array_equal(
         pack_pretrained(learnt, SIZE, SIDE, "token").state["pos_embed"], learnt["encoder"]["pos_embed"]
     )
-
-
-def test_a_mean_has_a_fresh_norm_and_the_class_token_that_of_pretraining():
     params = encoder() | {"projector": {"fc1": {"kernel": np.zeros((2, 2))}}}
     mean, token = (pack_pretrained(params, SIZE, SIDE, pooling).state for pooling in ("avg", "token"))
     assert list(mean) == [*NAMES, "fc_norm.weight", "fc_norm.bias"]
@@ -155,12 +149,19 @@ def test_sizes_have_the_names_of_timm(size, name, changes):
     assert larger == {"model_name": name, "global_pool": "token", "num_classes": 0, "img_size": 448} | changes
 
 
-def test_a_size_of_which_timm_has_nothing_takes_the_name_of_the_nearest_width():
+def test_sizes_without_a_name_take_that_of_the_nearest_width_and_the_call_is_json():
     call = creation(Size(1000, 5, 10, 20), 240, "avg", 2)
     assert call == {
         "model_name": "vit_large_patch16_224", "global_pool": "avg", "num_classes": 2, "img_size": 240,
         "patch_size": 20, "embed_dim": 1000, "depth": 5, "num_heads": 10,
     }  # fmt: skip
+    for model in (
+        classifier_state(classifier(spec()), spec()),
+        pack_pretrained(encoder(), SIZE, SIDE, "token"),
+    ):
+        assert json.loads(json.dumps(model.call)) == model.call
+        assert model.call["img_size"] == SIDE and model.call["embed_dim"] == 8
+    assert classifier_state(classifier(spec()), spec()).call["num_classes"] == 3
 
 
 @pytest.mark.parametrize(("size", "name"), [
@@ -170,16 +171,6 @@ def test_the_networks_of_clip(size, name):
     assert creation(SIZES[size], 224, "token", 2, CLIP) == {
         "model_name": name, "global_pool": "token", "num_classes": 2,
     }  # fmt: skip
-
-
-def test_the_call_is_json():
-    for model in (
-        classifier_state(classifier(spec()), spec()),
-        pack_pretrained(encoder(), SIZE, SIDE, "token"),
-    ):
-        assert json.loads(json.dumps(model.call)) == model.call
-        assert model.call["img_size"] == SIDE and model.call["embed_dim"] == 8
-    assert classifier_state(classifier(spec()), spec()).call["num_classes"] == 3
 
 
 def refused(of: ClassifierSpec) -> str:
@@ -200,9 +191,6 @@ def test_what_timm_cannot_build_is_refused_with_what_to_do_instead():
         pack_pretrained(encoder(learnt=True, style=MARLIN), SIZE, SIDE, "avg", MARLIN)
     with pytest.raises(ValueError, match="the base model clip or farl with the mean"):
         pack_pretrained(encoder(learnt=True, style=CLIP), SIZE, SIDE, "avg", CLIP)
-
-
-def test_parameters_of_another_base_model_are_refused():
     with pytest.raises(ValueError, match="without a norm before the first block, .* found one with it.*model.base"):
         pack_pretrained(encoder(learnt=True, style=CLIP), SIZE, SIDE, "token")
     with pytest.raises(ValueError, match="with a class token, .* found one without it"):

@@ -1,14 +1,11 @@
 """Descriptions that want more than tensors and plain values: refused with a sentence, nothing executed."""
 
-import os
 import pickle
-import random
 import struct
-import subprocess
 
 import numpy as np
 import pytest
-from torch_archive import PLAIN, Code, archive, call, code, dtype, name, number, storage, tensor, tensors_of
+from torch_archive import PLAIN, Code, archive, call, code, dtype, name, number, storage, tensor
 
 from fsfm_jax.weights import torch_file, torch_pickle
 
@@ -28,43 +25,6 @@ def path(tmp_path):
     return tmp_path / "weights.pth"
 
 
-class Reduced:
-    """Pickles as a call of a function with arguments."""
-
-    def __init__(self, *call):
-        self.call = call
-
-    def __reduce__(self):
-        return self.call
-
-
-CALLS = {  # the name that is refused (modules are called otherwise in protocol 2), what is pickled
-    "system": lambda canary: Reduced(os.system, (f"touch {canary}",)),
-    "eval": lambda canary: Reduced(eval, (f"open({canary!r}, 'w')",)),
-    "exec": lambda canary: Reduced(exec, (f"open({canary!r}, 'w')",)),
-    "getattr": lambda canary: Reduced(getattr, (Reduced(os.system, (f"touch {canary}",)), "real")),
-    "open": lambda canary: Reduced(open, (canary, "w")),
-    "Popen": lambda canary: Reduced(subprocess.Popen, (["touch", canary],)),
-    "(_reconstruct|_frombuffer)": lambda canary: np.zeros(2),
-}
-
-
-@pytest.mark.parametrize("protocol", [2, 4, 5])
-@pytest.mark.parametrize("asked", CALLS)
-def test_a_call_is_refused_by_its_name_and_not_made(tmp_path, path, asked, protocol):
-    canary = tmp_path / "canary"
-    program = pickle.dumps({"model": CALLS[asked](str(canary))}, protocol)
-    with pytest.raises(ValueError, match=rf"weights.pth: it asks for '\w[\w.]*\.{asked}'"):
-        torch_file.read(archive(path, program))
-    assert not canary.exists()
-
-
-def test_the_canary_dies_with_the_unpickler_of_python(tmp_path):
-    canary = tmp_path / "canary"
-    pickle.loads(pickle.dumps(CALLS["system"](str(canary))))
-    assert canary.exists()
-
-
 @pytest.mark.parametrize(
     "asked",
     ["os.system", "torch.load", "torch.nn.modules.linear.Linear", "torch._utils._rebuild_sparse_tensor", "torch.Tensor"]
@@ -82,28 +42,18 @@ def test_a_name_is_refused_as_soon_as_it_appears(path, asked):
 
 
 CANARY = Code(b"}" + code("__setstate__") + name("torch.Size") + b"s")
-LAUGHS = Code(b"]q\0" + b"".join(b"](h" + bytes([i]) + b"h" + bytes([i]) + b"eq" + bytes([i + 1]) for i in range(25)))
-LAUGHS = Code(b"(" + LAUGHS + b"t")
 HOSTILE = {  # what it is: (the value of the file, a part of the refusal)
     "state of a list": (Code(b"]" + CANARY + b"b"), "gives a list attributes"),
     "state of a name": (Code(name("torch.Size") + CANARY + b"b"), "gives a _Maker attributes"),
     "state of a tensor": (Code(tensor() + code({"shape": (9,)}) + b"b"), "gives a Tensor attributes"),
     "state of an ordered dict": (Code(call("collections.OrderedDict") + code({"keys": 1}) + b"b"), "Dict attributes"),
-    "slots": (Code(call("collections.OrderedDict") + code((None, {"keys": 1})) + b"b"), "Dict attributes"),
     "state that is a list": (Code(call("argparse.Namespace") + code([1]) + b"b"), "_Namespace attributes"),
     "call of text": (Code(code("os.system") + code(("touch x",)) + b"R"), "calls a str with a tuple"),
     "call of a dtype": (call("torch.float32", 1), "calls a str"),
     "call of a storage": (call("torch.FloatStorage", 1), "calls a Float32DType"),
     "call with a list": (Code(name("torch.Size") + code([1]) + b"R"), "with a list"),
-    "extension": (Code(b"\x82\x01"), "instruction 0x82"),
-    "extension of 4": (Code(b"\x84\x01\0\0\0"), "instruction 0x84"),
-    "instance": (Code(b"(ios\nsystem\n"), "instruction 0x69"),
-    "object": (Code(b"(" + name("torch.Size") + b"o"), "instruction 0x6f"),
-    "new with keywords": (Code(name("torch.Size") + b")}\x92"), "instruction 0x92"),
     "buffer": (Code(b"\x97"), "instruction 0x97"),
-    "read-only buffer": (Code(b"\x98"), "instruction 0x98"),
     "huge byte array": (Code(b"\x96" + struct.pack("<Q", 1 << 60)), "instruction 0x96"),
-    "text identity": (Code(b"P0\n"), "instruction 0x50"),
     "huge integer": (Code(b"\x8b" + struct.pack("<I", 1 << 20) + b"\x7f" * (1 << 20)), "an integer has 1048576 bytes"),
     "negative length": (Code(b"\x8b" + struct.pack("<i", -1)), "ends in the middle"),
     "huge text": (Code(b"\x8d" + struct.pack("<Q", 1 << 62)), "ends in the middle"),
@@ -121,22 +71,13 @@ HOSTILE = {  # what it is: (the value of the file, a part of the refusal)
     "dtype as a value": (name("torch.FloatStorage"), "Float32DType stands where"),
     "storage as a value": (storage(), "Storage stands where"),
     "list in itself": (Code(b"]q\0h\0a"), "contain themselves"),
-    "dict in itself": (Code(b"}q\0N" + b"h\0s"), "NoneType as a key"),
-    "tuple of itself through a list": (Code(b"]q\0h\0\x85a"), "contain themselves"),
-    "billion laughs": (LAUGHS, "more than 1000000, deeper"),
-    "deep": (Code(b")" + b"\x85" * 200_000), "deeper than 32"),
     "list as a key": (Code(b"}]Ns"), "a list as a key"),
     "float as a key": (Code(b"}G" + struct.pack(">d", 1.5) + b"Ns"), "a float as a key"),
     "large key": ({2**61: 0}, "a int as a key"),
     "odd items": (Code(b"}(NNNu"), "sets 3 keys and values of a dict"),
     "items of a list": (Code(b"]" + code("a") + b"Ns"), "of a list"),
     "append to a dict": (Code(b"}Na"), "adds members to a dict"),
-    "append to a name": (Code(name("torch.Size") + b"Na"), "adds members to a _Maker"),
     "members of a list": (Code(b"](N\x90"), "adds members to a list"),
-    "much work": (
-        Code(code("a" * 100_000) + b"q\0]" + (name("_codecs.encode") + b"h\0" + code("latin1") + b"\x86Ra") * 200),
-        "letters",
-    ),
     "name not text": (Code(b"NN\x93"), "a name that is not text"),
     "identity is text": (Code(code("0") + b"Q"), "not a storage of five parts"),
     "identity too short": (Code(code(("storage", "0")) + b"Q"), "not a storage of five parts"),
@@ -150,18 +91,14 @@ HOSTILE = {  # what it is: (the value of the file, a part of the refusal)
     "tensor of text": (tensor("0"), "other arguments than a storage"),
     "tensor of nothing": (call("torch._utils._rebuild_tensor_v2"), "other arguments than a storage"),
     "offset outside": (tensor(None, 1), "goes from 1 to 7"),
-    "offset of an empty tensor": (tensor(None, 7, (0,), (1,)), "goes from 7"),
-    "stride outside": (tensor(None, 0, (2, 3), (4, 1)), "goes from 0 to 7"),
     "negative offset": (tensor(None, -1), "whole numbers from 0"),
-    "negative stride": (tensor(None, 5, (6,), (-1,)), "whole numbers from 0"),
     "negative shape": (tensor(None, 0, (-2, -3)), "whole numbers from 0"),
     "fewer strides": (tensor(None, 0, (2, 3), (1,)), "whole numbers from 0"),
     "shape is a list": (tensor(None, 0, [2, 3]), "whole numbers from 0"),
-    "shape of truth": (tensor(None, 0, (True, 3)), "whole numbers from 0"),
     "shape of fractions": (tensor(None, 0, (Code(b"G" + struct.pack(">d", 2.0)), 3)), "whole numbers from 0"),
-    "repeated": (tensor(None, 0, (10**9,), (0,)), "1000000000 numbers, but covers only 1"),
+    "stride far outside": (tensor(None, 0, (2,), (2**100,)), "but the storage has 6"),
+    "repeated": (tensor(None, 0, (2, 2**20), (0, 0)), "numbers, but covers only 1"),
     "windows": (tensor(None, 0, (5, 2), (1, 1)), "10 numbers, but covers only 6"),
-    "empty and huge": (tensor(None, 0, (0, 2**62), (1, 1)), "no array can have"),
     "many dimensions": (tensor(None, 0, (1,) * 33, (1,) * 33), "no array can have"),
     "hooks": (tensor(None, 0, (2, 3), (3, 1), False, ["hook"]), "hooks or properties"),
     "conjugated": (tensor(None, 0, (2, 3), (3, 1), False, None, {"conj": True}), "hooks or properties"),
@@ -170,7 +107,6 @@ HOSTILE = {  # what it is: (the value of the file, a part of the refusal)
     "size of text": (call("torch.Size", "ab"), "torch.Size has other"),
     "device of a list": (call("torch.device", ["cpu"]), "torch.device has other"),
     "path of numbers": (call("pathlib.PosixPath", 1), "parts that are not text"),
-    "set of lists": (call("__builtin__.set", [[1]]), "a list as a key"),
     "set of text": (call("__builtin__.set", "ab"), "other arguments than one list"),
     "bytes with another codec": (call("_codecs.encode", "a", "rot13"), "a text and latin1"),
     "ordered dict of pairs": (call("collections.OrderedDict", [["a", 1]]), "OrderedDict has arguments"),
@@ -180,21 +116,14 @@ HOSTILE = {  # what it is: (the value of the file, a part of the refusal)
     "dtype as a key": (Code(b"}" + dtype() + b"Ns"), "a NumpyDtype as a key"),
     "dtype of nothing": (call("numpy.dtype"), r"it asks for numpy.dtype\(a NoneType\)"),
     "dtype of fields": (call("numpy.dtype", [("a", "f8")], False, True), r"it asks for numpy.dtype\(a list\)"),
-    "dtype of a class": (call("numpy.dtype", name("numpy.dtype"), False, True), r"numpy.dtype\(a _Maker\)"),
     "dtype of a long name": (call("numpy.dtype", "f" * 10**6, False, True), rf"numpy.dtype\('{'f' * 200}'\); of"),
     "dtype of this machine's order": (call("numpy.dtype", "=f8", False, True), r"numpy.dtype\('=f8'\)"),
     "dtype that is aligned": (call("numpy.dtype", "f8", True, True), "other arguments than False and True"),
-    "dtype of fractions": (call("numpy.dtype", "f8", 0.0, 1.0), "other arguments than False and True"),
-    "dtype without arguments": (call("numpy.dtype", "f8"), "other arguments than False and True"),
     "dtype with metadata": (call("numpy.dtype", "f8", False, True, {"a": 1}), "other arguments than False and True"),
     "big-endian": (dtype("f8", (3, ">", *PLAIN[2:])), r"numpy.dtype\('f8'\) has another .*; its byte order is '>'"),
-    "order of this machine": (dtype("f8", (3, "=", *PLAIN[2:])), "its byte order is '='"),
-    "no order": (dtype("f8", (3, "|", *PLAIN[2:])), "its byte order is '|'"),
     "order of a byte": (dtype("i1"), r"numpy.dtype\('i1'\) .*plain number, \(3, '|', .*; its byte order is '<'"),
     "long order": (dtype("f8", (3, "<" * 10**6, *PLAIN[2:])), "its byte order is '<<<<<<<<<<'"),
     "state of another version": (dtype("f8", (4, *PLAIN[1:])), "'f8'.* has another state than a plain number"),
-    "subarray": (dtype("f8", (3, "<", (dtype(), (2,)), *PLAIN[3:])), "another state"),
-    "names": (dtype("f8", (3, "<", None, ("a",), *PLAIN[4:])), "another state"),
     "fields": (dtype("f8", (3, "<", None, ("a",), {"a": (dtype(), 0)}, -1, -1, 0)), "another state"),
     "another size": (dtype("f8", (*PLAIN[:5], 16, -1, 0)), "another state"),
     "flags of objects": (dtype("f8", (*PLAIN[:7], 63)), "another state"),
@@ -203,14 +132,9 @@ HOSTILE = {  # what it is: (the value of the file, a part of the refusal)
     "dtype for None": (dtype("f8", (3, "<", name("torch.DoubleStorage"), *PLAIN[3:])), "another state"),
     "metadata": (dtype("f8", (*PLAIN, {"a": 1})), "another state"),
     "state that is a dict": (dtype("f8", {"byteorder": "<"}), "has another state than a plain number, .* 0\\)$"),
-    "state of nothing": (dtype("f8", None), "another state"),
-    "state that is a number": (dtype("f8", 3), "another state"),
     "state in a list": (dtype("f8", list(PLAIN)), "another state"),
-    "empty state": (dtype("f8", ()), "another state"),
     "no state": (number(b"\0" * 8, call("numpy.dtype", "f8", False, True)), "of f8 has a dtype that was not given its"),
-    "bytes too few": (number(b"\0" * 7), "a NumPy number of f8 has 7 bytes, expected 8"),
     "bytes too many": (number(b"\0" * 5, dtype("f4")), "a NumPy number of f4 has 5 bytes, expected 4"),
-    "no bytes": (number(b"", dtype("u1", (3, "|", *PLAIN[2:]))), "a NumPy number of u1 has 0 bytes, expected 1"),
     "truth of 2": (number(b"\2", dtype("b1", (3, "|", *PLAIN[2:]))), "truth value of NumPy is the byte 2, expected 0"),
     "number of text": (call("numpy.core.multiarray.scalar", dtype(), "\0" * 8), "arguments than a dtype and bytes"),
     "number without bytes": (call("numpy.core.multiarray.scalar", dtype()), "arguments than a dtype and bytes"),
@@ -218,13 +142,7 @@ HOSTILE = {  # what it is: (the value of the file, a part of the refusal)
         call("numpy._core.multiarray.scalar", name("torch.DoubleStorage"), call("_codecs.encode", "\0" * 8, "latin1")),
         "arguments than a dtype and bytes",
     ),
-    "number with more": (
-        call("numpy._core.multiarray.scalar", dtype(), call("_codecs.encode", "\0" * 8, "latin1"), None),
-        "arguments than a dtype and bytes",
-    ),
     "state of a number": (Code(number(b"\0" * 8) + code(PLAIN) + b"b"), "gives a float attributes"),
-    "state of the dtype's name": (Code(name("numpy.dtype") + code(PLAIN) + b"b"), "gives a _Maker attributes"),
-    "number as a key": (Code(b"}" + number(b"\0" * 8) + b"Ns"), "a float as a key"),
 }
 
 
@@ -286,30 +204,6 @@ def test_the_bounds_on_work_hold_for_numbers_of_numpy(path, monkeypatch):
         monkeypatch.setattr(torch_pickle, "MAX_ARGUMENTS", less)
         with pytest.raises(ValueError, match=f"more than {less} letters and members"):
             torch_file.read(archive(path, number(b"\0" * 8)))
-
-
-def test_the_worst_key_does_not_end_the_process(path):
-    # The unpickler of Python hashes such a key by recursion in C.
-    with pytest.raises(ValueError, match="a tuple as a key"):
-        torch_file.read(archive(path, Code(b"})" + b"\x85" * 500_000 + b"Ns")))
-
-
-def test_changed_programs_are_refused_or_read_but_never_worse(path):
-    program = bytearray(b"\x80\x02" + code(WHOLE) + b".")
-    draw = random.Random(0)
-    ends = {"read": 0, "refused": 0}
-    for _ in range(3000):
-        changed = bytearray(program)
-        for _ in range(draw.choice([1, 1, 2, 5])):
-            changed[draw.randrange(len(changed))] = draw.choice([draw.randrange(256), draw.choice(program)])
-        try:
-            arrays = [tensor.read() for tensor in tensors_of(torch_file.read(archive(path, bytes(changed))))]
-        except ValueError:
-            ends["refused"] += 1
-        else:
-            ends["read"] += 1
-            assert all(array.size <= 6 for array in arrays)
-    assert ends["refused"] > 1000 and ends["read"] > 100, ends
 
 
 @pytest.mark.parametrize("percent", range(0, 100, 5))

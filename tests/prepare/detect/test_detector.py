@@ -45,14 +45,11 @@ def holds(box: Detection, point: tuple[float, float]) -> bool:
 # Windows
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "found"),
-    [
+@pytest.mark.parametrize(("height", "width", "found"), [
         (1, 1, [(0, 0, 1)]),
         (319, 318, [(-1, 0, 319), (0, 0, 160), (79, 0, 160), (158, 0, 160)]),
         (200, 600, [(0, -200, 600), (0, -50, 300), (150, -50, 300), (300, -50, 300)]),
-    ],
-)
+    ])  # fmt: skip
 def test_windows_by_hand(height, width, found):
     listed = list(windows(height, width))
     assert listed[: len(found)] == found
@@ -90,29 +87,23 @@ def test_a_view_is_scaled_and_black_outside():
 # BlazeFace
 
 
-def test_anchors_are_middles_of_cells():
+def test_anchors_and_overlaps_by_hand():
     assert blazeface.ANCHORS.shape == (16 * 16 * 2 + 8 * 8 * 6, 2)
     np.testing.assert_array_equal(blazeface.ANCHORS[[0, 1, 2, 32, 512, 518, 560]], [
         [4, 4], [4, 4], [12, 4], [4, 12], [8, 8], [24, 8], [8, 24],
     ])  # fmt: skip
-
-
-def test_overlap_by_hand():
     boxes = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [2, 0, 4, 2], [0, 0, 1, 4.0]])
     np.testing.assert_allclose(overlap(boxes[0], boxes), [1, 1 / 7, 0, 2 / 6])
     assert overlap(np.zeros(4), np.zeros((1, 4)))[0] == 0
 
 
-def test_of_overlapping_faces_the_surest_is_kept():
+def test_of_overlapping_faces_the_surest_is_kept_and_its_box_becomes_that_of_dlib():
     points = np.zeros((6, 2))
     faces = [
         Face(np.array(box, float), points, score)
         for box, score in (((0, 0, 10, 10), 0.6), ((1, 0, 11, 10), 0.9), ((50, 0, 60, 10), 0.7))
     ]
     assert [face.score for face in distinct(faces)] == [0.9, 0.7]
-
-
-def test_a_box_becomes_that_of_dlib():
     points = np.array([[40, 50], [60, 50], [50, 60], [50, 81], [0, 0], [0, 0]], float)
     # Width 0.96 of 100 around (50, (50 + 81) / 2 - 3.5).
     box = Face(np.array([1, 2, 101, 102.0]), points, 0.8).detection()
@@ -192,13 +183,10 @@ class Scripted:
         return list(self.boxes)
 
 
-def test_a_picture_up_to_the_limit_is_passed_on_itself():
+def test_a_picture_up_to_the_limit_is_passed_on_and_a_larger_one_shrunk():
     detector, image = Scripted(Detection(1, 2, 3, 4, 0.5)), np.zeros((2048, 30, 3), np.uint8)
     assert Bounded(detector)(image) == [Detection(1, 2, 3, 4, 0.5)]
     assert detector.seen[0] is image
-
-
-def test_a_larger_picture_is_shrunk_and_its_boxes_enlarged():
     detector = Scripted(Detection(0, 0, 9, 9, 0.5), Detection(-4, 100, 2047, 511, 0.1))
     image = np.zeros((1024, 4096, 3), np.uint8)
     image[::2] = 100  # rows of 0 and 100 average to 50
@@ -206,23 +194,19 @@ def test_a_larger_picture_is_shrunk_and_its_boxes_enlarged():
     assert Bounded(detector)(image) == [Detection(0, 0, 19, 19, 0.5), Detection(-8, 200, 4095, 1023, 0.1)]
     np.testing.assert_array_equal(detector.seen[0], np.full((512, 2048, 3), 50, np.uint8))
     assert "2048" in Bounded(detector).version and Bounded(detector).name == "scripted"
-
-
-def test_a_thread_of_a_picture_keeps_a_pixel():
     detector = Scripted(Detection(0, 0, 0, 0, 0.5))
     assert Bounded(detector)(np.zeros((1, 8192, 3), np.uint8)) == [Detection(0, 0, 3, 0, 0.5)]
     assert detector.seen[0].shape == (1, 2048, 3)
+    # A thread of a picture keeps a pixel.
+    detector = Scripted(Detection(0, 0, 0, 0, 0.5))
+    assert Bounded(detector)(np.zeros((8192, 1, 3), np.uint8)) == [Detection(0, 0, 0, 3, 0.5)]
+    assert detector.seen[0].shape == (2048, 1, 3)
 
 
-@pytest.mark.parametrize("image", [np.zeros((9, 9)), np.zeros((9, 9, 3)), np.zeros((9, 9, 4), np.uint8)])
-def test_what_is_no_picture_is_refused(image):
-    with pytest.raises(ValueError, match=r"expected a picture \[H, W, 3\] uint8, found \[9, 9"):
-        Bounded(Scripted())(image)
-
-
-def test_a_picture_without_pixels_is_refused():
-    with pytest.raises(ValueError, match=r"found \[0, 9, 3\] uint8"):
-        Bounded(Scripted())(np.zeros((0, 9, 3), np.uint8))
+def test_what_is_no_picture_is_refused():
+    for image in (np.zeros((9, 9)), np.zeros((9, 9, 3)), np.zeros((9, 9, 4), np.uint8), np.zeros((0, 9, 3), np.uint8)):
+        with pytest.raises(ValueError, match=r"expected a picture \[H, W, 3\] uint8, found \[[09], 9"):
+            Bounded(Scripted())(image)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -235,17 +219,12 @@ def test_pictures_without_a_face_have_none(detectors, name, shape):
         assert detectors[name](image) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_grey_photo_is_as_good_as_a_coloured_one(detectors, name):
-    grey = np.array(Image.open(ASTRONAUT).convert("L").convert("RGB"))
-    assert holds(detectors[name](grey)[0], FACE)
-
-
-def test_a_view_into_a_picture_is_taken(detectors):
+def test_a_view_into_a_picture_and_a_grey_photo_are_taken(detectors):
     turned = picture(ASTRONAUT)[:, ::-1]
     assert not turned.flags.c_contiguous
     for detector in detectors.values():
         assert detector(turned) == detector(turned.copy()) != []
+        assert holds(detector(np.array(Image.open(ASTRONAUT).convert("L").convert("RGB")))[0], FACE)
 
 
 # dlib and BlazeFace together
@@ -284,10 +263,8 @@ def test_faces_of_both_come_first_then_those_of_blazeface_alone():
     plain = Scripted(Detection(300, 300, 396, 396, 1.5), Detection(2, 0, 98, 96, 0.25))
     upsampled, network = Scripted(), ScriptedNetwork([face_at(600, 0, 0.9), face_at(0, 0, 0.8)], [(300, 300, 396, 396)])
     assert together(plain, upsampled, network)(IMAGE) == [
-        Detection(300, 300, 396, 396, 2.5),
-        Detection(2, 0, 98, 96, 1.25),
-        Detection(600, 0, 696, 96, 0.9),
-    ]
+        Detection(300, 300, 396, 396, 2.5), Detection(2, 0, 98, 96, 1.25), Detection(600, 0, 696, 96, 0.9),
+    ]  # fmt: skip
     assert upsampled.seen == []
     # What BlazeFace saw by itself is not asked for again.
     assert network.asked == [((300, 300, 396, 396), blazeface.AGREED)]
@@ -391,16 +368,13 @@ def test_opening_a_model_hides_the_lines_of_litert_and_no_other(monkeypatch, cap
     assert capfd.readouterr().err == "ours\nlater\n"
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
+@pytest.mark.parametrize(("name", "message"), [
         ("dlibb", "'dlibb': expected one of dlib, .*did you mean 'dlib'?"),
         ("blazeface+dlib", "did you mean"),
         ("yunet", "did you mean 'yunet:FILE'?"),
         ("", r"detector '': expected one of dlib, blazeface, dlib\+blazeface, yunet:FILE$"),
         ("dlib:x", "expected one of"),
-    ],
-)
+    ])  # fmt: skip
 def test_an_unknown_name_is_refused(name, message):
     with pytest.raises(ValueError, match=message):
         make_detector(name)

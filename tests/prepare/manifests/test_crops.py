@@ -58,10 +58,8 @@ def test_frames(miniature, listed):
         Item("train/real_youtube/youtube_000_frame_0.png", "real_youtube/youtube_000", 1, frame=0),
     ]
     assert [(item.video, item.label, item.method, item.frame) for item in listed(walk, "test")] == [
-        ("fake/0_fake_1", 0, "", 25),
-        ("real/0_real_1", 1, "", 3),
-        ("real/sub/0_real_1", 1, "", 3),
-    ]
+        ("fake/0_fake_1", 0, "", 25), ("real/0_real_1", 1, "", 3), ("real/sub/0_real_1", 1, "", 3),
+    ]  # fmt: skip
     assert walk.class_names == ("fake", "real") and walk.real == 1 and walk.shortfalls == ()
 
 
@@ -85,14 +83,11 @@ def test_frames_of_diff(miniature, listed):
     ]
 
 
-@pytest.mark.parametrize(
-    "paths, message",
-    [
+@pytest.mark.parametrize("paths, message", [
         (["test/fake/a.png", "test/unknown/b.png"], "test/unknown is neither a class fake... nor real..."),
         (["test/fake/a.png", "test/real/b.txt"], "test/real has no photos"),
         (["test/a.png"], "it has no folders of classes"),
-    ],
-)
+    ])  # fmt: skip
 def test_frames_that_are_none(miniature, paths, message):
     with pytest.raises(WrongDownload, match=message):
         miniature.add(*paths).walk("cropped_frames")

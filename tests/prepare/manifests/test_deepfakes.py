@@ -9,11 +9,9 @@ from fsfm_jax.prepare.manifests.manifest import Item, WrongDownload
 
 CELEB_LIST = "List_of_testing_videos.txt"
 V2 = (
-    "1 YouTube-real/00170.mp4",
-    "1 Celeb-real/id9_0006.mp4",
-    "1 Celeb-real/id0_0003.mp4",
+    "1 YouTube-real/00170.mp4", "1 Celeb-real/id9_0006.mp4", "1 Celeb-real/id0_0003.mp4",
     "0 Celeb-synthesis/id0_id16_0003.mp4",
-)
+)  # fmt: skip
 
 
 def celeb(miniature, lines, text=None):
@@ -32,13 +30,10 @@ def test_celebdf_v1_and_v2(miniature, listed, small_lists):
         Item("Celeb-real/id0_0003.mp4", "Celeb-real/id0_0003", 1, sampling="spaced:32"),
         Item("Celeb-real/id9_0006.mp4", "Celeb-real/id9_0006", 1, sampling="spaced:32"),
         Item(
-            "Celeb-synthesis/id0_id16_0003.mp4",
-            "Celeb-synthesis/id0_id16_0003",
-            0,
-            "Celeb-synthesis",
+            "Celeb-synthesis/id0_id16_0003.mp4", "Celeb-synthesis/id0_id16_0003", 0, "Celeb-synthesis",
             sampling="spaced:32",
         ),
-    ]
+    ]  # fmt: skip
     walk = miniature.walk("celebdf_v2")
     assert listed(walk, "test") == expected and list(walk.splits) == ["test"] and walk.shortfalls == ()
     assert walk.class_names == ("fake", "real") and walk.real == 1
@@ -60,14 +55,10 @@ def test_celebdf_pp(miniature, listed, small_lists):
         miniature.walk("celebdf_v2")
 
 
-def test_celebdf_v2_is_not_pp(miniature):
+def test_celebdf_v2_is_not_pp_and_may_lack_videos_and_lines(miniature, listed):
     celeb(miniature, V2)
     with pytest.raises(WrongDownload, match="it looks like celebdf_v2 or celebdf_v1$"):
         miniature.walk("celebdf_pp")
-
-
-def test_celebdf_lacks_videos_and_lines(miniature, listed):
-    celeb(miniature, V2)
     (miniature.root / "Celeb-real/id9_0006.mp4").unlink()
     walk = miniature.walk("celebdf_v2")
     assert walk.shortfalls == (
@@ -78,16 +69,13 @@ def test_celebdf_lacks_videos_and_lines(miniature, listed):
     assert [item.video for item in listed(walk, "test")] == ["Celeb-real/id0_0003", "Celeb-synthesis/id0_id16_0003"]
 
 
-@pytest.mark.parametrize(
-    "line, message",
-    [
+@pytest.mark.parametrize("line, message", [
         ("0 Celeb-real/id0_0003.mp4", "line 2: expected label 1 for Celeb-real"),
         ("1 Celeb-synthesis/id0_id1_0003.mp4", "line 2: expected label 0 for Celeb-synthesis"),
         ("Celeb-real/id0_0003.mp4", "line 2: expected a line such as"),
         ("1 Other/id0_0003.mp4", "line 2: expected a line such as"),
         ("1 Celeb-real/../../x.mp4", "line 2: expected a path below --input"),
-    ],
-)
+    ])  # fmt: skip
 def test_celebdf_list_that_cannot_be_right(miniature, line, message):
     celeb(miniature, V2, text=f"{V2[0]}\n{line}\n")
     with pytest.raises(WrongDownload, match=message):
@@ -109,29 +97,23 @@ def test_dfdc(miniature, listed, monkeypatch):
     assert [item.path for item in inside] == ["ori_videos/x/aaa.mp4", "ori_videos/bbb.mp4", "ccc.mp4"]
 
 
-def test_dfdc_names_that_would_overwrite_each_other(miniature):
-    miniature.add("labels.csv", text="filename,label\naaa.mp4,0\n").add("x/aaa.mp4", "y/aaa.mp4")
-    with pytest.raises(WrongDownload, match="two videos aaa.mp4: x/aaa.mp4 and y/aaa.mp4"):
-        miniature.walk("dfdc")
-
-
-def test_dfdc_lacks_videos(miniature):
+def test_dfdc_names_that_would_overwrite_each_other_and_videos_that_are_missing(miniature):
     miniature.add("labels.csv", text="filename,label\naaa.mp4,0\nbbb.mp4,1\n").add("aaa.mp4", "zzz.mp4")
     assert miniature.walk("dfdc").shortfalls == (
         "videos in labels.csv: expected 5000, found 2",
         "videos of labels.csv: expected 2, found 1; missing: bbb.mp4",
         "1 left out, not in labels.csv: zzz.mp4",
     )
+    miniature.add("labels.csv", text="filename,label\naaa.mp4,0\n").add("x/aaa.mp4")
+    with pytest.raises(WrongDownload, match="two videos aaa.mp4: aaa.mp4 and x/aaa.mp4"):
+        miniature.walk("dfdc")
 
 
-@pytest.mark.parametrize(
-    "text, message",
-    [
+@pytest.mark.parametrize("text, message", [
         ("name,label\naaa.mp4,0\n", "expected columns filename and label"),
         ("filename,label\naaa.mp4,FAKE\n", "expected columns filename and label .0 or 1., found .*FAKE"),
         ("filename,label\naaa.mp4,0\naaa.mp4,1\n", "aaa.mp4 is listed twice"),
-    ],
-)
+    ])  # fmt: skip
 def test_dfdc_labels_that_cannot_be_right(miniature, text, message):
     miniature.add("labels.csv", text=text).add("aaa.mp4")
     with pytest.raises(WrongDownload, match=message):

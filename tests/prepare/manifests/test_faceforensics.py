@@ -48,11 +48,9 @@ def test_all(complete, listed):
 def test_one_manipulation(complete, listed):
     items = listed(complete.walk("ffpp_neuraltextures"), "val")
     assert [(item.video, item.label, item.sampling) for item in items] == [
-        ("youtube/001", 1, "spaced:32"),
-        ("youtube/870", 1, "spaced:32"),
-        ("NeuralTextures/001_870", 0, "spaced:32"),
+        ("youtube/001", 1, "spaced:32"), ("youtube/870", 1, "spaced:32"), ("NeuralTextures/001_870", 0, "spaced:32"),
         ("NeuralTextures/870_001", 0, "spaced:32"),
-    ]
+    ]  # fmt: skip
 
 
 def test_a_fake_follows_its_first_three_characters(complete, listed):

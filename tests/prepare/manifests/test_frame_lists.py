@@ -71,11 +71,9 @@ def test_wcs(miniature, listed):
     assert [
         (item.video, item.frame, item.label) for split in ("wmca_train", "cefa_train") for item in listed(walk, split)
     ] == [
-        ("wmca/train/fake/31.01.18_514_01_035_1_05", 5, 0),
-        ("wmca/train/real/31.01.18_035_01_000_0_01", 0, 1),
-        ("cefa/train/fake/3_499_3_2_2", 1, 0),
-        ("cefa/train/real/3_499_1_1_1", 0, 1),
-    ]
+        ("wmca/train/fake/31.01.18_514_01_035_1_05", 5, 0), ("wmca/train/real/31.01.18_035_01_000_0_01", 0, 1),
+        ("cefa/train/fake/3_499_3_2_2", 1, 0), ("cefa/train/real/3_499_1_1_1", 0, 1),
+    ]  # fmt: skip
     # The attacks of surf_shot are there as well.
     assert [(item.video, item.frame, item.label) for item in listed(walk, "surf_shot")] == [
         ("surf/train/fake/Training_fake_part_A_06_enm_b.rssdk", 91, 0),

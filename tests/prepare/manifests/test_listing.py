@@ -74,16 +74,13 @@ def test_folders_that_cannot_be_listed_are_told_all_at_once(miniature, monkeypat
         survey(miniature.root, kinds=False)
 
 
-@pytest.mark.parametrize(
-    "path, video, frame",
-    [
+@pytest.mark.parametrize("path, video, frame", [
         ("train/fake/Deepfakes_000_003_frame_12.png", "train/fake/Deepfakes_000_003", 12),
         ("a_frame_1_frame_2.png", "a", NO_FRAME),  # what stands before the first separator
         ("id_0224/lora_001_000.png", "id_0224/lora_001_000.png", NO_FRAME),
         ("_frame_3.png", "_frame_3.png", NO_FRAME),
         ("x_frame_7/y.png", "x_frame_7/y.png", NO_FRAME),  # the separator counts in file names alone
-    ],
-)
+    ])  # fmt: skip
 def test_frame_of(path, video, frame):
     assert frame_of(path) == (video, frame)
 

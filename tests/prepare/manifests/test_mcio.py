@@ -12,11 +12,8 @@ def test_expected_numbers_are_those_of_the_papers():
     }
     # Attacks and bona fide: 280 and 600 videos; 1,200 of 1,300 (100 enrol); 3,600 of 4,950 (1,350 for development).
     assert totals == {
-        "msu_mfsd": [210, 70],
-        "casia_fasd": [450, 150],
-        "replay_attack": [1000, 200],
-        "oulu_npu": [2880, 720],
-    }
+        "msu_mfsd": [210, 70], "casia_fasd": [450, 150], "replay_attack": [1000, 200], "oulu_npu": [2880, 720],
+    }  # fmt: skip
 
 
 def expect(monkeypatch, name, **splits):
@@ -117,12 +114,9 @@ def test_oulu(miniature, listed, monkeypatch, nested):
     miniature.add("Test_files/6_3_36_1.avi", "Test_files/6_3_36_5.avi", "Dev_files/1_1_21_1.avi")
     walk = miniature.walk("oulu_npu")
     assert [(item.video, item.label, item.method) for item in listed(walk, "train")] == [
-        ("1_1_01_1", 1, ""),
-        ("1_1_01_2", 0, "print"),
-        ("1_1_01_3", 0, "print"),
-        ("1_1_01_4", 0, "replay"),
+        ("1_1_01_1", 1, ""), ("1_1_01_2", 0, "print"), ("1_1_01_3", 0, "print"), ("1_1_01_4", 0, "replay"),
         ("1_1_01_5", 0, "replay"),
-    ]
+    ]  # fmt: skip
     assert listed(walk, "train")[0] == Item(f"{train}/1_1_01_1.avi", "1_1_01_1", 1, sampling="pair")
     assert [item.video for item in listed(walk, "test")] == ["6_3_36_1", "6_3_36_5"]
     assert list(walk.splits) == ["train", "test"] and walk.shortfalls == ()

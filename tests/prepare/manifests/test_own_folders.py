@@ -7,13 +7,9 @@ from fsfm_jax.prepare.manifests.manifest import Item, WrongDownload
 
 def test_folder_of_classes(miniature, listed):
     miniature.add(
-        "real/b.jpg",
-        "real/deep/er/a.mp4",
-        "fake/x_frame_3.png",
-        "fake/x_frame_10.png",
-        "fake/.hidden.png",
+        "real/b.jpg", "real/deep/er/a.mp4", "fake/x_frame_3.png", "fake/x_frame_10.png", "fake/.hidden.png",
         "fake/x.txt",
-    )
+    )  # fmt: skip
     walk = miniature.walk("folder")
     assert listed(walk, "train") == [
         Item("fake/x_frame_10.png", "fake/x", 0, "fake", 10),
@@ -32,10 +28,8 @@ def test_folder_of_splits(miniature, listed):
     walk = miniature.walk("folder")
     assert list(walk.splits) == ["train", "test"] and walk.class_names == ("live", "print", "replay") and walk.real == 0
     assert [(item.path, item.label, item.method) for item in listed(walk, "train")] == [
-        ("train/live/a.png", 0, ""),
-        ("train/print/a.mp4", 1, "print"),
-        ("train/replay/a.png", 2, "replay"),
-    ]
+        ("train/live/a.png", 0, ""), ("train/print/a.mp4", 1, "print"), ("train/replay/a.png", 2, "replay"),
+    ]  # fmt: skip
     assert [(item.path, item.label) for item in listed(walk, "test")] == [
         ("test/live/名前 é.png", 0),
         ("test/print/a.avi", 1),
@@ -43,17 +37,14 @@ def test_folder_of_splits(miniature, listed):
     assert walk.shortfalls == ("classes of test: expected 3, found 2; missing: replay",)
 
 
-@pytest.mark.parametrize(
-    "classes, wanted, real",
-    [
+@pytest.mark.parametrize("classes, wanted, real", [
         (("Bona-Fide", "attack"), "", 0),
         (("fake_four", "real_youtube"), "", 1),
         (("realistic", "surreal"), "", None),
         (("cats", "dogs"), "", None),
         (("cats", "dogs"), "dogs", 1),
         (("a", "real"), "a", 0),  # the user's word counts for more than the name
-    ],
-)
+    ])  # fmt: skip
 def test_real_class(miniature, listed, classes, wanted, real):
     walk = miniature.add(*(f"{name}/1.png" for name in classes)).walk("folder", real=wanted)
     assert walk.real == real and walk.class_names == classes
@@ -69,16 +60,13 @@ def test_real_class_that_cannot_be_known(miniature):
         miniature.walk("folder", real="reel")
 
 
-@pytest.mark.parametrize(
-    "paths, message",
-    [
+@pytest.mark.parametrize("paths, message", [
         (["train/a/1.png", "train/b/1.png", "c/1.png"], "beside train it has c"),
         (["a/1.png", "b/1.png", "2.png"], "it has files of no class, such as 2.png"),
         (["train/a/1.png", "train/b/1.png", "train/2.mp4"], "train has files of no class, such as 2.mp4"),
         (["a/1.png"], "it has one class, a(?s:.*)use --dataset=photos$"),
         (["a/1.png", "b/1.txt"], "b has no photos or videos"),
-    ],
-)
+    ])  # fmt: skip
 def test_folder_that_is_none(miniature, paths, message):
     with pytest.raises(WrongDownload, match=message):
         miniature.add(*paths).walk("folder")
@@ -87,10 +75,8 @@ def test_folder_that_is_none(miniature, paths, message):
 def test_photos(miniature, listed):
     walk = miniature.add("b.png", "a/1.MP4", "a/2.jpeg", "notes.txt").walk("photos")
     assert listed(walk, "train") == [
-        Item("a/1.MP4", "a/1.MP4", sampling="spaced:128"),
-        Item("a/2.jpeg", "a/2.jpeg"),
-        Item("b.png", "b.png"),
-    ]
+        Item("a/1.MP4", "a/1.MP4", sampling="spaced:128"), Item("a/2.jpeg", "a/2.jpeg"), Item("b.png", "b.png"),
+    ]  # fmt: skip
     assert walk.class_names == () and walk.real is None
 
 
@@ -104,10 +90,8 @@ def test_label_file(miniature, listed):
         Item("a b/1, 2.png", "a b/1, 2.png", 1),
     ]
     assert listed(walk, "test") == [
-        Item("y_frame_7.jpg", "y", 1, frame=7),
-        Item("a b/1, 2.png", "a b/1, 2.png", 0),
-        Item("z.png", "z.png", 2),
-    ]
+        Item("y_frame_7.jpg", "y", 1, frame=7), Item("a b/1, 2.png", "a b/1, 2.png", 0), Item("z.png", "z.png", 2),
+    ]  # fmt: skip
     assert list(walk.splits) == ["test", "train"] and walk.class_names == ("0", "1", "2") and walk.real is None
     assert miniature.walk("label_file", real="1").real == 1
     miniature.add("classes.txt", text="print attack\nlive\nmask\n")
@@ -116,9 +100,7 @@ def test_label_file(miniature, listed):
     assert [item.method for item in listed(walk, "test")] == ["", "print attack", "mask"]
 
 
-@pytest.mark.parametrize(
-    "line, message",
-    [
+@pytest.mark.parametrize("line, message", [
         ("a.png", "line 2: expected a path and a label"),
         ("a.png one", "line 2: expected a path and a label"),
         ("a.png -1", "line 2: expected a path and a label"),
@@ -129,8 +111,7 @@ def test_label_file(miniature, listed):
         ("C:\\\\a.png 1", "line 2: expected a path below --input without .."),
         ("a.doc 1", "line 2: expected a photo or video .*found 'a.doc'"),
         ("ok.png 1", "line 2: 'ok.png' is listed twice"),
-    ],
-)
+    ])  # fmt: skip
 def test_label_line_that_cannot_be_right(miniature, line, message):
     miniature.add("train.txt", text=f"ok.png 0\n{line}\n").add("ok.png")
     with pytest.raises(WrongDownload, match=f"train.txt, {message}"):

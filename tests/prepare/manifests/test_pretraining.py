@@ -8,11 +8,8 @@ from fsfm_jax.prepare.manifests import faceforensics, vggface2, youtubefaces
 from fsfm_jax.prepare.manifests.manifest import Item, WrongDownload
 
 VGG = (
-    "train/n000002/0001_01.jpg",
-    "train/n000002/0002_01.jpg",
-    "train/n000003/0001_01.jpg",
-    "test/n000001/0001_01.jpg",
-)
+    "train/n000002/0001_01.jpg", "train/n000002/0002_01.jpg", "train/n000003/0001_01.jpg", "test/n000001/0001_01.jpg",
+)  # fmt: skip
 
 
 def test_vggface2(miniature, listed, monkeypatch):
@@ -31,14 +28,11 @@ def test_vggface2_counts_people(miniature):
     )
 
 
-@pytest.mark.parametrize(
-    "root, hint",
-    [
+@pytest.mark.parametrize("root, hint", [
         (".", "--input points one level too high: use {root}/data"),
         ("data/train", "--input points 1 level too deep: use {root}/data"),
         ("data/train/n000002", "--input points 2 levels too deep: use {root}/data"),
-    ],
-)
+    ])  # fmt: skip
 def test_vggface2_at_the_wrong_level(miniature, root, hint):
     miniature.add(*(f"data/{path}" for path in VGG))
     with pytest.raises(WrongDownload) as error:

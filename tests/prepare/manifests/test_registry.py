@@ -28,23 +28,20 @@ def test_variants():
     assert find("vggface2") == (DATASETS["vggface2"], "")
 
 
-@pytest.mark.parametrize(
-    "name, message",
-    [
+@pytest.mark.parametrize("name, message", [
         ("vgface2", "found 'vgface2'; did you mean 'vggface2'"),
         ("", "dataset: expected one of folder, .*, found ''$"),
         ("ffpp_all:c32", "expected variant c23, c40, raw, found 'c32'; did you mean"),
         ("ffpp_all:", "expected variant c23, c40, raw, found ''"),
         ("dfdc:c23", "dataset dfdc: it has no variants, found 'c23'; use --dataset=dfdc"),
-    ],
-)
+    ])  # fmt: skip
 def test_errors(name, message):
     with pytest.raises(ValueError, match=message):
         find(name)
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_empty_and_missing_folders_are_told_with_the_layout(name, miniature):
+def test_folders_that_are_empty_missing_or_of_something_else_are_told_with_layout_or_first_entries(name, miniature):
     for root, found in ((miniature.root, "found: nothing"), (miniature.root / "gone", "found nothing there")):
         with pytest.raises(WrongDownload) as error:
             DATASETS[name].walk(Request(root, find(name)[1]))
@@ -52,10 +49,6 @@ def test_empty_and_missing_folders_are_told_with_the_layout(name, miniature):
         assert str(root) in text and name in text and found in text
         for line in DATASETS[name].layout.splitlines():
             assert f"\n  {line}" in text
-
-
-@pytest.mark.parametrize("name", DATASETS)
-def test_a_folder_of_something_else_is_told_by_its_first_entries(name, miniature):
     miniature.add(*(f"holiday {number:02}.doc" for number in range(12)))
     with pytest.raises(WrongDownload, match="found: holiday 00.doc, .*, holiday 09.doc and 2 more"):
         DATASETS[name].walk(Request(miniature.root, find(name)[1]))

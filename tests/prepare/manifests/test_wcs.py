@@ -9,11 +9,8 @@ from fsfm_jax.prepare.manifests.registry import DATASETS
 
 def test_wmca(miniature, listed):
     names = [
-        "31.01.18/035_01_000_0_01",
-        "31.01.18/098_01_035_3_13",
-        "31.01.18/514_01_035_1_05",
-        "31.01.18/530_03_001_2_18",
-    ]
+        "31.01.18/035_01_000_0_01", "31.01.18/098_01_035_3_13", "31.01.18/514_01_035_1_05", "31.01.18/530_03_001_2_18",
+    ]  # fmt: skip
     miniature.add(*(f"{name}.hdf5" for name in names))
     items = listed(miniature.walk("wmca"), "test")
     expected = [(1, ""), (0, "photo"), (0, "type 1"), (0, "fake face")]
@@ -120,16 +117,13 @@ def test_surf_lacks_photos_and_lists(miniature):
     )
 
 
-@pytest.mark.parametrize(
-    "line, message",
-    [
+@pytest.mark.parametrize("line, message", [
         (surf_line(list(SURF)[0], 0), "line 1: expected label 1 of that folder"),
         (surf_line(list(SURF)[1], 1), "line 1: expected label 0 of that folder"),
         ("Testing/0000/0-color.jpg Testing/0000/0-depth.jpg Testing/0000/0-ir.jpg", "line 1: expected three paths"),
         (surf_line("/abs/color/1.jpg", 1), "line 1: expected a path below --input"),
         ("x" * 200_000, "line 1: expected paths and a label"),  # longer than Python's reader takes
-    ],
-)
+    ])  # fmt: skip
 def test_surf_list_that_cannot_be_right(miniature, line, message):
     miniature.add("train_list.txt", text=line)
     with pytest.raises(WrongDownload, match=message):

@@ -15,12 +15,9 @@ def test_rectangle_of_pixels_that_are_not_black():
     np.testing.assert_array_equal(cropped, image[1:5, 2:6])
 
 
-def test_picture_without_borders_is_kept():
+def test_a_picture_without_borders_and_a_single_pixel_are_kept():
     image = np.full((3, 2, 3), 9, np.uint8)
     np.testing.assert_array_equal(without_black_borders(image), image)
-
-
-def test_single_pixel_is_kept():
     image = np.zeros((3, 4, 3), np.uint8)
     image[2, 3] = (0, 0, 1)
     np.testing.assert_array_equal(without_black_borders(image), [[[0, 0, 1]]])

@@ -210,15 +210,6 @@ def test_pixels_are_made_square(tmp_path, pixel, shape):
         assert video.read(2).shape == shape
 
 
-def test_lossless_video_is_rgb_exactly(tmp_path):
-    (tmp_path / "a.avi").write_bytes(avi())
-    with open_video(tmp_path / "a.avi") as video:
-        np.testing.assert_array_equal(video.read(0), sequential(tmp_path / "a.avi")[0])
-        # FFV1 is lossless in luminance and halved colour, so all but the seams come back within rounding.
-        corner = video.read(5)[: HEIGHT // 2 - 4, : WIDTH // 2 - 4].astype(int)
-        assert np.abs(corner - pixels(5)[0, 0]).max() <= 3
-
-
 def test_frames_are_read_forward_only(tmp_path):
     (tmp_path / "a.avi").write_bytes(avi())
     with open_video(tmp_path / "a.avi") as video:
@@ -263,7 +254,7 @@ def test_frames_are_counted_and_what_the_container_tells_is_noted(tmp_path, told
         np.testing.assert_array_equal(video.read(19), sequential(tmp_path / "a.avi")[19])
 
 
-def test_an_avi_that_leaves_out_frames_has_those_that_are_there(tmp_path):
+def test_frames_that_the_container_counts_otherwise_are_those_that_are_there(tmp_path):
     encode_video(tmp_path / "a.avi", "mjpeg", form="yuvj420p", stamps=range(0, 5 * FRAMES, 5))
     with open_video(tmp_path / "a.avi") as video:
         assert video.count == FRAMES and video.rate == pytest.approx(5)
@@ -317,13 +308,8 @@ for path in ({str(broken)!r}, {str(torn)!r}, *{whole!r}, {str(CLIP)!r}):
         print(error.reason)
 assert dict(os.environ) == before
 """
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[3],
-        env=dict(os.environ),
-    )
+    command, root = [sys.executable, "-c", program], Path(__file__).parents[3]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=root)
     assert result.stdout.split()[0] == "not_opened" and result.stdout.split()[-1] == "read", result
     assert (result.returncode, result.stderr) == (0, "")
 

@@ -199,10 +199,13 @@ def test_crop_alone(parser, parsed):
         assert overlap(alone, whole, label) > least, CLASSES[label]
 
 
-def test_size_of_the_map(parser):
+def test_size_of_the_map_name_and_version(parser):
     name, box = ASTRONAUT
     image = read(name)
     assert parser(image, box, square_of(box, *image.shape[:2]), 37).shape == (37, 37)
+    assert EmbeddedParser.name == "embedded"
+    assert EmbeddedParser.version.startswith("1 (")
+    assert cv2.__version__ in EmbeddedParser.version
 
 
 def occluded(kind: str) -> np.ndarray:
@@ -243,23 +246,13 @@ def test_tiny_face_gives_a_map_or_no_face(parser, size):
         check_parsing_map(parsing_map, SIZE, "tiny face")
 
 
-PICTURES = {
-    "noise": np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8),
-    "black": np.zeros((120, 160, 3), np.uint8),
-    "grey": np.full((120, 160, 3), 128, np.uint8),
-    "white": np.full((120, 160, 3), 255, np.uint8),
-    "one column": read(ASTRONAUT[0])[:, 220:221],
-    "one pixel": np.full((1, 1, 3), 90, np.uint8),
-}
+PICTURES = [
+    np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8), np.zeros((120, 160, 3), np.uint8),
+    np.full((120, 160, 3), 255, np.uint8), read(ASTRONAUT[0])[:, 220:221], np.full((1, 1, 3), 90, np.uint8),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", PICTURES)
-def test_picture_without_a_face(parser, kind):
-    with pytest.raises(NoFace, match="the mesh scores it 0.[0-4]"):
-        parser(PICTURES[kind], Detection(30, 20, 120, 110, 1.0), Square(0, 0, 1), SIZE)
-
-
-def test_name_and_version():
-    assert EmbeddedParser.name == "embedded"
-    assert EmbeddedParser.version.startswith("1 (")
-    assert cv2.__version__ in EmbeddedParser.version
+def test_picture_without_a_face(parser):
+    for picture in PICTURES:
+        with pytest.raises(NoFace, match="the mesh scores it 0.[0-4]"):
+            parser(picture, Detection(30, 20, 120, 110, 1.0), Square(0, 0, 1), SIZE)

@@ -69,7 +69,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return (a & b).sum() / (a | b).sum()
 
 
-def test_head_units():
+def test_head_units_and_the_sign_of_its_turn():
     """From the mesh to numbers a hand can compute."""
     head = head_of(drawn_points(), SIZE)
     assert head.unit == SIZE / 3
@@ -84,9 +84,6 @@ def test_head_units():
     assert head.bare[136 + 21, 128]  # on the nose
     assert not head.bare[136, 128 + 26]  # in the left eye
     assert not head.bare[90, 128]  # at the edge of the oval
-
-
-def test_turn_has_the_sign_of_the_nose():
     points = drawn_points()
     points[mesh.NOSE_TIP, 0] += 0.31 * UNIT  # a quarter of the width, half of the way to the side
     assert head_of(points, SIZE).turn == pytest.approx(0.5)
@@ -135,15 +132,12 @@ def test_hair_of_any_colour_is_found(head, colour, light):
     assert not (scalp.hair & scalp.skin).any()
 
 
-def test_long_hair_goes_down_beside_the_face(head):
+def test_long_hair_goes_down_beside_the_face_and_may_change_its_colour(head):
     hair = (np.abs(head.across) < 0.95) & (head.up > -1.1) & (head.up < 0.9) & (head.outside > 0.02)
     scalp, _ = parse(head, hair, DARK)
     beside = hair & (head.up < -0.2) & (head.up > -0.7)
     assert (scalp.hair & beside).sum() > 0.9 * beside.sum()
-
-
-def test_long_hair_may_change_its_colour(head):
-    """Its lower half is as light as the face; what it looks like is learnt beside the face."""
+    # Its lower half is as light as the face; what it looks like is learnt beside the face.
     hair = (np.abs(head.across) < 0.95) & (head.up > -1.1) & (head.up < 0.9) & (head.outside > 0.02)
     colour = np.where(head.up[..., None] > 0, DARK, (215, 175, 125))
     scalp, _ = parse(head, hair, colour)
@@ -245,17 +239,7 @@ def test_colours_cost_least_at_their_centres():
     assert far - near == pytest.approx(17**2 / 2 / 17, rel=0.1)
 
 
-def test_guided_mean_stops_at_edges():
-    guide = np.zeros((20, 20), np.float32)
-    guide[:, 10:] = 1
-    values = guide.copy()
-    np.testing.assert_allclose(guided_filter(values, guide, 3), values, atol=0.02)
-    assert np.abs(guided_filter(values, np.zeros_like(guide), 3)[:, 9:11] - 0.5).max() < 0.1
-    constant = np.full((20, 20), 0.3, np.float32)
-    np.testing.assert_allclose(guided_filter(constant, guide, 3), 0.3, atol=1e-5)
-
-
-def test_neighbours_outvote_a_single_pixel():
+def test_neighbours_outvote_a_single_pixel_and_a_guided_mean_stops_at_edges():
     evidence = np.full((21, 21), 2.0, np.float32)
     evidence[10, 10] = -2
     assert (mean_field(evidence, np.zeros_like(evidence), 3) > 0).all()
@@ -263,3 +247,10 @@ def test_neighbours_outvote_a_single_pixel():
     evidence[:, 10:] = -2
     guide = (evidence < 0).astype(np.float32)
     np.testing.assert_array_equal(mean_field(evidence, guide, 3) > 0, evidence > 0)
+    guide = np.zeros((20, 20), np.float32)
+    guide[:, 10:] = 1
+    values = guide.copy()
+    np.testing.assert_allclose(guided_filter(values, guide, 3), values, atol=0.02)
+    assert np.abs(guided_filter(values, np.zeros_like(guide), 3)[:, 9:11] - 0.5).max() < 0.1
+    constant = np.full((20, 20), 0.3, np.float32)
+    np.testing.assert_allclose(guided_filter(constant, guide, 3), 0.3, atol=1e-5)

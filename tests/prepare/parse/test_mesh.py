@@ -38,31 +38,22 @@ def test_a_pixel_is_filled_when_its_centre_is_inside():
     expected = rows(".....", ".###.", ".###.", ".....")
     np.testing.assert_array_equal(fill(rectangle, 4, 5), expected)
     np.testing.assert_array_equal(fill(rectangle[::-1], 4, 5), expected)
-
-
-def test_fill_of_a_triangle_and_beyond_the_border():
     triangle = np.array([[0.6, 0.1], [9.5, 0.1], [9.5, 9.0]])  # the long side is y = x - 0.5
     np.testing.assert_array_equal(fill(triangle, 3, 4), rows("....", "..##", "...#"))
     left = np.array([[-5.0, 0.5], [1.5, 0.5], [1.5, 1.5], [-5.0, 1.5]])
     np.testing.assert_array_equal(fill(left, 3, 4), rows("....", "##..", "...."))
     right = np.array([[2.5, -5.0], [50.0, -5.0], [50.0, 50.0], [2.5, 50.0]])
     np.testing.assert_array_equal(fill(right, 3, 4), rows("...#", "...#", "...#"))
-
-
-def test_fill_of_a_notch_and_of_nothing():
     notched = np.array([[0.5, 0.5], [5.5, 0.5], [5.5, 2.5], [3.5, 2.5], [3.5, 1.5], [2.5, 1.5], [2.5, 2.5], [0.5, 2.5]])
     np.testing.assert_array_equal(fill(notched, 4, 7), rows(".......", ".#####.", ".##.##.", "......."))
     assert not fill(np.array([[0.2, 0.2], [0.8, 0.2], [0.8, 0.8], [0.2, 0.8]]), 3, 3).any()
 
 
-def test_window_places_centres_of_pixels():
+def test_window_places_centres_of_pixels_and_turned_shows_the_picture_upright():
     window = Window((10.0, 20.0), span=8.0, size=4)
     # Four pixels over eight: the middle of the window is between its pixels 1 and 2, each two wide.
     np.testing.assert_allclose(window.place(np.array([[10.0, 20.0], [12.0, 20.0]])), [[1.5, 1.5], [2.5, 1.5]])
     np.testing.assert_allclose(window.place_back(np.array([[0.0, 0.0]])), [[7.0, 17.0]])
-
-
-def test_turned_window_shows_the_picture_upright():
     window = Window((5.0, 5.0), span=9.0, size=9, angle=np.pi / 2)
     # With the eye line running down, what is below the centre comes to its right.
     np.testing.assert_allclose(window.place(np.array([[5.0, 8.0]])), [[7.0, 4.0]], atol=1e-12)
