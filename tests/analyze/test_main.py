@@ -198,14 +198,11 @@ def test_an_encoder_gives_the_pooled_features_of_its_detector(detector):
     np.testing.assert_allclose(opened.features(pixels, 2), np.asarray(tokens)[:, 1:].mean(axis=1), rtol=1e-5, atol=1e-5)
 
 
-def test_principal_components_by_hand():
+def test_principal_components_by_hand_and_clusters_in_t_sne():
     # On a line with slope 1/2 in a plane of 3: the first component is all there is.
     along = np.array([-3.0, -1.0, 1.0, 3.0])
     rows = np.stack([2 * along, along, np.zeros(4)], axis=1) / np.sqrt(5) + 7
     np.testing.assert_allclose(features.principal_components(rows), np.stack([along, np.zeros(4)], 1), atol=1e-9)
-
-
-def test_clusters_stay_clusters_in_t_sne():
     random = np.random.default_rng(0)
     rows = np.concatenate([random.normal(size=(12, 5)), random.normal(size=(12, 5)) + 20]).astype(np.float32)
     found = features.embed(rows, "tsne")
@@ -250,12 +247,15 @@ def test_an_output_is_tried_before_the_work_and_stays_as_it_was_if_that_fails(tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "other"]
 
 
-def test_a_command_that_fails_ends_with_a_sentence(monkeypatch, capsys, tmp_path):
+def test_a_command_that_fails_ends_with_a_sentence_and_says_how_it_is_used(monkeypatch, capsys, tmp_path):
     flags = SimpleNamespace(FLAGS=SimpleNamespace(**DEFAULTS | {"images": 0}, output=str(tmp_path)))
     monkeypatch.setattr(command, "flags", flags)
     with pytest.raises(SystemExit) as ended:
         command.main(["analyze", "masking"])
     assert (ended.value.code, capsys.readouterr().err) == (1, "error: --images: expected at least 1, found 0\n")
+    monkeypatch.setattr(command, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**DEFAULTS, output=None)))
+    with pytest.raises(app.UsageError, match="expected one of attention, maps, reconstruction, cam, masking, features"):
+        command.main(["analyze", "heat"])
 
 
 # The papers' figures
@@ -309,24 +309,18 @@ def test_parsers_are_an_analysis(tmp_path):
     assert [*written(tmp_path, "parsers.json")["pairs"][0]["masks"]] == ["frp"]
 
 
-def test_a_detector_reconstructs_nothing(detector, tmp_path):
-    with pytest.raises(ValueError, match="is a detector without pixel decoder; name its pretraining"):
-        analysed("reconstruction", tmp_path, checkpoint=[detector], images=1)
-
-
-def test_features_that_cannot_be_embedded():
-    with pytest.raises(ValueError, match="--images: expected at least 4 faces to compare, found 3"):
-        features.embed(np.zeros((3, 2)), "pca")
-    with pytest.raises(ValueError, match="--method: expected one of tsne, pca; found 'umap'"):
-        features.embed(np.zeros((5, 2)), "umap")
-
-
-def test_a_run_that_cannot_reconstruct_says_why():
+def test_runs_and_features_that_cannot_be_shown_say_why(detector, tmp_path):
     with pytest.raises(ValueError, match="runs/x has no pixel decoder"):
         galleries.task_of(SimpleNamespace(params={}), "runs/x", 0.75)
     run = SimpleNamespace(params={"pixel_decoder": {}}, statistics=None)
     with pytest.raises(ValueError, match="nothing says the channel statistics of runs/x"):
         galleries.task_of(run, "runs/x", 0.75)
+    with pytest.raises(ValueError, match="--images: expected at least 4 faces to compare, found 3"):
+        features.embed(np.zeros((3, 2)), "pca")
+    with pytest.raises(ValueError, match="--method: expected one of tsne, pca; found 'umap'"):
+        features.embed(np.zeros((5, 2)), "umap")
+    with pytest.raises(ValueError, match="is a detector without pixel decoder; name its pretraining"):
+        analysed("reconstruction", tmp_path, checkpoint=[detector], images=1)
 
 
 def test_a_gallery_has_a_picture_for_each_title(tmp_path):
@@ -334,13 +328,3 @@ def test_a_gallery_has_a_picture_for_each_title(tmp_path):
         write_gallery(str(tmp_path / "a.png"), ["one", "two"], [Row([np.zeros((CELL, CELL, 3), np.uint8)], "")])
     with pytest.raises(ValueError, match="expected .S, S, 3., found .2, 3, 3."):
         write_gallery(str(tmp_path / "a.png"), ["one"], [Row([np.zeros((2, 3, 3), np.uint8)], "")])
-
-
-def test_faces_are_spread_over_a_data_set():
-    assert len(open_faces("samples", 3).images) == 3 and open_faces("samples", 3).maps[0].shape == (224, 224)
-
-
-def test_the_command_says_how_it_is_used(monkeypatch):
-    monkeypatch.setattr(command, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**DEFAULTS, output=None)))
-    with pytest.raises(app.UsageError, match="expected one of attention, maps, reconstruction, cam, masking, features"):
-        command.main(["analyze", "heat"])

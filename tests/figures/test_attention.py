@@ -31,12 +31,6 @@ def weights(params) -> np.ndarray:
     return np.asarray(jax.jit(attention.attention_weights, static_argnums=0)(encoder(), params, patches))
 
 
-def test_rows_are_shares(weights):
-    assert weights.shape == (2, 3, 2, 5, 5) and weights.min() >= 0
-    np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-6)
-    assert weights.std() > 0.01  # not uniform, or nothing below would say anything
-
-
 @pytest.mark.parametrize("base", ["fsfm", "dinov3_plus", "beitv2", "pe_core"])
 def test_weights_are_those_that_the_network_uses(base, monkeypatch):
     """Each block's mixture of values, computed from the weights, is what the network mixes itself."""
@@ -59,31 +53,13 @@ def test_weights_are_those_that_the_network_uses(base, monkeypatch):
         np.testing.assert_allclose(jnp.einsum("bhqk,bhke->bhqe", weights, value), out, rtol=1e-5, atol=1e-6)
 
 
-def test_the_softmax_has_the_scale_of_a_head():
-    # Two tokens; logits q.k / sqrt(4) of the first row are 2 and 0.
-    query = np.zeros((1, 1, 2, 4), np.float32)
-    key = query.copy()
-    query[..., 0, 0], key[..., 0, 0] = 2.0, 2.0
-    (row, other) = np.asarray(attention._weights(query, key))[0, 0]
-    np.testing.assert_allclose(row, [np.exp(2) / (1 + np.exp(2)), 1 / (1 + np.exp(2))], rtol=1e-6)
-    np.testing.assert_allclose(other, [0.5, 0.5])
-
-
-def test_distances_are_between_centres_in_pixels():
+def test_distances_between_centres_in_pixels_and_their_mean_by_hand():
     root = np.sqrt(2)
     want = 16 * np.array([[0, 1, 1, root], [1, 0, root, 1], [1, root, 0, 1], [root, 1, 1, 0]])
     np.testing.assert_allclose(attention.patch_distances(2, 16), want, rtol=1e-6)
-
-
-def one_head(rows) -> np.ndarray:
-    return np.array(rows, np.float32)[None, None]
-
-
-def test_mean_distance_by_hand():
     # The class token takes half of every row; patches look at themselves, right, down, and across.
-    to = [0, 0, 0, 0]
-    rows = [[1.0, 0, 0, 0, 0]] + [[0.5, *np.eye(4)[key] * 0.5] for key in to]
-    found = attention.mean_distances(jnp.asarray(one_head(rows)), 2, 16)
+    rows = [[1.0, 0, 0, 0, 0]] + [[0.5, 0.5, 0, 0, 0]] * 4
+    found = attention.mean_distances(jnp.array([[rows]]), 2, 16)
     np.testing.assert_allclose(found, [[16 * (0 + 1 + 1 + np.sqrt(2)) / 4]], rtol=1e-6)
     uniform = jnp.full((1, 1, 5, 5), 0.2)
     np.testing.assert_allclose(attention.mean_distances(uniform, 2, 16), [[16 * (2 + np.sqrt(2)) / 4]], rtol=1e-6)
@@ -100,9 +76,6 @@ def test_divergence_by_hand():
     found = attention.head_divergences(weights)
     np.testing.assert_allclose(found, [[of_a / 2, of_b, of_a / 2]], rtol=1e-5)
     np.testing.assert_allclose(attention.head_divergences(weights[:, :1]), [[0.0]], atol=1e-7)
-
-
-def test_divergence_of_heads_that_share_nothing_is_finite():
     weights = jnp.asarray(np.array([[[1.0, 0.0]], [[0.0, 1.0]]], np.float32)[None])
     found = np.asarray(attention.head_divergences(weights))
     np.testing.assert_allclose(found, [[-np.log(attention.LEAST)] * 2], rtol=1e-6)
