@@ -1,6 +1,7 @@
 """Every recipe and variant loads and resolves to the published numbers; every mistake is named."""
 
 import ast
+import dataclasses
 import re
 import subprocess
 import sys
@@ -568,6 +569,23 @@ def test_recipe_numbers(name, variant, epochs):
     assert r.step.nonfinite == r.loop.nonfinite == "stop"
 
 
+@pytest.mark.parametrize("name", SIZED)
+def test_a_naive_mae_differs_from_the_recipe_in_the_mask_and_in_what_mae_has_not(name):
+    plain, naive, mae = (config.flat(load(name, variant)) for variant in ("", "naive-mae", "mae"))
+    own = {"model.instance_discrimination": False, "mask.strategy": "random", "loss.region_weight": 0.0}
+    assert {key: naive[key] for key in plain if plain[key] != naive[key]} == own
+    assert {key for key in mae if mae[key] != naive[key]} == {"loss.region_weight"}
+    c = load(name, "ffpp,naive-mae")
+    assert (c.data.train, c.duration) == ("data/ffpp_originals", "400 epochs")
+    # With another mask nothing but the mask is another.
+    before = config.resolve_pretraining(c, EXAMPLES, 8)
+    c.mask.strategy = "crfr_p"
+    after = config.resolve_pretraining(c, EXAMPLES, 8)
+    mask = before.stream.mask
+    assert after.stream.mask != mask and dataclasses.replace(after.stream, mask=mask) == before.stream
+    assert (after.model, after.loss, after.schedule) == (before.model, before.loss, before.schedule)
+
+
 def test_ablation_set_is_other_data():
     assert load("pretrain_vitb", "ffpp").data.train == "data/ffpp_originals"
     assert load("pretrain_vitb").data.train == load("pretrain_vitb", "fsfm400").data.train == "data/vggface2"
@@ -605,7 +623,7 @@ def test_variants_add_up():
 
 @pytest.mark.parametrize("name", SIZED)
 def test_unknown_variant_is_named(name):
-    with pytest.raises(ValueError, match="fsfm400, ffpp, mae, released, .*'fsfm40'; did you mean 'fsfm400'"):
+    with pytest.raises(ValueError, match="fsfm400, ffpp, mae, naive-mae, .*'fsfm40'; did you mean 'fsfm400'"):
         load(name, "fsfm40")
 
 
@@ -671,6 +689,18 @@ MISTAKES = {
     "ratio 0": ({"mask.ratio": 0.0}, r"mask\.ratio: expected a number between 0 and 1, found 0\.0"),
     "ratio": ({"mask.ratio": 0.999}, r"mask\.ratio 0\.999 leaves 0 of 196 patches visible"),
     "pixel heads": ({"model.pixel_heads": 7}, r"model\.pixel_heads: 7 heads do not divide the width 512"),
+    "no term": (
+        {"loss.masked_weight": 0.0, "loss.region_weight": 0.0, "loss.instance_weight": 0.0},
+        r"loss: nothing would be trained with loss\.masked_weight, .* and loss\.instance_weight 0; give one of them",
+    ),
+    "no branch": (
+        {"loss.masked_weight": 0.0, "loss.region_weight": 0.0, "model.instance_discrimination": False},
+        r"loss: nothing would be trained .* and model\.instance_discrimination False; give one",
+    ),
+    "no region": (
+        {"loss.masked_weight": 0.0, "mask.strategy": "frp"},
+        r"loss\.masked_weight: 0 leaves .* mask\.strategy frp covers none; set loss\.region_weight to 0 as well",
+    ),
     "rep heads": ({"model.rep_heads": 9}, r"model\.rep_heads: 9 heads do not divide the width 768"),
 }
 

@@ -31,6 +31,7 @@ RANGES = {
     "tuning.rank": (1, math.inf, True),
     "tuning.alpha": (0, math.inf, False),
     "loss.ncs_scale": (0, math.inf, False),
+    "loss.masked_weight": (0, math.inf, True),
     "loss.region_weight": (0, math.inf, True),
     "loss.instance_weight": (0, math.inf, True),
     "optimizer.base_learning_rate": (0, math.inf, True),
@@ -82,6 +83,7 @@ class FieldError(ValueError):
 # Fields that runs from before there were such fields do not name, with what those runs did.
 WHEN_ABSENT = {
     "data.repeat_batch": False, "optimizer.name": "adamw", "optimizer.options": "", "model.image_size": 224,
+    "loss.masked_weight": 1.0,
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict, config_dict
 
 from fsfm_jax.text import did_you_mean
 
-VARIANTS = ("fsfm400", "ffpp", "mae", "released", "released-multi-gpu")
+VARIANTS = ("fsfm400", "ffpp", "mae", "naive-mae", "released", "released-multi-gpu")
 
 
 def pretrain() -> ConfigDict:
@@ -64,7 +64,8 @@ def pretrain() -> ConfigDict:
     c.loss.temperature = 0.1  # of the kinds with negatives
     c.loss.negatives = True
     c.loss.normalise_pixels = True
-    c.loss.region_weight = 0.007
+    c.loss.masked_weight = 1.0  # of the reconstruction of hidden patches; 0 with region_weight 0: no pixel decoder
+    c.loss.region_weight = 0.007  # of the covered region's
     c.loss.instance_weight = 0.1
     c.loss.ratio_over = "global_batch"  # "micro_batch": released code, per micro-batch
 
@@ -150,6 +151,8 @@ def vary(c: ConfigDict, variant: str, accumulation: int) -> ConfigDict:
     | `fsfm400`            | FSFM (CVPR 2025): 400 epochs                                            |
     | `ffpp`               | the ablation set of FSFM: originals of FaceForensics++, 400 epochs      |
     | `mae`                | a plain masked autoencoder: random masks, no instance discrimination    |
+    | `naive-mae`          | the same without the region loss: with another mask, only the mask      |
+    |                      | differs from MAE (FSFM supplement B)                                    |
     | `released`           | every switch as the released code acts where its target moves (one GPU) |
     | `released-multi-gpu` | the same on several GPUs, where its target never moves                  |
 
@@ -166,6 +169,9 @@ def vary(c: ConfigDict, variant: str, accumulation: int) -> ConfigDict:
         elif name == "mae":
             # The region term is empty with random masks; with a mask that covers a region it counts.
             c.model.instance_discrimination, c.mask.strategy = False, "random"
+        elif name == "naive-mae":
+            # Pretrained on FF++ originals there: "ffpp,naive-mae", and --config.mask.strategy for each of the masks.
+            c.model.instance_discrimination, c.mask.strategy, c.loss.region_weight = False, "random", 0.0
         elif name in ("released", "released-multi-gpu"):
             c.batch.accumulation = accumulation
             c.model.rep_positions = "zeros"

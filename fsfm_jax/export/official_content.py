@@ -42,10 +42,15 @@ def pretraining_contents(run: OpenedRun) -> tuple[int, dict, dict | None]:
     An imported run that was not gone on with keeps everything that its files said.
 
     Raises:
-      ValueError: a run without a number of epochs.
+      ValueError: a run without a number of epochs, or networks that the official code does not have.
     """
     if run.epochs is None:
         raise ValueError("--format=official: nothing says how many epochs were done; expected a pretraining of FSFM")
+    if not run.spec.reconstructs:
+        raise ValueError(
+            "--format=official: the official network has a pixel decoder, and this run, with loss.masked_weight and "
+            "loss.region_weight 0, has none; export its encoder with another format"
+        )
     online = _state(run, run.params, "online")
     shapes = {name: array.shape for name, array in online.items()}
     said = run.item["official"] if "official" in run.item else {}

@@ -184,8 +184,12 @@ class _Pretraining(Hooks):
         return {**values, "momentum": 1 - float(target_rate_of(schedule, last_update))}
 
     def finish(self, ended: Ended) -> None:
-        """Draws what the network makes of faces that it has not seen."""
+        """Draws what the network makes of faces that it has not seen, if it predicts pixels."""
         resolved, program, faces = self._resolved, self._program, self._faces
+        if not resolved.model.reconstructs:
+            LOG.info("No picture: loss.masked_weight and loss.region_weight are 0, so no pixels are predicted")
+            LOG.info("Checkpoint: %s", ended.place)
+            return
         path = os.path.join(self._workdir, FIGURE)
         untrained = program.initial_state().params
         error = reconstruction.draw(

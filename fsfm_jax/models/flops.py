@@ -61,7 +61,7 @@ def pretraining(spec: ModelSpec) -> float:
     """
     seen, patches, width = spec.seen, spec.patches, spec.size.width
     encoder = [*_encoder(spec.size, seen, PLAIN, None), Step(added=("encoder/norm/scale",))]
-    online = [encoder, list(_pixel_decoder(spec))]
+    online = [encoder, *([list(_pixel_decoder(spec))] if spec.reconstructs else [])]
     target = 0.0
     if spec.instance_discrimination:
         decoded = [*_rep_decoder(spec, seen)] if spec.rep_decoded in ("both", "online") else []

@@ -30,6 +30,7 @@ class ModelSpec:
       rep_decoded: which networks have a representation decoder (supplement C.1).
       rep_positions: positions inside the representation decoder. The paper draws them, released weights
         have zeros.
+      reconstructs: False leaves the ID branch alone, without pixel decoder.
     """
 
     size: Size
@@ -48,6 +49,7 @@ class ModelSpec:
     rep_positions: str
     dtype: jnp.dtype
     remat: str
+    reconstructs: bool = True
 
     @property
     def grid(self) -> int:
@@ -61,11 +63,11 @@ class ModelSpec:
 class Online(NamedTuple):
     """Output of the online network.
 
-    pixels: `[B, N, P]`, prediction for every patch.
+    pixels: `[B, N, P]`, prediction for every patch; None without reconstruction.
     prediction: `[B, E]`, predictor output, not normalised; None without instance discrimination.
     """
 
-    pixels: jax.Array
+    pixels: jax.Array | None
     prediction: jax.Array | None
 
 
@@ -106,10 +108,11 @@ class OnlineNetwork(_Backbone):
     def setup(self):
         super().setup()
         spec = self.spec
-        self.pixel_decoder = PixelDecoder(
-            spec.pixel_width, spec.pixel_depth, spec.pixel_heads, spec.grid,
-            spec.size.pixels, spec.dtype, spec.remat,
-        )  # fmt: skip
+        if spec.reconstructs:
+            self.pixel_decoder = PixelDecoder(
+                spec.pixel_width, spec.pixel_depth, spec.pixel_heads, spec.grid,
+                spec.size.pixels, spec.dtype, spec.remat,
+            )  # fmt: skip
         if spec.instance_discrimination:
             self.predictor = ProjectionHead(spec.projection_hidden, spec.projection_features, spec.dtype)
 
@@ -117,7 +120,7 @@ class OnlineNetwork(_Backbone):
         """`patches [B, N, P]` of normalised images, `mask [B, N] bool` with K places False."""
         view = view_of(mask, self.spec.seen)
         tokens = self.encode(patches, view)
-        pixels = self.pixel_decoder(tokens, self.mask_token[0, 0], view)
+        pixels = self.pixel_decoder(tokens, self.mask_token[0, 0], view) if self.spec.reconstructs else None
         if not self.spec.instance_discrimination:
             return Online(pixels, None)
         return Online(pixels, self.predictor(self.project(tokens, view)))

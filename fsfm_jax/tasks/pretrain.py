@@ -20,7 +20,7 @@ MASKED, REGION, INSTANCE = "masked", "region", "instance"
 
 @dataclasses.dataclass(frozen=True)
 class LossSpec:
-    """`L = L_masked + region_weight L_region + instance_weight L_instance` (FSFM: L_rec^m, L_rec^fr, L_sim).
+    """The sum of three terms, each with its weight: `masked`, `region`, `instance` (FSFM: L_rec^m, L_rec^fr, L_sim).
 
     Attributes:
       normalise_pixels: reconstruct patches minus their mean over their deviation.
@@ -36,6 +36,7 @@ class LossSpec:
     temperature: float
     ncs_scale: float
     negatives: bool
+    masked_weight: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +49,12 @@ class PretrainTask:
 
     @property
     def term_weights(self) -> dict[str, float]:
-        weights = {MASKED: 1.0, REGION: self.loss_spec.region_weight}
-        return weights | ({INSTANCE: self.loss_spec.instance_weight} if self.model.instance_discrimination else {})
+        spec, weights = self.loss_spec, {}
+        if self.model.reconstructs:
+            weights |= {MASKED: spec.masked_weight, REGION: spec.region_weight}
+        if self.model.instance_discrimination:
+            weights |= {INSTANCE: spec.instance_weight}
+        return weights
 
     @property
     def per_image(self) -> bool:
@@ -65,7 +70,9 @@ class PretrainTask:
         return target_parameters(params, self.model) if self.model.instance_discrimination else {}
 
     def denominators(self, batch: Batch) -> Terms:
-        """Hidden patches and covered patches of the batch."""
+        """Hidden patches and covered patches of the batch; nothing where no pixels are predicted."""
+        if not self.model.reconstructs:
+            return {}
         return {
             MASKED: jnp.sum(batch[records.MASK], dtype=jnp.float32),
             REGION: jnp.sum(batch[records.REGION_MASK], dtype=jnp.float32),
@@ -94,12 +101,7 @@ class PretrainTask:
             mutable=["intermediates"],
         )  # fmt: skip
         online, inner = cast(tuple[Online, Any], found)
-        pixels, goal = at_least_float32(online.pixels), self.goal(patches)
-        terms = {}
-        for name, mask in ((MASKED, batch[records.MASK]), (REGION, batch[records.REGION_MASK])):
-            error = losses.masked_reconstruction(pixels, goal, mask)
-            count = denominators[name].astype(error.total.dtype)
-            terms[name] = error.total / jnp.where(count > 0, count, 1.0)
+        terms = {} if online.pixels is None else self._reconstruction(online.pixels, patches, batch, denominators)
         if online.prediction is None:  # without instance discrimination
             return weighted_sum(terms, self.term_weights), terms
         prediction, anchor = l2_normalise(online.prediction), self._anchor(target, patches, batch)
@@ -109,6 +111,15 @@ class PretrainTask:
         (projection,) = inner["intermediates"]["projector"]["__call__"]
         rows = {PROJECTION: at_least_float32(projection), AGREEMENT: losses.cosine(prediction, anchor)}
         return weighted_sum(terms, self.term_weights), terms | rows
+
+    def _reconstruction(self, pixels: jax.Array, patches: jax.Array, batch: Batch, denominators: Terms) -> Terms:
+        """Mean errors over hidden and over covered patches."""
+        pixels, goal, terms = at_least_float32(pixels), self.goal(patches), {}
+        for name, mask in ((MASKED, batch[records.MASK]), (REGION, batch[records.REGION_MASK])):
+            error = losses.masked_reconstruction(pixels, goal, mask)
+            count = denominators[name].astype(error.total.dtype)
+            terms[name] = error.total / jnp.where(count > 0, count, 1.0)
+        return terms
 
     def _anchor(self, target: Any, patches: jax.Array, batch: Batch) -> jax.Array:
         """Unit projections of the target network, `[B, E]`."""

@@ -93,6 +93,7 @@ def test_pretraining_by_hand():
         {"target_view": "other_visible", "rep_decoded": "online"},
         {"rep_decoded": "neither"},
         {"instance_discrimination": False},
+        {"reconstructs": False},
     ],
     ids=str,
 )

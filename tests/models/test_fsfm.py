@@ -326,6 +326,26 @@ def test_a_plain_masked_autoencoder_has_no_second_network():
     assert task.term_weights.keys() == {"masked", "region"}
 
 
+def test_without_reconstruction_the_id_branch_alone_is_trained():
+    (loss, terms), gradients = one_step(reconstructs=False)
+    assert gradients.keys() == {"encoder", "mask_token", "rep_decoder", "projector", "predictor"}
+    assert terms.keys() == {"instance", "projection", "agreement"} and loss == 0.1 * terms["instance"]
+    # Every part learns, and what nothing asks for is no NaN.
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+    assert all(any(np.any(leaf) for leaf in jax.tree.leaves(part)) for part in gradients.values())
+
+
+def test_each_term_has_its_weight():
+    weights = dict(masked_weight=2.5, region_weight=0.3, instance_weight=0.7)
+    loss = dataclasses.replace(reference.OFFICIAL_LOSS, **weights)
+    (total, terms), _ = one_step(loss=loss)
+    expected = sum(weights[f"{name}_weight"] * terms[name] for name in ("masked", "region", "instance"))
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+    # 0 is none of it: the pixels are predicted, and their decoder has no gradient.
+    (_, terms), gradients = one_step(loss=dataclasses.replace(loss, masked_weight=0.0, region_weight=0.0))
+    assert terms["masked"] > 0 and not any(np.any(leaf) for leaf in jax.tree.leaves(gradients["pixel_decoder"]))
+
+
 def test_no_gradient_reaches_the_target(forward):
     _, _, (_, _, (_, (_, gradients)), _) = forward
     assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(gradients))
