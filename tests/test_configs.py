@@ -586,6 +586,16 @@ def test_a_naive_mae_differs_from_the_recipe_in_the_mask_and_in_what_mae_has_not
     assert (after.model, after.loss, after.schedule) == (before.model, before.loss, before.schedule)
 
 
+@pytest.mark.parametrize("name", SIZED)
+def test_a_snapshot_ends_before_its_schedule(name):
+    plain, r = (config.resolve_pretraining(load(name, variant), EXAMPLES, 8) for variant in ("", "snapshot"))
+    assert (r.loop.steps, r.schedule.total, r.schedule.target_total) == (439_453, 585_937, 585_937)
+    one, other = (float(pretrain.learning_rate_of(x.schedule, 439_453)) / x.schedule.peak for x in (plain, r))
+    # Half of 1 + cos(pi 560 / 760): what the learning rate of the released ViT-L was when it was saved.
+    assert one < 1e-6 and other == pytest.approx(0.1614, abs=1e-4)
+    assert r.loop.steps == plain.loop.steps and r.stream == plain.stream and r.optimizer == plain.optimizer
+
+
 def test_ablation_set_is_other_data():
     assert load("pretrain_vitb", "ffpp").data.train == "data/ffpp_originals"
     assert load("pretrain_vitb").data.train == load("pretrain_vitb", "fsfm400").data.train == "data/vggface2"
@@ -677,6 +687,7 @@ MISTAKES = {
     "no unit": ({"duration": "5k"}, r"duration: expected .*found '5k'"),
     "percent": ({"optimizer.warmup": "5%"}, r"optimizer\.warmup: expected .*found '5%'"),
     "no number": ({"duration": "epochs"}, r"duration: expected .*found 'epochs'"),
+    "horizon": ({"horizon": "500 epochs"}, r"horizon: '500 epochs' is shorter than the run of '600 epochs'"),
     "not a kind": ({"batch.size": "4096"}, r"batch\.size: expected a number; found '4096'"),
     "none": ({"optimizer.beta1": None}, r"optimizer\.beta1: expected a number; found None"),
     "clipping": ({"optimizer.clip_norm": -1.0}, r"optimizer\.clip_norm: expected at least 0; found -1"),
@@ -831,7 +842,8 @@ RESOLVED = {
 }  # fmt: skip
 # Other values of texts whose refusal does not list them; the rest are durations and names.
 OTHERS = {
-    "duration": ["100 epochs"], "augment.rand_augment": ["none"], "models": ["A=scratch"], "tasks": ["diff"],
+    "duration": ["100 epochs"], "horizon": ["800 epochs"], "augment.rand_augment": ["none"],
+    "models": ["A=scratch"], "tasks": ["diff"],
     "changes": ["seed=7"], "variant": ["released"], "figure.data": ["samples"], "size": ["vits"],
     "optimizer.options": ["momentum=0.9"], "settings": ["a: seed=3"], "recipe": ["pretrain_vits"],
     "pretrain": ["seed=4"], "tuning": ["linear_probe"], "init": ["runs/a"], "scores": ["nonsense", "A=scores.csv"],

@@ -3,7 +3,7 @@
 import math
 import numbers
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ml_collections import ConfigDict
 
@@ -83,7 +83,7 @@ class FieldError(ValueError):
 # Fields that runs from before there were such fields do not name, with what those runs did.
 WHEN_ABSENT = {
     "data.repeat_batch": False, "optimizer.name": "adamw", "optimizer.options": "", "model.image_size": 224,
-    "loss.masked_weight": 1.0,
+    "loss.masked_weight": 1.0, "horizon": "",
 }  # fmt: skip
 
 
@@ -153,6 +153,12 @@ def same_value(one: object, other: object) -> bool:
         and second is not None
         and (_number(first[1]), first[2].lower()) == (_number(second[1]), second[2].lower())
     )
+
+
+def horizon_of(fields: Mapping[str, object]) -> str:
+    """What the schedules of a pretraining are made for, of its fields by name: the horizon, or else the duration."""
+    horizon = fields["horizon"] if "horizon" in fields else WHEN_ABSENT["horizon"]
+    return str(horizon or fields["duration"])
 
 
 def kept_every(text: str, field: str, examples: int, batch: int, save_every: int) -> int:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict, config_dict
 
 from fsfm_jax.text import did_you_mean
 
-VARIANTS = ("fsfm400", "ffpp", "mae", "naive-mae", "released", "released-multi-gpu")
+VARIANTS = ("fsfm400", "ffpp", "mae", "naive-mae", "snapshot", "released", "released-multi-gpu")
 
 
 def pretrain() -> ConfigDict:
@@ -19,6 +19,8 @@ def pretrain() -> ConfigDict:
     c.job = "pretrain"
     c.seed = 0
     c.duration = "600 epochs"
+    # Length of the schedules of learning rate and target momentum, where the run ends earlier; "": the duration.
+    c.horizon = ""
 
     c.data = ConfigDict()
     # Records made by `fsfm_jax.prepare.build`. Several: "DIR,DIR" one after the other, "DIR@0.7,DIR@0.3" mixed.
@@ -153,6 +155,7 @@ def vary(c: ConfigDict, variant: str, accumulation: int) -> ConfigDict:
     | `mae`                | a plain masked autoencoder: random masks, no instance discrimination    |
     | `naive-mae`          | the same without the region loss: with another mask, only the mask      |
     |                      | differs from MAE (FSFM supplement B)                                    |
+    | `snapshot`           | 600 epochs of a schedule over 800, as the released file of ViT-L says   |
     | `released`           | every switch as the released code acts where its target moves (one GPU) |
     | `released-multi-gpu` | the same on several GPUs, where its target never moves                  |
 
@@ -172,6 +175,8 @@ def vary(c: ConfigDict, variant: str, accumulation: int) -> ConfigDict:
         elif name == "naive-mae":
             # Pretrained on FF++ originals there: "ffpp,naive-mae", and --config.mask.strategy for each of the masks.
             c.model.instance_discrimination, c.mask.strategy, c.loss.region_weight = False, "random", 0.0
+        elif name == "snapshot":
+            c.duration, c.horizon = "600 epochs", "800 epochs"
         elif name in ("released", "released-multi-gpu"):
             c.batch.accumulation = accumulation
             c.model.rep_positions = "zeros"

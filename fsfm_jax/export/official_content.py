@@ -10,7 +10,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from fsfm_jax.config.fields import accumulation, flat, to_steps
+from fsfm_jax.config.fields import accumulation, flat, horizon_of, to_steps
 from fsfm_jax.detection.detector import Detector, read_carried
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.lora import merge
@@ -154,7 +154,7 @@ def _settings(run: OpenedRun) -> Settings:
     if run.examples:
         total, warmup = (
             to_steps(text, name, examples, size)
-            for name, text in (("duration", c.duration), ("optimizer.warmup", c.optimizer.warmup))
+            for name, text in (("horizon", horizon_of(flat(c))), ("optimizer.warmup", c.optimizer.warmup))
         )
     # What the optimizer holds is the rate of its last step; steps are counted from 0.
     rate = float(warmup_cosine(max(run.step - 1, 0), peak, c.optimizer.min_learning_rate, warmup, total))

@@ -131,7 +131,7 @@ class _Pretraining(Hooks):
         schedule, images = self._resolved.schedule, self._resolved.stream.global_batch
         return adopt_state(
             self._workdir, self._program, fields.flat(self._config), self._statistics, self._examples, images,
-            schedule.total, schedule.target_total // schedule.total,
+            self._resolved.loop.steps, schedule.target_total // schedule.total,
         )  # fmt: skip
 
     def details(self) -> Mapping[str, Any]:

@@ -52,7 +52,10 @@ FREE_FIELDS = (
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """Learning rate and target momentum; warm-ups and totals in optimizer steps (target: in its updates)."""
+    """Learning rate and target momentum; warm-ups and totals in optimizer steps (target: in its updates).
+
+    The totals are those of the horizon: the run may end before.
+    """
 
     peak: float
     floor: float
@@ -141,6 +144,11 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
     total = math.floor(steps("duration", c.duration))
     if total < 1:
         raise ValueError(f"duration: {c.duration!r} is less than one step of {c.batch.size} images")
+    horizon = math.floor(steps("horizon", c.horizon)) if c.horizon else total
+    if horizon < total:
+        raise ValueError(
+            f"horizon: {c.horizon!r} is shorter than the run of {c.duration!r}; the schedule cannot end before the run"
+        )
     warmup = steps("optimizer.warmup", c.optimizer.warmup)
     if warmup >= total:
         raise ValueError(
@@ -155,12 +163,12 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         peak=c.optimizer.base_learning_rate * c.batch.size / 256,
         floor=c.optimizer.min_learning_rate,
         warmup=warmup,
-        total=total,
+        total=horizon,
         momentum=c.target.momentum,
         target_frozen=one_of("target.rule", c.target.rule, ("ema", "frozen")) == "frozen",
         target_warmup=updates * steps("target.warmup", c.target.warmup),
         target_warmup_momentum=c.target.warmup_momentum,
-        target_total=updates * total,
+        target_total=updates * horizon,
     )
     return Pretraining(
         seed=c.seed,
