@@ -596,6 +596,31 @@ def test_a_snapshot_ends_before_its_schedule(name):
     assert r.loop.steps == plain.loop.steps and r.stream == plain.stream and r.optimizer == plain.optimizer
 
 
+@pytest.mark.parametrize(
+    ("design", "view", "decoded"),
+    [
+        ("4a", "other_visible", "neither"),
+        ("4b", "masked", "regressed"),
+        ("4c-free", "full", "neither"),
+        ("4c-online", "full", "online"),
+        ("4c-siamese", "full", "both"),
+    ],
+)
+def test_the_designs_of_the_supplement_have_names(design, view, decoded):
+    r = resolve({"model.target_view": design})
+    assert (r.model.target_view, r.model.rep_decoded) == (view, decoded)
+    assert r.stream.other_mask == (design == "4a")
+    if decoded != "regressed":
+        parts = {"model.target_view": view, "model.rep_decoded": decoded}
+        assert r == resolve(parts)
+        # A run may go on under either name.
+        names = (config.binding_fields(change(common.pretrain(), f), 4) for f in ({"model.target_view": design}, parts))
+        assert next(names) == next(names)
+    contrary = "online" if decoded != "online" else "neither"
+    with pytest.raises(ValueError, match=f"model.rep_decoded: model.target_view {design} decides it; leave it at both"):
+        resolve({"model.target_view": design, "model.rep_decoded": contrary})
+
+
 def test_ablation_set_is_other_data():
     assert load("pretrain_vitb", "ffpp").data.train == "data/ffpp_originals"
     assert load("pretrain_vitb").data.train == load("pretrain_vitb", "fsfm400").data.train == "data/vggface2"

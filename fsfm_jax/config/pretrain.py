@@ -47,8 +47,10 @@ def pretrain() -> ConfigDict:
     c.model.projection_hidden = 4096
     c.model.projection_features = 256
     c.model.instance_discrimination = True  # False: a plain masked autoencoder
-    c.model.target_view = "full"  # or "other_visible", "masked": supplement Fig. 4
-    c.model.rep_decoded = "both"  # or "online", "neither": supplement C.1
+    # What the target sees and which networks decode: a design of supplement Fig. 4 and C.1, "4a", "4b", "4c-free",
+    # "4c-online" or "4c-siamese"; or by parts, "full", "other_visible" or "masked" patches, with rep_decoded.
+    c.model.target_view = "full"  # with rep_decoded "both": "4c-siamese"
+    c.model.rep_decoded = "both"  # or "online", "neither"
     c.model.rep_positions = "zeros"  # released weights; "sincos": as the paper draws it
     c.model.dtype = "bfloat16"  # of the matrix products; parameters, norms, softmax, losses are float32
     c.model.remat = "none"  # compute activations again: of "attention", all but the "dots", or "full"; docs/SCALING.md

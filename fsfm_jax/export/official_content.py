@@ -13,6 +13,7 @@ import numpy as np
 from fsfm_jax.config.fields import accumulation, flat, horizon_of, to_steps
 from fsfm_jax.detection.detector import Detector, read_carried
 from fsfm_jax.models.antispoof import AntiSpoofSpec
+from fsfm_jax.models.fsfm import REGRESSED
 from fsfm_jax.models.lora import merge
 from fsfm_jax.models.style import PLAIN
 from fsfm_jax.optim.optimizer import OPTIMIZERS
@@ -50,6 +51,11 @@ def pretraining_contents(run: OpenedRun) -> tuple[int, dict, dict | None]:
         raise ValueError(
             "--format=official: the official network has a pixel decoder, and this run, with loss.masked_weight and "
             "loss.region_weight 0, has none; export its encoder with another format"
+        )
+    if run.spec.rep_decoded == REGRESSED:
+        raise ValueError(
+            "--format=official: the official network has no latent regressor (model.target_view 4b); export its "
+            "encoder with another format"
         )
     online = _state(run, run.params, "online")
     shapes = {name: array.shape for name, array in online.items()}

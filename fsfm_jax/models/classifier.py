@@ -30,6 +30,7 @@ _DROPPED = (
     (r"encoder/norm/.*", "the final norm of pretraining; the pooled features have a fresh norm of their own"),
     (r"mask_token", "stands for hidden patches; a classifier sees all"),
     (r"rep_decoder/.*", "the representation decoder of pretraining"),
+    (r"regressor/.*", "the latent regressor of pretraining"),
     (r"pixel_decoder/.*", "the pixel decoder of pretraining"),
     (r"projector/.*", "the projector of pretraining"),
     (r"predictor/.*", "the predictor of pretraining"),

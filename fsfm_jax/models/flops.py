@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 
 from fsfm_jax.models.antispoof import CLASSES, EMBEDDING, AntiSpoofSpec
 from fsfm_jax.models.classifier import ClassifierSpec
-from fsfm_jax.models.fsfm import ModelSpec
+from fsfm_jax.models.fsfm import REGRESSED, ModelSpec
 from fsfm_jax.models.lora import DOWN, UP, LoraSpec
 from fsfm_jax.models.style import PLAIN, Style
 from fsfm_jax.models.vit import Size
@@ -65,6 +65,7 @@ def pretraining(spec: ModelSpec) -> float:
     target = 0.0
     if spec.instance_discrimination:
         decoded = [*_rep_decoder(spec, seen)] if spec.rep_decoded in ("both", "online") else []
+        decoded += [*_regressor(spec)] if spec.rep_decoded == REGRESSED else []
         head = [*_head("projector", width, spec), *_head("predictor", spec.projection_features, spec)]
         online.append([*decoded, *head])
         shown = {"full": patches, "other_visible": seen, "masked": patches - seen}[spec.target_view]
@@ -136,6 +137,21 @@ def _rep_decoder(spec: ModelSpec, shown: int) -> Iterator[Step]:
         tokens = 1 + spec.patches if spec.rep_positions == "sincos" else tokens + 1
     yield from _blocks("rep_decoder", spec.rep_depth, tokens, width)
     yield _map("rep_decoder/pred", 1, width, width)
+
+
+def _regressor(spec: ModelSpec) -> Iterator[Step]:
+    width, tokens, hidden = spec.size.width, 1 + spec.patches, spec.patches - spec.seen
+    yield _map("regressor/embed", 1 + spec.seen, width, width)
+    for index in range(spec.rep_depth):
+        name = f"regressor/block_{index:02d}"
+        yield _map(f"{name}/attn/query", hidden, width, width)
+        yield _map(f"{name}/attn/key", tokens, width, width, bias=False)
+        yield _map(f"{name}/attn/value", tokens, width, width)
+        yield Step(4.0 * hidden * tokens * width)
+        yield _map(f"{name}/attn/proj", hidden, width, width)
+        yield _map(f"{name}/mlp/fc1", hidden, width, 4 * width)
+        yield _map(f"{name}/mlp/fc2", hidden, 4 * width, width)
+    yield _map("regressor/pred", 1, width, width)
 
 
 def _head(path: str, inputs: int, spec: ModelSpec) -> Iterator[Step]:

@@ -13,10 +13,10 @@ from fsfm_jax.config import pretrain
 from fsfm_jax.config.fields import accumulation, check_fields, flat, is_part_of, kept_every, one_of, stop_step, to_steps
 from fsfm_jax.data.masking import COUNTS, REGION_DRAWS, STRATEGIES, MaskSpec
 from fsfm_jax.data.stream import StreamSpec
-from fsfm_jax.models.fsfm import ModelSpec
+from fsfm_jax.models.fsfm import OTHER_VISIBLE, REGRESSED, ModelSpec
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim.optimizer import OptimizerSpec
-from fsfm_jax.resolve.networks import DTYPES, pretraining_model
+from fsfm_jax.resolve.networks import DTYPES, pretraining_model, target_design
 from fsfm_jax.resolve.optimizer import resolve_optimizer
 from fsfm_jax.run.checkpoint import Retention
 from fsfm_jax.run.writers import writer_names
@@ -130,7 +130,7 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         mask=mask,
         draw_group=c.mask.draw_group,
         image_size=model.image_size,
-        other_mask=c.model.target_view == "other_visible",
+        other_mask=model.target_view == OTHER_VISIBLE,
         workers=c.data.workers,
         threads=c.data.threads,
     )
@@ -282,6 +282,10 @@ def binding_fields(config: ConfigDict, parts: int) -> dict:
     """
     fields = {name: value for name, value in flat(config).items() if not is_part_of(name, FREE_FIELDS)}
     c = config
+    # A design of the supplement is the same run under the names of its two parts.
+    view, decoded = target_design(c)
+    if decoded != REGRESSED:
+        fields |= {"model.target_view": view, "model.rep_decoded": decoded}
     negatives = c.model.instance_discrimination and losses.KINDS[c.loss.kind].compares_images
     per_part = c.loss.ratio_over == "micro_batch" or c.target.cadence == "micro_step" or c.nonfinite == "skip"
     return fields | ({"batch.accumulation": parts} if negatives or per_part else {})

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fsfm_jax import losses, records
-from fsfm_jax.models.fsfm import ModelSpec, Online, OnlineNetwork, TargetNetwork, target_parameters
+from fsfm_jax.models.fsfm import OTHER_VISIBLE, ModelSpec, Online, OnlineNetwork, TargetNetwork, target_parameters
 from fsfm_jax.models.heads import l2_normalise
 from fsfm_jax.models.ops import at_least_float32
 from fsfm_jax.models.vit import patchify
@@ -123,7 +123,7 @@ class PretrainTask:
 
     def _anchor(self, target: Any, patches: jax.Array, batch: Batch) -> jax.Array:
         """Unit projections of the target network, `[B, E]`."""
-        other = batch[records.OTHER_MASK] if self.model.target_view == "other_visible" else batch[records.MASK]
+        other = batch[records.OTHER_MASK] if self.model.target_view == OTHER_VISIBLE else batch[records.MASK]
         projection = TargetNetwork(self.model).apply({"params": target}, patches, batch[records.MASK], other)
         return l2_normalise(jax.lax.stop_gradient(cast(jax.Array, projection)))
 

@@ -184,6 +184,20 @@ def test_weights_of_an_optimizer_that_official_code_lacks_are_exported_and_its_m
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rep_decoded": "regressed"}, "the official network has no latent regressor .model.target_view 4b.; export"),
+        ({"reconstructs": False}, "the official network has a pixel decoder, and this run, .* has none; export"),
+    ],
+)
+def test_networks_that_official_files_cannot_hold_are_refused(run, changes, message):
+    opened = open_run(str(run), 2)
+    other = dataclasses.replace(opened, spec=dataclasses.replace(opened.spec, **changes))
+    with pytest.raises(ValueError, match=f"--format=official: {message} its encoder with another format"):
+        pretraining_contents(other)
+
+
 def test_moments_of_adamw_do_not_become_those_of_another_optimizer(run, tmp_path, caplog):
     paths = to_torch.convert(str(run), "official", str(tmp_path / "official"), step=2)
     from_torch.convert(paths[:2], str(tmp_path / "again"))

@@ -94,6 +94,7 @@ def test_pretraining_by_hand():
         {"rep_decoded": "neither"},
         {"instance_discrimination": False},
         {"reconstructs": False},
+        {"target_view": "masked", "rep_decoded": "regressed"},
     ],
     ids=str,
 )

@@ -13,10 +13,10 @@ from light_compiling import AS_FOR_USERS
 
 from fsfm_jax.models.decoders import RepresentationDecoder, view_of
 from fsfm_jax.models.fsfm import OnlineNetwork, TargetNetwork
-from fsfm_jax.models.heads import l2_normalise
+from fsfm_jax.models.heads import ProjectionHead, l2_normalise
 from fsfm_jax.models.layers import sincos_positions
 from fsfm_jax.models.ops import trace_for
-from fsfm_jax.models.vit import SIZES, Size, patchify, unpatchify
+from fsfm_jax.models.vit import SIZES, Encoder, Size, patchify, unpatchify
 from fsfm_jax.weights.names import to_official
 
 # float32 against float32 of another framework: a few hundred roundings of 6e-8 in a chain.
@@ -289,6 +289,7 @@ def touched_patches(gradient):
         ("other_visible", "both"),
         ("masked", "both"),
         ("masked", "neither"),
+        ("masked", "regressed"),
     ],
 )
 def test_every_ablation_runs_and_sees_only_what_it_should(view, decoded):
@@ -311,11 +312,32 @@ def test_every_ablation_runs_and_sees_only_what_it_should(view, decoded):
         return params, target, jax.grad(feature)(patches), jax.grad(everything)(patches)
 
     params, target, of_target, of_online = dependence(patches)
-    assert ("rep_decoder" in params) == (decoded != "neither")
+    assert ("rep_decoder" in params) == (decoded in ("both", "online"))
+    assert ("regressor" in params, "regressor" in target) == (decoded == "regressed", False)
     assert ("rep_decoder" in target) == (decoded == "both")
     seen = {"full": np.ones(16, bool), "other_visible": ~np.asarray(other[0]), "masked": np.asarray(mask[0])}
     np.testing.assert_array_equal(touched_patches(of_target), seen[view])
     np.testing.assert_array_equal(touched_patches(of_online), ~np.asarray(mask[0]))
+
+
+def test_the_regressor_is_aligned_with_the_encoded_hidden_patches():
+    task = reference.task(**SMALL, target_view="masked", rep_decoded="regressed")
+    model, mask = task.model, jax.random.uniform(jax.random.key(3), (4, 16)).argsort(axis=1) >= 4
+    patches = jax.random.normal(jax.random.key(2), (4, 16, 192))
+    target = jax.jit(task.init)(jax.random.key(5))
+    target = task.target_part(target)
+
+    @jax.jit
+    def apart(target):
+        places = jnp.stack([jnp.flatnonzero(row, size=12) for row in mask])
+        hidden = jnp.take_along_axis(patches, places[:, :, None], axis=1)
+        tokens = Encoder(model.size, 4, jnp.float32, "none").apply({"params": target["encoder"]}, hidden, places)
+        head = ProjectionHead(model.projection_hidden, model.projection_features, jnp.float32)
+        # Without the class token in front.
+        return head.apply({"params": target["projector"]}, tokens[:, 1:].mean(1))
+
+    whole = jax.jit(TargetNetwork(model).apply)({"params": target}, patches, mask, mask)
+    np.testing.assert_allclose(whole, apart(target), rtol=0, atol=ACTIVATION)
 
 
 def test_a_plain_masked_autoencoder_has_no_second_network():
