@@ -16,6 +16,7 @@ from fsfm_jax.config import finetune as finetuning
 from fsfm_jax.config import pretrain as common
 from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.data.masking import MaskSpec
+from fsfm_jax.data.views import WHOLE, ViewSpec
 from fsfm_jax.detection.sets import open_sets
 from fsfm_jax.jobs import finetune, pretrain
 from fsfm_jax.jobs.recipe_check import check_recipe
@@ -550,7 +551,7 @@ def test_recipe_numbers(name, variant, epochs):
     assert (r.model.pixel_width, r.model.pixel_depth, r.model.pixel_heads) == (512, 8, 16)
     assert (r.model.rep_depth, r.model.rep_heads) == (2, 16)
     assert (r.model.projection_hidden, r.model.projection_features) == (4096, 256)
-    assert r.stream.global_batch == 4096 and not r.stream.augment
+    assert r.stream.global_batch == 4096 and (r.stream.online, r.stream.target) == (WHOLE, None)
     assert r.loop.steps == {600: 439_453, 400: 292_968}[epochs]
     assert r.schedule.total == r.loop.steps == r.schedule.target_total
     assert r.schedule.warmup == 40 * EXAMPLES / 4096
@@ -619,6 +620,26 @@ def test_the_designs_of_the_supplement_have_names(design, view, decoded):
     contrary = "online" if decoded != "online" else "neither"
     with pytest.raises(ValueError, match=f"model.rep_decoded: model.target_view {design} decides it; leave it at both"):
         resolve({"model.target_view": design, "model.rep_decoded": contrary})
+
+
+@pytest.mark.parametrize(
+    ("fields", "online", "target"),
+    [
+        ({}, "", None),
+        ({"data.augment": True}, "crop flip", None),
+        ({"data.augment_online": "simple"}, "crop flip", None),
+        ({"data.augment_target": "strong"}, "", "crop flip colour"),
+        ({"data.augment_target": "simple", "data.augment": True}, "crop flip", "crop flip"),
+        ({"data.augment_target": "none", "data.augment_online": "flip, colour"}, "flip colour", ""),
+        ({"data.augment_target": "none"}, "", None),  # both see the photo as it is: one is enough
+        ({"data.augment_target": "colour", "model.target_view": "4b"}, "", "colour"),
+        ({"data.augment_online": "simple", "model.target_view": "4b"}, "crop flip", None),
+    ],
+)
+def test_each_network_has_the_view_that_is_asked_for(fields, online, target):
+    stream = resolve(fields).stream
+    expected = [None if words is None else ViewSpec(**dict.fromkeys(words.split(), True)) for words in (online, target)]
+    assert [stream.online, stream.target] == expected
 
 
 def test_ablation_set_is_other_data():
@@ -725,6 +746,19 @@ MISTAKES = {
     "ratio 0": ({"mask.ratio": 0.0}, r"mask\.ratio: expected a number between 0 and 1, found 0\.0"),
     "ratio": ({"mask.ratio": 0.999}, r"mask\.ratio 0\.999 leaves 0 of 196 patches visible"),
     "pixel heads": ({"model.pixel_heads": 7}, r"model\.pixel_heads: 7 heads do not divide the width 512"),
+    "word": ({"data.augment_target": "crop,colours"}, r"augment_target: expected one of crop, .*mean 'colour'"),
+    "word twice": ({"data.augment_online": "crop,crop"}, r"augment_online: expected each word once; found 'crop,crop'"),
+    "two fields": (
+        {"data.augment_online": "flip", "data.augment": True}, r"augment_online: data\.augment decides it as well",
+    ),
+    "no target": (
+        {"data.augment_target": "flip", "model.instance_discrimination": False},
+        r"augment_target: without model\.instance_discrimination there is no target network",
+    ),
+    "other crop": (
+        {"data.augment_target": "crop", "model.target_view": "4b"},
+        r"augment_target: model\.target_view 4b .* both have to see one crop of the face; leave crop and flip out",
+    ),
     "no term": (
         {"loss.masked_weight": 0.0, "loss.region_weight": 0.0, "loss.instance_weight": 0.0},
         r"loss: nothing would be trained with loss\.masked_weight, .* and loss\.instance_weight 0; give one of them",

@@ -83,7 +83,7 @@ class FieldError(ValueError):
 # Fields that runs from before there were such fields do not name, with what those runs did.
 WHEN_ABSENT = {
     "data.repeat_batch": False, "optimizer.name": "adamw", "optimizer.options": "", "model.image_size": 224,
-    "loss.masked_weight": 1.0, "horizon": "",
+    "loss.masked_weight": 1.0, "horizon": "", "data.augment_online": "", "data.augment_target": "",
 }  # fmt: skip
 
 

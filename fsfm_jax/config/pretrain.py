@@ -26,7 +26,11 @@ def pretrain() -> ConfigDict:
     # Records made by `fsfm_jax.prepare.build`. Several: "DIR,DIR" one after the other, "DIR@0.7,DIR@0.3" mixed.
     c.data.train = "data/vggface2"
     c.data.statistics = "records"  # mean and deviation: of the "records", or "vggface2", "ffpp", "imagenet"
-    c.data.augment = False  # random crop and flip, of photo and parsing map with one draw
+    c.data.augment = False  # random crop and flip, of photo and parsing map with one draw: augment_online "simple"
+    # The view of each network (supplement C.2): "none", "simple" (crop, flip), "strong" (crop, flip, colour), or some
+    # of these words with commas.
+    c.data.augment_online = ""  # "": as data.augment says
+    c.data.augment_target = ""  # "": the view of the online network
     c.data.workers = 0  # loader processes; 0: threads of the training process
     c.data.threads = 2  # loader threads per process; more than the cores gains nothing
     c.data.repeat_batch = False  # True: the first batch again and again; the device's own speed, and useless weights

@@ -64,13 +64,14 @@ def make_program(resolved: Pretraining, statistics: Statistics, mesh: Mesh | Non
     masks = [records.MASK, records.REGION_MASK] + [records.OTHER_MASK] * resolved.stream.other_mask
     # Rows of pixels: a TPU would keep images apart by channel, and cutting them into patches cost a tenth of a step.
     rows = (size, 3 * size)
+    images = [records.IMAGE] + [records.TARGET_IMAGE] * (resolved.stream.target is not None)
     return Program(
         task=task,
         optimizer=resolved.optimizer,
         target=target_update(resolved, task),
         learning_rate=functools.partial(learning_rate_of, resolved.schedule),
         step=resolved.step,
-        example={records.IMAGE: (rows, np.uint8), **{name: (patches, np.bool_) for name in masks}},
+        example={name: (rows, np.uint8) for name in images} | {name: (patches, np.bool_) for name in masks},
         global_batch=resolved.stream.global_batch,
         seed=resolved.seed,
         mesh=partition.make_mesh(replicas=resolved.replicas) if mesh is None else mesh,

@@ -18,6 +18,7 @@ from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim.optimizer import OptimizerSpec
 from fsfm_jax.resolve.networks import DTYPES, pretraining_model, target_design
 from fsfm_jax.resolve.optimizer import resolve_optimizer
+from fsfm_jax.resolve.views import resolve_views
 from fsfm_jax.run.checkpoint import Retention
 from fsfm_jax.run.writers import writer_names
 from fsfm_jax.tasks.pretrain import LossSpec, Statistics
@@ -122,11 +123,13 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         nonfinite=one_of("nonfinite", c.nonfinite, NONFINITE),
         reduce_dtype=DTYPES[one_of("partition.reduce_dtype", c.partition.reduce_dtype, DTYPES)],
     )
+    online, target = resolve_views(c, model)
     stream = StreamSpec(
         seed=c.seed,
         global_batch=c.batch.size,
         patch_size=size.patch_size,
-        augment=c.data.augment,
+        online=online,
+        target=target,
         mask=mask,
         draw_group=c.mask.draw_group,
         image_size=model.image_size,

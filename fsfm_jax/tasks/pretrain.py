@@ -41,7 +41,10 @@ class LossSpec:
 
 @dataclasses.dataclass(frozen=True)
 class PretrainTask:
-    """The pretraining objective over batches with `image`, `mask` and `region_mask` (and `other_mask`)."""
+    """The pretraining objective over batches with `image`, `mask` and `region_mask`.
+
+    Where the target has a mask or a view of its own, also `other_mask` and `target_image`.
+    """
 
     model: ModelSpec
     loss_spec: LossSpec
@@ -122,8 +125,10 @@ class PretrainTask:
         return terms
 
     def _anchor(self, target: Any, patches: jax.Array, batch: Batch) -> jax.Array:
-        """Unit projections of the target network, `[B, E]`."""
+        """Unit projections of the target network, `[B, E]`, of `patches` or of its own view."""
         other = batch[records.OTHER_MASK] if self.model.target_view == OTHER_VISIBLE else batch[records.MASK]
+        if records.TARGET_IMAGE in batch:
+            patches = self.patches(batch[records.TARGET_IMAGE])
         projection = TargetNetwork(self.model).apply({"params": target}, patches, batch[records.MASK], other)
         return l2_normalise(jax.lax.stop_gradient(cast(jax.Array, projection)))
 

@@ -11,6 +11,7 @@ import reference
 from jax import enable_x64
 from light_compiling import AS_FOR_USERS
 
+from fsfm_jax import losses
 from fsfm_jax.models.decoders import RepresentationDecoder, view_of
 from fsfm_jax.models.fsfm import OnlineNetwork, TargetNetwork
 from fsfm_jax.models.heads import ProjectionHead, l2_normalise
@@ -338,6 +339,32 @@ def test_the_regressor_is_aligned_with_the_encoded_hidden_patches():
 
     whole = jax.jit(TargetNetwork(model).apply)({"params": target}, patches, mask, mask)
     np.testing.assert_allclose(whole, apart(target), rtol=0, atol=ACTIVATION)
+
+
+def test_a_target_with_a_view_of_its_own_sees_that_alone():
+    task = reference.task(**SMALL, target_view="other_visible")
+    keys = jax.random.split(jax.random.key(4), 5)
+    image, view = (jax.random.normal(key, (4, 32, 32, 3)) for key in keys[:2])
+    mask, other = (jax.random.uniform(key, (4, 16)).argsort(axis=1) >= 4 for key in keys[2:4])
+    batch = {"image": image, "mask": mask, "region_mask": mask, "other_mask": other}
+    params = jax.jit(task.init)(keys[4])
+    target = task.target_part(params)
+
+    @jax.jit
+    def terms_of(batch):
+        return task.loss(params, target, batch, task.denominators(batch), jax.random.key(0))[1]
+
+    @jax.jit
+    def apart(image, view):
+        prediction = OnlineNetwork(task.model).apply({"params": params}, task.patches(image), mask).prediction
+        projection = TargetNetwork(task.model).apply({"params": target}, task.patches(view), mask, other)
+        return losses.cosine(prediction, projection)
+
+    alone, both = terms_of(batch), terms_of(batch | {"target_image": view})
+    np.testing.assert_allclose(both["agreement"], apart(image, view), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(alone["agreement"], apart(image, image), rtol=0, atol=1e-6)
+    assert np.abs(both["agreement"] - alone["agreement"]).max() > 1e-3
+    np.testing.assert_array_equal(both["masked"], alone["masked"])  # pixels are those of the online view
 
 
 def test_a_plain_masked_autoencoder_has_no_second_network():
