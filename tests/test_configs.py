@@ -421,6 +421,24 @@ def test_tunings_that_make_no_sense_are_refused():
         tuned(change(load("adapter_dfd:vitb"), {"model.base": "dyno"}))
 
 
+@pytest.mark.parametrize("place", ["concat", "add", "parallel", "sequential"])
+def test_fs_adapter_stands_where_it_is_asked_for(place):
+    c = change(load("adapter_dfd:vitb"), {"tuning.insertion": place, "loss.contrast_kind": "real_fake"})
+    r = tuned(c)
+    assert (r.task.model.insertion, r.task.contrast.kind) == (place, "real_fake")
+    check_recipe(change(c.copy_and_resolve_references(), {"model.size": "tiny16"}))
+    cached = change(load("adapter_dfd:vitb", "cached"), {"tuning.insertion": place})
+    if place in ("concat", "add"):
+        assert tuned(cached).cache
+    else:
+        with pytest.raises(ValueError, match=f"features.cache: tuning.insertion {place} changes the encoder; expected"):
+            tuned(cached)
+    # Nothing of it reaches a network without an adapter, nor a loss that is none.
+    assert tuned(change(c.copy_and_resolve_references(), {"loss.contrast_kind": "none"})).task.contrast is None
+    plain = change(load("finetune_dfd:vitb"), {"tuning.insertion": place})
+    assert tuned(plain) == tuned(load("finetune_dfd:vitb"))
+
+
 EVALUATIONS = [name for name in RECIPES if name.startswith("eval_")]
 
 
@@ -861,6 +879,8 @@ WHERE = {
     "augment.overflow": {"augment.saturation": 0.5}, "loss.contrast": {"tuning.method": "fs_adapter"},
     "loss.temperature": {"loss.contrast": 0.1, "tuning.method": "fs_adapter"}, "tuning.rank": {"tuning.method": "lora"},
     "tuning.alpha": {"tuning.method": "lora"}, "tuning.reduction": {"tuning.method": "fs_adapter"},
+    "tuning.insertion": {"tuning.method": "fs_adapter"},
+    "loss.contrast_kind": {"loss.contrast": 0.1, "tuning.method": "fs_adapter"},
     "model.dropout": {"model.network": "antispoof"}, "model.norm_over": {"model.network": "antispoof"},
     "optimizer.options": {"optimizer.name": "muon"},
 }  # fmt: skip

@@ -84,7 +84,13 @@ class FieldError(ValueError):
 WHEN_ABSENT = {
     "data.repeat_batch": False, "optimizer.name": "adamw", "optimizer.options": "", "model.image_size": 224,
     "loss.masked_weight": 1.0, "horizon": "", "data.augment_online": "", "data.augment_target": "",
+    "tuning.insertion": "concat", "loss.contrast_kind": "real_anchor",
 }  # fmt: skip
+
+
+def value_of(fields: Mapping[str, object], name: str) -> object:
+    """The value of a field in the stored fields of a run, "absent" if there never was one."""
+    return fields[name] if name in fields else WHEN_ABSENT.get(name, "absent")
 
 
 def is_part_of(name: str, fields: Iterable[str]) -> bool:
@@ -157,8 +163,7 @@ def same_value(one: object, other: object) -> bool:
 
 def horizon_of(fields: Mapping[str, object]) -> str:
     """What the schedules of a pretraining are made for, of its fields by name: the horizon, or else the duration."""
-    horizon = fields["horizon"] if "horizon" in fields else WHEN_ABSENT["horizon"]
-    return str(horizon or fields["duration"])
+    return str(value_of(fields, "horizon") or fields["duration"])
 
 
 def kept_every(text: str, field: str, examples: int, batch: int, save_every: int) -> int:

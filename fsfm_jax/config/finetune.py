@@ -69,6 +69,9 @@ def finetune() -> ConfigDict:
     # (BitFit), "lora". Heads always are.
     c.tuning.method = "full"
     c.tuning.reduction = 4  # of "fs_adapter": its bottleneck is so many times narrower than the encoder
+    # Of "fs_adapter": behind the encoder, "concat" (FS-VFM) its output or "add" it to the features; or a bottleneck in
+    # each block, "parallel" to the MLP or "sequential", behind it.
+    c.tuning.insertion = "concat"
     c.tuning.rank = 8  # of "lora"
     c.tuning.alpha = 16.0  # of "lora": updates are multiplied by alpha / rank
 
@@ -93,7 +96,8 @@ def finetune() -> ConfigDict:
 
     c.loss = ConfigDict()
     c.loss.smoothing = 0.1
-    c.loss.contrast = 0.0  # weight of the real-anchor loss of FS-Adapter; 0: none
+    c.loss.contrast = 0.0  # weight of the contrastive loss of FS-Adapter; 0: none
+    c.loss.contrast_kind = "real_anchor"  # or "real_real", "real_fake", "none"
     c.loss.temperature = 0.07  # of that loss
 
     c.optimizer = ConfigDict()

@@ -12,6 +12,7 @@ import numpy as np
 
 from fsfm_jax.config.fields import accumulation, flat, horizon_of, to_steps
 from fsfm_jax.detection.detector import Detector, read_carried
+from fsfm_jax.models.adapter import CONCAT
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.fsfm import REGRESSED
 from fsfm_jax.models.lora import merge
@@ -127,6 +128,11 @@ def rename_finetuned(detector: Detector) -> OrderedDict:
         raise ValueError(
             f"the official networks have a plain ViT, and that of {base_named(model.style)} is another: use "
             "export.serialize"
+        )
+    if model.reduction is not None and model.insertion != CONCAT:
+        raise ValueError(
+            "the official networks have FS-Adapter behind the encoder, its output beside the features; this one has "
+            f"tuning.insertion {model.insertion}: use export.serialize"
         )
     params = detector.params if model.lora is None else merge(detector.params, model.lora)
     table = _TABLES[isinstance(model, AntiSpoofSpec), model.reduction is not None]
