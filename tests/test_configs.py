@@ -528,9 +528,9 @@ def test_every_comparison_recipe_was_looked_at():
 
 
 ABLATIONS = {
-    "ablate_fsfm:masking": 5, "ablate_fsfm:ratio": 5, "ablate_fsfm:components": 4, "ablate_fsfm:id-loss": 5,
-    "ablate_fsfm:target-view": 5, "ablate_fsfm:weights": 7, "ablate_fsfm:data": 3, "ablate_fsfm:size": 3,
-    "ablate_demo": 2,
+    "ablate_fsfm:masking": 5, "ablate_fsfm:ratio": 5, "ablate_fsfm:components": 5, "ablate_fsfm:id-loss": 5,
+    "ablate_fsfm:target-view": 5, "ablate_fsfm:augmentation": 5, "ablate_fsfm:weights": 7, "ablate_fsfm:data": 3,
+    "ablate_fsfm:size": 3, "ablate_demo": 2,
 }  # fmt: skip
 
 
