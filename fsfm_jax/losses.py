@@ -179,7 +179,7 @@ def real_anchor(features: jax.Array, labels: jax.Array, real: int, temperature: 
     Args:
       real: the label of real (bona fide) faces.
     """
-    return _draw_together(features, labels, real, temperature, jnp.ones(len(labels), bool))
+    return _draw_together(features, labels, real, temperature, None)
 
 
 def real_real(features: jax.Array, labels: jax.Array, real: int, temperature: float) -> jax.Array:
@@ -203,14 +203,15 @@ def real_fake(features: jax.Array, labels: jax.Array, real: int, temperature: fl
 
 
 def _draw_together(
-    features: jax.Array, labels: jax.Array, real: int, temperature: float, counted: jax.Array
+    features: jax.Array, labels: jax.Array, real: int, temperature: float, counted: jax.Array | None
 ) -> jax.Array:
-    """`real_anchor` with the faces `counted [B] bool` in its sum."""
+    """`real_anchor` with the faces `counted [B] bool` in its sum; None: all."""
     anchors = labels == real
     similarity = features @ features.T / temperature
     shifted = similarity - jax.lax.stop_gradient(similarity.max(axis=1, keepdims=True))
     others = ~jnp.eye(len(labels), dtype=bool)
-    sums = jnp.sum(jnp.where(others & counted[None], jnp.exp(shifted), 0), axis=1, keepdims=True)
+    summed = others if counted is None else others & counted[None]
+    sums = jnp.sum(jnp.where(summed, jnp.exp(shifted), 0), axis=1, keepdims=True)
     likelihood = shifted - jnp.log(sums + ANCHOR_EPSILON)
     pairs = others & anchors[:, None] & anchors[None]
     count = jnp.sum(pairs, axis=1)

@@ -52,9 +52,9 @@ def adapt(features: jax.Array, reduction: int, insertion: str = CONCAT) -> Adapt
     if insertion in IN_BLOCKS:
         return Adapted(features, _project(features, narrow), None)
     bottleneck, back = Adapter(narrow, name="adapter")(features)
-    contrast = _project(bottleneck, narrow)
     share = jnp.mean(jnp.any(bottleneck > 0, axis=0).astype(jnp.float32))
-    return Adapted(features + back if insertion == ADD else jnp.concatenate([features, back], -1), contrast, share)
+    fused = features + back if insertion == ADD else jnp.concatenate([features, back], axis=-1)
+    return Adapted(fused, _project(bottleneck, narrow), share)
 
 
 def block_adapter(spec: Any) -> BlockAdapterSpec | None:
