@@ -73,9 +73,7 @@ class PretrainTask:
         return target_parameters(params, self.model) if self.model.instance_discrimination else {}
 
     def denominators(self, batch: Batch) -> Terms:
-        """Hidden patches and covered patches of the batch; nothing where no pixels are predicted."""
-        if not self.model.reconstructs:
-            return {}
+        """Hidden patches and covered patches of the batch."""
         return {
             MASKED: jnp.sum(batch[records.MASK], dtype=jnp.float32),
             REGION: jnp.sum(batch[records.REGION_MASK], dtype=jnp.float32),

@@ -227,6 +227,7 @@ def test_masks_of_the_stream_fit_its_augmented_photos(monkeypatch, whose):
     monkeypatch.setattr(masking, "draw_region", lambda spec, positions, seed, group: positions % 4)
     spec = dataclasses.replace(SPEC, online=SIMPLE, target=SIMPLE, other_mask=True)
     batches, covered = take([(Faces(16), None)], spec, 5), 0
+    assert np.mean(batches["image"] == batches["target_image"]) < 0.5
     image, mask = {"online": ("image", "region_mask"), "target": ("target_image", "other_mask")}[whose]
     for position, (photo, hidden) in enumerate(
         zip(batches[image].reshape(-1, 224, 224, 3), batches[mask].reshape(-1, 196), strict=True)

@@ -386,7 +386,7 @@ def test_a_schedule_that_was_not_run_to_its_end_is_told_and_gone_on_with(tmp_pat
         state = adopt_state(workdir, program, flat(c), STATISTICS["vggface2"], 19, 8, resolved.loop.steps, 1)
         assert int(state.step) == 1425  # 600 epochs of 19 images in batches of 8
         rate = float(pretrain.learning_rate_of(resolved.schedule, state.step)) / resolved.schedule.peak
-        found[duration, horizon] = round(rate, 2), "duration: 800 epochs there, 600 epochs here" in caplog.text
+        found[duration, horizon] = round(rate, 2), "800 epochs there, 600 epochs here" in caplog.text
     assert [*found.values()] == [(0, True), (0.16, False), (0.16, False)]
 
 
@@ -398,6 +398,9 @@ def test_going_on_says_what_differs_and_refuses_another_network(imported, tmp_pa
     shape = GOLDEN_SHAPE
     with pytest.raises(ValueError, match="duration: '6 steps' is 6 steps, but the imported run has done 600 epochs"):
         pretrain.run(run_config(**shape), str(workdir))
+    shorter = {"duration": "500 epochs", "horizon": "700 epochs", "optimizer__warmup": "40 epochs"}
+    with pytest.raises(ValueError, match="duration: '500 epochs' is 1187 steps, but the imported run has done 600"):
+        pretrain.run(run_config(**shape | shorter), str(workdir))
     with pytest.raises(ValueError, match="model.rep_positions: expected zeros, as in .*; found sincos"):
         pretrain.run(run_config(**shape, model__rep_positions="sincos"), str(workdir))
     caplog.set_level(logging.INFO, "fsfm_jax")
