@@ -69,8 +69,8 @@ def finetune() -> ConfigDict:
     # (BitFit), "lora". Heads always are.
     c.tuning.method = "full"
     c.tuning.reduction = 4  # of "fs_adapter": its bottleneck is so many times narrower than the encoder
-    # Of "fs_adapter": behind the encoder, "concat" (FS-VFM) its output or "add" it to the features; or a bottleneck in
-    # each block, "parallel" to the MLP or "sequential", behind it.
+    # Where the bottleneck of "fs_adapter" is: behind the encoder, its output beside the features, "concat" (FS-VFM), or
+    # added to them, "add"; or one in each block, beside the MLP, "parallel", or behind it, "sequential".
     c.tuning.insertion = "concat"
     c.tuning.rank = 8  # of "lora"
     c.tuning.alpha = 16.0  # of "lora": updates are multiplied by alpha / rank
