@@ -530,7 +530,8 @@ def test_every_comparison_recipe_was_looked_at():
 ABLATIONS = {
     "ablate_fsfm:masking": 5, "ablate_fsfm:ratio": 5, "ablate_fsfm:components": 5, "ablate_fsfm:id-loss": 5,
     "ablate_fsfm:target-view": 5, "ablate_fsfm:augmentation": 5, "ablate_fsfm:weights": 7, "ablate_fsfm:data": 3,
-    "ablate_fsfm:size": 3, "ablate_demo": 2,
+    "ablate_fsfm:size": 3, "ablate_demo": 2, "ablate_adapter:insertion": 4, "ablate_adapter:reduction": 4,
+    "ablate_adapter:contrast": 4, "ablate_adapter:weight": 5, "ablate_adapter:temperature": 5,
 }  # fmt: skip
 
 
@@ -538,7 +539,10 @@ ABLATIONS = {
 def test_every_trial_of_an_ablation_resolves(name):
     trials = plan_ablation(load(name), "w").trials
     assert len(trials) == ABLATIONS[name]
-    made = [config.resolve_pretraining(trial.pretrain, EXAMPLES, 1) for trial in trials]
+    made = [
+        config.resolve_pretraining(trial.pretrain, EXAMPLES, 1) if trial.pretrain else tuned(trial.cells[0].config)
+        for trial in trials
+    ]
     if name != "ablate_fsfm:data":  # which differ in what they read
         assert all(one != other for number, one in enumerate(made) for other in made[:number])
     for trial in trials:
