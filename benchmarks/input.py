@@ -24,6 +24,7 @@ from fsfm_jax.data.folder import FolderSource
 from fsfm_jax.data.masking import MaskSpec
 from fsfm_jax.data.sources import SAMPLES, RecordSource, Source
 from fsfm_jax.data.stream import Stream, StreamSpec
+from fsfm_jax.data.views import WHOLE
 from fsfm_jax.prepare import pool
 from fsfm_jax.prepare.preparation import build
 
@@ -54,7 +55,7 @@ class Repeated:
 def measure(source: Repeated, workers: int, threads: int) -> tuple[float, float]:
     """Images per second, and processor milliseconds per image over all threads of this process."""
     spec = StreamSpec(
-        seed=0, global_batch=BATCH, patch_size=16, augment=False, mask=MASK, draw_group=BATCH, other_mask=False,
+        seed=0, global_batch=BATCH, patch_size=16, online=WHOLE, mask=MASK, draw_group=BATCH, other_mask=False,
         workers=workers, threads=threads,
     )  # fmt: skip
     stream = Stream([(source, None)], spec, 0, 0, 1)

@@ -8,7 +8,8 @@
 | ratio       | masking ratio, 0.35 to 0.85                    | FSFM supplement, Tab. 6                 |
 | components  | with and without each loss                     | FSFM, ablations (digits not at hand)    |
 | id-loss     | loss of instance discrimination                | FSFM, ablations (digits not at hand)    |
-| target-view | what the target network sees                   | FSFM, ablations; supplement, C.1        |
+| target-view | view of the target and decoders, Fig. 4 a to c | FSFM, ablations; supplement, C.1        |
+| augmentation | of the views of both networks                 | FSFM supplement, C.2, without digits    |
 | weights     | weights of the region and the ID loss          | FSFM supplement, Fig. 5                 |
 | data        | pretraining data                               | FSFM, ablations (digits not at hand)    |
 | size        | ViT-S, B and L                                 | FSFM supplement, Tab. 6                 |
@@ -28,12 +29,16 @@ SETTINGS = {
     "loss.region_weight=0 | FRP: mask.strategy=frp; loss.region_weight=0 | CRFR-R: mask.strategy=crfr_r | CRFR-P",
     "ratio": "0.35: mask.ratio=0.35 | 0.50: mask.ratio=0.5 | 0.65: mask.ratio=0.65 | 0.75 | 0.85: mask.ratio=0.85",
     "components": "masked: loss.region_weight=0; model.instance_discrimination=False | "
-    "masked and region: model.instance_discrimination=False | masked and ID: loss.region_weight=0 | all",
+    "masked and region: model.instance_discrimination=False | masked and ID: loss.region_weight=0 | "
+    "ID: loss.masked_weight=0; loss.region_weight=0 | all",
     "id-loss": "NCS | BYOL: loss.kind=byol | InfoNCE: loss.kind=infonce | MoCo v3: loss.kind=mocov3 | "
     "SimCLR: loss.kind=simclr",
-    "target-view": "other visible: model.target_view=other_visible | masked: model.target_view=masked | "
-    "full without decoder: model.rep_decoded=neither | full with online decoder: model.rep_decoded=online | "
-    "full with both decoders",
+    "target-view": "other visible: model.target_view=4a | masked: model.target_view=4b | "
+    "full without decoder: model.target_view=4c-free | full with online decoder: model.target_view=4c-online | "
+    "full with both decoders: model.target_view=4c-siamese",
+    "augmentation": "none | target simple: data.augment_target=simple | target strong: data.augment_target=strong | "
+    "both simple: data.augment_online=simple; data.augment_target=simple | "
+    "online simple and target strong: data.augment_online=simple; data.augment_target=strong",
     "weights": "0.001 and 0.1: loss.region_weight=0.001 | 0.007 and 0.1 | 0.01 and 0.1: loss.region_weight=0.01 | "
     "0.1 and 0.1: loss.region_weight=0.1 | 0.007 and 0.01: loss.instance_weight=0.01 | "
     "0.007 and 0.05: loss.instance_weight=0.05 | 0.007 and 0.5: loss.instance_weight=0.5",

@@ -179,17 +179,52 @@ def real_anchor(features: jax.Array, labels: jax.Array, real: int, temperature: 
     Args:
       real: the label of real (bona fide) faces.
     """
+    return _draw_together(features, labels, real, temperature, None)
+
+
+def real_real(features: jax.Array, labels: jax.Array, real: int, temperature: float) -> jax.Array:
+    """`real_anchor` with nothing but real faces in its sum: they are drawn together, forged ones are not looked at.
+
+    An ablation of FS-Adapter; from whom a real face is told apart are the other real ones alone.
+    """
+    return _draw_together(features, labels, real, temperature, labels == real)
+
+
+def real_fake(features: jax.Array, labels: jax.Array, real: int, temperature: float) -> jax.Array:
+    """Pushes real and forged faces apart and draws none together, `[B, E], [B] int -> [B]`; an ablation of FS-Adapter.
+
+    `mean softplus(z_i . z_k / T)` over the pairs of a real face i and a forged one k. Each real face has B times the
+    part of its pairs, so that the mean over the batch is that mean. Without a pair all rows are 0.
+    """
+    anchors = labels == real
+    pairs = anchors[:, None] & ~anchors[None]
+    apart = jnp.where(pairs, jax.nn.softplus(features @ features.T / temperature), 0)
+    return len(labels) * jnp.sum(apart, axis=1) / jnp.maximum(jnp.sum(pairs), 1)
+
+
+def _draw_together(
+    features: jax.Array, labels: jax.Array, real: int, temperature: float, counted: jax.Array | None
+) -> jax.Array:
+    """`real_anchor` with the faces `counted [B] bool` in its sum; None: all."""
     anchors = labels == real
     similarity = features @ features.T / temperature
     shifted = similarity - jax.lax.stop_gradient(similarity.max(axis=1, keepdims=True))
     others = ~jnp.eye(len(labels), dtype=bool)
-    sums = jnp.sum(jnp.where(others, jnp.exp(shifted), 0), axis=1, keepdims=True)
+    summed = others if counted is None else others & counted[None]
+    sums = jnp.sum(jnp.where(summed, jnp.exp(shifted), 0), axis=1, keepdims=True)
     likelihood = shifted - jnp.log(sums + ANCHOR_EPSILON)
     pairs = others & anchors[:, None] & anchors[None]
     count = jnp.sum(pairs, axis=1)
     mean = jnp.sum(jnp.where(pairs, likelihood, 0), axis=1) / jnp.maximum(count, 1)
     value = -(temperature / ANCHOR_BASE_TEMPERATURE) * mean
     return jnp.where(anchors.any(), value, NO_ANCHOR)
+
+
+# The contrastive losses of FS-Adapter by the values of `loss.contrast_kind`: features in unit rows, labels, the label
+# of real faces and the temperature -> the loss of each image.
+CONTRASTS: dict[str, Callable[[jax.Array, jax.Array, int, float], jax.Array]] = {
+    "real_anchor": real_anchor, "real_real": real_real, "real_fake": real_fake,
+}  # fmt: skip
 
 
 def soft_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:

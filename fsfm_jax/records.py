@@ -83,7 +83,9 @@ POSITION = "position"  # [B] int64, place in the endless stream: every random ch
 # Of pretraining.
 MASK = "mask"  # [B, N] bool, True = hidden from the online encoder
 REGION_MASK = "region_mask"  # [B, N] bool, True = patch of the region that is covered completely
-OTHER_MASK = "other_mask"  # [B, N] bool, an independent mask of the same image, for one ablation
+OTHER_MASK = "other_mask"  # [B, N] bool, an independent mask of the target's image, for one ablation
+TARGET_IMAGE = "target_image"  # [B, S, S, 3] uint8, the view of the target network where it has one of its own
+TARGET_BITS = "target_bits"  # [B, N] uint16, class bits of that view's patches, until masks are drawn
 # Of fine-tuning.
 ERASE = "erase"  # [B, 4] int32, the box that is filled with noise
 MIX_CUTMIX = "mix_cutmix"  # [B] bool, whether the batch is mixed by boxes and not by weights

@@ -1,6 +1,7 @@
 """Every recipe and variant loads and resolves to the published numbers; every mistake is named."""
 
 import ast
+import dataclasses
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from fsfm_jax.config import finetune as finetuning
 from fsfm_jax.config import pretrain as common
 from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.data.masking import MaskSpec
+from fsfm_jax.data.views import WHOLE, ViewSpec
 from fsfm_jax.detection.sets import open_sets
 from fsfm_jax.jobs import finetune, pretrain
 from fsfm_jax.jobs.recipe_check import check_recipe
@@ -419,6 +421,24 @@ def test_tunings_that_make_no_sense_are_refused():
         tuned(change(load("adapter_dfd:vitb"), {"model.base": "dyno"}))
 
 
+@pytest.mark.parametrize("place", ["concat", "add", "parallel", "sequential"])
+def test_fs_adapter_stands_where_it_is_asked_for(place):
+    c = change(load("adapter_dfd:vitb"), {"tuning.insertion": place, "loss.contrast_kind": "real_fake"})
+    r = tuned(c)
+    assert (r.task.model.insertion, r.task.contrast.kind) == (place, "real_fake")
+    check_recipe(change(c.copy_and_resolve_references(), {"model.size": "tiny16"}))
+    cached = change(load("adapter_dfd:vitb", "cached"), {"tuning.insertion": place})
+    if place in ("concat", "add"):
+        assert tuned(cached).cache
+    else:
+        with pytest.raises(ValueError, match=f"features.cache: tuning.insertion {place} changes the encoder; expected"):
+            tuned(cached)
+    # Nothing of it reaches a network without an adapter, nor a loss that is none.
+    assert tuned(change(c.copy_and_resolve_references(), {"loss.contrast_kind": "none"})).task.contrast is None
+    plain = change(load("finetune_dfd:vitb"), {"tuning.insertion": place})
+    assert tuned(plain) == tuned(load("finetune_dfd:vitb"))
+
+
 EVALUATIONS = [name for name in RECIPES if name.startswith("eval_")]
 
 
@@ -508,9 +528,10 @@ def test_every_comparison_recipe_was_looked_at():
 
 
 ABLATIONS = {
-    "ablate_fsfm:masking": 5, "ablate_fsfm:ratio": 5, "ablate_fsfm:components": 4, "ablate_fsfm:id-loss": 5,
-    "ablate_fsfm:target-view": 5, "ablate_fsfm:weights": 7, "ablate_fsfm:data": 3, "ablate_fsfm:size": 3,
-    "ablate_demo": 2,
+    "ablate_fsfm:masking": 5, "ablate_fsfm:ratio": 5, "ablate_fsfm:components": 5, "ablate_fsfm:id-loss": 5,
+    "ablate_fsfm:target-view": 5, "ablate_fsfm:augmentation": 5, "ablate_fsfm:weights": 7, "ablate_fsfm:data": 3,
+    "ablate_fsfm:size": 3, "ablate_demo": 2, "ablate_adapter:insertion": 4, "ablate_adapter:reduction": 4,
+    "ablate_adapter:contrast": 4, "ablate_adapter:weight": 5, "ablate_adapter:temperature": 5,
 }  # fmt: skip
 
 
@@ -518,7 +539,10 @@ ABLATIONS = {
 def test_every_trial_of_an_ablation_resolves(name):
     trials = plan_ablation(load(name), "w").trials
     assert len(trials) == ABLATIONS[name]
-    made = [config.resolve_pretraining(trial.pretrain, EXAMPLES, 1) for trial in trials]
+    made = [
+        config.resolve_pretraining(trial.pretrain, EXAMPLES, 1) if trial.pretrain else tuned(trial.cells[0].config)
+        for trial in trials
+    ]
     if name != "ablate_fsfm:data":  # which differ in what they read
         assert all(one != other for number, one in enumerate(made) for other in made[:number])
     for trial in trials:
@@ -549,7 +573,7 @@ def test_recipe_numbers(name, variant, epochs):
     assert (r.model.pixel_width, r.model.pixel_depth, r.model.pixel_heads) == (512, 8, 16)
     assert (r.model.rep_depth, r.model.rep_heads) == (2, 16)
     assert (r.model.projection_hidden, r.model.projection_features) == (4096, 256)
-    assert r.stream.global_batch == 4096 and not r.stream.augment
+    assert r.stream.global_batch == 4096 and (r.stream.online, r.stream.target) == (WHOLE, None)
     assert r.loop.steps == {600: 439_453, 400: 292_968}[epochs]
     assert r.schedule.total == r.loop.steps == r.schedule.target_total
     assert r.schedule.warmup == 40 * EXAMPLES / 4096
@@ -566,6 +590,78 @@ def test_recipe_numbers(name, variant, epochs):
     assert r.model.instance_discrimination == (variant != "mae")
     assert (r.step.ratio_over, r.step.target_cadence) == ("global_batch", "optimizer_step")
     assert r.step.nonfinite == r.loop.nonfinite == "stop"
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_a_naive_mae_differs_from_the_recipe_in_the_mask_and_in_what_mae_has_not(name):
+    plain, naive, mae = (config.flat(load(name, variant)) for variant in ("", "naive-mae", "mae"))
+    own = {"model.instance_discrimination": False, "mask.strategy": "random", "loss.region_weight": 0.0}
+    assert {key: naive[key] for key in plain if plain[key] != naive[key]} == own
+    assert {key for key in mae if mae[key] != naive[key]} == {"loss.region_weight"}
+    c = load(name, "ffpp,naive-mae")
+    assert (c.data.train, c.duration) == ("data/ffpp_originals", "400 epochs")
+    # With another mask nothing but the mask is another.
+    before = config.resolve_pretraining(c, EXAMPLES, 8)
+    c.mask.strategy = "crfr_p"
+    after = config.resolve_pretraining(c, EXAMPLES, 8)
+    mask = before.stream.mask
+    assert after.stream.mask != mask and dataclasses.replace(after.stream, mask=mask) == before.stream
+    assert (after.model, after.loss, after.schedule) == (before.model, before.loss, before.schedule)
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_a_snapshot_ends_before_its_schedule(name):
+    plain, r = (config.resolve_pretraining(load(name, variant), EXAMPLES, 8) for variant in ("", "snapshot"))
+    assert (r.loop.steps, r.schedule.total, r.schedule.target_total) == (439_453, 585_937, 585_937)
+    one, other = (float(pretrain.learning_rate_of(x.schedule, 439_453)) / x.schedule.peak for x in (plain, r))
+    # Half of 1 + cos(pi 560 / 760): what the learning rate of the released ViT-L was when it was saved.
+    assert one < 1e-6 and other == pytest.approx(0.1614, abs=1e-4)
+    assert r.loop.steps == plain.loop.steps and r.stream == plain.stream and r.optimizer == plain.optimizer
+
+
+@pytest.mark.parametrize(
+    ("design", "view", "decoded"),
+    [
+        ("4a", "other_visible", "neither"),
+        ("4b", "masked", "regressed"),
+        ("4c-free", "full", "neither"),
+        ("4c-online", "full", "online"),
+        ("4c-siamese", "full", "both"),
+    ],
+)
+def test_the_designs_of_the_supplement_have_names(design, view, decoded):
+    r = resolve({"model.target_view": design})
+    assert (r.model.target_view, r.model.rep_decoded) == (view, decoded)
+    assert r.stream.other_mask == (design == "4a")
+    if decoded != "regressed":
+        parts = {"model.target_view": view, "model.rep_decoded": decoded}
+        assert r == resolve(parts)
+        # A run may go on under either name.
+        names = (config.binding_fields(change(common.pretrain(), f), 4) for f in ({"model.target_view": design}, parts))
+        assert next(names) == next(names)
+    contrary = "online" if decoded != "online" else "neither"
+    with pytest.raises(ValueError, match=f"model.rep_decoded: model.target_view {design} decides it; leave it at both"):
+        resolve({"model.target_view": design, "model.rep_decoded": contrary})
+
+
+@pytest.mark.parametrize(
+    ("fields", "online", "target"),
+    [
+        ({}, "", None),
+        ({"data.augment": True}, "crop flip", None),
+        ({"data.augment_online": "simple"}, "crop flip", None),
+        ({"data.augment_target": "strong"}, "", "crop flip colour"),
+        ({"data.augment_target": "simple", "data.augment": True}, "crop flip", "crop flip"),
+        ({"data.augment_target": "none", "data.augment_online": "flip, colour"}, "flip colour", ""),
+        ({"data.augment_target": "none"}, "", None),  # both see the photo as it is: one is enough
+        ({"data.augment_target": "colour", "model.target_view": "4b"}, "", "colour"),
+        ({"data.augment_online": "simple", "model.target_view": "4b"}, "crop flip", None),
+    ],
+)
+def test_each_network_has_the_view_that_is_asked_for(fields, online, target):
+    stream = resolve(fields).stream
+    expected = [None if words is None else ViewSpec(**dict.fromkeys(words.split(), True)) for words in (online, target)]
+    assert [stream.online, stream.target] == expected
 
 
 def test_ablation_set_is_other_data():
@@ -605,7 +701,7 @@ def test_variants_add_up():
 
 @pytest.mark.parametrize("name", SIZED)
 def test_unknown_variant_is_named(name):
-    with pytest.raises(ValueError, match="fsfm400, ffpp, mae, released, .*'fsfm40'; did you mean 'fsfm400'"):
+    with pytest.raises(ValueError, match="fsfm400, ffpp, mae, naive-mae, .*'fsfm40'; did you mean 'fsfm400'"):
         load(name, "fsfm40")
 
 
@@ -659,6 +755,7 @@ MISTAKES = {
     "no unit": ({"duration": "5k"}, r"duration: expected .*found '5k'"),
     "percent": ({"optimizer.warmup": "5%"}, r"optimizer\.warmup: expected .*found '5%'"),
     "no number": ({"duration": "epochs"}, r"duration: expected .*found 'epochs'"),
+    "horizon": ({"horizon": "500 epochs"}, r"horizon: '500 epochs' is shorter than the run of '600 epochs'"),
     "not a kind": ({"batch.size": "4096"}, r"batch\.size: expected a number; found '4096'"),
     "none": ({"optimizer.beta1": None}, r"optimizer\.beta1: expected a number; found None"),
     "clipping": ({"optimizer.clip_norm": -1.0}, r"optimizer\.clip_norm: expected at least 0; found -1"),
@@ -671,6 +768,31 @@ MISTAKES = {
     "ratio 0": ({"mask.ratio": 0.0}, r"mask\.ratio: expected a number between 0 and 1, found 0\.0"),
     "ratio": ({"mask.ratio": 0.999}, r"mask\.ratio 0\.999 leaves 0 of 196 patches visible"),
     "pixel heads": ({"model.pixel_heads": 7}, r"model\.pixel_heads: 7 heads do not divide the width 512"),
+    "word": ({"data.augment_target": "crop,colours"}, r"augment_target: expected one of crop, .*mean 'colour'"),
+    "word twice": ({"data.augment_online": "crop,crop"}, r"augment_online: expected each word once; found 'crop,crop'"),
+    "two fields": (
+        {"data.augment_online": "flip", "data.augment": True}, r"augment_online: data\.augment decides it as well",
+    ),
+    "no target": (
+        {"data.augment_target": "flip", "model.instance_discrimination": False},
+        r"augment_target: without model\.instance_discrimination there is no target network",
+    ),
+    "other crop": (
+        {"data.augment_target": "crop", "model.target_view": "4b"},
+        r"augment_target: model\.target_view 4b .* both have to see one crop of the face; leave crop and flip out",
+    ),
+    "no term": (
+        {"loss.masked_weight": 0.0, "loss.region_weight": 0.0, "loss.instance_weight": 0.0},
+        r"loss: nothing would be trained with loss\.masked_weight, .* and loss\.instance_weight 0; give one of them",
+    ),
+    "no branch": (
+        {"loss.masked_weight": 0.0, "loss.region_weight": 0.0, "model.instance_discrimination": False},
+        r"loss: nothing would be trained .* and model\.instance_discrimination False; give one",
+    ),
+    "no region": (
+        {"loss.masked_weight": 0.0, "mask.strategy": "frp"},
+        r"loss\.masked_weight: 0 leaves .* mask\.strategy frp covers none; set loss\.region_weight to 0 as well",
+    ),
     "rep heads": ({"model.rep_heads": 9}, r"model\.rep_heads: 9 heads do not divide the width 768"),
 }
 
@@ -761,6 +883,8 @@ WHERE = {
     "augment.overflow": {"augment.saturation": 0.5}, "loss.contrast": {"tuning.method": "fs_adapter"},
     "loss.temperature": {"loss.contrast": 0.1, "tuning.method": "fs_adapter"}, "tuning.rank": {"tuning.method": "lora"},
     "tuning.alpha": {"tuning.method": "lora"}, "tuning.reduction": {"tuning.method": "fs_adapter"},
+    "tuning.insertion": {"tuning.method": "fs_adapter"},
+    "loss.contrast_kind": {"loss.contrast": 0.1, "tuning.method": "fs_adapter"},
     "model.dropout": {"model.network": "antispoof"}, "model.norm_over": {"model.network": "antispoof"},
     "optimizer.options": {"optimizer.name": "muon"},
 }  # fmt: skip
@@ -801,7 +925,8 @@ RESOLVED = {
 }  # fmt: skip
 # Other values of texts whose refusal does not list them; the rest are durations and names.
 OTHERS = {
-    "duration": ["100 epochs"], "augment.rand_augment": ["none"], "models": ["A=scratch"], "tasks": ["diff"],
+    "duration": ["100 epochs"], "horizon": ["800 epochs"], "augment.rand_augment": ["none"],
+    "models": ["A=scratch"], "tasks": ["diff"],
     "changes": ["seed=7"], "variant": ["released"], "figure.data": ["samples"], "size": ["vits"],
     "optimizer.options": ["momentum=0.9"], "settings": ["a: seed=3"], "recipe": ["pretrain_vits"],
     "pretrain": ["seed=4"], "tuning": ["linear_probe"], "init": ["runs/a"], "scores": ["nonsense", "A=scores.csv"],

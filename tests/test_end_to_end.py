@@ -133,6 +133,37 @@ def test_killed_and_continued_is_byte_for_byte_the_undisturbed_run(straight, tmp
     assert step == STEPS and np.array_equal(picture, read_picture(str(tmp_path / "reconstruction.png")))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {
+            "loss__masked_weight": 0.0, "loss__region_weight": 0.0, "model__target_view": "4b",
+            "data__augment_target": "colour",
+        },
+        {"model__target_view": "4a", "data__augment_online": "simple", "data__augment_target": "strong"},
+    ],
+    ids=["4b without pixels", "4a in two views"],
+)  # fmt: skip
+def test_an_ablation_ends_as_if_it_had_not_been_stopped(tmp_path, caplog, changes):
+    config = tiny_config(duration="4 steps", horizon="9 steps", checkpoint__every="2 steps", **changes)
+    caplog.set_level("INFO", "fsfm_jax")
+    for folder, ends in (("straight", [""]), ("stopped", ["2", ""])):
+        for stop_after in ends:
+            pretrain.run(config, str(tmp_path / folder), stop_after)
+    ours, theirs = (stored(tmp_path / folder, 4) for folder in ("stopped", "straight"))
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        assert array.tobytes() == theirs[name].tobytes() and np.isfinite(array.astype(np.float64)).all(), name
+    rows = [json.loads(line) for line in (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()]
+    # Half of 1 + cos(pi 1 / 7): the rate of the last step, 3 of 9 with two of warm-up.
+    assert [row["step"] for row in rows] == [1, 2, 3, 4] and "instance" in rows[-1]
+    peak = config.optimizer.base_learning_rate * 8 / 256
+    assert rows[-1]["learning_rate"] == pytest.approx(peak * (1 + np.cos(np.pi / 7)) / 2, rel=1e-6)
+    drawn = "loss__masked_weight" not in changes
+    assert (tmp_path / "straight" / "reconstruction.png").exists() == drawn == ("masked" in rows[-1])
+    assert ("so no pixels are predicted" in caplog.text) != drawn
+
+
 def test_a_finished_run_only_draws_again(straight, tmp_path):
     shutil.copytree(straight[0], tmp_path / "copy")
     (tmp_path / "copy" / "reconstruction.png").unlink()

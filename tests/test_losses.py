@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradients import drawn
+from jax import enable_x64
+from jax.test_util import check_grads
 
 from fsfm_jax import losses
 
@@ -103,6 +106,58 @@ def test_the_real_anchor_loss_equals_the_official_one_for_every_pattern(golden, 
             assert np.linalg.norm(gradient - official) < 1e-4 * np.linalg.norm(official), pattern
         else:
             assert not np.any(gradient), pattern
+
+
+def test_the_ablations_of_the_real_anchor_loss_by_hand():
+    # Three real faces, the first and the last opposite to each other, and two forged ones; T = 1.
+    half = np.sqrt(0.5)
+    z = jnp.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [half, half], [0.0, -1.0]])
+    labels = jnp.array([1, 1, 1, 0, 0])
+    e = np.exp
+    outer, middle = -1.5 - np.log(e(-1) + e(-2) + 1e-6), -1 - np.log(2 * e(-1) + 1e-6)
+    expected = [-outer / 0.07, -middle / 0.07, -outer / 0.07, 0, 0]
+    np.testing.assert_allclose(losses.real_real(z, labels, 1, 1.0), expected, rtol=1e-5)
+    # Similarities of real and forged faces: their softplus, five times a third of a half in each row.
+    similarities = np.array([[half, 0], [half, -1], [-half, 0]])
+    for temperature in (1.0, 0.5):
+        pairs = np.log1p(e(similarities / temperature))
+        found = losses.real_fake(z, labels, 1, temperature)
+        np.testing.assert_allclose(found, [*(5 * pairs.sum(1) / 6), 0, 0], rtol=1e-6)
+        np.testing.assert_allclose(found.mean(), pairs.mean(), rtol=1e-6)
+
+
+def test_what_forged_faces_do_not_change_and_what_they_do():
+    z, labels = jax.random.normal(jax.random.key(0), (6, 4)), jnp.array([1, 0, 1, 1, 0, 0])
+    z /= jnp.linalg.norm(z, axis=1, keepdims=True)
+    moved = jnp.where(labels[:, None] == 0, -z, z)
+    before, after = (losses.real_real(x, labels, 1, 0.07) for x in (z, moved))
+    np.testing.assert_array_equal(before, after)
+    assert np.abs(losses.real_anchor(z, labels, 1, 0.07) - losses.real_anchor(moved, labels, 1, 0.07)).max() > 1e-3
+    # With real faces alone the first two are one loss, and the third has no pairs.
+    real = jnp.ones(6, int)
+    np.testing.assert_array_equal(losses.real_real(z, real, 1, 0.07), losses.real_anchor(z, real, 1, 0.07))
+    for kind, alone in (("real_real", 1e-6), ("real_fake", 0)):
+        for labels in (jnp.zeros(6, int), real):
+            loss = functools.partial(losses.CONTRASTS[kind], labels=labels, real=1, temperature=0.07)
+            value, gradient = jax.value_and_grad(lambda x, loss=loss: loss(x).mean())(z)
+            if kind == "real_fake" or not labels.any():
+                np.testing.assert_allclose(value, alone, rtol=1e-6)
+                assert not np.any(gradient)
+    # A single real face has none to be drawn to.
+    assert not np.any(losses.real_real(z, jnp.array([1, 0, 0, 0, 0, 0]), 1, 0.07))
+
+
+@pytest.mark.parametrize("kind", losses.CONTRASTS)
+def test_gradients_of_the_contrasts_are_those_of_their_values(kind):
+    with enable_x64(True):
+        z, labels = drawn(5, 3), jnp.array([1, 0, 1, 1, 0])
+
+        def mean(z):
+            # Unit rows: off the sphere the row's maximum, through which no gradient goes, is not the row's own product.
+            return losses.CONTRASTS[kind](z / jnp.linalg.norm(z, axis=1, keepdims=True), labels, 1, 0.2).mean()
+
+        # Central differences of 1e-5 are right to about 1e-10 times the third derivative, 1 / 0.2**3.
+        check_grads(jax.jit(mean), (z,), order=1, modes=("rev",), atol=1e-6, rtol=1e-6, eps=1e-5)
 
 
 def test_the_real_anchor_loss_by_hand():

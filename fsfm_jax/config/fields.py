@@ -3,7 +3,7 @@
 import math
 import numbers
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ml_collections import ConfigDict
 
@@ -31,6 +31,7 @@ RANGES = {
     "tuning.rank": (1, math.inf, True),
     "tuning.alpha": (0, math.inf, False),
     "loss.ncs_scale": (0, math.inf, False),
+    "loss.masked_weight": (0, math.inf, True),
     "loss.region_weight": (0, math.inf, True),
     "loss.instance_weight": (0, math.inf, True),
     "optimizer.base_learning_rate": (0, math.inf, True),
@@ -82,7 +83,14 @@ class FieldError(ValueError):
 # Fields that runs from before there were such fields do not name, with what those runs did.
 WHEN_ABSENT = {
     "data.repeat_batch": False, "optimizer.name": "adamw", "optimizer.options": "", "model.image_size": 224,
+    "loss.masked_weight": 1.0, "horizon": "", "data.augment_online": "", "data.augment_target": "",
+    "tuning.insertion": "concat", "loss.contrast_kind": "real_anchor",
 }  # fmt: skip
+
+
+def value_of(fields: Mapping[str, object], name: str) -> object:
+    """The value of a field in the stored fields of a run, "absent" if there never was one."""
+    return fields[name] if name in fields else WHEN_ABSENT.get(name, "absent")
 
 
 def is_part_of(name: str, fields: Iterable[str]) -> bool:
@@ -151,6 +159,11 @@ def same_value(one: object, other: object) -> bool:
         and second is not None
         and (_number(first[1]), first[2].lower()) == (_number(second[1]), second[2].lower())
     )
+
+
+def horizon_of(fields: Mapping[str, object]) -> str:
+    """What the schedules of a pretraining are made for, of its fields by name: the horizon, or else the duration."""
+    return str(value_of(fields, "horizon") or fields["duration"])
 
 
 def kept_every(text: str, field: str, examples: int, batch: int, save_every: int) -> int:

@@ -69,6 +69,9 @@ def finetune() -> ConfigDict:
     # (BitFit), "lora". Heads always are.
     c.tuning.method = "full"
     c.tuning.reduction = 4  # of "fs_adapter": its bottleneck is so many times narrower than the encoder
+    # Where the bottleneck of "fs_adapter" is: behind the encoder, its output beside the features, "concat" (FS-VFM), or
+    # added to them, "add"; or one in each block, beside the MLP, "parallel", or behind it, "sequential".
+    c.tuning.insertion = "concat"
     c.tuning.rank = 8  # of "lora"
     c.tuning.alpha = 16.0  # of "lora": updates are multiplied by alpha / rank
 
@@ -93,7 +96,8 @@ def finetune() -> ConfigDict:
 
     c.loss = ConfigDict()
     c.loss.smoothing = 0.1
-    c.loss.contrast = 0.0  # weight of the real-anchor loss of FS-Adapter; 0: none
+    c.loss.contrast = 0.0  # weight of the contrastive loss of FS-Adapter; 0: none
+    c.loss.contrast_kind = "real_anchor"  # or "real_real", "real_fake", "none"
     c.loss.temperature = 0.07  # of that loss
 
     c.optimizer = ConfigDict()

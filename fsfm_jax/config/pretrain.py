@@ -10,7 +10,7 @@ from ml_collections import ConfigDict, config_dict
 
 from fsfm_jax.text import did_you_mean
 
-VARIANTS = ("fsfm400", "ffpp", "mae", "released", "released-multi-gpu")
+VARIANTS = ("fsfm400", "ffpp", "mae", "naive-mae", "snapshot", "released", "released-multi-gpu")
 
 
 def pretrain() -> ConfigDict:
@@ -19,12 +19,18 @@ def pretrain() -> ConfigDict:
     c.job = "pretrain"
     c.seed = 0
     c.duration = "600 epochs"
+    # Length of the schedules of learning rate and target momentum, where the run ends earlier; "": the duration.
+    c.horizon = ""
 
     c.data = ConfigDict()
     # Records made by `fsfm_jax.prepare.build`. Several: "DIR,DIR" one after the other, "DIR@0.7,DIR@0.3" mixed.
     c.data.train = "data/vggface2"
     c.data.statistics = "records"  # mean and deviation: of the "records", or "vggface2", "ffpp", "imagenet"
-    c.data.augment = False  # random crop and flip, of photo and parsing map with one draw
+    c.data.augment = False  # random crop and flip, of photo and parsing map with one draw: augment_online "simple"
+    # The view of each network (supplement C.2): "none", "simple" (crop, flip), "strong" (crop, flip, colour), or some
+    # of these words with commas.
+    c.data.augment_online = ""  # "": as data.augment says
+    c.data.augment_target = ""  # "": the view of the online network
     c.data.workers = 0  # loader processes; 0: threads of the training process
     c.data.threads = 2  # loader threads per process; more than the cores gains nothing
     c.data.repeat_batch = False  # True: the first batch again and again; the device's own speed, and useless weights
@@ -45,8 +51,10 @@ def pretrain() -> ConfigDict:
     c.model.projection_hidden = 4096
     c.model.projection_features = 256
     c.model.instance_discrimination = True  # False: a plain masked autoencoder
-    c.model.target_view = "full"  # or "other_visible", "masked": supplement Fig. 4
-    c.model.rep_decoded = "both"  # or "online", "neither": supplement C.1
+    # What the target sees and which networks decode: a design of supplement Fig. 4 and C.1, "4a", "4b", "4c-free",
+    # "4c-online" or "4c-siamese"; or by parts, "full", "other_visible" or "masked" patches, with rep_decoded.
+    c.model.target_view = "full"  # with rep_decoded "both": "4c-siamese"
+    c.model.rep_decoded = "both"  # or "online", "neither"
     c.model.rep_positions = "zeros"  # released weights; "sincos": as the paper draws it
     c.model.dtype = "bfloat16"  # of the matrix products; parameters, norms, softmax, losses are float32
     c.model.remat = "none"  # compute activations again: of "attention", all but the "dots", or "full"; docs/SCALING.md
@@ -64,7 +72,8 @@ def pretrain() -> ConfigDict:
     c.loss.temperature = 0.1  # of the kinds with negatives
     c.loss.negatives = True
     c.loss.normalise_pixels = True
-    c.loss.region_weight = 0.007
+    c.loss.masked_weight = 1.0  # of the reconstruction of hidden patches; 0 with region_weight 0: no pixel decoder
+    c.loss.region_weight = 0.007  # of the covered region's
     c.loss.instance_weight = 0.1
     c.loss.ratio_over = "global_batch"  # "micro_batch": released code, per micro-batch
 
@@ -150,6 +159,9 @@ def vary(c: ConfigDict, variant: str, accumulation: int) -> ConfigDict:
     | `fsfm400`            | FSFM (CVPR 2025): 400 epochs                                            |
     | `ffpp`               | the ablation set of FSFM: originals of FaceForensics++, 400 epochs      |
     | `mae`                | a plain masked autoencoder: random masks, no instance discrimination    |
+    | `naive-mae`          | the same without the region loss: with another mask, only the mask      |
+    |                      | differs from MAE (FSFM supplement B)                                    |
+    | `snapshot`           | 600 epochs of a schedule over 800, as the released file of ViT-L says   |
     | `released`           | every switch as the released code acts where its target moves (one GPU) |
     | `released-multi-gpu` | the same on several GPUs, where its target never moves                  |
 
@@ -166,6 +178,11 @@ def vary(c: ConfigDict, variant: str, accumulation: int) -> ConfigDict:
         elif name == "mae":
             # The region term is empty with random masks; with a mask that covers a region it counts.
             c.model.instance_discrimination, c.mask.strategy = False, "random"
+        elif name == "naive-mae":
+            # Pretrained on FF++ originals there: "ffpp,naive-mae", and --config.mask.strategy for each of the masks.
+            c.model.instance_discrimination, c.mask.strategy, c.loss.region_weight = False, "random", 0.0
+        elif name == "snapshot":
+            c.duration, c.horizon = "600 epochs", "800 epochs"
         elif name in ("released", "released-multi-gpu"):
             c.batch.accumulation = accumulation
             c.model.rep_positions = "zeros"

@@ -13,11 +13,12 @@ import cv2
 import grain
 import numpy as np
 
-from fsfm_jax import records, regions
-from fsfm_jax.data import transforms
+from fsfm_jax import records
+from fsfm_jax.data import views
 from fsfm_jax.data.masking import MaskSpec, draw_masks
 from fsfm_jax.data.photo import decode_checked
 from fsfm_jax.data.sources import Source
+from fsfm_jax.data.views import ViewSpec
 
 Batch = dict[str, np.ndarray]
 # What Grain says of a process that is gone, with a RuntimeError like any other.
@@ -32,7 +33,8 @@ class StreamSpec:
       seed: of everything random in the stream.
       global_batch: images of one optimizer step, over all hosts.
       patch_size: of the model; for 16 the stored class bits are used, for others the parsing map.
-      augment: random crop and flip of photo and parsing map.
+      online: what is done to the photo of the online network.
+      target: what is done to that of the target network; None: both networks have one photo.
       mask: how masks are drawn.
       draw_group: images that share a covered region when `mask.region_draw` is "batch".
       other_mask: also draw an independent second mask.
@@ -44,27 +46,26 @@ class StreamSpec:
     seed: int
     global_batch: int
     patch_size: int
-    augment: bool
+    online: ViewSpec
     mask: MaskSpec
     draw_group: int
     other_mask: bool
     workers: int
     threads: int
     image_size: int = records.IMAGE_SIZE
+    target: ViewSpec | None = None
 
 
 def load_example(spec: StreamSpec, example: dict) -> dict:
-    """Decodes one example: `image [S, S, 3] uint8`, `bits [N] uint16`, `position`."""
-    image = decode_checked(example[records.IMAGE], example[records.SOURCE])  # every source checks what it reads
-    bits = example[records.REGION_BITS]
-    if spec.augment:
-        crop = transforms.draw_crop(records.IMAGE_SIZE, example[records.POSITION], spec.seed)
-        image, parsing_map = transforms.apply_crop(crop, image, example[records.PARSING_MAP], spec.image_size)
-        bits = regions.patch_bits(parsing_map, spec.patch_size)
-    elif (spec.image_size, spec.patch_size) != (records.IMAGE_SIZE, records.BITS_PATCH_SIZE):
-        image, parsing_map = transforms.resize_pair(image, example[records.PARSING_MAP], spec.image_size)
-        bits = regions.patch_bits(parsing_map, spec.patch_size)
-    return {records.IMAGE: image, records.REGION_BITS: bits, records.POSITION: example[records.POSITION]}
+    """Decodes one example: `image [S, S, 3] uint8`, `bits [N] uint16`, `position`; with a target view both of it."""
+    photo = decode_checked(example[records.IMAGE], example[records.SOURCE])  # every source checks what it reads
+    shape = spec.seed, spec.image_size, spec.patch_size
+    image, bits = views.make_view(spec.online, views.ONLINE, photo, example, *shape)
+    loaded = {records.IMAGE: image, records.REGION_BITS: bits, records.POSITION: example[records.POSITION]}
+    if spec.target is None:
+        return loaded
+    image, bits = views.make_view(spec.target, views.TARGET, photo, example, *shape)
+    return loaded | {records.TARGET_IMAGE: image, records.TARGET_BITS: bits}
 
 
 def mask_batch(spec: StreamSpec, batch: Batch) -> Batch:
@@ -72,8 +73,10 @@ def mask_batch(spec: StreamSpec, batch: Batch) -> Batch:
     bits, positions = batch[records.REGION_BITS], batch[records.POSITION]
     mask, region_mask = draw_masks(spec.mask, bits, positions, spec.seed, spec.draw_group)
     masked = {records.IMAGE: batch[records.IMAGE], records.MASK: mask, records.REGION_MASK: region_mask}
+    if spec.target is not None:
+        masked[records.TARGET_IMAGE], bits = batch[records.TARGET_IMAGE], batch[records.TARGET_BITS]
     if spec.other_mask:
-        # An independent draw: the seeds' streams have nothing in common.
+        # An independent draw, of the target's own view: the seeds' streams have nothing in common.
         masked[records.OTHER_MASK] = draw_masks(spec.mask, bits, positions, spec.seed ^ 0x5EED, spec.draw_group)[0]
     return masked
 
@@ -204,8 +207,8 @@ class FirstBatch:
 class Stream(Batches):
     """The endless batches of pretraining.
 
-    Each holds `image [b, S, S, 3] uint8`, `mask [b, N] bool`, `region_mask [b, N] bool` (and `other_mask`),
-    b = global batch / hosts.
+    Each holds `image [b, S, S, 3] uint8`, `mask [b, N] bool`, `region_mask [b, N] bool` (and `other_mask`,
+    `target_image`), b = global batch / hosts.
     """
 
     def __init__(

@@ -32,10 +32,11 @@ def draw_crop(
     seed: int,
     area: tuple[float, float] = (0.2, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    stream: str = "crop",
 ) -> Crop:
     """Random resized crop of a `size` x `size` image: share of the area uniform in `area`, aspect log-uniform in
-    `ratio`, ten tries, else the whole image; mirrored with probability 1/2. A function of (seed, position)."""
-    words = counter_random.words(seed, "crop", position, 41)
+    `ratio`, ten tries, else the whole image; mirrored with probability 1/2. A function of (seed, stream, position)."""
+    words = counter_random.words(seed, stream, position, 41)
     uniform = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
     flip = bool(uniform[40] < 0.5)
     for share, aspect, row, column in uniform[:40].reshape(10, 4):
@@ -75,6 +76,9 @@ def apply_crop(
     rows, columns = slice(crop.top, crop.top + crop.height), slice(crop.left, crop.left + crop.width)
     image = cv2.resize(image[rows, columns], (size, size), interpolation=cv2.INTER_CUBIC)
     parsing_map = cv2.resize(parsing_map[rows, columns], (size, size), interpolation=cv2.INTER_NEAREST)
-    if crop.flip:
-        image, parsing_map = np.ascontiguousarray(image[:, ::-1]), regions.flip_map(parsing_map)
-    return image, parsing_map
+    return flip_pair(image, parsing_map) if crop.flip else (image, parsing_map)
+
+
+def flip_pair(image: np.ndarray, parsing_map: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mirrors a photo, `[H, W, 3] uint8`, and its map, `[H, W] uint8`, whose left and right classes change places."""
+    return np.ascontiguousarray(image[:, ::-1]), regions.flip_map(parsing_map)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,8 @@ import numpy as np
 from fsfm_jax.data.resizing import resize_whole
 from fsfm_jax.detection.detector import FOLDER
 from fsfm_jax.detection.opener import Unsaid, open_detector
+from fsfm_jax.models.adapter import block_adapter
 from fsfm_jax.models.bases import BASES, OWN
-from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.style import Style
 from fsfm_jax.models.vit import SIZES, Encoder, Size, patchify
 from fsfm_jax.records import check_images
@@ -86,19 +87,20 @@ def open_encoder(checkpoint: str, unsaid: Unsaid, base: str = OWN) -> LoadedEnco
     if os.path.isdir(os.path.join(checkpoint, FOLDER)) or unsaid.classes or (export is not None and export.is_detector):
         detector = open_detector(checkpoint, unsaid, "float32")
         model = detector.task.model
-        made = _make(detector.params["encoder"], model.size, model.style, model.lora, model.grid)
+        inside = {"lora": model.lora, "adapter": block_adapter(model)}
+        made = _make(detector.params["encoder"], model.size, model.style, model.grid, **inside)
         return LoadedEncoder(checkpoint, made, detector.params["encoder"], detector.task.statistics, model.image_size)
     found = open_pretrained(checkpoint, base)
     if found.statistics is None:
         raise ValueError(f"--checkpoint: nothing says the channel statistics of {checkpoint}; see docs/interchange.md")
     size = SIZES[found.origin["size"]]
-    made = _make(found.params["encoder"], size, BASES[base].style, None, found.grid)
+    made = _make(found.params["encoder"], size, BASES[base].style, found.grid)
     return LoadedEncoder(checkpoint, made, found.params["encoder"], found.statistics, made.grid * size.patch_size)
 
 
-def _make(params: dict, size: Size, style: Style, lora: LoraSpec | None, grid: int) -> Encoder:
+def _make(params: dict, size: Size, style: Style, grid: int, **inside: Any) -> Encoder:
     """The module whose parameters these are."""
     return Encoder(
         size, grid, jnp.float32, "none", learnt_positions="pos_embed" in params, final_norm="norm" in params,
-        style=style, lora=lora,
+        style=style, **inside,
     )  # fmt: skip

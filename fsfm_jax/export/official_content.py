@@ -10,9 +10,11 @@ from collections import OrderedDict
 
 import numpy as np
 
-from fsfm_jax.config.fields import accumulation, flat, to_steps
+from fsfm_jax.config.fields import accumulation, flat, horizon_of, to_steps
 from fsfm_jax.detection.detector import Detector, read_carried
+from fsfm_jax.models.adapter import CONCAT
 from fsfm_jax.models.antispoof import AntiSpoofSpec
+from fsfm_jax.models.fsfm import REGRESSED
 from fsfm_jax.models.lora import merge
 from fsfm_jax.models.style import PLAIN
 from fsfm_jax.optim.optimizer import OPTIMIZERS
@@ -42,10 +44,20 @@ def pretraining_contents(run: OpenedRun) -> tuple[int, dict, dict | None]:
     An imported run that was not gone on with keeps everything that its files said.
 
     Raises:
-      ValueError: a run without a number of epochs.
+      ValueError: a run without a number of epochs, or networks that the official code does not have.
     """
     if run.epochs is None:
         raise ValueError("--format=official: nothing says how many epochs were done; expected a pretraining of FSFM")
+    if not run.spec.reconstructs:
+        raise ValueError(
+            "--format=official: the official network has a pixel decoder, and this run, with loss.masked_weight and "
+            "loss.region_weight 0, has none; export its encoder with another format"
+        )
+    if run.spec.rep_decoded == REGRESSED:
+        raise ValueError(
+            "--format=official: the official network has no latent regressor (model.target_view 4b); export its "
+            "encoder with another format"
+        )
     online = _state(run, run.params, "online")
     shapes = {name: array.shape for name, array in online.items()}
     said = run.item["official"] if "official" in run.item else {}
@@ -117,6 +129,11 @@ def rename_finetuned(detector: Detector) -> OrderedDict:
             f"the official networks have a plain ViT, and that of {base_named(model.style)} is another: use "
             "export.serialize"
         )
+    if model.reduction is not None and model.insertion != CONCAT:
+        raise ValueError(
+            "the official networks have FS-Adapter behind the encoder, its output beside the features; this one has "
+            f"tuning.insertion {model.insertion}: use export.serialize"
+        )
     params = detector.params if model.lora is None else merge(detector.params, model.lora)
     table = _TABLES[isinstance(model, AntiSpoofSpec), model.reduction is not None]
     state = names.finetuned_to_official(params, table, model.size.patch_size)
@@ -149,7 +166,7 @@ def _settings(run: OpenedRun) -> Settings:
     if run.examples:
         total, warmup = (
             to_steps(text, name, examples, size)
-            for name, text in (("duration", c.duration), ("optimizer.warmup", c.optimizer.warmup))
+            for name, text in (("horizon", horizon_of(flat(c))), ("optimizer.warmup", c.optimizer.warmup))
         )
     # What the optimizer holds is the rate of its last step; steps are counted from 0.
     rate = float(warmup_cosine(max(run.step - 1, 0), peak, c.optimizer.min_learning_rate, warmup, total))

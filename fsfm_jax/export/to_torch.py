@@ -175,13 +175,14 @@ def _state(found: OpenedRun | Detector, format: str, pooling: str) -> tuple[Mapp
         return made.state, made.call
     model = found.task.model
     if isinstance(model, AntiSpoofSpec) or model.reduction is not None:
+        named = official_content.rename_finetuned(found)
         if format == "timm":
             what = "a network of anti-spoofing" if isinstance(model, AntiSpoofSpec) else "an FS-Adapter"
             raise ValueError(
                 f"--format=timm: timm has no such network as {what}; use --format=official or safetensors, which have "
                 "official names, or export.serialize"
             )
-        return official_content.rename_finetuned(found), None
+        return named, None
     made = classifier_state(found.params, model)
     return made.state, made.call
 

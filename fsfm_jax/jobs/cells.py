@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from fsfm_jax.config.fields import flat, is_part_of, same_value
+from fsfm_jax.config.fields import flat, is_part_of, same_value, value_of
 from fsfm_jax.run.checkpoint import same_json
 from fsfm_jax.run.workdir import write_text
 from fsfm_jax.train.loop import Interrupted
@@ -93,9 +93,9 @@ def has_ended(run: Run) -> bool:
         return False
     have, want = json.loads(mark.read_text(encoding="utf-8")), same_json(flat(run.config))
     changed = [
-        f"{name}: {have.get(name, 'absent')} saved, {want.get(name, 'absent')} asked for"
+        f"{name}: {value_of(have, name)} saved, {value_of(want, name)} asked for"
         for name in sorted(have.keys() | want.keys())
-        if not is_part_of(name, FREE_FIELDS) and not same_value(have.get(name, "absent"), want.get(name, "absent"))
+        if not is_part_of(name, FREE_FIELDS) and not same_value(value_of(have, name), value_of(want, name))
     ]
     if changed:
         lines = "\n  ".join(changed)

@@ -64,13 +64,14 @@ def make_program(resolved: Pretraining, statistics: Statistics, mesh: Mesh | Non
     masks = [records.MASK, records.REGION_MASK] + [records.OTHER_MASK] * resolved.stream.other_mask
     # Rows of pixels: a TPU would keep images apart by channel, and cutting them into patches cost a tenth of a step.
     rows = (size, 3 * size)
+    images = [records.IMAGE] + [records.TARGET_IMAGE] * (resolved.stream.target is not None)
     return Program(
         task=task,
         optimizer=resolved.optimizer,
         target=target_update(resolved, task),
         learning_rate=functools.partial(learning_rate_of, resolved.schedule),
         step=resolved.step,
-        example={records.IMAGE: (rows, np.uint8), **{name: (patches, np.bool_) for name in masks}},
+        example={name: (rows, np.uint8) for name in images} | {name: (patches, np.bool_) for name in masks},
         global_batch=resolved.stream.global_batch,
         seed=resolved.seed,
         mesh=partition.make_mesh(replicas=resolved.replicas) if mesh is None else mesh,
@@ -131,7 +132,7 @@ class _Pretraining(Hooks):
         schedule, images = self._resolved.schedule, self._resolved.stream.global_batch
         return adopt_state(
             self._workdir, self._program, fields.flat(self._config), self._statistics, self._examples, images,
-            schedule.total, schedule.target_total // schedule.total,
+            self._resolved.loop.steps, schedule.target_total // schedule.total,
         )  # fmt: skip
 
     def details(self) -> Mapping[str, Any]:
@@ -184,8 +185,12 @@ class _Pretraining(Hooks):
         return {**values, "momentum": 1 - float(target_rate_of(schedule, last_update))}
 
     def finish(self, ended: Ended) -> None:
-        """Draws what the network makes of faces that it has not seen."""
+        """Draws what the network makes of faces that it has not seen, if it predicts pixels."""
         resolved, program, faces = self._resolved, self._program, self._faces
+        if not resolved.model.reconstructs:
+            LOG.info("No picture: loss.masked_weight and loss.region_weight are 0, so no pixels are predicted")
+            LOG.info("Checkpoint: %s", ended.place)
+            return
         path = os.path.join(self._workdir, FIGURE)
         untrained = program.initial_state().params
         error = reconstruction.draw(

@@ -54,7 +54,11 @@ def _check_network(task: ClassifyTask, optimizer: OptimizerSpec, trained: str, s
     if scratch:
         jax.eval_shape(scratch_initialisation, params, jax.random.key(0))
         return
-    # What a pretraining has: the encoder without updates, and with the norm behind it.
-    encoder = {path: leaf for path, leaf in flatten_dict(params["encoder"]).items() if "lora" not in path[-1]}
+    # What a pretraining has: the encoder without updates and adapters, and with the norm behind it.
+    encoder = {
+        path: leaf
+        for path, leaf in flatten_dict(params["encoder"]).items()
+        if "lora" not in path[-1] and "adapter" not in path
+    }
     norm = {("norm", name): leaf for name, leaf in params["encoder"]["block_00"]["norm1"].items()}
     initialise({"encoder": unflatten_dict(encoder | norm)}, params, task.model.grid)

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fsfm_jax.models.adapter import adapt
+from fsfm_jax.models.adapter import CONCAT, adapt, block_adapter
 from fsfm_jax.models.classifier import MEAN_PATCHES, fine_tuned_encoder, mean_patches, patches_of
 from fsfm_jax.models.layers import Linear
 from fsfm_jax.models.lora import LoraSpec
@@ -33,9 +33,10 @@ class AntiSpoofSpec:
         as it was published for few-shot anti-spoofing and as the released adapters have it.
       drop_path: the last block's rate of stochastic depth while training (0 in the released recipes).
       dropout: rate after the bottleneck while training (0.5 there).
-      reduction: by how much the bottleneck of FS-Adapter is narrower than the encoder; None: no adapter. With one the
-        bottleneck of this network sees the pooled token alone, so `norm_over` is `features`.
+      reduction: by how much the bottleneck of FS-Adapter is narrower than the encoder; None: no adapter. With one
+        behind the encoder the bottleneck of this network sees the pooled token alone, so `norm_over` is `features`.
       style, lora: of the encoder.
+      insertion: where FS-Adapter's bottleneck is, one of `adapter.INSERTIONS`.
     """
 
     size: Size
@@ -48,6 +49,7 @@ class AntiSpoofSpec:
     reduction: int | None = None
     style: Style = PLAIN
     lora: LoraSpec | None = None
+    insertion: str = CONCAT
 
     @property
     def grid(self) -> int:
@@ -91,7 +93,8 @@ class AntiSpoof(nn.Module):
         spec = self.spec
         if spec.norm_over not in NORM_AXES:
             raise ValueError(f"model.norm_over: expected one of {', '.join(NORM_AXES)}; found {spec.norm_over!r}")
-        if _sees_all(spec) and (spec.reduction is not None or features is not None):
+        behind = spec.reduction is not None and block_adapter(spec) is None
+        if _sees_all(spec) and (behind or features is not None):
             raise ValueError("model.norm_over: an adapter and stored features are pooled; use features, not tokens")
         patches, contrast, open_units = None, None, None
         if features is None:
@@ -99,7 +102,7 @@ class AntiSpoof(nn.Module):
             patches = patches_of(spec, tokens)
             features = mean_patches(patches)
         if spec.reduction is not None:
-            features, contrast, open_units = adapt(features, spec.reduction)
+            features, contrast, open_units = adapt(features, spec.reduction, spec.insertion)
         tokens = features[:, None]
         if _sees_all(spec):
             # Slot 0 is the class token's; the patches go on without any norm.

@@ -24,8 +24,9 @@ HEADS_OF_A_GROUP = 2
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array | None) -> jax.Array:
     """Each query's mean of the values, `3 x [B, H, T, E] -> [B, H, T, E]`; scale `E**-0.5`. Reverse mode only.
 
-    `bias`, if given, is added to the logits: `[T]` to those of each key, or `[H, T, T]` to those of each head, query
-    and key. Products are in the type of the arguments, the softmax in float32 or higher.
+    There may be more or fewer queries than keys. `bias`, if given, is added to the logits: `[T]` to those of each key,
+    or `[H, T, T]` to those of each head, query and key. Products are in the type of the arguments, the softmax in
+    float32 or higher.
     """
     if not for_cpu():
         return _forward(query, key, value, bias)[0]

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fsfm_jax.models.adapter import adapt, uniform_bias
+from fsfm_jax.models.adapter import CONCAT, adapt, block_adapter, uniform_bias
 from fsfm_jax.models.layers import Linear, sincos_positions
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.ops import at_least_float32, layer_norm
@@ -30,12 +30,13 @@ _DROPPED = (
     (r"encoder/norm/.*", "the final norm of pretraining; the pooled features have a fresh norm of their own"),
     (r"mask_token", "stands for hidden patches; a classifier sees all"),
     (r"rep_decoder/.*", "the representation decoder of pretraining"),
+    (r"regressor/.*", "the latent regressor of pretraining"),
     (r"pixel_decoder/.*", "the pixel decoder of pretraining"),
     (r"projector/.*", "the projector of pretraining"),
     (r"predictor/.*", "the predictor of pretraining"),
 )
 # Parts that only fine-tuned networks have; they keep their fresh values.
-_NEW = r"(fc_norm|head|embedder|classifier|adapter|projector)/.*|encoder/.*/lora_(down|up)"
+_NEW = r"(fc_norm|head|embedder|classifier|adapter|projector)/.*|encoder/.*/(lora_(down|up)|adapter/.*)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,7 @@ class ClassifierSpec:
       drop_path: the last block's rate of stochastic depth while training.
       reduction: by how much the bottleneck of FS-Adapter is narrower than the encoder; None: no adapter.
       style, lora: of the encoder.
+      insertion: where FS-Adapter's bottleneck is, one of `adapter.INSERTIONS`.
     """
 
     size: Size
@@ -62,6 +64,7 @@ class ClassifierSpec:
     reduction: int | None = None
     style: Style = PLAIN
     lora: LoraSpec | None = None
+    insertion: str = CONCAT
 
     @property
     def grid(self) -> int:
@@ -89,7 +92,7 @@ class ClassifierOutput(NamedTuple):
 class Classifier(nn.Module):
     """ViT with learnt positions, pooling and a linear head; parameters `encoder`, `fc_norm` and `head`.
 
-    With an adapter `adapter` and `projector` are added, and the head is twice as wide.
+    With an adapter `adapter` and `projector` are added, and the head is twice as wide where they are concatenated.
 
     Raises:
       ValueError: a pooling that is not one of `POOLINGS`, or that the encoder has no token for.
@@ -110,7 +113,7 @@ class Classifier(nn.Module):
         head_start = nn.initializers.normal(HEAD_DEVIATION)  # the reference's cut at +-2 is far outside
         bias_start = nn.initializers.zeros_init()
         if spec.reduction is not None:
-            behind, contrast, open_units = adapt(features, spec.reduction)
+            behind, contrast, open_units = adapt(features, spec.reduction, spec.insertion)
             # The released code replaces the head after its initialisation, and then only the weight.
             bias_start = uniform_bias(behind.shape[-1])
         logits = Linear(spec.classes, behind.dtype, head_start, bias_start, name="head")(behind)
@@ -149,11 +152,11 @@ def pool(spec: Any, images: jax.Array, train: bool) -> jax.Array:
 def fine_tuned_encoder(spec: Any, final_norm: bool) -> Encoder:
     """The module `encoder` of a fine-tuned network; to be called inside the network's own method.
 
-    `spec` has the fields `size`, `grid`, `dtype`, `remat`, `drop_path`, `style` and `lora`.
+    `spec` has the fields `size`, `grid`, `dtype`, `remat`, `drop_path`, `style`, `lora`, `reduction` and `insertion`.
     """
     return Encoder(
         spec.size, spec.grid, spec.dtype, spec.remat, learnt_positions=True, final_norm=final_norm,
-        drop_path=spec.drop_path, style=spec.style, lora=spec.lora, name="encoder",
+        drop_path=spec.drop_path, style=spec.style, lora=spec.lora, adapter=block_adapter(spec), name="encoder",
     )  # fmt: skip
 
 

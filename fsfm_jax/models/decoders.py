@@ -29,6 +29,11 @@ class View(NamedTuple):
         """The seen patches, `[B, N, P] -> [B, K, P]`."""
         return jnp.take_along_axis(patches, self.places[:, :, None], axis=1)
 
+    @property
+    def hidden(self) -> jax.Array:
+        """Grid place of each patch that is not seen, `[B, N - K] int32`, ascending where the mask hides N - K."""
+        return jnp.argsort(self.rank, axis=1)[:, self.seen :].astype(jnp.int32)
+
     def fill(self, tokens: jax.Array, mask_token: jax.Array) -> jax.Array:
         """Puts seen tokens back in their places and `mask_token [D]` elsewhere, `[B, K, D] -> [B, N, D]`."""
         here = _put(tokens, self.places, self.rank)

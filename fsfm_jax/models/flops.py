@@ -13,9 +13,11 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator
 
+from fsfm_jax.models.adapter import CONCAT, block_adapter
 from fsfm_jax.models.antispoof import CLASSES, EMBEDDING, AntiSpoofSpec
+from fsfm_jax.models.block_adapter import BlockAdapterSpec
 from fsfm_jax.models.classifier import ClassifierSpec
-from fsfm_jax.models.fsfm import ModelSpec
+from fsfm_jax.models.fsfm import REGRESSED, ModelSpec
 from fsfm_jax.models.lora import DOWN, UP, LoraSpec
 from fsfm_jax.models.style import PLAIN, Style
 from fsfm_jax.models.vit import Size
@@ -61,10 +63,11 @@ def pretraining(spec: ModelSpec) -> float:
     """
     seen, patches, width = spec.seen, spec.patches, spec.size.width
     encoder = [*_encoder(spec.size, seen, PLAIN, None), Step(added=("encoder/norm/scale",))]
-    online = [encoder, list(_pixel_decoder(spec))]
+    online = [encoder, *([list(_pixel_decoder(spec))] if spec.reconstructs else [])]
     target = 0.0
     if spec.instance_discrimination:
         decoded = [*_rep_decoder(spec, seen)] if spec.rep_decoded in ("both", "online") else []
+        decoded += [*_regressor(spec)] if spec.rep_decoded == REGRESSED else []
         head = [*_head("projector", width, spec), *_head("predictor", spec.projection_features, spec)]
         online.append([*decoded, *head])
         shown = {"full": patches, "other_visible": seen, "masked": patches - seen}[spec.target_view]
@@ -93,7 +96,13 @@ def _map(path: str, rows: float, inputs: int, outputs: int, bias: bool = True) -
 
 
 def _blocks(
-    path: str, depth: int, tokens: int, width: int, lora: LoraSpec | None = None, style: Style = PLAIN
+    path: str,
+    depth: int,
+    tokens: int,
+    width: int,
+    lora: LoraSpec | None = None,
+    style: Style = PLAIN,
+    adapter: BlockAdapterSpec | None = None,
 ) -> Iterator[Step]:
     for index in range(depth):
         name = f"{path}/block_{index:02d}"
@@ -112,14 +121,19 @@ def _blocks(
         yield _map(f"{name}/mlp/fc1", tokens, width, 4 * width)
         yield _map(f"{name}/mlp/fc2", tokens, 4 * width, width)
         yield Step(added=(f"{name}/ls2/scale",))
+        if adapter is not None:
+            yield _map(f"{name}/adapter/linear1", tokens, width, width // adapter.reduction, bias=False)
+            yield _map(f"{name}/adapter/linear2", tokens, width // adapter.reduction, width, bias=False)
 
 
-def _encoder(size: Size, patches: int, style: Style, lora: LoraSpec | None) -> Iterator[Step]:
+def _encoder(
+    size: Size, patches: int, style: Style, lora: LoraSpec | None, adapter: BlockAdapterSpec | None = None
+) -> Iterator[Step]:
     tokens = patches + style.prefix
     yield _map("encoder/patch_embed", patches, size.pixels, size.width)
     names = ("cls_token", "reg_token", "pos_embed", "pre_norm/scale", "pre_norm/bias")
     yield Step(added=tuple(f"encoder/{name}" for name in names))
-    yield from _blocks("encoder", size.depth, tokens, size.width, lora, style)
+    yield from _blocks("encoder", size.depth, tokens, size.width, lora, style, adapter)
 
 
 def _pixel_decoder(spec: ModelSpec) -> Iterator[Step]:
@@ -138,6 +152,21 @@ def _rep_decoder(spec: ModelSpec, shown: int) -> Iterator[Step]:
     yield _map("rep_decoder/pred", 1, width, width)
 
 
+def _regressor(spec: ModelSpec) -> Iterator[Step]:
+    width, tokens, hidden = spec.size.width, 1 + spec.patches, spec.patches - spec.seen
+    yield _map("regressor/embed", 1 + spec.seen, width, width)
+    for index in range(spec.rep_depth):
+        name = f"regressor/block_{index:02d}"
+        yield _map(f"{name}/attn/query", hidden, width, width)
+        yield _map(f"{name}/attn/key", tokens, width, width, bias=False)
+        yield _map(f"{name}/attn/value", tokens, width, width)
+        yield Step(4.0 * hidden * tokens * width)
+        yield _map(f"{name}/attn/proj", hidden, width, width)
+        yield _map(f"{name}/mlp/fc1", hidden, width, 4 * width)
+        yield _map(f"{name}/mlp/fc2", hidden, 4 * width, width)
+    yield _map("regressor/pred", 1, width, width)
+
+
 def _head(path: str, inputs: int, spec: ModelSpec) -> Iterator[Step]:
     yield _map(f"{path}/fc1", 1, inputs, spec.projection_hidden)
     yield _map(f"{path}/fc2", 1, spec.projection_hidden, spec.projection_features)
@@ -146,14 +175,16 @@ def _head(path: str, inputs: int, spec: ModelSpec) -> Iterator[Step]:
 def _detector(spec: ClassifierSpec | AntiSpoofSpec, cached: bool) -> Iterator[Step]:
     width, patches, features = spec.size.width, spec.grid**2, spec.size.width
     if not cached:
-        yield from _encoder(spec.size, patches, spec.style, spec.lora)
+        yield from _encoder(spec.size, patches, spec.style, spec.lora, block_adapter(spec))
         yield Step(added=("encoder/norm/scale", "encoder/norm/bias", "fc_norm/scale", "fc_norm/bias"))
-    if spec.reduction is not None:
+    if block_adapter(spec) is not None:
+        yield _map("projector", 1, width, width // spec.reduction)
+    elif spec.reduction is not None:
         narrow = width // spec.reduction
         yield _map("adapter/linear1", 1, width, narrow, bias=False)
         yield _map("adapter/linear2", 1, narrow, width, bias=False)
         yield _map("projector", 1, narrow, narrow)
-        features = 2 * width
+        features = 2 * width if spec.insertion == CONCAT else width
     if isinstance(spec, AntiSpoofSpec):
         yield _map("embedder", 1 + patches if spec.norm_over == "tokens" else 1, features, EMBEDDING)
         yield _map("classifier", 1, EMBEDDING, CLASSES)

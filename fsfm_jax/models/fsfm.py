@@ -9,10 +9,20 @@ import jax.numpy as jnp
 
 from fsfm_jax.models.decoders import PixelDecoder, RepresentationDecoder, View, mean_tokens, view_of
 from fsfm_jax.models.heads import ProjectionHead
+from fsfm_jax.models.regressor import LatentRegressor
 from fsfm_jax.models.vit import Encoder, Size
 
-TARGET_VIEWS = ("full", "other_visible", "masked")
+TARGET_VIEWS = FULL, OTHER_VISIBLE, MASKED = "full", "other_visible", "masked"
 DECODED = ("both", "online", "neither")
+REGRESSED = "regressed"
+# The designs of FSFM's supplement (Fig. 4, C.1): what the target sees, and what decodes.
+DESIGNS = {
+    "4a": (OTHER_VISIBLE, "neither"),
+    "4b": (MASKED, REGRESSED),
+    "4c-free": (FULL, "neither"),
+    "4c-online": (FULL, "online"),
+    "4c-siamese": (FULL, "both"),
+}
 POSITIONS = ("zeros", "sincos")
 
 
@@ -27,9 +37,11 @@ class ModelSpec:
       instance_discrimination: False leaves a plain masked autoencoder without target network.
       target_view: what the target sees (FSFM supplement, Fig. 4): the `full` face; the visible patches of an
         `other_visible` mask; the `masked` patches of the same mask.
-      rep_decoded: which networks have a representation decoder (supplement C.1).
+      rep_decoded: which networks have a representation decoder (supplement C.1); or `regressed`: the online one has a
+        latent regressor for the patches that are hidden from it, and both pool these patches alone.
       rep_positions: positions inside the representation decoder. The paper draws them, released weights
         have zeros.
+      reconstructs: False leaves the ID branch alone, without pixel decoder.
     """
 
     size: Size
@@ -48,6 +60,7 @@ class ModelSpec:
     rep_positions: str
     dtype: jnp.dtype
     remat: str
+    reconstructs: bool = True
 
     @property
     def grid(self) -> int:
@@ -61,11 +74,11 @@ class ModelSpec:
 class Online(NamedTuple):
     """Output of the online network.
 
-    pixels: `[B, N, P]`, prediction for every patch.
+    pixels: `[B, N, P]`, prediction for every patch; None without reconstruction.
     prediction: `[B, E]`, predictor output, not normalised; None without instance discrimination.
     """
 
-    pixels: jax.Array
+    pixels: jax.Array | None
     prediction: jax.Array | None
 
 
@@ -90,10 +103,13 @@ class _Backbone(nn.Module):
             return self.encoder(patches)
         return self.encoder(view.take(patches), view.places)
 
+    def pool(self, tokens: jax.Array, view: View | None) -> jax.Array:
+        """Encoder tokens to one vector, `[B, 1 + K, D] -> [B, D]`."""
+        return self.rep_decoder(tokens, self.mask_token[0, 0], view) if self.decodes else mean_tokens(tokens)
+
     def project(self, tokens: jax.Array, view: View | None) -> jax.Array:
         """Encoder tokens to the projection, `[B, 1 + K, D] -> [B, E]`."""
-        pooled = self.rep_decoder(tokens, self.mask_token[0, 0], view) if self.decodes else mean_tokens(tokens)
-        return self.projector(pooled)
+        return self.projector(self.pool(tokens, view))
 
 
 class OnlineNetwork(_Backbone):
@@ -106,18 +122,26 @@ class OnlineNetwork(_Backbone):
     def setup(self):
         super().setup()
         spec = self.spec
-        self.pixel_decoder = PixelDecoder(
-            spec.pixel_width, spec.pixel_depth, spec.pixel_heads, spec.grid,
-            spec.size.pixels, spec.dtype, spec.remat,
-        )  # fmt: skip
+        if spec.reconstructs:
+            self.pixel_decoder = PixelDecoder(
+                spec.pixel_width, spec.pixel_depth, spec.pixel_heads, spec.grid,
+                spec.size.pixels, spec.dtype, spec.remat,
+            )  # fmt: skip
+        if spec.instance_discrimination and spec.rep_decoded == REGRESSED:
+            self.regressor = LatentRegressor(spec.rep_depth, spec.rep_heads, spec.grid, spec.dtype, spec.remat)
         if spec.instance_discrimination:
             self.predictor = ProjectionHead(spec.projection_hidden, spec.projection_features, spec.dtype)
+
+    def pool(self, tokens: jax.Array, view: View | None) -> jax.Array:
+        if self.spec.rep_decoded == REGRESSED:
+            return self.regressor(tokens, self.mask_token[0, 0], view)
+        return super().pool(tokens, view)
 
     def __call__(self, patches: jax.Array, mask: jax.Array) -> Online:
         """`patches [B, N, P]` of normalised images, `mask [B, N] bool` with K places False."""
         view = view_of(mask, self.spec.seen)
         tokens = self.encode(patches, view)
-        pixels = self.pixel_decoder(tokens, self.mask_token[0, 0], view)
+        pixels = self.pixel_decoder(tokens, self.mask_token[0, 0], view) if self.spec.reconstructs else None
         if not self.spec.instance_discrimination:
             return Online(pixels, None)
         return Online(pixels, self.predictor(self.project(tokens, view)))
@@ -130,21 +154,25 @@ class TargetNetwork(_Backbone):
     def decodes(self) -> bool:
         return self.spec.rep_decoded == "both"
 
+    def pool(self, tokens: jax.Array, view: View | None) -> jax.Array:
+        # As the regressor does: the hidden patches, without the class token.
+        return mean_tokens(tokens[:, 1:]) if self.spec.rep_decoded == REGRESSED else super().pool(tokens, view)
+
     def __call__(self, patches: jax.Array, mask: jax.Array, other_mask: jax.Array) -> jax.Array:
         """Projection of `patches [B, N, P]`, `[B, E]`, not normalised; only views that need the masks look at them."""
         view = self.view(mask, other_mask)
         return self.project(self.encode(patches, view), view)
 
     def view(self, mask: jax.Array, other_mask: jax.Array) -> View | None:
-        if self.spec.target_view == "full":
+        if self.spec.target_view == FULL:
             return None
-        if self.spec.target_view == "other_visible":
+        if self.spec.target_view == OTHER_VISIBLE:
             return view_of(other_mask, self.spec.seen)
         return view_of(~mask, self.spec.patches - self.spec.seen)
 
 
 def target_parameters(online: dict, spec: ModelSpec) -> dict:
-    """The part of the online parameters that the target has too: all but pixel decoder and predictor."""
+    """The part of the online parameters that the target has too: all but pixel decoder, regressor and predictor."""
     names = ["encoder", "mask_token"]
     if spec.rep_decoded == "both":
         names.append("rep_decoder")

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsfm_jax.models.attention import attend
+from fsfm_jax.models.block_adapter import BlockAdapterSpec, add_adapter
 from fsfm_jax.models.lora import DOWN, UP, LoraSpec
 from fsfm_jax.models.ops import affine, at_least_float32, from_heads, gelu, layer_norm, to_heads
 from fsfm_jax.models.relative import RelativePositions
@@ -200,7 +201,8 @@ class LayerScale(nn.Module):
 class Block(nn.Module):
     """`x += attention(norm1(x)); x += mlp(norm2(x))`, `[B, T, D] -> [B, T, D]`.
 
-    With `drop_path` each of the two additions is left out by chance, drawn from the stream "drop_path".
+    With `drop_path` each of the two additions is left out by chance, drawn from the stream "drop_path". An `adapter`
+    adds to the second.
     """
 
     heads: int
@@ -209,6 +211,7 @@ class Block(nn.Module):
     style: Style = PLAIN
     lora: LoraSpec | None = None
     remat: str = NONE
+    adapter: BlockAdapterSpec | None = None
 
     @nn.compact
     def __call__(
@@ -221,7 +224,8 @@ class Block(nn.Module):
         mlp, epsilon = Mlp(self.dtype, self.style.gelu, self.style.gated, name="mlp"), self.style.epsilon
         mixed = attention(layer_norm(self.dtype, "norm1", epsilon)(x), key_weight, turns)
         x = x + self._drop(self._scale("ls1", mixed))
-        return x + self._drop(self._scale("ls2", mlp(layer_norm(self.dtype, "norm2", epsilon)(x))))
+        hidden = layer_norm(self.dtype, "norm2", epsilon)(x)
+        return x + self._drop(add_adapter(self.adapter, hidden, self._scale("ls2", mlp(hidden)), self.dtype))
 
     def _scale(self, name: str, branch: jax.Array) -> jax.Array:
         start = self.style.layer_scale
@@ -242,6 +246,7 @@ def blocks(
     style: Style = PLAIN,
     lora: LoraSpec | None = None,
     turns: jax.Array | np.ndarray | None = None,
+    adapter: BlockAdapterSpec | None = None,
 ) -> jax.Array:
     """Applies `depth` blocks named `block_00`, `block_01`, ... inside the calling module.
 
@@ -250,5 +255,5 @@ def blocks(
     """
     kind = rematerialise_block(Block, remat)
     for index, rate in enumerate(drop_path_rates(drop_path, depth)):
-        x = kind(heads, dtype, rate, style, lora, remat, name=f"block_{index:02d}")(x, key_weight, turns)
+        x = kind(heads, dtype, rate, style, lora, remat, adapter, name=f"block_{index:02d}")(x, key_weight, turns)
     return x

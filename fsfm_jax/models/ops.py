@@ -108,16 +108,18 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: jnp.dtype) -
     return flat.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
-def to_heads(x: jax.Array, kernel: jax.Array, bias: jax.Array, heads: int, dtype: jnp.dtype) -> list[jax.Array]:
-    """`affine` for three maps side by side, each cut into heads, `[B, T, D], [D, 3 F], [3 F] -> 3 x [B, H, T, E]`."""
+def to_heads(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, heads: int, dtype: jnp.dtype, maps: int = 3
+) -> list[jax.Array]:
+    """`affine` for several maps side by side, each cut into heads, `[B, T, D], [D, 3 F], [3 F] -> 3 x [B, H, T, E]`."""
     if not for_tpu():
         # Cut before they are transposed: so their gradients are put side by side, otherwise they are padded and added.
-        parts = jnp.split(affine(x, kernel, bias, dtype), 3, axis=-1)
+        parts = jnp.split(affine(x, kernel, bias, dtype), maps, axis=-1)
         return [part.reshape(*x.shape[:2], heads, -1).transpose(0, 2, 1, 3) for part in parts]
-    x, kernel = x.astype(dtype), kernel.astype(dtype).reshape(x.shape[-1], 3, heads, -1)
-    bias = bias.astype(dtype).reshape(3, 1, heads, 1, -1)
+    x, kernel = x.astype(dtype), kernel.astype(dtype).reshape(x.shape[-1], maps, heads, -1)
+    bias = bias.astype(dtype).reshape(maps, 1, heads, 1, -1)
     # Three products: of one, the compiler would copy the parts.
-    return [jnp.einsum("btd,dhe->bhte", x, kernel[:, part]) + bias[part] for part in range(3)]
+    return [jnp.einsum("btd,dhe->bhte", x, kernel[:, part]) + bias[part] for part in range(maps)]
 
 
 def from_heads(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: jnp.dtype) -> jax.Array:

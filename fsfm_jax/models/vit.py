@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fsfm_jax.models.block_adapter import BlockAdapterSpec
 from fsfm_jax.models.layers import blocks, sincos_positions
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.ops import affine, for_tpu, layer_norm
@@ -115,6 +116,7 @@ class Encoder(nn.Module):
       drop_path: the last block's rate of stochastic depth while training (see `layers.drop_path_rates`).
       style: the wiring of another base model; without a class token the positions have no row for one.
       lora: low-rank updates of query, key and value.
+      adapter: a bottleneck in each block.
     """
 
     size: Size
@@ -126,6 +128,7 @@ class Encoder(nn.Module):
     drop_path: float = 0.0
     style: Style = PLAIN
     lora: LoraSpec | None = None
+    adapter: BlockAdapterSpec | None = None
 
     @nn.compact
     def __call__(self, patches: jax.Array, places: jax.Array | None = None, train: bool = False) -> jax.Array:
@@ -169,6 +172,6 @@ class Encoder(nn.Module):
         rate = self.drop_path if train else 0.0
         x = blocks(
             x, self.size.depth, self.size.heads, self.dtype, self.remat, drop_path=rate, style=style, lora=self.lora,
-            turns=turns,
+            turns=turns, adapter=self.adapter,
         )  # fmt: skip
         return layer_norm(self.dtype, "norm", style.epsilon)(x) if self.final_norm else x

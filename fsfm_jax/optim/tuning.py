@@ -16,8 +16,9 @@ _HEAD = r"(head|embedder|classifier)/.*"
 # Whole paths; what is new for the task is always trained.
 TUNINGS = {
     FULL: r".*",
-    # FS-Adapter (FS-VFM): the bottleneck behind the encoder. The pooled features' norm stays at scale 1 and bias 0.
-    ADAPTER: rf"(adapter|projector)/.*|{_HEAD}",
+    # FS-Adapter (FS-VFM): the bottleneck behind the encoder, or those in its blocks. The pooled features' norm stays at
+    # scale 1 and bias 0.
+    ADAPTER: rf"(encoder/block_\d+/)?adapter/.*|projector/.*|{_HEAD}",
     # The head alone, on normed features.
     "linear_probe": _HEAD,
     # Scale and bias of every layer norm.
@@ -27,7 +28,7 @@ TUNINGS = {
     # LoRA (Hu et al., 2022): low-rank updates of query, key and value.
     LORA: rf".*/lora_(down|up)|{_HEAD}",
 }
-# Those that leave the encoder as it is: its features can be computed once.
+# Those that leave the encoder as it is, FS-Adapter unless it is in the blocks: its features can be computed once.
 BEHIND_THE_ENCODER = (ADAPTER, "linear_probe")
 
 

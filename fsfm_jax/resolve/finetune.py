@@ -6,6 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from fsfm_jax import losses
 from fsfm_jax.config import finetune
 from fsfm_jax.config.fields import accumulation, check_fields, flat, is_part_of, kept_every, one_of, stop_step, to_steps
 from fsfm_jax.data.augment import AugmentSpec
@@ -17,6 +18,7 @@ from fsfm_jax.data.resizing import INTERPOLATIONS
 from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
 from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.metrics.selection import LAST, METRICS, SPLITS, TIES, SelectionRule
+from fsfm_jax.models.adapter import CONCAT, IN_BLOCKS, INSERTIONS
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.remat import REMATS
@@ -203,6 +205,8 @@ def _selection(c: ConfigDict) -> SelectionRule:
 def _task(c: ConfigDict, classes: int, statistics: Statistics, **options: Any) -> ClassifyTask:
     """The row of `TASKS` that `model.network` names; `options` are fields of its `Setting`."""
     grid_of(c)
+    adapted = c.tuning.method == tuning.ADAPTER
+    insertion = one_of("tuning.insertion", c.tuning.insertion, INSERTIONS)
     encoder = dict(
         size=SIZES[c.model.size],
         image_size=c.model.image_size,
@@ -210,7 +214,8 @@ def _task(c: ConfigDict, classes: int, statistics: Statistics, **options: Any) -
         dtype=DTYPES[one_of("model.dtype", c.model.dtype, DTYPES)],
         remat=one_of("model.remat", c.model.remat, REMATS),
         style=BASES[one_of("model.base", c.model.base, BASES)].style,
-        reduction=c.tuning.reduction if c.tuning.method == tuning.ADAPTER else None,
+        reduction=c.tuning.reduction if adapted else None,
+        insertion=insertion if adapted else CONCAT,
         lora=LoraSpec(c.tuning.rank, c.tuning.alpha) if c.tuning.method == tuning.LORA else None,
     )
     make = TASKS[one_of("model.network", c.model.network, TASKS)]
@@ -218,11 +223,12 @@ def _task(c: ConfigDict, classes: int, statistics: Statistics, **options: Any) -
 
 
 def _contrast(c: ConfigDict, real: int) -> ContrastSpec | None:
-    if not c.loss.contrast:
+    kind = one_of("loss.contrast_kind", c.loss.contrast_kind, (*losses.CONTRASTS, "none"))
+    if not c.loss.contrast or kind == "none":
         return None
     if c.tuning.method != tuning.ADAPTER:
         raise ValueError("loss.contrast: only FS-Adapter has features for it; set tuning.method or loss.contrast to 0")
-    return ContrastSpec(c.loss.contrast, c.loss.temperature, real)
+    return ContrastSpec(c.loss.contrast, c.loss.temperature, real, kind)
 
 
 def _check_cached(c: ConfigDict, mixed: bool) -> None:
@@ -231,6 +237,10 @@ def _check_cached(c: ConfigDict, mixed: bool) -> None:
         raise ValueError(
             f"features.cache: {c.tuning.method} changes the encoder; expected tuning.method "
             f"{' or '.join(tuning.BEHIND_THE_ENCODER)}"
+        )
+    if c.tuning.method == tuning.ADAPTER and c.tuning.insertion in IN_BLOCKS:
+        raise ValueError(
+            f"features.cache: tuning.insertion {c.tuning.insertion} changes the encoder; expected concat or add"
         )
     if c.model.network == "antispoof" and c.model.norm_over == "tokens":
         raise ValueError("features.cache: model.norm_over: tokens looks at every token, the cache has pooled ones")

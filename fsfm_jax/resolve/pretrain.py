@@ -6,20 +6,19 @@ After this file nobody reads a ConfigDict. Errors say the field, what was found 
 import dataclasses
 import math
 
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fsfm_jax import losses
 from fsfm_jax.config import pretrain
 from fsfm_jax.config.fields import accumulation, check_fields, flat, is_part_of, kept_every, one_of, stop_step, to_steps
-from fsfm_jax.data.masking import COUNTS, REGION_DRAWS, STRATEGIES, MaskSpec, seen_patches
+from fsfm_jax.data.masking import COUNTS, REGION_DRAWS, STRATEGIES, MaskSpec
 from fsfm_jax.data.stream import StreamSpec
-from fsfm_jax.models.fsfm import DECODED, POSITIONS, TARGET_VIEWS, ModelSpec
-from fsfm_jax.models.remat import REMATS
+from fsfm_jax.models.fsfm import OTHER_VISIBLE, REGRESSED, ModelSpec
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim.optimizer import OptimizerSpec
-from fsfm_jax.resolve.image_size import grid_of
+from fsfm_jax.resolve.networks import DTYPES, pretraining_model, target_design
 from fsfm_jax.resolve.optimizer import resolve_optimizer
+from fsfm_jax.resolve.views import resolve_views
 from fsfm_jax.run.checkpoint import Retention
 from fsfm_jax.run.writers import writer_names
 from fsfm_jax.tasks.pretrain import LossSpec, Statistics
@@ -27,8 +26,6 @@ from fsfm_jax.train.alarms import ACTIONS, MOVING_SHARE, AlarmSpec
 from fsfm_jax.train.loop import LoopSpec
 from fsfm_jax.train.outcome import SkipLimit
 from fsfm_jax.train.step import CADENCES, NONFINITE, RATIOS, StepSpec
-
-DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
 
 # Channel statistics that the released code lists, for data that is not at hand.
 STATISTICS = {
@@ -56,7 +53,10 @@ FREE_FIELDS = (
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """Learning rate and target momentum; warm-ups and totals in optimizer steps (target: in its updates)."""
+    """Learning rate and target momentum; warm-ups and totals in optimizer steps (target: in its updates).
+
+    The totals are those of the horizon: the run may end before.
+    """
 
     peak: float
     floor: float
@@ -113,6 +113,7 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
             "an optimizer step may not see an image twice"
         )
     parts = accumulation(c.batch.size, c.batch.per_device, devices, c.batch.accumulation)
+    _check_terms(c, mask)
     model = pretraining_model(c)
     loss = pretraining_loss(c)
     step = StepSpec(
@@ -122,15 +123,17 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         nonfinite=one_of("nonfinite", c.nonfinite, NONFINITE),
         reduce_dtype=DTYPES[one_of("partition.reduce_dtype", c.partition.reduce_dtype, DTYPES)],
     )
+    online, target = resolve_views(c, model)
     stream = StreamSpec(
         seed=c.seed,
         global_batch=c.batch.size,
         patch_size=size.patch_size,
-        augment=c.data.augment,
+        online=online,
+        target=target,
         mask=mask,
         draw_group=c.mask.draw_group,
         image_size=model.image_size,
-        other_mask=c.model.target_view == "other_visible",
+        other_mask=model.target_view == OTHER_VISIBLE,
         workers=c.data.workers,
         threads=c.data.threads,
     )
@@ -144,6 +147,11 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
     total = math.floor(steps("duration", c.duration))
     if total < 1:
         raise ValueError(f"duration: {c.duration!r} is less than one step of {c.batch.size} images")
+    horizon = math.floor(steps("horizon", c.horizon)) if c.horizon else total
+    if horizon < total:
+        raise ValueError(
+            f"horizon: {c.horizon!r} is shorter than the run of {c.duration!r}; the schedule cannot end before the run"
+        )
     warmup = steps("optimizer.warmup", c.optimizer.warmup)
     if warmup >= total:
         raise ValueError(
@@ -158,12 +166,12 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
         peak=c.optimizer.base_learning_rate * c.batch.size / 256,
         floor=c.optimizer.min_learning_rate,
         warmup=warmup,
-        total=total,
+        total=horizon,
         momentum=c.target.momentum,
         target_frozen=one_of("target.rule", c.target.rule, ("ema", "frozen")) == "frozen",
         target_warmup=updates * steps("target.warmup", c.target.warmup),
         target_warmup_momentum=c.target.warmup_momentum,
-        target_total=updates * total,
+        target_total=updates * horizon,
     )
     return Pretraining(
         seed=c.seed,
@@ -248,43 +256,25 @@ def pretraining_loss(c: ConfigDict) -> LossSpec:
         temperature=c.loss.temperature,
         ncs_scale=c.loss.ncs_scale,
         negatives=c.loss.negatives,
+        masked_weight=c.loss.masked_weight,
     )
 
 
-def pretraining_model(c: ConfigDict) -> ModelSpec:
-    """The networks that a pretraining configuration asks for.
-
-    Raises:
-      ValueError: a name that is not known, an image size that patches do not fill, or heads that do not divide a width.
-    """
-    size, grid = SIZES[one_of("model.size", c.model.size, SIZES)], grid_of(c)
-    model = ModelSpec(
-        size=size,
-        image_size=c.model.image_size,
-        seen=seen_patches(grid**2, c.mask.ratio),
-        pixel_width=c.model.pixel_width,
-        pixel_depth=c.model.pixel_depth,
-        pixel_heads=c.model.pixel_heads,
-        rep_depth=c.model.rep_depth,
-        rep_heads=c.model.rep_heads,
-        projection_hidden=c.model.projection_hidden,
-        projection_features=c.model.projection_features,
-        instance_discrimination=c.model.instance_discrimination,
-        target_view=one_of("model.target_view", c.model.target_view, TARGET_VIEWS),
-        rep_decoded=one_of("model.rep_decoded", c.model.rep_decoded, DECODED),
-        rep_positions=one_of("model.rep_positions", c.model.rep_positions, POSITIONS),
-        dtype=DTYPES[one_of("model.dtype", c.model.dtype, DTYPES)],
-        remat=one_of("model.remat", c.model.remat, REMATS),
-    )
-    for field, heads, width in (
-        ("model.pixel_heads", c.model.pixel_heads, c.model.pixel_width),
-        ("model.rep_heads", c.model.rep_heads, size.width),
-    ):
-        if width % heads:
-            raise ValueError(f"{field}: {heads} heads do not divide the width {width}")
-    if c.model.pixel_width % 4:
-        raise ValueError(f"model.pixel_width: {c.model.pixel_width} is not divisible by 4, as positions need it")
-    return model
+def _check_terms(c: ConfigDict, mask: MaskSpec) -> None:
+    """Refuses an objective that trains nothing, and pixels that are predicted although nothing asks for them."""
+    masked, region = c.loss.masked_weight, c.loss.region_weight
+    instance = c.loss.instance_weight if c.model.instance_discrimination else 0
+    if not (masked or region or instance):
+        without = "" if c.model.instance_discrimination else " and model.instance_discrimination False"
+        raise ValueError(
+            "loss: nothing would be trained with loss.masked_weight, loss.region_weight and loss.instance_weight 0"
+            f"{without}; give one of them a weight"
+        )
+    if region and not masked and not mask.row.covers_region:
+        raise ValueError(
+            f"loss.masked_weight: 0 leaves the reconstruction of a covered region, and mask.strategy {c.mask.strategy} "
+            "covers none; set loss.region_weight to 0 as well, or choose a strategy that covers a region"
+        )
 
 
 def binding_fields(config: ConfigDict, parts: int) -> dict:
@@ -295,6 +285,10 @@ def binding_fields(config: ConfigDict, parts: int) -> dict:
     """
     fields = {name: value for name, value in flat(config).items() if not is_part_of(name, FREE_FIELDS)}
     c = config
+    # A design of the supplement is the same run under the names of its two parts.
+    view, decoded = target_design(c)
+    if decoded != REGRESSED:
+        fields |= {"model.target_view": view, "model.rep_decoded": decoded}
     negatives = c.model.instance_discrimination and losses.KINDS[c.loss.kind].compares_images
     per_part = c.loss.ratio_over == "micro_batch" or c.target.cadence == "micro_step" or c.nonfinite == "skip"
     return fields | ({"batch.accumulation": parts} if negatives or per_part else {})

@@ -13,7 +13,7 @@ from fsfm_jax.tasks import mixing
 from fsfm_jax.tasks.base import Batch, Terms, weighted_sum
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
-CROSS_ENTROPY, REAL_ANCHOR = "cross_entropy", "real_anchor"
+CROSS_ENTROPY = "cross_entropy"
 OPEN_UNITS = "open_units"  # of FS-Adapter's bottleneck, a number to watch
 STREAMS = ("drop_path", "dropout")
 FEATURES = "features"  # key of a batch that has pooled features instead of images
@@ -21,17 +21,19 @@ FEATURES = "features"  # key of a batch that has pooled features instead of imag
 
 @dataclasses.dataclass(frozen=True)
 class ContrastSpec:
-    """The real-anchor loss beside the cross-entropy.
+    """The contrastive loss beside the cross-entropy.
 
     Attributes:
       weight: its factor.
       temperature: of its similarities.
       real: the label of real (bona fide) faces.
+      kind: a key of `losses.CONTRASTS`, and the name of its term.
     """
 
     weight: float
     temperature: float
     real: int
+    kind: str = "real_anchor"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,7 @@ class ClassifyTask:
       smoothing: share of a target that is spread over all classes.
       mixed: whether images are mixed in pairs. Pairs are made within a micro-batch.
       erased: whether batches have boxes to erase. Drawing noise for all pixels costs a fifth of a tiny model's step.
-      contrast: the real-anchor loss of a model with an adapter; None: none. Its pairs are made within a micro-batch.
+      contrast: the contrastive loss of a model with an adapter; None: none. Its pairs are made within a micro-batch.
         It takes the features of the mixed images with the labels of the first of each pair, as released.
     """
 
@@ -59,7 +61,7 @@ class ClassifyTask:
 
     @property
     def term_weights(self) -> dict[str, float]:
-        return {CROSS_ENTROPY: 1.0} | ({REAL_ANCHOR: self.contrast.weight} if self.contrast else {})
+        return {CROSS_ENTROPY: 1.0} | ({self.contrast.kind: self.contrast.weight} if self.contrast else {})
 
     @property
     def per_image(self) -> bool:
@@ -85,7 +87,7 @@ class ClassifyTask:
     def loss(
         self, params: Any, target: Any, batch: Batch, denominators: Terms, key: jax.Array
     ) -> tuple[jax.Array, Terms]:
-        """Mean cross-entropy against smoothed and mixed targets, and the weighted mean of the real-anchor loss.
+        """Mean cross-entropy against smoothed and mixed targets, and the weighted mean of the contrastive loss.
 
         Both means are over the images that `denominators` has counted. With an adapter, the share of its open units is
         a term without weight.
@@ -108,10 +110,9 @@ class ClassifyTask:
         terms = {CROSS_ENTROPY: jnp.sum(losses.soft_cross_entropy(found.logits, targets)) / denominators[CROSS_ENTROPY]}
         if self.contrast is not None:
             assert found.contrast is not None, "a contrast needs the projector of an adapter"
-            anchors = losses.real_anchor(
-                found.contrast, batch[records.LABEL], self.contrast.real, self.contrast.temperature
-            )
-            terms[REAL_ANCHOR] = jnp.sum(anchors) / denominators[REAL_ANCHOR]
+            spec = self.contrast
+            of_images = losses.CONTRASTS[spec.kind](found.contrast, batch[records.LABEL], spec.real, spec.temperature)
+            terms[spec.kind] = jnp.sum(of_images) / denominators[spec.kind]
         return terms
 
     def _mix(self, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:

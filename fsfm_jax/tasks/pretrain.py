@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fsfm_jax import losses, records
-from fsfm_jax.models.fsfm import ModelSpec, Online, OnlineNetwork, TargetNetwork, target_parameters
+from fsfm_jax.models.fsfm import OTHER_VISIBLE, ModelSpec, Online, OnlineNetwork, TargetNetwork, target_parameters
 from fsfm_jax.models.heads import l2_normalise
 from fsfm_jax.models.ops import at_least_float32
 from fsfm_jax.models.vit import patchify
@@ -20,7 +20,7 @@ MASKED, REGION, INSTANCE = "masked", "region", "instance"
 
 @dataclasses.dataclass(frozen=True)
 class LossSpec:
-    """`L = L_masked + region_weight L_region + instance_weight L_instance` (FSFM: L_rec^m, L_rec^fr, L_sim).
+    """The sum of three terms, each with its weight: `masked`, `region`, `instance` (FSFM: L_rec^m, L_rec^fr, L_sim).
 
     Attributes:
       normalise_pixels: reconstruct patches minus their mean over their deviation.
@@ -36,11 +36,15 @@ class LossSpec:
     temperature: float
     ncs_scale: float
     negatives: bool
+    masked_weight: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainTask:
-    """The pretraining objective over batches with `image`, `mask` and `region_mask` (and `other_mask`)."""
+    """The pretraining objective over batches with `image`, `mask` and `region_mask`.
+
+    Where the target has a mask or a view of its own, also `other_mask` and `target_image`.
+    """
 
     model: ModelSpec
     loss_spec: LossSpec
@@ -48,8 +52,12 @@ class PretrainTask:
 
     @property
     def term_weights(self) -> dict[str, float]:
-        weights = {MASKED: 1.0, REGION: self.loss_spec.region_weight}
-        return weights | ({INSTANCE: self.loss_spec.instance_weight} if self.model.instance_discrimination else {})
+        spec, weights = self.loss_spec, {}
+        if self.model.reconstructs:
+            weights |= {MASKED: spec.masked_weight, REGION: spec.region_weight}
+        if self.model.instance_discrimination:
+            weights |= {INSTANCE: spec.instance_weight}
+        return weights
 
     @property
     def per_image(self) -> bool:
@@ -94,12 +102,7 @@ class PretrainTask:
             mutable=["intermediates"],
         )  # fmt: skip
         online, inner = cast(tuple[Online, Any], found)
-        pixels, goal = at_least_float32(online.pixels), self.goal(patches)
-        terms = {}
-        for name, mask in ((MASKED, batch[records.MASK]), (REGION, batch[records.REGION_MASK])):
-            error = losses.masked_reconstruction(pixels, goal, mask)
-            count = denominators[name].astype(error.total.dtype)
-            terms[name] = error.total / jnp.where(count > 0, count, 1.0)
+        terms = {} if online.pixels is None else self._reconstruction(online.pixels, patches, batch, denominators)
         if online.prediction is None:  # without instance discrimination
             return weighted_sum(terms, self.term_weights), terms
         prediction, anchor = l2_normalise(online.prediction), self._anchor(target, patches, batch)
@@ -110,9 +113,20 @@ class PretrainTask:
         rows = {PROJECTION: at_least_float32(projection), AGREEMENT: losses.cosine(prediction, anchor)}
         return weighted_sum(terms, self.term_weights), terms | rows
 
+    def _reconstruction(self, pixels: jax.Array, patches: jax.Array, batch: Batch, denominators: Terms) -> Terms:
+        """Mean errors over hidden and over covered patches."""
+        pixels, goal, terms = at_least_float32(pixels), self.goal(patches), {}
+        for name, mask in ((MASKED, batch[records.MASK]), (REGION, batch[records.REGION_MASK])):
+            error = losses.masked_reconstruction(pixels, goal, mask)
+            count = denominators[name].astype(error.total.dtype)
+            terms[name] = error.total / jnp.where(count > 0, count, 1.0)
+        return terms
+
     def _anchor(self, target: Any, patches: jax.Array, batch: Batch) -> jax.Array:
-        """Unit projections of the target network, `[B, E]`."""
-        other = batch[records.OTHER_MASK] if self.model.target_view == "other_visible" else batch[records.MASK]
+        """Unit projections of the target network, `[B, E]`, of `patches` or of its own view."""
+        other = batch[records.OTHER_MASK] if self.model.target_view == OTHER_VISIBLE else batch[records.MASK]
+        if records.TARGET_IMAGE in batch:
+            patches = self.patches(batch[records.TARGET_IMAGE])
         projection = TargetNetwork(self.model).apply({"params": target}, patches, batch[records.MASK], other)
         return l2_normalise(jax.lax.stop_gradient(cast(jax.Array, projection)))
 

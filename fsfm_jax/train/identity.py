@@ -76,14 +76,10 @@ def check_same_run(saved: dict, identity: dict, workdir: str) -> None:
       ValueError: with every differing field, saved and asked for.
     """
     have, want = fields.flat(saved["config"]), fields.flat(identity["config"])
-
-    def value_of(run: dict, name: str) -> Any:
-        return run.get(name, fields.WHEN_ABSENT.get(name, "absent"))
-
     changed = [
-        f"{name}: {value_of(have, name)} saved, {value_of(want, name)} asked for"
+        f"{name}: {fields.value_of(have, name)} saved, {fields.value_of(want, name)} asked for"
         for name in sorted(have.keys() | want.keys())
-        if not fields.same_value(value_of(have, name), value_of(want, name))
+        if not fields.same_value(fields.value_of(have, name), fields.value_of(want, name))
     ]
     if saved["data"] != identity["data"]:
         counts = [[entry["examples"] for entry in run["data"]] for run in (saved, identity)]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from fsfm_jax.config.fields import one_of
+from fsfm_jax.config.fields import horizon_of, one_of
 
 LOSSES = {"SimSiam": "ncs", "BYOL": "byol", "InfoNCE": "infonce", "MOCOv3": "mocov3", "SimCLR": "simclr"}
 NEGATIVES = {"all": True, "positive": False}
@@ -43,7 +43,7 @@ class _Row(NamedTuple):
 
 
 _ROWS = (
-    _Row("epochs", "duration", _epochs),
+    _Row("epochs", "duration", _epochs),  # of the schedule; a run that was stopped before says so by its `epoch`
     _Row("warmup_epochs", "optimizer.warmup", _epochs),
     _Row("blr", "optimizer.base_learning_rate", _number),
     _Row("min_lr", "optimizer.min_learning_rate", _number),
@@ -100,7 +100,7 @@ def options_of(
     kind = one_of("loss.kind of an official file", fields["loss.kind"], kinds)
     batch = fields["batch.size"]
     values = dict(fields) | {
-        "duration": _round(epochs("duration", fields["duration"])),
+        "duration": _round(epochs("horizon", horizon_of(fields))),
         "optimizer.warmup": _round(epochs("optimizer.warmup", fields["optimizer.warmup"])),
         "batch.accumulation": accumulation,
         "loss.kind": kinds[kind],

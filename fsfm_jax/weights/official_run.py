@@ -15,10 +15,11 @@ import jax
 import numpy as np
 
 from fsfm_jax.config import pretrain
-from fsfm_jax.config.fields import flat
+from fsfm_jax.config.fields import flat, to_steps
 from fsfm_jax.models.fsfm import ModelSpec
 from fsfm_jax.models.layers import sincos_positions
 from fsfm_jax.models.vit import SIZES
+from fsfm_jax.optim.schedules import warmup_cosine
 from fsfm_jax.resolve.pretrain import pretraining_model
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.tasks.pretrain import LossSpec, PretrainTask
@@ -93,6 +94,7 @@ def read_run(
     moments = read_moments(path, online.beside["optimizer"], shapes) if "optimizer" in online.beside else None
     if moments is None:
         notes.append("the file has no moments of the optimizer: they would start at zero")
+    notes += _schedule_notes(fields, known, _epochs(online))
     files, carried = {ONLINE: {"path": path, "sha256": online.sha256}}, {ONLINE: carried}
     second = None
     if target is not None:
@@ -116,6 +118,19 @@ def read_run(
         params, second, moments, carried, fields, known, spec, _epochs(online), _what_it_says(online),
         statistics_beside(path), files, notes,
     )  # fmt: skip
+
+
+def _schedule_notes(fields: Mapping[str, Any], known: tuple[str, ...], done: float | None) -> list[str]:
+    """What is left of a schedule that was not run to its end."""
+    if done is None or not {"duration", "optimizer.warmup"} <= {*known}:
+        return []
+    planned, warmup = (to_steps(fields[name], name, 1, 1) for name in ("duration", "optimizer.warmup"))
+    if not warmup < planned or done >= planned:
+        return []
+    peak = fields["optimizer.base_learning_rate"] * fields["batch.size"] / 256
+    rate = float(warmup_cosine(np.float32(done), peak, fields["optimizer.min_learning_rate"], warmup, planned))
+    share = f"{rate / peak:.0%}" if peak else "0"
+    return [f"its schedule is over {planned:g} epochs, {done:g} are done: the learning rate is at {share} of its peak"]
 
 
 def is_plain(file: official_file.OfficialFile) -> bool:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from fsfm_jax.models.adapter import CONCAT
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.classifier import POSITIONS, Classifier, ClassifierSpec
 from fsfm_jax.models.fsfm import ModelSpec, OnlineNetwork
@@ -75,10 +76,10 @@ def classifier_arrays(params: dict, spec: ClassifierSpec, library: str) -> dict[
       ValueError: an FS-Adapter, which networks of `library` do not have, or arrays that are not those of `spec`.
     """
     if spec.reduction is not None:
+        official = "export it with the names of the official code (official or safetensors), or "
         raise ValueError(
             f"this detector has an FS-Adapter (tuning.reduction {spec.reduction}): {library} has no network with a "
-            "bottleneck between pooling and classifier; export it with the names of the official code (official or "
-            f"safetensors), or serialize it: {REMEDY}"
+            f"bottleneck; {official if spec.insertion == CONCAT else ''}serialize it: {REMEDY}"
         )
     spec.size.grid(spec.image_size)
     _check_wiring(params.get("encoder", {}), spec.style)

@@ -17,6 +17,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fsfm_jax import records
+from fsfm_jax.config.fields import horizon_of, same_value
 from fsfm_jax.optim.optimizer import OPTIMIZERS, Optimizer
 from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parts
 from fsfm_jax.tasks.normalisation import Statistics
@@ -132,10 +133,11 @@ def adopt_state(
             f"duration: {fields['duration']!r} is {steps} steps, but the imported run has done {run['epochs']:g} "
             f"epochs, which are {step} steps with these {examples} images; choose a longer one"
         )
+    there, here = ({**part, "duration": horizon_of(part)} for part in (run["config"], fields))
     differing = [
-        f"{name}: {run['config'][name]} there, {fields[name]} here"
+        f"{'horizon' if name == 'duration' and fields['horizon'] else name}: {there[name]} there, {here[name]} here"
         for name in run["known"]
-        if run["config"][name] != fields[name]
+        if not same_value(there[name], here[name])
     ]
     side = run.get("image_size", records.IMAGE_SIZE)
     if side != fields["model.image_size"]:

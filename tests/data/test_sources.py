@@ -21,6 +21,7 @@ from fsfm_jax.data.photo import decode_image, encode_png
 from fsfm_jax.data.sources import open_mixture, open_source
 from fsfm_jax.data.statistics import Card, PixelSums, SplitStatistics, read_card
 from fsfm_jax.data.stream import StreamSpec, load_example
+from fsfm_jax.data.views import WHOLE
 
 ROOT = Path(__file__).parents[2]
 KEYS = {records.IMAGE, records.PARSING_MAP, records.REGION_BITS, records.SOURCE}
@@ -124,7 +125,7 @@ def test_a_photo_is_checked_once(packed, monkeypatch, spec):
 
     monkeypatch.setattr(photo, "read_header", noted)
     mask = MaskSpec("crfr_p", 0.75, "image", "exact")
-    loaded = load_example(StreamSpec(0, 1, 16, False, mask, 1, False, 0, 0), source[0] | {records.POSITION: 0})
+    loaded = load_example(StreamSpec(0, 1, 16, WHOLE, mask, 1, False, 0, 0), source[0] | {records.POSITION: 0})
     assert loaded[records.IMAGE].shape == (224, 224, 3)
     assert len(checked) == (spec != "synthetic:1")
 

@@ -35,6 +35,12 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 PAIR = [str(GOLDEN / "checkpoint-599.pth"), str(GOLDEN / "checkpoint-te-599.pth")]
 
 
+GOLDEN_SHAPE = {
+    "model__size": "tiny8", "model__pixel_width": 32, "model__pixel_depth": 2, "model__pixel_heads": 4,
+    "model__rep_depth": 2, "model__rep_heads": 4, "model__projection_hidden": 64, "model__projection_features": 16,
+}  # fmt: skip
+
+
 def leaves(value, place=""):
     """Everything in the content of a file, by place."""
     if isinstance(value, dict | list | tuple):
@@ -176,6 +182,20 @@ def test_weights_of_an_optimizer_that_official_code_lacks_are_exported_and_its_m
         {name: np.asarray(array) for name, array in online["model"].items()},
         {name: np.asarray(array) for name, array in pretraining_contents(opened)[1]["model"].items()},
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rep_decoded": "regressed"}, "the official network has no latent regressor .model.target_view 4b.; export"),
+        ({"reconstructs": False}, "the official network has a pixel decoder, and this run, .* has none; export"),
+    ],
+)
+def test_networks_that_official_files_cannot_hold_are_refused(run, changes, message):
+    opened = open_run(str(run), 2)
+    other = dataclasses.replace(opened, spec=dataclasses.replace(opened.spec, **changes))
+    with pytest.raises(ValueError, match=f"--format=official: {message} its encoder with another format"):
+        pretraining_contents(other)
 
 
 def test_moments_of_adamw_do_not_become_those_of_another_optimizer(run, tmp_path, caplog):
@@ -349,18 +369,38 @@ def test_a_network_alone_is_used_with_a_word_about_it(tmp_path):
         from_torch.convert(PAIR, str(tmp_path / "run"))
 
 
+def test_a_schedule_that_was_not_run_to_its_end_is_told_and_gone_on_with(tmp_path, golden, caplog):
+    options = {"epochs": 800, "warmup_epochs": 40, "lr": 2.4e-3, "blr": 1.5e-4, "mask_ratio": 0.75}
+    path = tmp_path / "checkpoint-599.pth"
+    official_weights.write(path, reference.state_dict(golden("pretrain_tiny"), "online/"), epoch=599, args=options)
+    workdir = str(tmp_path / "run")
+    said = from_torch.convert([str(path)], workdir, "vggface2", pixel_heads=4, rep_heads=4)
+    # Half of 1 + cos(pi 560 / 760).
+    assert "its schedule is over 800 epochs, 600 are done: the learning rate is at 16% of its peak" in said
+    found = {}
+    for duration, horizon in (("600 epochs", ""), ("600 epochs", "800 epochs"), ("800 epochs", "")):
+        c = run_config(**GOLDEN_SHAPE, duration=duration, horizon=horizon, optimizer__warmup="40 epochs")
+        resolved = resolve_pretraining(c, 19, jax.device_count())
+        program = pretrain.make_program(resolved, STATISTICS["vggface2"])
+        caplog.clear()
+        state = adopt_state(workdir, program, flat(c), STATISTICS["vggface2"], 19, 8, resolved.loop.steps, 1)
+        assert int(state.step) == 1425  # 600 epochs of 19 images in batches of 8
+        rate = float(pretrain.learning_rate_of(resolved.schedule, state.step)) / resolved.schedule.peak
+        found[duration, horizon] = round(rate, 2), "800 epochs there, 600 epochs here" in caplog.text
+    assert [*found.values()] == [(0, True), (0.16, False), (0.16, False)]
+
+
 def test_going_on_says_what_differs_and_refuses_another_network(imported, tmp_path, caplog):
     workdir = tmp_path / "run"
     shutil.copytree(imported, workdir)
     with pytest.raises(ValueError, match="imported, for model.size tiny16: .* arrays are not those of the network"):
         pretrain.run(run_config(), str(workdir))
-    shape = {
-        "model__size": "tiny8", "model__pixel_width": 32, "model__pixel_depth": 2, "model__pixel_heads": 4,
-        "model__rep_depth": 2, "model__rep_heads": 4, "model__projection_hidden": 64,
-        "model__projection_features": 16,
-    }  # fmt: skip
+    shape = GOLDEN_SHAPE
     with pytest.raises(ValueError, match="duration: '6 steps' is 6 steps, but the imported run has done 600 epochs"):
         pretrain.run(run_config(**shape), str(workdir))
+    shorter = {"duration": "500 epochs", "horizon": "700 epochs", "optimizer__warmup": "40 epochs"}
+    with pytest.raises(ValueError, match="duration: '500 epochs' is 1187 steps, but the imported run has done 600"):
+        pretrain.run(run_config(**shape | shorter), str(workdir))
     with pytest.raises(ValueError, match="model.rep_positions: expected zeros, as in .*; found sincos"):
         pretrain.run(run_config(**shape, model__rep_positions="sincos"), str(workdir))
     caplog.set_level(logging.INFO, "fsfm_jax")

@@ -14,6 +14,8 @@ from flax.traverse_util import flatten_dict
 from tuning import STEPS, looks, pretrained_run, tiny, tuned_run
 
 from fsfm_jax.detection.detector import Kept, open_saved
+from fsfm_jax.detection.encoder import open_encoder
+from fsfm_jax.detection.opener import Unsaid
 from fsfm_jax.jobs import finetune
 from fsfm_jax.jobs.finetune_inputs import open_inputs
 from fsfm_jax.models.layers import sincos_positions
@@ -133,6 +135,24 @@ def test_the_encoder_starts_as_it_was_pretrained(pretrained, tmp_path):
     assert len(blocks) == 2
     for name in (*blocks, "patch_embed", "cls_token"):
         assert same(before["encoder"][name], after["encoder"][name])
+
+
+def test_an_adapter_in_the_blocks_is_trained_opened_and_looked_at(pretrained, tmp_path):
+    fields = {"tuning__method": "fs_adapter", "tuning__insertion": "parallel", "loss__contrast": 0.5}
+    fields |= {"loss__contrast_kind": "real_fake", "duration": "2 steps", "checkpoint__every": "2 steps"}
+    workdir = tuned_run(tmp_path, pretrained, optimizer__warmup="0 steps", **fields)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["real_fake"] > 0 and "open_units" not in row for row in rows)
+    before, detector = parameters(pretrained), open_saved(workdir)
+    block = detector.params["encoder"]["block_01"]
+    assert np.any(block["adapter"]["linear2"]["kernel"])
+    assert same(before["encoder"]["block_01"], {name: block[name] for name in block if name != "adapter"})
+    # What is looked at is what is scored: the encoder with its adapters; the norm behind it stays at 1 and 0.
+    faces = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    features = open_encoder(workdir, Unsaid()).features(faces)
+    scaled = (features - features.mean(1, keepdims=True)) / np.sqrt(features.var(1, keepdims=True) + 1e-6)
+    pooled = jax.jit(detector.task.pool_images)(detector.params, faces)
+    np.testing.assert_allclose(scaled, pooled, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("side", [224, 112])

@@ -2,15 +2,21 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
 from flax.traverse_util import flatten_dict
+from gradients import drawn
+from jax import enable_x64
+from jax.test_util import check_grads
 
 from fsfm_jax import losses
+from fsfm_jax.models.adapter import INSERTIONS
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
+from fsfm_jax.models.block_adapter import BlockAdapterSpec, add_adapter
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec, PooledEncoder, initialise
 from fsfm_jax.models.lora import LoraSpec, merge
 from fsfm_jax.models.vit import SIZES, Size
@@ -162,6 +168,93 @@ def test_open_units_are_those_that_some_image_passes():
     assert network.apply({"params": params}, None, False, features).open_units == 0.5
     kernel[0, 0] = 0
     assert network.apply({"params": params}, None, False, features).open_units == 0
+
+
+# Where else the bottleneck may stand.
+
+PLACES = [place for place in INSERTIONS if place != "concat"]
+
+
+def inserted(place, **changes):
+    return Classifier(ClassifierSpec(classes=2, pooling="mean_patches", **SHARED | dict(insertion=place) | changes))
+
+
+def test_an_added_bottleneck_by_hand():
+    # A width of 2 and a bottleneck of 1: b = relu(3 - 2) = 1, a = (relu(4), relu(-5)) = (4, 0), f + a = (7, -2).
+    features = np.array([[3.0, -2.0]], np.float32)
+    network = inserted("add", size=Size(2, 1, 1, 8), reduction=2)
+    params = jax.tree.map(np.zeros_like, network.init(jax.random.key(0), None, False, features)["params"])
+    params["adapter"]["linear1"]["kernel"][:] = 1
+    params["adapter"]["linear2"]["kernel"][:] = [[4, -5]]
+    params["head"]["kernel"][:] = np.eye(2)
+    params["projector"]["kernel"][:] = -2
+    found = network.apply({"params": params}, None, False, features)
+    np.testing.assert_array_equal(found.logits, [[7, -2]])
+    np.testing.assert_array_equal(found.contrast, [[-1]])  # of b, in unit rows
+    assert found.open_units == 1
+
+
+@pytest.mark.parametrize(("place", "expected"), [("parallel", [16, 17]), ("sequential", [70, -10])])
+def test_a_bottleneck_in_a_block_by_hand(place, expected):
+    class Part(nn.Module):
+        @nn.compact
+        def __call__(self, before, after):
+            return add_adapter(BlockAdapterSpec(place, 2), before, after, jnp.float32)
+
+    # relu(1 + 2) = 3 or relu(10 + 20) = 30, times (2, -1), and added to what the MLP gives.
+    before, after = jnp.array([[[1.0, 2.0]]]), jnp.array([[[10.0, 20.0]]])
+    params = Part().init(jax.random.key(0), before, after)["params"]
+    np.testing.assert_array_equal(params["adapter"]["linear2"]["kernel"], [[0, 0]])
+    params = {"adapter": {"linear1": {"kernel": jnp.ones((2, 1))}, "linear2": {"kernel": jnp.array([[2.0, -1.0]])}}}
+    np.testing.assert_array_equal(Part().apply({"params": params}, before, after)[0, 0], expected)
+
+
+@pytest.mark.parametrize("place", ["parallel", "sequential"])
+def test_blocks_start_as_the_frozen_ones_and_keep_their_names(place):
+    network, images = inserted(place), jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
+    plain = Classifier(ClassifierSpec(classes=2, pooling="mean_patches", **SHARED | dict(reduction=None)))
+    params = network.init(jax.random.key(0), images, train=False)["params"]
+    trained, frozen = tuning.split(params, tuning.TUNINGS["fs_adapter"])
+    depth, width, narrow = 2, 48, 12
+    assert tuning.count(trained) == depth * 2 * width * narrow + (width * narrow + narrow) + (2 * width + 2)
+    without = jax.eval_shape(lambda: plain.init(jax.random.key(3), images, train=False))["params"]
+    assert flatten_dict(frozen).keys() == flatten_dict({k: without[k] for k in ("encoder", "fc_norm")}).keys()
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def features(network, params):
+        return network.apply({"params": params}, images, False).features
+
+    np.testing.assert_array_equal(features(network, params), features(plain, {**frozen, "head": params["head"]}))
+    # The second map is zero and learns all the same; behind a ReLU it would not.
+    gradient = jax.grad(lambda part: jnp.sum(features(network, tuning.join(part, frozen))[:, :9] ** 2))(trained)
+    assert all(np.any(gradient["encoder"][name]["adapter"]["linear2"]["kernel"]) for name in ("block_00", "block_01"))
+
+
+@pytest.mark.parametrize("place", INSERTIONS)
+def test_gradients_of_every_insertion_are_those_of_its_values(place):
+    with enable_x64(True):
+        network = inserted(place, size=Size(8, 1, 2, 8), image_size=16, dtype=jnp.float64)
+        images = drawn(3, 16, 16, 3)
+        params = network.init(jax.random.key(0), images, train=False)["params"]
+        leaves, tree = jax.tree.flatten(params)
+        params = jax.tree.unflatten(tree, [x + 0.3 * drawn(*x.shape, seed=n) for n, x in enumerate(leaves)])
+        part, frozen = tuning.split(params, tuning.TUNINGS["fs_adapter"])
+
+        def run(part):
+            found = network.apply({"params": tuning.join(part, frozen)}, images, False)
+            return found.logits, found.contrast
+
+        # Central differences of 1e-5 are right to about 1e-10 times the third derivative; no ReLU is that near to 0.
+        check_grads(jax.jit(run), (part,), order=1, modes=("rev",), atol=1e-7, rtol=1e-7, eps=1e-5)
+
+
+def test_anti_spoofing_over_tokens_has_adapters_in_blocks_alone():
+    spoof = AntiSpoof(AntiSpoofSpec(norm_over="tokens", dropout=0.5, **SHARED | dict(insertion="parallel")))
+    assert "adapter" in shapes_of(spoof, 32)["encoder"]["block_01"]
+    with pytest.raises(ValueError, match="model.norm_over: an adapter and stored features are pooled"):
+        shapes_of(AntiSpoof(AntiSpoofSpec(norm_over="tokens", dropout=0.5, **SHARED | dict(insertion="add"))), 32)
+    with pytest.raises(ValueError, match="tuning.reduction: expected a divisor of the width 48; found 5"):
+        shapes_of(inserted("parallel", reduction=5), 32)
 
 
 def test_stored_features_stand_for_the_images(golden):

@@ -93,6 +93,8 @@ def test_pretraining_by_hand():
         {"target_view": "other_visible", "rep_decoded": "online"},
         {"rep_decoded": "neither"},
         {"instance_discrimination": False},
+        {"reconstructs": False},
+        {"target_view": "masked", "rep_decoded": "regressed"},
     ],
     ids=str,
 )
@@ -137,6 +139,9 @@ DETECTORS = {
     ),
     "relative positions": (dataclasses.replace(PLAIN, style=BASES["beitv2"].style), "full"),
     "bias alone behind a gated MLP": (dataclasses.replace(PLAIN, style=BASES["dinov3_plus"].style), "bias"),
+    "added": (dataclasses.replace(PLAIN, reduction=4, insertion="add"), "fs_adapter"),
+    "parallel": (dataclasses.replace(PLAIN, reduction=4, insertion="parallel"), "fs_adapter"),
+    "sequential": (dataclasses.replace(PLAIN, reduction=4, insertion="sequential"), "fs_adapter"),
     "antispoof": (ANTISPOOF, "full"),
     "antispoof adapter": (dataclasses.replace(ANTISPOOF, norm_over="features", reduction=4), "fs_adapter"),
 }  # fmt: skip

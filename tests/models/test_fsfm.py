@@ -11,12 +11,13 @@ import reference
 from jax import enable_x64
 from light_compiling import AS_FOR_USERS
 
+from fsfm_jax import losses
 from fsfm_jax.models.decoders import RepresentationDecoder, view_of
 from fsfm_jax.models.fsfm import OnlineNetwork, TargetNetwork
-from fsfm_jax.models.heads import l2_normalise
+from fsfm_jax.models.heads import ProjectionHead, l2_normalise
 from fsfm_jax.models.layers import sincos_positions
 from fsfm_jax.models.ops import trace_for
-from fsfm_jax.models.vit import SIZES, Size, patchify, unpatchify
+from fsfm_jax.models.vit import SIZES, Encoder, Size, patchify, unpatchify
 from fsfm_jax.weights.names import to_official
 
 # float32 against float32 of another framework: a few hundred roundings of 6e-8 in a chain.
@@ -289,6 +290,7 @@ def touched_patches(gradient):
         ("other_visible", "both"),
         ("masked", "both"),
         ("masked", "neither"),
+        ("masked", "regressed"),
     ],
 )
 def test_every_ablation_runs_and_sees_only_what_it_should(view, decoded):
@@ -311,11 +313,58 @@ def test_every_ablation_runs_and_sees_only_what_it_should(view, decoded):
         return params, target, jax.grad(feature)(patches), jax.grad(everything)(patches)
 
     params, target, of_target, of_online = dependence(patches)
-    assert ("rep_decoder" in params) == (decoded != "neither")
+    assert ("rep_decoder" in params) == (decoded in ("both", "online"))
+    assert ("regressor" in params, "regressor" in target) == (decoded == "regressed", False)
     assert ("rep_decoder" in target) == (decoded == "both")
     seen = {"full": np.ones(16, bool), "other_visible": ~np.asarray(other[0]), "masked": np.asarray(mask[0])}
     np.testing.assert_array_equal(touched_patches(of_target), seen[view])
     np.testing.assert_array_equal(touched_patches(of_online), ~np.asarray(mask[0]))
+
+
+def test_the_regressor_is_aligned_with_the_encoded_hidden_patches():
+    task = reference.task(**SMALL, target_view="masked", rep_decoded="regressed")
+    model, mask = task.model, jax.random.uniform(jax.random.key(3), (4, 16)).argsort(axis=1) >= 4
+    patches = jax.random.normal(jax.random.key(2), (4, 16, 192))
+    target = jax.jit(task.init)(jax.random.key(5))
+    target = task.target_part(target)
+
+    @jax.jit
+    def apart(target):
+        places = jnp.stack([jnp.flatnonzero(row, size=12) for row in mask])
+        hidden = jnp.take_along_axis(patches, places[:, :, None], axis=1)
+        tokens = Encoder(model.size, 4, jnp.float32, "none").apply({"params": target["encoder"]}, hidden, places)
+        head = ProjectionHead(model.projection_hidden, model.projection_features, jnp.float32)
+        # Without the class token in front.
+        return head.apply({"params": target["projector"]}, tokens[:, 1:].mean(1))
+
+    whole = jax.jit(TargetNetwork(model).apply)({"params": target}, patches, mask, mask)
+    np.testing.assert_allclose(whole, apart(target), rtol=0, atol=ACTIVATION)
+
+
+def test_a_target_with_a_view_of_its_own_sees_that_alone():
+    task = reference.task(**SMALL, target_view="other_visible")
+    keys = jax.random.split(jax.random.key(4), 5)
+    image, view = (jax.random.normal(key, (4, 32, 32, 3)) for key in keys[:2])
+    mask, other = (jax.random.uniform(key, (4, 16)).argsort(axis=1) >= 4 for key in keys[2:4])
+    batch = {"image": image, "mask": mask, "region_mask": mask, "other_mask": other}
+    params = jax.jit(task.init)(keys[4])
+    target = task.target_part(params)
+
+    @jax.jit
+    def terms_of(batch):
+        return task.loss(params, target, batch, task.denominators(batch), jax.random.key(0))[1]
+
+    @jax.jit
+    def apart(image, view):
+        prediction = OnlineNetwork(task.model).apply({"params": params}, task.patches(image), mask).prediction
+        projection = TargetNetwork(task.model).apply({"params": target}, task.patches(view), mask, other)
+        return losses.cosine(prediction, projection)
+
+    alone, both = terms_of(batch), terms_of(batch | {"target_image": view})
+    np.testing.assert_allclose(both["agreement"], apart(image, view), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(alone["agreement"], apart(image, image), rtol=0, atol=1e-6)
+    assert np.abs(both["agreement"] - alone["agreement"]).max() > 1e-3
+    np.testing.assert_array_equal(both["masked"], alone["masked"])  # pixels are those of the online view
 
 
 def test_a_plain_masked_autoencoder_has_no_second_network():
@@ -324,6 +373,26 @@ def test_a_plain_masked_autoencoder_has_no_second_network():
     assert params.keys() == {"encoder", "mask_token", "pixel_decoder"}
     assert task.target_part(params) == {}
     assert task.term_weights.keys() == {"masked", "region"}
+
+
+def test_without_reconstruction_the_id_branch_alone_is_trained():
+    (loss, terms), gradients = one_step(reconstructs=False)
+    assert gradients.keys() == {"encoder", "mask_token", "rep_decoder", "projector", "predictor"}
+    assert terms.keys() == {"instance", "projection", "agreement"} and loss == 0.1 * terms["instance"]
+    # Every part learns, and what nothing asks for is no NaN.
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+    assert all(any(np.any(leaf) for leaf in jax.tree.leaves(part)) for part in gradients.values())
+
+
+def test_each_term_has_its_weight():
+    weights = dict(masked_weight=2.5, region_weight=0.3, instance_weight=0.7)
+    loss = dataclasses.replace(reference.OFFICIAL_LOSS, **weights)
+    (total, terms), _ = one_step(loss=loss)
+    expected = sum(weights[f"{name}_weight"] * terms[name] for name in ("masked", "region", "instance"))
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+    # 0 is none of it: the pixels are predicted, and their decoder has no gradient.
+    (_, terms), gradients = one_step(loss=dataclasses.replace(loss, masked_weight=0.0, region_weight=0.0))
+    assert terms["masked"] > 0 and not any(np.any(leaf) for leaf in jax.tree.leaves(gradients["pixel_decoder"]))
 
 
 def test_no_gradient_reaches_the_target(forward):

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fsfm_jax import losses
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.vit import Size
-from fsfm_jax.tasks.classify import ClassifyTask
+from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 STATISTICS = Statistics((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -104,6 +105,19 @@ def test_drop_path_and_dropout_draw_from_the_key():
         again = jax.jit(random.log_probabilities)(tree, rows["image"])
         np.testing.assert_array_equal(again, jax.jit(random.log_probabilities)(tree, rows["image"]))
         np.testing.assert_allclose(np.exp(again).sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", losses.CONTRASTS)
+def test_the_contrast_is_added_under_its_name(kind):
+    model = dataclasses.replace(PLAIN.model, reduction=2)
+    task = dataclasses.replace(PLAIN, model=model, mixed=False, contrast=ContrastSpec(0.3, 0.1, 1, kind))
+    tree, rows = jax.jit(task.init)(jax.random.key(0)), batch(size=6)
+    found = jax.jit(lambda rows: task.loss(tree, {}, rows, task.denominators(rows), jax.random.key(0)))(rows)
+    total, terms = found
+    assert terms.keys() == {"cross_entropy", kind, "open_units"}
+    np.testing.assert_allclose(total, terms["cross_entropy"] + 0.3 * terms[kind], rtol=1e-6)
+    contrast = Classifier(model).apply({"params": tree}, normalise(rows["image"], STATISTICS), False).contrast
+    np.testing.assert_allclose(terms[kind], losses.CONTRASTS[kind](contrast, rows["label"], 1, 0.1).mean(), rtol=1e-5)
 
 
 def test_a_step_leaves_unit_columns_in_the_anti_spoofing_classifier_only():

@@ -8,6 +8,7 @@ from roots import WIDTH, good, program
 from fsfm_jax.compile_check.hlo import Module
 from fsfm_jax.compile_check.program import collectives
 from fsfm_jax.data.sources import open_mixture
+from fsfm_jax.data.views import WHOLE
 from fsfm_jax.train import vitals
 
 
@@ -81,7 +82,7 @@ def test_an_example_is_found_again_by_its_position():
     from fsfm_jax.data.stream import Stream, StreamSpec, order
 
     sources = open_mixture("samples:train@0.5,synthetic:32@0.5")
-    spec = StreamSpec(3, 4, 16, False, MaskSpec("random", 0.75, "image", "exact"), 4, False, 0, 1)
+    spec = StreamSpec(3, 4, 16, WHOLE, MaskSpec("random", 0.75, "image", "exact"), 4, False, 0, 1)
     examples = order(sources, spec.seed)
     for host in (0, 1):
         stream = Stream(sources, spec, 2, host, 2)

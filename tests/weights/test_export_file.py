@@ -30,12 +30,15 @@ KINDS = {
     "anti-spoofing of features": ANTISPOOF | {"model__norm_over": "features"},
     "anti-spoofing with FS-Adapter": ANTISPOOF | {"model__norm_over": "features", "tuning__method": "fs_adapter"},
     "clip": {"model__base": "clip", "model__pooling": "cls"},
+    "FS-Adapter in blocks": {"tuning__method": "fs_adapter", "tuning__insertion": "parallel"},
+    "FS-Adapter that is added": {"tuning__method": "fs_adapter", "tuning__insertion": "add"},
 }
+INSERTED = {"FS-Adapter in blocks", "FS-Adapter that is added"}
 WITHOUT = {  # what a format does not have
-    "official": {"anti-spoofing of features", "clip"},
+    "official": {"anti-spoofing of features", "clip", *INSERTED},
     "timm": {name for name in KINDS if "FS-Adapter" in name or "spoofing" in name},
     "huggingface": {name for name in KINDS if "FS-Adapter" in name or "spoofing" in name or name == "clip"},
-    "safetensors": set(),
+    "safetensors": INSERTED,
     "jax": set(),
 }
 CASES = [(format, kind) for format, without in WITHOUT.items() for kind in KINDS if kind not in without]
@@ -88,6 +91,16 @@ def test_an_exported_detector_comes_back_with_its_scores_and_its_card(runs, tmp_
     imported = open_saved(str(tmp_path / "again"))
     np.testing.assert_array_equal(serialized.live(imported, pixels), again)
     assert {name: imported.card[name] for name in MEANING} == {name: detector.card[name] for name in MEANING}
+
+
+@pytest.mark.parametrize("format", ["official", "safetensors", "timm", "huggingface"])
+@pytest.mark.parametrize("kind", sorted(INSERTED))
+def test_an_adapter_that_no_other_network_has_is_refused(runs, tmp_path, format, kind):
+    message = f"this one has tuning.insertion {KINDS[kind]['tuning__insertion']}: use export.serialize"
+    if format == "huggingface":
+        message = "transformers has no network with a bottleneck; serialize it"
+    with pytest.raises(ValueError, match=message):
+        to_torch.convert(str(runs(kind)[0]), format, str(tmp_path / "out"))
 
 
 @pytest.fixture(scope="module", params=["FSFM", "masked autoencoder"])

@@ -3,7 +3,7 @@
 import pytest
 
 from fsfm_jax.config import pretrain
-from fsfm_jax.config.fields import flat, to_steps
+from fsfm_jax.config.fields import flat, horizon_of, to_steps
 from fsfm_jax.weights.official_arguments import fields_of, options_of
 
 RECIPE = {
@@ -35,6 +35,13 @@ def test_the_batch_is_that_of_all_processes(said, batch, base):
     found = fields_of({"batch_size": 256, "accum_iter": 4, "world_size": 4} | said)
     assert found.get("batch.size") == batch
     assert found.get("optimizer.base_learning_rate") == (None if base is None else pytest.approx(base, rel=1e-12))
+
+
+def test_a_run_that_ends_before_its_schedule_says_how_long_that_is():
+    snapshot = flat(pretrain.vary(pretrain.pretrain(), "snapshot", 4))
+    options = options_of(snapshot, lambda field, text: to_steps(text, field, 100, 100), 4, 224)
+    assert (snapshot["duration"], options["epochs"]) == ("600 epochs", 800)
+    assert horizon_of(fields_of(options)) == horizon_of(snapshot) == "800 epochs"
 
 
 def test_values_of_another_kind_say_nothing_and_a_loss_of_one_s_own_is_refused():
