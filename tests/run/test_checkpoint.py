@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from orbax.checkpoint._src.futures import future, signaling_client
 
 from fsfm_jax import partition
-from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parameters, same_json
+from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parameters, read_parts, same_json
 from fsfm_jax.run.checkpoint_manager import Manager
 from fsfm_jax.run.disk import NotSaved
 
@@ -245,3 +245,19 @@ def test_a_failed_background_save_is_told_by_the_next_save_at_the_latest(opened,
     checkpoints.save(make(3), {})
     checkpoints.wait()
     assert checkpoints.steps() == [3]
+
+
+def test_whether_a_state_has_failed_is_not_stored(tmp_path):
+    class Failing(NamedTuple):
+        step: Any
+        params: Any
+        failed: Any
+
+    state = Failing(jnp.int32(3), {"a": jnp.ones(2)}, jnp.bool_(False))
+    checkpoints = Checkpoints(str(tmp_path), KEEP_ALL)
+    checkpoints.save(state, {})
+    checkpoints.wait()
+    assert read_parts(str(tmp_path), Failing._fields)[0].keys() == {"step", "params"}
+    back = checkpoints.restore(3, like(state))
+    checkpoints.close()
+    assert isinstance(back, Failing) and int(back.step) == 3 and not back.failed and back.failed.dtype == bool
