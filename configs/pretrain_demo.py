@@ -4,7 +4,7 @@ Command:   make demo
            python -m fsfm_jax.main --config=configs/pretrain_demo.py --workdir=runs/pretrain_demo
 Hardware:  two CPU cores, no accelerator.
 Measured:  `make demo` from an empty machine in 400 s, installation (75 s) included, training at 27 images/s (two
-           shared x86 cores); masked loss of the five held-out faces 1.184 untrained, 0.327 trained.
+           shared x86 cores); masked loss of the five held-out faces 1.184 untrained, 0.326 trained.
 Shows:     masking, both networks and all three losses on real faces; nothing about detection.
 """
 
