@@ -34,7 +34,7 @@ COMMANDS = {
     ),
     "train": Command(
         ("fsfm_jax.main",),
-        "pretrain, fine-tune or compare with a recipe; resumes where it stopped",
+        "pretrain, fine-tune, compare or ablate with a recipe; resumes where it stopped",
         (
             "fsfm train --config=pretrain_vitb --workdir=runs/pretrain_vitb --config.data.train=data/mine",
             "fsfm train --config=finetune_dfd:vitb --workdir=runs/dfd --config.init=runs/pretrain_vitb",
