@@ -1,5 +1,6 @@
 """Examples that are drawn when they are asked for; what synthetic sources have in common."""
 
+import abc
 from functools import cached_property
 
 from fsfm_jax import records
@@ -10,16 +11,16 @@ KEPT = 1024  # examples that a process remembers, as PNG about 60 MB
 SUMMED = 256  # enough for the channel statistics
 
 
-class DrawnSource:
+class DrawnSource(abc.ABC):
     """A random-access source of `count` examples, each a function of its index; the first 1024 are remembered."""
 
     def __init__(self, name: str, count: int):
         self.name, self._count = name, count
         self._drawn: dict[int, dict] = {}
 
+    @abc.abstractmethod
     def draw(self, index: int) -> dict:
         """Draw the example `index`."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return self._count

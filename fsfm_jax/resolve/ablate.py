@@ -11,11 +11,11 @@ from fsfm_jax.config.fields import check_fields, flat, one_of
 from fsfm_jax.config.pretrain import pretrain
 from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.models.bases import OWN
-from fsfm_jax.resolve.compare import DEMO, Cell, change_fields, of_cell, plan, slug
-from fsfm_jax.text import did_you_mean
+from fsfm_jax.resolve.compare import DEMO, Cell, change_fields, of_cell, parse_fields, plan, slug
 
 FOLDER = "pretraining"
 FINETUNE, RECIPE = "finetune.", "recipe"
+DECIDED = {prefix + name: "the ablation itself" for name in ablate.DECIDED for prefix in ("", FINETUNE)}
 # The word for a size in the names of fine-tuning recipes; those of the demo take any small one.
 SIZE_WORDS = {
     "vit_s16": "vits", "vit_b16": "vitb", "vit_l16": "vitl",
@@ -63,7 +63,7 @@ def plan_ablation(config: ConfigDict, workdir: str) -> Ablation:
     """
     check_fields(config, ablate.ablate())
     settings = parse_settings(config.settings, config.recipe)
-    shared = parse_fields("pretrain", config.pretrain, flat(pretrain()))
+    shared = parse_fields("pretrain", config.pretrain, flat(pretrain()), DECIDED)
     trials, notes = [], []
     for setting in settings:
         if setting.recipe == ablate.NOTHING:
@@ -101,27 +101,12 @@ def parse_settings(text: str, recipe: str) -> list[Setting]:
                 f"as folders; found {entry.strip()!r}"
             )
         folders[folder] = name
-        fields = parse_fields(f"settings: {name}", changes, known)
+        fields = parse_fields(f"settings: {name}", changes, known, DECIDED)
         own = fields.pop(RECIPE, recipe)
         tuned = {key.removeprefix(FINETUNE): value for key, value in fields.items() if key.startswith(FINETUNE)}
         kept = {key: value for key, value in fields.items() if not key.startswith(FINETUNE)}
         settings.append(Setting(name, own, kept, tuned))
     return settings
-
-
-def parse_fields(field: str, text: str, known: dict) -> dict[str, str]:
-    """Parse `FIELD=VALUE; FIELD=VALUE`; ValueError for another form or a field that is not `known`."""
-    fields = {}
-    for entry in filter(None, (part.strip() for part in text.split(";"))):
-        name, equals, value = (part.strip() for part in entry.partition("="))
-        if not equals or name in fields:
-            raise ValueError(f"{field}: expected FIELD=VALUE; FIELD=VALUE with each field once; found {entry!r}")
-        if name not in known:
-            raise ValueError(f"{field}: there is no field {name!r}{did_you_mean(name, known)}")
-        if name.removeprefix(FINETUNE) in ablate.DECIDED:
-            raise ValueError(f"{field}: {name} is decided by the ablation itself; leave it out")
-        fields[name] = value
-    return fields
 
 
 def _check_given(config: ConfigDict, setting: Setting, shared: dict[str, str]) -> None:
@@ -144,7 +129,7 @@ def _pretraining(setting: Setting, shared: dict[str, str]) -> ConfigDict:
 def _comparison(config: ConfigDict, setting: Setting, size: str, init: str) -> ConfigDict:
     """The comparison of this setting alone: its fine-tunings are the cells."""
     c = compare.compare()
-    shared = parse_fields("changes", config.changes, flat(finetune.finetune()))
+    shared = parse_fields("changes", config.changes, flat(finetune.finetune()), DECIDED)
     changes = shared | setting.finetune
     c.models, c.tunings, c.tasks, c.size = f"{setting.name}={OWN}:{init}", config.tuning, config.tasks, size
     c.variant, c.seeds = config.variant, config.seeds

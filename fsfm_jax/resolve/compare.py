@@ -17,6 +17,7 @@ from fsfm_jax.resolve.finetune import SCRATCH
 from fsfm_jax.text import did_you_mean
 
 RUNS = "runs"
+DECIDED = {name: f"the field {by}" for name, by in compare.DECIDED.items()}
 DEMO = "demo"
 WORDS_OF = {method: word for word, (method, *_) in adapter.COMPARATORS.items()}
 
@@ -79,7 +80,7 @@ def plan(config: ConfigDict) -> Plan:
         if (family == DEMO) != (size == DEMO):
             raise ValueError(f"tasks: {task!r} and size {size!r} do not go together; the task demo has the size demo")
     words = _names("variant", config.variant) if config.variant else []
-    changes = _changes(config.changes)
+    changes = parse_fields("changes", config.changes, flat(finetune.finetune()), DECIDED)
     cells, left_out, reached = [], {}, {word: [] for word in words}
     unknown = [word for word in words if word not in compare.WORDS]
     if unknown:
@@ -156,17 +157,26 @@ def _scores(text: str, models: Sequence[str]) -> dict[str, str]:
     return files
 
 
-def _changes(text: str) -> dict[str, str]:
-    """The texts of the fields that `changes` sets, by name."""
-    fields, template = {}, flat(finetune.finetune())
+def parse_fields(field: str, text: str, known: Mapping, decided: Mapping[str, str]) -> dict[str, str]:
+    """Parse `FIELD=VALUE; FIELD=VALUE`, as texts by name.
+
+    Args:
+      field: whose text it is, in messages.
+      known: the fields that there are.
+      decided: fields that are set elsewhere, and by what.
+
+    Raises:
+      ValueError: another form, a field given twice, one that is not known, or one that is decided.
+    """
+    fields = {}
     for entry in filter(None, (part.strip() for part in text.split(";"))):
         name, equals, value = (part.strip() for part in entry.partition("="))
         if not equals or name in fields:
-            raise ValueError(f"changes: expected FIELD=VALUE;FIELD=VALUE with each field once; found {entry!r}")
-        if name not in template:
-            raise ValueError(f"changes: {name!r} is no field of fine-tuning{did_you_mean(name, template)}")
-        if name in compare.DECIDED:
-            raise ValueError(f"changes: {name} is decided by the field {compare.DECIDED[name]}")
+            raise ValueError(f"{field}: expected FIELD=VALUE; FIELD=VALUE with each field once; found {entry!r}")
+        if name not in known:
+            raise ValueError(f"{field}: there is no field {name!r}{did_you_mean(name, known)}")
+        if name in decided:
+            raise ValueError(f"{field}: {name} is decided by {decided[name]}; leave it out")
         fields[name] = value
     return fields
 

@@ -1,4 +1,4 @@
-"""The ablation: a small one from end to end, stopped and gone on with; what its settings are; what it refuses."""
+"""The ablation: a small one from end to end, stopped and resumed; what its settings are; what it refuses."""
 
 import csv
 import json
