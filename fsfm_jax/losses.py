@@ -183,7 +183,7 @@ def real_anchor(features: jax.Array, labels: jax.Array, real: int, temperature: 
 
 
 def real_real(features: jax.Array, labels: jax.Array, real: int, temperature: float) -> jax.Array:
-    """`real_anchor` with nothing but real faces in its sum: they are drawn together, forged ones are not looked at.
+    """`real_anchor` with nothing but real faces in its sum: they are drawn together, forged ones are ignored.
 
     An ablation of FS-Adapter; from whom a real face is told apart are the other real ones alone.
     """

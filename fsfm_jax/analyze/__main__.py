@@ -77,7 +77,7 @@ def define_flags() -> None:
     flags.DEFINE_string("method", "tsne", f"Of features: {' or '.join(features.METHODS)}.")
     flags.DEFINE_enum("colour", "label", ("label", "video"), "Of features: by what they are coloured.")
     flags.DEFINE_enum("by", None, ("method",), "Of cam: a row for each method of manipulation, --images faces in each.")
-    flags.DEFINE_integer("heads", None, "Of maps: how many heads beside their mean.", lower_bound=0)
+    flags.DEFINE_integer("heads", None, "Of maps: how many heads in addition to their mean.", lower_bound=0)
     flags.DEFINE_list("parsers", list(DEFAULT), "Of parsers: stored (the maps of the data set), or names of parsers.")
     flags.DEFINE_string("farl_weights", "", "Of parsers: the file with the weights of FaRL; without it, it is absent.")
     flags.DEFINE_string("bisenet_weights", "", "Of parsers: the ONNX file of a BiSeNet.")

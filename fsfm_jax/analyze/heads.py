@@ -70,7 +70,7 @@ def _look(params: dict, patches: jax.Array, encoder: Encoder) -> tuple[jax.Array
 
 
 def draw_maps(opened: Sequence[LoadedEncoder], faces: np.ndarray, folder: str, heads: int | None = None) -> list:
-    """Write `maps.png` and `maps.npz`: what the class token of the last block looks at. FSFM supplement, Fig. 3.
+    """Write `maps.png` and `maps.npz`: what the class token of the last block attends to. FSFM supplement, Fig. 3.
 
     Pictured are, for each encoder, the mean over its heads and the first `heads` of them, each scaled by its largest
     value; if None, six of one encoder, and none of several. The file has `maps [n, H, G, G] float32` of one encoder, or
@@ -99,7 +99,7 @@ def draw_maps(opened: Sequence[LoadedEncoder], faces: np.ndarray, folder: str, h
         heats = [heat for of_encoder in columns for heat in of_encoder[number]]
         rows.append(Row([small, *(overlay(small, heat / max(heat.max(), 1e-30)) for heat in heats)], ""))
     whose = f"{_short(opened[0].name)}: " if len(opened) == 1 else "mean of the heads, "
-    note = f"{whose}what the class token of the last block looks at; each map by its largest value."
+    note = f"{whose}what the class token of the last block attends to; each map by its largest value."
     write_gallery(os.path.join(folder, "maps.png"), titles, rows, note)
     return found
 

@@ -56,7 +56,7 @@ def averages(entries: Iterable[Entry]) -> dict[tuple[str, str], dict[str, compar
 
 
 def table(settings: Sequence[str], entries: Sequence[Entry], published: Published, notes: Sequence[str]) -> str:
-    """Return the table, ours beside the published numbers; cells that have not ended are left empty."""
+    """Return the table with the published numbers next to ours; cells that have not ended are left empty."""
     found = averages(entries)
     beside = [key for key in found if any(key in published.get(name, {}) for name in settings)]
     head = ["setting"]

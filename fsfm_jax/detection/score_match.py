@@ -1,4 +1,4 @@
-"""Scores from elsewhere on a test set of ours: checked against its videos, frames and labels, then measured as ours.
+"""Scores from elsewhere on one of our test sets: checked against its videos, frames and labels, then measured as ours.
 
 Every video of the set, and every frame where the file has frames, must have exactly one score: a method that leaves out
 what it finds hard would look better than it is.
@@ -35,7 +35,7 @@ class Key(NamedTuple):
 
 
 def summarise_scores(scores: Scores, source: LabelledSource, where: str) -> dict:
-    """All metrics of a data set from scores of its frames or videos, as those of a detector of ours have them.
+    """All metrics of a data set from scores of its frames or videos, as for our own detectors.
 
     Where the scores are of videos and the set has videos of several frames, metrics of frames are undefined.
 

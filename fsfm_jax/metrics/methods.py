@@ -15,7 +15,7 @@ def auc_by_method(scored: Scored, videos: np.ndarray, frames: np.ndarray, method
     A method `A/B` counts for itself and for `A`, which has all forged faces of that scenario. Forged faces without a
     method are in no group. The real faces are the same in every group.
 
-    methods: `[N] str`, how each forged example was made; that of a real one is not looked at. videos, frames: `[N]`,
+    methods: `[N] str`, how each forged example was made; that of a real one is ignored. videos, frames: `[N]`,
     as in `video.aggregate`.
 
     Raises:

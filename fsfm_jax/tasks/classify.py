@@ -21,7 +21,7 @@ FEATURES = "features"  # key of a batch that has pooled features instead of imag
 
 @dataclasses.dataclass(frozen=True)
 class ContrastSpec:
-    """The contrastive loss beside the cross-entropy.
+    """The contrastive loss added to the cross-entropy.
 
     Attributes:
       weight: its factor.

@@ -21,7 +21,7 @@ class Setting:
       classes: how many the data have.
       statistics: of the channels.
       mixed: whether images are mixed in pairs. erased: whether batches have boxes to erase.
-      contrast: the contrastive loss beside the task's own; None: none.
+      contrast: the contrastive loss added to the task's own; None: none.
     """
 
     config: Any  # the types of its fields are known when it runs

@@ -78,7 +78,7 @@ def fetch_all(paths: Sequence[str], digests: str) -> tuple[list[str], list[str]]
         raise ValueError(
             f"--sha256: expected 64 hexadecimal digits for each of {len(paths)} files, with commas; found {digests!r}"
         )
-    # Every address is looked at before anything is fetched.
+    # Every address is checked before anything is fetched.
     addresses = [parse_address(path) if path.startswith(SCHEME) else None for path in paths]
     found, lines = [], []
     for path, address, want in zip(paths, addresses, expected, strict=True):
