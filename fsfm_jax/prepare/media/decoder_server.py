@@ -72,7 +72,8 @@ def _warm_up() -> None:
     from fsfm_jax.data.photo import encode_jpeg
     from fsfm_jax.prepare.media.photo_file import read_photo
 
-    with tempfile.NamedTemporaryFile() as file:
+    # Without a place for a file, as in a read-only container, each copy does it.
+    with contextlib.suppress(OSError), tempfile.NamedTemporaryFile() as file:
         file.write(encode_jpeg(np.full((16, 16, 3), 128, np.uint8), 90))
         file.flush()
         read_photo(file.name)
