@@ -18,7 +18,7 @@ from fsfm_jax import command
 from fsfm_jax.config import options
 from fsfm_jax.config.fields import FieldError, one_of, stop_step
 from fsfm_jax.config.options import WRONG_USE, refuse
-from fsfm_jax.jobs import ablate, compare, evaluate, finetune, pretrain, tabulate
+from fsfm_jax.jobs import ablate, compare, evaluate, finetune, pretrain, study, tabulate
 from fsfm_jax.run.cluster import first_device, join_cluster
 from fsfm_jax.run.workdir import make_folder
 from fsfm_jax.train.loop import Interrupted
@@ -26,7 +26,7 @@ from fsfm_jax.train.loop import Interrupted
 read_options = options.read_options  # how `command.start` reads the command line
 JOBS = {
     "pretrain": pretrain.run, "finetune": finetune.run, "evaluate": evaluate.run, "tabulate": tabulate.run,
-    "compare": compare.run, "ablate": ablate.run,
+    "compare": compare.run, "ablate": ablate.run, "study": study.run,
 }  # fmt: skip
 
 config_flags.DEFINE_config_file("config", None, "Configuration file, FILE.py or FILE.py:VARIANT.", lock_config=True)

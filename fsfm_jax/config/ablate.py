@@ -12,7 +12,8 @@ def ablate() -> ConfigDict:
     c = ConfigDict()
     c.job = "ablate"
     # "NAME: FIELD=VALUE; FIELD=VALUE | NAME: ...", a row of the table each; NAME alone changes nothing. Fields are
-    # those of a pretraining, those of a fine-tuning with "finetune." before, and "recipe" for another pretraining.
+    # those of a pretraining, of a fine-tuning with "finetune." before, "recipe" for another pretraining, and "init"
+    # for none: "scratch", a run, a file, or the name of another setting, whose pretraining is then taken.
     c.settings = "default"
     c.recipe = "pretrain_vitb"  # of every pretraining, with a variant if you like; "none": all start from `init`
     c.init = ""  # with recipe "none": a pretraining run or a weight file

@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from fsfm_jax import records
-from fsfm_jax.data.labels import LabelledSource, check_classes, open_labelled
+from fsfm_jax.data.labels import LabelledSource, RecordsOfOneClass, check_classes, has_labels, open_labelled
+from fsfm_jax.data.sources import path_and_split
 
 REAL_NAMES = ("real", "bona_fide")
 
@@ -30,12 +31,16 @@ def parse_classes(text: str, field: str = "data.classes") -> tuple[tuple[str, ..
 def open_classed(spec: str, class_names: tuple[str, ...], real: int) -> LabelledSource:
     """Opens `CLASS=SPEC`, whose forged faces are of class CLASS; SPEC alone if it has just these classes itself.
 
+    Of records without labels CLASS, which may be the real one, is the class of all faces.
+
     Raises:
-      ValueError: CLASS is not one of `class_names` or is the real one, there is none although the data set has other
-        classes, or what `open_labelled` refuses.
+      ValueError: CLASS is not one of `class_names`, or is the real one of records with labels; there is none although
+        the data set has other classes; or what `open_labelled` refuses.
     """
     name, equals, rest = spec.strip().partition("=")
     others = [other for index, other in enumerate(class_names) if index != real]
+    if equals and name in class_names and not has_labels(rest):
+        return RecordsOfOneClass(*path_and_split(rest), name, class_names, real)
     if not equals:
         source = open_labelled(spec)
         if (source.class_names, source.real) == (class_names, real):

@@ -4,6 +4,7 @@ Beside its examples a labelled source knows label and video of each of them, whi
 for leaks need.
 """
 
+import hashlib
 import os
 from functools import cached_property
 from typing import Protocol
@@ -16,7 +17,7 @@ from fsfm_jax import records
 from fsfm_jax.data.example import DAMAGE, parse
 from fsfm_jax.data.forgery import open_forged
 from fsfm_jax.data.sources import one_line, open_builder, path_and_split
-from fsfm_jax.data.statistics import BUILD, PixelSums, read_card
+from fsfm_jax.data.statistics import BUILD, Card, PixelSums, read_card
 
 STORED = (records.IMAGE, records.LABEL, records.VIDEO, records.FRAME, records.METHOD, records.SOURCE)
 
@@ -53,27 +54,12 @@ def open_labelled(spec: str) -> LabelledSource:
     return open_forged(spec) if spec.startswith("forged:") else LabelledRecords(*path_and_split(spec))
 
 
-class LabelledRecords:
-    """One labelled split of a records directory."""
+class Records:
+    """One split of a records directory, read as examples with a label; what its labels mean is a subclass's."""
 
-    def __init__(self, directory: str | os.PathLike, split: str):
-        path = epath.Path(directory)
-        if not (path / records.CARD_FILE).exists():
-            raise FileNotFoundError(f"no data set at {path}; make one with {BUILD} --dataset=NAME --output={path}")
-        card = read_card(path)
-        if split not in card.splits:
-            raise ValueError(f"data set {path}: no split {split!r}, there is {', '.join(sorted(card.splits))}")
-        if not card.class_names or card.real is None:
-            found = (
-                "no labels" if not card.class_names else f"classes {', '.join(card.class_names)}, none known as real"
-            )
-            raise ValueError(
-                f"data set {path}: expected labels and a real class, found {found}; make it with {BUILD} from a "
-                "labelled data set, with --real=NAME if the classes are your own"
-            )
-        self.name, self.dataset = f"{card.name}:{split}", card.name
-        self.class_names, self.real = card.class_names, card.real
+    def __init__(self, path: epath.Path, split: str, card: Card):
         statistics = card.splits[split]
+        self.name, self.dataset = f"{card.name}:{split}", card.name
         self.fingerprint, self.pixel_sums = statistics.fingerprint, statistics.pixel_sums
         self._length = statistics.examples
         self._records = open_builder(path, split, statistics.shard_lengths).as_data_source(
@@ -105,11 +91,75 @@ class LabelledRecords:
 
     @property
     def labels(self) -> np.ndarray:
+        """`[n] int64`, the label of every example."""
         return self._index[0]
 
     @property
     def videos(self) -> np.ndarray:
+        """`[n]` text, the video of every example."""
         return self._index[1]
+
+
+class LabelledRecords(Records):
+    """One labelled split of a records directory."""
+
+    def __init__(self, directory: str | os.PathLike, split: str):
+        path, card = read_labelled_card(directory, split)
+        if not card.class_names or card.real is None:
+            found = (
+                "no labels" if not card.class_names else f"classes {', '.join(card.class_names)}, none known as real"
+            )
+            raise ValueError(
+                f"data set {path}: expected labels and a real class, found {found}; make it with {BUILD} from a "
+                "labelled data set, with --real=NAME if the classes are your own; of records without labels say the "
+                f"class of all faces: data.classes=real,fake and real={path}"
+            )
+        super().__init__(path, split, card)
+        self.class_names, self.real = card.class_names, card.real
+
+
+class RecordsOfOneClass(Records):
+    """One split of records without labels, all of whose faces are of the class `name`.
+
+    Faces that are not real have the name of the data set as their method.
+    """
+
+    def __init__(self, directory: str | os.PathLike, split: str, name: str, class_names: tuple[str, ...], real: int):
+        path, card = read_labelled_card(directory, split)
+        super().__init__(path, split, card)
+        self.name = f"{name}={self.name}"
+        self.class_names, self.real = class_names, real
+        self._label = class_names.index(name)
+        self.fingerprint = hashlib.sha256("\n".join((self.fingerprint, *class_names, name)).encode()).hexdigest()
+
+    def __getitem__(self, index: int) -> dict:
+        """Reads one example; ValueError if the record is damaged."""
+        method = "" if self._label == self.real else self.dataset
+        return {**super().__getitem__(index), records.LABEL: self._label, records.METHOD: method}
+
+
+def has_labels(spec: str) -> bool:
+    """Returns whether `spec` is of records with labels, or drawn; False for records without.
+
+    Raises:
+      ValueError: a malformed spec or an unknown split. FileNotFoundError: no such folder.
+    """
+    return spec.startswith("forged:") or bool(read_labelled_card(*path_and_split(spec))[1].class_names)
+
+
+def read_labelled_card(directory: str | os.PathLike, split: str) -> tuple[epath.Path, Card]:
+    """Reads the card of records that must have `split`.
+
+    Raises:
+      ValueError: an unknown split. FileNotFoundError: no data set there.
+    """
+    path = epath.Path(directory)
+    if not (path / records.CARD_FILE).exists():
+        raise FileNotFoundError(f"no data set at {path}; make one with {BUILD} --dataset=NAME --output={path}")
+    card = read_card(path)
+    if split not in card.splits:
+        raise ValueError(f"data set {path}: no split {split!r}, there is {', '.join(sorted(card.splits))}")
+    return path, card
 
 
 def check_disjoint(one: LabelledSource, other: LabelledSource) -> None:

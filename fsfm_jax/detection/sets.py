@@ -1,12 +1,28 @@
 """The data sets of an evaluation, by the names that they have in its files and tables."""
 
+import re
 from collections.abc import Callable
 
+from fsfm_jax.data.class_map import Together
 from fsfm_jax.data.labels import LabelledSource
+
+PARTS = re.compile(r"\+(?=\w+=)")  # kinds of drawn forgeries have a + between them, too
 
 
 def open_sets(text: str, field: str, opened: Callable[[str], LabelledSource]) -> dict[str, LabelledSource]:
-    """Opens `NAME=SPEC,NAME=SPEC`; names are letters, digits, `-` and `_`, since files are called by them.
+    """Opens what `parse_sets` reads; `opened` opens one part.
+
+    Raises:
+      ValueError: see `parse_sets`, or parts of other classes.
+    """
+    sets = {name: [opened(part) for part in parts] for name, parts in parse_sets(text, field).items()}
+    return {name: parts[0] if len(parts) == 1 else Together(parts) for name, parts in sets.items()}
+
+
+def parse_sets(text: str, field: str) -> dict[str, list[str]]:
+    """Parses `NAME=SPEC,NAME=SPEC`; names are letters, digits, `-` and `_`, since files are called by them.
+
+    A set of several parts is `NAME=CLASS=SPEC+CLASS=SPEC`, with the classes of the detector.
 
     Raises:
       ValueError: an entry of another form, or a name twice.
@@ -16,5 +32,5 @@ def open_sets(text: str, field: str, opened: Callable[[str], LabelledSource]) ->
         name, equals, spec = entry.strip().partition("=")
         if not equals or not name.replace("-", "").replace("_", "").isalnum() or name in sets:
             raise ValueError(f"{field}: expected NAME=SPEC,NAME=SPEC with each name once; found {entry.strip()!r}")
-        sets[name] = opened(spec)
+        sets[name] = PARTS.split(spec)
     return sets

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from fsfm_jax.detection import comparison as results
 from fsfm_jax.detection.results import TABLE, check_no_results
-from fsfm_jax.detection.sets import open_sets
+from fsfm_jax.detection.sets import parse_sets
 from fsfm_jax.figures.comparison import COLOURS, Point, draw_comparison
 from fsfm_jax.jobs import finetune
 from fsfm_jax.jobs.cells import MARK, Run, check_command, failure_notes, has_ended, run_all
@@ -98,7 +98,7 @@ def entry_of(cell: Cell, workdir: str) -> results.Entry:
     """Read what a cell found, if it has ended."""
     c, folder = cell.config, cell.folder(workdir)
     found = results.read(folder, range(c.seed, c.seed + c.repeats)) if Path(folder, MARK).exists() else None
-    sets = tuple(open_sets(c.data.test, "data.test", str))
+    sets = tuple(parse_sets(c.data.test, "data.test"))
     return results.Entry(cell.task, cell.model, cell.tuning, c.report.layout, sets, found)
 
 

@@ -36,7 +36,9 @@ _PERCEPTION = Rotary(10000.0, COUNTED, columns_first=True, neighbours=True, key_
 
 BASES = {
     # Ours, and the official files of FSFM and FS-VFM; masked autoencoders of ours, too.
-    OWN: Base(PLAIN, ("vit_s16", "vit_b16", "vit_l16", "vit_h14", "mini16", "demo16", "tiny32", "tiny16", "tiny8"), None),
+    OWN: Base(
+        PLAIN, ("vit_s16", "vit_b16", "vit_l16", "vit_h14", "mini16", "demo16", "tiny32", "tiny16", "tiny8"), None
+    ),
     # timm's `augreg` weights and their like; its norms have 1e-6.
     "supervised": Base(PLAIN, _STANDARD, "inception"),
     "deit": Base(PLAIN, _STANDARD, "imagenet"),

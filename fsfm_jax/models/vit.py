@@ -57,8 +57,8 @@ SIZES = {
     "vit_b14": Size(768, 12, 12, 14),  # DINOv2's
     "vit_l14": Size(1024, 24, 16, 14),  # of CLIP, DINOv2 and the Perception Encoder
     "vit_h16_20h": Size(1280, 32, 20, 16),  # DINOv3's ViT-H+, 20 heads of 64
-    # For real faces on CPUs: the width and heads of ViT-Ti, five blocks of its twelve, 2.4 million parameters. Two cores
-    # pretrain it on 30,000 faces in an hour; ViT-Ti would take more than two.
+    # For real faces on CPUs: the width and heads of ViT-Ti, five blocks of its twelve, 2.4 million parameters. Two
+    # cores pretrain it on 30,000 faces in an hour; ViT-Ti would take more than two.
     "mini16": Size(192, 5, 3, 16),
     "demo16": Size(128, 4, 4, 16),  # for two CPU cores; not a size of the paper
     "tiny32": Size(64, 2, 4, 32),  # for tests that learn something: a quarter of the patches

@@ -56,12 +56,13 @@ def define_flags() -> None:
     flags.DEFINE_string("image_size", "", "Side of the stored crops in pixels, or native.")
     flags.DEFINE_enum("image_encoding", "keep", IMAGE_ENCODINGS, "PNG (ready-made crops stay as they are), or JPEG.")
     flags.DEFINE_string("real", "", "Name of the class of real faces, in data sets with classes of your own.")
+    flags.DEFINE_string("shares", "", "Splits by a hash of the names, where there are none: train=70,val=10,test=20.")
     flags.DEFINE_integer("faces_per_shard", FACES_PER_SHARD, "About how many faces go into a file.", lower_bound=1)
     flags.DEFINE_bool("allow_incomplete", False, "Go on although the download lacks something.")
 
 
 SETTINGS = (
-    "name", "detector", "parser", "parser_weights", "scale", "frames", "image_size", "image_encoding", "real",
+    "name", "detector", "parser", "parser_weights", "scale", "frames", "image_size", "image_encoding", "real", "shares",
     "faces_per_shard", "allow_incomplete",
 )  # fmt: skip
 

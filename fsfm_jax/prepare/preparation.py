@@ -18,6 +18,7 @@ from fsfm_jax.prepare.detect.detector import make_detector
 from fsfm_jax.prepare.finish import finish
 from fsfm_jax.prepare.manifests.manifest import DataSet, Request
 from fsfm_jax.prepare.manifests.registry import find
+from fsfm_jax.prepare.manifests.shares import cut, parse_shares
 from fsfm_jax.prepare.manifests.survey import survey
 from fsfm_jax.prepare.options import GIVEN, NONE, Options
 from fsfm_jax.prepare.parse.parser import PARSERS, make_parser
@@ -53,6 +54,7 @@ def build(
     frames: str = "",
     image_size: str = "",
     image_encoding: str = "keep",
+    shares: str = "",
     faces_per_shard: int = FACES_PER_SHARD,
     allow_incomplete: bool = False,
 ) -> Card:
@@ -74,6 +76,8 @@ def build(
     if unread and not allow_incomplete:
         _refuse_incomplete(root, spec, unread)
     walk = spec.walk(Request(root, variant, real))
+    if shares:
+        walk = cut(walk, parse_shares(shares))
     shortfalls = (*walk.shortfalls, *unread)
     if shortfalls and not allow_incomplete:
         _refuse_incomplete(root, spec, shortfalls)
@@ -92,6 +96,8 @@ def build(
         "libraries": {library: version(library) for library in LIBRARIES},
         "shortfalls": list(shortfalls),
     }
+    if shares:  # cards of those without it stay as they were
+        identity["shares"] = shares
     finished = read_finished_card(directory)
     if finished is not None:
         plan = make_plan(walk, faces_per_shard, sampling)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
@@ -12,9 +13,10 @@ from fsfm_jax.config.pretrain import pretrain
 from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.models.bases import OWN
 from fsfm_jax.resolve.compare import DEMO, Cell, change_fields, of_cell, parse_fields, plan, slug
+from fsfm_jax.resolve.finetune import SCRATCH
 
 FOLDER = "pretraining"
-FINETUNE, RECIPE = "finetune.", "recipe"
+FINETUNE, RECIPE, INIT = "finetune.", "recipe", "init"
 DECIDED = {prefix + name: "the ablation itself" for name in ablate.DECIDED for prefix in ("", FINETUNE)}
 # The word for a size in the names of fine-tuning recipes; those of the demo take any small one.
 SIZE_WORDS = {
@@ -24,10 +26,15 @@ SIZE_WORDS = {
 
 
 class Setting(NamedTuple):
-    """An entry of `settings`: its name in the table, and the texts of the fields that it changes."""
+    """An entry of `settings`: its name in the table, and the texts of the fields that it changes.
+
+    Attributes:
+      init: what its fine-tunings start from; "" is a pretraining of its own.
+    """
 
     name: str
     recipe: str
+    init: str
     pretrain: dict[str, str]
     finetune: dict[str, str]
 
@@ -72,9 +79,9 @@ def plan_ablation(config: ConfigDict, workdir: str) -> Ablation:
         else:
             if config.init or config.size:
                 raise ValueError("init, size: of recipe none alone; a pretraining decides them. Leave them out")
-            made = of_cell(setting.name, _pretraining, setting, shared)
+            made = of_cell(setting.name, make_pretraining, setting, shared)
             size = SIZE_WORDS[one_of(f"settings: {setting.name}: model.size", made.model.size, SIZE_WORDS)]
-            init = os.path.join(workdir, FOLDER, slug(setting.name))
+            made, init = (None if setting.init else made), start_of(setting, settings, workdir)
         found = of_cell(setting.name, plan, _comparison(config, setting, size, init))
         trials.append(Trial(setting.name, made, init, found.cells))
         notes += [note for note in found.notes if note not in notes]
@@ -90,7 +97,8 @@ def parse_settings(text: str, recipe: str) -> list[Setting]:
       ValueError: an empty or repeated name, a field that does not exist, or one that the ablation decides.
     """
     of_pretraining, of_finetuning = flat(pretrain()), flat(finetune.finetune())
-    known = {**of_pretraining, **{FINETUNE + name: value for name, value in of_finetuning.items()}, RECIPE: recipe}
+    known = {**of_pretraining, **{FINETUNE + name: value for name, value in of_finetuning.items()}}
+    known |= {RECIPE: recipe, INIT: ""}
     settings, folders = [], {}
     for entry in text.split("|"):
         name, _, changes = (part.strip() for part in entry.partition(":"))
@@ -101,12 +109,22 @@ def parse_settings(text: str, recipe: str) -> list[Setting]:
                 f"as folders; found {entry.strip()!r}"
             )
         folders[folder] = name
-        fields = parse_fields(f"settings: {name}", changes, known, DECIDED)
-        own = fields.pop(RECIPE, recipe)
+        fields = parse_fields(f"settings: {name}", changes, known, {k: by for k, by in DECIDED.items() if k != INIT})
+        own, init = fields.pop(RECIPE, recipe), fields.pop(INIT, "")
         tuned = {key.removeprefix(FINETUNE): value for key, value in fields.items() if key.startswith(FINETUNE)}
         kept = {key: value for key, value in fields.items() if not key.startswith(FINETUNE)}
-        settings.append(Setting(name, own, kept, tuned))
+        if init and kept:
+            raise ValueError(f"settings: {name}: nothing is pretrained that {', '.join(kept)} could change")
+        settings.append(Setting(name, own, init, kept, tuned))
     return settings
+
+
+def start_of(setting: Setting, settings: Sequence[Setting], workdir: str) -> str:
+    """Return what the fine-tunings of `setting` start from: its own pretraining, that of another setting, or `init`."""
+    owners = [other.name for other in settings if not other.init]
+    if not setting.init or setting.init in owners:
+        return os.path.join(workdir, FOLDER, slug(setting.init or setting.name))
+    return setting.init
 
 
 def _check_given(config: ConfigDict, setting: Setting, shared: dict[str, str]) -> None:
@@ -117,7 +135,8 @@ def _check_given(config: ConfigDict, setting: Setting, shared: dict[str, str]) -
         raise ValueError(f"settings: {setting.name}: nothing is pretrained that {', '.join(changed)} could change")
 
 
-def _pretraining(setting: Setting, shared: dict[str, str]) -> ConfigDict:
+def make_pretraining(setting: Setting, shared: dict[str, str]) -> ConfigDict:
+    """Make the configuration of a setting's pretraining; ValueError for a recipe of another job."""
     c = load_recipe(setting.recipe)
     if c.job != "pretrain":
         raise ValueError(f"recipe: expected one of a pretraining, found {setting.recipe} of the job {c.job}")
@@ -131,7 +150,8 @@ def _comparison(config: ConfigDict, setting: Setting, size: str, init: str) -> C
     c = compare.compare()
     shared = parse_fields("changes", config.changes, flat(finetune.finetune()), DECIDED)
     changes = shared | setting.finetune
-    c.models, c.tunings, c.tasks, c.size = f"{setting.name}={OWN}:{init}", config.tuning, config.tasks, size
+    source = SCRATCH if init == SCRATCH else f"{OWN}:{init}"
+    c.models, c.tunings, c.tasks, c.size = f"{setting.name}={source}", config.tuning, config.tasks, size
     c.variant, c.seeds = config.variant, config.seeds
     c.changes = ";".join(f"{name}={value}" for name, value in changes.items())
     return c

@@ -1,0 +1,31 @@
+"""A small detector on a thousand faces, for CPUs: the fine-tuning of a study.
+
+    python -m fsfm_jax.main --config=configs/study_finetune.py --config.init=runs/study --workdir=runs/study_detector \\
+        --config.data.train=real=data/photos@0.5,fake=data/forged@0.5
+
+Few steps, since what is compared is the start. Whatever moves or resamples the pixels would hide the traces of a
+generator from a network of this size, so faces are mirrored and nothing else. Hardware: CPU. Measured: see docs/study.md.
+"""
+
+from ml_collections import ConfigDict
+
+from fsfm_jax.config import finetune
+
+
+def get_config() -> ConfigDict:
+    c = finetune.finetune()
+    c.init = "runs/study"
+    c.data.classes = "fake,real"
+    c.data.train, c.data.validation = "real=data/photos:train@0.5,fake=data/forged:train@0.5", ""
+    c.data.threads = 1
+    c.model.size, c.model.dtype, c.model.drop_path = "mini16", "float32", 0.0
+    c.augment.crop, c.augment.rand_augment, c.augment.erase = False, "none", 0.0
+    c.mix.probability = 0.0
+    c.evaluation.transform = "resize"
+    c.evaluation.batch = 32
+    c.batch.size = c.batch.per_device = 16
+    c.duration, c.optimizer.warmup, c.checkpoint.every = "240 steps", "20 steps", "80 steps"
+    c.optimizer.base_learning_rate, c.optimizer.layer_decay = 1e-2, 0.75
+    c.selection.metric = "auc"
+    c.calibration.false_alarm_rate = 0.05  # a hundred real faces of a validation set do not tell 1 %
+    return c

@@ -1,0 +1,242 @@
+"""The numbers of a study: AUC of each source of forged faces with its control beside it, and false alarms by group.
+
+Everything is counted from the stored predictions. An AUC is the mean over seeds; its interval is that of the mean when
+other pictures of the same sources are drawn (percentile bootstrap, the same pictures for every seed), its deviation that
+over seeds. The control of a task is the AUC with real faces of a source that nothing learnt from in the place of forged
+ones: where it is as far from 50 % as the task, the task may have learnt to tell sources apart.
+"""
+
+import csv
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fsfm_jax.detection.prediction_file import read_predictions
+from fsfm_jax.detection.repeats import spread
+from fsfm_jax.detection.results import METRICS
+from fsfm_jax.metrics import binary, bootstrap, curve
+from fsfm_jax.metrics.scores import DEEPFAKE, Scored
+from fsfm_jax.resolve.study import CONTROL_SET, FORGED_SET, Cell, Study
+
+JSON, TABLE, CSV, PICTURE = "study.json", "table.md", "table.csv", "study.png"
+RESAMPLES, LEVEL = 1000, 0.95
+AGES = (30, 45, 60)  # numbers of more than one digit are counted in these spans
+HEAD = ("task", "arm", "tested on", "control", "auc", "low", "high", "deviation", "seeds", "real", "forged")
+
+
+class Area(NamedTuple):
+    """AUC of an arm on a source, in fractions: mean over seeds, its interval over pictures, deviation over seeds."""
+
+    task: str
+    arm: str
+    source: str
+    control: bool
+    auc: float
+    low: float
+    high: float
+    deviation: float
+    seeds: int
+    real: int
+    forged: int
+
+
+class Alarms(NamedTuple):
+    """How many real faces of a group were called forged at the detector's own threshold, summed over seeds."""
+
+    task: str
+    arm: str
+    source: str
+    group: str
+    called: int
+    faces: int
+
+
+class Found(NamedTuple):
+    """Everything that was counted so far; `seconds` are those of all seeds of a cell, by task and arm."""
+
+    areas: tuple[Area, ...]
+    alarms: tuple[Alarms, ...]
+    seconds: Mapping[tuple[str, str], float]
+
+
+def summarise(planned: Study, groups: str, seconds: Mapping[Cell, float]) -> Found:
+    """Count what the cells in `seconds` found; `groups` is the field of the configuration.
+
+    Raises:
+      ValueError: `groups` is malformed. OSError: predictions cannot be read.
+    """
+    patterns = parse_groups(groups)
+    areas, alarms = [], []
+    for cell in seconds:
+        folders = [os.path.join(cell.folder, f"seed_{seed}") for seed in range(cell.config.repeats)]
+        if len(folders) == 1:
+            folders = [cell.folder]
+        for name in (FORGED_SET, *([CONTROL_SET] if cell.task.control else [])):
+            seeds = [read_predictions(Path(folder, "test", "predictions", f"{name}.csv")) for folder in folders]
+            areas += _areas(cell, seeds, name == CONTROL_SET)
+            alarms += _alarms(cell, seeds, [_threshold(folder) for folder in folders], patterns, name)
+    return Found(tuple(areas), tuple(alarms), {(cell.task.name, cell.arm): taken for cell, taken in seconds.items()})
+
+
+def parse_groups(text: str) -> dict[str, re.Pattern]:
+    """Parse `NAME=PATTERN`, one a line; ValueError for a pattern that is none, or that names no part."""
+    patterns = {}
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        name, _, pattern = line.partition("=")
+        try:
+            patterns[name] = re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"groups: {pattern!r} is no regular expression: {error}") from error
+        if not patterns[name].groupindex:
+            raise ValueError(f"groups: expected named parts (?P<age>...) in the pattern of {name}, found {pattern!r}")
+    return patterns
+
+
+def mean_area(scores: Sequence[np.ndarray], labels: np.ndarray, seed: int = 0) -> tuple[float, float, float, float]:
+    """Return mean, low, high and deviation of the AUC of several detectors on the same pictures.
+
+    Args:
+      scores: `[N]` of each detector, higher is more real. labels: `[N] bool`, True is real.
+    """
+    scored = [Scored(each, labels, DEEPFAKE) for each in scores]
+    numbers = np.arange(len(labels))
+    mean, deviation = spread([binary.auc(each).value for each in scored])
+    # The same resamples for each detector, so that the interval is that of their mean.
+    drawn = bootstrap.draw(labels, RESAMPLES, seed)
+    resampled = [bootstrap.resample(each, {"auc": curve.area}, numbers, drawn)["auc"] for each in scored]
+    low, high = np.quantile(np.mean(resampled, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    return mean, low, high, deviation
+
+
+def _areas(cell: Cell, seeds: Sequence[Mapping[str, np.ndarray]], control: bool) -> list[Area]:
+    """The AUC of each source of a test set, whose faces that are not real have its name as method."""
+    first = seeds[0]
+    real = first["class"] == "real"
+    found = []
+    for source in sorted({*first["method"][~real]}):
+        chosen = real | (first["method"] == source)
+        labels = real[chosen]
+        numbers = mean_area([seed["score"][chosen] for seed in seeds], labels)
+        counts = (len(seeds), int(labels.sum()), int((~labels).sum()))
+        found.append(Area(cell.task.name, cell.arm, str(source), control, *numbers, *counts))
+    return found
+
+
+def _alarms(
+    cell: Cell, seeds: Sequence[Mapping[str, np.ndarray]], thresholds: Sequence[float],
+    patterns: Mapping[str, re.Pattern], name: str,
+) -> list[Alarms]:  # fmt: skip
+    """False alarms on real faces: of each source that is tested as real, and in the control set of the control."""
+    control = name == CONTROL_SET
+    first = seeds[0]
+    chosen = (first["class"] == "real") != control
+    if not chosen.any():
+        return []
+    called = np.sum([seed["score"][chosen] < at for seed, at in zip(seeds, thresholds, strict=True)], axis=0)
+    videos = first["video"][chosen].tolist()
+    members: dict[tuple[str, str], list[int]] = {}
+    for row, video in enumerate(videos):
+        source, _, picture = video.partition("/")
+        for group in ["all", *_groups_of(picture, patterns.get(source))]:
+            members.setdefault((source, group), []).append(row)
+    return [
+        Alarms(cell.task.name, cell.arm, source, group, int(called[rows].sum()), len(rows) * len(seeds))
+        for (source, group), rows in members.items()
+    ]
+
+
+def _groups_of(picture: str, pattern: re.Pattern | None) -> list[str]:
+    match = pattern.search(picture) if pattern else None
+    return [f"{part} {_span(value)}" for part, value in match.groupdict().items()] if match else []
+
+
+def _span(value: str) -> str:
+    """`value`, or the span of `AGES` that a number of more than one digit falls into."""
+    if not value.isdecimal() or len(value) < 2:
+        return value
+    above = [age for age in AGES if int(value) >= age]
+    below = [age for age in AGES if int(value) < age]
+    return f"{above[-1] if above else ''}-{below[0] - 1 if below else ''}"
+
+
+def wilson(called: int, faces: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson, 1927)."""
+    z, share = 1.959964, called / faces
+    middle = (share + z * z / (2 * faces)) / (1 + z * z / faces)
+    half = z / (1 + z * z / faces) * math.sqrt(share * (1 - share) / faces + z * z / (4 * faces * faces))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _threshold(folder: str) -> float:
+    """The threshold for single faces that the detector of a run keeps."""
+    kept = json.loads(Path(folder, "test", METRICS).read_text(encoding="utf-8"))["detector"]["calibration"]
+    return kept["thresholds"]["frame"][-1]["value"]
+
+
+def table(planned: Study, found: Found, costs: Mapping[str, float], notes: Sequence[str]) -> str:
+    """Return a table for each task, arms by sources, then false alarms by group and the cost of each run."""
+    text = []
+    for task in planned.tasks:
+        areas = [area for area in found.areas if area.task == task.name]
+        sources = list(dict.fromkeys((area.control, area.source) for area in areas))
+        fakes, reals = ", ".join(task.fake), ", ".join(task.real)
+        text.append(f"### {task.name}: {reals} against {fakes}\n")
+        rows = [["arm", *(f"control: {name}" if control else name for control, name in sources), "minutes a seed"]]
+        for arm in task.arms:
+            cells = {(area.control, area.source): area for area in areas if area.arm == arm}
+            shown = [show(cells[key]) if key in cells else "" for key in sources]
+            taken = found.seconds.get((task.name, arm))
+            per_seed = "" if taken is None else f"{taken / 60 / next(iter(cells.values())).seeds:.1f}"
+            rows.append([arm, *shown, per_seed])
+        text.append(_lines(rows))
+    if found.alarms:
+        text.append("### Real faces called forged, at the threshold that each detector keeps\n")
+        rows = [["task", "arm", "source", "group", "called forged", "of", "share, 95 % interval"]]
+        for one in found.alarms:
+            low, high = wilson(one.called, one.faces)
+            share = f"{100 * one.called / one.faces:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+            rows.append([one.task, one.arm, one.source, one.group, str(one.called), str(one.faces), share])
+        text.append(_lines(rows))
+    text += [f"Pretraining of {arm}: {seconds / 60:.0f} minutes." for arm, seconds in costs.items()]
+    return "\n".join([*text, BELOW, *notes]) + "\n"
+
+
+BELOW = (
+    "\nImage AUC in percent, mean over seeds ± deviation over seeds, and the 95 % interval over pictures. A control has "
+    "real faces of a source that was never seen in the place of forged ones; 50 is what it should be. Faces called "
+    "forged are summed over seeds, so the intervals of shares are a little too narrow.\n"
+)
+
+
+def show(area: Area) -> str:
+    """`82.1 ± 0.9 (79.0 to 85.1)`, in percent."""
+    mean, low, high, deviation = (100 * value for value in (area.auc, area.low, area.high, area.deviation))
+    return f"{mean:.1f} ± {deviation:.1f} ({low:.1f} to {high:.1f})"
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> str:
+    head, *rest = rows
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rest]) + "\n"
+
+
+def write(workdir: str, planned: Study, found: Found, costs: Mapping[str, float], notes: Sequence[str]) -> None:
+    """Write `study.json`, `table.md` and `table.csv` below `workdir`."""
+    content = {
+        "areas": [area._asdict() for area in found.areas],
+        "alarms": [one._asdict() for one in found.alarms],
+        "seconds": [{"task": task, "arm": arm, "seconds": taken} for (task, arm), taken in found.seconds.items()],
+        "pretraining_seconds": dict(costs),
+        "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "unit": "picture"},
+    }
+    Path(workdir, JSON).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    Path(workdir, TABLE).write_text(table(planned, found, costs, notes), encoding="utf-8")
+    with open(Path(workdir, CSV), "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEAD)
+        writer.writerows([*area[:3], *(repr(value) for value in area[3:])] for area in found.areas)

@@ -1,0 +1,58 @@
+"""The plot of a study: for each task the AUC of each arm on each source, with its interval."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsfm_jax.detection.study import Area, Found
+from fsfm_jax.figures import plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS = 2  # plots side by side
+
+
+def draw_study(path: Path, found: Found) -> bool:
+    """Write the plot as PNG; False if there is nothing to draw.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    tasks = list(dict.fromkeys(area.task for area in found.areas))
+    if not tasks:
+        return False
+    arms = list(dict.fromkeys(area.arm for area in found.areas))
+    rows = -(-len(tasks) // COLUMNS)
+    figure = plot.make_figure(4.6 * min(len(tasks), COLUMNS) + 0.6, 3.1 * rows + 0.7, "What each start finds")
+    axes = figure.subplots(rows, min(len(tasks), COLUMNS), squeeze=False).ravel()
+    for panel, task in zip(axes, tasks, strict=False):
+        _plot_task(panel, task, [area for area in found.areas if area.task == task], arms)
+    for panel in axes[len(tasks) :]:
+        panel.remove()
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=plot.POINTS)
+    plot.save(path, figure)
+    return True
+
+
+def _plot_task(axes: "Axes", task: str, areas: Sequence[Area], arms: Sequence[str]) -> None:
+    sources = list(dict.fromkeys((area.control, area.source) for area in areas))
+    axes.axhline(50, color=plot.GREY, linewidth=0.8, zorder=0)
+    colours = [*plot.COLOURS, plot.GREEN, plot.VERMILLION, plot.INK, plot.GREY]
+    for number, arm in enumerate(arms):
+        own = [area for area in areas if area.arm == arm]
+        offset = 0.12 * (number - (len(arms) - 1) / 2)
+        across = [sources.index((area.control, area.source)) + offset for area in own]
+        means = [100 * area.auc for area in own]
+        below = [100 * (area.auc - area.low) for area in own]
+        above = [100 * (area.high - area.auc) for area in own]
+        axes.errorbar(
+            across, means, yerr=[below, above], fmt=plot.MARKERS[number % len(plot.MARKERS)], markersize=4,
+            linewidth=1, color=colours[number % len(colours)], label=arm,
+        )  # fmt: skip
+    names = [f"control:\n{name}" if control else name.replace("_", "\n") for control, name in sources]
+    axes.set_xticks(range(len(sources)), names, fontsize=plot.POINTS - 2)
+    axes.set_ylim(0, 100)
+    axes.set_title(task, loc="left", fontsize=plot.POINTS)
+    axes.set_ylabel("image AUC (%)", fontsize=plot.POINTS)

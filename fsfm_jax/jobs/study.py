@@ -1,0 +1,145 @@
+"""The study job: pictures of real and forged faces become records, encoders and detectors, as tables and a plot.
+
+Below the working directory:
+
+    records/SOURCE/                the records of each folder of pictures
+    pretraining/ARM/               the working directory of each pretraining
+    runs/TASK/ARM/seed_N/          the working directory of each fine-tuning
+    study.json, table.md, table.csv, study.png    `detection.study`, rewritten after each run
+
+The same command goes on where a study was stopped. A run that diverges leaves its row empty.
+"""
+
+import functools
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from fsfm_jax.detection import study
+from fsfm_jax.figures.study import draw_study
+from fsfm_jax.jobs import finetune, pretrain
+from fsfm_jax.jobs.cells import MARK, Run, check_command, failure_notes, has_ended, run_all
+from fsfm_jax.jobs.recipe_check import check_recipe
+from fsfm_jax.resolve.compare import of_cell
+from fsfm_jax.resolve.study import Cell, Source, Study, plan_study, records_of
+from fsfm_jax.run.lock import hold
+from fsfm_jax.run.workdir import make_folder, write_text
+
+LOG = logging.getLogger("fsfm_jax")
+SECONDS = "seconds.json"
+# What two cores without an accelerator need, measured with the recipes of the study: pictures a second.
+PREPARED, PARSED, PRETRAINED, FINETUNED = 20.0, 5.0, 30.0, 25.0
+FACES_PER_SHARD = 200  # so that the pictures of a small folder keep all cores busy
+
+
+def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
+    """Run what has not ended yet of a study, and write its tables and its plot after each run.
+
+    Raises:
+      ValueError: a name, field or folder that does not fit, or a run that ended with another configuration.
+      FileNotFoundError: no such folder of pictures.
+      CellsFailed: names the runs that ended with an error, and the reason of each; the others have run.
+      Interrupted: the process was told to stop; the run that was going on is saved.
+    """
+    check_command("a study", workdir, stop_after)
+    make_folder(workdir)
+    with hold(workdir):
+        planned = plan_study(config, workdir)
+        for one in planned.pretrainings:
+            of_cell(one.arm, check_recipe, one.config)
+        for cell in planned.cells:
+            of_cell(str(cell), check_recipe, cell.config)
+        _announce(planned, workdir)
+        for source in used_sources(planned):
+            _prepare(source, config, workdir)
+        runs = _runs(planned)
+        run_all(runs, functools.partial(_write, planned, config.groups, workdir))
+    LOG.info("Tables: %s", os.path.join(workdir, study.TABLE))
+
+
+def used_sources(planned: Study) -> list[Source]:
+    """Return the sources that a run of the study reads, those of pretrainings first."""
+    text = [one.config.data.train for one in planned.pretrainings]
+    text += [f"{c.data.train},{c.data.validation},{c.data.test}" for c in (cell.config for cell in planned.cells)]
+    words = ",".join(text).replace("+", ",").replace(":", ",").replace("@", ",").split(",")
+    names = {os.path.basename(word) for word in words}
+    chosen = [source for source in planned.sources.values() if source.name in names]
+    return sorted(chosen, key=lambda source: not source.parsed)
+
+
+def _prepare(source: Source, config: ConfigDict, workdir: str) -> None:
+    """Make the records of a source, in a process of its own, which ends those that decode."""
+    arguments = [
+        "--dataset=photos", f"--input={source.folder}", f"--output={records_of(source.name, workdir)}",
+        f"--detector={config.detector}", f"--shares={config.shares}", f"--workers={config.workers}",
+        "--image_encoding=jpeg", f"--faces_per_shard={FACES_PER_SHARD}",
+    ]  # fmt: skip
+    arguments += [] if source.parsed else ["--parser=none", "--image_size=224"]
+    LOG.info("%s: pictures of %s", source.name, source.folder)
+    made = subprocess.run([sys.executable, "-m", "fsfm_jax.prepare.build", *arguments], stdout=subprocess.DEVNULL)
+    if made.returncode:
+        raise ValueError(f"{source.name}: {source.folder} was not prepared; its reason is above")
+
+
+def _runs(planned: Study) -> list[Run]:
+    runs = [
+        Run(f"{one.arm}, pretraining", one.folder, one.config, _timed(pretrain.run)) for one in planned.pretrainings
+    ]
+    for cell in planned.cells:
+        needs = f"{cell.needs}, pretraining" if cell.needs else ""
+        runs.append(Run(str(cell), cell.folder, cell.config, _timed(finetune.run), needs))
+    return runs
+
+
+def _timed(start: Callable[[ConfigDict, str], None]) -> Callable[[ConfigDict, str], None]:
+    """`start`, with the time that all its attempts took written into its folder."""
+
+    @functools.wraps(start)
+    def timed(config: ConfigDict, folder: str) -> None:
+        began = time.monotonic()
+        try:
+            start(config, folder)
+        finally:
+            path = Path(folder, SECONDS)
+            if path.parent.is_dir():
+                write_text(path, json.dumps(seconds_of(folder) + time.monotonic() - began) + "\n")
+
+    return timed
+
+
+def seconds_of(folder: str) -> float:
+    """Return the seconds that a run has taken so far, over all attempts that ended by themselves."""
+    path = Path(folder, SECONDS)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else 0.0
+
+
+def _announce(planned: Study, workdir: str) -> None:
+    """Say how much there is to do, and about how long two cores need."""
+    seconds = 0.0
+    for source in used_sources(planned):
+        if not Path(records_of(source.name, workdir), "fsfm_card.json").exists():
+            count = sum(1 for path in Path(source.folder).rglob("*") if path.is_file())
+            seconds += count / (PARSED if source.parsed else PREPARED)
+    LOG.info(
+        "%d sources, %d pretrainings, %d detectors with %d seeds each; preparing takes about %.0f minutes on two cores",
+        len(used_sources(planned)), len(planned.pretrainings), len(planned.cells),
+        planned.cells[0].config.repeats if planned.cells else 0, seconds / 60,
+    )  # fmt: skip
+
+
+def _write(planned: Study, groups: str, workdir: str, failed: Mapping[str, str]) -> None:
+    found = study.summarise(planned, groups, {cell: seconds_of(cell.folder) for cell in _ended(planned)})
+    costs = {one.arm: seconds_of(one.folder) for one in planned.pretrainings if Path(one.folder, MARK).exists()}
+    study.write(workdir, planned, found, costs, failure_notes(failed))
+    draw_study(Path(workdir, study.PICTURE), found)
+
+
+def _ended(planned: Study) -> list[Cell]:
+    return [cell for cell in planned.cells if has_ended(Run(str(cell), cell.folder, cell.config, finetune.run))]
