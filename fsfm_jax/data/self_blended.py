@@ -49,12 +49,12 @@ class SelfBlendSpec:
     """
 
     swap: float = 0.5
-    shift: Span = (-20.0, 20.0)
-    hue: Span = (-8.0, 8.0)
-    saturation: Span = (-0.2, 0.2)
-    value: Span = (-0.1, 0.1)
-    brightness: Span = (-12.0, 12.0)
-    contrast: Span = (-0.1, 0.1)
+    shift: Span = (-10.0, 10.0)
+    hue: Span = (-4.0, 4.0)
+    saturation: Span = (-0.15, 0.15)
+    value: Span = (-0.06, 0.06)
+    brightness: Span = (-8.0, 8.0)
+    contrast: Span = (-0.08, 0.08)
     coarser: float = 0.5
     downscale: Span = (1.5, 3.0)
     sharpen: Span = (0.3, 1.0)
