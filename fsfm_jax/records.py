@@ -87,6 +87,7 @@ OTHER_MASK = "other_mask"  # [B, N] bool, an independent mask of the target's im
 TARGET_IMAGE = "target_image"  # [B, S, S, 3] uint8, the view of the target network where it has one of its own
 TARGET_BITS = "target_bits"  # [B, N] uint16, class bits of that view's patches, until masks are drawn
 # Of fine-tuning.
+SELF_BLEND = "self_blend"  # of an example alone: how its blend is drawn at its position
 ERASE = "erase"  # [B, 4] int32, the box that is filled with noise
 MIX_CUTMIX = "mix_cutmix"  # [B] bool, whether the batch is mixed by boxes and not by weights
 MIX_RATIO = "mix_ratio"  # [B] float32, share of each image's own content

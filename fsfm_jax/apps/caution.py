@@ -6,7 +6,7 @@ from fsfm_jax.metrics.thresholds import Threshold
 # Share of real faces called forged, or of forged ones called real, on the split that chose the threshold. A verdict
 # that is wrong in every fifth case of its own validation data should not be shown without a word.
 HIGH_RATE = 0.2
-DRAWN = "forged:"  # data sets that the program draws itself, see `data.forgery`
+DRAWN = ("forged:", "blended:synthetic:")  # data sets that the program draws itself
 NOT_COVERED = (
     "a verdict is about photographed faces and forgeries like those of the training data; paintings, drawings, masks "
     "and faces that are generated in another way are often called real"

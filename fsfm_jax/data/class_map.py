@@ -7,7 +7,15 @@ from functools import cached_property
 import numpy as np
 
 from fsfm_jax import records
-from fsfm_jax.data.labels import LabelledSource, RecordsOfOneClass, check_classes, has_labels, open_labelled
+from fsfm_jax.data.labels import (
+    LabelledSource,
+    RecordsOfOneClass,
+    check_classes,
+    for_training,
+    has_labels,
+    is_paired,
+    open_labelled,
+)
 from fsfm_jax.data.sources import path_and_split
 
 REAL_NAMES = ("real", "bona_fide")
@@ -60,7 +68,8 @@ class Relabelled:
     def __init__(self, source: LabelledSource, forged: str, class_names: tuple[str, ...], real: int):
         self.name, self.dataset = f"{forged}={source.name}", source.dataset
         self.class_names, self.real = class_names, real
-        self._source, self._forged = source, class_names.index(forged)
+        self._source, self._forged, self._name = source, class_names.index(forged), forged
+        self.paired = is_paired(source)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -68,6 +77,10 @@ class Relabelled:
     def __getitem__(self, index: int) -> dict:
         example = self._source[index]
         return {**example, records.LABEL: self._label(example[records.LABEL])}
+
+    def for_training(self) -> "Relabelled":
+        """The same of the source as a training stream reads it."""
+        return Relabelled(for_training(self._source), self._name, self.class_names, self.real)
 
     def _label(self, label: int) -> int:
         return self.real if label == self._source.real else self._forged

@@ -7,8 +7,8 @@ import numpy as np
 
 from fsfm_jax import records
 from fsfm_jax.data.label_stream import INDEX, VALID, LabelledSpec
-from fsfm_jax.data.labels import LabelledSource
-from fsfm_jax.data.stream import Batch, Batches, balance, order
+from fsfm_jax.data.labels import LabelledSource, is_paired
+from fsfm_jax.data.stream import Batch, Batches, arrange
 
 FEATURES = "features"
 # What the training transform is without any augmentation, by its name among those of evaluation.
@@ -23,7 +23,7 @@ class FeatureSource:
         if len(features) != len(source):
             raise ValueError(f"{source.name}: expected features of {len(source)} examples, found {len(features)} rows")
         self.name, self.class_names, self.real = source.name, source.class_names, source.real
-        self.labels, self._features = source.labels, features
+        self.labels, self._features, self.paired = source.labels, features, is_paired(source)
 
     def __len__(self) -> int:
         return len(self._features)
@@ -46,7 +46,7 @@ class FeatureStream(Batches):
         host: int,
         hosts: int,
     ):
-        examples = balance([source for source, _ in sources], spec) if spec.balanced else order(sources, spec.seed)
+        examples = arrange(sources, spec)
         # Rows come from memory: a loader process would get a copy of all of them, and only send them back.
         spec = dataclasses.replace(spec, workers=0)
         super().__init__(examples, _load, _finish, spec, start_step, host, hosts)

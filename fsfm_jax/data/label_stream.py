@@ -14,11 +14,12 @@ import numpy as np
 
 from fsfm_jax import records
 from fsfm_jax.data.augment import AugmentSpec, augment
-from fsfm_jax.data.labels import LabelledSource
+from fsfm_jax.data.blended_source import blend_example
+from fsfm_jax.data.labels import LabelledSource, for_training
 from fsfm_jax.data.mixture import MixSpec, draw_mixture
 from fsfm_jax.data.photo import READ_FLAGS
 from fsfm_jax.data.resizing import for_evaluation
-from fsfm_jax.data.stream import Batch, Batches, balance, order
+from fsfm_jax.data.stream import Batch, Batches, arrange
 
 # Keys of an evaluation batch beside the image.
 VALID, INDEX, DETAILS = "valid", "index", "details"
@@ -64,7 +65,7 @@ class LabelledStream(Batches):
         host: int,
         hosts: int,
     ):
-        examples = balance([source for source, _ in sources], spec) if spec.balanced else order(sources, spec.seed)
+        examples = arrange([(for_training(source), weight) for source, weight in sources], spec)
         super().__init__(examples, load_labelled, mix_batch, spec, start_step, host, hosts)
 
 
@@ -77,9 +78,12 @@ def decode(example: dict) -> np.ndarray:
 
 
 def load_labelled(spec: LabelledSpec, example: dict) -> dict:
-    """Decodes and augments one example."""
+    """Decodes, blends where that is asked for, and augments one example."""
     position = example[records.POSITION]
-    image, erased = augment(spec.augment, decode(example), position, spec.seed)
+    image = decode(example)
+    if records.SELF_BLEND in example:
+        image = blend_example(example, image, position, spec.seed)
+    image, erased = augment(spec.augment, image, position, spec.seed)
     label = np.int32(example[records.LABEL])
     return {records.IMAGE: image, records.LABEL: label, records.ERASE: erased, records.POSITION: position}
 

@@ -1,4 +1,4 @@
-"""Random-access sources of labelled faces: records with labels, and forged synthetic faces.
+"""Random-access sources of labelled faces: records with labels, self-blended and forged synthetic faces.
 
 Beside its examples a labelled source knows label and video of each of them, which balanced sampling and the check
 for leaks need.
@@ -14,6 +14,8 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from fsfm_jax import records
+from fsfm_jax.data.blended_source import PREFIX as BLENDED
+from fsfm_jax.data.blended_source import open_blended
 from fsfm_jax.data.example import DAMAGE, parse
 from fsfm_jax.data.forgery import open_forged
 from fsfm_jax.data.sources import one_line, open_builder, path_and_split
@@ -44,14 +46,31 @@ class LabelledSource(Protocol):
 
 
 def open_labelled(spec: str) -> LabelledSource:
-    """Opens `PATH[:SPLIT]`, or `forged:...` (see `data.forgery`).
+    """Opens `PATH[:SPLIT]`, `blended:...` (see `data.blended_source`) or `forged:...` (see `data.forgery`).
 
     Raises:
       ValueError: a malformed spec, an unknown split, or a data set without labels or without a known real class.
       FileNotFoundError: no such folder.
     """
     spec = spec.strip()
+    if spec.startswith(BLENDED):
+        return open_blended(spec)
     return open_forged(spec) if spec.startswith("forged:") else LabelledRecords(*path_and_split(spec))
+
+
+def is_made(spec: str) -> bool:
+    """Whether a spec asks for labelled faces that are made here, not for records with labels."""
+    return spec.strip().startswith((BLENDED, "forged:"))
+
+
+def for_training(source: "LabelledSource") -> "LabelledSource":
+    """The source as a training stream reads it: with what is drawn at each position, where it has such."""
+    return source.for_training() if hasattr(source, "for_training") else source
+
+
+def is_paired(source: object) -> bool:
+    """Whether each real face of a source has a forgery of its own; the two have the same place within their classes."""
+    return getattr(source, "paired", False)
 
 
 class Records:
@@ -144,7 +163,7 @@ def has_labels(spec: str) -> bool:
     Raises:
       ValueError: a malformed spec or an unknown split. FileNotFoundError: no such folder.
     """
-    return spec.startswith("forged:") or bool(read_labelled_card(*path_and_split(spec))[1].class_names)
+    return is_made(spec) or bool(read_labelled_card(*path_and_split(spec))[1].class_names)
 
 
 def read_labelled_card(directory: str | os.PathLike, split: str) -> tuple[epath.Path, Card]:

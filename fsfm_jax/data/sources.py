@@ -12,6 +12,7 @@ import math
 import os
 import re
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
@@ -90,7 +91,8 @@ def open_mixture(text: str, opened=open_source) -> list[tuple[Source, float | No
 class RecordSource:
     """One split of a records directory; a read takes about 150 microseconds."""
 
-    def __init__(self, directory: str | os.PathLike, split: str = "train"):
+    def __init__(self, directory: str | os.PathLike, split: str = "train", features: Sequence[str] = STORED):
+        """`features` are what an example has, names of `records.FEATURES`."""
         path = epath.Path(directory)
         _check_directory(path)
         card = read_card(path)
@@ -106,7 +108,7 @@ class RecordSource:
                 f"make it with {BUILD} --image_size={records.IMAGE_SIZE} --parser=embedded"
             )
         statistics = card.splits[split]
-        self.name = f"{card.name}:{split}"
+        self.name, self._features = f"{card.name}:{split}", tuple(features)
         self.fingerprint, self.pixel_sums = statistics.fingerprint, statistics.pixel_sums
         builder = open_builder(path, split, statistics.shard_lengths)
         self._files = [os.fspath(file) for file in builder.info.splits[split].filepaths]
@@ -124,10 +126,15 @@ class RecordSource:
         Raises:
           ValueError: the record is damaged; data set, index and file are in the text.
         """
+        return self.read(index, self._features)
+
+    def read(self, index: int, features: Sequence[str]) -> dict:
+        """Reads some features of one example; ValueError as for all of them."""
         _check_index(self, index)
         try:
-            example = parse(self._records[index], STORED)
-            check_photo(example[records.IMAGE], example[records.SOURCE])
+            example = parse(self._records[index], features)
+            if records.IMAGE in example:
+                check_photo(example[records.IMAGE], example[records.SOURCE])
             return example
         except DAMAGE as error:
             raise ValueError(

@@ -15,6 +15,7 @@ import numpy as np
 
 from fsfm_jax import records
 from fsfm_jax.data import views
+from fsfm_jax.data.labels import is_paired
 from fsfm_jax.data.masking import MaskSpec, draw_masks
 from fsfm_jax.data.photo import decode_checked
 from fsfm_jax.data.sources import Source
@@ -82,15 +83,26 @@ def mask_batch(spec: StreamSpec, batch: Batch) -> Batch:
 
 
 def order(sources: Sequence[tuple[Source, float | None]], seed: int) -> grain.MapDataset:
-    """The endless example stream: data sets concatenated and shuffled, or mixed by weight, each shuffled."""
+    """The endless example stream: data sets concatenated and shuffled, or mixed by weight, each shuffled.
+
+    Paired sources keep their pairs together: a face and its forgery have positions 2 k and 2 k + 1 among those of their
+    source. With one of them, sources without weights are mixed by their sizes.
+    """
+    paired = any(is_paired(source) for source, _ in sources)
+    if sources[0][1] is None and paired:
+        sources = [(source, float(len(source))) for source, _ in sources]
     if sources[0][1] is None:
         together = grain.MapDataset.concatenate([grain.MapDataset.source(source) for source, _ in sources])
         return together.seed(seed).shuffle().repeat(None)
-    each = [
-        grain.MapDataset.source(source).seed(seed + index).shuffle().repeat(None)
-        for index, (source, _) in enumerate(sources)
-    ]
+    each = [_shuffle(source, seed + index) for index, (source, _) in enumerate(sources)]
     return grain.MapDataset.mix(each, [weight for _, weight in sources])
+
+
+def _shuffle(source: Source, seed: int) -> grain.MapDataset:
+    """The endless shuffled examples of one source; of a paired one its pairs, shuffled."""
+    if is_paired(source):
+        return grain.MapDataset.mix([_shuffle(half, seed) for half in _classes(source)])
+    return grain.MapDataset.source(source).seed(seed).shuffle().repeat(None)
 
 
 class Subset:
@@ -104,6 +116,11 @@ class Subset:
 
     def __getitem__(self, index: int) -> dict:
         return self._source[int(self._indices[index])]
+
+
+def arrange(sources: Sequence[tuple], spec) -> grain.MapDataset:
+    """The endless example stream of labelled sources with their weights, as a `LabelledSpec` asks for it."""
+    return balance([source for source, _ in sources], spec) if spec.balanced else order(sources, spec.seed)
 
 
 def balance(sources: Sequence, spec) -> grain.MapDataset:
@@ -120,15 +137,22 @@ def balance(sources: Sequence, spec) -> grain.MapDataset:
         if source.real not in present or len(present) < 2:
             absent = f"of class {source.class_names[source.real]!r}" if source.real not in present else "that is forged"
             raise ValueError(f"{source.name}: no face {absent}; a balanced batch needs real and forged faces of each")
-        groups += [grain.MapDataset.source(Subset(source, np.flatnonzero(source.labels == k))) for k in present]
+        classes = _classes(source)
+        # Classes of a paired source share their order, so a face and its forgery follow each other.
+        first = len(groups)
+        groups += [_shuffle(c, spec.seed + (first if is_paired(source) else first + k)) for k, c in enumerate(classes)]
     if spec.global_batch % len(groups):
         raise ValueError(
             f"batch.size: {spec.global_batch} images do not divide among {len(groups)} groups ({len(sources)} data "
             "sets times their classes); use a multiple"
         )
     # Position p belongs to group p modulo the number of groups.
-    each = [group.seed(spec.seed + index).shuffle().repeat(None) for index, group in enumerate(groups)]
-    return grain.MapDataset.mix(each)
+    return grain.MapDataset.mix(groups)
+
+
+def _classes(source) -> list[Subset]:
+    """The examples of each class that a labelled source has, in its order."""
+    return [Subset(source, np.flatnonzero(source.labels == label)) for label in np.unique(source.labels)]
 
 
 def _with_position(position: int, example: dict) -> dict:

@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 
 from fsfm_jax import records
-from fsfm_jax.data.labels import LabelledSource, open_labelled
+from fsfm_jax.data.labels import LabelledSource, is_made, open_labelled
 from fsfm_jax.data.photo import READ_FLAGS
 from fsfm_jax.data.sources import Source, open_source, path_and_split
 from fsfm_jax.data.statistics import CARD_FILE, read_card
@@ -40,7 +40,7 @@ def open_faces(spec: str, count: int) -> Faces:
 
     Args:
       spec: as in `data.train` of pretraining (`samples`, `synthetic:N`, `PATH:SPLIT`) or of fine-tuning (`forged:...`,
-        `PATH:SPLIT` with labels).
+        `blended:...`, `PATH:SPLIT` with labels).
 
     Raises:
       ValueError: no face is asked for, or what the data set refuses. FileNotFoundError: no such data set.
@@ -97,7 +97,7 @@ def find_maps(spec: str, sources: Collection[str]) -> dict[str, np.ndarray]:
 
 
 def _open(spec: str) -> Source | LabelledSource:
-    return open_labelled(spec) if spec.startswith("forged:") or _has_labels(spec) else open_source(spec)
+    return open_labelled(spec) if is_made(spec) or _has_labels(spec) else open_source(spec)
 
 
 def _faces(spec: str, source: Source | LabelledSource, indices: list[int]) -> Faces:

@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 from fsfm_jax import partition, records
 from fsfm_jax.data.feature_stream import FEATURES, UNAUGMENTED, FeatureSource, FeatureStream
 from fsfm_jax.data.label_stream import LabelledStream
-from fsfm_jax.data.stream import Batches, balance, order
+from fsfm_jax.data.stream import Batches, arrange
 from fsfm_jax.detection.calibrate import calibrate
 from fsfm_jax.detection.detector import REPEATS, Detector, save_detector
 from fsfm_jax.detection.features import FeatureCache, FeatureScorer
@@ -229,8 +229,7 @@ class _Finetuning(Hooks):
 
     @functools.cached_property
     def _examples(self) -> Sequence[dict]:
-        spec, sources = self._resolved.stream, self._inputs.sources
-        return balance([s for s, _ in sources], spec) if spec.balanced else order(sources, spec.seed)
+        return arrange(self._inputs.sources, self._resolved.stream)
 
     def record(self, first: int, position: int) -> str:
         """The source of the face at a position of the stream."""

@@ -1,0 +1,132 @@
+"""Real faces and their self-blended forgeries, labelled: training data for detectors without a single forgery.
+
+    blended:PATH[:SPLIT]           the real faces of a records directory with parsing maps
+    blended:samples[:SPLIT], blended:synthetic:COUNT[:SEED]
+
+Example 2 k is face k blended with itself, example 2 k + 1 is the face. Read here, a blend is fixed by its index. In a
+training stream it is drawn anew at each position, next to its real face (`data.stream.order`).
+"""
+
+import copy
+import hashlib
+
+import numpy as np
+
+from fsfm_jax import records
+from fsfm_jax.data.photo import decode_checked, encode_png
+from fsfm_jax.data.self_blended import SelfBlendSpec, self_blend
+from fsfm_jax.data.sources import RecordSource, Source, open_source, path_and_split
+from fsfm_jax.data.statistics import read_card
+
+PREFIX = "blended:"
+CLASS_NAMES, FAKE, REAL = ("fake", "real"), 0, 1
+METHOD = "self_blended"
+STORED = (records.IMAGE, records.PARSING_MAP, records.SOURCE, records.VIDEO, records.FRAME)
+COMPRESSION = 1  # of blends that are handed out as PNG: decoded at once, so only time counts
+FIXED_SEED = 0  # of blends that are fixed by their index
+SUFFIX = " self-blended"  # of the video ids of blends, whose frames are scored apart from the real ones
+
+
+class BlendedSource:
+    """Two examples of each face, as `LabelledSource` has them: first its blend, then the face itself."""
+
+    class_names, real, paired = CLASS_NAMES, REAL, True
+
+    def __init__(self, faces: Source, dataset: str, indices: np.ndarray, spec: SelfBlendSpec):
+        """Takes the examples `indices [n] int64` of `faces`, which are all real; `dataset` is what they are of."""
+        self.name, self.dataset, self.pixel_sums = f"{PREFIX}{faces.name}", dataset, faces.pixel_sums
+        self._faces, self._indices, self._spec = faces, indices, spec
+        self._drawn_later = False
+
+    def __len__(self) -> int:
+        return 2 * len(self._indices)
+
+    def __getitem__(self, index: int) -> dict:
+        """Reads one example; ValueError if it is damaged, or has no face to blend."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name}: example {index} of {len(self)}")
+        face = self._faces[int(self._indices[index // 2])]
+        label = (FAKE, REAL)[index % 2]
+        video = self._video(index // 2, face)
+        example = {
+            records.IMAGE: face[records.IMAGE],
+            records.LABEL: label,
+            records.VIDEO: video if label == REAL else video + SUFFIX,
+            records.FRAME: int(face[records.FRAME]) if records.FRAME in face else -1,
+            records.METHOD: "" if label == REAL else METHOD,
+            records.SOURCE: face[records.SOURCE],
+        }
+        if label == FAKE:
+            example |= {records.PARSING_MAP: face[records.PARSING_MAP], records.SELF_BLEND: self._spec}
+            if not self._drawn_later:
+                image = decode_checked(face[records.IMAGE], face[records.SOURCE])
+                example[records.IMAGE] = encode_png(blend_example(example, image, index // 2, FIXED_SEED), COMPRESSION)
+                del example[records.PARSING_MAP], example[records.SELF_BLEND]
+        return example
+
+    def for_training(self) -> "BlendedSource":
+        """The same examples, whose blends the stream draws: they hold the real photo, its map and the spec."""
+        later = copy.copy(self)
+        later._drawn_later = True
+        return later
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.tile([FAKE, REAL], len(self._indices))
+
+    @property
+    def videos(self) -> np.ndarray:
+        """`[2 n]` text; one pass over the records."""
+        real = [self._video(row, self._faces[int(index)]) for row, index in enumerate(self._indices)]
+        return np.array([name for video in real for name in (video + SUFFIX, video)])
+
+    @property
+    def fingerprint(self) -> str:
+        words = (self._faces.fingerprint, repr(self._spec), str(len(self._indices)))
+        return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+    def _video(self, row: int, face: dict) -> str:
+        if records.VIDEO in face:
+            return str(face[records.VIDEO])
+        # Drawn faces of one seed are the same in sets of all sizes.
+        kind, _, seed = self._faces.name.rpartition(":")
+        return f"seed {seed} face {row}" if kind.startswith("synthetic") else face[records.SOURCE]
+
+
+def blend_example(example: dict, image: np.ndarray, position: int, seed: int) -> np.ndarray:
+    """The blend `[H, W, 3] uint8` of an example for training, whose photo is `image`.
+
+    Raises:
+      ValueError: its map has no face; the photo is named.
+    """
+    try:
+        return self_blend(example[records.SELF_BLEND], image, example[records.PARSING_MAP], position, seed)[0]
+    except ValueError as error:
+        raise ValueError(f"photo {example[records.SOURCE]}: {error}") from error
+
+
+def open_blended(text: str) -> BlendedSource:
+    """Opens `blended:SPEC`; the forms are listed at the top of this file.
+
+    Raises:
+      ValueError: a malformed spec, records without parsing maps, or labelled ones without a real face.
+      FileNotFoundError: no such folder.
+    """
+    spec = text.strip().removeprefix(PREFIX)
+    head = spec.partition(":")[0]
+    if head in ("samples", "synthetic"):
+        faces = open_source(spec)
+        return BlendedSource(faces, head, np.arange(len(faces)), SelfBlendSpec())
+    path, split = path_and_split(spec)
+    faces = RecordSource(path, split, STORED)
+    card = read_card(path)
+    indices = np.arange(len(faces))
+    if card.class_names:
+        labels = np.array([faces.read(index, (records.LABEL,))[records.LABEL] for index in range(len(faces))])
+        indices = np.flatnonzero(labels == card.real)
+        if not indices.size:
+            raise ValueError(
+                f"data {text!r}: expected real faces, found none among the classes {', '.join(card.class_names)}; "
+                "take a data set or a split that has some"
+            )
+    return BlendedSource(faces, card.name, indices, SelfBlendSpec())
