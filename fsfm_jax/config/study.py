@@ -29,9 +29,10 @@ def study() -> ConfigDict:
         "model.instance_discrimination=False | MAE, CRFR-P: loss.region_weight=0; model.instance_discrimination=False "
         "| FSFM"
     )
-    # "NAME: real=A,B; fake=C; test=D,E; control=F; arms=X,Y | ...": real faces of A and B against forged ones of C,
-    # tested on those of D and E. F is real, nothing learns from it, and it is put in the place of the forged faces: an
-    # AUC far from 50 % there says that sources are told apart and not forgeries. "" makes tasks of all folders.
+    # "NAME: real=A,B; fake=C; test=D,E; control=F; against=G; arms=X,Y | ...": real faces of A and B against forged
+    # ones of C, tested on those of D and E beside real ones of G, or of A and B without it. F is real, nothing learns
+    # from it, and it is put in the place of the forged faces: an AUC far from 50 % there says that sources are told
+    # apart and not forgeries. "" makes tasks of all folders.
     c.tasks = ""
     c.controls = ""  # with tasks "": names of real sources that nothing may learn from
     c.seeds = 3

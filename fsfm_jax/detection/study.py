@@ -1,9 +1,9 @@
 """The numbers of a study: AUC of each source of forged faces with its control beside it, and false alarms by group.
 
 Everything is counted from the stored predictions. An AUC is the mean over seeds; its interval is that of the mean when
-other pictures of the same sources are drawn (percentile bootstrap, the same pictures for every seed), its deviation that
-over seeds. The control of a task is the AUC with real faces of a source that nothing learnt from in the place of forged
-ones: where it is as far from 50 % as the task, the task may have learnt to tell sources apart.
+other pictures of the same sources are drawn (percentile bootstrap, the same pictures for every seed), its deviation is
+that over seeds. The control of a task is the AUC with real faces of a source that nothing learnt from in the place of
+forged ones: where it is as far from 50 % as the task, the task may have learnt to tell sources apart.
 """
 
 import csv
@@ -208,8 +208,8 @@ def table(planned: Study, found: Found, costs: Mapping[str, float], notes: Seque
 
 
 BELOW = (
-    "\nImage AUC in percent, mean over seeds ± deviation over seeds, and the 95 % interval over pictures. A control has "
-    "real faces of a source that was never seen in the place of forged ones; 50 is what it should be. Faces called "
+    "\nImage AUC in percent, mean over seeds ± deviation over seeds, and the 95 % interval over pictures. A control "
+    "has real faces of a source that was never seen in the place of forged ones; 50 is what it should be. Faces called "
     "forged are summed over seeds, so the intervals of shares are a little too narrow.\n"
 )
 

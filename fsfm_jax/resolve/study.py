@@ -19,7 +19,7 @@ REAL, FAKE, FORGED = "real", "fake", "forged"
 RECORDS = "records"
 FORGED_SET, CONTROL_SET = "forged", "control"
 SPLITS = ("train", "val", "test")
-TASK_FIELDS = {"real": "", "fake": "", "test": "", "control": "", "arms": ""}
+TASK_FIELDS = {"real": "", "fake": "", "against": "", "test": "", "control": "", "arms": ""}
 
 
 class Source(NamedTuple):
@@ -36,11 +36,12 @@ class Source(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is told apart: names of sources, see `config.study`."""
+    """What is told apart: names of sources, see `config.study`; `against` are the real faces of the tests."""
 
     name: str
     real: tuple[str, ...]
     fake: tuple[str, ...]
+    against: tuple[str, ...]
     test: tuple[str, ...]
     control: tuple[str, ...]
     arms: tuple[str, ...]
@@ -111,7 +112,9 @@ def plan_study(config: ConfigDict, workdir: str) -> Study:
             if setting.name in task.arms:
                 init = start_of(setting, settings, workdir)
                 folder = os.path.join(workdir, "runs", slug(task.name), slug(setting.name))
-                c = of_cell(f"{task.name}, {setting.name}", _finetuning, config, setting, task, init, workdir)
+                c = of_cell(
+                    f"{task.name}, {setting.name}", _finetuning, config, setting, task, init, pretrain_on, workdir
+                )
                 cells.append(Cell(task, setting.name, folder, c, made.get(init, "")))
     return Study(sources, pretrainings, tuple(cells), tasks, arms)
 
@@ -167,13 +170,11 @@ def parse_tasks(text: str, sources: Mapping[str, Source], arms: Sequence[str]) -
         seen.add(slug(name))
         chosen = fields.pop("arms", "")
         known = {**sources, study.BLENDED: None}
-        task = Task(
-            name,
-            **{
-                key: _names(f"tasks: {name}: {key}", fields.get(key, ""), known) for key in TASK_FIELDS if key != "arms"
-            },
-            arms=_names(f"tasks: {name}: arms", chosen, arms) or tuple(arms),
-        )
+        fields["against"] = fields.get("against", "") or fields.get("real", "")
+        named = {
+            key: _names(f"tasks: {name}: {key}", fields.get(key, ""), known) for key in TASK_FIELDS if key != "arms"
+        }
+        task = Task(name, **named, arms=_names(f"tasks: {name}: arms", chosen, arms) or tuple(arms))
         _check_task(task, sources)
         tasks.append(task)
     return tuple(tasks)
@@ -193,12 +194,13 @@ def make_tasks(sources: Mapping[str, Source], controls: Sequence[str], arms: Seq
     reals = tuple(name for name, source in sources.items() if source.real and name not in controls)
     forged = tuple(name for name, source in sources.items() if not source.real)
     single = [name for name in forged if not _is_paired(name, sources)]
-    tasks = [
-        Task(pair, (f"{pair}_{REAL}",), (f"{pair}_{FAKE}",), (f"{pair}_{FAKE}",), tuple(controls), tuple(arms))
-        for pair in pairs
-    ]
-    tasks += [Task(name, reals, (name,), forged, tuple(controls), tuple(arms)) for name in single]
-    tasks.append(Task(study.BLENDED, reals, (study.BLENDED,), forged, tuple(controls), tuple(arms)))
+    shared = {"control": tuple(controls), "arms": tuple(arms)}
+    tasks = []
+    for pair in pairs:
+        real, fake = (f"{pair}_{REAL}",), (f"{pair}_{FAKE}",)
+        tasks.append(Task(pair, real, fake, against=real, test=fake, **shared))
+    tasks += [Task(name, reals, (name,), against=reals, test=forged, **shared) for name in single]
+    tasks.append(Task(study.BLENDED, reals, (study.BLENDED,), against=reals, test=forged, **shared))
     for task in tasks:
         _check_task(task, sources)
     return tuple(tasks)
@@ -215,10 +217,10 @@ def _is_paired(name: str, sources: Mapping[str, Source]) -> bool:
 
 def _check_task(task: Task, sources: Mapping[str, Source]) -> None:
     """ValueError where a class is missing, or a source is given in the wrong place."""
-    for key in ("real", "fake", "test"):
+    for key in ("real", "fake", "against", "test"):
         if not getattr(task, key):
             raise ValueError(f"tasks: {task.name}: expected sources of {key}; found none")
-    for key, real in (("real", True), ("control", True), ("fake", False), ("test", False)):
+    for key, real in (("real", True), ("against", True), ("control", True), ("fake", False), ("test", False)):
         wrong = [name for name in getattr(task, key) if name in sources and sources[name].real != real]
         if wrong or (key != "fake" and study.BLENDED in getattr(task, key)):
             raise ValueError(f"tasks: {task.name}: {key}: {', '.join(wrong) or study.BLENDED} cannot be {key}")
@@ -243,7 +245,9 @@ def _pretraining(config: ConfigDict, setting: Setting, sources: Sequence[str], w
     return c
 
 
-def _finetuning(config: ConfigDict, setting: Setting, task: Task, init: str, workdir: str) -> ConfigDict:
+def _finetuning(
+    config: ConfigDict, setting: Setting, task: Task, init: str, pretrained_on: Sequence[str], workdir: str
+) -> ConfigDict:
     """The fine-tuning of an arm on a task.
 
     Half of what is learnt is real, each source of a class as often. A source that is learnt from is tested on its test
@@ -272,11 +276,13 @@ def _finetuning(config: ConfigDict, setting: Setting, task: Task, init: str, wor
         f"{one.format('train')}@{share / count:g}" for one, count in zip(learnt, counts, strict=True)
     )
     c.data.validation = ",".join(one.format("val") for one in learnt)
-    reals = [f"{REAL}={spec(name, 'test')}" for name in task.real]
-    tested = [
-        f"{FAKE}={spec(name, split)}" for name in task.test for split in (("test",) if name in task.fake else SPLITS)
-    ]
-    c.data.test = f"{FORGED_SET}={'+'.join([*reals, *tested])}"
+    seen = {*task.real, *task.fake, *pretrained_on}
+
+    def tested(label: str, names: Sequence[str]) -> list[str]:
+        return [f"{label}={spec(name, split)}" for name in names for split in (("test",) if name in seen else SPLITS)]
+
+    reals = tested(REAL, task.against)
+    c.data.test = f"{FORGED_SET}={'+'.join([*reals, *tested(FAKE, task.test)])}"
     if task.control:
         control = [f"{FAKE}={spec(name, 'test')}" for name in task.control]
         c.data.test += f",{CONTROL_SET}={'+'.join([*reals, *control])}"
