@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     c.evaluation.transform = "resize"
     c.evaluation.batch = 32
     c.batch.size = c.batch.per_device = 16
-    c.duration, c.optimizer.warmup, c.checkpoint.every = "200 steps", "20 steps", "100 steps"
+    c.duration, c.optimizer.warmup, c.checkpoint.every = "120 steps", "12 steps", "60 steps"
     c.optimizer.base_learning_rate, c.optimizer.layer_decay = 1e-2, 0.75
     c.selection.metric = "auc"
     c.calibration.false_alarm_rate = 0.05  # a hundred real faces of a validation set do not tell 1 %
