@@ -9,13 +9,14 @@ SLOWEST := tests/test_downstream.py tests/test_hosts.py tests/jobs/test_finetune
 TESTS := $(SLOWEST) $(filter-out $(SLOWEST),$(sort $(shell find tests -name 'test_*.py')))
 DEMO_DIR ?= runs/pretrain_demo
 DETECTOR_DIR ?= runs/finetune_demo
+STUDY_DIR ?= runs/study
 
 # XLA's persistent compile cache: a second run of anything compiles nothing.
 export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
 # No tool may go looking for weights or data on the network at run time.
 export NO_GCE_CHECK := true
 
-.PHONY: demo has-chromium test test-beam test-pages test-parity test-tpu test-wheel wheel lint types check bench fuzz locks clean
+.PHONY: demo study has-chromium test test-beam test-pages test-parity test-tpu test-wheel wheel lint types check bench fuzz locks clean
 
 $(VENV)/.runtime: requirements/run.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "fsfm_jax needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % v[:2])'
@@ -89,6 +90,11 @@ demo: $(VENV)/.runtime
 	$(BIN)/python -m fsfm_jax.main --config=configs/pretrain_demo.py --workdir=$(DEMO_DIR) --stop_after=60%
 	$(BIN)/python -m fsfm_jax.main --config=configs/pretrain_demo.py --workdir=$(DEMO_DIR)
 	$(BIN)/python -m fsfm_jax.main --config=configs/finetune_demo.py --workdir=$(DETECTOR_DIR) --config.init=$(DEMO_DIR)
+
+# On folders of pictures, DATA=FOLDER: real/NAME, forged/NAME, NAME/real beside NAME/fake. It goes on where it stopped.
+study: $(VENV)/.runtime
+	@test -n "$(DATA)" || { echo "make study DATA=FOLDER: a folder with real/NAME and forged/NAME, see docs/study.md"; exit 2; }
+	$(BIN)/python -m fsfm_jax.main --config=configs/study.py --config.folder=$(DATA) --workdir=$(STUDY_DIR)
 
 # The slowest files first, so that no process waits for the other at the end. Each is named: beside a folder that holds
 # them pytest would forget the order, and xdist would take files with many tests first.

@@ -4,7 +4,8 @@
         --config.data.train=real=data/photos@0.5,fake=data/forged@0.5
 
 Few steps, since what is compared is the start. Whatever moves or resamples the pixels would hide the traces of a
-generator from a network of this size, so faces are mirrored and nothing else. Hardware: CPU. Measured: see docs/study.md.
+generator from a network of this size, so faces are mirrored and nothing else. Hardware: CPU. Measured: see
+docs/study.md.
 """
 
 from ml_collections import ConfigDict

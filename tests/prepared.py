@@ -30,7 +30,9 @@ def records_of_folder(directory: Path, root: Path, dataset: str = "cropped_and_p
     return build(dataset, root, directory, run_here, name="faces", **settings)
 
 
-def records_of_faces(directory: Path, splits: dict[str, list[tuple[bytes, np.ndarray, str]]], per_shard: int) -> Card:
+def records_of_faces(
+    directory: Path, splits: dict[str, list[tuple[bytes, np.ndarray, str]]], per_shard: int, name: str = "faces"
+) -> Card:
     """Records of `(photo, parsing_map, source)`, with `per_shard` of them in each shard."""
     faces = {
         f"{split}/{source}": Face(photo, parsing_map, source, source, -1, -1, "")
@@ -43,7 +45,7 @@ def records_of_faces(directory: Path, splits: dict[str, list[tuple[bytes, np.nda
     options = Options(detector=NONE, parser=GIVEN)
     with claim(directory):
         plan = lay_down(walk, per_shard, None, directory, {})
-        jobs = plan.jobs(Path("."), directory, "faces")
+        jobs = plan.jobs(Path("."), directory, name)
         for job in jobs:
             build_shard(job, options, lambda root, item: iter([faces[item.path]]))
-        return finish(directory, "faces", jobs, options, None, {"shortfalls": []})
+        return finish(directory, name, jobs, options, None, {"shortfalls": []})

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
@@ -90,8 +90,10 @@ def plan_ablation(config: ConfigDict, workdir: str) -> Ablation:
     return Ablation(tuple(trials), tuple(notes))
 
 
-def parse_settings(text: str, recipe: str) -> list[Setting]:
+def parse_settings(text: str, recipe: str, decided: Mapping[str, str] = DECIDED) -> list[Setting]:
     """Parse `NAME: FIELD=VALUE; FIELD=VALUE | NAME: ...`; `recipe` is that of settings without one of their own.
+
+    `decided` are fields that are set elsewhere, and by what.
 
     Raises:
       ValueError: an empty or repeated name, a field that does not exist, or one that the ablation decides.
@@ -109,7 +111,7 @@ def parse_settings(text: str, recipe: str) -> list[Setting]:
                 f"as folders; found {entry.strip()!r}"
             )
         folders[folder] = name
-        fields = parse_fields(f"settings: {name}", changes, known, {k: by for k, by in DECIDED.items() if k != INIT})
+        fields = parse_fields(f"settings: {name}", changes, known, {k: by for k, by in decided.items() if k != INIT})
         own, init = fields.pop(RECIPE, recipe), fields.pop(INIT, "")
         tuned = {key.removeprefix(FINETUNE): value for key, value in fields.items() if key.startswith(FINETUNE)}
         kept = {key: value for key, value in fields.items() if not key.startswith(FINETUNE)}

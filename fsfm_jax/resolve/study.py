@@ -11,7 +11,7 @@ from fsfm_jax.config import finetune, study
 from fsfm_jax.config.fields import check_fields, one_of
 from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.prepare.manifests.listing import folders
-from fsfm_jax.resolve.ablate import Setting, make_pretraining, parse_settings, start_of
+from fsfm_jax.resolve.ablate import FINETUNE, Setting, make_pretraining, parse_settings, start_of
 from fsfm_jax.resolve.compare import change_fields, of_cell, slug
 from fsfm_jax.resolve.finetune import SCRATCH
 
@@ -19,6 +19,7 @@ REAL, FAKE, FORGED = "real", "fake", "forged"
 RECORDS = "records"
 FORGED_SET, CONTROL_SET = "forged", "control"
 SPLITS = ("train", "val", "test")
+DECIDED = {prefix + name: "the study itself" for name in study.DECIDED for prefix in ("", FINETUNE)}
 TASK_FIELDS = {"real": "", "fake": "", "against": "", "test": "", "control": "", "arms": ""}
 
 
@@ -87,7 +88,7 @@ def plan_study(config: ConfigDict, workdir: str) -> Study:
     """
     check_fields(config, study.study())
     found = find_sources(config.folder)
-    settings = parse_settings(config.arms, config.pretraining)
+    settings = parse_settings(config.arms, config.pretraining, DECIDED)
     arms = tuple(setting.name for setting in settings)
     controls = _names("controls", config.controls, found)
     tasks = parse_tasks(config.tasks, found, arms) if config.tasks else make_tasks(found, controls, arms)

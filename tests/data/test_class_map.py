@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from prepared import records_of_faces
 
 from fsfm_jax import records
 from fsfm_jax.data.class_map import Relabelled, Together, open_classed, open_together, parse_classes, parts_of
 from fsfm_jax.data.forgery import ForgedSource
-from fsfm_jax.data.labels import check_labels
+from fsfm_jax.data.labels import check_labels, open_labelled
+from fsfm_jax.data.photo import encode_png
+from fsfm_jax.data.synthetic import synthetic_face
 
 FOUR = ("real", "deepfake", "diffusion", "spoof")
 
@@ -36,6 +39,22 @@ def test_forged_faces_become_the_class_real_ones_stay_real_and_the_fingerprint_s
     assert source[1][records.FRAME] == 1 and list(source.videos) == ["v0", "v1", "v2"]
     prints = [Relabelled(Small("a", [0, 1]), name, FOUR, 0).fingerprint for name in ("spoof", "deepfake")]
     assert len({*prints, Small("a", [0, 1]).fingerprint}) == 3
+
+
+def test_records_without_labels_are_of_the_class_that_is_said(tmp_path):
+    faces = [(encode_png(synthetic_face(0, number, 224)[0], 1), synthetic_face(0, number, 224)[1], f"{number}.png")
+             for number in range(3)]  # fmt: skip
+    records_of_faces(tmp_path / "r", {"train": faces}, 8)
+    real, fake = (open_classed(f"{name}={tmp_path}/r:train", ("fake", "real"), 1) for name in ("real", "fake"))
+    np.testing.assert_array_equal(real.labels, [1, 1, 1])
+    np.testing.assert_array_equal(fake.labels, [0, 0, 0])
+    shown = (records.LABEL, records.METHOD, records.VIDEO)
+    assert [[source[2][name] for name in shown] for source in (real, fake)] == [[1, "", "2.png"], [0, "faces", "2.png"]]
+    assert real.fingerprint != fake.fingerprint and (fake.name, fake.dataset) == ("fake=faces:train", "faces")
+    with pytest.raises(ValueError, match="no split 'test', there is train"):
+        open_classed(f"real={tmp_path}/r:test", ("fake", "real"), 1)
+    with pytest.raises(ValueError, match="of records without labels say the class of all faces.*real="):
+        open_labelled(f"{tmp_path}/r:train")
 
 
 @pytest.mark.parametrize("spec, message", [

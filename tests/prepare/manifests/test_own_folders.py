@@ -3,6 +3,7 @@
 import pytest
 
 from fsfm_jax.prepare.manifests.manifest import Item, WrongDownload
+from fsfm_jax.prepare.manifests.shares import cut, parse_shares, split_of
 
 
 def test_folder_of_classes(miniature, listed):
@@ -135,3 +136,31 @@ def test_label_file_lacks_files_or_classes(miniature, listed):
     (miniature.root / "test.txt").write_bytes(b"caf\xe9.png 0")
     with pytest.raises(WrongDownload, match="test.txt: expected a list in UTF-8"):
         miniature.walk("label_file")
+
+
+def test_shares_keep_the_frames_of_a_video_together_and_do_not_depend_on_company(miniature, listed):
+    names = [f"{number}.jpg" for number in range(200)] + [f"v_frame_{number}.png" for number in range(20)]
+    shares = parse_shares("train=70, val=10,test=20")
+    walk = cut(miniature.add(*names).walk("photos"), shares)
+    found = {split: {item.path for item in listed(walk, split)} for split in walk.splits}
+    assert list(found) == ["train", "val", "test"] and set().union(*found.values()) == {*names}
+    assert sum(map(len, found.values())) == len(names)
+    # 200 draws: within 4 deviations (200 * 0.7 * 0.3) ** 0.5 of 140.
+    assert abs(sum(not name.startswith("v") for name in found["train"]) - 140) < 4 * 6.5
+    assert sum(any(name.startswith("v") for name in names) for names in found.values()) == 1
+    # Stays for ever: records and results of others depend on it.
+    assert [split_of(f"{number}.jpg", shares) for number in range(4)] == ["train", "val", "test", "train"]
+
+
+@pytest.mark.parametrize("text", ["train=70", "train=50,test=40", "train=x,test=1", "train=0,test=100", "a=50,a=50", ""])
+def test_shares_that_are_none_are_refused(text):
+    with pytest.raises(ValueError, match="shares: expected"):
+        parse_shares(text)
+
+
+def test_shares_need_a_set_without_splits_and_enough_of_it(miniature):
+    miniature.add("train/live/a.png", "train/fake/a.png", "test/live/a.png", "test/fake/a.png")
+    with pytest.raises(ValueError, match="expected a data set without splits, found train, test"):
+        cut(miniature.walk("folder"), {"train": 50, "test": 50})
+    with pytest.raises(ValueError, match="no photo or video falls to (train|test)"):
+        cut(miniature.walk("photos", miniature.root / "train/live"), {"train": 50, "test": 50})
