@@ -65,15 +65,15 @@ class Found(NamedTuple):
     seconds: Mapping[tuple[str, str], float]
 
 
-def summarise(planned: Study, groups: str, seconds: Mapping[Cell, float]) -> Found:
-    """Count what the cells in `seconds` found; `groups` is the field of the configuration.
+def summarise(groups: str, ended: Sequence[tuple[Cell, float]]) -> Found:
+    """Count what the cells that have `ended` found, each with its seconds; `groups` is the field of the configuration.
 
     Raises:
       ValueError: `groups` is malformed. OSError: predictions cannot be read.
     """
     patterns = parse_groups(groups)
     areas, alarms = [], []
-    for cell in seconds:
+    for cell, _ in ended:
         folders = [os.path.join(cell.folder, f"seed_{seed}") for seed in range(cell.config.repeats)]
         if len(folders) == 1:
             folders = [cell.folder]
@@ -81,7 +81,7 @@ def summarise(planned: Study, groups: str, seconds: Mapping[Cell, float]) -> Fou
             seeds = [read_predictions(Path(folder, "test", "predictions", f"{name}.csv")) for folder in folders]
             areas += _areas(cell, seeds, name == CONTROL_SET)
             alarms += _alarms(cell, seeds, [_threshold(folder) for folder in folders], patterns, name)
-    return Found(tuple(areas), tuple(alarms), {(cell.task.name, cell.arm): taken for cell, taken in seconds.items()})
+    return Found(tuple(areas), tuple(alarms), {(cell.task.name, cell.arm): taken for cell, taken in ended})
 
 
 def parse_groups(text: str) -> dict[str, re.Pattern]:

@@ -52,13 +52,13 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     make_folder(workdir)
     with hold(workdir):
         planned = plan_study(config, workdir)
-        for one in planned.pretrainings:
-            of_cell(one.arm, check_recipe, one.config)
         for cell in planned.cells:
             of_cell(str(cell), check_recipe, cell.config)
         _announce(planned, workdir)
         for source in used_sources(planned):
             _prepare(source, config, workdir)
+        for one in planned.pretrainings:
+            of_cell(one.arm, pretrain.check, one.config)
         runs = _runs(planned)
         run_all(runs, functools.partial(_write, planned, config.groups, workdir))
     LOG.info("Tables: %s", os.path.join(workdir, study.TABLE))
@@ -135,7 +135,7 @@ def _announce(planned: Study, workdir: str) -> None:
 
 
 def _write(planned: Study, groups: str, workdir: str, failed: Mapping[str, str]) -> None:
-    found = study.summarise(planned, groups, {cell: seconds_of(cell.folder) for cell in _ended(planned)})
+    found = study.summarise(groups, [(cell, seconds_of(cell.folder)) for cell in _ended(planned)])
     costs = {one.arm: seconds_of(one.folder) for one in planned.pretrainings if Path(one.folder, MARK).exists()}
     study.write(workdir, planned, found, costs, failure_notes(failed))
     draw_study(Path(workdir, study.PICTURE), found)

@@ -41,9 +41,9 @@ def pictures(tmp_path_factory):
     return root
 
 
-def config_of(folder: Path, **fields):
+def config_of(pictures: Path, **fields):
     arms = f"scratch: init=scratch; {texts(TUNED)} | FSFM: {texts(MADE | TUNED)} | again: init=FSFM; {texts(TUNED)}"
-    base = {"folder": str(folder), "arms": arms, "tasks": TASKS, "seeds": 2, "pretraining": "pretrain_demo"}
+    base = {"folder": str(pictures), "arms": arms, "tasks": TASKS, "seeds": 2, "pretraining": "pretrain_demo"}
     base |= {"finetuning": "finetune_demo", "groups": r"c=(?P<age>\d+)_(?P<kind>\w)", "pretrain_on": "a"}
     return changed(template.study(), base | fields)
 
@@ -128,7 +128,7 @@ def test_without_tasks_every_folder_is_one(pictures):
 
 @pytest.mark.parametrize("fields, message", [
     ({"tasks": "t: real=a; fake=b"}, "t: expected sources of test; found none"),
-    ({"tasks": "t: real=a; fake=bb; test=b"}, "t: fake.*'bb'.*did you mean b"),
+    ({"tasks": "t: real=a; fake=bb; test=b"}, "t: fake: .*found 'bb'; did you mean 'b'"),
     ({"tasks": "t: real=b; fake=b; test=b"}, "t: real: b cannot be real"),
     ({"tasks": "t: real=a; fake=b; test=b; control=a"}, "nothing may learn from a control; found a in both"),
     ({"tasks": "t: real=a; fake=blended,b; test=b"}, "blended stands alone"),

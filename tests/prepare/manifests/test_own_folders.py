@@ -152,7 +152,7 @@ def test_shares_keep_the_frames_of_a_video_together_and_do_not_depend_on_company
     assert [split_of(f"{number}.jpg", shares) for number in range(4)] == ["train", "val", "test", "train"]
 
 
-@pytest.mark.parametrize("text", ["train=70", "train=50,test=40", "train=x,test=1", "train=0,test=100", "a=50,a=50", ""])
+@pytest.mark.parametrize("text", ["train=70", "a=50,b=40", "train=x,test=1", "train=0,test=100", "a=50,a=50", ""])
 def test_shares_that_are_none_are_refused(text):
     with pytest.raises(ValueError, match="shares: expected"):
         parse_shares(text)
