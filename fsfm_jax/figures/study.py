@@ -1,6 +1,6 @@
-"""The plot of a study: for each task the AUC of each arm on each source, with its interval."""
+"""The plots of a study: the AUC of each arm on each source with its interval, and how each pretraining learnt."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS = 2  # plots side by side
+SMOOTHED = 20  # steps in a point of a learning curve
 
 
 def draw_study(path: Path, found: Found) -> bool:
@@ -56,3 +57,27 @@ def _plot_task(axes: "Axes", task: str, areas: Sequence[Area], arms: Sequence[st
     axes.set_ylim(0, 100)
     axes.set_title(task, loc="left", fontsize=plot.POINTS)
     axes.set_ylabel("image AUC (%)", fontsize=plot.POINTS)
+
+
+def draw_curves(path: Path, curves: Mapping[str, Sequence[tuple[int, float]]]) -> bool:
+    """Write the masked loss of each pretraining over its steps as PNG; False if there is none.
+
+    Each point is the mean of `SMOOTHED` steps. Faces that are hidden at random are easier than whole regions, so losses
+    of different masks do not compare.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    if not any(curves.values()):
+        return False
+    figure = plot.make_figure(5.2, 3.2, "What is learnt without labels")
+    axes = figure.subplots()
+    for number, (arm, points) in enumerate(curves.items()):
+        parts = [points[start : start + SMOOTHED] for start in range(0, len(points), SMOOTHED)]
+        across = [part[-1][0] for part in parts]
+        up = [sum(value for _, value in part) / len(part) for part in parts]
+        axes.plot(across, up, color=plot.COLOURS[number % len(plot.COLOURS)], linewidth=1.2, label=arm)
+    plot.style(axes, "step", "loss of hidden patches")
+    axes.legend(frameon=False, fontsize=plot.POINTS)
+    plot.save(path, figure)
+    return True

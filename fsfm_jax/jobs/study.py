@@ -5,7 +5,7 @@ Below the working directory:
     records/SOURCE/                the records of each folder of pictures
     pretraining/ARM/               the working directory of each pretraining
     runs/TASK/ARM/seed_N/          the working directory of each fine-tuning
-    study.json, table.md, table.csv, study.png    `detection.study`, rewritten after each run
+    study.json, table.md, table.csv, study.png, curves.png    rewritten after each run
 
 The same command goes on where a study was stopped. A run that diverges leaves its row empty.
 """
@@ -23,17 +23,18 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from fsfm_jax.detection import study
-from fsfm_jax.figures.study import draw_study
+from fsfm_jax.figures.study import draw_curves, draw_study
 from fsfm_jax.jobs import finetune, pretrain
 from fsfm_jax.jobs.cells import MARK, Run, check_command, failure_notes, has_ended, run_all
 from fsfm_jax.jobs.recipe_check import check_recipe
 from fsfm_jax.resolve.compare import of_cell
 from fsfm_jax.resolve.study import Cell, Source, Study, plan_study, records_of
 from fsfm_jax.run.lock import hold
+from fsfm_jax.run.metrics_file import METRICS_FILE
 from fsfm_jax.run.workdir import make_folder, write_text
 
 LOG = logging.getLogger("fsfm_jax")
-SECONDS = "seconds.json"
+SECONDS, CURVES = "seconds.json", "curves.png"
 # What two cores without an accelerator need, measured with the recipes of the study: pictures a second.
 PREPARED, PARSED, PRETRAINED, FINETUNED = 20.0, 5.0, 30.0, 25.0
 FACES_PER_SHARD = 200  # so that the pictures of a small folder keep all cores busy
@@ -139,6 +140,15 @@ def _write(planned: Study, groups: str, workdir: str, failed: Mapping[str, str])
     costs = {one.arm: seconds_of(one.folder) for one in planned.pretrainings if Path(one.folder, MARK).exists()}
     study.write(workdir, planned, found, costs, failure_notes(failed))
     draw_study(Path(workdir, study.PICTURE), found)
+    draw_curves(Path(workdir, CURVES), {one.arm: _curve(one.folder) for one in planned.pretrainings})
+
+
+def _curve(folder: str) -> list[tuple[int, float]]:
+    """Step and masked loss of a pretraining so far, the last word of a step that was done twice."""
+    path = Path(folder, METRICS_FILE)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = {row["step"]: row["masked"] for row in map(json.loads, lines) if "masked" in row}
+    return sorted(rows.items())
 
 
 def _ended(planned: Study) -> list[Cell]:

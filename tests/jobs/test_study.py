@@ -87,7 +87,7 @@ def test_a_study_says_what_every_arm_finds(studied):
     assert "| arm | b | x_fake | control: c | minutes a seed |" in text and "Pretraining of FSFM" in text
     rows = list(csv.DictReader((studied / "table.csv").read_text().splitlines()))
     assert float(rows[3]["auc"]) == found["FSFM", "b"]["auc"]
-    assert cv2.imread(str(studied / "study.png")) is not None
+    assert all(cv2.imread(str(studied / name)) is not None for name in ("study.png", "curves.png"))
 
 
 def test_a_study_that_has_ended_runs_nothing_again(studied, pictures, monkeypatch):
