@@ -145,9 +145,12 @@ def _alarms(
         source, _, picture = video.partition("/")
         for group in ["all", *_groups_of(picture, patterns.get(source))]:
             members.setdefault((source, group), []).append(row)
+    # Sources by name, all of their faces first.
     return [
         Alarms(cell.task.name, cell.arm, source, group, int(called[rows].sum()), len(rows) * len(seeds))
-        for (source, group), rows in members.items()
+        for (source, group), rows in sorted(
+            members.items(), key=lambda item: (item[0][0], item[0][1] != "all", item[0][1])
+        )
     ]
 
 
