@@ -1,0 +1,187 @@
+"""The weights that come with the package, made of a pretraining and a fine-tuning run.
+
+    python -m supply.small --encoder=runs/small --detector=runs/small_dfd [--scores=runs/eval,...] [--nodecoder]
+
+Writes encoder, detector, the JSON beside each and a model card to `fsfm_jax/weights/small`, in the place of those
+before, and their digests to `fsfm_jax/weights/bundled.py`. Arrays are stored in float16, which halves them; how much
+scores and features move is measured on the bundled faces and written down. The encoder has its pixel decoder, with
+which the page reconstructs. AUCs are those of `metrics.json` in the detector's `test` folder and in `--scores`; without
+any the card says that nothing was measured. What the runs do not say is in `supply/small.toml`. Folders of this machine
+are cut from everything that is written.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsfm_jax.data.resizing import for_evaluation
+from fsfm_jax.detection.encoder import open_encoder
+from fsfm_jax.detection.opener import Unsaid
+from fsfm_jax.detection.predictor import open_predictor
+from fsfm_jax.export import model_card, to_torch
+from fsfm_jax.export.sidecar import write_sidecar
+from fsfm_jax.figures.faces import open_faces
+from fsfm_jax.metrics.demonstration import FIELD, Demonstration
+from fsfm_jax.run.whole_file import whole_file
+from fsfm_jax.weights import bundled
+
+DTYPE = "float16"
+ABOUT = Path(__file__).with_suffix(".toml")
+MODULE = Path(bundled.__file__)
+CARD = "README.md"
+FACES = 24  # of the bundled ones, to measure the rounding on
+# All but the last part of an absolute path, wherever it stands in a text.
+_FOLDERS = re.compile(r"(?<![\w./])/(?!/)(?:[^/\s,:@=|;]+/)+")
+_TABLE = re.compile(r"^DIGESTS: dict\[str, str\] = \{.*?\}$", re.M | re.S)
+
+
+def make_weights(
+    encoder: str, detector: str, folder: Path, about: dict, scores: Iterable[str] = (), decoder: bool = True
+) -> dict[str, str]:
+    """Writes the files to `folder` and returns the SHA-256 of each by name, without that of the model card.
+
+    Args:
+      encoder, detector: working directories of the runs.
+      about: the content of `small.toml`. scores: folders of evaluations of this detector.
+      decoder: whether the encoder keeps its pixel decoder.
+
+    Raises:
+      FileNotFoundError: no such run, or an evaluation without results.
+      ValueError: runs of other jobs, weights that began with files of the authors of FSFM, or more than
+        `bundled.MAX_BYTES`.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        place = Path(made)
+        to_torch.convert(encoder, "safetensors", str(place / bundled.ENCODER), decoder=decoder, dtype=DTYPE)
+        to_torch.convert(detector, "safetensors", str(place / bundled.DETECTOR), dtype=DTYPE)
+        said = {name: _read_said(place / name) for name in (bundled.ENCODER, bundled.DETECTOR)}
+        of_detector = said[bundled.DETECTOR]
+        own = os.path.join(detector, os.path.dirname(to_torch.EVALUATED))
+        folders = [*([own] if os.path.isdir(own) else []), *scores]
+        of_detector[FIELD] = {
+            "trained_on": about["trained_on"], "licence": about["licence"], "cost": about["cost"],
+            "sources": about["sources"], "measured": [row for one in folders for row in _measured(one)],
+            "rounding": {"dtype": DTYPE, "faces": FACES, **_rounding(encoder, detector, place)},
+        }  # fmt: skip
+        Demonstration.from_json(of_detector[FIELD])
+        for name, table in said.items():
+            write_sidecar(str(place / f"{name}.json"), without_folders(table), [name])
+        text = model_card.card_of(of_detector, _tables(folders)) + _about_encoder(said[bundled.ENCODER], of_detector)
+        (place / CARD).write_text(without_folders(text), encoding="utf-8")
+        _check_size(place)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in place.iterdir():
+            with whole_file(str(folder / path.name)) as file:
+                file.write(path.read_bytes())
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for part in (bundled.ENCODER, bundled.DETECTOR) for path in (folder / part, folder / f"{part}.json")
+    }  # fmt: skip
+
+
+def without_folders(value: Any) -> Any:
+    """JSON or text without the folders of absolute paths: `/data/faces:train` becomes `faces:train`."""
+    if isinstance(value, str):
+        return _FOLDERS.sub("", value)
+    if isinstance(value, list):
+        return [without_folders(one) for one in value]
+    return {name: without_folders(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+
+def write_digests(module: Path, digests: dict[str, str]) -> None:
+    """Puts the table `DIGESTS` of a module in the place of the one it has; ValueError if it has none."""
+    rows = "".join(f'    "{name}": "{digest}",\n' for name, digest in sorted(digests.items()))
+    text, count = _TABLE.subn(f"DIGESTS: dict[str, str] = {{\n{rows}}}", module.read_text(encoding="utf-8"))
+    if count != 1:
+        raise ValueError(f"{module}: expected one table DIGESTS, found {count}")
+    module.write_text(text, encoding="utf-8")
+
+
+def _read_said(path: Path) -> dict:
+    said = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+    if said["licence"]:
+        raise ValueError(f"{path.name}: {said['licence']} They may not be part of the package; train from scratch")
+    wanted = "pretrained" if path.name == bundled.ENCODER else "classifier"
+    if said["kind"] != wanted:
+        raise ValueError(f"{path.name}: expected a run that leaves a {wanted} network; found {said['kind']}")
+    kept = {name: value for name, value in said.items() if name not in ("files", "sha256")}
+    return kept | {"checkpoint": bundled.NAME}
+
+
+def _measured(folder: str) -> list[dict]:
+    """The AUC of every set of an evaluation, over images or frames."""
+    found = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
+    return [
+        {"name": name, "auc": frame["metrics"]["auc"], "real": frame["positives"], "forged": frame["negatives"]}
+        for name, frame in ((name, summary["frame"]) for name, summary in found["data"].items())
+    ]
+
+
+def _tables(folders: Iterable[str]) -> str | None:
+    texts = [(Path(folder) / "table.md").read_text(encoding="utf-8").strip() for folder in folders]
+    return "\n\n".join(texts) or None
+
+
+def _rounding(encoder: str, detector: str, place: Path) -> dict[str, float]:
+    """How far the rounded arrays move P(real), and features relative to their length, at most."""
+    faces = np.stack(open_faces("samples", FACES).images)
+    scores, features = [], []
+    for run, rounded in ((detector, encoder), (str(place / bundled.DETECTOR), str(place / bundled.ENCODER))):
+        predictor = open_predictor(run, Unsaid())
+        crops = np.stack([for_evaluation(predictor.transform, face, predictor.image_size) for face in faces])
+        scores.append(np.exp(predictor.log_probabilities(crops).astype(np.float64))[:, predictor.real])
+        features.append(open_encoder(rounded, Unsaid()).features(faces).astype(np.float64))
+    apart = np.linalg.norm(features[0] - features[1], axis=1) / np.linalg.norm(features[0], axis=1)
+    return {"score_difference": float(np.abs(scores[0] - scores[1]).max()), "feature_difference": float(apart.max())}
+
+
+def _about_encoder(said: dict, of_detector: dict) -> str:
+    rounding = of_detector[FIELD]["rounding"]
+    decoded = "with its pixel decoder" if said["timm"] is None else "without its pixel decoder"
+    return (
+        f"\n## The encoder beside it\n\n`{bundled.ENCODER}` is a pretrained encoder, {decoded}: "
+        f'`fsfm_jax.load_encoder("{bundled.NAME}")`. {model_card.training_of(said)}\n\n'
+        f"## Rounding\n\nArrays of both are stored in {rounding['dtype']} and computed with in float32. On "
+        f"{rounding['faces']} faces that moves P(real) by at most {rounding['score_difference']:.1e}, and features by "
+        f"at most {rounding['feature_difference']:.1e} of their length.\n"
+    )
+
+
+def _check_size(place: Path) -> None:
+    sizes = {path.name: path.stat().st_size for path in sorted(place.iterdir())}
+    if sum(sizes.values()) > bundled.MAX_BYTES:
+        listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+        raise ValueError(
+            f"expected at most {bundled.MAX_BYTES:,} bytes in all; found {sum(sizes.values()):,} ({listed}). Train a "
+            "smaller encoder or pixel decoder, or leave the decoder out with --nodecoder: the page then draws masks "
+            "without reconstructions"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoder", required=True, help="working directory of the pretraining")
+    parser.add_argument("--detector", required=True, help="working directory of the fine-tuning")
+    parser.add_argument("--scores", default="", help="folders of evaluations of the detector, with commas")
+    parser.add_argument("--nodecoder", action="store_true", help="leave the pixel decoder out")
+    chosen = parser.parse_args()
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates
+    about, scores = tomllib.loads(ABOUT.read_text(encoding="utf-8")), list(filter(None, chosen.scores.split(",")))
+    digests = make_weights(chosen.encoder, chosen.detector, bundled.FOLDER, about, scores, not chosen.nodecoder)
+    write_digests(MODULE, digests)
+    for path in sorted(bundled.FOLDER.iterdir()):
+        print(f"{path}: {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
