@@ -3,11 +3,11 @@
     python -m supply.small --encoder=runs/small --detector=runs/small_dfd [--scores=runs/eval,...] [--nodecoder]
 
 Writes encoder, detector, the JSON beside each and a model card to `fsfm_jax/weights/small`, in the place of those
-before, and their digests to `fsfm_jax/weights/bundled.py`. Arrays are stored in float16, which halves them; how much
-scores and features move is measured on the bundled faces and written down. The encoder has its pixel decoder, with
-which the page reconstructs. AUCs are those of `metrics.json` in the detector's `test` folder and in `--scores`; without
-any the card says that nothing was measured. What the runs do not say is in `supply/small.toml`. Folders of this machine
-are cut from everything that is written.
+before, and their digests to `fsfm_jax/weights/bundled.py`. The detector is stored in float16 and the encoder in int8
+(`weights.rounding`); how much scores and features move is measured on the bundled faces and written down. The encoder
+has its pixel decoder, with which the page reconstructs. AUCs are those of `metrics.json` in the detector's `test`
+folder and in `--scores`; without any the card says that nothing was measured. What the runs do not say is in
+`supply/small.toml`. Folders of this machine are cut from everything that is written.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from fsfm_jax.data.resizing import for_evaluation
 from fsfm_jax.detection.encoder import open_encoder
-from fsfm_jax.detection.opener import Unsaid
-from fsfm_jax.detection.predictor import open_predictor
+from fsfm_jax.detection.opener import Unsaid, open_detector
 from fsfm_jax.export import model_card, to_torch
 from fsfm_jax.export.sidecar import write_sidecar
 from fsfm_jax.figures.faces import open_faces
@@ -35,7 +35,9 @@ from fsfm_jax.metrics.demonstration import FIELD, Demonstration
 from fsfm_jax.run.whole_file import whole_file
 from fsfm_jax.weights import bundled
 
-DTYPE = "float16"
+# A detector's verdicts hang on a threshold. Both in float16 are more than `bundled.MAX_BYTES` for an encoder of 2.4
+# million parameters with a pixel decoder of half a million.
+DETECTOR_DTYPE, ENCODER_DTYPE = "float16", "int8"
 ABOUT = Path(__file__).with_suffix(".toml")
 MODULE = Path(bundled.__file__)
 CARD = "README.md"
@@ -62,8 +64,8 @@ def make_weights(
     """
     with tempfile.TemporaryDirectory() as made:
         place = Path(made)
-        to_torch.convert(encoder, "safetensors", str(place / bundled.ENCODER), decoder=decoder, dtype=DTYPE)
-        to_torch.convert(detector, "safetensors", str(place / bundled.DETECTOR), dtype=DTYPE)
+        to_torch.convert(encoder, "safetensors", str(place / bundled.ENCODER), decoder=decoder, dtype=ENCODER_DTYPE)
+        to_torch.convert(detector, "safetensors", str(place / bundled.DETECTOR), dtype=DETECTOR_DTYPE)
         said = {name: _read_said(place / name) for name in (bundled.ENCODER, bundled.DETECTOR)}
         of_detector = said[bundled.DETECTOR]
         own = os.path.join(detector, os.path.dirname(to_torch.EVALUATED))
@@ -71,7 +73,7 @@ def make_weights(
         of_detector[FIELD] = {
             "trained_on": about["trained_on"], "licence": about["licence"], "cost": about["cost"],
             "sources": about["sources"], "measured": [row for one in folders for row in _measured(one)],
-            "rounding": {"dtype": DTYPE, "faces": FACES, **_rounding(encoder, detector, place)},
+            "rounding": {"faces": FACES, **_rounding(encoder, detector, place)},
         }  # fmt: skip
         Demonstration.from_json(of_detector[FIELD])
         for name, table in said.items():
@@ -135,25 +137,30 @@ def _tables(folders: Iterable[str]) -> str | None:
 def _rounding(encoder: str, detector: str, place: Path) -> dict[str, float]:
     """How far the rounded arrays move P(real), and features relative to their length, at most."""
     faces = np.stack(open_faces("samples", FACES).images)
-    scores, features = [], []
-    for run, rounded in ((detector, encoder), (str(place / bundled.DETECTOR), str(place / bundled.ENCODER))):
-        predictor = open_predictor(run, Unsaid())
-        crops = np.stack([for_evaluation(predictor.transform, face, predictor.image_size) for face in faces])
-        scores.append(np.exp(predictor.log_probabilities(crops).astype(np.float64))[:, predictor.real])
-        features.append(open_encoder(rounded, Unsaid()).features(faces).astype(np.float64))
+    found = open_detector(detector, Unsaid())
+    side, transform = found.task.model.image_size, found.own_transform
+    crops = np.stack([for_evaluation(transform, face, side) for face in faces])
+    score = jax.jit(found.task.log_probabilities)
+    both = found.params, open_detector(str(place / bundled.DETECTOR), Unsaid()).params
+    scores = [np.exp(np.asarray(score(params, crops), np.float64))[:, found.real] for params in both]
+    opened = open_encoder(encoder, Unsaid())
+    patches, pool = opened.patches(faces), jax.jit(lambda params, x: opened.encoder.apply({"params": params}, x)[:, 1:])
+    both = opened.params, open_encoder(str(place / bundled.ENCODER), Unsaid()).params
+    features = [np.asarray(pool(params, patches), np.float64).mean(axis=1) for params in both]
     apart = np.linalg.norm(features[0] - features[1], axis=1) / np.linalg.norm(features[0], axis=1)
     return {"score_difference": float(np.abs(scores[0] - scores[1]).max()), "feature_difference": float(apart.max())}
 
 
 def _about_encoder(said: dict, of_detector: dict) -> str:
     rounding = of_detector[FIELD]["rounding"]
+    apart = {name: f"{rounding[name]:.1e}" for name in ("score_difference", "feature_difference")}
     decoded = "with its pixel decoder" if said["timm"] is None else "without its pixel decoder"
     return (
         f"\n## The encoder beside it\n\n`{bundled.ENCODER}` is a pretrained encoder, {decoded}: "
         f'`fsfm_jax.load_encoder("{bundled.NAME}")`. {model_card.training_of(said)}\n\n'
-        f"## Rounding\n\nArrays of both are stored in {rounding['dtype']} and computed with in float32. On "
-        f"{rounding['faces']} faces that moves P(real) by at most {rounding['score_difference']:.1e}, and features by "
-        f"at most {rounding['feature_difference']:.1e} of their length.\n"
+        f"## Rounding\n\nThe detector is stored in {of_detector['dtype']}, the encoder in {said['dtype']}; both "
+        f"compute in float32. On {rounding['faces']} faces that moves P(real) by at most {apart['score_difference']}, "
+        f"and features by at most {apart['feature_difference']} of their length.\n"
     )
 
 

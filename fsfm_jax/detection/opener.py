@@ -73,9 +73,9 @@ def open_detector(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named
         checkpoint, or one that contradicts an export.
     """
     chosen = DTYPES[one_of(named.format("dtype"), dtype, DTYPES)] if dtype else None
+    own, checkpoint = bundled.is_named(checkpoint), bundled.resolve_name(checkpoint, bundled.DETECTOR)
     if _is_serialized(checkpoint):
         raise ValueError(f"checkpoint: {checkpoint} is serialized, it scores and no more: name what it was made from")
-    own, checkpoint = bundled.is_named(checkpoint), bundled.resolve_name(checkpoint, bundled.DETECTOR)
     export = find_export(checkpoint)
     if export is not None:
         detector, _ = open_export(export)

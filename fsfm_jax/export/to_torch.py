@@ -45,6 +45,7 @@ from fsfm_jax.weights.export_file import CARD, FORMATS
 from fsfm_jax.weights.names import PRETRAINING, official_state
 from fsfm_jax.weights.official_statistics import STATISTICS_FILE
 from fsfm_jax.weights.plain_arrays import POSITIONS, encoder_arrays, pixel_decoder_arrays
+from fsfm_jax.weights.rounding import STORED, round_arrays
 from fsfm_jax.weights.run_reader import OpenedRun, open_run
 from fsfm_jax.weights.timm_state import TimmModel, classifier_state, pack_pretrained
 
@@ -74,7 +75,7 @@ def convert(
       step: of a pretraining, its last by default. network: which of its networks, where the format has one.
       pooling: of a pretraining in timm's formats. decoder: whether a safetensors file or a Hugging Face folder has the
         pixel decoder of a pretraining.
-      dtype: of the arrays in a safetensors file, one of `safetensors_file.FLOATS`; readers here make them float32.
+      dtype: of the arrays in a safetensors file, one of `rounding.STORED`; readers here make them float32.
 
     Raises:
       FileNotFoundError: no such run or checkpoint.
@@ -103,7 +104,7 @@ def convert(
     if format == "timm":
         torch_writer.write(path, state)
     else:
-        safetensors_file.write(path, safetensors_file.round_arrays(state, dtype), {"format": "pt"})
+        safetensors_file.write(path, round_arrays(state, dtype), {"format": "pt"})
     card = f"{path}.json"
     sidecar.write_sidecar(card, said, [os.path.basename(path)])
     return [path, card]
@@ -250,7 +251,7 @@ def define_flags() -> None:
         "decoder", False, "Of a pretraining run: with the pixel decoder, as ViTMAE for Hugging Face, and with official "
         "names in safetensors.",
     )  # fmt: skip
-    flags.DEFINE_enum("dtype", "float32", tuple(safetensors_file.FLOATS), "Of the arrays in a safetensors file.")
+    flags.DEFINE_enum("dtype", "float32", STORED, "Of the arrays in a safetensors file; int8: of its matrices.")
 
 
 SETTINGS = ("checkpoint", "format", "output", "step", "network", "pooling", "decoder", "dtype")

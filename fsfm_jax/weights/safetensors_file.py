@@ -21,7 +21,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from fsfm_jax.run.whole_file import whole_file
-from fsfm_jax.text import LONGEST, join_first, plain
+from fsfm_jax.text import LONGEST, plain
 
 MAX_HEADER = 100_000_000  # bytes, as in the format
 MAX_ITEMS = 2_000_000  # lists, tables and commas of the header; a tensor needs about ten of them
@@ -45,7 +45,6 @@ DTYPES = {
     "F32": np.dtype("<f4"),
     "F64": np.dtype("<f8"),
 }
-FLOATS = {"float32": DTYPES["F32"], "float16": DTYPES["F16"], "bfloat16": DTYPES["BF16"]}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -109,24 +108,6 @@ def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: 
         file.write(struct.pack("<Q", len(text)) + text)
         for name in names:
             file.write(tensors[name].astype(tensors[name].dtype.newbyteorder("<"), copy=False).tobytes())
-
-
-def round_arrays(tensors: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
-    """Rounds arrays to one of `FLOATS`, to the nearest number and to even ones between two.
-
-    Raises:
-      ValueError: numbers that `dtype` cannot hold, or that were not finite before; the message names their arrays.
-    """
-    with np.errstate(over="ignore"):  # seen below
-        rounded = {name: array.astype(FLOATS[dtype]) for name, array in tensors.items()}
-    lost = [name for name, array in rounded.items() if not np.isfinite(array).all()]
-    if lost:
-        largest = ml_dtypes.finfo(FLOATS[dtype]).max
-        raise ValueError(
-            f"dtype: {dtype} holds finite numbers up to {largest:.6g}; found others in {join_first(lost)}. Take "
-            "float32 or bfloat16, which hold larger ones; numbers that are not finite are of a run that diverged"
-        )
-    return rounded
 
 
 def _header(path: str) -> tuple[dict, int]:
