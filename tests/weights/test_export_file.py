@@ -259,9 +259,7 @@ def test_an_export_with_its_pixel_decoder_reconstructs_as_its_run_does_and_start
         open_reconstruction(timm)
     with pytest.raises(ValueError, match="--decoder: expected with --format=safetensors or huggingface; found timm"):
         to_torch.convert(workdir, "timm", str(tmp_path / "again"), decoder=True)
-    with pytest.raises(
-        ValueError, match="--dtype=int8: expected with --format=safetensors alone; timm is written in"
-    ):
+    with pytest.raises(ValueError, match="--dtype=int8: expected with --format=safetensors alone; timm is written in"):
         to_torch.convert(workdir, "timm", str(tmp_path / "again"), dtype="int8")
 
 
