@@ -6,8 +6,9 @@ Writes encoder, detector, the JSON beside each and a model card to `fsfm_jax/wei
 before, and their digests to `fsfm_jax/weights/bundled.py`. The detector is stored in float16 and the encoder in int8
 (`weights.rounding`); how much scores and features move is measured on the bundled faces and written down. The encoder
 has its pixel decoder, with which the page reconstructs. AUCs are those of `metrics.json` in the detector's `test`
-folder and in `--scores`; without any the card says that nothing was measured. What the runs do not say is in
-`supply/small.toml`. Folders of this machine are cut from everything that is written.
+folder and in `--scores`, of each manipulation where a set names them; without any the card says that nothing was
+measured. What the runs do not say is in `supply/small.toml`, with the data sets that they may have learnt from. Folders
+of this machine are cut from everything that is written.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import numpy as np
 from fsfm_jax.data.resizing import for_evaluation
 from fsfm_jax.detection.encoder import open_encoder
 from fsfm_jax.detection.opener import Unsaid, open_detector
+from fsfm_jax.detection.results import METRICS, TABLE
 from fsfm_jax.export import model_card, to_torch
 from fsfm_jax.export.sidecar import write_sidecar
 from fsfm_jax.figures.faces import open_faces
@@ -41,10 +43,11 @@ DETECTOR_DTYPE, ENCODER_DTYPE = "float16", "int8"
 ABOUT = Path(__file__).with_suffix(".toml")
 MODULE = Path(bundled.__file__)
 CARD = "README.md"
+SPLITS = ("train", "val", "validation", "test")
 FACES = 24  # of the bundled ones, to measure the rounding on
 # All but the last part of an absolute path, wherever it stands in a text.
 _FOLDERS = re.compile(r"(?<![\w./])/(?!/)(?:[^/\s,:@=|;]+/)+")
-_TABLE = re.compile(r"^DIGESTS: dict\[str, str\] = \{.*?\}$", re.M | re.S)
+_DIGESTS = re.compile(r"^DIGESTS: dict\[str, str\] = \{.*?\}$", re.M | re.S)
 
 
 def make_weights(
@@ -59,14 +62,16 @@ def make_weights(
 
     Raises:
       FileNotFoundError: no such run, or an evaluation without results.
-      ValueError: runs of other jobs, weights that began with files of the authors of FSFM, or more than
-        `bundled.MAX_BYTES`.
+      ValueError: runs of other jobs, weights that began with files of the authors of FSFM, data sets that `about` does
+        not list, or more than `bundled.MAX_BYTES`.
     """
     with tempfile.TemporaryDirectory() as made:
         place = Path(made)
         to_torch.convert(encoder, "safetensors", str(place / bundled.ENCODER), decoder=decoder, dtype=ENCODER_DTYPE)
         to_torch.convert(detector, "safetensors", str(place / bundled.DETECTOR), dtype=DETECTOR_DTYPE)
         said = {name: _read_said(place / name) for name in (bundled.ENCODER, bundled.DETECTOR)}
+        for name, table in said.items():
+            _check_data(name, table["data"], about["may_have_seen"])
         of_detector = said[bundled.DETECTOR]
         own = os.path.join(detector, os.path.dirname(to_torch.EVALUATED))
         folders = [*([own] if os.path.isdir(own) else []), *scores]
@@ -103,7 +108,7 @@ def without_folders(value: Any) -> Any:
 def write_digests(module: Path, digests: dict[str, str]) -> None:
     """Puts the table `DIGESTS` of a module in the place of the one it has; ValueError if it has none."""
     rows = "".join(f'    "{name}": "{digest}",\n' for name, digest in sorted(digests.items()))
-    text, count = _TABLE.subn(f"DIGESTS: dict[str, str] = {{\n{rows}}}", module.read_text(encoding="utf-8"))
+    text, count = _DIGESTS.subn(f"DIGESTS: dict[str, str] = {{\n{rows}}}", module.read_text(encoding="utf-8"))
     if count != 1:
         raise ValueError(f"{module}: expected one table DIGESTS, found {count}")
     module.write_text(text, encoding="utf-8")
@@ -120,17 +125,37 @@ def _read_said(path: Path) -> dict:
     return kept | {"checkpoint": bundled.NAME}
 
 
+def _check_data(name: str, data: dict | None, allowed: list[str]) -> None:
+    """Refuses a run that learnt from something else, so that no face that may not be shipped is in the weights."""
+    train = without_folders(data["train"]) if data is not None else "an imported run"
+    words = {word for part in train.split(",") for word in part.rpartition("=")[2].partition("@")[0].split(":")}
+    others = sorted(word for word in words if word not in (*allowed, *SPLITS) and not word.isdigit())
+    if others:
+        raise ValueError(
+            f"{name}: expected data.train of {', '.join(allowed)} alone; found {', '.join(others)} in {train!r}. If it "
+            f"may be shipped, add it to {ABOUT.name} with its terms"
+        )
+
+
 def _measured(folder: str) -> list[dict]:
-    """The AUC of every set of an evaluation, over images or frames."""
-    found = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
+    """The AUC over images or frames of each manipulation of an evaluation, or of a set that names none."""
+    found = json.loads((Path(folder) / METRICS).read_text(encoding="utf-8"))
+    levels = {
+        name: level
+        for set_name, summary in found["data"].items()
+        for name, level in (
+            {f"{set_name}: {method}": one["frame"] for method, one in summary["methods"].items()}
+            or {set_name: summary["frame"]}
+        ).items()
+    }
     return [
-        {"name": name, "auc": frame["metrics"]["auc"], "real": frame["positives"], "forged": frame["negatives"]}
-        for name, frame in ((name, summary["frame"]) for name, summary in found["data"].items())
+        {"name": name, "auc": level["metrics"]["auc"], "real": level["positives"], "forged": level["negatives"]}
+        for name, level in levels.items()
     ]
 
 
 def _tables(folders: Iterable[str]) -> str | None:
-    texts = [(Path(folder) / "table.md").read_text(encoding="utf-8").strip() for folder in folders]
+    texts = [(Path(folder) / TABLE).read_text(encoding="utf-8").strip() for folder in folders]
     return "\n\n".join(texts) or None
 
 

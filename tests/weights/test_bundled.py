@@ -36,10 +36,11 @@ PHOTO = Path(fsfm_jax.__file__).parent / "data" / "samples" / "pd_nasa_astronaut
 FILES = [name for part in (bundled.ENCODER, bundled.DETECTOR) for name in (part, f"{part}.json")]
 ABOUT = {
     "trained_on": "portraits of nobody", "licence": "Apache-2.0", "cost": "", "sources": [["faces", "drawn", "CC0"]],
+    "may_have_seen": ["forged", "blend", "samples"],
 }  # fmt: skip
 SAID = (
     "this is a small demonstration detector, and its verdicts are no evidence; it was trained on portraits of nobody; "
-    "measured AUC over images (50 % is guessing): others 51.3 %, faces:test undefined"
+    "measured AUC over images (50 % is guessing): others: swap 51.3 %, faces:test undefined"
 )
 
 
@@ -51,8 +52,9 @@ def runs(tmp_path_factory) -> Path:
         archive.extractall(folder, filter="data")
     test = folder / "finetune_whole" / "test"
     test.mkdir()
-    found = {name: {"frame": {"metrics": {"auc": auc}, "positives": 7, "negatives": 9}}
-             for name, auc in (("others", 0.5129), (f"{folder}/faces:test", None))}  # fmt: skip
+    level = {"metrics": {"auc": None}, "positives": 7, "negatives": 9}
+    methods = {"swap": {"frame": level | {"metrics": {"auc": 0.5129}}}}
+    found = {"others": {"frame": level, "methods": methods}, f"{folder}/faces:test": {"frame": level, "methods": {}}}
     (test / "metrics.json").write_text(json.dumps({"data": found}))
     (test / "table.md").write_text(f"| data set | AUC |\n| --- | --- |\n| {folder}/faces:test | undefined |\n")
     return folder
@@ -231,7 +233,7 @@ def test_the_files_name_no_folder_of_the_machine_that_made_them_and_the_card_has
                  "The detector is stored in float16, the encoder in int8"):  # fmt: skip
         assert part in text, part
     said = json.loads((folder / f"{bundled.DETECTOR}.json").read_text())["demonstration"]
-    assert said["measured"][0] == {"name": "others", "auc": 0.5129, "real": 7, "forged": 9}
+    assert said["measured"][0] == {"name": "others: swap", "auc": 0.5129, "real": 7, "forged": 9}
     assert 0 < said["rounding"]["score_difference"] < 1e-3 and 0 < said["rounding"]["feature_difference"] < 0.1
     assert small.without_folders("blended:/a/b/x:train,real=/a/y@0.5 https://a.b/c/d data/z 1/2") == (
         "blended:x:train,real=y@0.5 https://a.b/c/d data/z 1/2"
@@ -244,6 +246,8 @@ def test_what_may_not_be_part_of_the_package_is_not_written(runs, tmp_path, monk
     from_torch.convert([str(GOLDEN / "checkpoint-599.pth")], imported, "vggface2", pixel_heads=4, rep_heads=4)
     with pytest.raises(ValueError, match="CC BY-NC 4.0 and stay so .* They may not be part of the package"):
         small.make_weights(imported, detector, folder, ABOUT)
+    with pytest.raises(ValueError, match="data.train of samples alone; found blend, forged in 'forged:blend:24'. If"):
+        small.make_weights(str(runs / "pretrain"), detector, folder, ABOUT | {"may_have_seen": ["samples"]})
     with pytest.raises(ValueError, match="--decoder: expected a pretraining run of ours; found a detector"):
         small.make_weights(detector, detector, folder, ABOUT)
     monkeypatch.setattr(small, "_rounding", lambda *_: {"score_difference": 0.0, "feature_difference": 0.0})

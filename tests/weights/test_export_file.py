@@ -199,7 +199,7 @@ def test_what_is_given_has_to_agree_with_an_export_and_a_file_with_its_sidecar(o
     ("image_size", 2, "config: no network of ours"),
     ("demonstration", {"trained_on": "faces", "licence": "MIT"}, "demonstration: measured: expected at most 32 tables"),
     ("demonstration", {"trained_on": "", "licence": "MIT", "measured": []}, "demonstration: trained_on: expected a te"),
-    ("demonstration", {"measured": [{"name": "a", "auc": 7, "real": 1, "forged": 1}]}, "measured.auc: expected a s"),
+    ("demonstration", {"trained_on": "a", "licence": "b", "measured": [{"auc": 7}]}, "measured.auc: expected a share"),
     ("config", {"model.size": "demo16"}, "arrays are not those of the network"),
     ("files", [], "files: expected dict; found"),
 ])  # fmt: skip
