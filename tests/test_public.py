@@ -42,12 +42,9 @@ def crops() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
 
 
-def test_the_page_about_python_runs(former, tmp_path, monkeypatch):
+def test_the_page_about_python_runs_with_the_weights_of_the_package(tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
     assert len(blocks) == 4
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "pretrain").symlink_to(former / "pretrain")
-    (tmp_path / "runs" / "detector").symlink_to(former / "finetune_whole")
     shutil.copy(ASTRONAUT, tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     space: dict = {}

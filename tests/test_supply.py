@@ -100,7 +100,8 @@ def test_everything_bundled_has_a_licence():
     bundled = PAGE.partition("## Bundled")[2].partition("##")[0]
     rows = re.findall(r"^\| `(.*?)` \| (.*?) \|", bundled, re.M)
     patterns = [f"{folder}/{pattern}" for folder, files in rows for pattern in re.findall(r"`(.*?)`", files)]
-    folders = ("fsfm_jax/data/samples", "fsfm_jax/prepare/models", "tests/golden", "tests/corpus", "docs")
+    folders = ("fsfm_jax/data/samples", "fsfm_jax/prepare/models", "fsfm_jax/weights/small", "tests/golden")
+    folders += ("tests/corpus", "docs")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     # What stands for itself: pages, programs, and the licences.
     others = [path for path in files if path.suffix not in (".md", ".py", ".ipynb") and "LICENSE" not in path.name]

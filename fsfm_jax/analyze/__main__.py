@@ -11,7 +11,8 @@
     python -m fsfm_jax.analyze figure --paper=fsfm-supp --number=3 --checkpoint=runs/a,runs/b --output=pictures
     python -m fsfm_jax.analyze figure --list
 
-Checkpoints are working directories, or official files (fine-tuned ones with --classes). See docs/analysis.md.
+Checkpoints are working directories, exports, official files (fine-tuned ones with --classes), or `small`, the weights
+that come with fsfm_jax. See docs/analysis.md.
 """
 
 # ruff: noqa: E402
@@ -46,7 +47,7 @@ from fsfm_jax.detection.opener import Unsaid, open_detector
 from fsfm_jax.detection.predictor import predictor_of
 from fsfm_jax.figures.faces import Faces, open_faces, open_methods
 from fsfm_jax.figures.gallery import CELL
-from fsfm_jax.weights.run_reader import open_run
+from fsfm_jax.weights.run_reader import open_reconstruction
 
 # The analyses: how many faces each takes by default, and how many checkpoints at most.
 IMAGES = {
@@ -182,7 +183,7 @@ def _draw(what: str, chosen: Any, names: list[str], folder: str) -> None:
         for name in names:
             if os.path.isdir(os.path.join(name, FOLDER)):
                 raise ValueError(f"--checkpoint: {name} is a detector without pixel decoder; name its pretraining")
-        runs = [open_run(name, moments=False) for name in names]
+        runs = [open_reconstruction(name) for name in names]
         galleries.draw_reconstructions(runs, names, faces, strategies, chosen.ratio, chosen.seed, folder)
     elif what == "cam":
         detector = open_detector(names[0], unsaid)

@@ -38,7 +38,8 @@ def warnings_of(carded: Carded, thresholds: dict[str, Threshold | None]) -> list
     Args:
       thresholds: that decide, by what they are for, such as "photos".
     """
-    found = []
+    demonstration = carded.demonstration
+    found = [] if demonstration is None else [demonstration.describe()]
     drawn = _drawn_sets(carded.card)
     if drawn:
         found.append(

@@ -1,9 +1,12 @@
 """Says of photos and videos whether their faces are real.
 
+    python -m fsfm_jax.apps.predict photo.jpg
     python -m fsfm_jax.apps.predict --checkpoint=runs/dfd photo.jpg video.mp4 FOLDER 'frames/*.png'
     python -m fsfm_jax.apps.predict --checkpoint=runs/dfd --json=found.json --explain=pictures FOLDER
     python -m fsfm_jax.apps.predict --checkpoint=FINETUNED.pth --classes=fake,real photo.jpg
     python -m fsfm_jax.apps.predict --checkpoint=detector.jax photo.jpg
+
+Without --checkpoint the small demonstration detector judges that comes with fsfm_jax; its verdicts are no evidence.
 
 Faces are found and cut out as in the preparation of training data. Nothing leaves the machine, and files are decoded
 in processes of their own, with limits on time and memory.
@@ -32,6 +35,7 @@ from fsfm_jax.apps.certainty import LEAST_FRAMES
 from fsfm_jax.apps.reading import EVERY, FACES, LARGEST, MOST_FRAMES
 from fsfm_jax.prepare.crop import SCALE
 from fsfm_jax.prepare.detect.detector import DETECTORS, LONGEST
+from fsfm_jax.weights import bundled
 
 SOME_WITHOUT = 3
 STANDARD_OUTPUT = "-"
@@ -39,7 +43,10 @@ STANDARD_OUTPUT = "-"
 
 def define_flags() -> None:
     # Not when imported: flags are shared by the whole process.
-    flags.DEFINE_string("checkpoint", None, "A fine-tuning run, an export, a .jax or .onnx file, or an official file.")
+    flags.DEFINE_string(
+        "checkpoint", None, "A fine-tuning run, an export, a .jax or .onnx file, or an official file; by default the "
+        "small demonstration detector of this package.",
+    )  # fmt: skip
     flags.DEFINE_string("threshold", "false_alarm", "false_alarm or equal_error, both as kept, or a number, 0 to 1.")
     flags.DEFINE_enum("faces", LARGEST, FACES, "Which faces of a picture are judged.")
     flags.DEFINE_integer("frames", 32, "Sampled per video, evenly spaced.", lower_bound=1, upper_bound=MOST_FRAMES)
@@ -73,8 +80,10 @@ def define_flags() -> None:
 def main(arguments: list[str]) -> None:
     """Runs the command line."""
     chosen: Any = flags.FLAGS
-    if chosen.checkpoint is None or len(arguments) < 2:
-        raise app.UsageError("expected --checkpoint=WORKDIR_OR_FILE and photos, videos or folders")
+    if len(arguments) < 2:
+        raise app.UsageError("expected photos, videos or folders")
+    if chosen.checkpoint is None and not bundled.is_built_in():
+        raise app.UsageError(f"expected --checkpoint=WORKDIR_OR_FILE; {bundled.NONE_BUILT_IN}")
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
     signal.signal(signal.SIGTERM, command.terminate)
     command.run(lambda: _run(chosen, arguments[1:]))
@@ -120,6 +129,8 @@ def _predictor(chosen: Any, refused: dict[str, str], limits: Any, settings_for: 
     from fsfm_jax.detection.opener import Unsaid
     from fsfm_jax.detection.predictor import NO_HEAT, open_predictor
 
+    if chosen.checkpoint is None:
+        command.say(bundled.USED, sys.stderr)
     unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
     predictor = open_predictor(chosen.checkpoint, unsaid, chosen.dtype, chosen.batch)
     rule = choose_rule(predictor, chosen.threshold, limits)
@@ -127,7 +138,8 @@ def _predictor(chosen: Any, refused: dict[str, str], limits: Any, settings_for: 
         raise ValueError(f"--explain: {NO_HEAT}")
     results = []
     if "json" in files:
-        results.append(outputs.JsonResults(files["json"], predictor, rule, chosen.checkpoint))
+        name = bundled.NAME if chosen.checkpoint is None else chosen.checkpoint
+        results.append(outputs.JsonResults(files["json"], predictor, rule, name))
     if "csv" in files:
         results.append(outputs.CsvResults(files["csv"]))
     table = sys.stderr if STANDARD_OUTPUT in (chosen.json, chosen.csv) else sys.stdout

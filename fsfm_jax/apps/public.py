@@ -12,6 +12,7 @@ import numpy as np
 
 from fsfm_jax import records, regions
 from fsfm_jax.apps.certainty import limits_of
+from fsfm_jax.apps.outputs import warnings
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import Settings
 from fsfm_jax.apps.scoring import score_readings
@@ -27,6 +28,7 @@ from fsfm_jax.prepare.crop import NoFace, square_of
 from fsfm_jax.prepare.detect.detector import make_detector
 from fsfm_jax.prepare.parse.parser import make_parser
 from fsfm_jax.tasks.normalisation import normalise
+from fsfm_jax.weights.bundled import as_text
 
 PATCH_SIZE = 16
 
@@ -101,6 +103,7 @@ class Detector:
       class_names: of its outputs. real: the index of real (bona fide) faces.
       image_size: side of its images in pixels.
       card: what gives its scores their meaning: thresholds, the data it was trained on, its configuration.
+      warnings: what to know before a verdict is believed, a sentence each; empty for most detectors.
     """
 
     def __init__(self, predictor: Predictor, settings: Settings, threshold: str):
@@ -108,6 +111,7 @@ class Detector:
         self.class_names, self.real = predictor.class_names, predictor.real
         self._predictor, self._settings = predictor, settings
         self._rule = choose_rule(predictor, threshold, limits_of(settings.detector))
+        self.warnings = tuple(warnings(predictor, self._rule))
         self._readers: Readers | None = None
 
     def __enter__(self) -> "Detector":
@@ -190,12 +194,14 @@ class Parser:
             raise ValueError(f"parser: {error}") from error
 
 
-def load_encoder(checkpoint: str | os.PathLike, base: str = OWN, classes: str = "", batch: int = 32) -> Encoder:
-    """Load an encoder from a run, an official file, an export, or a base model's file.
+def load_encoder(
+    checkpoint: str | os.PathLike | None = None, base: str = OWN, classes: str = "", batch: int = 32
+) -> Encoder:
+    """Load an encoder from a run, an official file, an export, or a base model's file, or the one of the package.
 
     Args:
       checkpoint: working directory of a pretraining or fine-tuning run, a .pth or .safetensors file, or a folder for
-        Hugging Face.
+        Hugging Face; the text "small", or nothing, for the small encoder that comes with the package.
       base: whose weights a file holds, if not FSFM's: "mae", "dino", "clip", ... as `model.base` of a recipe.
       classes: of an official fine-tuned file, its outputs by index, such as "fake,real".
       batch: images that are computed at a time.
@@ -204,11 +210,11 @@ def load_encoder(checkpoint: str | os.PathLike, base: str = OWN, classes: str = 
       FileNotFoundError: nothing is there.
       ValueError: a damaged file, or one that holds something else.
     """
-    return Encoder(open_encoder(os.fspath(checkpoint), Unsaid(classes), base), batch)
+    return Encoder(open_encoder(as_text(checkpoint), Unsaid(classes), base), batch)
 
 
 def load_detector(
-    checkpoint: str | os.PathLike,
+    checkpoint: str | os.PathLike | None = None,
     classes: str = "",
     statistics: str = "",
     dtype: str = "",
@@ -216,10 +222,11 @@ def load_detector(
     threshold: str = FALSE_ALARM,
     **reading: Any,
 ) -> Detector:
-    """Load a detector from a fine-tuning run, an official fine-tuned file, an export or a serialized artifact.
+    """Load a detector from a fine-tuning run, an official file, an export or an artifact, or the one of the package.
 
     Args:
-      checkpoint: working directory, .pth, .safetensors, .jax or .onnx file, or folder for Hugging Face.
+      checkpoint: working directory, .pth, .safetensors, .jax or .onnx file, or folder for Hugging Face; the text
+        "small", or nothing, for the small demonstration detector that comes with the package.
       classes, statistics: what an official file does not say, see docs/predicting.md.
       dtype: of the matrix products, "float32" or "bfloat16"; by default the detector's own.
       batch: crops that are scored at a time.
@@ -230,7 +237,7 @@ def load_detector(
       FileNotFoundError: nothing is there.
       ValueError: a damaged file, one that holds something else, or a setting that is not allowed.
     """
-    predictor = open_predictor(os.fspath(checkpoint), Unsaid(classes, statistics), dtype, batch)
+    predictor = open_predictor(as_text(checkpoint), Unsaid(classes, statistics), dtype, batch)
     return Detector(predictor, Settings(predictor.image_size, predictor.transform, **reading), threshold)
 
 

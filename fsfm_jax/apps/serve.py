@@ -1,11 +1,13 @@
 """A web page for detection and masking, on this machine.
 
+    python -m fsfm_jax.apps.serve
     python -m fsfm_jax.apps.serve --checkpoint=runs/dfd
     python -m fsfm_jax.apps.serve --checkpoint=runs/dfd --pretrained=runs/vitb --port=7860
     FSFM_TOKEN=LONG_SECRET python -m fsfm_jax.apps.serve --checkpoint=runs/dfd --host=0.0.0.0
     python -m fsfm_jax.apps.serve --checkpoint=runs/dfd --host=0.0.0.0 --token_file=secret.txt
 
-It listens on loopback; any other address needs a token. See docs/serving.md.
+Without --checkpoint it shows the small detector and encoder that come with fsfm_jax, a demonstration. It listens on
+loopback; any other address needs a token. See docs/serving.md.
 """
 
 # ruff: noqa: E402
@@ -42,8 +44,9 @@ from fsfm_jax.detection.detector import FOLDER
 from fsfm_jax.detection.opener import Unsaid
 from fsfm_jax.detection.predictor import open_predictor
 from fsfm_jax.records import IMAGE_SIZE
+from fsfm_jax.weights import bundled
 from fsfm_jax.weights.export_file import find_export
-from fsfm_jax.weights.run_reader import OpenedRun, open_run
+from fsfm_jax.weights.run_reader import OpenedRun, open_reconstruction, reconstructs
 
 SHORTEST_TOKEN = 16
 TOKEN_VARIABLE = "FSFM_TOKEN"
@@ -56,8 +59,14 @@ CONNECTIONS = 64  # at a time, of whoever waits or looks
 
 def define_flags() -> None:
     # Not when imported: flags are shared by the whole process.
-    flags.DEFINE_string("checkpoint", "", "A detector: workdir of a fine-tuning run, official or serialized file.")
-    flags.DEFINE_string("pretrained", "", "Workdir of a pretraining run, to reconstruct with.")
+    flags.DEFINE_string(
+        "checkpoint", None, "A detector: workdir of a fine-tuning run, official or serialized file; by default the "
+        "small demonstration detector of this package.",
+    )  # fmt: skip
+    flags.DEFINE_string(
+        "pretrained", "", "Workdir of a pretraining run, or an export of one with its pixel decoder, to reconstruct "
+        "with; by default that of this package, if its detector is shown.",
+    )  # fmt: skip
     flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; any but loopback needs --token.")
     flags.DEFINE_integer("port", 7860, "To listen on; 0: any that is free.", lower_bound=0, upper_bound=65535)
     flags.DEFINE_string(
@@ -134,13 +143,11 @@ def open_site(chosen: Any, folder: str) -> Site:
     check_threshold(chosen.threshold)
     command.check_seconds(chosen.seconds)
     limits = limits_of(chosen.detector, chosen.least_frames, chosen.least_confidence)
-    checkpoint, pretrained = chosen.checkpoint, chosen.pretrained
-    if checkpoint and not pretrained and _is_pretraining(checkpoint):
-        checkpoint, pretrained = "", checkpoint
-    run: OpenedRun | None = open_run(pretrained, moments=False) if pretrained else None
+    checkpoint, pretrained = _choose(chosen.checkpoint, chosen.pretrained)
+    run: OpenedRun | None = None if pretrained == "" else open_reconstruction(pretrained)
     masker = masker_of(run, _name(pretrained))
     predictor = rule = readers = None
-    if checkpoint:
+    if checkpoint != "":
         unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
         predictor = open_predictor(checkpoint, unsaid, chosen.dtype)
         predictor.name = _name(checkpoint)  # visitors read it, and where it lies is not for them
@@ -203,9 +210,24 @@ def run_until(stop: threading.Event, site: Site, server: uvicorn.Server, listene
     thread.join()
 
 
-def _name(path: str) -> str:
-    """The last part of a path."""
-    return os.path.basename(os.path.normpath(path)) if path else ""
+def _choose(checkpoint: str | None, pretrained: str) -> tuple[str | None, str | None]:
+    """What detects and what reconstructs: a path or `small`, None for that of the package, "" for nothing."""
+    if checkpoint is None and not bundled.is_built_in():
+        if not pretrained:
+            command.say(f"No --checkpoint is given, and {bundled.NONE_BUILT_IN}: the page draws masks alone.")
+        return "", pretrained
+    if bundled.is_named(checkpoint):
+        if checkpoint is None:
+            command.say(bundled.USED)
+        return checkpoint, pretrained or (checkpoint if reconstructs(checkpoint) else "")
+    if checkpoint and not pretrained and _is_pretraining(checkpoint):
+        return "", checkpoint
+    return checkpoint, pretrained
+
+
+def _name(path: str | None) -> str:
+    """The last part of a path, or the name of the package's weights."""
+    return bundled.NAME if path is None else os.path.basename(os.path.normpath(path)) if path else ""
 
 
 def _is_pretraining(checkpoint: str) -> bool:

@@ -18,6 +18,7 @@ from fsfm_jax.models.style import Style
 from fsfm_jax.models.vit import SIZES, Encoder, Size, patchify
 from fsfm_jax.records import check_images
 from fsfm_jax.tasks.normalisation import Statistics, normalise
+from fsfm_jax.weights import bundled
 from fsfm_jax.weights.export_file import find_export
 from fsfm_jax.weights.init import open_pretrained
 
@@ -72,10 +73,12 @@ def _pool(params: dict, patches: jax.Array, encoder: Encoder) -> jax.Array:
     return jnp.mean(tokens[:, encoder.style.prefix :].astype(jnp.float32), axis=1)
 
 
-def open_encoder(checkpoint: str, unsaid: Unsaid, base: str = OWN) -> LoadedEncoder:
-    """Opens the working directory of a pretraining or fine-tuning run, an export of one, or a weight file.
+def open_encoder(checkpoint: str | None, unsaid: Unsaid, base: str = OWN) -> LoadedEncoder:
+    """Opens the encoder of a run, of an export of one, of a weight file, or of the package.
 
     Args:
+      checkpoint: working directory of a pretraining or fine-tuning, file or folder; `small` or None for that of the
+        package.
       unsaid: with `classes` a weight file is taken for a fine-tuned one.
       base: of a weight file that is not of FSFM, a key of `models.bases.BASES`.
 
@@ -83,19 +86,21 @@ def open_encoder(checkpoint: str, unsaid: Unsaid, base: str = OWN) -> LoadedEnco
       FileNotFoundError: nothing there.
       ValueError: what the openers refuse, or no channel statistics.
     """
+    name = bundled.NAME if checkpoint is None else checkpoint
+    checkpoint = bundled.resolve_name(checkpoint, bundled.ENCODER)
     export = find_export(checkpoint)
     if os.path.isdir(os.path.join(checkpoint, FOLDER)) or unsaid.classes or (export is not None and export.is_detector):
         detector = open_detector(checkpoint, unsaid, "float32")
         model = detector.task.model
         inside = {"lora": model.lora, "adapter": block_adapter(model)}
         made = _make(detector.params["encoder"], model.size, model.style, model.grid, **inside)
-        return LoadedEncoder(checkpoint, made, detector.params["encoder"], detector.task.statistics, model.image_size)
+        return LoadedEncoder(name, made, detector.params["encoder"], detector.task.statistics, model.image_size)
     found = open_pretrained(checkpoint, base)
     if found.statistics is None:
         raise ValueError(f"--checkpoint: nothing says the channel statistics of {checkpoint}; see docs/interchange.md")
     size = SIZES[found.origin["size"]]
     made = _make(found.params["encoder"], size, BASES[base].style, found.grid)
-    return LoadedEncoder(checkpoint, made, found.params["encoder"], found.statistics, made.grid * size.patch_size)
+    return LoadedEncoder(name, made, found.params["encoder"], found.statistics, made.grid * size.patch_size)
 
 
 def _make(params: dict, size: Size, style: Style, grid: int, **inside: Any) -> Encoder:

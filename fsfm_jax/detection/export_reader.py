@@ -9,6 +9,7 @@ import numpy as np
 
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.metrics.card import MERGED
+from fsfm_jax.metrics.demonstration import FIELD as DEMONSTRATION
 from fsfm_jax.resolve.finetune import task_of
 from fsfm_jax.weights.encoder_size import check_shapes
 from fsfm_jax.weights.export_file import PRETRAINED, Export, read_weights
@@ -52,7 +53,7 @@ def _card(export: Export) -> dict[str, Any]:
     """The card of the detector before it was exported, as far as the sidecar has it."""
     said = export.said
     card = {name: said.get(name) for name in _KEPT} | {"origin": said.get("origin"), "seen": said.get("seen")}
-    card |= {name: said[name] for name in ("official", MERGED) if name in said}
+    card |= {name: said[name] for name in ("official", MERGED, DEMONSTRATION) if name in said}
     data = said.get("data")
     if isinstance(data, dict):
         card |= {"data": data.get("sets"), "all_fields": {"data.train": data.get("train")}}

@@ -10,7 +10,7 @@ from fsfm_jax.detection.export_reader import open_export, with_dtype
 from fsfm_jax.detection.official import open_official
 from fsfm_jax.models.antispoof import NORM_AXES
 from fsfm_jax.resolve.pretrain import DTYPES, STATISTICS
-from fsfm_jax.weights import artifact, onnx_artifact
+from fsfm_jax.weights import artifact, bundled, onnx_artifact
 from fsfm_jax.weights.export_file import find_export
 from fsfm_jax.weights.official_file import content_of, kind_of
 from fsfm_jax.weights.sidecar_file import read_table
@@ -40,7 +40,7 @@ def is_official(checkpoint: str) -> bool:
 
 
 def open_scorer(
-    checkpoint: str, unsaid: Unsaid, dtype: str = "", named: str = "--{}"
+    checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named: str = "--{}"
 ) -> Detector | artifact.Artifact | onnx_artifact.OnnxArtifact:
     """Opens what scores face crops: as `open_detector`, or a detector that `serialize` wrote for JAX or in ONNX.
 
@@ -48,7 +48,7 @@ def open_scorer(
       FileNotFoundError: nothing there, or a serialized detector without its sidecar.
       ValueError: what `open_detector`, `artifact.read` and `onnx_artifact.read` refuse.
     """
-    if not _is_serialized(checkpoint):
+    if checkpoint is None or checkpoint == bundled.NAME or not _is_serialized(checkpoint):
         return open_detector(checkpoint, unsaid, dtype, named)
     if dtype:
         raise ValueError(f"{named.format('dtype')}: {checkpoint} is serialized, in the dtype that it has; leave it out")
@@ -58,11 +58,11 @@ def open_scorer(
     return found
 
 
-def open_detector(checkpoint: str, unsaid: Unsaid, dtype: str = "", named: str = "--{}") -> Detector:
+def open_detector(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named: str = "--{}") -> Detector:
     """Opens the detector of a finished fine-tuning run, of an export of ours, or of an official fine-tuned file.
 
     Args:
-      checkpoint: the --workdir of a run, a weight file, or the folder of an export.
+      checkpoint: the --workdir of a run, a weight file, the folder of an export, or `small`; None: that of the package.
       unsaid: for official files alone; an export says it itself, so what is given has to agree.
       dtype: of the matrix products; "": the detector's own, and bfloat16 for official files.
       named: what errors call the fields of `unsaid` and the dtype, "--{}" on a command line.
@@ -73,11 +73,13 @@ def open_detector(checkpoint: str, unsaid: Unsaid, dtype: str = "", named: str =
         checkpoint, or one that contradicts an export.
     """
     chosen = DTYPES[one_of(named.format("dtype"), dtype, DTYPES)] if dtype else None
+    own, checkpoint = bundled.is_named(checkpoint), bundled.resolve_name(checkpoint, bundled.DETECTOR)
     if _is_serialized(checkpoint):
         raise ValueError(f"checkpoint: {checkpoint} is serialized, it scores and no more: name what it was made from")
     export = find_export(checkpoint)
     if export is not None:
         detector, _ = open_export(export)
+        detector = dataclasses.replace(detector, name=bundled.NAME) if own else detector
         check_agrees(
             unsaid, named, checkpoint, detector.class_names, detector.card["statistics"], detector.task.model.norm_over
         )

@@ -90,7 +90,7 @@ class Predictor(Carded):
         return np.concatenate(parts[1:] or parts)
 
 
-def open_predictor(checkpoint: str, unsaid: Unsaid, dtype: str = "", batch: int = 16) -> Predictor:
+def open_predictor(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", batch: int = 16) -> Predictor:
     """Opens whatever holds a detector, see `open_scorer`.
 
     Args:
@@ -105,7 +105,7 @@ def open_predictor(checkpoint: str, unsaid: Unsaid, dtype: str = "", batch: int 
     if isinstance(opened, Detector):
         return predictor_of(opened, batch)
     score, transform = opened.log_probabilities, opened.own_transform or TRANSFORM
-    return Predictor(checkpoint, opened.card, opened.image_size, transform, score, None, batch)
+    return Predictor(opened.name, opened.card, opened.image_size, transform, score, None, batch)
 
 
 def predictor_of(detector: Detector, batch: int = 16) -> Predictor:

@@ -1,9 +1,14 @@
-"""The README of a Hugging Face folder: the template `model_card.md`, filled in with what a model's sidecar says."""
+"""A model card: the template `model_card.md`, filled in with what a model's sidecar says.
+
+It is the README of a Hugging Face folder, and of the weights that come with the package.
+"""
 
 import json
 import string
+from collections.abc import Sequence
 from pathlib import Path
 
+from fsfm_jax.metrics.demonstration import FIELD as DEMONSTRATION
 from fsfm_jax.metrics.thresholds import Threshold
 
 TEMPLATE = Path(__file__).with_suffix(".md")
@@ -40,13 +45,20 @@ from transformers import AutoImageProcessor, ViTMAEForPreTraining
 processor = AutoImageProcessor.from_pretrained(FOLDER)
 model = ViTMAEForPreTraining.from_pretrained(FOLDER)
 reconstruction = model(**processor(Image.open("face.png").convert("RGB"), return_tensors="pt")).logits"""
+_OWN = """\
+import fsfm_jax
+
+with fsfm_jax.load_detector(CHECKPOINT) as detector:
+    verdict = detector.predict("photo.jpg")
+print(verdict.score, verdict.verdict, *detector.warnings)"""
 
 
 def card_of(said: dict, evaluated: str | None) -> str:
     """The text of a model card.
 
     Args:
-      said: the sidecar, with `architecture` and `checkpoint`.
+      said: the sidecar, with `checkpoint`; and of a folder for transformers with `architecture`, without which it is a
+        detector for `fsfm_jax.load_detector`.
       evaluated: the table of an evaluation as Markdown; None without one.
 
     Raises:
@@ -58,12 +70,12 @@ def card_of(said: dict, evaluated: str | None) -> str:
         front=_front(said, detector),
         name=said["checkpoint"],
         what=_what(said, detector),
-        code=_CLASSIFIER if detector else _AUTOENCODER if "MAE" in said["architecture"] else _ENCODER,
+        code=_code(said, detector),
         input=_input(said),
         outputs=_outputs(said) if detector else _FEATURES,
-        training=_training(said),
+        training=training_of(said),
         results=_results(said, evaluated, detector),
-        use=_use(detector),
+        use=_use(said, detector),
         origin=_origin(said),
     )
 
@@ -72,13 +84,20 @@ def _front(said: dict, detector: bool) -> str:
     """The YAML in front; strings as JSON, which YAML reads, so that no name can end them."""
     tags = ["face", "vision-transformer", "fsfm", *(["face-forgery-detection"] if detector else [])]
     lines = [
-        "library_name: transformers",
+        f"library_name: {'transformers' if 'architecture' in said else 'fsfm_jax'}",
         f"pipeline_tag: {'image-classification' if detector else 'image-feature-extraction'}",
         f"tags: {json.dumps(tags)}",
     ]
-    # Who trained the weights chooses their licence; of those that the authors released it is known.
-    lines.append(f"license: {NON_COMMERCIAL}" if said["licence"] else "license: other  # choose one before publishing")
+    # Who trained the weights chooses their licence; of ours and of those that the authors released it is known.
+    own = said[DEMONSTRATION]["licence"].lower() if DEMONSTRATION in said else "other  # choose one before publishing"
+    lines.append(f"license: {NON_COMMERCIAL if said['licence'] else own}")
     return "\n".join(lines)
+
+
+def _code(said: dict, detector: bool) -> str:
+    if "architecture" not in said:
+        return _OWN.replace("CHECKPOINT", json.dumps(said["checkpoint"]))
+    return _CLASSIFIER if detector else _AUTOENCODER if "MAE" in said["architecture"] else _ENCODER
 
 
 def _what(said: dict, detector: bool) -> str:
@@ -125,7 +144,8 @@ def _outputs(said: dict) -> str:
     return " ".join(lines) + "\n".join(table) + "\n\nA face is real if its score is at least the threshold."
 
 
-def _training(said: dict) -> str:
+def training_of(said: dict) -> str:
+    """How a model was trained, as far as its sidecar says: steps, data and the fields of `RECIPE`, in Markdown."""
     config = said["config"] or {}
     rows = [f"| `{name}` | `{json.dumps(config[name])}` |" for name in RECIPE if name in config and config[name] != ""]
     step, epochs = said["step"], said["epochs"] if "epochs" in said else None
@@ -134,13 +154,22 @@ def _training(said: dict) -> str:
         lines.append(f"Epochs: {epochs:.4g}.")
     if "selection" in said and said["selection"]:
         lines.append(said["selection"]["label"])
-    lines.append(f"All fields are in `fsfm_jax.json`; their SHA-256 is `{said['config_sha256']}`.")
+    lines.append(f"All fields are in the JSON beside the weights; their SHA-256 is `{said['config_sha256']}`.")
     data = said["data"]
     if data is not None:
         examples = sum(part["examples"] for part in data["sets"])
         rows.insert(0, f"| training data | `{json.dumps(data['train'])}`, {examples:,} faces |")
+    about = said[DEMONSTRATION] if DEMONSTRATION in said else {}
+    if about:
+        lines.insert(0, f"Trained on {about['trained_on']}.")
+        lines.append(f"Cost: {about.get('cost') or UNKNOWN}.")
     table = ["", "", "| field | value |", "| --- | --- |", *rows] if rows else []
-    return " ".join(lines) + "\n".join(table)
+    return " ".join(lines) + "\n".join(table) + _sources(about.get("sources", ()))
+
+
+def _sources(sources: Sequence[Sequence[str]]) -> str:
+    rows = [f"| {' | '.join(row)} |" for row in sources]
+    return "\n".join(["", "", "| data | origin | terms |", "| --- | --- | --- |", *rows]) if rows else ""
 
 
 def _results(said: dict, evaluated: str | None, detector: bool) -> str:
@@ -151,7 +180,14 @@ def _results(said: dict, evaluated: str | None, detector: bool) -> str:
     return "**Not measured**: what features are worth shows when something is trained on them."
 
 
-def _use(detector: bool) -> str:
+def _use(said: dict, detector: bool) -> str:
+    if DEMONSTRATION in said:
+        return (
+            "- Meant to show how fsfm_jax works before anything was trained: the page, masks, features, the form of a "
+            "verdict.\n"
+            "- **Not evidence.** It must not be used to accuse, clear, identify or rate anybody, to admit or block "
+            "content or accounts, or to tell whether a picture is genuine."
+        )
     if detector:
         return "- Meant for defence against forged faces: research, audits, moderation in which a person decides."
     return "- Meant as a start for detectors of forged faces and for research on faces. Not meant to recognise people."
@@ -166,7 +202,9 @@ def _origin(said: dict) -> str:
         kind = origin["kind"] if "kind" in origin else UNKNOWN
         digest = f", SHA-256 `{origin['sha256']}`" if origin.get("sha256") else ""
         lines.append(f"The weights started from a {'file' if digest else 'run'} of kind `{kind}`{digest}.")
-    if said["licence"]:
+    if DEMONSTRATION in said:
+        lines.append(f"They are under {said[DEMONSTRATION]['licence']}, the licence of fsfm_jax.")
+    elif said["licence"]:
         lines.append(f"{said['licence']} The papers' authors must be named.")
     else:
         lines.append(

@@ -30,6 +30,7 @@ from fsfm_jax import __version__, command
 from fsfm_jax.config.fields import one_of
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.opener import OFFICIAL_DTYPE, Unsaid, open_detector
+from fsfm_jax.metrics.demonstration import FIELD as DEMONSTRATION
 from fsfm_jax.models.antispoof import NORM_AXES
 from fsfm_jax.models.ops import for_each
 from fsfm_jax.resolve.pretrain import DTYPES, STATISTICS
@@ -178,7 +179,7 @@ def _sidecar(detector: Detector, about: dict) -> dict:
         "calibration": card["calibration"],
         "calibration_meaning": _CALIBRATED if card["calibration"] else _UNCALIBRATED,
         "selection": card["selection"],
-        **({"seen": card["seen"]} if card.get("seen") is not None else {}),
+        **{name: card[name] for name in ("seen", DEMONSTRATION) if card.get(name) is not None},
         "precision": _precision(_dtype(detector), trained),
         "config_sha256": _digest(config),
         "origin": {"checkpoint": detector.name, "step": card.get("step"), "started_from": card.get("origin")},

@@ -9,6 +9,7 @@ from importlib import metadata
 
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.metrics.card import MERGED
+from fsfm_jax.metrics.demonstration import FIELD as DEMONSTRATION
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.bases import BASES, OWN
 from fsfm_jax.models.style import Style
@@ -54,7 +55,7 @@ def of_detector(detector: Detector) -> dict:
     antispoof = isinstance(model, AntiSpoofSpec)
     video = detector.thresholds("video")
     # What `exported_detector` makes the card of again, as far as this detector has it.
-    rest = {name: card[name] for name in ("seen", "official") if card.get(name) is not None}
+    rest = {name: card[name] for name in ("seen", "official", DEMONSTRATION) if card.get(name) is not None}
     if model.lora is not None or MERGED in card:
         rest[MERGED] = LORA
     return {

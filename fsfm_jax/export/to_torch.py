@@ -4,14 +4,15 @@
     python -m fsfm_jax.export.to_torch --checkpoint=runs/dfd --format=timm --output=exports/dfd.pth
     python -m fsfm_jax.export.to_torch --checkpoint=runs/dfd --format=safetensors --output=exports/dfd.safetensors
     python -m fsfm_jax.export.to_torch --checkpoint=runs/dfd --format=huggingface --output=exports/dfd
+    python -m fsfm_jax.export.to_torch --checkpoint=runs/vitb --format=safetensors --decoder --output=vitb.safetensors
 
 | format        | of a pretraining run                                     | of a detector                             |
 |---------------|----------------------------------------------------------|-------------------------------------------|
 | `official`    | `checkpoint-N.pth` and `checkpoint-te-N.pth`, with which | the file that the official test scripts   |
 |               | official training goes on                                | read                                      |
 | `timm`        | a state dict for `timm.create_model`                     | the same, with its classifier             |
-| `safetensors` | the same without pickle                                  | the same; with official names if it is no |
-|               |                                                          | network of timm                           |
+| `safetensors` | the same without pickle; with --decoder the encoder and  | the same; with official names if it is no |
+|               | the pixel decoder, with official names                   | network of timm                           |
 | `huggingface` | a folder for `ViTModel`; with --decoder, and of a plain  | a folder for                              |
 |               | masked autoencoder, for `ViTMAEForPreTraining`           | `AutoModelForImageClassification`         |
 
@@ -32,20 +33,25 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 from absl import logging as absl_logging
+from flax.traverse_util import unflatten_dict
 
 from fsfm_jax import command
 from fsfm_jax.detection.detector import FOLDER, Detector, open_saved
 from fsfm_jax.export import model_card, official_content, sidecar
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.bases import BASES, OWN
-from fsfm_jax.weights import huggingface, safetensors_file, torch_writer
+from fsfm_jax.weights import bundled, huggingface, safetensors_file, torch_writer
 from fsfm_jax.weights.export_file import CARD, FORMATS
+from fsfm_jax.weights.names import PRETRAINING, official_state
 from fsfm_jax.weights.official_statistics import STATISTICS_FILE
+from fsfm_jax.weights.plain_arrays import POSITIONS, encoder_arrays, pixel_decoder_arrays
+from fsfm_jax.weights.rounding import STORED, round_arrays
 from fsfm_jax.weights.run_reader import OpenedRun, open_run
 from fsfm_jax.weights.timm_state import TimmModel, classifier_state, pack_pretrained
 
 NETWORKS = ("online", "target")
 POOLINGS = ("avg", "token")
+DECODED = ("safetensors", "huggingface")  # formats that can have the pixel decoder
 MODEL = "model"
 README = "README.md"
 EVALUATED = os.path.join("test", "table.md")  # where a fine-tuning leaves what it found
@@ -59,6 +65,7 @@ def convert(
     network: str = "online",
     pooling: str = "avg",
     decoder: bool = False,
+    dtype: str = "float32",
 ) -> list[str]:
     """Writes `output` and returns the paths of what was written.
 
@@ -66,12 +73,19 @@ def convert(
       checkpoint: working directory of a pretraining or fine-tuning run, or one that `from_torch` made.
       format: one of `FORMATS`. output: a folder for official and huggingface, a file (or a folder for one) for others.
       step: of a pretraining, its last by default. network: which of its networks, where the format has one.
-      pooling: of a pretraining in timm's formats. decoder: whether the Hugging Face folder has the pixel decoder.
+      pooling: of a pretraining in timm's formats. decoder: whether a safetensors file or a Hugging Face folder has the
+        pixel decoder of a pretraining.
+      dtype: of the arrays in a safetensors file, one of `rounding.STORED`; readers here make them float32.
 
     Raises:
       FileNotFoundError: no such run or checkpoint.
-      ValueError: a network that the format does not have, or files that are there already.
+      ValueError: a network that the format does not have, a dtype that cannot hold its numbers, or files that are there
+        already.
     """
+    if dtype != "float32" and format != "safetensors":
+        raise ValueError(f"--dtype={dtype}: expected with --format=safetensors alone; {format} is written in float32")
+    if decoder and format not in DECODED:
+        raise ValueError(f"--decoder: expected with --format={' or '.join(DECODED)}; found {format}; leave it out")
     found = _open(checkpoint, step, moments=format == "official")
     said = sidecar.of_run(found) if isinstance(found, OpenedRun) else sidecar.of_detector(found)
     said = {"format": format, "checkpoint": os.path.basename(os.path.normpath(checkpoint)), **said}
@@ -80,15 +94,17 @@ def convert(
     if format == "huggingface":
         said |= {"network": network}
         return _huggingface(_chosen(found, network), said, output, decoder, _read_evaluation(checkpoint))
-    state, call = _state(_chosen(found, network), format, pooling)
+    chosen = _chosen(found, network)
+    state, call = (_decoding_state(chosen), None) if decoder else _state(chosen, format, pooling)
     if isinstance(found, OpenedRun):
-        said |= {"network": network, "pooling": "mean_patches" if pooling == "avg" else "cls"}
-    said |= {"timm": call}
+        pooled = "mean_patches" if pooling == "avg" else "cls"
+        said |= {"network": network, "pooling": None if decoder else pooled}
+    said |= {"timm": call, "dtype": dtype}
     path = _file(output, ".pth" if format == "timm" else ".safetensors")
     if format == "timm":
         torch_writer.write(path, state)
     else:
-        safetensors_file.write(path, state, {"format": "pt"})
+        safetensors_file.write(path, round_arrays(state, dtype), {"format": "pt"})
     card = f"{path}.json"
     sidecar.write_sidecar(card, said, [os.path.basename(path)])
     return [path, card]
@@ -99,6 +115,11 @@ def _open(checkpoint: str, step: int | None, moments: bool) -> OpenedRun | Detec
         if step is not None:
             raise ValueError(f"--step: {checkpoint} holds a detector, which is of one step; leave it out")
         return open_saved(checkpoint)
+    if checkpoint == bundled.NAME and not os.path.lexists(checkpoint):
+        raise ValueError(
+            f"--checkpoint: {checkpoint} is exported already: its files lie in {bundled.FOLDER}. --format=jax and onnx "
+            "make one file of its detector"
+        )
     return open_run(checkpoint, step, moments)
 
 
@@ -187,6 +208,16 @@ def _state(found: OpenedRun | Detector, format: str, pooling: str) -> tuple[Mapp
     return made.state, made.call
 
 
+def _decoding_state(run: OpenedRun | Detector) -> dict[str, np.ndarray]:
+    """Encoder, mask token and pixel decoder with official names, without the position tables, which are computed."""
+    if isinstance(run, Detector) or run.base != OWN:
+        what = "a detector" if isinstance(run, Detector) else f"an encoder of {run.base}"
+        raise ValueError(f"--decoder: expected a pretraining run of ours; found {what}, which has none; leave it out")
+    arrays = encoder_arrays(run.params, run.spec.size, run.spec.image_size) | pixel_decoder_arrays(run.params, run.spec)
+    del arrays[POSITIONS]
+    return official_state(unflatten_dict(arrays, sep="/"), PRETRAINING, run.spec.size.patch_size)
+
+
 def _folder(output: str, names: list[str]) -> list[str]:
     """Paths in a folder, which is made; nothing may be there under these names."""
     if os.path.isfile(output):
@@ -216,10 +247,14 @@ def define_flags() -> None:
     flags.DEFINE_integer("step", None, "Checkpoint of a pretraining run; by default the last one.")
     flags.DEFINE_enum("network", "online", NETWORKS, "Of a pretraining run, where the format has one network.")
     flags.DEFINE_enum("pooling", "avg", POOLINGS, "Of a pretraining run, as timm's global_pool.")
-    flags.DEFINE_bool("decoder", False, "Of a pretraining run for Hugging Face: with the pixel decoder, as ViTMAE.")
+    flags.DEFINE_bool(
+        "decoder", False, "Of a pretraining run: with the pixel decoder, as ViTMAE for Hugging Face, and with official "
+        "names in safetensors.",
+    )  # fmt: skip
+    flags.DEFINE_enum("dtype", "float32", STORED, "Of the arrays in a safetensors file; int8: of its matrices.")
 
 
-SETTINGS = ("checkpoint", "format", "output", "step", "network", "pooling", "decoder")
+SETTINGS = ("checkpoint", "format", "output", "step", "network", "pooling", "decoder", "dtype")
 
 
 def main(arguments: list[str]) -> None:

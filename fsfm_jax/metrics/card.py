@@ -1,5 +1,6 @@
 """What the card of a detector says, wherever the card lies: beside its parameters, or beside a serialized one."""
 
+from fsfm_jax.metrics.demonstration import FIELD, Demonstration
 from fsfm_jax.metrics.thresholds import Threshold
 
 MERGED = "merged"  # the tuning whose updates were added to the matrices that they belong to
@@ -33,6 +34,11 @@ class Carded:
         # The configuration of an imported one names its network alone.
         known = "config" in self.card and "official" not in self.card
         return self.card["config"]["evaluation.transform"] if known else None
+
+    @property
+    def demonstration(self) -> Demonstration | None:
+        """What makes it a demonstration; None for any other detector."""
+        return Demonstration.from_json(self.card[FIELD]) if FIELD in self.card else None
 
     def thresholds(self, level: str) -> list[Threshold]:
         """The thresholds it keeps for "frame" or "video"; empty if it was not calibrated."""

@@ -21,7 +21,8 @@ from fsfm_jax.text import join_first
 from fsfm_jax.weights import huggingface, official_file
 from fsfm_jax.weights.base_file import open_base
 from fsfm_jax.weights.names import CLASSIFIER, from_official_array, our_path
-from fsfm_jax.weights.sidecar_file import COPY, check_detector, check_types, is_number, read_table, refuse
+from fsfm_jax.weights.rounding import INT8, widen_arrays
+from fsfm_jax.weights.sidecar_file import COPY, MAX_SIDE, check_detector, check_types, is_number, read_table, refuse
 from fsfm_jax.weights.timm_state import PRE_NORM, without_patch_bias
 
 FORMATS = ("official", "timm", "safetensors", "huggingface")
@@ -113,6 +114,8 @@ def read_vouched(export: Export, field: str) -> official_file.Content:
             f"{field}: {export.path}: expected the SHA-256 {str(vouched)[:64]} of {export.beside}; found "
             f"{content.sha256}. They do not belong together: {COPY}, or take the JSON away if the file is another one"
         )
+    if export.said.get("dtype") == INT8 and content.kind == "safetensors":
+        content = content._replace(value=widen_arrays(export.path, content.value))
     return content
 
 
@@ -176,6 +179,8 @@ def _open(beside: str, path: str) -> Export | None:
     for name, known in (("size", SIZES), ("base", BASES)):
         if type(said[name]) is not str or said[name] not in known:
             refuse(beside, name, f"expected one of {', '.join(known)}", said[name])
+    if not 1 <= said["image_size"] <= MAX_SIDE:
+        refuse(beside, "image_size", f"expected from 1 to {MAX_SIDE} pixels", said["image_size"])
     if said["kind"] != PRETRAINED:
         said = {"calibration": _calibration(said), **said}
         check_types(beside, said, _DETECTOR_TYPES)

@@ -19,7 +19,7 @@ from fsfm_jax.resolve.pretrain import STATISTICS
 from fsfm_jax.run.foreign_file import read_as
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.identity import parameters_of
-from fsfm_jax.weights import official_file
+from fsfm_jax.weights import bundled, official_file
 from fsfm_jax.weights.base_file import open_base
 from fsfm_jax.weights.encoder_size import check_shapes, position_grid, recognise_size, shapes_of
 from fsfm_jax.weights.export_file import Export, find_export, read_vouched, read_weights
@@ -64,7 +64,7 @@ def open_pretrained(
     sizes: Mapping[str, Size] | None = None,
     content: official_file.Content | None = None,
 ) -> Pretrained:
-    """Opens the --workdir of a pretraining run, or a file that ends in .pth, .pt, .pth.tar or .safetensors.
+    """Opens the --workdir of a pretraining run, a file that ends in .pth, .pt, .pth.tar or .safetensors, or `small`.
 
     A file may hold the online or the target network of FSFM, or with another `base` the published network of that
     name; all its names have to be known, and all numbers that are used finite. Heads cannot be seen in the arrays: see
@@ -82,6 +82,7 @@ def open_pretrained(
     """
     if base not in BASES:
         raise ValueError(f"model.base: expected one of {', '.join(BASES)}; found {base!r}")
+    path = bundled.resolve_name(path, bundled.ENCODER)
     export = find_export(path)
     if export is not None:
         return _of_export(path, export, base, SIZES if sizes is None else sizes)
@@ -138,7 +139,8 @@ def _of_export(path: str, export: Export, base: str, sizes: Mapping[str, Size]) 
         "notes": [f"exported as {said['format']}"],
     }  # fmt: skip
     names = tuple(sorted(flatten_dict(weights.params, sep="/")))
-    grid = _grid(weights.params, sizes[size], BASES[base].style)
+    # Those with a pixel decoder leave fixed positions out, as a run does.
+    grid = _grid(weights.params, sizes[size], BASES[base].style, said["image_size"])
     return Pretrained(
         weights.params, export.statistics, origin, KeyReport(names, {}, {}), grid, BASES[base].resizing
     )  # fmt: skip

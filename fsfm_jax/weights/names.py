@@ -256,7 +256,7 @@ def from_official(state: dict[str, np.ndarray], spec: ModelSpec) -> dict:
 def to_official(params: dict, spec: ModelSpec) -> dict[str, np.ndarray]:
     """The official state dict of our nested parameters, position tables included."""
     names = {"pos_embed", "rep_decoder_pos_embed"} | ({"decoder_pos_embed"} if "pixel_decoder" in params else set())
-    return _state(params, PRETRAINING, spec.size.patch_size) | Positions.of(spec, names).tables
+    return official_state(params, PRETRAINING, spec.size.patch_size) | Positions.of(spec, names).tables
 
 
 def finetuned_from_official(state: dict[str, np.ndarray], table: NameTable) -> dict:
@@ -278,7 +278,7 @@ def finetuned_to_official(params: dict, table: NameTable, patch_size: int) -> di
 
     What the official network has without using it is not in it.
     """
-    state = _state(params, table, patch_size)
+    state = official_state(params, table, patch_size)
     return state | {copy: state[original] for copy, original in table.copies.items() if original in state}
 
 
@@ -290,7 +290,8 @@ def _tree(state: dict[str, np.ndarray], table: NameTable) -> dict:
     return unflatten_dict(flat, sep="/")
 
 
-def _state(params: dict, table: NameTable, patch_size: int) -> dict[str, np.ndarray]:
+def official_state(params: dict, table: NameTable, patch_size: int) -> dict[str, np.ndarray]:
+    """The arrays of nested parameters under the official names of `table`, in the official layout."""
     flat = flatten_dict(params, sep="/")
     return {
         official_name(path, table): to_official_array(path, np.asarray(value), patch_size)

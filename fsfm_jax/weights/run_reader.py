@@ -1,4 +1,4 @@
-"""A pretraining run, ours or an imported one, opened to be written in the formats of others."""
+"""A pretraining run, ours or an imported one, opened for exports and reconstructions."""
 
 import dataclasses
 import math
@@ -6,23 +6,29 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from fsfm_jax.config import pretrain
 from fsfm_jax.config.fields import to_steps
 from fsfm_jax.models.bases import OWN
-from fsfm_jax.models.fsfm import ModelSpec
+from fsfm_jax.models.fsfm import ModelSpec, OnlineNetwork
 from fsfm_jax.optim.optimizer import OPTIMIZERS
 from fsfm_jax.resolve.pretrain import pretraining_model
 from fsfm_jax.run import foreign_file
 from fsfm_jax.run.checkpoint import read_parts
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.identity import check_place
+from fsfm_jax.weights import bundled
+from fsfm_jax.weights.encoder_size import check_shapes, shapes_of
+from fsfm_jax.weights.export_file import find_export, read_weights
 from fsfm_jax.weights.official_optimizer import Moments
 from fsfm_jax.weights.run_import import open_imported
+from fsfm_jax.weights.sidecar_file import COPY
 
 FIELD = "--checkpoint"
+OFFICIAL = "official"  # a format whose files have all of a pretraining; `from_torch` makes a run of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +59,10 @@ class OpenedRun:
 
     def epochs_of(self, field: str, text: str) -> float:
         """A duration of the configuration in epochs."""
-        return to_steps(text, field, max(self.examples, 1), self.config.batch.size) * self.config.batch.size / max(
-            self.examples, 1
+        return (
+            to_steps(text, field, max(self.examples, 1), self.config.batch.size)
+            * self.config.batch.size
+            / max(self.examples, 1)
         )
 
     @property
@@ -110,6 +118,60 @@ def open_run(workdir: str, step: int | None = None, moments: bool = True) -> Ope
     )
 
 
+def open_reconstruction(checkpoint: str | None) -> OpenedRun:
+    """Opens what reconstructs faces: a pretraining run, an export of one with its pixel decoder, or `small`.
+
+    None stands for the encoder of the package. An export has neither moments nor a target network, and its `spec` has
+    no instance discrimination.
+
+    Raises:
+      FileNotFoundError: nothing there.
+      ValueError: a run of another job, a detector, an export without pixel decoder, or one whose arrays are not those
+        of the network that the JSON beside it describes.
+    """
+    checkpoint = bundled.resolve_name(checkpoint, bundled.ENCODER)
+    export = find_export(checkpoint)
+    if export is None:
+        return open_run(checkpoint, moments=False)
+    said = export.said
+    if export.is_detector:
+        raise ValueError(f"{FIELD}: {checkpoint} is a detector, as {export.beside} says; name its pretraining")
+    params = {} if said["format"] == OFFICIAL else read_weights(export, FIELD).params
+    if "pixel_decoder" not in params:
+        raise ValueError(
+            f"{FIELD}: {checkpoint} is an export without pixel decoder; write one with --format=safetensors --decoder"
+        )
+    try:
+        config = _config(said["config"])
+        config.model.image_size = said["image_size"]
+        spec = dataclasses.replace(pretraining_model(config), instance_discrimination=False)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{export.beside}: config: no network of ours ({str(error)[:200]}); {COPY}") from error
+    _check_decoding(params, spec, f"{FIELD}: {export.path}, as {export.beside} describes it")
+    return OpenedRun(
+        params=params, target=None, moments=None, carried={}, spec=spec, config=config, statistics=export.statistics,
+        step=said.get("step"), epochs=said.get("epochs"), item=said, base=said["base"],
+    )  # fmt: skip
+
+
+def reconstructs(checkpoint: str | None) -> bool:
+    """Whether an export or the package's encoder has its pixel decoder, by the JSON beside it; ValueError as above."""
+    export = find_export(bundled.resolve_name(checkpoint, bundled.ENCODER))
+    return export is not None and export.said["format"] == "safetensors" and export.said.get("timm") is None
+
+
+def _check_decoding(params: dict, spec: ModelSpec, what: str) -> None:
+    """Refuses arrays of another network; the width first, since a large one would take memory before it is compared."""
+    kernel = params["pixel_decoder"].get("embed", {}).get("kernel")
+    if kernel is None or kernel.shape != (spec.size.width, spec.pixel_width):
+        found = "nothing" if kernel is None else list(kernel.shape)
+        raise ValueError(
+            f"{what}: pixel_decoder/embed/kernel: expected {[spec.size.width, spec.pixel_width]}; found {found}"
+        )
+    patches = jnp.zeros((1, spec.patches, spec.size.pixels))
+    check_shapes(params, shapes_of(OnlineNetwork(spec), patches, jnp.zeros((1, spec.patches), bool)), what)
+
+
 def whole_epochs(epochs: float, step: int) -> int:
     """Epochs that are done: a step is never exactly at the end of one, so half a step short of it counts."""
     return math.floor(epochs * (step + 0.5) / step + 1e-9) if step else 0
@@ -142,5 +204,3 @@ def _config(fields: Mapping[str, Any]) -> ConfigDict:
 def _statistics(item: dict) -> Statistics | None:
     kept = item["statistics"]
     return None if kept is None else Statistics(tuple(kept["mean"]), tuple(kept["std"]))
-
-

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
+from fsfm_jax.metrics.demonstration import FIELD, Demonstration
 from fsfm_jax.metrics.thresholds import Threshold
 
 MAX_SIDECAR = 1 << 24
@@ -53,7 +54,7 @@ def check_types(beside: str, table: Mapping[str, Any], types: Mapping[str, Any])
 
 
 def check_detector(beside: str, card: dict) -> None:
-    """Checks `class_names`, `real`, `image_size` and `calibration`, whose types have been checked.
+    """Checks `class_names`, `real`, `image_size`, `calibration`, whose types have been checked, and `demonstration`.
 
     Raises:
       ValueError: a value that a later program would stumble over; the message names the field.
@@ -65,6 +66,11 @@ def check_detector(beside: str, card: dict) -> None:
         refuse(beside, "real", f"expected the index of one of {len(names)} classes", real)
     if not 1 <= card["image_size"] <= MAX_SIDE:
         refuse(beside, "image_size", f"expected from 1 to {MAX_SIDE} pixels", card["image_size"])
+    if FIELD in card:
+        try:
+            Demonstration.from_json(card[FIELD])
+        except ValueError as error:
+            raise ValueError(f"{beside}: {FIELD}: {error}. {COPY.capitalize()}") from error
     calibration = card["calibration"]
     if calibration is None:
         return

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import serialized
 from absl import app
+from predicting import command
 from videos import CLIP
 
 from fsfm_jax.apps import explanation, predict, readers
@@ -22,11 +23,6 @@ from fsfm_jax.detection.opener import Unsaid
 from fsfm_jax.export import serialize
 
 PHOTO, GROUP = CLIP.parent / "pd_nasa_astronaut.jpg", CLIP.parent / "mit_faceapi_group6.jpg"
-DEFAULTS = dict(
-    threshold="equal_error", faces="largest", frames=3, detector="blazeface", scale=1.3, crop_size=None, transform="",
-    detector_size=None, least_frames=0.25, least_confidence=None, json="", csv="", explain="", workers=1, seconds=60.0,
-    batch=4, dtype="", classes="", statistics="", norm_over="",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +33,6 @@ def run(tmp_path_factory) -> str:
 @pytest.fixture(scope="module")
 def opened(run) -> predictor.Predictor:
     return predictor.open_predictor(run, Unsaid(), batch=4)
-
-
-def command(monkeypatch, arguments, **changes) -> int:
-    """The exit code of the command."""
-    monkeypatch.setattr(predict, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**DEFAULTS | changes)))
-    with pytest.raises(SystemExit) as ended:
-        predict.main(["predict", *map(str, arguments)])
-    return ended.value.code
 
 
 def unopened(*_):
@@ -226,7 +214,7 @@ def test_flags_are_passed_on_and_without_files_it_says_how_it_is_used(monkeypatc
     assert [settings.detector_size for settings in asked] == [None, 4000]
     assert (asked[0].faces, asked[0].scale, asked[0].side) == ("all", 2.0, serialized.SIDE)
     monkeypatch.setattr(predict, "flags", SimpleNamespace(FLAGS=SimpleNamespace(checkpoint=run)))
-    with pytest.raises(app.UsageError, match="expected --checkpoint=WORKDIR_OR_FILE and photos, videos or folders"):
+    with pytest.raises(app.UsageError, match="expected photos, videos or folders"):
         predict.main(["predict"])
 
 

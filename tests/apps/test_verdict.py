@@ -89,6 +89,11 @@ def test_a_demo_detector_and_high_rates_are_warned_of():
     def kept(**rates):
         return {"split": "val", "temperature": None, "thresholds": {"frame": [ALARM], "video": [ALARM | rates]}}
 
+    said = {"trained_on": "drawn faces", "licence": "MIT", "measured": []}
+    assert warned(demonstration=said) == [
+        "this is a small demonstration detector, and its verdicts are no evidence; it was trained on drawn faces; how "
+        "often it is right was not measured"
+    ]
     assert warned() == warned(kept()) == warned(all_fields={"data.train": "forged:blend:9,data/dfd:train"}) == []
     (text,) = warned(kept(false_positive_rate=0.87))
     assert text == (

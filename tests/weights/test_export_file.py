@@ -1,7 +1,9 @@
 """Exports brought back, every format and kind: the same scores, the same card; and what does not belong together."""
 
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -14,9 +16,11 @@ from fsfm_jax.detection.detector import open_saved, save_detector
 from fsfm_jax.detection.opener import Unsaid, open_detector, open_scorer
 from fsfm_jax.export import from_torch, serialize, to_torch
 from fsfm_jax.models.classifier import POOLINGS, initialise
-from fsfm_jax.weights import artifact
+from fsfm_jax.weights import artifact, safetensors_file
 from fsfm_jax.weights.init import open_pretrained
+from fsfm_jax.weights.rounding import round_arrays, widen_arrays
 from fsfm_jax.weights.run_import import open_imported, save_imported
+from fsfm_jax.weights.run_reader import open_reconstruction, open_run
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PAIR = [str(GOLDEN / "checkpoint-599.pth"), str(GOLDEN / "checkpoint-te-599.pth")]
@@ -193,6 +197,9 @@ def test_what_is_given_has_to_agree_with_an_export_and_a_file_with_its_sidecar(o
     ("statistics", {"mean": [0, 0], "std": [1, 1, 1]}, "statistics.mean: expected three numbers"),
     ("config", {"model.size": 7}, "config: no network of ours"),
     ("image_size", 2, "config: no network of ours"),
+    ("demonstration", {"trained_on": "faces", "licence": "MIT"}, "demonstration: measured: expected at most 32 tables"),
+    ("demonstration", {"trained_on": "", "licence": "MIT", "measured": []}, "demonstration: trained_on: expected a te"),
+    ("demonstration", {"trained_on": "a", "licence": "b", "measured": [{"auc": 7}]}, "measured.auc: expected a share"),
     ("config", {"model.size": "demo16"}, "arrays are not those of the network"),
     ("files", [], "files: expected dict; found"),
 ])  # fmt: skip
@@ -219,3 +226,78 @@ def test_a_serialized_detector_without_its_sidecar_asks_for_it(runs, tmp_path):
     Path(artifact.sidecar_of(path)).unlink()
     with pytest.raises(FileNotFoundError, match="there is no sidecar .*a.jax.json; it says what the scores are of"):
         open_scorer(str(path), Unsaid())
+
+
+def test_an_export_with_its_pixel_decoder_reconstructs_as_its_run_does_and_starts_fine_tuning(tmp_path):
+    workdir = str(tmp_path / "run")
+    from_torch.convert(PAIR, workdir, "vggface2", pixel_heads=4, rep_heads=4)
+    run = open_run(workdir)
+    path, beside = to_torch.convert(workdir, "safetensors", str(tmp_path / "out"), decoder=True)
+    for checkpoint in (path, str(tmp_path / "out")):
+        found = open_reconstruction(checkpoint)
+        parts = {name: run.params[name] for name in ("encoder", "mask_token", "pixel_decoder")}
+        jax.tree.map(np.testing.assert_array_equal, found.params, parts)
+        assert (found.spec, found.statistics) == (replace(run.spec, instance_discrimination=False), run.statistics)
+    assert open_reconstruction(workdir).params.keys() == run.params.keys()
+    for name, array in (theirs := started(workdir, "mean_patches")).items():
+        np.testing.assert_array_equal(started(path, "mean_patches")[name], array, err_msg=name)
+    # Positions are those of its image size.
+    assert open_pretrained(path).grid == open_pretrained(workdir).grid == 4 and len(theirs) > 10
+    said = json.loads(Path(beside).read_text())
+    for field, value, text in (
+        ("config", said["config"] | {"model.pixel_width": 1 << 40}, r"pixel_decoder/embed/kernel: expected \[48, 1099"),
+        ("config", said["config"] | {"model.pixel_depth": 1}, "arrays are not those of the network"),
+        ("config", {"nothing": 1}, "config: no network of ours"),
+        ("image_size", 1 << 20, "image_size: expected from 1 to 4096 pixels"),
+        ("image_size", 33, "config: no network of ours"),
+    ):
+        Path(beside).write_text(json.dumps(said | {field: value}))
+        with pytest.raises(ValueError, match=text):
+            open_reconstruction(path)
+    timm = to_torch.convert(workdir, "timm", str(tmp_path / "timm"))[0]
+    with pytest.raises(ValueError, match="an export without pixel decoder; write one with --format=safetensors --deco"):
+        open_reconstruction(timm)
+    with pytest.raises(ValueError, match="--decoder: expected with --format=safetensors or huggingface; found timm"):
+        to_torch.convert(workdir, "timm", str(tmp_path / "again"), decoder=True)
+    with pytest.raises(ValueError, match="--dtype=int8: expected with --format=safetensors alone; timm is written in"):
+        to_torch.convert(workdir, "timm", str(tmp_path / "again"), dtype="int8")
+
+
+def test_a_detector_stored_in_int8_scores_alike_and_whole_numbers_without_their_scales_are_refused(runs, tmp_path):
+    workdir, detector, scores = runs("detector")
+    path, beside = to_torch.convert(str(workdir), "safetensors", str(tmp_path / "out"), dtype="int8")
+    pixels = serialized.images(5)
+    again = serialized.live(open_scorer(path, Unsaid()), pixels)
+    assert 0 < np.abs(again - scores).max() < 0.1 < np.ptp(scores)
+    tensors, _ = safetensors_file.read(path)
+    assert {array.dtype.name for array in tensors.values()} == {"int8", "float16", "float32"}
+    name, said = "blocks.0.mlp.fc1.weight", json.loads(Path(beside).read_text())
+    for changes, text in (
+        ({f"{name}.scale": None}, f"a scale for each array of int8 and for no other; found {name}"),
+        (
+            {f"{name}.scale": np.ones(3, np.float32)},
+            rf"{name}.scale: expected \[192\] float32, .*; found \[3\] fl",
+        ),
+        ({f"{name}.scale": np.full(192, np.inf, np.float32)}, f"{name} has .* values that are not finite"),
+        ({"norm.scale": np.ones(3, np.float32)}, "and for no other; found norm"),
+    ):
+        changed = {key: array for key, array in (tensors | changes).items() if array is not None}
+        safetensors_file.write(path, {key: np.array(array) for key, array in changed.items()}, {"format": "pt"})
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        Path(beside).write_text(json.dumps(said | {"files": {Path(path).name: {"sha256": digest}}}))
+        with pytest.raises(ValueError, match=text):
+            open_scorer(path, Unsaid())
+
+
+def test_numbers_that_a_dtype_cannot_hold_are_named():
+    tensors = {"a": np.float32([[1, -65504], [0, 2**-25]]), "b": np.float32([[0, 0], [7e4, 1]])}
+    for dtype in ("bfloat16", "float32", "int8"):  # of int8 the scales are float32
+        found = round_arrays(tensors, dtype)
+        assert np.isfinite(widen_arrays("x", found)["b"]).all() and widen_arrays("x", found)["b"][1, 0] == (
+            pytest.approx(7e4, rel=2**-8)
+        )
+    assert round_arrays({"a": tensors["a"]}, "float16")["a"].tolist() == [[1, -65504], [0, 0]]  # to even
+    with pytest.raises(ValueError, match="dtype: float16 holds finite numbers, up to 65504; found others in b. Take"):
+        round_arrays(tensors, "float16")
+    with pytest.raises(ValueError, match="dtype: int8 holds finite numbers, any; found others in c. Take"):
+        round_arrays({"c": np.float32([[np.nan], [1]])}, "int8")

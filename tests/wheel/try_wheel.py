@@ -1,4 +1,4 @@
-"""Use an installed wheel in an empty folder: commands, two steps of each kind of training, the page about Python.
+"""Use an installed wheel in an empty folder: commands, its own weights, two steps of each training, the page on Python.
 
     PYTHON tests/wheel/try_wheel.py dist/NAME.whl
 
@@ -23,6 +23,8 @@ COMMANDS = "prepare train evaluate predict serve analyze import export compile-c
 SAMPLES = ("pd_nasa_astronaut.jpg", "pd_nasa_astronaut_pan.mp4")
 # Of scores that are a rounding apart between processors and libraries; between the images they differ by 2e-5.
 ROUNDING = 1e-6
+WEIGHTS = "fsfm_jax/weights/small/"
+MOST_BYTES = 10_000_000  # of the weights
 TWO_STEPS = [
     "--config.duration=2 steps", "--config.optimizer.warmup=0 steps", "--config.checkpoint.every=2 steps",
     "--config.batch.size=4",
@@ -53,6 +55,8 @@ def check_content(wheel: Path) -> None:
             if path.is_file() and "__pycache__" not in path.parts:
                 name = f"{inside}/{path.relative_to(ROOT / folder)}"
                 assert held.get(name) == path.read_bytes(), f"{wheel.name}: {name} is missing or not up to date"
+    weights = {name: len(content) for name, content in held.items() if name.startswith(WEIGHTS)}
+    assert sum(name.endswith(".safetensors") for name in weights) == 2 and sum(weights.values()) <= MOST_BYTES, weights
 
 
 def last_step(workdir: str) -> int:
@@ -70,6 +74,16 @@ def check_commands() -> None:
     shown = fsfm("--help")
     assert all(re.search(rf"(?m)^  {name} ", shown) for name in COMMANDS), shown
     assert re.search(r"\bvggface2\b", fsfm("prepare", "--list"))
+
+
+def check_weights() -> None:
+    """The weights of the package judge a photo before anything was trained, and say what they are."""
+    fsfm("predict", "photo.jpg", "--json=small.json")
+    found = json.loads(Path("small.json").read_text())
+    assert found["detector"] == "small" and found["files"][0]["verdict"] in ("real", "forged"), found
+    assert "demonstration detector, and its verdicts are no evidence" in found["warnings"][0], found
+    fsfm("analyze", "reconstruction", "--checkpoint=small", "--images=1", "--output=pictures")
+    assert Path("pictures/reconstruction.png").is_file()
 
 
 def check_preparation() -> None:
@@ -130,7 +144,7 @@ def main() -> None:
         for name in SAMPLES:
             shutil.copy(ROOT / "fsfm_jax" / "data" / "samples" / name, "samples")
         shutil.copy(ROOT / "fsfm_jax" / "data" / "samples" / SAMPLES[0], "photo.jpg")
-        for check in (check_commands, check_preparation, check_training, check_page, check_former):
+        for check in (check_commands, check_weights, check_preparation, check_training, check_page, check_former):
             start = time.monotonic()
             check()
             print(f"{check.__name__}: {time.monotonic() - start:.0f} s")

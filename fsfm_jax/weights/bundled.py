@@ -1,0 +1,83 @@
+"""The weights that come with the package: a small encoder and a small detector, both under the name `small`.
+
+They are exports in safetensors, each with its JSON, and `python -m supply.small` makes them. The digests below are
+those of the files that belong to this version, so a file that was changed or damaged is refused by name.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+NAME = "small"
+FOLDER = Path(__file__).with_name("small")
+ENCODER, DETECTOR = "encoder.safetensors", "detector.safetensors"
+MAX_BYTES = 10_000_000  # of all files together
+USED = "No --checkpoint is given: this is the small demonstration detector that comes with fsfm_jax."
+NONE_BUILT_IN = "this build of fsfm_jax has no weights of its own"
+AGAIN = "Install fsfm_jax again"
+# File -> SHA-256, written by `python -m supply.small`; empty where no weights were built in.
+DIGESTS: dict[str, str] = {}
+
+
+def is_built_in() -> bool:
+    """Whether this build has weights of its own."""
+    return bool(DIGESTS)
+
+
+def find_weights(part: str) -> str:
+    """Returns the path of `ENCODER` or `DETECTOR`, after the file and its JSON have been compared with the digests.
+
+    Raises:
+      FileNotFoundError: this build has no weights of its own, or a file of them is missing.
+      ValueError: a file is not the one that belongs to this version.
+    """
+    if not is_built_in():
+        raise FileNotFoundError(
+            f"{NAME}: {NONE_BUILT_IN}; name the working directory of a run, an export or a weight file instead"
+        )
+    for name in (part, f"{part}.json"):
+        path = FOLDER / name
+        if not path.is_file():
+            raise FileNotFoundError(f"{NAME}: {path} is missing. {AGAIN}")
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != DIGESTS[name]:
+            raise ValueError(
+                f"{NAME}: {path}: expected the SHA-256 {DIGESTS[name]} of the file that belongs to this version; found "
+                f"{found}. {AGAIN}"
+            )
+    return str(FOLDER / part)
+
+
+def is_named(checkpoint: str | None) -> bool:
+    """Whether a checkpoint is meant that comes with the package: none was given, or its name."""
+    return checkpoint is None or checkpoint == NAME
+
+
+def as_text(checkpoint: str | os.PathLike | None) -> str | None:
+    """Returns a checkpoint as openers take it; a path object is a place, never the name `small`."""
+    if checkpoint is None or isinstance(checkpoint, str):
+        return checkpoint
+    path = os.fspath(checkpoint)
+    return os.path.join(os.curdir, path) if path == NAME else path
+
+
+def resolve_name(checkpoint: str | None, part: str) -> str:
+    """Returns `checkpoint`, or the path of `part` if it is None or the name `small`.
+
+    Nothing is read for any other checkpoint. A file or folder called `small` makes the name ambiguous: neither a run of
+    the user nor the weights of the package may be taken for the other without a word.
+
+    Raises:
+      FileNotFoundError, ValueError: as `find_weights`.
+      ValueError: there is something called `small` in the current folder, and the name was given.
+    """
+    if checkpoint is None:
+        return find_weights(part)
+    if checkpoint != NAME:
+        return checkpoint
+    if os.path.lexists(NAME):
+        raise ValueError(
+            f"{NAME}: it is the name of the weights that come with fsfm_jax, and there is {os.path.abspath(NAME)}. "
+            f"Write ./{NAME} for what is there; for the weights of fsfm_jax name no checkpoint, or rename what is there"
+        )
+    return find_weights(part)
