@@ -49,11 +49,13 @@ def test_the_minimum_is_the_one_scipy_finds(seed, classes, temperature):
     assert found.loss_after == pytest.approx(loss(math.log(found.temperature.value)), rel=1e-12)
 
 
-def test_by_hand():
+def test_temperature_and_large_logits_by_hand():
     # Three of four are right with the same logit z: sigmoid(z / T) must be 3/4, so T = z / log 3.
     found = calibration.fit_temperature(np.array([2.0, 2.0, 2.0, -2.0]), np.array([1, 1, 0, 0]), "validation")
     assert found.temperature.value == pytest.approx(2 / math.log(3))
     assert found.loss_after == pytest.approx(-(3 * math.log(3 / 4) + math.log(1 / 4)) / 4)
+    losses = calibration.cross_entropy(np.array([[1e4, 0.0], [0.0, 0.0]]), np.array([1, 0]))
+    np.testing.assert_allclose(losses, [1e4, math.log(2)])
 
 
 @pytest.mark.parametrize(("logits", "labels", "reason"), [
@@ -88,12 +90,7 @@ def test_bad_logits_are_refused(logits, labels, message):
         calibration.cross_entropy(np.array(logits), np.array(labels))
 
 
-def test_cross_entropy_of_large_logits_does_not_overflow():
-    losses = calibration.cross_entropy(np.array([[1e4, 0.0], [0.0, 0.0]]), np.array([1, 0]))
-    np.testing.assert_allclose(losses, [1e4, math.log(2)])
-
-
-def test_bins_of_equal_width_by_hand_and_an_empty_one_has_no_means_and_no_weight():
+def test_bins_of_equal_width_and_of_equal_mass_by_hand():
     p = np.array([0.0, 0.1, 0.25, 0.5, 0.6, 1.0])
     diagram = calibration.reliability(p, np.array([0, 1, 0, 1, 0, 1]), 4, "width")
     np.testing.assert_array_equal(diagram.low, [0, 0.25, 0.5, 0.75])
@@ -105,9 +102,6 @@ def test_bins_of_equal_width_by_hand_and_an_empty_one_has_no_means_and_no_weight
     assert diagram.counts.tolist() == [1, 0, 1]
     assert math.isnan(diagram.predicted[1]) and math.isnan(diagram.observed[1])
     assert calibration.expected_calibration_error(diagram) == pytest.approx(0.1)
-
-
-def test_bins_of_equal_mass_hold_equally_many_and_keep_ties_together():
     p = np.array([0.05, 0.06, 0.07, 0.08, 0.9, 0.95])
     assert calibration.reliability(p, np.zeros(6), 3, "mass").counts.tolist() == [2, 2, 2]
     tied = np.array([0.1, 0.2, 0.2, 0.2, 0.2, 0.9])

@@ -1,4 +1,4 @@
-"""Metrics of several classes: by hand, against scikit-learn, against the two-class metrics, and what is refused."""
+"""Metrics of several classes: by hand, against scikit-learn, and what is refused."""
 
 import json
 import math
@@ -9,9 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
-from fsfm_jax.metrics import binary, multiclass, video
+from fsfm_jax.metrics import multiclass
 from fsfm_jax.metrics.multiclass import SUM_TOLERANCE_PER_CLASS, ClassScores, summarise_classes
-from fsfm_jax.metrics.scores import Classes, Scored
 from fsfm_jax.metrics.value import Value, undefined
 
 FEW = settings(max_examples=80, deadline=None)
@@ -126,28 +125,6 @@ def test_the_loss_equals_scikit_learn_also_with_missing_classes(classified):
     assert multiclass.log_loss(classified).value == pytest.approx(theirs, **CLOSE)
 
 
-@FEW
-@given(st.lists(st.tuples(st.integers(0, 64), st.booleans()), min_size=1, max_size=40))
-def test_two_classes_are_those_of_the_two_class_metrics(rows):
-    # 64ths: one minus them is exact, too.
-    p, labels = np.array([k / 64 for k, _ in rows]), np.array([label for _, label in rows], np.int64)
-    classified = ClassScores(np.stack([1 - p, p], axis=1), labels, ("fake", "real"))
-    scored = Scored(p, labels, Classes("real", "fake"))
-    threshold = video.FRAME_THRESHOLD
-    assert multiclass.accuracy(classified) == binary.accuracy(scored, threshold)
-    assert multiclass.log_loss(classified).value == pytest.approx(binary.log_loss(scored).value, **CLOSE)
-    pairs = [
-        (multiclass.balanced_accuracy(classified), binary.balanced_accuracy(scored, threshold).value),
-        (multiclass.recall(classified, "real"), 1 - binary.false_negative_rate(scored, threshold).value),
-        (multiclass.recall(classified, "fake"), 1 - binary.false_positive_rate(scored, threshold).value),
-        *((multiclass.auc(classified, name), binary.auc(scored).value) for name in ("real", "fake")),
-        (macro_auc(classified), binary.auc(scored).value),
-    ]
-    for ours, expected in pairs:
-        assert ours.value == pytest.approx(expected, nan_ok=True, **CLOSE)
-    assert multiclass.balanced_accuracy(classified).reason == scored.missing
-
-
 def test_one_class_leaves_nulls_with_reasons():
     probabilities = np.array([[0.2, 0.7, 0.1], [0.6, 0.4, 0.0]])
     found = summarise_classes(ClassScores(probabilities, np.array([1, 1]), ("real", "deepfake", "spoof")), "test")
@@ -172,12 +149,9 @@ def test_one_class_leaves_nulls_with_reasons():
     assert set(found["classes"]["spoof"]["metrics"].values()) == {None}
 
 
-def test_videos_are_classified_by_the_mean_of_their_frames():
-    index = np.array([0, 0, 1, 0, 2, 2])
-    means = video.mean_by_video(BY_HAND.probabilities, index)
-    np.testing.assert_allclose(means, [[1.3 / 3, 1.1 / 3, 0.6 / 3], [0.1, 0.6, 0.3], [0.2, 0.2, 0.6]])
-    videos = ClassScores(means, np.array([0, 1, 2]), BY_HAND.class_names)
-    np.testing.assert_array_equal(multiclass.confusion(videos), np.eye(3))
+def test_the_matrix_that_is_handed_out_is_a_copy():
+    multiclass.confusion(BY_HAND)[:] = 0
+    assert multiclass.confusion(BY_HAND).sum() == 6
 
 
 @FEW
@@ -236,8 +210,3 @@ def test_bad_input_is_refused_by_name(p, labels, names, message):
 def test_a_class_that_does_not_exist_is_refused_by_name(function):
     with pytest.raises(ValueError, match="class: expected one of real, deepfake, spoof; found 'mask'"):
         getattr(multiclass, function)(BY_HAND, "mask")
-
-
-def test_the_matrix_that_is_handed_out_is_a_copy():
-    multiclass.confusion(BY_HAND)[:] = 0
-    assert multiclass.confusion(BY_HAND).sum() == 6

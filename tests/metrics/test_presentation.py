@@ -15,7 +15,7 @@ SPECIES = np.array(["print"] * 4 + ["replay"] * 2 + [""] * 5)
 SCORED = Scored(SCORES, LABELS, ANTI_SPOOFING)
 
 
-def test_the_worst_species_counts_and_the_rates_move_with_the_threshold():
+def test_the_worst_species_counts_and_without_attacks_or_bona_fide_there_is_a_reason():
     rates = presentation.apcer_by_species(SCORED, SPECIES, 0.5)
     assert {name: rate.value for name, rate in rates.items()} == {"print": 0.25, "replay": 0.5}
     assert presentation.apcer(SCORED, SPECIES, 0.5).value == 0.5  # neither the mean 0.375 nor the pooled 2/6
@@ -24,9 +24,6 @@ def test_the_worst_species_counts_and_the_rates_move_with_the_threshold():
     assert presentation.apcer(SCORED, SPECIES, 0.55).value == 0.25
     assert presentation.bpcer(SCORED, 0.45).value == 0.0
     assert presentation.apcer(SCORED, SPECIES, 1.1).value == 0.0
-
-
-def test_without_attacks_or_bona_fide_there_is_a_reason():
     genuine = Scored(SCORES[6:], LABELS[6:], ANTI_SPOOFING)
     assert presentation.apcer_by_species(genuine, SPECIES[6:], 0.5) == {}
     for value in (presentation.apcer(genuine, SPECIES[6:], 0.5), presentation.acer(genuine, SPECIES[6:], 0.5)):

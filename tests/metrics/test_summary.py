@@ -45,16 +45,13 @@ def test_both_levels_hold_every_metric_with_the_values_of_their_functions():
     assert found["frame"]["metrics"]["auc"] < found["video"]["metrics"]["auc"]
 
 
-def test_a_threshold_of_the_same_split_is_an_oracle():
+def test_a_threshold_of_the_same_split_is_an_oracle_and_species_add_rates_at_both_levels():
     by_video = video.aggregate(SCORED, VIDEOS, FRAMES).binary_scores(ANTI_SPOOFING)
     chosen = [thresholds.on_released_grid(by_video, split) for split in ("test", "validation")]
     found = strict(summarise(SCORED, VIDEOS, FRAMES, "test", video_thresholds=chosen))
     assert [t["oracle"] for t in found["video"]["thresholds"]] == [False, True, False]
     assert [t["chosen_on"] for t in found["video"]["thresholds"]] == [None, "test", "validation"]
     assert len(found["frame"]["thresholds"]) == 1
-
-
-def test_species_add_the_rates_of_the_standard_at_both_levels():
     found = strict(summarise(SCORED, VIDEOS, FRAMES, "test", species=SPECIES))
     rates = found["frame"]["thresholds"][0]["metrics"]
     assert rates["apcer"] == max(rates["apcer/print"], rates["apcer/replay"])

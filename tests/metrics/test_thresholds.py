@@ -57,7 +57,7 @@ def test_the_grid_threshold_is_the_last_of_the_least_differences(scored):
     assert thresholds.on_released_grid(scored, "test").value == thresholds.RELEASED_GRID[last]
 
 
-def test_by_hand():
+def test_rules_by_hand_and_a_fixed_threshold():
     chosen = thresholds.at_equal_error(SCORED, "validation")
     assert (chosen.value, chosen.split, chosen.rule) == (0.7, "validation", "equal error")
     assert chosen.chosen_on == "equal error, chosen on validation"
@@ -69,9 +69,6 @@ def test_by_hand():
     assert thresholds.at_false_negative_rate(SCORED, 0.33, "validation").value == 0.6
     assert len(thresholds.RELEASED_GRID) == 10002
     assert thresholds.RELEASED_GRID[[0, 1, 5408, 10000, 10001]].tolist() == [0, 0.0001, 0.5408, 1, 1.1]
-
-
-def test_a_fixed_threshold_has_no_split_and_no_rates():
     chosen = thresholds.fixed(0.5)
     assert (chosen.value, chosen.split) == (0.5, "")
     assert chosen.chosen_on == "fixed at 0.5, chosen on no data"
@@ -80,7 +77,7 @@ def test_a_fixed_threshold_has_no_split_and_no_rates():
         thresholds.fixed(math.nan)
 
 
-def test_only_the_class_that_a_rule_needs_must_be_there():
+def test_only_the_class_that_a_rule_needs_must_be_there_and_a_name_and_a_fraction():
     attacks = Scored(np.array([0.2, 0.6]), np.array([0, 0]), ANTI_SPOOFING)
     genuine = Scored(np.array([0.2, 0.6]), np.array([1, 1]), ANTI_SPOOFING)
     chosen = thresholds.at_false_negative_rate(genuine, 0.5, "bona fide only")
@@ -90,9 +87,6 @@ def test_only_the_class_that_a_rule_needs_must_be_there():
     for rule in (thresholds.at_equal_error, thresholds.on_released_grid):
         with pytest.raises(ValueError, match="on validation: no attack among 2 examples"):
             rule(genuine, "validation")
-
-
-def test_a_split_without_a_name_and_a_rate_in_percent_are_refused():
     with pytest.raises(ValueError, match="split: expected the name"):
         thresholds.at_equal_error(SCORED, "")
     with pytest.raises(ValueError, match="target: expected a fraction from 0 to 1, found 5"):

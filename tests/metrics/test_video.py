@@ -20,9 +20,6 @@ def test_a_video_has_the_mean_of_its_frames_in_the_order_of_appearance():
     assert videos.index.tolist() == [0, 1, 0, 1, 2]
     assert videos.first_places().tolist() == [0, 1, 4]
     assert videos.binary_scores(DEEPFAKE).positives == 2
-
-
-def test_the_order_of_the_frames_changes_only_the_order_of_the_videos():
     order = np.random.default_rng(0).permutation(5)
     moved = video.aggregate(Scored(SCORED.scores[order], SCORED.labels[order], DEEPFAKE), VIDEOS[order], FRAMES[order])
     straight = video.aggregate(SCORED, VIDEOS, FRAMES)
