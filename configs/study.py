@@ -3,13 +3,50 @@
     make study DATA=FOLDER
     python -m fsfm_jax.main --config=configs/study.py --config.folder=FOLDER --workdir=runs/study
 
-Hardware: CPU. docs/study.md has the layout of the folder, the tasks, the cost and what was measured.
+Every folder becomes a task, and every start is tried on it with three seeds. The variant `measured` has the tasks,
+starts and sources of docs/study.md. Hardware: CPU. Measured: `measured`, in docs/study.md; the default was not run.
 """
 
 from ml_collections import ConfigDict
 
 from fsfm_jax.config import study
+from fsfm_jax.config.pretrain import unknown_variant
+
+VARIANTS = ("measured",)
+REALS, UNSEEN = "yonsei_real,congress", "stylegan2,stylegan3"
+FULL, PROBES = "scratch,MAE random,FSFM", "FSFM probe,MAE random probe"
+PORTRAITS = f"test=gan_portraits,{UNSEEN},diffusion_sfhq; control=utkface"
+TASKS = (
+    f"portraits: real={REALS}; fake=gan_portraits; {PORTRAITS}; arms={FULL},{PROBES}",
+    f"diffusion: real={REALS}; fake=diffusion_sfhq; {PORTRAITS}; arms={PROBES}",
+    f"parts: real=yonsei_real; fake=yonsei_fake; test=yonsei_fake; control=utkface; arms={PROBES}",
+    f"no forgeries: real=congress,faces; fake=blended; against=yonsei_real; test=yonsei_fake,gan_portraits,{UNSEEN},"
+    "diffusion_sfhq; control=utkface; arms=FSFM long",
+)
+PROBE = {
+    "tuning.method": "linear_probe", "duration": "60 epochs", "optimizer.warmup": "2 epochs",
+    "checkpoint.every": "6 epochs", "batch.size": 64, "batch.per_device": 64, "optimizer.base_learning_rate": 0.3,
+    "optimizer.weight_decay": 0.0, "augment.flip": 0.0, "features.cache": "runs/study_features",
+}  # fmt: skip
+LONG = {"duration": "800 steps", "optimizer.warmup": "40 steps", "checkpoint.every": "200 steps"}
+MAE = {"mask.strategy": "random", "loss.region_weight": 0.0, "model.instance_discrimination": False}
 
 
-def get_config() -> ConfigDict:
-    return study.study()
+def get_config(variant: str = "") -> ConfigDict:
+    c = study.study()
+    if not variant:
+        return c
+    if variant not in VARIANTS:
+        raise unknown_variant(variant, VARIANTS)
+    c.pretrain_on, c.tasks = "congress,faces", " | ".join(TASKS)
+    arms = {"scratch": {"init": "scratch", "finetune.optimizer.layer_decay": 1.0}, "MAE random": MAE, "FSFM": {}}
+    arms |= {f"{name} probe": _tuned(name, PROBE) for name in ("FSFM", "MAE random")}
+    arms |= {"FSFM long": _tuned("FSFM", LONG)}
+    c.arms = " | ".join(f"{name}: " + "; ".join(f"{k}={v}" for k, v in fields.items()) for name, fields in arms.items())
+    # UTKFace has sex (0 male, 1 female) and race (0 White, 1 Black, 2 Asian, 3 Indian, 4 other) in its names.
+    c.groups = r"utkface=(?P<age>\d+)_(?P<sex>\d)_(?P<race>\d)_"
+    return c
+
+
+def _tuned(init: str, fields: dict) -> dict:
+    return {"init": init} | {f"finetune.{name}": value for name, value in fields.items()}
