@@ -57,8 +57,11 @@ COMMANDS = {
     ),
     "analyze": Command(
         ("fsfm_jax.analyze.__main__",),
-        "draw masks, reconstructions, attention, heat maps and features",
-        ("fsfm analyze attention --checkpoint=runs/pretrain_vitb --output=figures",),
+        "draw masks, reconstructions, attention, heat maps and features; measure robustness",
+        (
+            "fsfm analyze attention --checkpoint=runs/pretrain_vitb --output=figures",
+            "fsfm analyze robustness --checkpoint=runs/dfd --data=CDFv2=data/celebdf_v2:test --output=runs/robustness",
+        ),
     ),
     "import": Command(
         ("fsfm_jax.export.from_torch",),

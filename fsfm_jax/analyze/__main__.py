@@ -1,4 +1,4 @@
-"""The analyses of FSFM's supplement on any checkpoint and data; each writes a picture and the numbers behind it.
+"""The analyses of FSFM's supplement, and robustness, on any checkpoint and data; each writes a picture and its numbers.
 
     python -m fsfm_jax.analyze attention --checkpoint=runs/vitb,runs/mae --data=samples --output=pictures
     python -m fsfm_jax.analyze maps --checkpoint=runs/vitb --data=samples --output=pictures
@@ -7,6 +7,7 @@
     python -m fsfm_jax.analyze masking --data=samples --output=pictures
     python -m fsfm_jax.analyze features --checkpoint=runs/dfd --data=data/ffpp_all:test --output=pictures
     python -m fsfm_jax.analyze parsers --data=samples --output=pictures
+    python -m fsfm_jax.analyze robustness --checkpoint=runs/dfd --data=CDFv2=data/celebdf_v2:test --output=report
     python -m fsfm_jax.analyze ablation --table=runs/ablate_weights/table.csv --output=pictures
     python -m fsfm_jax.analyze figure --paper=fsfm-supp --number=3 --checkpoint=runs/a,runs/b --output=pictures
     python -m fsfm_jax.analyze figure --list
@@ -35,10 +36,10 @@ import numpy as np
 from absl import app, flags
 from absl import logging as absl_logging
 
-from fsfm_jax.analyze import features, galleries, heads, papers
+from fsfm_jax.analyze import features, galleries, heads, papers, robustness
 from fsfm_jax.analyze.ablations import draw_ablation_table
 from fsfm_jax.analyze.parsers import DEFAULT, compare_parsers
-from fsfm_jax.data import masking
+from fsfm_jax.data import corruption, masking
 from fsfm_jax.data.masking import STRATEGIES
 from fsfm_jax.data.resizing import resize_whole
 from fsfm_jax.detection.detector import FOLDER
@@ -52,15 +53,17 @@ from fsfm_jax.weights.run_reader import open_reconstruction
 # The analyses: how many faces each takes by default, and how many checkpoints at most.
 IMAGES = {
     "attention": 32, "maps": 6, "reconstruction": 4, "cam": 8, "masking": 4, "features": 256, "ablation": 0,
-    "parsers": 64,
+    "parsers": 64, "robustness": 0,
 }  # fmt: skip
 MOST = {
     "attention": 8, "maps": 8, "reconstruction": 6, "cam": 1, "masking": 0, "features": 1, "ablation": 0, "parsers": 0,
+    "robustness": 1,
 }  # fmt: skip
 FIGURE = "figure"  # draws one of them, as a paper has it
 SETTINGS = (
     "checkpoint", "data", "output", "images", "strategies", "ratio", "rolls", "seed", "method", "colour", "by", "heads",
     "parsers", "farl_weights", "bisenet_weights", "against", "table", "base", "classes", "statistics", "norm_over",
+    "corruptions", "strengths", "batch",
 )  # fmt: skip
 EACH = 4  # faces of a method
 
@@ -68,13 +71,16 @@ EACH = 4  # faces of a method
 def define_flags() -> None:
     # Not when imported: flags are shared by the whole process.
     flags.DEFINE_list("checkpoint", [], "Working directories or files; several for attention, maps and reconstruction.")
-    flags.DEFINE_string("data", "samples", "A data set, as training names it.")
+    flags.DEFINE_string("data", "samples", "A data set, as training names it; for robustness NAME=SPEC,NAME=SPEC.")
     flags.DEFINE_string("output", None, "Folder to write to.")
     flags.DEFINE_integer("images", None, "How many faces, spread over the data set.")
     flags.DEFINE_list("strategies", None, f"Of masking, parsers and reconstruction, some of {', '.join(STRATEGIES)}.")
     flags.DEFINE_float("ratio", 0.75, "Share of hidden patches.")
     flags.DEFINE_integer("rolls", 1, "Masks of each face.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Of the masks.")
+    flags.DEFINE_integer("seed", 0, "Of the masks; for robustness, of noise and covered places.")
+    flags.DEFINE_list("corruptions", None, f"Of robustness, some of {', '.join(corruption.CORRUPTIONS)} (default all).")
+    flags.DEFINE_list("strengths", None, f"Of robustness, some of {', '.join(corruption.STRENGTHS)} (default all).")
+    flags.DEFINE_integer("batch", 64, "Of robustness: images scored at a time.", lower_bound=1)
     flags.DEFINE_string("method", "tsne", f"Of features: {' or '.join(features.METHODS)}.")
     flags.DEFINE_enum("colour", "label", ("label", "video"), "Of features: by what they are coloured.")
     flags.DEFINE_enum("by", None, ("method",), "Of cam: a row for each method of manipulation, --images faces in each.")
@@ -114,7 +120,8 @@ def main(arguments: list[str]) -> None:
 def analyse(what: str, chosen: Any) -> None:
     """Runs one of the analyses, the keys of `IMAGES` or `FIGURE`, with settings named like the flags.
 
-    What it writes lies in `chosen.output` when the analysis is over; one that fails leaves that folder as it was.
+    What it writes lies in `chosen.output` when the analysis is over; one that fails leaves that folder as it was. The
+    exception is a robustness report: its rows stay, and the same command resumes from them.
 
     Raises:
       ValueError, FileNotFoundError: what the openers refuse, another number of checkpoints than is needed, or an output
@@ -130,6 +137,9 @@ def analyse(what: str, chosen: Any) -> None:
         raise ValueError("--table: expected the table.csv of an ablation, found nothing")
     if what == "features" and chosen.method not in features.METHODS:
         raise ValueError(f"--method: expected one of {', '.join(features.METHODS)}; found {chosen.method!r}")
+    if what == "robustness":
+        _report(chosen, names[0])
+        return
     with _fill(chosen.output) as folder:
         _draw(what, chosen, names, folder)
 
@@ -159,6 +169,12 @@ def _fill(output: str) -> Iterator[str]:
             os.replace(os.path.join(hidden, name), os.path.join(output, name))  # a link is replaced, not followed
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _report(chosen: Any, checkpoint: str) -> None:
+    spec = robustness.resolve_robustness(chosen.corruptions, chosen.strengths, chosen.seed, chosen.batch)
+    unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
+    robustness.report_robustness(checkpoint, unsaid, chosen.data, spec, chosen.output)
 
 
 def _draw(what: str, chosen: Any, names: list[str], folder: str) -> None:

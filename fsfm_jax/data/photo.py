@@ -122,11 +122,14 @@ def encode_png(image: np.ndarray, compression: int) -> bytes:
     return _encode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression])
 
 
-def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """Encodes `[H, W, 3] uint8` RGB as JPEG of `quality` 0..100 with colour at full resolution (4:4:4); ValueError."""
+def encode_jpeg(image: np.ndarray, quality: int, halve_colour: bool = False) -> bytes:
+    """Encodes `[H, W, 3] uint8` RGB as JPEG of `quality` 0..100; ValueError if it is none.
+
+    Colour has the full resolution (4:4:4), or half of it in both directions (4:2:0), as most programs have it.
+    """
     check_image(image)
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    colour = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if halve_colour else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, colour]
     return _encode(".jpg", image, options)
 
 

@@ -19,8 +19,13 @@ def resize_box(image: np.ndarray, box: Box, size: int, interpolation: str) -> np
 
 def resize_whole(image: np.ndarray, size: int) -> np.ndarray:
     """`image [H, W, 3] uint8` as `[size, size, 3] uint8`, bicubic, without keeping its shape; ValueError."""
+    return resize_to(image, size, size)
+
+
+def resize_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """`image [H, W, 3] uint8` as `[height, width, 3] uint8`, bicubic; ValueError if it is none."""
     check_image(image)
-    return _resize(image, size, size, Image.Resampling.BICUBIC)
+    return _resize(image, height, width, Image.Resampling.BICUBIC)
 
 
 def for_evaluation(name: str, image: np.ndarray, size: int) -> np.ndarray:

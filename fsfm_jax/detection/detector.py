@@ -13,6 +13,7 @@ A fine-tuning run ends with one in `WORKDIR/detector`, a checkpoint whose `run` 
 
 import dataclasses
 import glob
+import hashlib
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -96,3 +97,16 @@ def read_carried(workdir: str) -> dict[str, np.ndarray]:
     """What an imported detector carries of its official file, by official name."""
     parts, _ = read_parts(os.path.join(workdir, FOLDER), ("carried",))
     return flatten_dict(parts["carried"], sep=".") if parts.get("carried") else {}
+
+
+def digest_parameters(params: Mapping) -> str:
+    """Return the SHA-256 of all parameters by name, dtype, shape and bytes, in hexadecimal.
+
+    A run and its exports hold the same parameters, and so have the same digest.
+    """
+    digest = hashlib.sha256()
+    for name, leaf in sorted(flatten_dict(params, sep="/").items()):
+        array = np.asarray(leaf)
+        digest.update(f"{name} {array.dtype} {list(array.shape)}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -70,7 +70,7 @@ def evaluate_sets(
             prediction_file.write_predictions(path, found.columns(detector.temperature))
             _draw(os.path.join(folder, "figures", name), name, found, chosen, detector.temperature)
         LOG.info("%s: %s", name, line(results[name]))
-        if warning := warn_inverted(name, results[name], _named_by_hand(detector)):
+        if warning := warn_inverted(name, results[name], named_by_hand(detector)):
             LOG.warning(warning)
     if writes:
         _write(folder, results, detector, spec)
@@ -167,7 +167,7 @@ def _write(folder: str, results: dict[str, dict], detector: Detector, spec: Repo
     }
     write_text(os.path.join(folder, METRICS), json.dumps(content, indent=1, sort_keys=True) + "\n")
     notes = [f"Detector: {detector.name}. {selection['label']}", _calibration_note(detector)]
-    warnings = [warn_inverted(name, summary, _named_by_hand(detector)) for name, summary in results.items()]
+    warnings = [warn_inverted(name, summary, named_by_hand(detector)) for name, summary in results.items()]
     notes += [f"Warning: {warning}." for warning in warnings if warning]
     if spec.evaluation.transform != detector.own_transform:
         known = detector.own_transform
@@ -176,8 +176,8 @@ def _write(folder: str, results: dict[str, dict], detector: Detector, spec: Repo
     write_text(os.path.join(folder, TABLE), tables.table(results, spec.layout, notes))
 
 
-def _named_by_hand(detector: Detector) -> bool:
-    """Whether nothing but a user says what the detector's outputs are."""
+def named_by_hand(detector: Detector) -> bool:
+    """Tell whether nothing but a user says what the detector's outputs are."""
     return detector.card["selection"].get("rule") is None
 
 

@@ -1,14 +1,15 @@
-"""Scores labelled data sets with a serialized detector, on one device."""
+"""Scores labelled data sets with a serialized detector, on one device, or with whatever detector there is."""
 
 from typing import Any
 
 import jax
 import numpy as np
 
-from fsfm_jax import records
+from fsfm_jax import partition, records
 from fsfm_jax.data.label_stream import DETAILS, INDEX, VALID
 from fsfm_jax.data.labels import LabelledSource
-from fsfm_jax.detection.prediction import Predictions, image_batches, predictions_of
+from fsfm_jax.detection.detector import Detector
+from fsfm_jax.detection.prediction import Predictions, Scorer, image_batches, predictions_of
 from fsfm_jax.resolve.report import EvaluationSpec
 from fsfm_jax.weights.artifact import Artifact
 from fsfm_jax.weights.onnx_artifact import OnnxArtifact
@@ -43,3 +44,10 @@ class SerializedScorer:
             if DETAILS in batch:
                 details.update(zip(index[valid].tolist(), batch[DETAILS], strict=True))
         return predictions_of(source, scores, details)
+
+
+def scorer_of(detector: Detector | Serialized, spec: EvaluationSpec) -> Scorer | SerializedScorer:
+    """Make the scorer of a detector: on all devices, or on one if it is serialized; ValueError as the two."""
+    if isinstance(detector, Detector):
+        return Scorer(detector.task, spec, partition.make_mesh())
+    return SerializedScorer(detector, spec)

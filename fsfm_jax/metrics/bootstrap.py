@@ -23,6 +23,12 @@ class Interval(NamedTuple):
     high: float
     reason: str = ""
 
+    def as_json(self) -> dict:
+        """`low` and `high` for JSON, which has no NaN: null stands for it, with the reason beside it."""
+        if self.reason:
+            return {"low": None, "high": None, "reason": self.reason}
+        return {"low": self.low, "high": self.high}
+
 
 def intervals(
     scored: Scored,

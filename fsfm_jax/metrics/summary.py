@@ -109,7 +109,7 @@ def _level(
     }
     if resampling is not None:
         intervals = bootstrap.intervals(scored, RESAMPLED, videos, *resampling)
-        found["intervals"] = {name: _interval(interval) for name, interval in intervals.items()}
+        found["intervals"] = {name: interval.as_json() for name, interval in intervals.items()}
     return found
 
 
@@ -128,12 +128,6 @@ def _at(scored: Scored, split: str, threshold: Threshold, species: np.ndarray | 
         "oracle": threshold.split == split,
         **split_reasons(values),
     }
-
-
-def _interval(interval: bootstrap.Interval) -> dict:
-    if interval.reason:
-        return {"low": None, "high": None, "reason": interval.reason}
-    return {"low": interval.low, "high": interval.high}
 
 
 def _one_species_per_video(species: np.ndarray, grouped: video.Videos) -> np.ndarray:

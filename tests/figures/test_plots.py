@@ -17,6 +17,7 @@ from fsfm_jax.figures.attention import plot_heads
 from fsfm_jax.figures.calibration import draw_reliability, plot_reliability
 from fsfm_jax.figures.comparison import COLOURS, SHAPES, Point, draw_comparison, plot_comparison
 from fsfm_jax.figures.detection import draw_scores, plot_scores
+from fsfm_jax.figures.robustness import Line, Panel, plot_robustness
 from fsfm_jax.figures.scatter import plot_groups
 from fsfm_jax.figures.timeline import plot_timeline
 from fsfm_jax.metrics.calibration import Reliability, reliability
@@ -242,3 +243,21 @@ def test_what_cannot_be_drawn_is_refused(tmp_path, draw, arguments, message):
     with pytest.raises(ValueError, match=message):
         draw(tmp_path / "a.png", *arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_robustness_has_a_line_for_each_set_with_its_band_and_chance():
+    line, other = Line([90.0, 80, 45], [85.0, 70, 33], [95.0, 90, 60]), Line([70.0] * 3, [np.nan] * 3, [np.nan] * 3)
+    figure = plot_robustness("detector", [Panel(name, ["none", "90", "10"], {"A": line, "B": other}) for name in "xyzw"])
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["x", "y", "z", "w"]
+    for axes in figure.axes:
+        chance, *lines = axes.get_lines()
+        assert set(chance.get_ydata()) == {50} and [text.get_text() for text in axes.get_xticklabels()][0] == "none"
+        np.testing.assert_array_equal([drawn.get_ydata() for drawn in lines], [line.values, other.values])
+        assert axes.get_ylim() == (30, 100)  # a ten below the lowest bound
+        band, nothing = axes.collections
+        corners = {tuple(corner) for corner in band.get_paths()[0].vertices}
+        assert {(0, 85), (0, 95), (1, 70), (1, 90), (2, 33), (2, 60)} <= corners and not len(nothing.get_paths())
+    (legend,) = figure.legends
+    assert texts(legend) == ["A", "B", "chance"]
+    with pytest.raises(ValueError, match="AUC: expected percent, found 50 to 101"):
+        plot_robustness("", [Panel("x", ["none"], {"A": Line([101.0], [50.0], [100.0])})])
