@@ -137,7 +137,7 @@ CORRUPTIONS = {
     ),
     "resize": Corruption("resizing (factor)", "to {:g} and back", _each(0.75, 0.5, 0.35, 0.25, 0.15), OURS, resize),
     "pixelate": Corruption(
-        "pixelation (factor)", "to 1/{} and back, unfiltered", _each(2, 3, 4, 5, 6), DEEPERFORENSICS, pixelate
+        "pixelation (1 / factor)", "to 1/{} and back, unfiltered", _each(2, 3, 4, 5, 6), DEEPERFORENSICS, pixelate
     ),
     "noise": Corruption(
         "noise (std, levels)", "std {:.1f} levels", _each(*(255 * v**0.5 for v in (0.001, 0.002, 0.005, 0.01, 0.05))),

@@ -51,7 +51,7 @@ def plot_robustness(title: str, panels: Sequence[Panel]) -> "Figure":
     bottom = max(0, 10 * math.floor((min(CHANCE, *known) - 2) / 10))
     columns = min(len(panels), COLUMNS)
     rows = -(-len(panels) // columns)
-    figure = plot.make_figure(2.7 * columns + 0.3, 2.1 * rows + 0.5 + 0.2 * len(names), title)
+    figure = plot.make_figure(2.7 * columns + 0.3, 1.9 * rows + 0.6 + 0.07 * len(names), title)
     plots = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for number, (axes, panel) in enumerate(zip(plots, panels, strict=False)):
         _plot_panel(axes, panel, dict(zip(names, COLOURS, strict=False)))
@@ -82,5 +82,5 @@ def _add_legend(figure: "Figure", names: Sequence[str]) -> None:
         for number, name in enumerate(names)
     ]
     entries.append((Line2D([], [], color=plot.GREY, linewidth=1, linestyle="--"), "chance"))
-    below = {"loc": "outside lower left", "bbox_to_anchor": None, "ncols": COLUMNS}
+    below = {"loc": "outside lower left", "bbox_to_anchor": None, "ncols": COLUMNS, "borderaxespad": 0.8}
     plot.add_legend(figure, entries, 2.0, **below)

@@ -13,12 +13,14 @@ from tuning import evaluation_of
 
 from fsfm_jax.analyze import __main__ as command
 from fsfm_jax.analyze import robustness
+from fsfm_jax.analyze.robustness_table import panels_of
 from fsfm_jax.data.corruption import corrupt
 from fsfm_jax.data.forgery import ForgedSource
 from fsfm_jax.data.label_stream import decode
 from fsfm_jax.data.resizing import for_evaluation
-from fsfm_jax.detection.detector import digest_parameters, open_saved
-from fsfm_jax.export import serialize
+from fsfm_jax.detection.detector import digest_parameters, open_saved, save_detector
+from fsfm_jax.detection.opener import Unsaid, open_detector
+from fsfm_jax.export import serialize, to_torch
 from fsfm_jax.jobs import evaluate
 
 DATA = "A=forged:blend:18:2,B=forged:blend:8:3:1"
@@ -29,9 +31,17 @@ OPTIONS = dict(
 WRITTEN = ("results.json", "robustness.png", "table.csv", "table.md")
 
 
+# Two thresholds for videos, of which the last is the one that is kept for verdicts.
+RULE = "false negative rate <= 0.1"
+VIDEO_THRESHOLDS = [serialized.THRESHOLD | {"value": 0.9}, serialized.THRESHOLD | {"rule": RULE}]
+
+
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory) -> str:
-    return serialized.run(tmp_path_factory.mktemp("detector"))
+    made, workdir = serialized.detector(), tmp_path_factory.mktemp("detector")
+    calibration = serialized.CALIBRATION | {"thresholds": {"frame": VIDEO_THRESHOLDS, "video": VIDEO_THRESHOLDS}}
+    save_detector(str(workdir), 7, made.params, made.card | {"calibration": calibration})
+    return str(workdir)
 
 
 def report(folder, checkpoint, **options):
@@ -67,16 +77,17 @@ def test_pictures_as_they_are_come_first_and_have_the_numbers_of_an_evaluation(c
             assert first[level]["metrics"]["auc"] == wanted[name][level]["metrics"]["auc"]
             assert first[level]["interval"] == wanted[name][level]["intervals"]["auc"]
         kept = wanted[name]["video"]["thresholds"][2]
-        assert (kept["threshold"], kept["rule"]) == (0.25, "equal error") == tuple(
-            content["detector"]["threshold"][part] for part in ("value", "rule")
-        )
+        stored = content["detector"]["threshold"]
+        assert (kept["threshold"], kept["rule"]) == (stored["value"], stored["rule"]) == (0.25, RULE)
         rates = first["decisions"]["metrics"]
         assert rates["false_alarm_rate"] == kept["metrics"]["false_negative_rate"]
         assert rates["miss_rate"] == kept["metrics"]["false_positive_rate"]
 
 
-@pytest.mark.parametrize("name, strength, seed", [("jpeg", "severe", 0), ("noise", "severe", 0)])
-def test_a_row_is_what_the_detector_says_of_corrupted_pictures(content, detector, name, strength, seed):
+@pytest.mark.parametrize("name, strength, seed", [("jpeg", "severe", 0), ("noise", "severe", 0), ("noise", "faint", 5)])
+def test_a_row_is_what_the_detector_says_of_corrupted_pictures(content, detector, name, strength, seed, tmp_path):
+    if seed:
+        content = report(tmp_path, detector, seed=seed, corruptions=[name], strengths=[strength])
     source, opened = ForgedSource(["blend"], 18, 2), open_saved(detector)
     photos = [for_evaluation("resize_center", decode(source[index]), serialized.SIDE) for index in range(18)]
     pixels = np.stack([corrupt(name, strength, photo, seed, index) for index, photo in enumerate(photos)])
@@ -109,8 +120,13 @@ def test_tables_and_picture_hold_the_same(reported, content, detector):
     shown = f"{100 * area:.2f} ({100 * interval['low']:.2f}–{100 * interval['high']:.2f})"
     assert f"| jpeg | severe | quality 10 | {shown} | " in table
     assert "## A: 18 images, 5 videos (" in table and digest_parameters(open_saved(detector).params) in table
-    assert "at 0.25 (equal error, chosen on val)" in table and "Strengths of noise are those of Deeper" in table
+    assert f"at 0.25 ({RULE}, chosen on val)" in table and "Strengths of noise are those of Deeper" in table
     assert cv2.imread(str(reported / "robustness.png")).std() > 10
+    areas = [row["video"]["metrics"]["auc"] for row in content["data"]["A"]["rows"]]
+    jpeg, noise = panels_of(content)
+    assert (noise.title, noise.ticks) == ("noise (std, levels)", ["none", "8.06", "57"])
+    for panel, places in ((jpeg, (0, 1, 2)), (noise, (0, 3, 4))):
+        assert panel.lines["A"].values == [100 * areas[place] for place in places]
 
 
 def test_a_report_that_was_stopped_resumes_and_has_the_same_bytes(reported, detector, tmp_path, monkeypatch, capsys):
@@ -183,6 +199,16 @@ def test_what_cannot_be_reported_says_so(detector, tmp_path, options, text):
     with pytest.raises(ValueError, match=text):
         report(tmp_path, detector, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_digest_of_weights_is_that_of_their_export_and_of_no_others(detector, tmp_path):
+    params = open_saved(detector).params
+    exported, *_ = to_torch.convert(detector, "official", str(tmp_path / "official"))
+    assert digest_parameters(open_detector(exported, Unsaid()).params) == digest_parameters(params)
+    bias = params["head"]["bias"]
+    others = [{**params, "head": {**params["head"], "bias": bias + 1}}, {**params, "tail": params["head"]}]
+    others.append({**params, "head": {**params["head"], "bias": bias[None]}})
+    assert len({digest_parameters(one) for one in [params, *others]}) == 4
 
 
 def test_classes_in_the_wrong_order_are_warned_of(detector, tmp_path, monkeypatch, capsys):

@@ -1,5 +1,8 @@
 """Corruptions of pictures: by hand where that can be done, else by what they must keep and what they must destroy."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -137,6 +140,17 @@ def test_a_messenger_shrinks_and_compresses_twice(face):
     stripes = filled(0, 0, 0)
     stripes[:, ::4] = 252
     assert np.abs(corruption.share_online(stripes, 0.25, 100, 100)[16:-16, 16:-16].astype(int) - 63).max() <= 2
+
+
+def test_the_page_has_every_value_and_says_whose_it_is():
+    page = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text()
+    rows = re.findall(r"(?m)^\| `(\w+)` \|[^|]*\| ([^|]*) \| (ours|DeeperForensics) \|$", page)
+    assert [name for name, *_ in rows] == [*CORRUPTIONS]
+    for name, listed, source in rows:
+        unit = 100 if listed.endswith("%") else 1
+        values = sorted(unit * number for value in CORRUPTIONS[name].values for number in value)
+        assert sorted(map(float, re.findall(r"[\d.]+", listed))) == pytest.approx(values, rel=5e-3), name
+        assert CORRUPTIONS[name].source.startswith(source)
 
 
 @pytest.mark.parametrize("name, strength, text", [

@@ -247,7 +247,8 @@ def test_what_cannot_be_drawn_is_refused(tmp_path, draw, arguments, message):
 
 def test_robustness_has_a_line_for_each_set_with_its_band_and_chance():
     line, other = Line([90.0, 80, 45], [85.0, 70, 33], [95.0, 90, 60]), Line([70.0] * 3, [np.nan] * 3, [np.nan] * 3)
-    figure = plot_robustness("detector", [Panel(name, ["none", "90", "10"], {"A": line, "B": other}) for name in "xyzw"])
+    lines = {"A": line, "B": other}
+    figure = plot_robustness("detector", [Panel(name, ["none", "90", "10"], lines) for name in "xyzw"])
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["x", "y", "z", "w"]
     for axes in figure.axes:
         chance, *lines = axes.get_lines()
