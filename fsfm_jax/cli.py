@@ -48,7 +48,7 @@ COMMANDS = {
     "predict": Command(
         ("fsfm_jax.apps.predict",),
         "say of photos and videos whether their faces are real or forged",
-        ("fsfm predict --checkpoint=runs/dfd photo.jpg video.mp4 --json=scores.json",),
+        ("fsfm predict photo.jpg", "fsfm predict --checkpoint=runs/dfd photo.jpg video.mp4 --json=scores.json"),
     ),
     "serve": Command(
         ("fsfm_jax.apps.serve",),
