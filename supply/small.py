@@ -43,6 +43,7 @@ DETECTOR_DTYPE, ENCODER_DTYPE = "float16", "int8"
 ABOUT = Path(__file__).with_suffix(".toml")
 MODULE = Path(bundled.__file__)
 CARD = "README.md"
+PACKED = ("seen",)  # fields in base64, whose slashes are digits
 SPLITS = ("train", "val", "validation", "test")
 FACES = 24  # of the bundled ones, to measure the rounding on
 # All but the last part of an absolute path, wherever it stands in a text.
@@ -102,7 +103,9 @@ def without_folders(value: Any) -> Any:
         return _FOLDERS.sub("", value)
     if isinstance(value, list):
         return [without_folders(one) for one in value]
-    return {name: without_folders(one) for name, one in value.items()} if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    return {name: one if name in PACKED else without_folders(one) for name, one in value.items()}
 
 
 def write_digests(module: Path, digests: dict[str, str]) -> None:

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from fsfm_jax.detection.study import Area, Found
 from fsfm_jax.figures import plot
 
 if TYPE_CHECKING:
@@ -14,21 +13,33 @@ COLUMNS = 2  # plots side by side
 SMOOTHED = 20  # steps in a point of a learning curve
 
 
-def draw_study(path: Path, found: Found) -> bool:
+class Point(NamedTuple):
+    """AUC of an arm on a source with its interval, in fractions."""
+
+    task: str
+    arm: str
+    source: str
+    control: bool
+    auc: float
+    low: float
+    high: float
+
+
+def draw_study(path: Path, found: Sequence[Point]) -> bool:
     """Write the plot as PNG; False if there is nothing to draw.
 
     Raises:
       OSError: the file cannot be written.
     """
-    tasks = list(dict.fromkeys(area.task for area in found.areas))
+    tasks = list(dict.fromkeys(area.task for area in found))
     if not tasks:
         return False
-    arms = list(dict.fromkeys(area.arm for area in found.areas))
+    arms = list(dict.fromkeys(area.arm for area in found))
     rows = -(-len(tasks) // COLUMNS)
     figure = plot.make_figure(4.6 * min(len(tasks), COLUMNS) + 0.6, 3.1 * rows + 0.7, "What each start finds")
     axes = figure.subplots(rows, min(len(tasks), COLUMNS), squeeze=False).ravel()
     for panel, task in zip(axes, tasks, strict=False):
-        _plot_task(panel, task, [area for area in found.areas if area.task == task], arms)
+        _plot_task(panel, task, [area for area in found if area.task == task], arms)
     for panel in axes[len(tasks) :]:
         panel.remove()
     handles, labels = axes[0].get_legend_handles_labels()
@@ -37,7 +48,7 @@ def draw_study(path: Path, found: Found) -> bool:
     return True
 
 
-def _plot_task(axes: "Axes", task: str, areas: Sequence[Area], arms: Sequence[str]) -> None:
+def _plot_task(axes: "Axes", task: str, areas: Sequence[Point], arms: Sequence[str]) -> None:
     sources = list(dict.fromkeys((area.control, area.source) for area in areas))
     axes.axhline(50, color=plot.GREY, linewidth=0.8, zorder=0)
     colours = [*plot.COLOURS, plot.GREEN, plot.VERMILLION, plot.INK, plot.GREY]

@@ -23,7 +23,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from fsfm_jax.detection import study
-from fsfm_jax.figures.study import draw_curves, draw_study
+from fsfm_jax.figures.study import Point, draw_curves, draw_study
 from fsfm_jax.jobs import finetune, pretrain
 from fsfm_jax.jobs.cells import MARK, Run, check_command, failure_notes, has_ended, run_all
 from fsfm_jax.jobs.recipe_check import check_recipe
@@ -139,7 +139,7 @@ def _write(planned: Study, groups: str, workdir: str, failed: Mapping[str, str])
     found = study.summarise(groups, [(cell, seconds_of(cell.folder)) for cell in _ended(planned)])
     costs = {one.arm: seconds_of(one.folder) for one in planned.pretrainings if Path(one.folder, MARK).exists()}
     study.write(workdir, planned, found, costs, failure_notes(failed))
-    draw_study(Path(workdir, study.PICTURE), found)
+    draw_study(Path(workdir, study.PICTURE), [Point(*area[:7]) for area in found.areas])
     draw_curves(Path(workdir, CURVES), {one.arm: _curve(one.folder) for one in planned.pretrainings})
 
 
