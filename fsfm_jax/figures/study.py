@@ -52,9 +52,15 @@ def _plot_task(axes: "Axes", task: str, areas: Sequence[Point], arms: Sequence[s
     sources = list(dict.fromkeys((area.control, area.source) for area in areas))
     axes.axhline(50, color=plot.GREY, linewidth=0.8, zorder=0)
     colours = [*plot.COLOURS, plot.GREEN, plot.VERMILLION, plot.INK, plot.GREY]
+    tried = [arm for arm in arms if any(area.arm == arm for area in areas)]
     for number, arm in enumerate(arms):
+        if arm not in tried:
+            axes.errorbar(
+                [], [], fmt=plot.MARKERS[number % len(plot.MARKERS)], color=colours[number % len(colours)], label=arm
+            )
+            continue
         own = [area for area in areas if area.arm == arm]
-        offset = 0.12 * (number - (len(arms) - 1) / 2)
+        offset = 0.12 * (tried.index(arm) - (len(tried) - 1) / 2)
         across = [sources.index((area.control, area.source)) + offset for area in own]
         means = [100 * area.auc for area in own]
         below = [100 * (area.auc - area.low) for area in own]
@@ -65,7 +71,8 @@ def _plot_task(axes: "Axes", task: str, areas: Sequence[Point], arms: Sequence[s
         )  # fmt: skip
     names = [f"control:\n{name}" if control else name.replace("_", "\n") for control, name in sources]
     axes.set_xticks(range(len(sources)), names, fontsize=plot.POINTS - 2)
-    axes.set_ylim(0, 100)
+    axes.set_xlim(-0.6, len(sources) - 0.4)
+    axes.set_ylim(0, 103)
     axes.set_title(task, loc="left", fontsize=plot.POINTS)
     axes.set_ylabel("image AUC (%)", fontsize=plot.POINTS)
 
