@@ -128,7 +128,7 @@ def test_fine_tuning_recipes_are_the_released_ones(name, peak, layer_decay, dept
 
 def test_the_recipe_of_self_blended_faces_meets_no_forgery_before_its_tests():
     c = load("finetune_sbi:vitl", "fsvfm")
-    assert c.data.train == "blended:data/ffpp_originals_splits:train" and c.evaluation.transform == "resize"
+    assert c.data.train == "blended:data/ffpp_real:train" and c.evaluation.transform == "resize"
     assert c.data.validation == c.data.train.replace("train", "val") and len(c.data.test.split(",")) == 8
     r = tuned(c, examples=6_400)
     assert r.loop.steps == 25 * 100 and not r.task.mixed and r.task.smoothing == 0

@@ -33,7 +33,7 @@ def draw_blends(faces: Faces, rolls: int, seed: int, folder: str) -> None:
             difference = np.abs(blended.astype(np.int32) - image)
             found = {
                 "face": number, "roll": roll, "source": faces.sources[number],
-                "covered": float((mask > 0).mean()), "ratio": float(mask.max()),
+                "covered": float((mask > mask.max() / 2).mean()), "ratio": float(mask.max()),
                 "difference_inside": _mean(difference, mask > 0), "difference_outside": _mean(difference, mask == 0),
             }  # fmt: skip
             grey = np.repeat(np.rint(mask * 255).astype(np.uint8)[..., None], 3, axis=2)

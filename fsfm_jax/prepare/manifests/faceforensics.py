@@ -156,7 +156,7 @@ def walk(request: Request, name: str, manipulations: tuple[str, ...], real_frame
 def walk_originals(request: Request) -> Walk:
     """The real videos at c23: one split `train` of those of train and val, which FSFM pretrains on (supplement).
 
-    The variant `splits` has train, val and test apart, with fewer frames, for detectors that learn from real faces alone.
+    The variant `splits` has train, val and test apart with fewer frames: detectors learn from these real faces alone.
     """
     download = Download(request, "ffpp_originals", LAYOUT, needed=(ORIGINALS,))
     spaced = describe_spacing(FRAMES if download.variant == APART else PRETRAINING_FRAMES)
