@@ -118,21 +118,21 @@ def part_corners(parsing_map: np.ndarray, part: str) -> np.ndarray:
         )
     if count > 2:
         face = (places == 1 + int(sizes[1:, cv2.CC_STAT_AREA].argmax())).astype(np.uint8)
-    hull = _hull(face)
+    hull = hull_of(face)
     if part == "face":
         return hull
     if part == "below_brows":
         brows = np.flatnonzero((cv2.LUT(parsing_map, _CLASSES_OF["brows"]) & face).any(1))
         face[: brows[0] if brows.size else 0] = 0
-        return _hull(face)
+        return hull_of(face)
     # Features may be apart from the skin, as a brow behind hair is.
     inside = cv2.fillConvexPoly(np.zeros_like(face), hull, 1)
     chosen = cv2.LUT(parsing_map, _CLASSES_OF[part]) & inside
-    return _hull(chosen) if chosen.any() else hull
+    return hull_of(chosen) if chosen.any() else hull
 
 
-def _hull(chosen: np.ndarray) -> np.ndarray:
-    """Corners `[K, 2] int32` (x, y) of the convex hull of the ones in `chosen [H, W] uint8`, of which there is one."""
+def hull_of(chosen: np.ndarray) -> np.ndarray:
+    """Corners `[K, 2] int32` (x, y) of the convex hull of the pixels of `chosen [H, W]`, at least one; 0 is none."""
     rows = np.flatnonzero(chosen.any(1))
     first = chosen[rows].argmax(1)
     last = chosen.shape[1] - 1 - chosen[rows, ::-1].argmax(1)

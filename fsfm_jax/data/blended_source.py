@@ -9,6 +9,7 @@ training stream it is drawn anew at each position, next to its real face (`data.
 
 import copy
 import hashlib
+from functools import cached_property
 
 import numpy as np
 
@@ -74,10 +75,12 @@ class BlendedSource:
     def labels(self) -> np.ndarray:
         return np.tile([FAKE, REAL], len(self._indices))
 
-    @property
+    @cached_property
     def videos(self) -> np.ndarray:
         """`[2 n]` text; one pass over the records."""
-        real = [self._video(row, self._faces[int(index)]) for row, index in enumerate(self._indices)]
+        faces, stored = self._faces, (records.VIDEO,)
+        read = (lambda index: faces.read(index, stored)) if isinstance(faces, RecordSource) else faces.__getitem__
+        real = [self._video(row, read(int(index))) for row, index in enumerate(self._indices)]
         return np.array([name for video in real for name in (video + SUFFIX, video)])
 
     @property
