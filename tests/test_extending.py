@@ -161,9 +161,9 @@ def test_a_masking_strategy_is_added(examples):
 
 def test_self_blended_faces_are_changed(examples):
     space = examples("extending.md", "Change self-blended faces")
-    # Lips and nose are replaced, eyes are not.
+    # Lips are replaced, eyes are not.
     mouth, eyes = (np.isin(space["face"]["parsing_map"], classes) for classes in ((7, 8, 9), (4, 5)))
-    assert space["mask"][mouth].mean() > 0.5 and not space["mask"][eyes].any()
+    assert space["mask"][mouth].mean() > 0.5 and space["mask"][eyes].mean() < 0.1
 
 
 def test_an_id_loss_is_added(examples):

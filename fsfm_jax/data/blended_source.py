@@ -83,10 +83,11 @@ class BlendedSource:
         real = [self._video(row, read(int(index))) for row, index in enumerate(self._indices)]
         return np.array([name for video in real for name in (video + SUFFIX, video)])
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
+        """SHA-256 over the faces, the specification and the first blend, which stands for the way blends are made."""
         words = (self._faces.fingerprint, repr(self._spec), str(len(self._indices)))
-        return hashlib.sha256("\n".join(words).encode()).hexdigest()
+        return hashlib.sha256("\n".join(words).encode() + self[0][records.IMAGE]).hexdigest()
 
     def _video(self, row: int, face: dict) -> str:
         if records.VIDEO in face:

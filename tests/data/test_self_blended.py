@@ -128,6 +128,16 @@ def test_parts_are_hulls_of_their_classes_in_the_largest_face():
     )
 
 
+def test_hulls_of_features_grow_about_their_middle_and_those_of_skin_do_not():
+    for part, margin, rows, columns in (
+        ("features", 0.5, (65, 154), (95, 124)), ("features", 0.0, (80, 139), (100, 119)),
+        ("face", 0.5, (60, 159), (70, 149)),
+    ):  # fmt: skip
+        spec = BlendMaskSpec(parts=(part,), margin=margin, elastic=0, first_blur=(0, 0), second_blur=(0, 0))
+        places = np.argwhere(draw_mask(spec, square_face(), STAYS, 0, 0) == 1)
+        assert [*places.min(0), *places.max(0)] == [rows[0], columns[0], rows[1], columns[1]]
+
+
 def test_hulls_are_those_of_all_pixels():
     blob = (cv2.GaussianBlur(np.random.default_rng(1).random((224, 224), np.float32), (41, 41), 9) > 0.5).astype(
         np.uint8
@@ -177,7 +187,7 @@ def taken(text, the_spec, steps, start=0, host=0, hosts=1) -> list[dict]:
     return batches
 
 
-def test_a_source_has_each_face_blended_by_its_index_and_as_it_is():
+def test_a_source_has_each_face_blended_by_its_index_and_as_it_is(monkeypatch):
     source = open_blended("blended:samples:heldout")
     assert len(source) == 10 and list(source.labels) == [0, 1] * 5 and source.class_names[source.real] == "real"
     fake, real = source[4], source[5]
@@ -186,6 +196,10 @@ def test_a_source_has_each_face_blended_by_its_index_and_as_it_is():
     assert list(source.videos[4:6]) == [fake[records.VIDEO], real[records.VIDEO]]
     changed = (decode(fake) != decode(real)).any(-1)
     assert 0.01 < changed.mean()
+    before = source.fingerprint
+    monkeypatch.setattr("fsfm_jax.data.blended_source.self_blend", lambda spec, image, *rest: (255 - image, None))
+    assert open_blended("blended:samples:heldout").fingerprint != before, "another way of blending"
+    monkeypatch.undo()
     other = pickle.loads(pickle.dumps(source))
     assert other[4] == fake and other.fingerprint == source.fingerprint != open_blended("blended:samples").fingerprint
     with pytest.raises(IndexError, match="example 10 of 10"):
