@@ -2,7 +2,9 @@
 
     python -m benchmarks.input
 
-Records with PNG and with JPEG photos, and the official way: one .png and one .npy file for each face. The bundled faces
+Records with PNG and with JPEG photos, and the official way: one .png and one .npy file for each face. "self-blended" is
+the loader of fine-tuning, without augmentation, on the PNG records: every face is decoded for itself and for its blend,
+so half of the images are blends. The bundled faces
 are read over and over, so the disk plays no part; on a real one the small files cost a seek each.
 `images/s` is by the clock and suffers from other programs; processor time per image does not, but it counts this
 process alone and is left out where workers do the decoding.
@@ -17,13 +19,18 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from absl import app, logging
 
 from benchmarks.masks import write_results
+from fsfm_jax.data.augment import AugmentSpec
+from fsfm_jax.data.blended_source import BlendedSource
 from fsfm_jax.data.folder import FolderSource
+from fsfm_jax.data.label_stream import LabelledSpec, LabelledStream
 from fsfm_jax.data.masking import MaskSpec
+from fsfm_jax.data.self_blended import SelfBlendSpec
 from fsfm_jax.data.sources import SAMPLES, RecordSource, Source
-from fsfm_jax.data.stream import Stream, StreamSpec
+from fsfm_jax.data.stream import Batches, Stream, StreamSpec
 from fsfm_jax.data.views import WHOLE
 from fsfm_jax.prepare import pool
 from fsfm_jax.prepare.preparation import build
@@ -44,6 +51,7 @@ class Repeated:
 
     def __init__(self, source: Source, length: int):
         self._source, self._length = source, length
+        self.name, self.pixel_sums = source.name, source.pixel_sums
 
     def __len__(self) -> int:
         return self._length
@@ -52,13 +60,26 @@ class Repeated:
         return self._source[index % len(self._source)]
 
 
-def measure(source: Repeated, workers: int, threads: int) -> tuple[float, float]:
-    """Images per second, and processor milliseconds per image over all threads of this process."""
+def pretraining(source: Repeated, workers: int, threads: int) -> Batches:
+    """The batches of pretraining."""
     spec = StreamSpec(
         seed=0, global_batch=BATCH, patch_size=16, online=WHOLE, mask=MASK, draw_group=BATCH, other_mask=False,
         workers=workers, threads=threads,
     )  # fmt: skip
-    stream = Stream([(source, None)], spec, 0, 0, 1)
+    return Stream([(source, None)], spec, 0, 0, 1)
+
+
+def self_blending(source: Repeated, workers: int, threads: int) -> Batches:
+    """Batches of faces and their blends."""
+    spec = LabelledSpec(
+        seed=0, global_batch=BATCH, augment=AugmentSpec(), mix=None, balanced=False, workers=workers, threads=threads
+    )
+    pairs = BlendedSource(source, "samples", np.arange(len(source)), SelfBlendSpec())
+    return LabelledStream([(pairs, None)], spec, 0, 0, 1)
+
+
+def measure(stream: Batches, workers: int, threads: int) -> tuple[float, float]:
+    """Images per second, and processor milliseconds per image over all threads of this process; closes `stream`."""
     # What threads prepared before the clock starts is a gift: let them go through it first.
     for _ in range(2 * threads + 4 * workers + 2):
         next(stream)
@@ -84,10 +105,13 @@ def main(arguments: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # TFDS narrates
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("official files", *ENCODINGS):
-            source = Repeated(opened(name, Path(folder)), LENGTH)
+        sources = {name: Repeated(opened(name, Path(folder)), LENGTH) for name in ("official files", *ENCODINGS)}
+        loaders = {name: (source, pretraining) for name, source in sources.items()}
+        loaders["self-blended"] = sources["png"], self_blending
+        for name, (source, load) in loaders.items():
             for workers, threads in READERS:
-                rate, cost = max(measure(source, workers, threads) for _ in range(REPEATS))
+                runs = [measure(load(source, workers, threads), workers, threads) for _ in range(REPEATS)]
+                rate, cost = max(runs)
                 rows.append({
                     "faces": name, "workers": workers, "threads": threads, "images/s": round(rate),
                     "CPU ms per image": "" if workers else round(cost, 2),

@@ -126,6 +126,20 @@ def test_fine_tuning_recipes_are_the_released_ones(name, peak, layer_decay, dept
     assert r.stream.augment.interpolation == "bicubic" and r.stream.augment.erase.probability == 0.25
 
 
+def test_the_recipe_of_self_blended_faces_meets_no_forgery_before_its_tests():
+    c = load("finetune_sbi:vitl", "fsvfm")
+    assert c.data.train == "blended:data/ffpp_real:train" and c.evaluation.transform == "resize"
+    assert c.data.validation == c.data.train.replace("train", "val") and len(c.data.test.split(",")) == 8
+    r = tuned(c, examples=6_400)
+    assert r.loop.steps == 25 * 100 and not r.task.mixed and r.task.smoothing == 0
+    plain = r.stream.augment
+    assert plain.crop is plain.rand_augment is plain.erase is None and plain.flip == 0.5
+    scratch = load("finetune_sbi:vits", "scratch")
+    assert scratch.init == "scratch" and len(scratch.data.test.split(",")) == 5
+    with pytest.raises(ValueError, match="c40"):
+        load("finetune_sbi:vitb", "c40")
+
+
 @pytest.mark.parametrize(
     "name, variant, peak, epochs, layer_decay, weight_decay, batch",
     [

@@ -108,7 +108,7 @@ def examples(monkeypatch, tmp_path):
 def test_every_example_is_run_by_a_test_here():
     assert set(sections("extending.md")) == {
         "Add an optimizer", "Add a downstream task", "Add a metric writer", "Add a masking strategy", "Add an ID loss",
-        "Change the image size", "Add a backbone",
+        "Change self-blended faces", "Change the image size", "Add a backbone",
     }  # fmt: skip
     assert set(sections("logging.md")) == {"Weights & Biases", "One writer for several runs"}
 
@@ -157,6 +157,13 @@ def test_a_masking_strategy_is_added(examples):
     del masking.STRATEGIES["skin"]
     mask, _ = masking.draw_masks(cloudpickle.loads(sent), space["bits"], np.arange(2), 0, 1)
     np.testing.assert_array_equal(mask, space["mask"])
+
+
+def test_self_blended_faces_are_changed(examples):
+    space = examples("extending.md", "Change self-blended faces")
+    # Lips are replaced, eyes are not.
+    mouth, eyes = (np.isin(space["face"]["parsing_map"], classes) for classes in ((7, 8, 9), (4, 5)))
+    assert space["mask"][mouth].mean() > 0.5 and space["mask"][eyes].mean() < 0.1
 
 
 def test_an_id_loss_is_added(examples):

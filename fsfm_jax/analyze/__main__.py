@@ -5,6 +5,7 @@
     python -m fsfm_jax.analyze reconstruction --checkpoint=runs/vitb --data=samples --output=pictures
     python -m fsfm_jax.analyze cam --checkpoint=runs/dfd --data=data/ffpp_all:test --output=pictures
     python -m fsfm_jax.analyze masking --data=samples --output=pictures
+    python -m fsfm_jax.analyze self-blended --data=samples --output=pictures
     python -m fsfm_jax.analyze features --checkpoint=runs/dfd --data=data/ffpp_all:test --output=pictures
     python -m fsfm_jax.analyze parsers --data=samples --output=pictures
     python -m fsfm_jax.analyze robustness --checkpoint=runs/dfd --data=CDFv2=data/celebdf_v2:test --output=report
@@ -38,6 +39,7 @@ from absl import logging as absl_logging
 
 from fsfm_jax.analyze import features, galleries, heads, papers, robustness
 from fsfm_jax.analyze.ablations import draw_ablation_table
+from fsfm_jax.analyze.blends import draw_blends
 from fsfm_jax.analyze.parsers import DEFAULT, compare_parsers
 from fsfm_jax.data import corruption, masking
 from fsfm_jax.data.masking import STRATEGIES
@@ -53,11 +55,11 @@ from fsfm_jax.weights.run_reader import open_reconstruction
 # The analyses: how many faces each takes by default, and how many checkpoints at most.
 IMAGES = {
     "attention": 32, "maps": 6, "reconstruction": 4, "cam": 8, "masking": 4, "features": 256, "ablation": 0,
-    "parsers": 64, "robustness": 0,
+    "parsers": 64, "robustness": 0, "self-blended": 8,
 }  # fmt: skip
 MOST = {
     "attention": 8, "maps": 8, "reconstruction": 6, "cam": 1, "masking": 0, "features": 1, "ablation": 0, "parsers": 0,
-    "robustness": 1,
+    "robustness": 1, "self-blended": 0,
 }  # fmt: skip
 FIGURE = "figure"  # draws one of them, as a paper has it
 SETTINGS = (
@@ -76,8 +78,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("images", None, "How many faces, spread over the data set.")
     flags.DEFINE_list("strategies", None, f"Of masking, parsers and reconstruction, some of {', '.join(STRATEGIES)}.")
     flags.DEFINE_float("ratio", 0.75, "Share of hidden patches.")
-    flags.DEFINE_integer("rolls", 1, "Masks of each face.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Of the masks; for robustness, of noise and covered places.")
+    flags.DEFINE_integer("rolls", 1, "Masks or self-blended copies of each face.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Of masks and self-blended faces; for robustness, of noise and covered places.")
     flags.DEFINE_list("corruptions", None, f"Of robustness, some of {', '.join(corruption.CORRUPTIONS)} (default all).")
     flags.DEFINE_list("strengths", None, f"Of robustness, some of {', '.join(corruption.STRENGTHS)} (default all).")
     flags.DEFINE_integer("batch", 64, "Of robustness: images scored at a time.", lower_bound=1)
@@ -188,6 +190,8 @@ def _draw(what: str, chosen: Any, names: list[str], folder: str) -> None:
     if what == "masking":
         strategies = galleries.check_strategies(list(STRATEGIES) if chosen.strategies is None else chosen.strategies)
         galleries.draw_masking(faces, strategies, chosen.ratio, chosen.rolls, chosen.seed, folder)
+    elif what == "self-blended":
+        draw_blends(faces, chosen.rolls, chosen.seed, folder)
     elif what == "parsers":
         strategies = galleries.check_strategies(list(STRATEGIES) if chosen.strategies is None else chosen.strategies)
         weights = {"farl": chosen.farl_weights, "bisenet": chosen.bisenet_weights}

@@ -23,7 +23,7 @@ from fsfm_jax.tasks.pretrain import PretrainTask
 from fsfm_jax.weights.run_reader import OpenedRun
 
 PATCH = 16
-NO_MAPS = "has no parsing maps, from which masks are made; take samples, synthetic:N, or records for pretraining"
+NO_MAPS = "has no parsing maps, from which masks are drawn; take samples, synthetic:N, or records for pretraining"
 
 
 def draw_masking(faces: Faces, strategies: Sequence[str], ratio: float, rolls: int, seed: int, folder: str) -> None:
@@ -32,7 +32,8 @@ def draw_masking(faces: Faces, strategies: Sequence[str], ratio: float, rolls: i
     Raises:
       ValueError: faces without parsing maps, an unknown strategy or ratio.
     """
-    images, maps, bits = _parse_faces(faces, PATCH)
+    images, maps = parse_faces(faces)
+    bits = _patch_bits(maps, PATCH)
     covering = [STRATEGIES[name].covers_region for name in strategies]
     under = 2 + covering.index(True) if any(covering) else 2
     rows, counts = [], []
@@ -75,7 +76,8 @@ def draw_reconstructions(
         found = ", ".join(f"patches of {patch} in images of {side}" for patch, side in sorted(sizes))
         raise ValueError(f"--checkpoint: expected patches and images of one size, found {found}")
     patch, side = sizes.pop()
-    images, maps, bits = _parse_faces(faces, patch, side)
+    images, maps = parse_faces(faces, side)
+    bits = _patch_bits(maps, patch)
     look = jax.jit(reconstruct, static_argnames="task")
     rows, losses = [], {}
     for strategy in strategies:
@@ -155,11 +157,19 @@ def check_strategies(strategies: Sequence[str]) -> Sequence[str]:
     return strategies
 
 
-def _parse_faces(faces: Faces, patch: int, side: int = CELL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Photos and maps of `side` pixels, and class bits of patches."""
+def parse_faces(faces: Faces, side: int = CELL) -> tuple[np.ndarray, np.ndarray]:
+    """Return photos `[n, side, side, 3] uint8` and their maps `[n, side, side] uint8`.
+
+    Raises:
+      ValueError: faces without maps.
+    """
     if faces.maps is None:
         raise ValueError(f"--data: {faces.name} {NO_MAPS}")
     images = [resize_whole(image, CELL) if image.shape[0] != CELL else image for image in faces.images]
     pairs = [resize_pair(image, one, side) for image, one in zip(images, faces.maps, strict=True)]
     images, maps = (np.stack(part) for part in zip(*pairs, strict=True))
-    return images, maps, np.stack([regions.patch_bits(one, patch) for one in maps])
+    return images, maps
+
+
+def _patch_bits(maps: np.ndarray, patch: int) -> np.ndarray:
+    return np.stack([regions.patch_bits(one, patch) for one in maps])

@@ -25,6 +25,7 @@ _CLASSES_OF = {
     "face": _table(*range(1, 10)), "brows": _table(2, 3), "features": _table(*range(2, 10)),
     "upper": _table(2, 3, 4, 5, 6), "lower": _table(6, 7, 8, 9),
 }  # fmt: skip
+FEATURES = ("features", "upper", "lower")  # without the skin around them
 PARTS = (*(name for name in _CLASSES_OF if name != "brows"), "below_brows")
 
 
@@ -36,6 +37,8 @@ class BlendMaskSpec:
       parts: what is replaced, one of them by chance: the convex hull of all of the face, of what lies below the tops of
         the brows, of brows, eyes, nose and mouth, of brows, eyes and nose, or of nose and mouth. Paper: hulls of
         landmarks or of some of them.
+      margin: by how much hulls of features grow before anything else, a share of their size: boundaries lie in skin,
+        not along brows and lips. Ours; it makes up for what the first filter takes away.
       elastic: largest shift of the points of a grid of 5 x 5 that deforms the outline, in image sides. Paper: an
         elastic deformation; amount ours.
       first_blur, second_blur: standard deviation of the two Gaussian filters, in image sides. What the first leaves
@@ -43,6 +46,7 @@ class BlendMaskSpec:
     """
 
     parts: tuple[str, ...] = ("face", "below_brows", "features", "upper", "lower")
+    margin: float = 0.25
     elastic: float = 0.03
     first_blur: tuple[float, float] = (0.005, 0.02)
     second_blur: tuple[float, float] = (0.005, 0.02)
@@ -50,8 +54,9 @@ class BlendMaskSpec:
     def __post_init__(self):
         if not self.parts or not set(self.parts) <= {*PARTS}:
             raise ValueError(f"self_blend.mask.parts: expected some of {', '.join(PARTS)}; found {self.parts!r}")
-        if not 0 <= self.elastic < 0.5:
-            raise ValueError(f"self_blend.mask.elastic: expected 0 to 0.5; found {self.elastic!r}")
+        for field, most in (("margin", 1), ("elastic", 0.5)):
+            if not 0 <= getattr(self, field) < most:
+                raise ValueError(f"self_blend.mask.{field}: expected 0 to {most}; found {getattr(self, field)!r}")
         for field in ("first_blur", "second_blur"):
             low, high = getattr(self, field)
             if not 0 <= low <= high < 0.5:
@@ -70,9 +75,12 @@ def draw_mask(spec: BlendMaskSpec, parsing_map: np.ndarray, matrix: np.ndarray, 
       ValueError: not a parsing map, or one without a face.
     """
     part, first, second, *shifts = uniforms(seed, "self blend mask", position, 3 + 2 * GRID**2)
-    outline = _outline(part_corners(parsing_map, spec.parts[int(part * len(spec.parts))]))
+    name = spec.parts[int(part * len(spec.parts))]
+    outline = _outline(part_corners(parsing_map, name))
     sides = np.array(parsing_map.shape[::-1], np.float32)
     grid = (np.array(shifts, np.float32).reshape(GRID, GRID, 2) * 2 - 1) * np.float32(spec.elastic) * sides
+    if name in FEATURES:
+        outline += (outline - (outline.max(0) + outline.min(0)) / 2) * np.float32(spec.margin)
     # The grid spans the outline, and parts below half of the image are deformed in proportion to their size.
     low, high = outline.min(0), outline.max(0)
     places = (outline - low) / np.maximum(high - low, 1) * (GRID - 1)
@@ -118,21 +126,21 @@ def part_corners(parsing_map: np.ndarray, part: str) -> np.ndarray:
         )
     if count > 2:
         face = (places == 1 + int(sizes[1:, cv2.CC_STAT_AREA].argmax())).astype(np.uint8)
-    hull = _hull(face)
+    hull = hull_of(face)
     if part == "face":
         return hull
     if part == "below_brows":
         brows = np.flatnonzero((cv2.LUT(parsing_map, _CLASSES_OF["brows"]) & face).any(1))
         face[: brows[0] if brows.size else 0] = 0
-        return _hull(face)
+        return hull_of(face)
     # Features may be apart from the skin, as a brow behind hair is.
     inside = cv2.fillConvexPoly(np.zeros_like(face), hull, 1)
     chosen = cv2.LUT(parsing_map, _CLASSES_OF[part]) & inside
-    return _hull(chosen) if chosen.any() else hull
+    return hull_of(chosen) if chosen.any() else hull
 
 
-def _hull(chosen: np.ndarray) -> np.ndarray:
-    """Corners `[K, 2] int32` (x, y) of the convex hull of the ones in `chosen [H, W] uint8`, of which there is one."""
+def hull_of(chosen: np.ndarray) -> np.ndarray:
+    """Corners `[K, 2] int32` (x, y) of the convex hull of the pixels of `chosen [H, W]`, at least one; 0 is none."""
     rows = np.flatnonzero(chosen.any(1))
     first = chosen[rows].argmax(1)
     last = chosen.shape[1] - 1 - chosen[rows, ::-1].argmax(1)

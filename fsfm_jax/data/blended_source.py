@@ -9,6 +9,7 @@ training stream it is drawn anew at each position, next to its real face (`data.
 
 import copy
 import hashlib
+from functools import cached_property
 
 import numpy as np
 
@@ -74,16 +75,19 @@ class BlendedSource:
     def labels(self) -> np.ndarray:
         return np.tile([FAKE, REAL], len(self._indices))
 
-    @property
+    @cached_property
     def videos(self) -> np.ndarray:
         """`[2 n]` text; one pass over the records."""
-        real = [self._video(row, self._faces[int(index)]) for row, index in enumerate(self._indices)]
+        faces, stored = self._faces, (records.VIDEO,)
+        read = (lambda index: faces.read(index, stored)) if isinstance(faces, RecordSource) else faces.__getitem__
+        real = [self._video(row, read(int(index))) for row, index in enumerate(self._indices)]
         return np.array([name for video in real for name in (video + SUFFIX, video)])
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
+        """SHA-256 over the faces, the specification and the first blend, which stands for the way blends are made."""
         words = (self._faces.fingerprint, repr(self._spec), str(len(self._indices)))
-        return hashlib.sha256("\n".join(words).encode()).hexdigest()
+        return hashlib.sha256("\n".join(words).encode() + self[0][records.IMAGE]).hexdigest()
 
     def _video(self, row: int, face: dict) -> str:
         if records.VIDEO in face:

@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 
 from fsfm_jax import records, regions
+from fsfm_jax.data.blend_mask import hull_of
 from fsfm_jax.data.counter_random import integers
 from fsfm_jax.data.drawing import COMPRESSION
 from fsfm_jax.data.drawn import DrawnSource
@@ -95,11 +96,10 @@ def blend_mask(parsing_map: np.ndarray, seed: int, index: int) -> np.ndarray:
     regions.check_labels(parsing_map)
     rng, size = _generator(seed, "blend mask", index), parsing_map.shape[0]
     parts = PARTS[rng.integers(len(PARTS)) :]
-    places = next((p for p in (np.argwhere(np.isin(parsing_map, part)) for part in parts) if len(p)), None)
-    if places is None:
+    chosen = next((c for c in (np.isin(parsing_map, part) for part in parts) if c.any()), None)
+    if chosen is None:
         raise ValueError("parsing map: found no face to blend; expected pixels of classes 1..9 of regions.CLASSES")
-    corners = cv2.convexHull(places[:, ::-1].astype(np.int32))  # x before y
-    hull = cv2.fillConvexPoly(np.zeros(parsing_map.shape, np.float32), corners, 1.0)
+    hull = cv2.fillConvexPoly(np.zeros(parsing_map.shape, np.float32), hull_of(chosen), 1.0)
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(0.03 * size) + 1,) * 2)
     soft = (2 * round(rng.uniform(0.01, 0.02) * size) + 1,) * 2
     return cv2.blur(cv2.blur(cv2.dilate(hull, around), soft), soft).clip(0, 1)

@@ -19,7 +19,7 @@ from fsfm_jax.analyze import features, galleries, heads, papers
 from fsfm_jax.detection.encoder import open_encoder
 from fsfm_jax.detection.opener import Unsaid
 from fsfm_jax.figures.faces import open_faces, open_methods
-from fsfm_jax.figures.gallery import CELL, GAP, Row, write_gallery
+from fsfm_jax.figures.gallery import CELL, GAP, HEADER, LABEL, Row, write_gallery
 from fsfm_jax.models.vit import Encoder
 from fsfm_jax.weights.run_reader import open_run
 
@@ -144,6 +144,27 @@ def test_the_covered_region_is_named_below_a_strategy_that_covers_it(tmp_path, m
     (titles, covering), (_, nothing) = written
     assert titles[covering.under] == "crfr_p" and covering.label.startswith("covered: ")
     assert nothing.label == ""
+
+
+def test_self_blended_faces_and_what_changed_in_them(tmp_path):
+    analysed("self-blended", tmp_path, images=2, rolls=3, seed=1)
+    found = written(tmp_path, "self-blended.json")
+    assert [(one["face"], one["roll"]) for one in found["blends"]] == [(row // 3, row % 3) for row in range(6)]
+    assert all(0 < one["covered"] < 1 and one["ratio"] in (0.25, 0.5, 0.75, 1) for one in found["blends"])
+    # The picture shows what the numbers say.
+    picture = cv2.imread(str(tmp_path / "self-blended.png"))[..., ::-1]
+    for number, one in enumerate(found["blends"]):
+        photo, _, mask, blended, shown = (
+            picture[HEADER + number * (CELL + LABEL) :, GAP + column * (CELL + GAP) :][:CELL, :CELL].astype(int)
+            for column in range(5)
+        )
+        assert (mask[..., 0] > mask.max() / 2).mean() == pytest.approx(one["covered"], abs=0.005)
+        assert mask.max() == round(255 * one["ratio"])
+        np.testing.assert_array_equal(shown, np.minimum(4 * np.abs(blended - photo), 255))
+        outside = np.abs(blended - photo)[mask[..., 0] == 0]
+        assert outside.mean() == pytest.approx(one["difference_outside"], abs=0.2)
+    with pytest.raises(ValueError, match="--data: forged:blend:8 has no parsing maps"):
+        analysed("self-blended", tmp_path, data="forged:blend:8")
 
 
 def test_heat_beside_each_face(detector, tmp_path):

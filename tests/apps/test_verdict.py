@@ -102,9 +102,11 @@ def test_a_demo_detector_and_high_rates_are_warned_of():
     )
     assert len(warned(kept(false_negative_rate=0.21))) == 1 and not warned(kept(false_negative_rate=None))
     for card in ({"all_fields": {"data.train": "forged:blend:9,spoof=forged:print:9"}},
+                 {"all_fields": {"data.train": "forged:blend:9,blended:synthetic:8"}},
                  {"calibration": kept() | {"split": "forged:blend:128:1:0"}}):  # fmt: skip
         (text,) = warned(**card)
         assert text.startswith("this is a demo detector, trained on drawn faces (forged:blend:")
+    assert warned(all_fields={"data.train": "blended:samples"}) == []
 
 
 def faces(*sureness: float, frames: int) -> Reading:

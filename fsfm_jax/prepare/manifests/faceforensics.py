@@ -23,7 +23,7 @@ EXPECTED_DFD = {"actors": 363, "DeepFakeDetection": 3068}
 
 ORIGINALS, ACTORS, MANIPULATED = "original_sequences/youtube", "original_sequences/actors", "manipulated_sequences"
 COMPRESSIONS = ("c23", "c40", "raw")
-ALL_FRAMES = "all_frames"
+ALL_FRAMES, APART = "all_frames", "splits"
 SPLIT_FOLDERS = ("", "splits", "dataset/splits")
 
 LAYOUT = """\
@@ -154,15 +154,20 @@ def walk(request: Request, name: str, manipulations: tuple[str, ...], real_frame
 
 
 def walk_originals(request: Request) -> Walk:
-    """One split `train`: the real videos of train and val at c23, which FSFM pretrains on (supplement)."""
+    """The real videos at c23: one split `train` of those of train and val, which FSFM pretrains on (supplement).
+
+    The variant `splits` has train, val and test apart with fewer frames: detectors learn from these real faces alone.
+    """
     download = Download(request, "ffpp_originals", LAYOUT, needed=(ORIGINALS,))
-    sampling = ALL if download.variant == ALL_FRAMES else describe_spacing(PRETRAINING_FRAMES)
+    spaced = describe_spacing(FRAMES if download.variant == APART else PRETRAINING_FRAMES)
+    sampling = ALL if download.variant == ALL_FRAMES else spaced
     group = _group(download, ORIGINALS, "c23", UNLABELLED, "", sampling)
     if not group.names:
         raise download.wrong(f"{group.folder} has no .mp4 videos", "download the videos with compression c23")
     split_of = _read_splits(download)
     _check(download, group, split_of)
-    return download.walk({"train": Listing(lambda: group.items(split_of, ("train", "val")))})
+    splits = {split: (split,) for split in EXPECTED} if download.variant == APART else {"train": ("train", "val")}
+    return download.walk({name: Listing(partial(group.items, split_of, parts)) for name, parts in splits.items()})
 
 
 def walk_dfd(request: Request) -> Walk:
@@ -194,10 +199,10 @@ FACEFORENSICS = (
     *(_data_set(f"ffpp_{one.lower()}", f"{one} only", (one,), FRAMES) for one in MANIPULATIONS),
     DataSet(
         name="ffpp_originals",
-        about="FaceForensics++ (TU Munich): real videos of train and val at c23 for pretraining",
+        about="FaceForensics++ (TU Munich): real videos at c23 for pretraining, those of train and val; or split",
         layout=LAYOUT,
         walk=walk_originals,
-        variants=(f"{PRETRAINING_FRAMES}_frames", ALL_FRAMES),
+        variants=(f"{PRETRAINING_FRAMES}_frames", ALL_FRAMES, APART),
         parsed=True,
     ),
     DataSet(

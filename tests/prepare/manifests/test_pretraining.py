@@ -74,3 +74,8 @@ def test_ffpp_originals(miniature, listed, monkeypatch):
     of_all = listed(miniature.walk("ffpp_originals:all_frames"), "train")
     assert [item.path for item in of_all] == [item.path for item in expected]
     assert {item.sampling for item in of_all} == {"all"}
+    apart = miniature.walk("ffpp_originals:splits")
+    found = {split: [item.video for item in listed(apart, split)] for split in apart.splits}
+    pairs = {"train": (1, 4), "val": (0, 3), "test": (2, 5)}
+    assert found == {split: [f"youtube/00{number}" for number in pair] for split, pair in pairs.items()}
+    assert {item.sampling for item in listed(apart, "val")} == {"spaced:32"}
