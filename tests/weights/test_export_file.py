@@ -247,7 +247,7 @@ def test_an_export_with_its_pixel_decoder_reconstructs_as_its_run_does_and_start
     for field, value, text in (
         ("config", said["config"] | {"model.pixel_width": 1 << 40}, r"pixel_decoder/embed/kernel: expected \[48, 1099"),
         ("config", said["config"] | {"model.pixel_depth": 1}, "arrays are not those of the network"),
-        ("config", {"nothing": 1}, "config: no network of ours"),
+        ("config", {"model.size": 7}, "config: no network of ours"),
         ("image_size", 1 << 20, "image_size: expected from 1 to 4096 pixels"),
         ("image_size", 33, "config: no network of ours"),
     ):
