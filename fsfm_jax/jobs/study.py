@@ -22,11 +22,13 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from fsfm_jax.config.fields import to_steps
 from fsfm_jax.detection import study
 from fsfm_jax.figures.study import Point, draw_curves, draw_study
 from fsfm_jax.jobs import finetune, pretrain
 from fsfm_jax.jobs.cells import MARK, Run, check_command, failure_notes, has_ended, run_all
 from fsfm_jax.jobs.recipe_check import check_recipe
+from fsfm_jax.records import CARD_FILE
 from fsfm_jax.resolve.compare import of_cell
 from fsfm_jax.resolve.study import Cell, Source, Study, plan_study, records_of
 from fsfm_jax.run.lock import hold
@@ -35,8 +37,8 @@ from fsfm_jax.run.workdir import make_folder, write_text
 
 LOG = logging.getLogger("fsfm_jax")
 SECONDS, CURVES = "seconds.json", "curves.png"
-# What two cores without an accelerator need, measured with the recipes of the study: pictures a second.
-PREPARED, PARSED, PRETRAINED, FINETUNED = 20.0, 5.0, 30.0, 25.0
+# Pictures a second of two cores without an accelerator, measured with the recipes of the study.
+PREPARED, PARSED, PRETRAINED, FINETUNED, SCORED = 20.0, 6.0, 16.0, 13.0, 40.0
 FACES_PER_SHARD = 200  # so that the pictures of a small folder keep all cores busy
 
 
@@ -122,17 +124,45 @@ def seconds_of(folder: str) -> float:
 
 
 def _announce(planned: Study, workdir: str) -> None:
-    """Say how much there is to do, and about how long two cores need."""
-    seconds = 0.0
-    for source in used_sources(planned):
-        if not Path(records_of(source.name, workdir), "fsfm_card.json").exists():
-            count = sum(1 for path in Path(source.folder).rglob("*") if path.is_file())
-            seconds += count / (PARSED if source.parsed else PREPARED)
+    """Say how much there is to do, and about how long two cores need for what has not ended."""
+    prepare, train = estimate(planned, workdir)
     LOG.info(
-        "%d sources, %d pretrainings, %d detectors with %d seeds each; preparing takes about %.0f minutes on two cores",
-        len(used_sources(planned)), len(planned.pretrainings), len(planned.cells),
-        planned.cells[0].config.repeats if planned.cells else 0, seconds / 60,
+        "%d sources, %d pretrainings, %d detectors with all their seeds; on two cores without an accelerator preparing "
+        "takes about %.0f minutes and training and testing about %.1f hours",
+        len(used_sources(planned)), len(planned.pretrainings), sum(cell.config.repeats for cell in planned.cells),
+        prepare / 60, train / 3600,
     )  # fmt: skip
+
+
+def estimate(planned: Study, workdir: str) -> tuple[float, float]:
+    """Return the seconds that two cores need to prepare, and to train and test, what has not ended; by the names alone.
+
+    Every picture is taken for a face, and a validation for nothing.
+    """
+    counts = {
+        name: sum(path.is_file() for path in Path(one.folder).rglob("*")) for name, one in planned.sources.items()
+    }
+    prepare = sum(
+        counts[source.name] / (PARSED if source.parsed else PREPARED)
+        for source in used_sources(planned)
+        if not Path(records_of(source.name, workdir), CARD_FILE).exists()
+    )
+
+    def steps(config: ConfigDict, faces: float) -> float:
+        return to_steps(config.duration, "duration", max(1, round(faces)), config.batch.size) * config.batch.size
+
+    train = 0.0
+    for one in planned.pretrainings:
+        if not Path(one.folder, MARK).exists():
+            names = [os.path.basename(spec) for spec in one.config.data.train.split(",")]
+            train += steps(one.config, sum(counts[name] for name in names)) / PRETRAINED
+    for cell in planned.cells:
+        if not Path(cell.folder, MARK).exists():
+            task, tested = cell.task, {*cell.task.against, *cell.task.test, *cell.task.control}
+            learnt = sum(counts[name] for name in {*task.real, *task.fake} & counts.keys())
+            images = steps(cell.config, learnt) / FINETUNED + sum(counts[name] for name in tested) / SCORED
+            train += cell.config.repeats * images
+    return prepare, train
 
 
 def _write(planned: Study, groups: str, workdir: str, failed: Mapping[str, str]) -> None:

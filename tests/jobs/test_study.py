@@ -116,6 +116,17 @@ def test_the_plan_has_every_arm_of_every_task(pictures):
     assert [source.name for source in study.used_sources(planned)] == ["a", "b", "c", "x_real", "x_fake"]
 
 
+def test_the_time_is_told_from_the_number_of_pictures(pictures, tmp_path):
+    planned = plan_study(config_of(pictures, tasks="swaps: real=a; fake=b; test=b"), str(tmp_path))
+    prepare, train = study.estimate(planned, str(tmp_path))
+    # One picture a folder: a is parsed, b is not; 2 steps of 8 once, and 2 of 16 for two seeds of three arms.
+    assert prepare == pytest.approx(1 / study.PARSED + 1 / study.PREPARED)
+    assert train == pytest.approx(16 / study.PRETRAINED + 3 * 2 * (32 / study.FINETUNED + 2 / study.SCORED))
+    (tmp_path / "pretraining/fsfm").mkdir(parents=True)
+    (tmp_path / "pretraining/fsfm/cell.json").touch()
+    assert study.estimate(planned, str(tmp_path))[1] == pytest.approx(train - 16 / study.PRETRAINED)
+
+
 def test_without_tasks_every_folder_is_one(pictures):
     planned = plan_study(config_of(pictures, tasks="", controls="c"), "W")
     assert [(task.name, task.real, task.fake, task.test) for task in planned.tasks] == [
