@@ -27,6 +27,7 @@ DEFAULTS = dict(
     checkpoint=[], data="samples", images=None, strategies=None, ratio=0.75, rolls=1, seed=0, method="pca",
     colour="label", base="fsfm", classes="", statistics="", norm_over="", by=None, heads=None, table="", paper="",
     number="", list=False, parsers=["stored", "boxes"], farl_weights="", bisenet_weights="", against=[],
+    corruptions=None, strengths=None, batch=64,
 )  # fmt: skip
 
 
