@@ -1,7 +1,7 @@
 """The study: does pretraining on real faces help to find forged ones? All of it on folders of anybody's pictures.
 
     make study DATA=FOLDER
-    python -m fsfm_jax.main --config=configs/study.py --config.folder=FOLDER --workdir=runs/study
+    python -m fsfm_jax.main --config=configs/study.py --workdir=runs/study --config.folder=FOLDER
 
 Every folder becomes a task, and every start is tried on it with three seeds. The variant `measured` has the tasks,
 starts and sources of docs/study.md. Hardware: CPU. Measured: `measured`, in docs/study.md; the default was not run.

@@ -1,7 +1,7 @@
 """A small detector on a thousand faces, for CPUs: the fine-tuning of a study.
 
-    python -m fsfm_jax.main --config=configs/study_finetune.py --config.init=runs/study --workdir=runs/study_detector \\
-        --config.data.train=real=data/photos@0.5,fake=data/forged@0.5
+    python -m fsfm_jax.main --config=configs/study_finetune.py --workdir=runs/study_detector \\
+        --config.init=runs/study --config.data.train=real=data/photos@0.5,fake=data/forged@0.5
 
 Few steps, since what is compared is the start. Whatever moves or resamples the pixels would hide the traces of a
 generator from a network of this size, so faces are mirrored and nothing else. Hardware: CPU. Measured: see

@@ -1,6 +1,6 @@
 """A small encoder on a thousand real faces, for CPUs: the pretraining of a study.
 
-    python -m fsfm_jax.main --config=configs/study_pretrain.py --config.data.train=data/faces --workdir=runs/study
+    python -m fsfm_jax.main --config=configs/study_pretrain.py --workdir=runs/study --config.data.train=data/faces
 
 Masking, losses and both networks are the papers'; sizes and schedule are ours, for two cores. Hardware: CPU.
 Measured: see docs/study.md.

@@ -12,7 +12,7 @@ from fsfm_jax import records, regions
 from fsfm_jax.data.labels import LabelledRecords
 from fsfm_jax.data.metadata import FEATURES, INFO
 from fsfm_jax.data.photo import encode_png
-from fsfm_jax.data.sources import RecordSource
+from fsfm_jax.data.sources import STORED, RecordSource
 from fsfm_jax.data.statistics import Card, PixelSums, SplitStatistics, read_card
 from fsfm_jax.detection.prediction_file import read_predictions, write_predictions
 from fsfm_jax.detection.score_file import read_scores
@@ -80,6 +80,7 @@ class _Opened(RecordSource):
 
     def __init__(self, record: bytes):
         self.name, self._records, self._files, self._ends = "faces", [record], ["faces"], [1]
+        self._features = STORED
 
 
 class _Labelled(LabelledRecords):
