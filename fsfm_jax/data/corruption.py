@@ -13,7 +13,7 @@ seventh, video compression, needs a video. What is ours is marked in the column 
 | `noise`      | white Gaussian noise                                | std in levels; theirs, 255 times the root of    |
 |              |                                                     | 0.001 .. 0.05, but in Y, Cb, Cr; here in RGB    |
 | `saturation` | distance from grey times a factor                   | factor; theirs                                  |
-| `contrast`   | levels times a factor, so it darkens, too           | factor; theirs                                  |
+| `contrast`   | levels times a factor, which darkens as well        | factor; theirs                                  |
 | `warmth`     | red gains a share, blue loses it                    | share; ours                                     |
 | `blocks`     | grey squares of 8 pixels at random places           | number; theirs                                  |
 | `social`     | what a messenger does: smaller, and two JPEGs       | factor, both qualities; ours                    |

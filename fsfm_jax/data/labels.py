@@ -123,7 +123,7 @@ class LabelledRecords(Records):
     """One labelled split of a records directory."""
 
     def __init__(self, directory: str | os.PathLike, split: str):
-        path, card = read_labelled_card(directory, split)
+        path, card = read_split_card(directory, split)
         if not card.class_names or card.real is None:
             found = (
                 "no labels" if not card.class_names else f"classes {', '.join(card.class_names)}, none known as real"
@@ -144,7 +144,7 @@ class RecordsOfOneClass(Records):
     """
 
     def __init__(self, directory: str | os.PathLike, split: str, name: str, class_names: tuple[str, ...], real: int):
-        path, card = read_labelled_card(directory, split)
+        path, card = read_split_card(directory, split)
         super().__init__(path, split, card)
         self.name = f"{name}={self.name}"
         self.class_names, self.real = class_names, real
@@ -163,10 +163,10 @@ def has_labels(spec: str) -> bool:
     Raises:
       ValueError: a malformed spec or an unknown split. FileNotFoundError: no such folder.
     """
-    return is_made(spec) or bool(read_labelled_card(*path_and_split(spec))[1].class_names)
+    return is_made(spec) or bool(read_split_card(*path_and_split(spec))[1].class_names)
 
 
-def read_labelled_card(directory: str | os.PathLike, split: str) -> tuple[epath.Path, Card]:
+def read_split_card(directory: str | os.PathLike, split: str) -> tuple[epath.Path, Card]:
     """Reads the card of records that must have `split`.
 
     Raises:

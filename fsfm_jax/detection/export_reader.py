@@ -42,7 +42,7 @@ def open_export(export: Export) -> tuple[Detector, Mapping[str, np.ndarray]]:
         task = task_of(card)
         shapes = jax.eval_shape(task.init, jax.random.key(0))
     except (KeyError, TypeError, AttributeError, ArithmeticError, ValueError) as error:
-        raise ValueError(f"{export.beside}: config: no network of ours ({str(error)[:200]}); {COPY}") from error
+        raise ValueError(f"{export.beside}: config: not a network of fsfm_jax ({str(error)[:200]}); {COPY}") from error
     weights = read_weights(export, FIELD)
     check_shapes(weights.params, shapes, f"{FIELD}: {path}, as {export.beside} describes it")
     card[_EXPORT] = {"format": said["format"], "path": path, "kind": weights.kind, "sha256": weights.sha256}

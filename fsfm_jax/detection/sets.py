@@ -9,7 +9,7 @@ from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.serialized_scorer import Serialized
 from fsfm_jax.detection.video_overlap import check_unseen
 
-PARTS = re.compile(r"\+(?=\w+=)")  # kinds of drawn forgeries have a + between them, too
+PARTS = re.compile(r"\+(?=\w+=)")  # drawn forgeries also have a + between their kinds
 
 
 def open_sets(text: str, field: str, opened: Callable[[str], LabelledSource]) -> dict[str, LabelledSource]:

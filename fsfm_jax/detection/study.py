@@ -17,33 +17,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fsfm_jax.detection.detector import REPEATS
 from fsfm_jax.detection.prediction_file import read_predictions
-from fsfm_jax.detection.repeats import spread
 from fsfm_jax.detection.results import METRICS
-from fsfm_jax.metrics import binary, bootstrap, curve
-from fsfm_jax.metrics.scores import DEEPFAKE, Scored
+from fsfm_jax.metrics.area import LEVEL, RESAMPLES, Area, mean_area
 from fsfm_jax.resolve.study import CONTROL_SET, FORGED_SET, Cell, Study
 
 JSON, TABLE, CSV, PICTURE = "study.json", "table.md", "table.csv", "study.png"
-RESAMPLES, LEVEL = 1000, 0.95
 AGES = (30, 45, 60)  # numbers of more than one digit are counted in these spans
 HEAD = ("task", "arm", "tested on", "control", "auc", "low", "high", "deviation", "seeds", "real", "forged")
-
-
-class Area(NamedTuple):
-    """AUC of an arm on a source, in fractions: mean over seeds, its interval over pictures, deviation over seeds."""
-
-    task: str
-    arm: str
-    source: str
-    control: bool
-    auc: float
-    low: float
-    high: float
-    deviation: float
-    seeds: int
-    real: int
-    forged: int
 
 
 class Alarms(NamedTuple):
@@ -74,11 +56,13 @@ def summarise(groups: str, ended: Sequence[tuple[Cell, float]]) -> Found:
     patterns = parse_groups(groups)
     areas, alarms = [], []
     for cell, _ in ended:
-        folders = [os.path.join(cell.folder, f"seed_{seed}") for seed in range(cell.config.repeats)]
+        c = cell.config
+        folders = [os.path.join(cell.folder, REPEATS.format(seed)) for seed in range(c.seed, c.seed + c.repeats)]
         if len(folders) == 1:
             folders = [cell.folder]
         for name in (FORGED_SET, *([CONTROL_SET] if cell.task.control else [])):
-            seeds = [read_predictions(Path(folder, "test", "predictions", f"{name}.csv")) for folder in folders]
+            file = os.path.join("test", "predictions", f"{name}.{c.report.predictions}")
+            seeds = [read_predictions(Path(folder, file)) for folder in folders]
             areas += _areas(cell, seeds, name == CONTROL_SET)
             alarms += _alarms(cell, seeds, [_threshold(folder) for folder in folders], patterns, name)
     return Found(tuple(areas), tuple(alarms), {(cell.task.name, cell.arm): taken for cell, taken in ended})
@@ -96,22 +80,6 @@ def parse_groups(text: str) -> dict[str, re.Pattern]:
         if not patterns[name].groupindex:
             raise ValueError(f"groups: expected named parts (?P<age>...) in the pattern of {name}, found {pattern!r}")
     return patterns
-
-
-def mean_area(scores: Sequence[np.ndarray], labels: np.ndarray, seed: int = 0) -> tuple[float, float, float, float]:
-    """Return mean, low, high and deviation of the AUC of several detectors on the same pictures.
-
-    Args:
-      scores: `[N]` of each detector, higher is more real. labels: `[N] bool`, True is real.
-    """
-    scored = [Scored(each, labels, DEEPFAKE) for each in scores]
-    numbers = np.arange(len(labels))
-    mean, deviation = spread([binary.auc(each).value for each in scored])
-    # The same resamples for each detector, so that the interval is that of their mean.
-    drawn = bootstrap.draw(labels, RESAMPLES, seed)
-    resampled = [bootstrap.resample(each, {"auc": curve.area}, numbers, drawn)["auc"] for each in scored]
-    low, high = np.quantile(np.mean(resampled, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
-    return mean, low, high, deviation
 
 
 def _areas(cell: Cell, seeds: Sequence[Mapping[str, np.ndarray]], control: bool) -> list[Area]:

@@ -88,7 +88,7 @@ def _front(said: dict, detector: bool) -> str:
         f"pipeline_tag: {'image-classification' if detector else 'image-feature-extraction'}",
         f"tags: {json.dumps(tags)}",
     ]
-    # Who trained the weights chooses their licence; of ours and of those that the authors released it is known.
+    # Who trained the weights chooses their licence; it is known for the weights of fsfm_jax and of the authors.
     own = said[DEMONSTRATION]["licence"].lower() if DEMONSTRATION in said else "other  # choose one before publishing"
     lines.append(f"license: {NON_COMMERCIAL if said['licence'] else own}")
     return "\n".join(lines)

@@ -212,7 +212,7 @@ def _decoding_state(run: OpenedRun | Detector) -> dict[str, np.ndarray]:
     """Encoder, mask token and pixel decoder with official names, without the position tables, which are computed."""
     if isinstance(run, Detector) or run.base != OWN:
         what = "a detector" if isinstance(run, Detector) else f"an encoder of {run.base}"
-        raise ValueError(f"--decoder: expected a pretraining run of ours; found {what}, which has none; leave it out")
+        raise ValueError(f"--decoder: expected a pretraining run of fsfm_jax; found {what} (no decoder); leave it out")
     arrays = encoder_arrays(run.params, run.spec.size, run.spec.image_size) | pixel_decoder_arrays(run.params, run.spec)
     del arrays[POSITIONS]
     return official_state(unflatten_dict(arrays, sep="/"), PRETRAINING, run.spec.size.patch_size)

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fsfm_jax.figures import plot
+from fsfm_jax.metrics.area import Area
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,33 +14,21 @@ COLUMNS = 2  # plots side by side
 SMOOTHED = 20  # steps in a point of a learning curve
 
 
-class Point(NamedTuple):
-    """AUC of an arm on a source with its interval, in fractions."""
-
-    task: str
-    arm: str
-    source: str
-    control: bool
-    auc: float
-    low: float
-    high: float
-
-
-def draw_study(path: Path, found: Sequence[Point]) -> bool:
+def draw_study(path: Path, areas: Sequence[Area]) -> bool:
     """Write the plot as PNG; False if there is nothing to draw.
 
     Raises:
       OSError: the file cannot be written.
     """
-    tasks = list(dict.fromkeys(area.task for area in found))
+    tasks = list(dict.fromkeys(area.task for area in areas))
     if not tasks:
         return False
-    arms = list(dict.fromkeys(area.arm for area in found))
+    arms = list(dict.fromkeys(area.arm for area in areas))
     rows = -(-len(tasks) // COLUMNS)
     figure = plot.make_figure(4.6 * min(len(tasks), COLUMNS) + 0.6, 3.1 * rows + 0.7, "What each start finds")
     axes = figure.subplots(rows, min(len(tasks), COLUMNS), squeeze=False).ravel()
     for panel, task in zip(axes, tasks, strict=False):
-        _plot_task(panel, task, [area for area in found if area.task == task], arms)
+        _plot_task(panel, task, [area for area in areas if area.task == task], arms)
     for panel in axes[len(tasks) :]:
         panel.remove()
     handles, labels = axes[0].get_legend_handles_labels()
@@ -48,7 +37,7 @@ def draw_study(path: Path, found: Sequence[Point]) -> bool:
     return True
 
 
-def _plot_task(axes: "Axes", task: str, areas: Sequence[Point], arms: Sequence[str]) -> None:
+def _plot_task(axes: "Axes", task: str, areas: Sequence[Area], arms: Sequence[str]) -> None:
     sources = list(dict.fromkeys((area.control, area.source) for area in areas))
     axes.axhline(50, color=plot.GREY, linewidth=0.8, zorder=0)
     colours = [*plot.COLOURS, plot.GREEN, plot.VERMILLION, plot.INK, plot.GREY]

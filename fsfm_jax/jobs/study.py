@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from fsfm_jax.config.fields import to_steps
 from fsfm_jax.detection import study
-from fsfm_jax.figures.study import Point, draw_curves, draw_study
+from fsfm_jax.figures.study import draw_curves, draw_study
 from fsfm_jax.jobs import finetune, pretrain
 from fsfm_jax.jobs.cells import MARK, Run, check_command, failure_notes, has_ended, run_all
 from fsfm_jax.jobs.recipe_check import check_recipe
@@ -58,23 +58,13 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
         for cell in planned.cells:
             of_cell(str(cell), check_recipe, cell.config)
         _announce(planned, workdir)
-        for source in used_sources(planned):
+        for source in planned.sources.values():
             _prepare(source, config, workdir)
         for one in planned.pretrainings:
             of_cell(one.arm, pretrain.check, one.config)
         runs = _runs(planned)
         run_all(runs, functools.partial(_write, planned, config.groups, workdir))
     LOG.info("Tables: %s", os.path.join(workdir, study.TABLE))
-
-
-def used_sources(planned: Study) -> list[Source]:
-    """Return the sources that a run of the study reads, those of pretrainings first."""
-    text = [one.config.data.train for one in planned.pretrainings]
-    text += [f"{c.data.train},{c.data.validation},{c.data.test}" for c in (cell.config for cell in planned.cells)]
-    words = ",".join(text).replace("+", ",").replace(":", ",").replace("@", ",").split(",")
-    names = {os.path.basename(word) for word in words}
-    chosen = [source for source in planned.sources.values() if source.name in names]
-    return sorted(chosen, key=lambda source: not source.parsed)
 
 
 def _prepare(source: Source, config: ConfigDict, workdir: str) -> None:
@@ -129,7 +119,7 @@ def _announce(planned: Study, workdir: str) -> None:
     LOG.info(
         "%d sources, %d pretrainings, %d detectors with all their seeds; on two cores without an accelerator preparing "
         "takes about %.0f minutes and training and testing about %.1f hours",
-        len(used_sources(planned)), len(planned.pretrainings), sum(cell.config.repeats for cell in planned.cells),
+        len(planned.sources), len(planned.pretrainings), sum(cell.config.repeats for cell in planned.cells),
         prepare / 60, train / 3600,
     )  # fmt: skip
 
@@ -144,7 +134,7 @@ def estimate(planned: Study, workdir: str) -> tuple[float, float]:
     }
     prepare = sum(
         counts[source.name] / (PARSED if source.parsed else PREPARED)
-        for source in used_sources(planned)
+        for source in planned.sources.values()
         if not Path(records_of(source.name, workdir), CARD_FILE).exists()
     )
 
@@ -169,7 +159,7 @@ def _write(planned: Study, groups: str, workdir: str, failed: Mapping[str, str])
     found = study.summarise(groups, [(cell, seconds_of(cell.folder)) for cell in _ended(planned)])
     costs = {one.arm: seconds_of(one.folder) for one in planned.pretrainings if Path(one.folder, MARK).exists()}
     study.write(workdir, planned, found, costs, failure_notes(failed))
-    draw_study(Path(workdir, study.PICTURE), [Point(*area[:7]) for area in found.areas])
+    draw_study(Path(workdir, study.PICTURE), found.areas)
     draw_curves(Path(workdir, CURVES), {one.arm: _curve(one.folder) for one in planned.pretrainings})
 
 

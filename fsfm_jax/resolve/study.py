@@ -20,7 +20,8 @@ RECORDS = "records"
 FORGED_SET, CONTROL_SET = "forged", "control"
 SPLITS = ("train", "val", "test")
 DECIDED = {prefix + name: "the study itself" for name in study.DECIDED for prefix in ("", FINETUNE)}
-TASK_FIELDS = {"real": "", "fake": "", "against": "", "test": "", "control": "", "arms": ""}
+SOURCES = ("real", "fake", "against", "test", "control")  # fields of a task that name sources
+TASK_FIELDS = (*SOURCES, "arms")
 
 
 class Source(NamedTuple):
@@ -70,7 +71,7 @@ class Cell(NamedTuple):
 
 
 class Study(NamedTuple):
-    """All runs of a study, in order."""
+    """All runs of a study, in order, and the sources that they read, those with parsing maps first."""
 
     sources: Mapping[str, Source]
     pretrainings: tuple[Pretraining, ...]
@@ -98,7 +99,10 @@ def plan_study(config: ConfigDict, workdir: str) -> Study:
     if forged := [name for name in pretrain_on if not found[name].real]:
         raise ValueError(f"pretrain_on: expected real faces, found {', '.join(forged)}")
     parsed = {*pretrain_on, *(name for task in tasks if study.BLENDED in task.fake for name in task.real)}
-    sources = {name: source._replace(parsed=name in parsed) for name, source in found.items()}
+    needed = {name for task in tasks for key in SOURCES for name in getattr(task, key)}
+    needed |= {*pretrain_on} if any(not setting.init for setting in settings) else set()
+    used = [source._replace(parsed=name in parsed) for name, source in found.items() if name in needed]
+    sources = {source.name: source for source in sorted(used, key=lambda source: not source.parsed)}
     pretrainings = tuple(
         Pretraining(
             setting.name, start_of(setting, settings, workdir), _pretraining(config, setting, pretrain_on, workdir)
@@ -173,7 +177,7 @@ def parse_tasks(text: str, sources: Mapping[str, Source], arms: Sequence[str]) -
         known = {**sources, study.BLENDED: None}
         fields["against"] = fields.get("against", "") or fields.get("real", "")
         named = {
-            key: _names(f"tasks: {name}: {key}", fields.get(key, ""), known) for key in TASK_FIELDS if key != "arms"
+            key: _names(f"tasks: {name}: {key}", fields.get(key, ""), known) for key in SOURCES
         }
         task = Task(name, **named, arms=_names(f"tasks: {name}: arms", chosen, arms) or tuple(arms))
         _check_task(task, sources)

@@ -18,7 +18,7 @@ AGAIN = "Install fsfm_jax again"
 # File -> SHA-256, written by `python -m supply.small`; empty where no weights were built in.
 DIGESTS: dict[str, str] = {
     "detector.safetensors": "f41c1cea11a1e125ba7185ee89567b74a265c0c8269f02a7fb0a381f487224f0",
-    "detector.safetensors.json": "8e9ec6629f3d70d67fef10273f34d38f871cd2ef292305c0f3cc129beed59378",
+    "detector.safetensors.json": "53d6e85c13473944aed83e8e563408fbec51874bc4dbd2b012fed39d37d9d642",
     "encoder.safetensors": "65d0c9694e694b081e6ad93a453054f3bf7c33cd42bb6d8eadc3b661d4a001e2",
     "encoder.safetensors.json": "ed92ffa4b062c25689edbc6e24931389d0ad74f5a1d1dcad4096cdfdf7121c29",
 }

@@ -217,7 +217,7 @@ def _of_timm(path: str, tensors: dict, classifier: bool) -> dict:
             continue
         flat[ours] = np.ascontiguousarray(from_official_array(ours, official_file.float32(path, name, tensor)))
     if unknown:
-        raise ValueError(f"{path}: names that no network of ours has in timm: {join_first(unknown)}")
+        raise ValueError(f"{path}: names that no network of fsfm_jax has in timm: {join_first(unknown)}")
     without_patch_bias(flat)
     params = unflatten_dict(flat, sep="/")
     # Of an encoder for mean pooling, the norm behind it is the identity that fine-tuning starts with.

@@ -146,7 +146,7 @@ def open_reconstruction(checkpoint: str | None) -> OpenedRun:
         config.model.image_size = said["image_size"]
         spec = dataclasses.replace(pretraining_model(config), instance_discrimination=False)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{export.beside}: config: no network of ours ({str(error)[:200]}); {COPY}") from error
+        raise ValueError(f"{export.beside}: config: not a network of fsfm_jax ({str(error)[:200]}); {COPY}") from error
     _check_decoding(params, spec, f"{FIELD}: {export.path}, as {export.beside} describes it")
     return OpenedRun(
         params=params, target=None, moments=None, carried={}, spec=spec, config=config, statistics=export.statistics,

@@ -17,7 +17,8 @@ from fsfm_jax.data.synthetic import synthetic_face
 from fsfm_jax.detection import study as numbers
 from fsfm_jax.detection.prediction_file import read_predictions
 from fsfm_jax.jobs import study
-from fsfm_jax.resolve.study import find_sources, plan_study
+from fsfm_jax.metrics.area import mean_area
+from fsfm_jax.resolve.study import Cell, Task, find_sources, plan_study
 
 LEFT_OUT = ("data.train", "data.validation")
 TUNED = {f"finetune.{name}": value for name, value in FINETUNING.items() if name not in LEFT_OUT}
@@ -83,6 +84,13 @@ def test_a_study_says_what_every_arm_finds(studied):
     assert found["FSFM", "b"]["auc"] == pytest.approx(np.mean(areas), abs=1e-12)
     groups = {one["group"]: one["faces"] for one in content["alarms"] if one["arm"] == "FSFM" and one["source"] == "c"}
     assert groups == {"all": 8, "age 30-44": 8, "kind m": 8}
+    (alarms,) = (one for one in content["alarms"] if one["arm"] == "FSFM" and one["source"] == "a")
+    called = 0
+    for seed, table in enumerate(seeds):
+        card = json.loads((studied / f"runs/swaps/fsfm/seed_{seed}/test/metrics.json").read_text())["detector"]
+        own = np.char.startswith(table["video"], "a/") & real
+        called += int((table["score"][own] < card["calibration"]["thresholds"]["frame"][-1]["value"]).sum())
+    assert (alarms["called"], alarms["faces"]) == (called, 8)
     text = (studied / "table.md").read_text()
     assert "| arm | b | x_fake | control: c | minutes a seed |" in text and "Pretraining of FSFM" in text
     rows = list(csv.DictReader((studied / "table.csv").read_text().splitlines()))
@@ -113,7 +121,7 @@ def test_the_plan_has_every_arm_of_every_task(pictures):
                                     "val+real=W/records/x_real:test+fake=W/records/c:test")  # fmt: skip
     assert (blends.data.train, blends.data.validation) == ("blended:W/records/a:train@1", "blended:W/records/a:val")
     assert {name for name, source in planned.sources.items() if source.parsed} == {"a"}
-    assert [source.name for source in study.used_sources(planned)] == ["a", "b", "c", "x_real", "x_fake"]
+    assert [*planned.sources] == ["a", "b", "c", "x_real", "x_fake"]
 
 
 def test_the_time_is_told_from_the_number_of_pictures(pictures, tmp_path):
@@ -171,13 +179,30 @@ def test_pictures_that_cannot_be_prepared_end_the_study(pictures, tmp_path, monk
         study.run(config_of(pictures, arms="x: init=scratch; " + texts(TUNED)), str(tmp_path))
 
 
+def test_faces_below_the_threshold_are_alarms_of_their_group():
+    # Of the real faces 0.2 and 0.4 lie below their seeds' thresholds; the forged one is none of them.
+    seed = {"class": np.array(["real", "real", "fake"]), "video": np.array(["c/20_m", "c/50_m", "c/20_f"])}
+    seeds = [seed | {"score": np.array(scores)} for scores in ([0.2, 0.9, 0.1], [0.4, 0.8, 0.3])]
+    cell = Cell(Task("t", *[()] * 6), "arm", "", None, "")
+    found = numbers._alarms(cell, seeds, [0.3, 0.5], numbers.parse_groups(r"c=(?P<age>\d+)_"), "forged")
+    assert [(one.group, one.called, one.faces) for one in found] == [("all", 2, 4), ("age -29", 2, 2), ("age 45-59", 0, 2)]
+
+
+def test_the_seconds_of_all_attempts_add_up(tmp_path, monkeypatch):
+    clock = iter([10.0, 12.0, 20.0, 25.0])
+    monkeypatch.setattr(study.time, "monotonic", lambda: next(clock))
+    for _ in range(2):
+        study._timed(lambda config, folder: None)(None, str(tmp_path))
+    assert study.seconds_of(str(tmp_path)) == 7.0
+
+
 def test_the_area_of_several_detectors_is_their_mean():
     labels = np.array([True, True, False, False])
     scores = [np.array([0.9, 0.8, 0.1, 0.2]), np.array([0.1, 0.8, 0.5, 0.2])]
-    mean, low, high, deviation = numbers.mean_area(scores, labels)
+    mean, low, high, deviation = mean_area(scores, labels)
     # 1 and 2 of 4 pairs in order.
     assert (mean, deviation) == pytest.approx((0.75, 0.25)) and low <= mean <= high
-    assert numbers.mean_area([scores[0]] * 3, labels) == (1.0, 1.0, 1.0, 0.0)
+    assert mean_area([scores[0]] * 3, labels) == (1.0, 1.0, 1.0, 0.0)
 
 
 def test_shares_have_the_interval_of_wilson():

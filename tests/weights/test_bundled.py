@@ -250,7 +250,7 @@ def test_what_may_not_be_part_of_the_package_is_not_written(runs, tmp_path, monk
         small.make_weights(imported, detector, folder, ABOUT)
     with pytest.raises(ValueError, match="data.train of samples alone; found blend, forged in 'forged:blend:24'. If"):
         small.make_weights(str(runs / "pretrain"), detector, folder, ABOUT | {"may_have_seen": ["samples"]})
-    with pytest.raises(ValueError, match="--decoder: expected a pretraining run of ours; found a detector"):
+    with pytest.raises(ValueError, match="--decoder: expected a pretraining run of fsfm_jax; found a detector"):
         small.make_weights(detector, detector, folder, ABOUT)
     monkeypatch.setattr(small, "_rounding", lambda *_: {"score_difference": 0.0, "feature_difference": 0.0})
     monkeypatch.setattr(bundled, "MAX_BYTES", 100_000)

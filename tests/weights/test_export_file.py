@@ -195,8 +195,8 @@ def test_what_is_given_has_to_agree_with_an_export_and_a_file_with_its_sidecar(o
     ("class_names", ["a", "a"], "class_names: expected from 2 to 1000 names that differ"),
     ("calibration", {"thresholds": {}}, "calibration.thresholds: expected those of frame and video"),
     ("statistics", {"mean": [0, 0], "std": [1, 1, 1]}, "statistics.mean: expected three numbers"),
-    ("config", {"model.size": 7}, "config: no network of ours"),
-    ("image_size", 2, "config: no network of ours"),
+    ("config", {"model.size": 7}, "config: not a network of fsfm_jax"),
+    ("image_size", 2, "config: not a network of fsfm_jax"),
     ("demonstration", {"trained_on": "faces", "licence": "MIT"}, "demonstration: measured: expected at most 32 tables"),
     ("demonstration", {"trained_on": "", "licence": "MIT", "measured": []}, "demonstration: trained_on: expected a te"),
     ("demonstration", {"trained_on": "a", "licence": "b", "measured": [{"auc": 7}]}, "measured.auc: expected a share"),
@@ -247,9 +247,9 @@ def test_an_export_with_its_pixel_decoder_reconstructs_as_its_run_does_and_start
     for field, value, text in (
         ("config", said["config"] | {"model.pixel_width": 1 << 40}, r"pixel_decoder/embed/kernel: expected \[48, 1099"),
         ("config", said["config"] | {"model.pixel_depth": 1}, "arrays are not those of the network"),
-        ("config", {"model.size": 7}, "config: no network of ours"),
+        ("config", {"model.size": 7}, "config: not a network of fsfm_jax"),
         ("image_size", 1 << 20, "image_size: expected from 1 to 4096 pixels"),
-        ("image_size", 33, "config: no network of ours"),
+        ("image_size", 33, "config: not a network of fsfm_jax"),
     ):
         Path(beside).write_text(json.dumps(said | {field: value}))
         with pytest.raises(ValueError, match=text):
