@@ -173,7 +173,7 @@ def real_anchor(features: jax.Array, labels: jax.Array, real: int, temperature: 
 
     with m(i) the row's maximum (1 / T, of i with itself), through which no gradient goes. The 1e-6 is not small: a face
     at a right angle adds 6e-7 to the sum (T = 0.07). A forged face and a single real one have 0. The loss of a batch is
-    the mean over all of its images, forged ones, too (FS-VFM, FS-Adapter; the details are the released code's). Without
+    the mean over all of its images, also forged ones (FS-VFM, FS-Adapter; the details are the released code's). Without
     any real face each row is 1e-6, as officially, and has no gradient.
 
     Args:

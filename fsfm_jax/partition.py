@@ -19,7 +19,7 @@ def make_mesh(devices: list | None = None, replicas: int | None = None) -> Mesh:
     """A mesh `[replicas, devices / replicas]` over `devices`, by default all devices of all processes.
 
     `replicas` None means one for each slice that the devices are of, which is one where there are no slices. Machines
-    with several GPUs and a slower network between them are replicas, too, if asked for.
+    with several GPUs and a slower network between them are also replicas, if asked for.
 
     Raises:
       ValueError: replicas that the devices do not divide among, or that are not the slices.

@@ -1,4 +1,4 @@
-"""Names in messages: those of strangers as they can be shown, the first of many, and the closest to a misspelt one."""
+"""Names in messages: untrusted ones as they can be shown, the first of many, and the closest to a misspelt one."""
 
 import difflib
 from collections.abc import Iterable, Sequence

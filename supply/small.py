@@ -58,13 +58,14 @@ def make_weights(
 
     Args:
       encoder, detector: working directories of the runs.
-      about: the content of `small.toml`. scores: folders of evaluations of this detector.
+      about: the content of `small.toml`, with what sets and the validation split are called.
+      scores: folders of evaluations of this detector.
       decoder: whether the encoder keeps its pixel decoder.
 
     Raises:
       FileNotFoundError: no such run, or an evaluation without results.
       ValueError: runs of other jobs, weights that began with files of the authors of FSFM, data sets that `about` does
-        not list, or more than `bundled.MAX_BYTES`.
+        not list, a detector of another encoder, or more than `bundled.MAX_BYTES`.
     """
     with tempfile.TemporaryDirectory() as made:
         place = Path(made)
@@ -73,15 +74,18 @@ def make_weights(
         said = {name: _read_said(place / name) for name in (bundled.ENCODER, bundled.DETECTOR)}
         for name, table in said.items():
             _check_data(name, table["data"], about["may_have_seen"])
+        _check_pair(*(said[name] for name in (bundled.ENCODER, bundled.DETECTOR)), encoder)
         of_detector = said[bundled.DETECTOR]
         own = os.path.join(detector, os.path.dirname(to_torch.EVALUATED))
         folders = [*([own] if os.path.isdir(own) else []), *scores]
         of_detector[FIELD] = {
             "trained_on": about["trained_on"], "licence": about["licence"], "cost": about["cost"],
-            "sources": about["sources"], "measured": [row for one in folders for row in _measured(one)],
+            "sources": about["sources"],
+            "measured": [row for one in folders for row in _measured(one, about["names"])],
             "rounding": {"faces": FACES, **_rounding(encoder, detector, place)},
         }  # fmt: skip
         Demonstration.from_json(of_detector[FIELD])
+        said[bundled.DETECTOR] = of_detector = _in_words(of_detector, about["validation"])
         for name, table in said.items():
             write_sidecar(str(place / f"{name}.json"), without_folders(table), [name])
         text = model_card.card_of(of_detector, _tables(folders)) + _about_encoder(said[bundled.ENCODER], of_detector)
@@ -140,8 +144,32 @@ def _check_data(name: str, data: dict | None, allowed: list[str]) -> None:
         )
 
 
-def _measured(folder: str) -> list[dict]:
-    """The AUC over images or frames of each manipulation of an evaluation, or of a set that names none."""
+def _check_pair(of_encoder: dict, of_detector: dict, encoder: str) -> None:
+    """Refuses a detector that did not start from the encoder, whose numbers would then be those of another one."""
+    origin = of_detector["origin"]
+    expected = os.path.basename(os.path.normpath(encoder)), of_encoder["step"]
+    found = os.path.basename(os.path.normpath(origin["path"])), origin["step"]
+    if found != expected:
+        raise ValueError(
+            f"--detector: expected a run that started from step {expected[1]} of {expected[0]}, as --encoder is; found "
+            f"step {found[1]} of {found[0]}"
+        )
+
+
+def _in_words(value: Any, validation: str) -> Any:
+    """A card whose thresholds and temperature name their split in words."""
+    if isinstance(value, list):
+        return [_in_words(one, validation) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: validation if name == "split" else _in_words(one, validation) for name, one in value.items()}
+
+
+def _measured(folder: str, names: dict[str, str]) -> list[dict]:
+    """The AUC over images or frames of each manipulation of an evaluation, or of a set that names none.
+
+    `names` has what a set or manipulation is called on the card.
+    """
     found = json.loads((Path(folder) / METRICS).read_text(encoding="utf-8"))
     levels = {
         name: level
@@ -153,7 +181,7 @@ def _measured(folder: str) -> list[dict]:
     }
     return [
         {"name": name, "auc": level["metrics"]["auc"], "real": level["positives"], "forged": level["negatives"]}
-        for name, level in levels.items()
+        for name, level in ((names.get(name, name), level) for name, level in levels.items())
     ]
 
 

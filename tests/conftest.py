@@ -39,3 +39,20 @@ def golden():
         return opened[name]
 
     return load
+
+
+# Runs that tests only read: once for all of them in a process.
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory) -> str:
+    """The workdir of a pretraining of two steps."""
+    from tuning import pretrained_run
+
+    return pretrained_run(tmp_path_factory.mktemp("pretrained") / "crfr_p")
+
+
+@pytest.fixture(scope="session")
+def tuned(pretrained, tmp_path_factory) -> str:
+    """The workdir of a fine-tuning of six steps from it, which was tested."""
+    from tuning import TESTED, tuned_run
+
+    return tuned_run(tmp_path_factory.mktemp("tuned"), pretrained, **TESTED)

@@ -22,6 +22,8 @@ FINETUNING = {
     "augment.rand_augment": "none", "duration": f"{STEPS} steps", "optimizer.warmup": "1 steps",
     "checkpoint.every": "3 steps", "evaluation.batch": 8, "bootstrap.resamples": 20,
 }  # fmt: skip
+TEST_SET = "A=forged:blend:16:2:1"
+TESTED = {"data__test": TEST_SET, "writers": "console,jsonl,tensorboard"}
 
 
 def changed(config, fields: dict):

@@ -21,7 +21,7 @@ def picture(image: np.ndarray, lossless: bool = False) -> str:
     """`[H, W, 3] uint8` RGB as a `data:` address."""
     kind, options = ("png", []) if lossless else ("jpeg", JPEG)
     done, data = cv2.imencode(f".{kind}", image[..., ::-1], options)
-    assert done, "a picture of ours can always be encoded"
+    assert done, "every picture can be encoded"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 

@@ -9,7 +9,7 @@ def expand(arguments: Iterable[str]) -> dict[str, str]:
     """Paths of all files, each once, in the order of the arguments; those of a folder or pattern by name.
 
     A folder stands for all files in it and below, apart from those whose name starts with a dot and what links lead to.
-    A file that is named is taken whatever it is. A folder that may not be listed is a path, too.
+    A file that is named is taken whatever it is. A folder that may not be listed is also a path.
 
     Returns:
       By path why it cannot be used, a sentence; "" for everything but those folders.

@@ -140,6 +140,8 @@ class CsvResults:
 
 
 def _thresholds(rule: DecisionRule) -> dict:
+    if rule.frame == rule.video:
+        return {"photos and videos": rule.frame}
     return {"photos": rule.frame, "videos": rule.video}
 
 

@@ -48,7 +48,7 @@ REASONS = {
     "died": "the process that decoded the file ended, such as for lack of memory",
     "stuck": "the file took too long",
 }
-# What the libraries raise for a picture they cannot cope with; anything else is a fault of ours and ends the process.
+# What the libraries raise for a picture they cannot cope with; anything else is a bug of fsfm_jax and ends the process.
 FAILURES = (ValueError, RuntimeError, ArithmeticError, IndexError, MemoryError, OSError, cv2.error)
 
 

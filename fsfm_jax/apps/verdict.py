@@ -170,7 +170,7 @@ def decide(carded: Carded, rule: DecisionRule, reading: Reading, log_probabiliti
     calibrated = _whole(faces, known) if len(known) == len(faces) else None
     least = least_real(faces)
     looked = len({crop.frame for crop in reading.crops} | {miss.frame for miss in reading.misses})
-    frames = max(looked, reading.asked)  # those behind the end of a cut video count, too
+    frames = max(looked, reading.asked)  # those behind the end of a cut video also count
     verdict = "" if threshold is None or score is None else REAL if score >= threshold.value else FORGED
     reason, detail = reading.reason, reading.detail
     if verdict:

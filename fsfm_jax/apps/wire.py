@@ -1,6 +1,6 @@
 """What a worker process answers, as bytes: a header in JSON, then the pixels of each crop.
 
-Workers decode the files of strangers. Whoever takes one over could send anything, so answers are data and nothing else:
+Workers decode untrusted files. Whoever takes one over could send anything, so answers are data and nothing else:
 they are not unpickled, and their sizes are checked before memory is taken.
 """
 

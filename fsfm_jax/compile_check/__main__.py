@@ -1,4 +1,4 @@
-"""Compiles what a configuration runs for a TPU slice, without a TPU: whether it fits, what it costs, what limits it.
+"""Compile a recipe for a TPU slice without a TPU: whether it fits, what it costs, and its bottleneck.
 
     pip install --require-hashes -r requirements/tpu.lock
     python -m fsfm_jax.compile_check --config=configs/pretrain_vitl.py --topology=v5e:4x4

@@ -83,7 +83,7 @@ def figures(
 ) -> Figures:
     """Reads a `jax.stages.Compiled`; `parameters` are the shapes of those that are trained.
 
-    Arrays of the shape `compared` may be gathered whatever parameter has it, too.
+    Arrays of the shape `compared` may be also gathered, whatever parameter has it.
     """
     module = Module.parse(compiled.as_text())
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()

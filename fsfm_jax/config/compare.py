@@ -33,7 +33,7 @@ def compare() -> ConfigDict:
     c = ConfigDict()
     c.job = "compare"
     # "NAME=BASE:INIT,NAME=BASE:INIT", BASE as model.base and INIT as init of a fine-tuning; "NAME=scratch". A masked
-    # autoencoder of ours with another mask is "MAE CRFR-P=fsfm:runs/mae_crfr_p".
+    # autoencoder of fsfm_jax with another mask is "MAE CRFR-P=fsfm:runs/mae_crfr_p".
     c.models = "FS-VFM=fsfm:runs/pretrain_vitb,scratch=scratch"
     c.tunings = "full,fs_adapter,linear_probe,layer_norm,bias,lora"  # as tuning.method
     # "dfd,diff,fas_M,fas_C,fas_I,fas_O", also "fas_wmca", "fas_cefa", "fas_surf", and those of fewer sources such as

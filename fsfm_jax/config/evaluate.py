@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 
 def looking() -> ConfigDict:
-    """How data are looked at and what is written; fine-tuning has these fields, too."""
+    """Evaluation and report settings; fine-tuning has these fields as well."""
     c = ConfigDict()
     c.evaluation = ConfigDict()
     c.evaluation.transform = "resize_center"  # shorter side 256, middle 224; "resize": the whole crop to 224
@@ -40,8 +40,8 @@ def evaluate() -> ConfigDict:
     c.official.classes = ""  # their classes by index, such as "fake,real"
     c.official.statistics = ""  # "": those of the file beside it; or "vggface2", "ffpp", "imagenet"
     c.official.norm_over = "tokens"  # of anti-spoofing networks, as in fine-tuning
-    c.official.dtype = "bfloat16"  # of the matrix products; detectors of ours know theirs
-    c.official.transform = "resize_center"  # as evaluation.transform; detectors of ours know theirs
+    c.official.dtype = "bfloat16"  # of the matrix products; detectors of fsfm_jax know theirs
+    c.official.transform = "resize_center"  # as evaluation.transform; detectors of fsfm_jax know theirs
     c.update(looking())
     c.evaluation.transform = ""  # "": that of the detector; another one is said in the table
     return c

@@ -53,7 +53,7 @@ def finetune() -> ConfigDict:
     c.model = ConfigDict()
     c.model.size = "vit_b16"
     c.model.image_size = 224  # side of the images, a multiple of the patch; positions of another grid are resized
-    # What `init` is: "fsfm", a run of ours or a file of FSFM or FS-VFM; or a file of "supervised" (timm's ViT), "deit",
+    # What `init` is: "fsfm", our run or a file of FSFM or FS-VFM; or a file of "supervised" (timm's ViT), "deit",
     # "mae", "dino", "clip", "mcf", "marlin".
     c.model.base = "fsfm"
     c.model.network = "classifier"  # or "antispoof": bottleneck and unit columns behind the encoder

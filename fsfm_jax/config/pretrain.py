@@ -147,7 +147,7 @@ def alarms(loss: float = 2.0, gradient: float = 10.0, steps: int = 10) -> Config
     c.divergence.loss = loss
     c.divergence.gradient = gradient
     c.divergence.window = 100  # steps of the median; nothing is looked at before there are as many
-    c.divergence.steps = steps  # in a row: single steps far above the rest are usual, and come to nothing
+    c.divergence.steps = steps  # in a row: single steps far above the rest are usual, and harmless
     return c
 
 

@@ -25,7 +25,7 @@ class AugmentSpec:
     Attributes:
       size: side of the result in pixels, >= 1.
       interpolation: of the random crop and of the operations that move pixels. `bicubic` is what the recipe asks
-        for; the released code says so, too, but runs `bilinear`. Without a crop the image is resized bicubically.
+        for; the released code also says so, but runs `bilinear`. Without a crop the image is resized bicubically.
       saturation: colour jitter of the face crop, before anything else.
       crop: random resized crop; None resizes the whole image.
       flip: probability of the mirror image, 0..1.

@@ -198,7 +198,7 @@ def open_forged(spec: str) -> ForgedSource:
 
 
 def _check_kinds(kinds: Sequence[str]) -> tuple[str, str]:
-    """The class names of `kinds`; the same kind twice is refused, too."""
+    """The class names of `kinds`; the same kind twice is also refused."""
     for row, class_names in CLASS_NAMES.items():
         if kinds and set(kinds) <= set(row) and len(set(kinds)) == len(kinds):
             return class_names

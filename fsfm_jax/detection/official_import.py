@@ -1,4 +1,4 @@
-"""A fine-tuned weight file as a detector in a working directory of ours, as if a run of ours had ended with it."""
+"""A fine-tuned weight file as a detector in a working directory, as if a run had ended with it."""
 
 import json
 from typing import Any
@@ -51,7 +51,7 @@ def import_export(export: Export, workdir: str) -> Detector:
       FileNotFoundError: no such file.
     """
     detector, unused = open_export(export)
-    # What a network of ours never had is made anew when it is exported again.
+    # What our network never had is made anew when it is exported again.
     carried = unused if "official" in detector.card else {}
     save_detector(workdir, detector.card["step"] or 0, detector.params, detector.card, carried)
     return Detector(workdir, detector.task, detector.params, detector.card)

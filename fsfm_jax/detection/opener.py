@@ -35,7 +35,7 @@ class Unsaid:
 
 
 def is_official(checkpoint: str) -> bool:
-    """Whether a checkpoint is a weight file without a sidecar of ours, which says neither its classes nor its dtype."""
+    """Whether a checkpoint is a weight file without a sidecar, which says neither its classes nor its dtype."""
     return bool(checkpoint) and kind_of(checkpoint) is not None and find_export(checkpoint) is None
 
 
@@ -59,7 +59,7 @@ def open_scorer(
 
 
 def open_detector(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named: str = "--{}") -> Detector:
-    """Opens the detector of a finished fine-tuning run, of an export of ours, or of an official fine-tuned file.
+    """Opens the detector of a finished fine-tuning run, of an export, or of an official fine-tuned file.
 
     Args:
       checkpoint: the --workdir of a run, a weight file, the folder of an export, or `small`; None: that of the package.

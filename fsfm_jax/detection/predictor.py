@@ -109,7 +109,7 @@ def open_predictor(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", batc
 
 
 def predictor_of(detector: Detector, batch: int = 16) -> Predictor:
-    """A detector of ours, its parameters placed on the first device."""
+    """A detector of fsfm_jax, its parameters placed on the first device."""
     params = jax.device_put(jax.tree.map(jnp.asarray, detector.params))
     score = jax.jit(detector.task.log_probabilities)
     heat = jax.jit(functools.partial(class_activation, detector.task), static_argnames="of")

@@ -1,4 +1,4 @@
-"""Weight files of PyTorch become a working directory of ours.
+"""Weight files of PyTorch become a working directory of fsfm_jax.
 
     python -m fsfm_jax.export.from_torch checkpoint-599.pth checkpoint-te-599.pth --output=runs/vitb
     python -m fsfm_jax.main --config=configs/pretrain_vitb.py:released --workdir=runs/vitb
@@ -61,7 +61,7 @@ def convert(
     """Writes the working directory `output` and returns what there is to say, a line each.
 
     Args:
-      paths: the file, and for a pretraining of FSFM that of the target network; or the folder of an export of ours.
+      paths: the file, and for a pretraining of FSFM that of the target network; or the folder of an export of fsfm_jax.
       statistics: name of those to take where none lie beside the file; "": none.
       base: what the file is, a key of `BASES`; "": FSFM or MAE, recognised by their names.
       classes: of a fine-tuned network, by index; "": `CLASSES`, or what an export says.

@@ -41,7 +41,7 @@ _TABLES = {
 def pretraining_contents(run: OpenedRun) -> tuple[int, dict, dict | None]:
     """The number of the last epoch, and the content of the files of the online and the target network.
 
-    An imported run that was not gone on with keeps everything that its files said.
+    An imported run that was not resumed keeps everything that its files said.
 
     Raises:
       ValueError: a run without a number of epochs, or networks that the official code does not have.

@@ -136,7 +136,7 @@ def check_size(detector: Detector) -> None:
     if needed > artifact.MAX_BYTES - ROOM:
         remedy = "; --dtype=bfloat16 needs half of it" if width > 2 else "; save a smaller network"
         raise ValueError(
-            f"{detector.name}: one file holds at most {artifact.MAX_BYTES:,} bytes (offsets of 31 bits, in ONNX, too); "
+            f"{detector.name}: one file holds at most {artifact.MAX_BYTES:,} bytes (offsets of 31 bits, also in ONNX); "
             f"its parameters in {_dtype(detector)} are {needed:,}{remedy}"
         )
 

@@ -113,7 +113,7 @@ def _official_threshold(card: dict) -> dict | None:
 
 
 def _data(item: dict) -> dict | None:
-    """What a run of ours was trained on: the sets as it named them, and size and fingerprint of each; else None."""
+    """What a run was trained on: the sets as it named them, and size and fingerprint of each; else None."""
     if "data" not in item or "all_fields" not in item:
         return None
     return {"train": item["all_fields"]["data.train"], "sets": item["data"]}

@@ -1,4 +1,4 @@
-"""A run of ours becomes weight files for PyTorch.
+"""Export a run as weight files for PyTorch.
 
     python -m fsfm_jax.export.to_torch --checkpoint=runs/vitb --format=official --output=exports/vitb
     python -m fsfm_jax.export.to_torch --checkpoint=runs/dfd --format=timm --output=exports/dfd.pth

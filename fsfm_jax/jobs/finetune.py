@@ -64,7 +64,7 @@ SHOWN = ("loss", OPEN_UNITS, "learning_rate", "gradient_norm", SKIPPED, "input_w
 def run(config: ConfigDict, workdir: str, stop_after: str = "", writers: Sequence[Writer] = ()) -> None:
     """Fine-tunes in `workdir`, going on from its last checkpoint if there is one; once, or with several seeds in turn.
 
-    `writers` get the metrics of every seed, too; they stay open.
+    `writers` also get the metrics of every seed; they stay open.
 
     Raises:
       ValueError: a configuration, data set or checkpoint that does not fit; see the message.

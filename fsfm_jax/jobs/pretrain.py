@@ -39,7 +39,7 @@ FIGURE = "reconstruction.png"
 def run(config: ConfigDict, workdir: str, stop_after: str = "", writers: Sequence[Writer] = ()) -> None:
     """Pretrains in `workdir`, going on from its last checkpoint if there is one, and draws the result.
 
-    `writers` get the metrics, too; they stay open.
+    `writers` also get the metrics; they stay open.
 
     Raises:
       ValueError: a configuration, data set or checkpoint that does not fit; see the message.

@@ -51,7 +51,7 @@ def true_positive_rate_at(scored: Scored, false_positive_rate: float) -> Value:
 
 
 def accuracy(scored: Scored, threshold: float) -> Value:
-    """Share of right decisions `score >= threshold`; defined with one class, too."""
+    """Share of right decisions `score >= threshold`; also defined with one class."""
     return Value(float(curve.accuracy(scored.curve, threshold)))
 
 

@@ -29,7 +29,7 @@ class AntiSpoofSpec:
       image_size: side of the square image in pixels.
       norm_over: what each embedded feature is scaled by. `tokens`: its length over all tokens of the image, as
         the released code does when it fine-tunes everything; so the prediction, made from the pooled token,
-        depends on each patch's token, too. `features`: the length of the pooled token's feature vector, the method
+        also depends on each patch's token. `features`: the length of the pooled token's feature vector, the method
         as it was published for few-shot anti-spoofing and as the released adapters have it.
       drop_path: the last block's rate of stochastic depth while training (0 in the released recipes).
       dropout: rate after the bottleneck while training (0.5 there).
@@ -76,7 +76,7 @@ class AntiSpoofed(NamedTuple):
 
 
 class AntiSpoof(nn.Module):
-    """Parameters `encoder`, `fc_norm`, `embedder` and `classifier`; with an adapter `adapter` and `projector`, too.
+    """Parameters `encoder`, `fc_norm`, `embedder` and `classifier`; with an adapter also `adapter` and `projector`.
 
     Raises:
       ValueError: a `norm_over` that is not one of `NORM_AXES`, or tokens where only the pooled one is there.

@@ -35,7 +35,7 @@ _DINOV3 = Rotary(100.0, CENTRED, columns_first=False, neighbours=False, key_bias
 _PERCEPTION = Rotary(10000.0, COUNTED, columns_first=True, neighbours=True, key_bias=True)
 
 BASES = {
-    # Ours, and the official files of FSFM and FS-VFM; masked autoencoders of ours, too.
+    # Ours, and the official files of FSFM and FS-VFM; also our masked autoencoders.
     OWN: Base(
         PLAIN, ("vit_s16", "vit_b16", "vit_l16", "vit_h14", "mini16", "demo16", "tiny32", "tiny16", "tiny8"), None
     ),

@@ -5,7 +5,7 @@
 
 Finds the faces in photos and videos, crops them as the papers do, parses them into the 11 classes where the data
 are for pretraining, and writes TFDS records, a card, a page, a list of what was not kept and a contact sheet. A run
-that was interrupted is gone on with by the same command; the records do not depend on the number of workers.
+that was interrupted is resumed by the same command; the records do not depend on the number of workers.
 """
 
 import signal

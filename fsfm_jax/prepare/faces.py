@@ -31,7 +31,7 @@ from fsfm_jax.prepare.sampling import PHOTO, chains
 
 JPEG_QUALITY = 95
 PNG_COMPRESSION = 6
-# What the libraries raise for a picture they cannot cope with; anything else is a fault of ours and ends the run.
+# What the libraries raise for a picture they cannot cope with; anything else is a bug of fsfm_jax and ends the run.
 FAILURES = (ValueError, RuntimeError, ArithmeticError, IndexError, MemoryError, OSError, cv2.error)
 
 DROPPED, NOTED = "dropped", "noted"

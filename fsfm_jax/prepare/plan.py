@@ -1,4 +1,4 @@
-"""The plan of a build: which items make which shard, and what the run is, so that it can be gone on with.
+"""The plan of a build: which items make which shard, and what the run is, so that it can be resumed.
 
 The plan depends on the download and the options alone, never on the number of workers. It is laid down before the
 first shard is begun; a run that is started again makes it again and compares.

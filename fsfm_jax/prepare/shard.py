@@ -182,7 +182,7 @@ def _writer(path: Path) -> Iterator[ArrayRecordWriter]:
         writer.close()
     except RuntimeError as error:
         # Writing is done behind the scenes: a full disk is told of at the end.
-        raise OSError(f"{path}: cannot be written ({error}); mend that and run the same command again") from error
+        raise OSError(f"{path}: cannot be written ({error}); fix this and run the same command again") from error
 
 
 def mark_progress(file: int, position: int) -> None:

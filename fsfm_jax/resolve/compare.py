@@ -137,7 +137,7 @@ def _models(text: str) -> list[Model]:
             raise ValueError(f"models: expected NAME=BASE:INIT or NAME=scratch, NAME without |; found {entry!r}")
         folder = slug(name)
         if not folder or folder in folders:
-            beside = f"{folders[folder]} has the folder {folder!r}, too" if folder else "nothing is left for its folder"
+            beside = f"{folders[folder]} also has the folder {folder!r}" if folder else "nothing is left for its folder"
             raise ValueError(f"models: {name}: {beside}; take another name")
         folders[folder] = name
         models.append(Model(name, one_of(f"models: {name}", base, BASES), init))

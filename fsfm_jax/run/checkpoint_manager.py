@@ -39,7 +39,7 @@ def _says_more(record: logging.LogRecord) -> bool:
 
 
 class _Steadied:
-    """Orbax with a steady clock and without repeated tracebacks, while at least one manager of ours is open."""
+    """Orbax with a steady clock and without repeated tracebacks, while at least one of our managers is open."""
 
     def __init__(self):
         self._lock, self._open, self._before = threading.Lock(), 0, ()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 class NotSaved(OSError, ValueError):
-    """Something could not be written; also a `ValueError`, since it is for the user to mend."""
+    """Something could not be written; also a `ValueError`, since the user can fix it."""
 
 
 def check_room(folder: str | os.PathLike, wanted: int, what: str) -> None:

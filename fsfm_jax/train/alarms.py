@@ -1,4 +1,4 @@
-"""Alarms: what the watched numbers say of a run that goes on without an error and comes to nothing.
+"""Alarms: what the watched numbers say of a run that learns nothing without an error.
 
 `collapse`: the features of all faces have become one. `divergence`: the loss or the gradient is far above what it
 was. `frozen_target`: the target does not move although its rule is a moving average. Each looks at finished steps, one
@@ -38,7 +38,7 @@ class AlarmSpec:
     Attributes:
       collapse, divergence, frozen_target: the actions, each one of `ACTIONS`.
       collapse_below: of `feature_std`.
-      collapse_after: the step after which it is looked at; features of an untrained network are alike, too.
+      collapse_after: the step after which it is looked at; features of an untrained network are also alike.
       collapse_steps, divergence_steps, frozen_target_steps: in a row.
       loss_above, gradient_above: multiples of the medians of the last `window` steps.
       window: nothing diverges before there were so many.

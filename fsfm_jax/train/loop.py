@@ -38,7 +38,7 @@ class LoopSpec:
       stop_after: steps after which this process saves and ends, as if it had been interrupted; `steps` if never.
       save_every: steps between checkpoints.
       nonfinite: `stop` at a loss or gradient that is not finite; `skip_step` and `skip` when the step itself leaves
-        out such steps or micro-batches: they are then left out of the means, too.
+        out such steps or micro-batches: they are then also left out of the means.
       limit: how many may be left out.
     """
 

@@ -191,7 +191,7 @@ def _first_state(spec: RunSpec, checkpoints: Checkpoints) -> tuple[TrainState, d
     state = spec.hooks.adopt()
     if state is None:
         return spec.hooks.initial_state(spec.program), None
-    checkpoints.save(state, spec.describe(int(state.step)))  # from here on it is a run of ours
+    checkpoints.save(state, spec.describe(int(state.step)))  # from here on it resumes like any other run
     return state, None
 
 

@@ -47,7 +47,7 @@ def of_target(online: Any, target: Any, before: Any) -> dict[str, jax.Array]:
     """How far the target is from the online network, and how far it went in this step; nothing without a target.
 
     `target_distance` is the L2 norm of the difference over all parameters that the two networks share, `target_moved`
-    that over their vectors (biases, norms, tokens), of which every layer has some: with matrices, too, the old target
+    that over their vectors (biases, norms, tokens), of which every layer has some: also with matrices, the old target
     would have to stay in memory beside the new one. Both are divided by the norm of the target.
 
     Args:

@@ -1,6 +1,6 @@
 """A detector in one file: StableHLO with its parameters, made by `serialize`, and a sidecar in JSON beside it.
 
-The file is what `jax.export` writes. Whoever has it needs JAX and nothing of ours:
+The file is what `jax.export` writes. Whoever has it needs JAX and nothing of fsfm_jax:
 
     jax.export.deserialize(bytearray(open(FILE, "rb").read())).call(images)
 
@@ -242,7 +242,7 @@ def _check_signature(path: str, exported: export.Exported, card: dict) -> None:
     if exported.nr_devices != 1 or exported.ordered_effects or exported.unordered_effects:
         raise ValueError(
             f"{path}: expected a function for one device without effects; found {exported.nr_devices} devices and "
-            f"{len(exported.ordered_effects) + len(exported.unordered_effects)} effects; it is no detector of ours"
+            f"{len(exported.ordered_effects) + len(exported.unordered_effects)} effects; not a detector of fsfm_jax"
         )
 
 

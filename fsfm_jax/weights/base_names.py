@@ -37,7 +37,7 @@ class Naming:
       prefixes: may stand in front of a name, in this order, and are taken off before it is looked up.
       wrappers: keys below which a .pth may have the network.
       flat_tokens: whether the class token is `[D]` and the positions are `[T, D]`.
-      tubelets: whether the patch embedding is a convolution over time, too.
+      tubelets: whether the patch embedding is also a convolution over time.
       no_patch_bias, no_key_bias: what such a network does not have and ours has, so that it is zero.
       no_attention_bias: whether a file may have no bias of queries, keys and values, since it is zero.
       folded_positions: whether a file may have positions of the patches alone, that of the class token being in it.

@@ -6,7 +6,7 @@ those that transformers writes; the files themselves were not at hand. `base_nam
 
 from fsfm_jax.weights.names import CLASSIFIER
 
-# The names of timm, which most others have, too.
+# The names of timm, which most others also have.
 TIMM = {theirs: ours for ours, theirs in CLASSIFIER.rows.items() if ours.startswith("encoder/")}
 
 

@@ -75,7 +75,7 @@ class Weights:
 
 
 def find_export(path: str | os.PathLike) -> Export | None:
-    """Finds the export at `path`, a weight file or the folder of one; None if no sidecar of ours vouches for it.
+    """Finds the export at `path`, a weight file or the folder of one; None if no sidecar of fsfm_jax vouches for it.
 
     Raises:
       ValueError: a sidecar that is damaged, or that lacks what it has to say.
@@ -160,7 +160,7 @@ def _in_folder(path: str) -> Export | None:
         names = os.listdir(path)
     except OSError:
         return None
-    # A file of ours in a folder of its own.
+    # A file of fsfm_jax in a folder of its own.
     cards = [name for name in names if name.endswith(".json") and official_file.kind_of(name.removesuffix(".json"))]
     if len(cards) != 1:
         return None

@@ -67,7 +67,7 @@ def fetch_all(paths: Sequence[str], digests: str) -> tuple[list[str], list[str]]
     """The files of addresses among `paths` on this machine, other paths as they are, and a line about each that counts.
 
     Args:
-      digests: the SHA-256 of each path in their order, with commas; "" for none. Those of local files are checked, too.
+      digests: the SHA-256 of each path in their order, with commas; "" for none. Those of local files are also checked.
 
     Raises:
       ModuleNotFoundError: huggingface_hub is not installed.

@@ -1,4 +1,4 @@
-"""Where fine-tuning starts from: a pretraining run of ours, a weight file of the official code, or a base model's."""
+"""Where fine-tuning starts from: a pretraining run, a weight file of the official code, or a base model's."""
 
 import dataclasses
 import os
@@ -96,7 +96,7 @@ def open_pretrained(
 
 
 def _of_run(path: str, base: str, sizes: Mapping[str, Size]) -> Pretrained:
-    """A run of ours, or what `export.from_torch` made of the files of others."""
+    """A run of fsfm_jax, or what `export.from_torch` made of the files of others."""
     params, saved = parameters_of(path, "pretrain", FIELD)
     known = saved["base"] if "base" in saved else OWN
     if base != known:

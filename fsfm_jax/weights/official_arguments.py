@@ -14,7 +14,7 @@ FACTORIES = {
     "vit_l16": "fsfm_vit_large_patch16",
     "vit_h14": "fsfm_vit_huge_patch14",
 }
-# An option of ours in `args`: epochs done, with the part of the one that was going on. Official code counts whole ones.
+# Our own option in `args`: epochs done, with the part of the one that was going on. Official code counts whole ones.
 EPOCHS_DONE = "fsfm_jax_epochs_done"
 
 
@@ -87,7 +87,7 @@ def _per_256(rate: float, base: float | None, batch: int) -> float:
 def options_of(
     fields: Mapping[str, Any], epochs: Callable[[str, Any], float], accumulation: int, image_size: int
 ) -> dict:
-    """The options of a run of ours, those that the official code would have been started with.
+    """The options of a run, those that the official code would have been started with.
 
     Args:
       fields: of the configuration, by name; epochs: name and value of a duration -> epochs.

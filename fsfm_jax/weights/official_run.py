@@ -38,7 +38,7 @@ TOLERANCE = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class OfficialRun:
-    """What an official run can be gone on with from.
+    """What an official run can resume from.
 
     Attributes:
       params: of the online network, nested, float32. target: of the target network; None without its file.
@@ -85,7 +85,7 @@ def read_run(
     if not is_plain(online):
         _check(online, "the first file", True)
     elif target is not None:
-        raise ValueError(f"{FIELD}: {path} is a masked autoencoder of ours, which has no target; leave {target}")
+        raise ValueError(f"{FIELD}: {path} is a masked autoencoder, which has no target; leave {target}")
     params, carried, notes = _network(online)
     spec, fields, known = _spec(online, params, carried, pixel_heads, rep_heads)
     expected = jax.eval_shape(lambda: _task(spec).init(jax.random.key(0)))
@@ -136,7 +136,7 @@ def _schedule_notes(fields: Mapping[str, Any], known: tuple[str, ...], done: flo
 def is_plain(file: official_file.OfficialFile) -> bool:
     """Whether a file holds a masked autoencoder that was pretrained here and exported.
 
-    Those of MAE have their mask token elsewhere, which names and shapes need not show; ours carry an option of ours.
+    Those of MAE have their mask token elsewhere, which names and shapes need not show; ours have their own option.
     """
     options = file.beside.get("args")
     ours = isinstance(options, dict) and official_arguments.EPOCHS_DONE in options

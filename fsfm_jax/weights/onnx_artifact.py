@@ -74,7 +74,7 @@ def read(path: str | os.PathLike) -> OnnxArtifact:
         raise ValueError(f"{path}: ONNX needs ONNX Runtime, which is not installed here: {INSTALL}") from error
     content = read_vouched(path, card)
     if _ELSEWHERE in content:
-        raise ValueError(f"{path}: expected all numbers in the file; some lie elsewhere. It is no detector of ours")
+        raise ValueError(f"{path}: expected all numbers in the file; some lie elsewhere. Not a detector of fsfm_jax")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     try:

@@ -1,4 +1,4 @@
-"""The state of a run that others have trained, in `WORKDIR/imported`: what a pretraining run of ours goes on from.
+"""The state of a run that others have trained, in `WORKDIR/imported`: what a pretraining run resumes from.
 
 It lies beside the checkpoints of the run and not among them: at which of our steps it stands depends on the data and
 the batch of the run that goes on with it.

@@ -38,7 +38,7 @@ class OpenedRun:
     Attributes:
       params, target: nested NumPy arrays of the networks; target None without one.
       moments: of AdamW, None if the run has none, or has those of an optimizer that official files do not know.
-      carried: see `imported.Imported`; empty for a run of ours.
+      carried: see `imported.Imported`; empty for a run of fsfm_jax.
       spec: the networks. fields: the configuration, by name; config: the same as such.
       statistics: of its channels; None if nothing says them.
       step: optimizer steps done; epochs: of its data, None if nothing says it.

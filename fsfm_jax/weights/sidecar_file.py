@@ -1,6 +1,6 @@
 """The JSON beside exported and serialized detectors, read with a check of every field that a program relies on.
 
-A sidecar may come from anybody: sizes are bounded before anything is read, and whatever is no field of ours is refused
+A sidecar may come from anybody: sizes are bounded before anything is read, and an unknown field is refused
 with its name.
 """
 

@@ -1,7 +1,7 @@
 """Pickle programs read as data: plain values come out, nothing is ever imported or called.
 
 A pickle program pushes values on a stack; it may also name any function of any module and have it called. Python's
-own unpickler cannot be tamed for the files of strangers: it calls what it is given, and it hashes every key before
+own unpickler cannot be made safe for untrusted files: it calls what it is given, and it hashes every key before
 anyone can look at it, so that two megabytes of nested tuples as a key overflow the C stack and end the process.
 The small machine here knows the instructions that `torch.save` writes and a short list of names. Whatever else a
 program names is refused by its full name.

@@ -2,7 +2,7 @@
 
 Written directly and not by PyTorch, because the format is small, PyTorch is several gigabytes, and so the same content
 gives the same bytes everywhere. What comes out loads with `torch.load` of any PyTorch since 1.6, with
-`weights_only=True`, too.
+also with `weights_only=True`.
 """
 
 import os
@@ -39,7 +39,7 @@ class Options(OrderedDict):
     """Options of a program, read like the `argparse.Namespace` that official files have in this place.
 
     `args.epochs` and `vars(args)` give the same as `args["epochs"]`. PyTorch refuses a Namespace unless it is told to
-    trust the file, which since 2.6 is not its default; this is an OrderedDict to it, with its items as attributes, too.
+    trust the file, which since 2.6 is not its default; this is an OrderedDict to it, with its items also as attributes.
     """
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import serialized
 from absl import app
-from tuning import pretrained_run
 
 from fsfm_jax.analyze import __main__ as command
 from fsfm_jax.analyze import features, galleries, heads, papers
@@ -32,12 +31,6 @@ DEFAULTS = dict(
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> str:
-    """A pretraining with CRFR-P masks."""
-    return pretrained_run(tmp_path_factory.mktemp("runs") / "crfr_p")
-
-
-@pytest.fixture(scope="module")
 def detector(tmp_path_factory) -> str:
     return serialized.run(tmp_path_factory.mktemp("detector"))
 
@@ -50,11 +43,11 @@ def written(folder, name):
     return json.loads((folder / name).read_text())
 
 
-def test_attention_of_two_networks_side_by_side(run, detector, tmp_path):
-    analysed("attention", tmp_path, checkpoint=[run, detector], images=5)
+def test_attention_of_two_networks_side_by_side(pretrained, detector, tmp_path):
+    analysed("attention", tmp_path, checkpoint=[pretrained, detector], images=5)
     found = written(tmp_path, "attention.json")
-    assert list(found) == [run, detector] and found[run]["images"] == 5
-    for one, side, grid in ((found[run], 16, 14), (found[detector], 16, 2)):
+    assert list(found) == [pretrained, detector] and found[pretrained]["images"] == 5
+    for one, side, grid in ((found[pretrained], 16, 14), (found[detector], 16, 2)):
         distance, divergence = np.array(one["distance_in_pixels"]), np.array(one["divergence_in_nats"])
         assert distance.shape == divergence.shape == (one["blocks"], one["heads"])
         assert (distance > 0).all() and distance.max() < side * np.hypot(grid - 1, grid - 1)
@@ -62,10 +55,10 @@ def test_attention_of_two_networks_side_by_side(run, detector, tmp_path):
     assert cv2.imread(str(tmp_path / "attention.png")).std() > 10
 
 
-def test_the_faces_of_a_batch_that_is_not_full_count_once(run, tmp_path):
-    opened, faces = open_encoder(run, Unsaid()), np.stack(open_faces("samples", 5).images)
+def test_the_faces_of_a_batch_that_is_not_full_count_once(pretrained, tmp_path):
+    opened, faces = open_encoder(pretrained, Unsaid()), np.stack(open_faces("samples", 5).images)
     together, first, rest = (
-        np.array(heads.compare_heads([opened], part, str(tmp_path))[run]["distance_in_pixels"])
+        np.array(heads.compare_heads([opened], part, str(tmp_path))[pretrained]["distance_in_pixels"])
         for part in (faces, faces[:4], faces[4:])
     )
     # Five faces are a full batch and a padded one.
@@ -73,41 +66,41 @@ def test_the_faces_of_a_batch_that_is_not_full_count_once(run, tmp_path):
     assert np.abs(first - rest).max() > 1e-3
 
 
-def test_maps_of_the_last_block(run, tmp_path):
-    analysed("maps", tmp_path, checkpoint=[run], images=3)
+def test_maps_of_the_last_block(pretrained, tmp_path):
+    analysed("maps", tmp_path, checkpoint=[pretrained], images=3)
     maps = np.load(tmp_path / "maps.npz", allow_pickle=False)["maps"]
     assert maps.shape[0] == 3 and maps.shape[2:] == (14, 14) and (maps.sum(axis=(2, 3)) < 1).all()
 
 
-def test_maps_of_several_networks_side_by_side(run, detector, tmp_path, monkeypatch):
+def test_maps_of_several_networks_side_by_side(pretrained, detector, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(heads, "write_gallery", lambda path, titles, rows, note: drawn.append((titles, rows, note)))
-    for checkpoints, number in (([run, detector], None), ([run], 2)):
+    for checkpoints, number in (([pretrained, detector], None), ([pretrained], 2)):
         analysed("maps", tmp_path, checkpoint=checkpoints, images=2, heads=number)
     (several, rows, note), (single, *_) = drawn
     assert several == ["photo", "crfr_p", "detector0"] and note.startswith("mean of the heads, ")
     assert single == ["photo", "mean of the heads", "head 1", "head 2"]
     assert [len(row.pictures) for row in rows] == [3, 3]
-    analysed("maps", tmp_path, checkpoint=[run, detector], images=2)
+    analysed("maps", tmp_path, checkpoint=[pretrained, detector], images=2)
     with np.load(tmp_path / "maps.npz", allow_pickle=False) as found:
-        assert found["names"].tolist() == [run, detector]
+        assert found["names"].tolist() == [pretrained, detector]
         assert (found["maps_0"].shape[2:], found["maps_1"].shape[2:]) == ((14, 14), (2, 2))
         faces = np.stack(open_faces("samples", 2).images)
-        alone = heads.draw_maps([open_encoder(run, Unsaid())], faces, tempfile.mkdtemp(dir=tmp_path))
+        alone = heads.draw_maps([open_encoder(pretrained, Unsaid())], faces, tempfile.mkdtemp(dir=tmp_path))
         np.testing.assert_allclose(found["maps_0"], alone[0], rtol=1e-6)
 
 
-def test_reconstructions_with_other_masks_than_in_training(run, tmp_path):
-    analysed("reconstruction", tmp_path, checkpoint=[run], images=2, strategies=["crfr_p", "random"], ratio=0.5)
+def test_reconstructions_with_other_masks_than_in_training(pretrained, tmp_path):
+    analysed("reconstruction", tmp_path, checkpoint=[pretrained], images=2, strategies=["crfr_p", "random"], ratio=0.5)
     found = written(tmp_path, "reconstruction.json")
-    assert set(found["masked_loss"]) == {"crfr_p", "random"} and found["masked_loss"]["random"][run] > 0
+    assert set(found["masked_loss"]) == {"crfr_p", "random"} and found["masked_loss"]["random"][pretrained] > 0
     picture = cv2.imread(str(tmp_path / "reconstruction.png"))[..., ::-1]
     # Visible patches of the last column are the photo's: half of them in each of four rows.
     same = (picture[34:258, GAP : GAP + CELL] == picture[34:258, 3 * (CELL + GAP) + GAP :][:, :CELL]).all(axis=-1)
     assert same.reshape(14, 16, 14, 16).all(axis=(1, 3)).sum() in (98, 99, 100)
 
 
-def test_the_caption_says_whose_patches_have_the_statistics_of_the_photo(run, tmp_path, monkeypatch):
+def test_the_caption_says_whose_patches_have_the_statistics_of_the_photo(pretrained, tmp_path, monkeypatch):
     notes = []
     monkeypatch.setattr(galleries, "write_gallery", lambda path, titles, rows, note: notes.append(note))
     monkeypatch.setattr(galleries, "reconstruct", lambda params, images, mask, task: (task.patches(images), 0.0))
@@ -115,14 +108,14 @@ def test_the_caption_says_whose_patches_have_the_statistics_of_the_photo(run, tm
     for relative in ((), ("other",), ("crfr_p", "other")):
 
         def changed(opened, name, ratio, relative=relative):
-            task = task_of(opened, run, ratio)
+            task = task_of(opened, pretrained, ratio)
             spec = dataclasses.replace(task.loss_spec, normalise_pixels=name.split("/")[-1] in relative)
             return dataclasses.replace(task, loss_spec=spec)
 
         monkeypatch.setattr(galleries, "task_of", changed)
-        opened = [open_run(run, moments=False)] * 2
+        opened = [open_run(pretrained, moments=False)] * 2
         faces = open_faces("samples", 1)
-        galleries.draw_reconstructions(opened, [run, "runs/other"], faces, ["random"], 0.75, 0, str(tmp_path))
+        galleries.draw_reconstructions(opened, [pretrained, "runs/other"], faces, ["random"], 0.75, 0, str(tmp_path))
     end = "is shown with each patch's true mean and contrast."
     assert notes[0].endswith("the photo's.")
     assert notes[1].endswith(f"; predicted texture of other {end}")
@@ -283,10 +276,10 @@ def test_a_command_that_fails_ends_with_a_sentence_and_says_how_it_is_used(monke
 # The papers' figures
 
 
-def test_a_figure_of_a_paper_is_an_analysis_with_settings(run, detector, tmp_path):
+def test_a_figure_of_a_paper_is_an_analysis_with_settings(pretrained, detector, tmp_path):
     analysed("figure", tmp_path, paper="fsfm-supp", number="1", images=1)
     assert (tmp_path / "masking.png").exists()
-    analysed("figure", tmp_path, paper="fsfm-supp", number="3", checkpoint=[run, detector], images=1)
+    analysed("figure", tmp_path, paper="fsfm-supp", number="3", checkpoint=[pretrained, detector], images=1)
     assert "names" in np.load(tmp_path / "maps.npz", allow_pickle=False).files
     analysed("figure", tmp_path, paper="fsfm-supp", number="7", checkpoint=[detector], data="forged:blend:8", images=1)
     assert [face["method"] for face in written(tmp_path, "cam.json")["faces"]] == ["blend", ""]

@@ -69,7 +69,8 @@ def test_thresholds_and_the_table_say_how_they_were_made_and_what_they_cost():
     assert "paintings, drawings, masks" in lines[-2]
     assert "calibrated: at the temperature 2, fitted on val" in lines
     lines = outputs.explanation(BARE, choose_rule(BARE))
-    assert lines[0] == "photos: no threshold, hence no verdict" and any("--threshold=0.5" in line for line in lines)
+    assert lines[0] == "photos and videos: no threshold, hence no verdict"
+    assert any("--threshold=0.5" in line for line in lines)
 
 
 @pytest.mark.parametrize("threshold", ["half", "50", "-0.1", "nan", "inf", "1.0001", ""])

@@ -460,7 +460,7 @@ def test_a_masked_autoencoder_of_ours_comes_back(tmp_path):
     said = from_torch.convert([path], str(tmp_path / "again"))
     assert said[0].startswith(f"{tmp_path}/again: tiny16, masked autoencoder, moments after 2 steps")
     assert_same_bits(leaves_of(open_imported(str(tmp_path / "again"))[0]), parts_of(stored(tmp_path / "run", 2)))
-    with pytest.raises(ValueError, match="is a masked autoencoder of ours, which has no target"):
+    with pytest.raises(ValueError, match="is a masked autoencoder, which has no target"):
         from_torch.convert([path, PAIR[1]], str(tmp_path / "third"))
     found = to_torch.convert(str(tmp_path / "run"), "huggingface", str(tmp_path / "hf"))
     assert json.loads(Path(found[-1]).read_text())["architecture"] == "ViTMAEForPreTraining"

@@ -11,7 +11,7 @@ import cv2
 import jax
 import pytest
 from comparing import CHANGES, Counted, Stopped, aucs
-from tuning import changed, pretrained_run
+from tuning import changed
 
 from fsfm_jax import records
 from fsfm_jax.config import compare as comparison
@@ -40,12 +40,7 @@ def tiny(init: str, **fields):
 
 
 @pytest.fixture(scope="module")
-def init(tmp_path_factory) -> str:
-    return pretrained_run(tmp_path_factory.mktemp("pretrained"))
-
-
-@pytest.fixture(scope="module")
-def compared(init, tmp_path_factory) -> tuple[Path, list[list[str]], list[str]]:
+def compared(pretrained, tmp_path_factory) -> tuple[Path, list[list[str]], list[str]]:
     """The folder of a comparison, what its two commands ran, and the table between them."""
     workdir, calls, tables = tmp_path_factory.mktemp("compared"), [], []
     with pytest.MonkeyPatch.context() as patch:
@@ -54,9 +49,9 @@ def compared(init, tmp_path_factory) -> tuple[Path, list[list[str]], list[str]]:
             patch.setattr(compare.finetune, "run", counted)
             if stop_at is not None:
                 with pytest.raises(Stopped):
-                    compare.run(tiny(init), str(workdir))
+                    compare.run(tiny(pretrained), str(workdir))
             else:
-                compare.run(tiny(init), str(workdir))
+                compare.run(tiny(pretrained), str(workdir))
             calls.append(counted.folders)
             tables.append((workdir / "table.md").read_text())
             patch.undo()
@@ -106,27 +101,27 @@ def test_the_csv_has_a_number_a_row(compared):
     assert cv2.imread(str(workdir / "comparison.png")) is not None
 
 
-def test_what_has_ended_is_not_run_again_and_not_taken_for_another(compared, init, monkeypatch):
+def test_what_has_ended_is_not_run_again_and_not_taken_for_another(compared, pretrained, monkeypatch):
     workdir, *_ = compared
     before = [(workdir / name).read_bytes() for name in WRITTEN]
     counted = Counted(0)
     monkeypatch.setattr(compare.finetune, "run", counted)
     # Where and how fast it runs is free.
-    free = tiny(init).changes.replace("data.threads=1", "data.threads=2;alarms.divergence.action=off")
-    compare.run(tiny(init, changes=free), str(workdir))
+    free = tiny(pretrained).changes.replace("data.threads=1", "data.threads=2;alarms.divergence.action=off")
+    compare.run(tiny(pretrained, changes=free), str(workdir))
     assert before[1:] == [(workdir / name).read_bytes() for name in WRITTEN[1:]]
     # A cell that ended before there were alarms, or places for an adapter, has ended.
     mark = workdir / "runs/demo/our_own/full/cell.json"
     kept, later = mark.read_text(), ("alarms.", "nonfinite_limit.", "tuning.insertion")
     old = {name: v for name, v in json.loads(kept).items() if not name.startswith(later)}
     mark.write_text(json.dumps(old))
-    compare.run(tiny(init), str(workdir))
+    compare.run(tiny(pretrained), str(workdir))
     mark.write_text(kept)
-    other = tiny(init, changes=tiny(init).changes.replace("duration=2 steps", "duration=3 steps"))
+    other = tiny(pretrained, changes=tiny(pretrained).changes.replace("duration=2 steps", "duration=3 steps"))
     with pytest.raises(ValueError, match="demo, Our Own, full: .*cell.json is of another .*:\n  duration: 2"):
         compare.run(other, str(workdir))
     # An added model runs its own cells alone.
-    more = tiny(init, models=f"{tiny(init).models},more=fsfm:{init}")
+    more = tiny(pretrained, models=f"{tiny(pretrained).models},more=fsfm:{pretrained}")
     with pytest.raises(Stopped):
         compare.run(more, str(workdir))
     assert [line.split(" | ")[2] for line in (workdir / "table.md").read_text().splitlines() if "| more |" in line] == [
@@ -134,7 +129,7 @@ def test_what_has_ended_is_not_run_again_and_not_taken_for_another(compared, ini
     ]  # fmt: skip
     (workdir / "runs/demo/none/full/test/metrics.json").rename(workdir / "gone.json")
     with pytest.raises(FileNotFoundError, match="none/full has ended, but .*metrics.json is gone; remove that folder"):
-        compare.run(tiny(init), str(workdir))
+        compare.run(tiny(pretrained), str(workdir))
     (workdir / "gone.json").rename(workdir / "runs/demo/none/full/test/metrics.json")
 
 
@@ -149,7 +144,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("error", "reason"), FAILURES, ids=lambda value: type(value).__name__)
-def test_a_cell_that_fails_leaves_the_others_their_numbers(compared, init, tmp_path, monkeypatch, error, reason):
+def test_a_cell_that_fails_leaves_the_others_their_numbers(compared, pretrained, tmp_path, monkeypatch, error, reason):
     workdir = Path(shutil.copytree(compared[0], tmp_path / "copy"))
     for cell in ("our_own/linear_probe", "none/full"):
         (workdir / "runs/demo" / cell / "cell.json").unlink()
@@ -166,7 +161,7 @@ def test_a_cell_that_fails_leaves_the_others_their_numbers(compared, init, tmp_p
     monkeypatch.setattr(compare.finetune, "run", fails)
     told = rf"1 of 3 cells failed and are left empty(.|\n)*demo, Our Own, linear_probe: {re.escape(reason)}"
     with pytest.raises(cells.CellsFailed, match=told):
-        compare.run(tiny(init), str(workdir))
+        compare.run(tiny(pretrained), str(workdir))
     assert tried == ["our_own/linear_probe", "none/full"]
     text = (workdir / "table.md").read_text()
     assert f"- Failed: demo, Our Own, linear_probe: {reason}.\n" in text
@@ -178,12 +173,12 @@ def test_a_cell_that_fails_leaves_the_others_their_numbers(compared, init, tmp_p
     several = True
     (workdir / "runs/demo/none/full/cell.json").unlink()
     with pytest.raises(cells.CellsFailed if isinstance(error, NonFinite) else type(error)):
-        compare.run(tiny(init), str(workdir))
+        compare.run(tiny(pretrained), str(workdir))
 
 
-def test_everything_is_looked_at_before_anything_is_trained(init, tmp_path, monkeypatch):
+def test_everything_is_looked_at_before_anything_is_trained(pretrained, tmp_path, monkeypatch):
     monkeypatch.setattr(compare.finetune, "run", Counted(0))
-    last = tiny(init).models
+    init, last = pretrained, tiny(pretrained).models
     for config, error, text in (
         (tiny(init, models=f"{last},lost=fsfm:/nowhere"), FileNotFoundError, "demo, lost, full: models: nothing is at"),
         (tiny(init, models=f"{last},mae=mae:{init}"), ValueError, "demo, mae, full: size: mae has nothing like"),
@@ -206,7 +201,7 @@ def score_lines(spec: str, name: str, perfect: bool) -> list[str]:
     return lines
 
 
-def test_scores_of_other_detectors_are_rows_of_their_own(compared, init, tmp_path, monkeypatch):
+def test_scores_of_other_detectors_are_rows_of_their_own(compared, pretrained, tmp_path, monkeypatch):
     workdir = Path(shutil.copytree(compared[0], tmp_path / "copy"))
     monkeypatch.setattr(compare.finetune, "run", Counted(0))
     specs = dict(part.split("=") for part in CHANGES["data.test"].split(","))
@@ -214,7 +209,7 @@ def test_scores_of_other_detectors_are_rows_of_their_own(compared, init, tmp_pat
     both.write_text("\n".join([head, *score_lines(specs["A"], "A", True), *score_lines(specs["B"], "B", False)]))
     half = tmp_path / "e.csv"
     half.write_text("\n".join([head, *score_lines(specs["A"], "A", False)]))
-    compare.run(tiny(init, scores=f"Xception={both}, EfficientNet={half}"), str(workdir))
+    compare.run(tiny(pretrained, scores=f"Xception={both}, EfficientNet={half}"), str(workdir))
     text = (workdir / "table.md").read_text()
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     assert lines[5] == "| Xception | scores |  |  | 100.00 | 50.00 | 75.00 | 100.00 | 50.00 | 75.00 |"
@@ -231,13 +226,13 @@ def test_scores_of_other_detectors_are_rows_of_their_own(compared, init, tmp_pat
     assert one["source"] == f"imported from {both}, SHA-256 {digest}"
     assert {row["trust"] for row in rows if row["model"] == "Our Own"} == {""}
     with pytest.raises(FileNotFoundError, match="gone.csv"):
-        compare.run(tiny(init, scores=f"X={tmp_path}/gone.csv"), str(workdir))
+        compare.run(tiny(pretrained, scores=f"X={tmp_path}/gone.csv"), str(workdir))
     both.write_text("\n".join([head, *score_lines(specs["A"], "C", True)]))
     with pytest.raises(ValueError, match="scores: .*x.csv: 'C' is no test set here; expected A, B"):
-        compare.run(tiny(init, scores=f"X={both}"), str(workdir))
+        compare.run(tiny(pretrained, scores=f"X={both}"), str(workdir))
     both.write_text("\n".join([head, *score_lines(specs["A"], "A", True)[1:]]))
     with pytest.raises(ValueError, match=r"scores: .*x.csv: A: no score for 1 \(.*\) of the 16 frames"):
-        compare.run(tiny(init, scores=f"X={both}"), str(workdir))
+        compare.run(tiny(pretrained, scores=f"X={both}"), str(workdir))
 
 
 def one(**fields):

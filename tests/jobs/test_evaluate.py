@@ -9,7 +9,7 @@ import official_weights
 import pytest
 import serialized
 from sklearn.metrics import roc_auc_score
-from tuning import evaluation_of, pretrained_run, tiny, tuned_run
+from tuning import evaluation_of, tiny
 
 from fsfm_jax.config import tabulate as tabulation
 from fsfm_jax.data.forgery import ForgedSource
@@ -21,16 +21,6 @@ from fsfm_jax.jobs import evaluate, finetune, tabulate
 from fsfm_jax.weights.names import CLASSIFIER, finetuned_to_official
 
 SETS = "CDFv2=forged:blend:18:2,other=forged:blend:8:3:1"
-
-
-@pytest.fixture(scope="module")
-def pretrained(tmp_path_factory) -> str:
-    return pretrained_run(tmp_path_factory.mktemp("pretrained"))
-
-
-@pytest.fixture(scope="module")
-def tuned(pretrained, tmp_path_factory) -> str:
-    return tuned_run(tmp_path_factory.mktemp("tuned"), pretrained)
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +229,7 @@ def test_classes_in_the_wrong_order_are_warned_of(tuned, tmp_path, monkeypatch, 
     assert sum(warned for warned, _ in below.values()) == 1
 
 
-def test_several_results_become_one_table(evaluated, tuned, tmp_path):
+def test_several_results_become_one_table(evaluated, pretrained, tmp_path):
     config = tabulation.tabulate()
     config.runs = f"{evaluated},{evaluated}"
     tabulate.run(config, str(tmp_path))
@@ -256,9 +246,10 @@ def test_several_results_become_one_table(evaluated, tuned, tmp_path):
     summary = metrics(evaluated)["data"]["CDFv2"]
     head, (*_, means) = tabulate.numbers({"CDFv2": [summary], "DFD": [summary]}, "dfd")
     assert dict(zip(head, means, strict=True))["FS-VFM ViT-L video AUC"] is None
+    empty = pretrained
     for runs, error, message in (
         ("", ValueError, "runs: expected workdirs with commas, found none"),
-        (tuned, FileNotFoundError, f"runs: no metrics.json in {tuned}/, {tuned}/test, {tuned}/seed_"),
+        (empty, FileNotFoundError, f"runs: no metrics.json in {empty}/, {empty}/test, {empty}/seed_"),
     ):
         config.runs = runs
         with pytest.raises(error, match=message):

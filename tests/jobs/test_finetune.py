@@ -11,7 +11,7 @@ import official_weights
 import pytest
 from event_files import read_events
 from flax.traverse_util import flatten_dict
-from tuning import STEPS, looks, pretrained_run, tiny, tuned_run
+from tuning import STEPS, TEST_SET, TESTED, looks, tiny, tuned_run
 
 from fsfm_jax.detection.detector import Kept, open_saved
 from fsfm_jax.detection.encoder import open_encoder
@@ -22,19 +22,6 @@ from fsfm_jax.models.layers import sincos_positions
 from fsfm_jax.resolve.pretrain import STATISTICS
 from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parameters
 from fsfm_jax.weights.names import PRETRAINING, official_name, to_official_array
-
-TEST_SET = "A=forged:blend:16:2:1"
-WRITERS = "console,jsonl,tensorboard"
-
-
-@pytest.fixture(scope="module")
-def pretrained(tmp_path_factory) -> str:
-    return pretrained_run(tmp_path_factory.mktemp("pretrained"))
-
-
-@pytest.fixture(scope="module")
-def tuned(pretrained, tmp_path_factory) -> str:
-    return tuned_run(tmp_path_factory.mktemp("tuned"), pretrained, data__test=TEST_SET, writers=WRITERS)
 
 
 def parameters(workdir: str, folder: str = "checkpoints") -> dict:
@@ -89,7 +76,7 @@ def test_a_run_ends_with_a_detector_that_knows_what_its_scores_mean_and_is_teste
 @pytest.mark.parametrize("stop_after", ["4", "3"])
 def test_interrupted_and_continued_it_is_the_undisturbed_run(tuned, pretrained, tmp_path, stop_after):
     for stop in (stop_after, ""):
-        finetune.run(tiny(init=pretrained, data__test=TEST_SET, writers=WRITERS), str(tmp_path), stop)
+        finetune.run(tiny(init=pretrained, **TESTED), str(tmp_path), stop)
     for folder in ("checkpoints", "detector"):
         assert same(parameters(tuned, folder), parameters(str(tmp_path), folder))
     assert looks(str(tmp_path)) == looks(tuned)
@@ -123,7 +110,7 @@ def test_a_finished_run_ends_again_without_training(tuned, pretrained):
         finetune.run(tiny(init=pretrained, data__test=TEST_SET), tuned)
     Path(tuned, "test", "metrics.json").unlink()
     Path(tuned, "test", "table.md").unlink()
-    finetune.run(tiny(init=pretrained, data__test=TEST_SET, writers=WRITERS), tuned)
+    finetune.run(tiny(init=pretrained, **TESTED), tuned)
     assert open_saved(tuned).card == card
 
 

@@ -37,11 +37,12 @@ PHOTO = Path(fsfm_jax.__file__).parent / "data" / "samples" / "pd_nasa_astronaut
 FILES = [name for part in (bundled.ENCODER, bundled.DETECTOR) for name in (part, f"{part}.json")]
 ABOUT = {
     "trained_on": "portraits of nobody", "licence": "Apache-2.0", "cost": "", "sources": [["faces", "drawn", "CC0"]],
-    "may_have_seen": ["forged", "blend", "samples"],
+    "may_have_seen": ["forged", "blend", "samples"], "validation": "faces of others",
+    "names": {"others: swap": "swapped faces"},
 }  # fmt: skip
 SAID = (
     "this is a small demonstration detector, and its verdicts are no evidence; it was trained on portraits of nobody; "
-    "measured AUC over images (50 % is guessing): others: swap 51.3 %, faces:test undefined"
+    "measured AUC over images (50 % is guessing): swapped faces 51.3 %, faces:test undefined"
 )
 
 
@@ -233,8 +234,10 @@ def test_the_files_name_no_folder_of_the_machine_that_made_them_and_the_card_has
                  "| faces:test | undefined |", "**Not evidence.**", "On 2 faces",
                  "The detector is stored in float16, the encoder in int8"):  # fmt: skip
         assert part in text, part
-    said = json.loads((folder / f"{bundled.DETECTOR}.json").read_text())["demonstration"]
-    assert said["measured"][0] == {"name": "others: swap", "auc": 0.5129, "real": 7, "forged": 9}
+    text = (folder / f"{bundled.DETECTOR}.json").read_text()
+    assert '"split": "faces of others"' in text and '"split": "forged' not in text
+    said = json.loads(text)["demonstration"]
+    assert said["measured"][0] == {"name": "swapped faces", "auc": 0.5129, "real": 7, "forged": 9}
     assert 0 < said["rounding"]["score_difference"] < 1e-3 and 0 < said["rounding"]["feature_difference"] < 0.1
     assert small.without_folders("blended:/a/b/x:train,real=/a/y@0.5 https://a.b/c/d data/z 1/2") == (
         "blended:x:train,real=y@0.5 https://a.b/c/d data/z 1/2"
@@ -250,6 +253,9 @@ def test_what_may_not_be_part_of_the_package_is_not_written(runs, tmp_path, monk
         small.make_weights(imported, detector, folder, ABOUT)
     with pytest.raises(ValueError, match="data.train of samples alone; found blend, forged in 'forged:blend:24'. If"):
         small.make_weights(str(runs / "pretrain"), detector, folder, ABOUT | {"may_have_seen": ["samples"]})
+    other = shutil.copytree(runs / "pretrain", tmp_path / "other")
+    with pytest.raises(ValueError, match="started from step 2 of other, as --encoder is; found step 2 of pretrain"):
+        small.make_weights(str(other), detector, folder, ABOUT)
     with pytest.raises(ValueError, match="--decoder: expected a pretraining run of fsfm_jax; found a detector"):
         small.make_weights(detector, detector, folder, ABOUT)
     monkeypatch.setattr(small, "_rounding", lambda *_: {"score_difference": 0.0, "feature_difference": 0.0})
