@@ -61,7 +61,7 @@ class Kind(NamedTuple):
 def made(run: Finetuning) -> Kind:
     """Compiles the step of a run."""
     program = finetune.make_program(run)
-    return Kind(run, program, program.compile_step(), [program.initial_state()])
+    return Kind(run, program, program.compile_step(), [program.initial_state(run.seed)])
 
 
 def seconds(kind: Kind, batch: dict[str, np.ndarray]) -> float:

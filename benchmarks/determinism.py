@@ -64,7 +64,7 @@ def trained(devices: int, per_device: int, steps: int, **fields: Any) -> End:
     resolved = resolve_pretraining(config, sum(len(source) for source, _ in sources), devices, "")
     mesh = partition.make_mesh(jax.devices()[:devices])
     program = make_program(resolved, STATISTICS["vggface2"], mesh)
-    state, step = program.initial_state(), program.compile_step()
+    state, step = program.initial_state(resolved.seed), program.compile_step()
     stream = Stream(sources, resolved.stream, 0, 0, 1)
     try:
         for _ in range(steps):

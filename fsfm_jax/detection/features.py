@@ -63,7 +63,7 @@ class FeatureCache:
         if "://" in folder:
             raise ValueError(f"features.cache: expected a local folder, whose files can be mapped; found {folder}")
         self._folder, self._task, self._spec = folder, task, spec
-        self._sweep = Sweep(task.pool_images, records.IMAGE, spec.batch, mesh)
+        self._sweep = Sweep(task, ClassifyTask.pool_images, records.IMAGE, spec.batch, mesh)
         # On the host, and a copy: training gives the arrays of its state away.
         placed = self._sweep.place({name: params[name] for name in ENCODER if name in params})
         self._encoder = jax.tree.map(np.array, placed)
@@ -169,7 +169,7 @@ class FeatureScorer:
     def __init__(self, task: ClassifyTask, spec: EvaluationSpec, mesh: Mesh, cache: FeatureCache):
         """`cache` is of the encoder of all parameters that are scored; ValueError as `Scorer`."""
         self._spec, self._cache = spec, cache
-        self._sweep = Sweep(task.log_probabilities_of_features, FEATURES, spec.batch, mesh)
+        self._sweep = Sweep(task, ClassifyTask.log_probabilities_of_features, FEATURES, spec.batch, mesh)
         self._details: dict[str, dict[int, tuple]] = {}
 
     def place(self, params: Any) -> Any:

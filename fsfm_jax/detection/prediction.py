@@ -1,6 +1,7 @@
 """Scores of a classifier on a labelled data set: every example exactly once, on any number of devices and hosts."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from fsfm_jax.metrics.video import Videos, aggregate
 from fsfm_jax.resolve.report import EvaluationSpec
 from fsfm_jax.tasks.classify import ClassifyTask
 
+KEPT = 4  # compiled functions: a run looks at validation and test sets, a comparison comes back to each tuning
 FORGED = "forged"  # name of everything that is not real, where there are more than two classes
 ATTACK = "attack"  # the class of presentation attacks, whose kinds are species of ISO/IEC 30107-3
 
@@ -109,17 +111,19 @@ def _spoken(name: str) -> str:
     return name.replace("_", " ")
 
 
-class Sweep:
-    """What a function says of every example of a data set, each asked about exactly once; compiled once."""
+# What a task says of `(params, rows [B, ...])`, as `[B, W]`.
+Function = Callable[[ClassifyTask, Any, jax.Array], jax.Array]
 
-    def __init__(self, function: Callable[[Any, jax.Array], jax.Array], key: str, batch: int, mesh: Mesh):
-        """`function(params, batch[key] [B, ...]) -> [B, W]`; `batch` is B. Raises ValueError if the devices do not
-        divide it.
-        """
+
+class Sweep:
+    """What a task says of every example of a data set, each asked about exactly once; compiled once for equal tasks."""
+
+    def __init__(self, task: ClassifyTask, function: Function, key: str, batch: int, mesh: Mesh):
+        """`function` is given `batch[key] [B, ...]`; `batch` is B. Raises ValueError if the devices do not divide B."""
         if batch % mesh.size:
             raise ValueError(f"evaluation.batch: {batch} images do not divide among {mesh.size} devices")
         self._key, self._batch, self._mesh = key, batch, mesh
-        self._apply = jax.jit(function, out_shardings=partition.batch_sharding(mesh))
+        self._apply = _jitted(task, function, mesh)
 
     def place(self, params: Any) -> Any:
         """`params` as arrays on every device of the mesh."""
@@ -166,6 +170,11 @@ class Sweep:
         return found, gather(details)
 
 
+@functools.lru_cache(maxsize=KEPT)
+def _jitted(task: ClassifyTask, function: Function, mesh: Mesh) -> Callable[[Any, jax.Array], jax.Array]:
+    return jax.jit(functools.partial(function, task), out_shardings=partition.batch_sharding(mesh))
+
+
 def gather(details: dict[int, tuple]) -> dict[int, tuple]:
     """The details of all hosts' examples by index, of which each host has read its own. All hosts must ask."""
     if jax.process_count() == 1:
@@ -192,7 +201,7 @@ class Scorer:
     def __init__(self, task: ClassifyTask, spec: EvaluationSpec, mesh: Mesh):
         """Raises ValueError for a batch that the devices do not divide."""
         self._task, self._size, self._spec = task, task.model.image_size, spec
-        self._sweep = Sweep(task.log_probabilities, records.IMAGE, spec.batch, mesh)
+        self._sweep = Sweep(task, ClassifyTask.log_probabilities, records.IMAGE, spec.batch, mesh)
 
     def place(self, params: Any) -> Any:
         """`params` as arrays on every device of the mesh."""

@@ -41,15 +41,17 @@ from fsfm_jax.jobs.recipe_check import check_recipe
 from fsfm_jax.models.classifier import initialise
 from fsfm_jax.models.scratch import scratch_initialisation
 from fsfm_jax.optim import ema, schedules, tuning
+from fsfm_jax.optim.optimizer import OptimizerSpec
 from fsfm_jax.resolve.finetune import Finetuning, RateSchedule, binding_fields, resolve_finetuning
 from fsfm_jax.run.lock import locks_workdir
 from fsfm_jax.run.workdir import write_text
 from fsfm_jax.run.writers import Writer, Writers
-from fsfm_jax.tasks.classify import CROSS_ENTROPY, OPEN_UNITS
+from fsfm_jax.tasks.classify import CROSS_ENTROPY, OPEN_UNITS, ClassifyTask
 from fsfm_jax.train.identity import run_identity
-from fsfm_jax.train.program import Program
+from fsfm_jax.train.program import KEPT, Program
 from fsfm_jax.train.run import Ended, Hooks, RunSpec, run_training
 from fsfm_jax.train.state import TrainState, named_key
+from fsfm_jax.train.step import StepSpec
 from fsfm_jax.train.vitals import SKIPPED
 
 LOG = logging.getLogger("fsfm_jax")
@@ -102,9 +104,21 @@ def train_detector(
 
 
 def make_program(resolved: Finetuning, mesh: Mesh | None = None) -> Program:
-    """The program of a resolved run on `mesh`, by default on all devices."""
-    model = resolved.task.model
-    if resolved.cache:
+    """The program of a resolved run on `mesh`, by default on all devices; equal runs with other seeds share it."""
+    return _make_program(
+        resolved.task, bool(resolved.cache), resolved.optimizer, resolved.schedule, resolved.step,
+        resolved.stream.global_batch, partition.make_mesh(replicas=resolved.replicas) if mesh is None else mesh,
+        resolved.fsdp, resolved.fsdp_min_size, resolved.trained,
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _make_program(
+    task: ClassifyTask, on_features: bool, optimizer: OptimizerSpec, schedule: RateSchedule, step: StepSpec,
+    global_batch: int, mesh: Mesh, fsdp: bool, fsdp_min_size: int, trained: str,
+) -> Program:  # fmt: skip
+    model = task.model
+    if on_features:
         example = {FEATURES: ((model.size.width,), np.float32), records.LABEL: ((), np.int32)}
     else:
         example = {
@@ -116,18 +130,17 @@ def make_program(resolved: Finetuning, mesh: Mesh | None = None) -> Program:
             records.MIX_BOX: ((4,), np.int32),
         }
     return Program(
-        task=resolved.task,
-        optimizer=resolved.optimizer,
-        target=ema.frozen(resolved.task.target_part),
-        learning_rate=functools.partial(learning_rate_of, resolved.schedule),
-        step=resolved.step,
+        task=task,
+        optimizer=optimizer,
+        target=ema.frozen(task.target_part),
+        learning_rate=functools.partial(learning_rate_of, schedule),
+        step=step,
         example=example,
-        global_batch=resolved.stream.global_batch,
-        seed=resolved.seed,
-        mesh=partition.make_mesh(replicas=resolved.replicas) if mesh is None else mesh,
-        fsdp=resolved.fsdp,
-        fsdp_min_size=resolved.fsdp_min_size,
-        trained=resolved.trained,
+        global_batch=global_batch,
+        mesh=mesh,
+        fsdp=fsdp,
+        fsdp_min_size=fsdp_min_size,
+        trained=trained,
     )
 
 
@@ -244,7 +257,7 @@ class _Finetuning(Hooks):
 
     def initial_state(self, program: Program) -> TrainState:
         """The pretrained encoder in a new network, or a network from scratch."""
-        state, pretrained = program.initial_state(), self._inputs.pretrained
+        state, pretrained = program.initial_state(self._resolved.seed), self._inputs.pretrained
         if pretrained is None:
             LOG.info("from scratch: nothing is pretrained")
             params = scratch_initialisation(state.params, named_key(jax.random.key(self._resolved.seed), "scratch"))

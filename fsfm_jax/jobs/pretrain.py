@@ -19,15 +19,17 @@ from fsfm_jax.data.stream import FirstBatch, Stream, order
 from fsfm_jax.figures import reconstruction
 from fsfm_jax.figures.picture_file import read_picture
 from fsfm_jax.optim import ema, schedules
+from fsfm_jax.optim.optimizer import OptimizerSpec
 from fsfm_jax.resolve import pretrain
 from fsfm_jax.resolve.pretrain import Pretraining, Schedule
 from fsfm_jax.run.lock import locks_workdir
 from fsfm_jax.run.writers import Writer
 from fsfm_jax.tasks.pretrain import PretrainTask, Statistics
 from fsfm_jax.train.identity import PACKAGES, named_statistics, run_identity
-from fsfm_jax.train.program import Program
+from fsfm_jax.train.program import KEPT, Program
 from fsfm_jax.train.run import Batches, Ended, Hooks, RunSpec, run_training
 from fsfm_jax.train.state import TrainState
+from fsfm_jax.train.step import StepSpec
 from fsfm_jax.train.vitals import WATCHED
 from fsfm_jax.weights.run_import import adopt_state, lineage
 
@@ -58,33 +60,44 @@ def check(config: ConfigDict) -> None:
 
 
 def make_program(resolved: Pretraining, statistics: Statistics, mesh: Mesh | None = None) -> Program:
-    """The program of a resolved run on `mesh`, by default on all devices."""
-    task = PretrainTask(resolved.model, resolved.loss, statistics)
-    patches, size = (resolved.model.patches,), resolved.model.image_size
-    masks = [records.MASK, records.REGION_MASK] + [records.OTHER_MASK] * resolved.stream.other_mask
+    """The program of a resolved run on `mesh`, by default on all devices; equal runs with other seeds share it."""
+    return _make_program(
+        PretrainTask(resolved.model, resolved.loss, statistics), resolved.stream.other_mask,
+        resolved.stream.target is not None, resolved.optimizer, resolved.schedule, resolved.step,
+        resolved.stream.global_batch, partition.make_mesh(replicas=resolved.replicas) if mesh is None else mesh,
+        resolved.fsdp, resolved.fsdp_min_size,
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _make_program(
+    task: PretrainTask, other_mask: bool, other_image: bool, optimizer: OptimizerSpec, schedule: Schedule,
+    step: StepSpec, global_batch: int, mesh: Mesh, fsdp: bool, fsdp_min_size: int,
+) -> Program:  # fmt: skip
+    patches, size = (task.model.patches,), task.model.image_size
+    masks = [records.MASK, records.REGION_MASK] + [records.OTHER_MASK] * other_mask
     # Rows of pixels: a TPU would keep images apart by channel, and cutting them into patches cost a tenth of a step.
     rows = (size, 3 * size)
-    images = [records.IMAGE] + [records.TARGET_IMAGE] * (resolved.stream.target is not None)
+    images = [records.IMAGE] + [records.TARGET_IMAGE] * other_image
     return Program(
         task=task,
-        optimizer=resolved.optimizer,
-        target=target_update(resolved, task),
-        learning_rate=functools.partial(learning_rate_of, resolved.schedule),
-        step=resolved.step,
+        optimizer=optimizer,
+        target=target_update(schedule, task),
+        learning_rate=functools.partial(learning_rate_of, schedule),
+        step=step,
         example={name: (rows, np.uint8) for name in images} | {name: (patches, np.bool_) for name in masks},
-        global_batch=resolved.stream.global_batch,
-        seed=resolved.seed,
-        mesh=partition.make_mesh(replicas=resolved.replicas) if mesh is None else mesh,
-        fsdp=resolved.fsdp,
-        fsdp_min_size=resolved.fsdp_min_size,
+        global_batch=global_batch,
+        mesh=mesh,
+        fsdp=fsdp,
+        fsdp_min_size=fsdp_min_size,
     )
 
 
-def target_update(resolved: Pretraining, task: PretrainTask) -> ema.TargetUpdate:
-    """The target's update rule of a resolved run."""
-    if resolved.schedule.target_frozen:
+def target_update(schedule: Schedule, task: PretrainTask) -> ema.TargetUpdate:
+    """The target's update rule on a schedule."""
+    if schedule.target_frozen:
         return ema.frozen(task.target_part)
-    return ema.moving_average(functools.partial(target_rate_of, resolved.schedule), task.target_part)
+    return ema.moving_average(functools.partial(target_rate_of, schedule), task.target_part)
 
 
 def target_rate_of(s: Schedule, count: jax.Array) -> jax.Array:
@@ -134,6 +147,10 @@ class _Pretraining(Hooks):
             self._workdir, self._program, fields.flat(self._config), self._statistics, self._examples, images,
             self._resolved.loop.steps, schedule.target_total // schedule.total,
         )  # fmt: skip
+
+    def initial_state(self, program: Program) -> TrainState:
+        """Networks with random parameters."""
+        return program.initial_state(self._resolved.seed)
 
     def details(self) -> Mapping[str, Any]:
         """Where an imported run comes from, and the size of the images."""
@@ -192,7 +209,7 @@ class _Pretraining(Hooks):
             LOG.info("Checkpoint: %s", ended.place)
             return
         path = os.path.join(self._workdir, FIGURE)
-        untrained = program.initial_state().params
+        untrained = program.initial_state(resolved.seed).params
         error = reconstruction.draw(
             path, faces, resolved.figure_faces, program.task, resolved.stream.mask, resolved.seed, untrained,
             ended.state.params,

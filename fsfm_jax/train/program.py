@@ -21,13 +21,15 @@ from fsfm_jax.train.state import TrainState, init_state
 from fsfm_jax.train.step import StepSpec, make_step
 
 LOG = logging.getLogger("fsfm_jax")
+# Programs that a job keeps: a comparison comes back to each of its tunings with every model.
+KEPT = 4
 # Shape of one example and type, by the key of the batch.
 Example = dict[str, tuple[tuple[int, ...], Any]]
 
 
 @dataclasses.dataclass(eq=False)
 class Program:
-    """Initial state and train step of a task on a mesh.
+    """Initial state and train step of a task on a mesh; one program serves all seeds, compiled once.
 
     Attributes:
       target: update rule of the target network.
@@ -46,7 +48,6 @@ class Program:
     step: StepSpec
     example: Example
     global_batch: int
-    seed: int
     mesh: Mesh
     fsdp: bool
     fsdp_min_size: int
@@ -64,16 +65,17 @@ class Program:
             task, transformation, target, self.learning_rate, self.step, trained, local, gather, scatter
         )
         init = functools.partial(init_state, task=task, optimizer=transformation, target=target, trained=trained)
-        abstract = jax.eval_shape(init, jnp.uint32(self.seed))
+        abstract = jax.eval_shape(init, jnp.uint32(0))
         self.shardings = partition.state_shardings(abstract, mesh, fsdp, self.fsdp_min_size)
         self.like = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, self.shardings
         )
         self._init = jax.jit(init, out_shardings=self.shardings)
+        self._compiled = None
 
-    def initial_state(self) -> TrainState:
+    def initial_state(self, seed: int) -> TrainState:
         """The state at step 0, created where it lives."""
-        return self._init(jnp.uint32(self.seed))
+        return self._init(jnp.uint32(seed))
 
     def lower_step(self) -> jax.stages.Lowered:
         """The train step for exactly the shapes of this run, not compiled; the mesh may be one that is not here."""
@@ -85,6 +87,8 @@ class Program:
 
         Compiled ahead, so that a program that does not fit the device says so before any data is read.
         """
+        if self._compiled is not None:
+            return self._compiled
         started = time.monotonic()
         compiled = self.lower_step().compile()
         memory = compiled.memory_analysis()
@@ -93,6 +97,7 @@ class Program:
                 "train step compiled in %.0f s; %.2f GB of state, %.2f GB of temporaries per device",
                 time.monotonic() - started, memory.argument_size_in_bytes / 1e9, memory.temp_size_in_bytes / 1e9,
             )  # fmt: skip
+        self._compiled = compiled
         return compiled
 
     def to_device(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:

@@ -88,7 +88,7 @@ class Hooks:
 
     def initial_state(self, program: Program) -> TrainState:
         """The state at step 0 of a run that goes on from nothing."""
-        return program.initial_state()
+        raise NotImplementedError(f"{type(self).__name__}: expected a method initial_state, the state at step 0")
 
     def details(self) -> Mapping[str, Any]:
         """What the `run` item of a checkpoint says besides what it says of every run, as JSON."""

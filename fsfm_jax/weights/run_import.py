@@ -154,11 +154,13 @@ def adopt_state(
     row = OPTIMIZERS[optimizer]
     if imported.moments and row.counterpart is None:
         LOG.warning("The imported moments are of AdamW and not used: %s starts with its own at zero", optimizer)
-    return _place(program, imported, step, updates, row)
+    return _place(program, fields["seed"], imported, step, updates, row)
 
 
-def _place(program: Program, imported: Imported, step: int, updates: int, row: Optimizer) -> TrainState:
-    state = program.initial_state()
+def _place(
+    program: Program, seed: int, imported: Imported, step: int, updates: int, row: Optimizer
+) -> TrainState:
+    state = program.initial_state(seed)
     params = imported.params
     target = imported.target or program.task.target_part(params)
     state = state._replace(

@@ -21,6 +21,7 @@ from fsfm_jax.jobs.finetune_inputs import open_inputs
 from fsfm_jax.models.layers import sincos_positions
 from fsfm_jax.resolve.pretrain import STATISTICS
 from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parameters
+from fsfm_jax.train.program import Program
 from fsfm_jax.weights.names import PRETRAINING, official_name, to_official_array
 
 
@@ -197,11 +198,16 @@ def test_from_scratch_is_the_released_initialisation(tmp_path):
     assert read_parameters(f"{tmp_path}/checkpoints")[1]["origin"] is None
 
 
-def test_several_seeds_go_on_where_they_were_stopped_and_end_in_mean_and_deviation(tuned, pretrained, tmp_path):
+def test_several_seeds_go_on_where_they_were_stopped_and_end_in_mean_and_deviation(
+    tuned, pretrained, tmp_path, monkeypatch
+):
+    lowered, lower = [], Program.lower_step
+    monkeypatch.setattr(Program, "lower_step", lambda program: lowered.append(program) or lower(program))
     config = tiny(init=pretrained, repeats=2, data__test=TEST_SET)
     finetune.run(config, str(tmp_path), "2")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["seed_0"]
     finetune.run(config, str(tmp_path))
+    assert len(lowered) <= 1  # one program serves all seeds; that of `tuned` may still be there
     assert same(parameters(f"{tmp_path}/seed_0"), parameters(tuned))
     assert not same(parameters(f"{tmp_path}/seed_1"), parameters(tuned))
     rows = list(csv.DictReader((tmp_path / "repeats.csv").read_text().splitlines()))

@@ -60,7 +60,7 @@ class Job(Hooks):
         program = types.SimpleNamespace(
             task=None, step=types.SimpleNamespace(accumulation=1), mesh=partition.make_mesh(), global_batch=IMAGES,
             like=jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state_of(0)),
-            initial_state=lambda: state_of(0), to_device=jax.device_put, compile_step=lambda: add,
+            to_device=jax.device_put, compile_step=lambda: add,
         )  # fmt: skip
         identity = {"config": {"seed": 1}, "data": [], "statistics": {}}
         loop = LoopSpec(STEPS, stop_after, 2, "stop", SkipLimit(0, 0))
@@ -84,6 +84,9 @@ class Job(Hooks):
 
     def adopt(self) -> State | None:
         return self.adopted
+
+    def initial_state(self, program) -> State:
+        return state_of(0)
 
     def details(self) -> dict:
         return {"job": "sums"}
