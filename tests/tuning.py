@@ -41,6 +41,11 @@ def tiny(**fields):
     return changed(finetuning.finetune(), {**FINETUNING, **dotted(fields)})
 
 
+def tiny_pretraining(**fields):
+    """The pretraining configuration of the tests."""
+    return changed(pretrain_demo.get_config(), PRETRAINING | dotted(fields))
+
+
 def evaluation_of(detector: str, sets: str, **fields):
     """An evaluation of a detector with few resamples."""
     base = {"checkpoint": detector, "data.sets": sets, "evaluation.batch": 16, "bootstrap.resamples": 20}
@@ -49,7 +54,7 @@ def evaluation_of(detector: str, sets: str, **fields):
 
 def pretrained_run(folder: Path) -> str:
     """The workdir of a pretraining of two steps."""
-    pretrain.run(changed(pretrain_demo.get_config(), PRETRAINING), str(folder))
+    pretrain.run(tiny_pretraining(), str(folder))
     return str(folder)
 
 

@@ -11,12 +11,12 @@ import official_weights
 import pytest
 from event_files import read_events
 from flax.traverse_util import flatten_dict
-from tuning import STEPS, TEST_SET, TESTED, looks, tiny, tuned_run
+from tuning import STEPS, TEST_SET, TESTED, looks, tiny, tiny_pretraining, tuned_run
 
 from fsfm_jax.detection.detector import Kept, open_saved
 from fsfm_jax.detection.encoder import open_encoder
 from fsfm_jax.detection.opener import Unsaid
-from fsfm_jax.jobs import finetune
+from fsfm_jax.jobs import finetune, pretrain
 from fsfm_jax.jobs.finetune_inputs import open_inputs
 from fsfm_jax.models.layers import sincos_positions
 from fsfm_jax.resolve.pretrain import STATISTICS
@@ -216,6 +216,21 @@ def test_several_seeds_go_on_where_they_were_stopped_and_end_in_mean_and_deviati
     assert values[2] == pytest.approx(np.mean(values[:2])) and values[3] == pytest.approx(np.std(values[:2]))
     with pytest.raises(ValueError, match=r"holds 2 runs; name one of them, such as .*seed_0"):
         open_saved(str(tmp_path))
+
+
+def test_another_seed_begins_with_other_networks_in_the_same_program():
+    def tuning(seed):
+        config = tiny(init="scratch", data__statistics="vggface2", seed=seed)
+        return finetune._Finetuning(config, open_inputs(config), "", "")
+
+    for make in (tuning, lambda seed: pretrain._Pretraining(tiny_pretraining(seed=seed), "", "")):
+        jobs = [make(seed) for seed in (0, 1, 0)]
+        programs = [job.spec(()).program for job in jobs]
+        assert programs[0] is programs[1]
+        states = [job.initial_state(program) for job, program in zip(jobs, programs, strict=True)]
+        assert same(states[0].params, states[2].params) and not same(states[0].params, states[1].params)
+        keys = [jax.random.key_data(state.key).tolist() for state in states]
+        assert keys[0] == keys[2] != keys[1]
 
 
 def test_an_oracle_is_called_one_everywhere(pretrained, tmp_path):
