@@ -17,8 +17,8 @@ NONE_BUILT_IN = "this build of fsfm_jax has no weights of its own"
 AGAIN = "Install fsfm_jax again"
 # File -> SHA-256, written by `python -m supply.small`; empty where no weights were built in.
 DIGESTS: dict[str, str] = {
-    "detector.safetensors": "f41c1cea11a1e125ba7185ee89567b74a265c0c8269f02a7fb0a381f487224f0",
-    "detector.safetensors.json": "53d6e85c13473944aed83e8e563408fbec51874bc4dbd2b012fed39d37d9d642",
+    "detector.safetensors": "3c67c4b07e6feb40d4790aa3baf2eff972fa141a230556889c5c4b52b658d7b3",
+    "detector.safetensors.json": "6c3b983c6990957f765b9c5172ef11d4fedbd6cf05cb819486f2c0e4836ff7d2",
     "encoder.safetensors": "65d0c9694e694b081e6ad93a453054f3bf7c33cd42bb6d8eadc3b661d4a001e2",
     "encoder.safetensors.json": "ed92ffa4b062c25689edbc6e24931389d0ad74f5a1d1dcad4096cdfdf7121c29",
 }
