@@ -100,7 +100,8 @@ def block(facts: Facts) -> str:
     named = {"detector": _known("name")} if alone else {}
     for rows, found in ((named | DETECTOR_ROWS, facts.detectors), (SET_ROWS, facts.sets)):
         for title, say in rows.items() if found else ():
-            lines.append(f"- {title}: {_group([(name, say(fact)) for name, fact in found])}")
+            text = _group([(name, say(fact)) for name, fact in found])
+            lines.append(f"- {title}:" + (text if text.startswith("\n") else f" {text}"))
     return "\n".join([HEADING, "", *lines]) + "\n"
 
 
@@ -111,7 +112,9 @@ def _group(said: Sequence[tuple[str, str]]) -> str:
         names.setdefault(text, {})[name] = None
     if len(names) == 1:
         return _plain(next(iter(names)))
-    return "; ".join(_plain(f"{', '.join(of)}: {text.removesuffix('.')}") for text, of in names.items())
+    each = [_plain(f"{', '.join(of)}: {text}") for text, of in names.items()]
+    # Sentences have a line each.
+    return "".join(f"\n  - {one}" for one in each) if any(";" in text for text in names) else "; ".join(each)
 
 
 def _plain(text: str) -> str:
@@ -180,7 +183,7 @@ def _crop(part: Mapping) -> str:
     detector, size = part.get("detector"), part.get("image_size")
     stored = "" if size is None else f" of {size} pixels" if size else " of their own size"
     if detector is None:
-        return UNKNOWN + (f"; crops{stored}" if stored else "")
+        return UNKNOWN + (f", crops{stored}" if stored else "")
     if detector in (READY, DRAWN):
         return ("ready-made crops" if detector == READY else "none, drawn faces") + stored
     version = part["detector_version"]
@@ -189,7 +192,7 @@ def _crop(part: Mapping) -> str:
 
 
 def _compression(part: Mapping) -> str:
-    stored = f"; crops stored as {part['encoding'].upper()}" if part.get("encoding") else ""
+    stored = f", crops stored as {part['encoding'].upper()}" if part.get("encoding") else ""
     return (part.get("compression") or UNKNOWN) + stored
 
 
@@ -199,7 +202,7 @@ def _dropped(part: Mapping) -> str:
         return UNKNOWN
     text = ", ".join(f"{reason} {count:,}" for reason, count in sorted(dropped.items())) or "none"
     text += "" if part["items"] is None else f" (of {part['items']:,} photos and videos)"
-    return text + ("; the download was incomplete" if part["shortfalls"] else "")
+    return text + (", the download was incomplete" if part["shortfalls"] else "")
 
 
 DETECTOR_ROWS = {

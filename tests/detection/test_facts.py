@@ -52,18 +52,18 @@ def test_a_set_says_what_its_card_says():
         "scored": "2 videos, 6 frames",
         "frames a video": "2 to 4 (--frames=32)",
         "face crop": "dlib (dlib 19.24.6), 1.3 times its box, crops of their own size",
-        "compression": "c40; crops stored as PNG+JPEG",
+        "compression": "c40, crops stored as PNG+JPEG",
         "faces not kept": "failed 1, no_face 1,200 (of 4 photos and videos)",
     }
 
 
 @pytest.mark.parametrize(("changed", "line", "text"), [
-    ({"variant": "v2"}, "compression", "not known; crops stored as PNG+JPEG"),
-    ({"dataset": "ffpp_originals", "variant": "splits"}, "compression", "c23; crops stored as PNG+JPEG"),
+    ({"variant": "v2"}, "compression", "not known, crops stored as PNG+JPEG"),
+    ({"dataset": "ffpp_originals", "variant": "splits"}, "compression", "c23, crops stored as PNG+JPEG"),
     ({"frames": "as the data set's rule says"}, "frames a video", "3 (the data set's own rule)"),
     ({"options": {"detector": "none", "scale": 1.3}}, "face crop", "ready-made crops of their own size"),
-    ({"options": 5, "frames": 5}, "face crop", "not known; crops of their own size"),
-    ({"shortfalls": ["3 videos are missing"]}, "faces not kept", "none (of 4 photos and videos); the download was incomplete"),  # noqa: E501
+    ({"options": 5, "frames": 5}, "face crop", "not known, crops of their own size"),
+    ({"shortfalls": ["3 videos are missing"]}, "faces not kept", "none (of 4 photos and videos), the download was incomplete"),  # noqa: E501
 ])  # fmt: skip
 def test_a_card_that_says_less_or_something_else(changed, line, text):
     assert lines_of(Source(Provenance.from_card(card(PREPARED | changed), "test")))[line] == text
@@ -76,7 +76,7 @@ def test_what_nothing_says_is_not_known():
     )
     assert old == {
         "tested on (fingerprint)": "ffpp:test (ffffffffffff)", "scored": "6 photos", "frames a video": "1, photos",
-        "face crop": "not known; crops of 224 pixels", "compression": "not known; crops stored as PNG+JPEG",
+        "face crop": "not known, crops of 224 pixels", "compression": "not known, crops stored as PNG+JPEG",
         "faces not kept": "not known",
     }  # fmt: skip
     none = lines_of(Source(Provenance()))
@@ -110,6 +110,10 @@ def test_what_is_shared_is_said_once():
     text = facts.block(facts.join([facts.Facts(detectors[:2], []), facts.Facts(detectors[2:], [])]))
     assert "- seed of the training: A, C: 0; B: 1\n- selection: The last.\n" in text and "- detector" not in text
     assert facts.block(facts.Facts([], [])) == ""
+    # Sentences that differ have a line each.
+    long = [(name, {"selection": {"label": f"Step {name}; looked at: X."}}) for name in "AB"]
+    lines = "- selection:\n  - A: Step A; looked at: X.\n  - B: Step B; looked at: X.\n"
+    assert lines in facts.block(facts.Facts(long, []))
 
 
 def test_results_from_before_have_the_facts_that_they_have():

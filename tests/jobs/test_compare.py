@@ -84,7 +84,7 @@ def test_the_table_has_what_the_cells_found(compared):
         assert line[4:7] == [f"{value:.2f}" for value in (frames["A"], frames["B"], (frames["A"] + frames["B"]) / 2)]
         assert line[7:] == [f"{found['A']:.2f}", f"{found['B']:.2f}", f"{(found['A'] + found['B']) / 2:.2f}"]
     label = json.loads((workdir / "runs/demo/none/full/test/metrics.json").read_text())["selection"]["label"]
-    assert f"- demo, none, full: {label}" in text and "oracle" not in text.lower()
+    assert f"\n  - demo, none, full: {label}\n" in text and "oracle" not in text.lower()
 
 
 def test_the_csv_has_a_number_a_row(compared):
