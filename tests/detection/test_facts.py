@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from fsfm_jax.data.forgery import ForgedSource
-from fsfm_jax.data.provenance import Provenance
+from fsfm_jax.data.class_map import open_classed
+from fsfm_jax.data.labels import open_labelled
+from fsfm_jax.data.provenance import Provenance, provenance_of
 from fsfm_jax.data.statistics import Card, PixelSums, SplitStatistics
 from fsfm_jax.detection import facts
 from fsfm_jax.metrics.card import Carded
@@ -81,7 +82,9 @@ def test_what_nothing_says_is_not_known():
     }  # fmt: skip
     none = lines_of(Source(Provenance()))
     assert {none[name] for name in ("face crop", "compression", "faces not kept")} == {"not known"}
-    drawn = lines_of(ForgedSource(["blend"], 6, 2, 1))
+    assert provenance_of(open_labelled("blended:samples")) == Provenance()
+    # A set in the classes of another detector keeps what is known of it.
+    drawn = lines_of(open_classed("fake=forged:blend:6:2:1", ("fake", "real"), 1))
     assert drawn["face crop"] == "none, drawn faces of 224 pixels" and drawn["faces not kept"] == "none"
     assert drawn["compression"] == "JPEG of quality 60 to 80"
 
