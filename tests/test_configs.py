@@ -901,6 +901,7 @@ WHERE = {
     "loss.contrast_kind": {"loss.contrast": 0.1, "tuning.method": "fs_adapter"},
     "model.dropout": {"model.network": "antispoof"}, "model.norm_over": {"model.network": "antispoof"},
     "optimizer.options": {"optimizer.name": "muon"},
+    **{f"report.selective.{name}": {"report.selective.calibration": "none"} for name in ("risk", "alpha", "by_class")},
 }  # fmt: skip
 # Fields that are read before anything is resolved: nonsense in them is refused below, in test_evaluate and by main.
 READ_EARLY = {
@@ -964,7 +965,7 @@ FIELDS_OF = [(job, field) for job, make in TEMPLATES.items() for field in config
 
 @pytest.mark.parametrize(("job", "field"), [(job, name) for job, name in FIELDS_OF if name not in READ_ELSEWHERE[job]])
 def test_every_field_has_an_effect(job, field):
-    where = WHERE.get(field, {}) if job in ("pretrain", "finetune") else {}
+    where = WHERE.get(field, {}) if job in ("pretrain", "finetune", "evaluate") else {}
     if (job, field) in (("ablate", "init"), ("ablate", "size")):
         where = {"recipe": "none", "init": "runs/b", "size": "vitb"}
     where = {name: value for name, value in where.items() if name in config.flat(TEMPLATES[job]())}

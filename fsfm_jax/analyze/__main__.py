@@ -6,6 +6,7 @@
     python -m fsfm_jax.analyze cam --checkpoint=runs/dfd --data=data/ffpp_all:test --output=pictures
     python -m fsfm_jax.analyze masking --data=samples --output=pictures
     python -m fsfm_jax.analyze self-blended --data=samples --output=pictures
+    python -m fsfm_jax.analyze localisation --checkpoint=runs/sbi --data=samples --output=pictures
     python -m fsfm_jax.analyze features --checkpoint=runs/dfd --data=data/ffpp_all:test --output=pictures
     python -m fsfm_jax.analyze parsers --data=samples --output=pictures
     python -m fsfm_jax.analyze robustness --checkpoint=runs/dfd --data=CDFv2=data/celebdf_v2:test --output=report
@@ -40,6 +41,7 @@ from absl import logging as absl_logging
 from fsfm_jax.analyze import features, galleries, heads, papers, robustness
 from fsfm_jax.analyze.ablations import draw_ablation_table
 from fsfm_jax.analyze.blends import draw_blends
+from fsfm_jax.analyze.localisation import measure_localisation
 from fsfm_jax.analyze.parsers import DEFAULT, compare_parsers
 from fsfm_jax.data import corruption, masking
 from fsfm_jax.data.masking import STRATEGIES
@@ -55,11 +57,11 @@ from fsfm_jax.weights.run_reader import open_reconstruction
 # The analyses: how many faces each takes by default, and how many checkpoints at most.
 IMAGES = {
     "attention": 32, "maps": 6, "reconstruction": 4, "cam": 8, "masking": 4, "features": 256, "ablation": 0,
-    "parsers": 64, "robustness": 0, "self-blended": 8,
+    "parsers": 64, "robustness": 0, "self-blended": 8, "localisation": 64,
 }  # fmt: skip
 MOST = {
     "attention": 8, "maps": 8, "reconstruction": 6, "cam": 1, "masking": 0, "features": 1, "ablation": 0, "parsers": 0,
-    "robustness": 1, "self-blended": 0,
+    "robustness": 1, "self-blended": 0, "localisation": 1,
 }  # fmt: skip
 FIGURE = "figure"  # draws one of them, as a paper has it
 SETTINGS = (
@@ -205,12 +207,14 @@ def _draw(what: str, chosen: Any, names: list[str], folder: str) -> None:
                 raise ValueError(f"--checkpoint: {name} is a detector without pixel decoder; name its pretraining")
         runs = [open_reconstruction(name) for name in names]
         galleries.draw_reconstructions(runs, names, faces, strategies, chosen.ratio, chosen.seed, folder)
-    elif what == "cam":
+    elif what in ("cam", "localisation"):
         detector = open_detector(names[0], unsaid)
         predictor = predictor_of(detector)
-        galleries.draw_heat(
-            detector, predictor.transform, predictor.heat, predictor.log_probabilities, faces, folder, by_method
-        )
+        looking = detector, predictor.transform, predictor.heat, predictor.log_probabilities, faces
+        if what == "cam":
+            galleries.draw_heat(*looking, folder, by_method)
+        else:
+            measure_localisation(*looking, chosen.rolls, chosen.seed, folder)
     else:
         opened = [open_encoder(name, unsaid, chosen.base) for name in names]
         square = np.stack([resize_whole(image, CELL) for image in faces.images])

@@ -18,6 +18,14 @@ def looking() -> ConfigDict:
     c.report = ConfigDict()
     c.report.layout = "dfd"  # table of deepfake detection; "diff": of images; "fas": error rates; "classes": of each
     c.report.predictions = "csv"  # or "parquet"
+
+    # Verdicts on videos with abstention and conformal sets, fitted on a validation split and reported of test sets.
+    c.report.selective = ConfigDict()
+    # Whose probabilities: "none", as the network says them; "temperature"; "isotonic". "": nothing of this is reported.
+    c.report.selective.calibration = ""
+    c.report.selective.risk = 0.05  # share of wrong verdicts that is accepted; there is none on less sure videos
+    c.report.selective.alpha = 0.1  # share of videos whose conformal set may lack their class
+    c.report.selective.by_class = True  # the sets hold that for each class; False: for both together
     return c
 
 
@@ -33,7 +41,8 @@ def evaluate() -> ConfigDict:
     # "NAME=DIR:test,NAME=DIR:test"; published numbers stand beside those whose name has some. CLASS=DIR:test instead
     # of DIR:test says of which class of the detector the forged faces are.
     c.data.sets = ""
-    # A labelled split on which thresholds are chosen, such as "DIR:val"; "": those that the detector has.
+    # A labelled split on which thresholds are chosen and report.selective is fitted, such as "DIR:val"; "": the
+    # thresholds that the detector has.
     c.data.threshold = ""
 
     c.official = ConfigDict()  # what official files do not say; for those alone

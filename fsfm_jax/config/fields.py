@@ -68,6 +68,8 @@ RANGES = {
     "calibration.false_alarm_rate": (0, 1, True),
     "bootstrap.resamples": (10, 100_000, True),
     "bootstrap.level": (0.5, 0.999, True),
+    "report.selective.risk": (0, 0.5, True),
+    "report.selective.alpha": (0, 0.5, False),
 }
 # Fields of `RANGES` that may be None.
 OPTIONAL = ("optimizer.clip_norm",)
@@ -84,7 +86,8 @@ class FieldError(ValueError):
 WHEN_ABSENT = {
     "data.repeat_batch": False, "optimizer.name": "adamw", "optimizer.options": "", "model.image_size": 224,
     "loss.masked_weight": 1.0, "horizon": "", "data.augment_online": "", "data.augment_target": "",
-    "tuning.insertion": "concat", "loss.contrast_kind": "real_anchor",
+    "tuning.insertion": "concat", "loss.contrast_kind": "real_anchor", "report.selective.calibration": "",
+    "report.selective.risk": 0.05, "report.selective.alpha": 0.1, "report.selective.by_class": True,
 }  # fmt: skip
 
 

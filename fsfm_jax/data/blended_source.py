@@ -15,6 +15,7 @@ import numpy as np
 
 from fsfm_jax import records
 from fsfm_jax.data.photo import decode_checked, encode_png
+from fsfm_jax.data.provenance import provenance_of
 from fsfm_jax.data.self_blended import SelfBlendSpec, self_blend
 from fsfm_jax.data.sources import RecordSource, Source, open_source, path_and_split
 from fsfm_jax.data.statistics import read_card
@@ -36,7 +37,7 @@ class BlendedSource:
     def __init__(self, faces: Source, dataset: str, indices: np.ndarray, spec: SelfBlendSpec):
         """Takes the examples `indices [n] int64` of `faces`, which are all real; `dataset` is what they are of."""
         self.name, self.dataset, self.pixel_sums = f"{PREFIX}{faces.name}", dataset, faces.pixel_sums
-        self._faces, self._indices, self._spec = faces, indices, spec
+        self._faces, self._indices, self._spec, self.provenance = faces, indices, spec, provenance_of(faces)
         self._drawn_later = False
 
     def __len__(self) -> int:

@@ -16,6 +16,7 @@ from fsfm_jax.data.labels import (
     is_paired,
     open_labelled,
 )
+from fsfm_jax.data.provenance import provenance_of
 from fsfm_jax.data.sources import path_and_split
 
 REAL_NAMES = ("real", "bona_fide")
@@ -69,7 +70,7 @@ class Relabelled:
         self.name, self.dataset = f"{forged}={source.name}", source.dataset
         self.class_names, self.real = class_names, real
         self._source, self._forged, self._name = source, class_names.index(forged), forged
-        self.paired = is_paired(source)
+        self.paired, self.provenance = is_paired(source), provenance_of(source)
 
     def __len__(self) -> int:
         return len(self._source)

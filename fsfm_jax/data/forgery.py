@@ -34,6 +34,7 @@ from fsfm_jax.data.counter_random import integers
 from fsfm_jax.data.drawing import COMPRESSION
 from fsfm_jax.data.drawn import DrawnSource
 from fsfm_jax.data.photo import decode_image, encode_jpeg, encode_png
+from fsfm_jax.data.provenance import DRAWN, Provenance
 from fsfm_jax.data.synthetic import synthetic_face
 
 CLASS_NAMES = {("blend", "diffusion"): ("fake", "real"), ("print", "replay"): ("attack", "bona_fide")}
@@ -138,6 +139,9 @@ class ForgedSource(DrawnSource):
             raise ValueError(f"forged faces: expected {limits}, found count {count} and domain {domain}")
         super().__init__(f"forged:{'+'.join(kinds)}:{count}:{seed}:{domain}", count)
         self.dataset, self._kinds, self._seed, self._domain = "forged", tuple(kinds), seed, domain
+        low, high = DOMAINS[domain].quality
+        jpeg = f"JPEG of quality {low} to {high}"
+        self.provenance = Provenance(detector=DRAWN, image_size=records.IMAGE_SIZE, compression=jpeg, dropped={})
 
     @cached_property
     def labels(self) -> np.ndarray:

@@ -18,6 +18,7 @@ from fsfm_jax.data.blended_source import PREFIX as BLENDED
 from fsfm_jax.data.blended_source import open_blended
 from fsfm_jax.data.example import DAMAGE, parse
 from fsfm_jax.data.forgery import open_forged
+from fsfm_jax.data.provenance import Provenance
 from fsfm_jax.data.sources import one_line, open_builder, path_and_split
 from fsfm_jax.data.statistics import BUILD, Card, PixelSums, read_card
 
@@ -80,6 +81,7 @@ class Records:
         statistics = card.splits[split]
         self.name, self.dataset = f"{card.name}:{split}", card.name
         self.fingerprint, self.pixel_sums = statistics.fingerprint, statistics.pixel_sums
+        self.provenance = Provenance.from_card(card, split)
         self._length = statistics.examples
         self._records = open_builder(path, split, statistics.shard_lengths).as_data_source(
             split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES

@@ -26,6 +26,7 @@ from fsfm_jax.data.example import DAMAGE, parse
 from fsfm_jax.data.folder import IMAGES, PARSING_MAPS, FolderSource, list_photos
 from fsfm_jax.data.metadata import FEATURES, INFO, check_metadata
 from fsfm_jax.data.photo import check_photo
+from fsfm_jax.data.provenance import Provenance
 from fsfm_jax.data.statistics import BUILD, UNFINISHED, PixelSums, read_card
 from fsfm_jax.text import did_you_mean, plain
 
@@ -110,6 +111,7 @@ class RecordSource:
         statistics = card.splits[split]
         self.name, self._features = f"{card.name}:{split}", tuple(features)
         self.fingerprint, self.pixel_sums = statistics.fingerprint, statistics.pixel_sums
+        self.provenance = Provenance.from_card(card, split)
         builder = open_builder(path, split, statistics.shard_lengths)
         self._files = [os.fspath(file) for file in builder.info.splits[split].filepaths]
         self._ends = list(accumulate(statistics.shard_lengths))

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from fsfm_jax.detection import comparison, published_numbers, tables
+from fsfm_jax.detection import comparison, facts, published_numbers, tables
 from fsfm_jax.detection.comparison import Entry, Row
 
 # Means over the test sets of a task, as in the supplement's tables of ablations (C and E).
@@ -71,7 +71,8 @@ def table(settings: Sequence[str], entries: Sequence[Entry], published: Publishe
                 line.append(published.get(name, {}).get(key, tables.EMPTY))
         lines.append(line)
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n\n".join([text, "  \n".join([BELOW, *notes])]) + "\n"
+    known = facts.block(comparison.facts_of(entries))
+    return "\n\n".join([text, "  \n".join([BELOW, *notes]), known]).rstrip("\n") + "\n"
 
 
 def write_csv(path: Path, settings: Sequence[str], entries: Sequence[Entry], published: Published) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import jax
 
-from fsfm_jax.detection import published_numbers, published_rows, tables
+from fsfm_jax.detection import facts, published_numbers, published_rows, tables
 from fsfm_jax.detection.detector import REPEATS
+from fsfm_jax.detection.facts import Facts
 from fsfm_jax.detection.repeats import spread
 from fsfm_jax.detection.results import METRICS
 from fsfm_jax.optim import tuning
@@ -48,14 +49,14 @@ class CellResult:
     Attributes:
       trained, parameters: numbers that were trained, and all; None where scores were imported.
       summaries: of the test sets by name, for each seed.
-      labels: how the step was chosen, for each seed.
-      oracle: whether that was done on the test set.
+      facts: of the detector of each seed, and of the test sets.
+      oracle: whether its step was chosen on the test set.
     """
 
     trained: int | None
     parameters: int | None
     summaries: tuple[Mapping[str, Mapping], ...]
-    labels: tuple[str, ...]
+    facts: tuple[Facts, ...]
     oracle: bool
 
 
@@ -119,7 +120,7 @@ def read(workdir: str, seeds: Sequence[int]) -> CellResult:
         trained,
         parameters,
         tuple(content["data"] for content in contents),
-        tuple(content["selection"]["label"] for content in contents),
+        tuple(facts.read(content) for content in contents),
         any(content["selection"]["oracle"] for content in contents),
     )
 
@@ -192,22 +193,24 @@ def write_csv(path: Path, entries: Sequence[Entry]) -> None:
 def table(entries: Sequence[Entry], notes: Sequence[str]) -> str:
     """A table for each family of tasks: a row for each model and tuning, its main metrics in percent, their means.
 
-    Cells that have not ended are left empty. Below the tables stand `notes`, and how the step of each detector was
-    chosen.
+    Cells that have not ended are left empty. Below the tables stand `notes` and the facts.
     """
     parts = [_section(family, found) for family, found in rows(entries).items()]
     imported = {f"{entry.model}: {entry.source}" for entry in entries if entry.source}
     if notes or imported:
         parts.append("\n".join(f"- {note}" for note in (*notes, *sorted(imported))))
-    chosen = [
-        f"- {entry.task}, {entry.model}, {entry.tuning}{f', run {number + 1}' if len(labels) > 1 else ''}: {label}"
-        for entry in entries
-        for labels in ([entry.found.labels] if entry.found else [])
-        for number, label in enumerate(labels)
-    ]
-    if chosen:
-        parts.append("\n".join(["## How the steps were chosen", "", *chosen]))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, facts.block(facts_of(entries))]).rstrip("\n") + "\n"
+
+
+def facts_of(entries: Iterable[Entry]) -> Facts:
+    """The facts of all that has ended, each detector by its place in the table and its run."""
+    found = []
+    for entry in entries:
+        each = () if entry.found is None else entry.found.facts
+        for number, known in enumerate(each, 1):
+            name = f"{entry.task}, {entry.model}, {entry.tuning}" + (f", run {number}" if len(each) > 1 else "")
+            found.append(known._replace(detectors=[(name, fact) for _, fact in known.detectors]))
+    return facts.join(found)
 
 
 def _section(family: str, found: Sequence[Row]) -> str:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.experimental import multihost_utils
 
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.resolve.finetune import task_of
@@ -102,10 +103,13 @@ def read_carried(workdir: str) -> dict[str, np.ndarray]:
 def digest_parameters(params: Mapping) -> str:
     """Return the SHA-256 of all parameters by name, dtype, shape and bytes, in hexadecimal.
 
-    A run and its exports hold the same parameters, and so have the same digest.
+    A run and its exports hold the same parameters, and so have the same digest. Parameters that are split over hosts
+    are gathered: then all hosts must ask.
     """
     digest = hashlib.sha256()
     for name, leaf in sorted(flatten_dict(params, sep="/").items()):
+        if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+            leaf = multihost_utils.process_allgather(leaf, tiled=True)
         array = np.asarray(leaf)
         digest.update(f"{name} {array.dtype} {list(array.shape)}\n".encode())
         digest.update(array.tobytes())

@@ -7,12 +7,13 @@ import os
 from collections.abc import Mapping, Sequence
 
 from fsfm_jax.detection import tables
+from fsfm_jax.detection.facts import Facts, block
 from fsfm_jax.run.workdir import write_text
 
 CSV, TABLE = "repeats.csv", "repeats.md"
 
 
-def write_repeats(workdir: str, results: Mapping[int, Mapping[str, dict]], layout: str) -> None:
+def write_repeats(workdir: str, results: Mapping[int, Mapping[str, dict]], layout: str, known: Facts) -> None:
     """Writes `repeats.csv` and `repeats.md`: a row for each data set and seed, then mean and deviation, in percent.
 
     The deviation is that of the seeds at hand, divided by their number as in the released code. What is undefined for
@@ -20,6 +21,7 @@ def write_repeats(workdir: str, results: Mapping[int, Mapping[str, dict]], layou
 
     Args:
       results: summaries by seed, then by name of the data set.
+      known: the facts of all seeds, which stand below the table.
     """
     head, rows = repeats(results, layout)
     text = io.StringIO(newline="")
@@ -27,7 +29,7 @@ def write_repeats(workdir: str, results: Mapping[int, Mapping[str, dict]], layou
     write_text(os.path.join(workdir, CSV), text.getvalue())
     shown = [[row[0], str(row[1]), *("" if v is None else f"{v:.2f}" for v in row[2:])] for row in rows]
     lines = [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *shown]]
-    write_text(os.path.join(workdir, TABLE), "\n".join(lines) + "\n")
+    write_text(os.path.join(workdir, TABLE), "\n".join([*lines, "", block(known)]))
 
 
 def repeats(results: Mapping[int, Mapping[str, dict]], layout: str) -> tuple[list[str], list[list]]:

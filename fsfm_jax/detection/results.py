@@ -2,7 +2,7 @@
 
     predictions/NAME.csv       one row per frame (or .parquet)
     metrics.json               all metrics of all data sets, with the reason for each number that is missing
-    table.md                   the table of the papers, ours beside the published numbers
+    table.md                   the table of the papers, ours beside the published numbers, and the facts behind them
     figures/NAME.png           ROC curve and histogram of the scores, frames and videos
     figures/NAME_calibration.png    reliability, before and after the detector's temperature if it has one
 """
@@ -15,10 +15,12 @@ from collections.abc import Mapping
 import jax
 
 from fsfm_jax.data.labels import LabelledSource
-from fsfm_jax.detection import calibrate, prediction_file, tables
+from fsfm_jax.detection import calibrate, facts, prediction_file, tables
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.inversion import warn_inverted
 from fsfm_jax.detection.prediction import Predictions, Scorer
+from fsfm_jax.detection.selective import fit_selective, report_selective
+from fsfm_jax.detection.tables import SELECTIVE
 from fsfm_jax.figures.calibration import draw_reliability
 from fsfm_jax.figures.detection import draw_scores
 from fsfm_jax.metrics import thresholds
@@ -41,12 +43,14 @@ def evaluate_sets(
     spec: ReportSpec,
     folder: str,
     scorer: Scorer,
+    held_out: LabelledSource | None,
 ) -> dict[str, dict]:
     """Scores every set, writes everything below `folder` (process 0) and returns the summaries by name.
 
     Args:
       chooser: a split on which thresholds at equal error are chosen; None takes those that the detector keeps.
       scorer: of the detector's task.
+      held_out: the split on which what `spec.selective` asks for is fitted; None if it asks for nothing.
 
     Raises:
       ValueError: `folder` has the results of another detector or of other sets.
@@ -57,14 +61,22 @@ def evaluate_sets(
         chosen = {level: detector.thresholds(level) for level in calibrate.LEVELS}
     else:
         chosen = calibrate.choose(scorer(params, chooser), None)
+    fitted = None
+    if spec.selective is not None:
+        fitted = fit_selective(scorer(params, held_out), spec.selective, detector.temperature)
+    side = detector.task.model.image_size if isinstance(detector, Detector) else detector.image_size
+    about = facts.describe_detector(detector, detector.params, spec.evaluation.transform, side)
     writes = jax.process_index() == 0
     if writes:
         for part in ("predictions", "figures"):
             make_folder(os.path.join(folder, part))
-    results = {}
+    results, made = {}, {}
     for name, source in sets.items():
         found = scorer(params, source)
+        made[name] = facts.describe_set(source, found.frames, found.by_video().frames)
         results[name] = summary_of(found, chosen, detector.temperature, spec.resampling)
+        if fitted is not None:
+            results[name][SELECTIVE] = report_selective(found, fitted)
         if writes:
             path = os.path.join(folder, "predictions", f"{name}.{spec.predictions}")
             prediction_file.write_predictions(path, found.columns(detector.temperature))
@@ -73,8 +85,16 @@ def evaluate_sets(
         if warning := warn_inverted(name, results[name], named_by_hand(detector)):
             LOG.warning(warning)
     if writes:
-        _write(folder, results, detector, spec)
+        _write(folder, results, detector, spec, {"detector": about, "sets": made})
     return results
+
+
+def read_results(folder: str) -> dict:
+    """Read the `metrics.json` that an evaluation left in `folder`; FileNotFoundError if there is none."""
+    text = read_text(os.path.join(folder, METRICS))
+    if text is None:
+        raise FileNotFoundError(f"{folder}: expected the {METRICS} of an evaluation, found none; evaluate again")
+    return json.loads(text)
 
 
 def check_no_results(folder: str) -> None:
@@ -154,26 +174,23 @@ def _draw(
     draw_reliability(f"{path}_calibration.png", f"{name}, frames", diagrams)
 
 
-def _write(folder: str, results: dict[str, dict], detector: Detector, spec: ReportSpec) -> None:
+def _write(folder: str, results: dict[str, dict], detector: Detector, spec: ReportSpec, known: dict) -> None:
     # Long and of no use to a reader.
     card = {name: value for name, value in detector.card.items() if name not in ("seen", "evaluated")}
-    selection = detector.card["selection"]
     content = {
         "checkpoint": detector.name,
         "detector": card,
-        "selection": selection,
+        "selection": detector.card["selection"],
         "transform": spec.evaluation.transform,
         "data": results,
+        facts.KEY: known,
     }
     write_text(os.path.join(folder, METRICS), json.dumps(content, indent=1, sort_keys=True) + "\n")
-    notes = [f"Detector: {detector.name}. {selection['label']}", _calibration_note(detector)]
+    notes = [_calibration_note(detector)]
     warnings = [warn_inverted(name, summary, named_by_hand(detector)) for name, summary in results.items()]
     notes += [f"Warning: {warning}." for warning in warnings if warning]
-    if spec.evaluation.transform != detector.own_transform:
-        known = detector.own_transform
-        own = f"was selected and calibrated with {known}" if known else "does not say its own"
-        notes.append(f"Transform of the face crops: {spec.evaluation.transform}; the detector {own}.")
-    write_text(os.path.join(folder, TABLE), tables.table(results, spec.layout, notes))
+    text = tables.table(results, spec.layout, notes)
+    write_text(os.path.join(folder, TABLE), f"{text}\n{facts.block(facts.read(content))}")
 
 
 def named_by_hand(detector: Detector) -> bool:

@@ -17,9 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fsfm_jax.detection import facts
 from fsfm_jax.detection.detector import REPEATS
+from fsfm_jax.detection.facts import Facts
 from fsfm_jax.detection.prediction_file import read_predictions
-from fsfm_jax.detection.results import METRICS
+from fsfm_jax.detection.results import read_results
 from fsfm_jax.metrics.area import LEVEL, RESAMPLES, Area, mean_area
 from fsfm_jax.resolve.study import CONTROL_SET, FORGED_SET, Cell, Study
 
@@ -40,11 +42,15 @@ class Alarms(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Everything that was counted so far; `seconds` are those of all seeds of a cell, by task and arm."""
+    """Everything that was counted so far, and the facts behind it.
+
+    `seconds` are those of all seeds of a cell, by task and arm.
+    """
 
     areas: tuple[Area, ...]
     alarms: tuple[Alarms, ...]
     seconds: Mapping[tuple[str, str], float]
+    facts: Facts
 
 
 def summarise(groups: str, ended: Sequence[tuple[Cell, float]]) -> Found:
@@ -54,18 +60,26 @@ def summarise(groups: str, ended: Sequence[tuple[Cell, float]]) -> Found:
       ValueError: `groups` is malformed. OSError: predictions cannot be read.
     """
     patterns = parse_groups(groups)
-    areas, alarms = [], []
+    areas, alarms, known = [], [], []
     for cell, _ in ended:
         c = cell.config
         folders = [os.path.join(cell.folder, REPEATS.format(seed)) for seed in range(c.seed, c.seed + c.repeats)]
         if len(folders) == 1:
             folders = [cell.folder]
+        known += [_facts(cell, folder, seed) for seed, folder in enumerate(folders, c.seed)]
         for name in (FORGED_SET, *([CONTROL_SET] if cell.task.control else [])):
             file = os.path.join("test", "predictions", f"{name}.{c.report.predictions}")
             seeds = [read_predictions(Path(folder, file)) for folder in folders]
             areas += _areas(cell, seeds, name == CONTROL_SET)
             alarms += _alarms(cell, seeds, [_threshold(folder) for folder in folders], patterns, name)
-    return Found(tuple(areas), tuple(alarms), {(cell.task.name, cell.arm): taken for cell, taken in ended})
+    seconds = {(cell.task.name, cell.arm): taken for cell, taken in ended}
+    return Found(tuple(areas), tuple(alarms), seconds, facts.join(known))
+
+
+def _facts(cell: Cell, folder: str, seed: int) -> Facts:
+    """The facts of one seed of a cell, whose test sets are called like those of all other tasks."""
+    found = facts.read(read_results(os.path.join(folder, "test")), f"{cell.task.name}, {cell.arm}, seed {seed}")
+    return found._replace(sets=[(f"{cell.task.name}, {name}", fact) for name, fact in found.sets])
 
 
 def parse_groups(text: str) -> dict[str, re.Pattern]:
@@ -146,7 +160,7 @@ def wilson(called: int, faces: int) -> tuple[float, float]:
 
 def _threshold(folder: str) -> float:
     """The threshold for single faces that the detector of a run keeps."""
-    kept = json.loads(Path(folder, "test", METRICS).read_text(encoding="utf-8"))["detector"]["calibration"]
+    kept = read_results(os.path.join(folder, "test"))["detector"]["calibration"]
     return kept["thresholds"]["frame"][-1]["value"]
 
 
@@ -175,7 +189,7 @@ def table(planned: Study, found: Found, costs: Mapping[str, float], notes: Seque
             rows.append([one.task, one.arm, one.source, one.group, str(one.called), str(one.faces), share])
         text.append(_lines(rows))
     text += [f"Pretraining of {arm}: {seconds / 60:.0f} minutes." for arm, seconds in costs.items()]
-    return "\n".join([*text, BELOW, *notes]) + "\n"
+    return "\n".join([*text, BELOW, *notes, *(["", known] if (known := facts.block(found.facts)) else [])]) + "\n"
 
 
 BELOW = (
@@ -204,6 +218,7 @@ def write(workdir: str, planned: Study, found: Found, costs: Mapping[str, float]
         "seconds": [{"task": task, "arm": arm, "seconds": taken} for (task, arm), taken in found.seconds.items()],
         "pretraining_seconds": dict(costs),
         "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "unit": "picture"},
+        facts.KEY: {"detectors": dict(found.facts.detectors), "sets": dict(found.facts.sets)},
     }
     Path(workdir, JSON).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     Path(workdir, TABLE).write_text(table(planned, found, costs, notes), encoding="utf-8")

@@ -3,7 +3,8 @@
 A layout is a list of columns; a column takes the summary of a data set (`metrics.summary`) and gives a number as a
 fraction, or None if it is undefined. The last row is the mean over the data sets, left empty where one is undefined.
 A column of published numbers takes the name of the data set alone. Below the tables of deepfakes and diffusion
-forgeries stands a second one, with the AUC of each manipulation.
+forgeries stands a second one, with the AUC of each manipulation. How many videos there are is among the facts
+(`detection.facts`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from fsfm_jax.resolve.report import LAYOUTS
 
 Summary = Mapping
 UNDEFINED, EMPTY = "undefined", "–"
+SELECTIVE = "selective"  # of a summary, see `detection.selective`
 ORACLE_RULE = "least |FRR - FAR| on the grid k/10000"
 OWN = "FSFM ViT-B"  # whose numbers are the columns "published", in every table
 OTHERS = ("FS-VFM ViT-L",)  # further models, which have columns where something is published of them
@@ -49,15 +51,12 @@ def table(results: Mapping[str, Summary], layout: str, notes: Sequence[str]) -> 
       ValueError: another layout.
     """
     shown = columns(layout, results)
-    title, count = ("images", "frame") if layout in ("diff", "classes") else ("videos", "video")
-    head = ["data set", *(["frames"] if count == "video" else []), title, *(column.title for column in shown)]
-    rows, levels = [head, ["---"] * len(head)], ("frame", "video") if count == "video" else ("frame",)
-    for name, summary in results.items():
-        sizes = [f"{summary[level]['examples']:,}" for level in levels]
-        rows.append([name, *sizes, *(_cell(column, name, summary) for column in shown)])
+    title, levels = ("images", ("frame",)) if layout in ("diff", "classes") else ("videos", ("frame", "video"))
+    head = ["data set", *(column.title for column in shown)]
+    rows = [head, ["---"] * len(head)]
+    rows += [[name, *(_cell(column, name, summary) for column in shown)] for name, summary in results.items()]
     if len(results) > 1:
-        means = [_mean(column, results) for column in shown]
-        rows.append(["mean", *[""] * (len(head) - 1 - len(means)), *means])
+        rows.append(["mean", *(_mean(column, results) for column in shown)])
     # A set's levels lack the same class, so one reason for each metric of the set will do.
     reasons = sorted({
         f"{name}: {metric} is undefined, {why}"
@@ -66,7 +65,37 @@ def table(results: Mapping[str, Summary], layout: str, notes: Sequence[str]) -> 
     })  # fmt: skip
     below = [note for note in (*notes, *sources(layout, shown, results)) if note]
     text = "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", "  \n".join([*below, *reasons])]) + "\n"
-    return text + (_methods(results, title, levels) if layout in BY_METHOD else "")
+    return text + (_methods(results, title, levels) if layout in BY_METHOD else "") + _selective(results)
+
+
+def _selective(results: Mapping[str, Summary]) -> str:
+    """The section with abstention and conformal sets, empty if no summary has them."""
+    rows, below = [], {}
+    for name, summary in results.items():
+        found = summary.get(SELECTIVE)
+        if found is None:
+            continue
+        if "undefined" in found:
+            below[f"{name}: undefined, {found['undefined']}"] = None
+            continue
+        kept, sets = found["abstention"], found["conformal"]
+        quality = found["probabilities"][found["calibration"]]
+        numbers = [quality["errors"], quality["aurc"], kept["metrics"]["coverage"], kept["metrics"]["risk"]]
+        numbers += [sets["metrics"][key] for key in ("coverage", "coverage/real", "coverage/forged")]
+        rows.append([name, *map(_percent, numbers), f"{sets['mean_size']:.2f}"])
+        risk, bound = (f"{100 * share:g} %" for share in (kept["accepted_risk"], sets["bound"]))
+        below[
+            f"Fitted on {found['fitted_on']}, {found['fitted_videos']:,} videos (calibration: {found['calibration']}). "
+            f"Verdicts are given where at most {risk} of those videos were wrong; sets hold the class of at least "
+            f"{bound} of {'each class' if sets['by_class'] else 'all videos'} as long as videos are of the same kind "
+            "as those."
+        ] = None
+    if not below:
+        return ""
+    head = ["data set", "wrong", "AURC", "with a verdict", "wrong of these", "sets with the class", "real", "forged"]
+    head.append("classes in a set")
+    lines = [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]] if rows else []
+    return "\n".join(["", "## Abstention and conformal sets, videos, %", "", *lines, "", "  \n".join(below)]) + "\n"
 
 
 def _methods(results: Mapping[str, Summary], title: str, levels: Sequence[str]) -> str:

@@ -58,12 +58,16 @@ def class_activation(task: ClassifyTask, params, images: jax.Array, of: int) -> 
     return heat.reshape(-1, model.grid, model.grid).astype(jnp.float32)
 
 
+def enlarge(heat: np.ndarray, side: int) -> np.ndarray:
+    """A map `[G, G]`, finite numbers in 0..1, in the size of its picture, `[S, S] float32` in 0..1; ValueError."""
+    if np.ndim(heat) != 2 or not np.isfinite(heat).all():
+        raise ValueError(f"heat: expected a map [G, G] of finite numbers, found one of {list(np.shape(heat))}")
+    return cv2.resize(np.asarray(heat, np.float32), (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+
+
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """A face with its map over it, `[S, S, 3] uint8` and `[G, G]` in 0..1 `-> [S, S, 3] uint8` RGB; ValueError."""
     records.check_image(image)
-    if np.ndim(heat) != 2 or not np.isfinite(heat).all():
-        raise ValueError(f"heat: expected a map [G, G] of finite numbers, found one of {list(np.shape(heat))}")
-    side = image.shape[0]
-    wide = cv2.resize(np.asarray(heat, np.float32), (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    wide = enlarge(heat, image.shape[0])
     colours = cv2.applyColorMap(np.round(wide * 255).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
     return np.round((1 - OPACITY) * image + OPACITY * colours).astype(np.uint8)

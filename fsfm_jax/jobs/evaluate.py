@@ -7,7 +7,8 @@ from ml_collections import ConfigDict
 
 from fsfm_jax.config import evaluate
 from fsfm_jax.config.fields import check_fields, one_of
-from fsfm_jax.data.labels import check_labels
+from fsfm_jax.data.class_map import parts_of
+from fsfm_jax.data.labels import check_disjoint, check_labels
 from fsfm_jax.data.resizing import EVALUATIONS
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.opener import Unsaid, is_official, open_scorer
@@ -37,7 +38,15 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     chooser = opened(config.data.threshold) if config.data.threshold else None
     if chooser is not None:
         check_labels([chooser], "data.threshold", every_class=False)
-    evaluate_sets(detector, sets, chooser, spec, workdir, scorer_of(detector, spec.evaluation))
+    if spec.selective is not None:
+        if chooser is None:
+            raise ValueError(
+                "report.selective: it is fitted on data.threshold, which is empty; name a validation split"
+            )
+        for part in (part for source in sets.values() for part in parts_of(source)):
+            for fitted in parts_of(chooser):
+                check_disjoint(fitted, part)
+    evaluate_sets(detector, sets, chooser, spec, workdir, scorer_of(detector, spec.evaluation), chooser)
 
 
 def _open_scorer(config: ConfigDict) -> Detector | Serialized:

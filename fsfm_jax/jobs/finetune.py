@@ -28,12 +28,13 @@ from fsfm_jax import partition, records
 from fsfm_jax.data.feature_stream import FEATURES, UNAUGMENTED, FeatureSource, FeatureStream
 from fsfm_jax.data.label_stream import LabelledStream
 from fsfm_jax.data.stream import Batches, arrange
+from fsfm_jax.detection import facts
 from fsfm_jax.detection.calibrate import calibrate
 from fsfm_jax.detection.detector import REPEATS, Detector, save_detector
 from fsfm_jax.detection.features import FeatureCache, FeatureScorer
 from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.detection.repeats import write_repeats
-from fsfm_jax.detection.results import evaluate_sets
+from fsfm_jax.detection.results import evaluate_sets, read_results
 from fsfm_jax.detection.validation import Validation
 from fsfm_jax.detection.video_overlap import remember
 from fsfm_jax.jobs.finetune_inputs import Inputs, open_inputs
@@ -91,7 +92,9 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "", writers: Sequenc
             return
         results[seed] = finished
     if inputs.tests and jax.process_index() == 0:
-        write_repeats(workdir, results, config.report.layout)
+        folders = {f"seed {seed}": os.path.join(workdir, REPEATS.format(seed), TEST_FOLDER) for seed in results}
+        known = facts.join(facts.read(read_results(folder), name) for name, folder in folders.items())
+        write_repeats(workdir, results, config.report.layout, known)
 
 
 def train_detector(
@@ -296,6 +299,7 @@ class _Finetuning(Hooks):
             return
         detector = Detector(self._workdir, resolved.task, params, card)
         folder = os.path.join(self._workdir, TEST_FOLDER)
-        self.results = evaluate_sets(detector, inputs.tests, None, resolved.report, folder, self._scorer)
+        report, scorer = resolved.report, self._scorer
+        self.results = evaluate_sets(detector, inputs.tests, None, report, folder, scorer, inputs.validation)
         LOG.info("Table: %s/table.md", folder)
         LOG.info("Pictures: %s", ", ".join(f"{folder}/figures/{name}.png" for name in self.results))

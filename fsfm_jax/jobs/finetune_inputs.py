@@ -73,6 +73,8 @@ def open_inputs(config: ConfigDict) -> Inputs:
     sources = open_mixture(config.data.train, opened)
     training = [source for source, _ in sources]
     validation = open_together(config.data.validation, opened) if config.data.validation else None
+    if config.report.selective.calibration and validation is None:
+        raise ValueError("report.selective: it is fitted on data.validation, which is empty; name a validation split")
     tests = open_tests(config)
     class_names, real = check_classes([*training, *([] if validation is None else [validation]), *tests.values()])
     check_labels(training, "data.train", every_class=True)

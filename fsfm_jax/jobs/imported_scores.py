@@ -1,6 +1,13 @@
 """Rows of a comparison from score files: detectors that are not trained here, measured on our test sets."""
 
+import functools
+
+import numpy as np
+
+from fsfm_jax import records
+from fsfm_jax.data.labels import LabelledSource
 from fsfm_jax.detection.comparison import IMPORTED, CellResult, Entry
+from fsfm_jax.detection.facts import Facts, describe_set
 from fsfm_jax.detection.score_file import read_scores
 from fsfm_jax.detection.score_match import summarise_scores
 from fsfm_jax.jobs.finetune_inputs import open_tests
@@ -23,6 +30,11 @@ def import_scores(planned: Plan) -> list[Entry]:
         tasks.setdefault(cell.task, cell.config)
     opened = {task: open_tests(config) for task, config in tasks.items()}
     known = {name: None for sets in opened.values() for name in sets}
+
+    @functools.cache
+    def describe(task: str, name: str) -> dict:
+        return describe_set(opened[task][name], *_frames(opened[task][name]))
+
     entries = []
     for model, path in planned.scores.items():
         file = read_scores(path)
@@ -37,8 +49,15 @@ def import_scores(planned: Plan) -> list[Entry]:
                 for name, source_of in sets.items()
                 if name in file.sets
             }
-            result = CellResult(None, None, (found,), (), False) if found else None
+            made = [(name, describe(task, name)) for name in found]
+            result = CellResult(None, None, (found,), (Facts((), made),), False) if found else None
             rows.append(Entry(task, model, IMPORTED, tasks[task].report.layout, tuple(sets), result, source))
         families = {row.family for row in rows if row.found}
         entries += [row for row in rows if row.family in families]
     return entries
+
+
+def _frames(source: LabelledSource) -> tuple[np.ndarray, np.ndarray]:
+    """Frame number of each example `[n]`, and how many each video has `[V]`."""
+    frames = np.array([source[index][records.FRAME] for index in range(len(source))])
+    return frames, np.unique(source.videos, return_counts=True)[1]

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from fsfm_jax.config import tabulate
 from fsfm_jax.config.fields import check_fields, one_of
-from fsfm_jax.detection import published_numbers, tables
+from fsfm_jax.detection import facts, published_numbers, tables
 from fsfm_jax.detection.detector import REPEATS
 from fsfm_jax.detection.published_numbers import Number
 from fsfm_jax.detection.repeats import spread
@@ -46,17 +46,17 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     layout = one_of("layout", config.layout, LAYOUTS)
     check_no_results(workdir)
     found: dict[str, list[Mapping]] = {}
-    selections = set()
+    known = []
     for folder in filter(None, (text.strip() for text in config.runs.split(","))):
         for content in _contents(folder):
-            selections.add(content["selection"]["label"])
+            known.append(facts.read(content))
             for name, summary in content["data"].items():
                 found.setdefault(name, []).append(summary)
     if not found:
         raise ValueError("runs: expected workdirs with commas, found none")
     head, rows = numbers(found, layout)
     shown = tables.columns(layout, {name: summaries[0] for name, summaries in found.items()})
-    _write(Path(workdir), head, rows, [*sorted(selections), *tables.sources(layout, shown, found)])
+    _write(Path(workdir), head, rows, tables.sources(layout, shown, found), facts.block(facts.join(known)))
     LOG.info("Table: %s", os.path.join(workdir, TABLE))
 
 
@@ -108,7 +108,7 @@ def _mean(cells: Sequence[Cell]) -> Cell:
     return math.fsum(mean for mean, _ in cells) / len(cells), None
 
 
-def _write(workdir: Path, head: list[str], rows: list[list], notes: list[str]) -> None:
+def _write(workdir: Path, head: list[str], rows: list[list], notes: list[str], known: str) -> None:
     with open(workdir / CSV, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*head[:2], *(f"{title}{part}" for title in head[2:] for part in ("", " deviation"))])
@@ -118,8 +118,9 @@ def _write(workdir: Path, head: list[str], rows: list[list], notes: list[str]) -
             writer.writerow([name, count, *(repr(part) if isinstance(part, float) else part or "" for part in flat)])
     lines = [head, ["---"] * len(head)]
     lines += [[name, str(count), *map(_show, cells)] for name, count, *cells in rows]
-    text = "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", "  \n".join(filter(None, notes))])
-    (workdir / TABLE).write_text(text + "\n", encoding="utf-8")
+    below = "  \n".join(filter(None, notes))
+    text = "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *([below, ""] if below else []), known])
+    (workdir / TABLE).write_text(text, encoding="utf-8")
 
 
 def _show(cell: Cell) -> str:

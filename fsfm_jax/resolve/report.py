@@ -11,6 +11,7 @@ from fsfm_jax.metrics.summary import Resampling
 LAYOUTS = ("dfd", "diff", "fas", "classes")
 FORMATS = ("csv", "parquet")
 RESAMPLING_SEED = 0
+AS_IT_IS, TEMPERATURE, ISOTONIC = CALIBRATIONS = ("none", "temperature", "isotonic")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,18 +31,37 @@ class EvaluationSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class SelectiveSpec:
+    """Verdicts on videos with abstention, and conformal sets.
+
+    Attributes:
+      calibration: of the probabilities, one of `CALIBRATIONS`.
+      risk: share of wrong verdicts that is accepted, 0..0.5.
+      alpha: share of videos whose set may lack their class, above 0 and at most 0.5.
+      by_class: whether that holds for each class.
+    """
+
+    calibration: str
+    risk: float
+    alpha: float
+    by_class: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class ReportSpec:
     """What is written of an evaluation.
 
     Attributes:
       layout: of the table, one of `tables.LAYOUTS`.
       predictions: "csv" or "parquet".
+      selective: None: nothing of this is reported.
     """
 
     evaluation: EvaluationSpec
     resampling: Resampling
     layout: str
     predictions: str
+    selective: SelectiveSpec | None
 
 
 def resolve_report(c: ConfigDict, transform: str = "") -> ReportSpec:
@@ -61,4 +81,12 @@ def resolve_report(c: ConfigDict, transform: str = "") -> ReportSpec:
         Resampling(c.bootstrap.resamples, c.bootstrap.level, RESAMPLING_SEED),
         one_of("report.layout", c.report.layout, LAYOUTS),
         one_of("report.predictions", c.report.predictions, FORMATS),
+        _selective(c.report.selective),
     )
+
+
+def _selective(c: ConfigDict) -> SelectiveSpec | None:
+    if not c.calibration:
+        return None
+    chosen = one_of("report.selective.calibration", c.calibration, CALIBRATIONS)
+    return SelectiveSpec(chosen, c.risk, c.alpha, c.by_class)

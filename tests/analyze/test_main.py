@@ -14,7 +14,8 @@ import serialized
 from absl import app
 
 from fsfm_jax.analyze import __main__ as command
-from fsfm_jax.analyze import features, galleries, heads, papers
+from fsfm_jax.analyze import features, galleries, heads, localisation, papers
+from fsfm_jax.data.self_blended import SelfBlendSpec, self_blend
 from fsfm_jax.detection.encoder import open_encoder
 from fsfm_jax.detection.opener import Unsaid
 from fsfm_jax.figures.faces import open_faces, open_methods
@@ -159,6 +160,46 @@ def test_self_blended_faces_and_what_changed_in_them(tmp_path):
         assert outside.mean() == pytest.approx(one["difference_outside"], abs=0.2)
     with pytest.raises(ValueError, match="--data: forged:blend:8 has no parsing maps"):
         analysed("self-blended", tmp_path, data="forged:blend:8")
+
+
+def test_localisation_is_measured_on_the_masks_of_the_blends(detector, tmp_path):
+    analysed("localisation", tmp_path, checkpoint=[detector], images=3, rolls=2, seed=1)
+    found = written(tmp_path, "localisation.json")
+    assert [(one["face"], one["roll"]) for one in found["blends"]] == [(row // 2, row % 2) for row in range(6)]
+    text = (tmp_path / "localisation.md").read_text()
+    for name, one in found["maps"].items():
+        for key, said in one.items():
+            faces = np.reshape([blend[f"{name}/{key}"] for blend in found["blends"]], (3, 2)).mean(axis=1)
+            assert said["mean"] == pytest.approx(faces.mean())
+            assert said["standard_error"] == pytest.approx(faces.std(ddof=1) / 3**0.5)
+        shown = " | ".join(
+            f"{100 * one[k]['mean']:.1f} ± {100 * one[k]['standard_error']:.1f}" for k in ("iou", "pointing")
+        )
+        assert f"| {name} | {shown} |" in text
+    assert found["maps"]["centre"]["pointing"]["mean"] > found["maps"]["random"]["pointing"]["mean"]
+    assert f"- weights, SHA-256: {found['facts']['detector']['weights_sha256'][:12]}\n" in text
+    with pytest.raises(ValueError, match="--data: forged:blend:8 has no parsing maps"):
+        analysed("localisation", tmp_path, checkpoint=[detector], data="forged:blend:8")
+
+
+def test_a_map_that_is_the_mask_is_perfect_and_one_that_is_everywhere_has_its_share(tmp_path):
+    faces, about, spec = open_faces("samples", 2), serialized.detector(), SelfBlendSpec()
+    about = dataclasses.replace(
+        about, task=dataclasses.replace(about.task, model=dataclasses.replace(about.task.model, image_size=CELL))
+    )
+    images, maps = galleries.parse_faces(faces)
+    masks = [self_blend(spec, *pair, number, 5)[1] for number, pair in enumerate(zip(images, maps, strict=True))]
+    regions = np.stack([mask >= mask.max() / 2 for mask in masks])
+
+    def measured(heat):
+        said = localisation.measure_localisation(
+            about, "resize", lambda crops: heat, lambda crops: np.log(np.full((2, 2), 0.5)), faces, 1, 5, str(tmp_path)
+        )
+        return [[blend[f"heat map/{key}"] for blend in said["blends"]] for key in ("iou", "pointing")]
+
+    assert measured(regions.astype(np.float32)) == [[1, 1], [1, 1]]
+    assert measured((~regions).astype(np.float32)) == [[0, 0], [0, 0]]
+    assert measured(np.ones((2, 14, 14), np.float32)) == [pytest.approx(regions.mean(axis=(1, 2)).tolist())] * 2
 
 
 def test_heat_beside_each_face(detector, tmp_path):

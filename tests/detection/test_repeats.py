@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from fsfm_jax.detection.facts import Facts
 from fsfm_jax.detection.repeats import repeats, write_repeats
 
 
@@ -30,11 +31,13 @@ def test_mean_and_population_deviation_of_what_is_defined_for_every_seed():
 def test_the_files_hold_every_seed(tmp_path):
     values = (1 / 3, 2 / 3, None)
     results = {seed: {"A": summary(0.5, value), "B": summary(0.5, 0.5)} for seed, value in enumerate(values)}
-    write_repeats(str(tmp_path), results, "dfd")
+    known = Facts([(f"seed {seed}", {"seed": seed, "selection": {"label": "The last."}}) for seed in results], [])
+    write_repeats(str(tmp_path), results, "dfd", known)
     rows = list(csv.DictReader((tmp_path / "repeats.csv").read_text().splitlines()))
     assert [row["video AUC"] for row in rows if row["data set"] == "A"] == [
         *(repr(100 * value) for value in values[:2]), "", "", "",
     ]  # fmt: skip
     text = (tmp_path / "repeats.md").read_text()
     assert "| A | 0 | 50.00 | 33.33 |" in text and "| B | mean | 50.00 | 50.00 |" in text
+    assert "|\n\n## Facts\n\n" in text and "- seed of the training: seed 0: 0; seed 1: 1; seed 2: 2\n" in text
     assert math.isclose(float(next(r for r in rows if r["seed"] == "std" and r["data set"] == "B")["video EER"]), 0)

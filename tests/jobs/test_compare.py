@@ -19,6 +19,7 @@ from fsfm_jax.config.fields import flat
 from fsfm_jax.data.labels import open_labelled
 from fsfm_jax.detection import comparison as results
 from fsfm_jax.detection.detector import open_saved
+from fsfm_jax.detection.facts import Facts
 from fsfm_jax.jobs import cells, compare
 from fsfm_jax.resolve.compare import plan, slug
 from fsfm_jax.train.outcome import NonFinite
@@ -83,7 +84,7 @@ def test_the_table_has_what_the_cells_found(compared):
         assert line[4:7] == [f"{value:.2f}" for value in (frames["A"], frames["B"], (frames["A"] + frames["B"]) / 2)]
         assert line[7:] == [f"{found['A']:.2f}", f"{found['B']:.2f}", f"{(found['A'] + found['B']) / 2:.2f}"]
     label = json.loads((workdir / "runs/demo/none/full/test/metrics.json").read_text())["selection"]["label"]
-    assert f"- demo, none, full: {label}" in text and "oracle" not in text.lower()
+    assert f"\n  - demo, none, full: {label}\n" in text and "oracle" not in text.lower()
 
 
 def test_the_csv_has_a_number_a_row(compared):
@@ -332,6 +333,11 @@ def test_folders_are_safe():
     ]  # fmt: skip
 
 
+def facts_of(*names: str) -> Facts:
+    detector = {"selection": {"label": "Chosen."}, "seed": names[0]}
+    return Facts([("", detector)], [(name, {"videos": 5, "frames": 5, "photos": True, "parts": []}) for name in names])
+
+
 def entry(task: str, name: str, aucs: list[float] | None, hters: list[float | None] = (), oracle: bool = False):
     """A cell of anti-spoofing with one test set, a seed for each AUC."""
     found = None
@@ -345,7 +351,7 @@ def entry(task: str, name: str, aucs: list[float] | None, hters: list[float | No
             }}}
             for auc, hter in zip(aucs, hters, strict=True)
         ]  # fmt: skip
-        found = results.CellResult(5, 200, tuple(summaries), tuple("chosen" for _ in aucs), oracle)
+        found = results.CellResult(5, 200, tuple(summaries), tuple(facts_of(name) for _ in aucs), oracle)
     return results.Entry(task, "A", "bias", "fas", (name,), found)
 
 
@@ -358,7 +364,10 @@ def test_targets_share_a_table_and_seeds_have_a_deviation(tmp_path):
     assert lines[2] == (
         "| A | bias | 5 | 2.5 % | undefined | 30.00 ± 10.00 | – | 80.00 ± 0.00 | 80.00 ± 10.00 | 80.00 ± 5.00 |"
     )
-    assert "## fas, %" in text and "- A note." in text and "- fas_O, A, bias, run 2: chosen" in text
+    assert "## fas, %" in text and "- A note." in text
+    ran = "fas_M, A, bias, run 1, fas_M, A, bias, run 2: m; fas_O, A, bias, run 1, fas_O, A, bias, run 2: o"
+    assert f"\n- seed of the training: {ran}\n" in text and "\n- selection: Chosen.\n" in text
+    assert "\n- scored: 5 photos\n" in text
     assert "by an oracle; these numbers are optimistic: A, bias." in text
     results.write_csv(tmp_path / "t.csv", both)
     lines = csv.DictReader((tmp_path / "t.csv").read_text().splitlines())
@@ -371,7 +380,7 @@ def test_targets_share_a_table_and_seeds_have_a_deviation(tmp_path):
 def test_published_numbers_stand_below_ours_with_their_marks(tmp_path):
     summary = {level: {"metrics": {"auc": auc}, "thresholds": []} for level, auc in (("frame", 0.8), ("video", 0.9))}
     sets = ("CDFv2", "DFDC")
-    found = results.CellResult(5, 200, (dict.fromkeys(sets, summary),), ("chosen",), False)
+    found = results.CellResult(5, 200, (dict.fromkeys(sets, summary),), (facts_of(*sets),), False)
     text = results.table([results.Entry("dfd", "A", "bias", "dfd", sets, found)], [])
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert lines[2] == ["A", "bias", "5", "2.5 %", *["80.00"] * 3, *["90.00"] * 3]

@@ -1,19 +1,23 @@
 """The evaluation job on drawn forgeries: what it writes, whose detectors it takes, and what it refuses."""
 
 import csv
+import hashlib
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
 import official_weights
 import pytest
 import serialized
+from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
 from tuning import evaluation_of, tiny
 
 from fsfm_jax.config import tabulate as tabulation
 from fsfm_jax.data.forgery import ForgedSource
-from fsfm_jax.detection.detector import open_saved, save_detector
+from fsfm_jax.detection import facts
+from fsfm_jax.detection.detector import digest_parameters, open_saved, save_detector
 from fsfm_jax.detection.inversion import warn_inverted
 from fsfm_jax.detection.prediction_file import read_predictions
 from fsfm_jax.export import serialize, to_torch
@@ -80,7 +84,7 @@ def test_a_named_split_can_choose_the_threshold_and_attacks_count_as_forgeries_i
 
 def test_the_table_has_ours_beside_the_published_and_figures_are_drawn(evaluated):
     table = (evaluated / "table.md").read_text()
-    assert "| CDFv2 | 18 | 5 |" in table and "| 85.05 | 91.44 |" in table and "| other | 8 | 2 |" in table
+    assert "| 85.05 | 91.44 |" in table and "- scored: CDFv2: 5 videos, 18 frames; other: 2 videos, 8 frames\n" in table
     assert "the lowest loss (" in table and "chosen on forged:blend:16:1:0" in table
     for name in ("CDFv2", "other"):
         for kind in ("", "_calibration"):
@@ -102,10 +106,12 @@ def test_the_transform_is_that_of_the_detector_and_another_is_said(tmp_path):
         folder.mkdir()
         evaluate.run(evaluation_of(workdir, "a=forged:blend:8:2", evaluation__transform=chosen), str(folder))
         found = json.loads((folder / "metrics.json").read_text())
-        said[found["transform"]] = "Transform of the face crops:" in (folder / "table.md").read_text()
-    assert said == {"resize": False, "resize_center": True}
-    note = "Transform of the face crops: resize_center; the detector was selected and calibrated with resize."
-    assert note in (folder / "table.md").read_text()
+        (said[found["transform"]],) = (
+            line for line in (folder / "table.md").read_text().splitlines() if line.startswith("- picture that")
+        )
+    told = "- picture that the network sees: {} to 32 pixels"
+    another = "; the detector was selected and calibrated with resize"
+    assert said == {"resize": told.format("resize"), "resize_center": told.format("resize_center") + another}
 
 
 def test_an_evaluation_does_not_replace_another(evaluated, tuned, tmp_path):
@@ -128,6 +134,55 @@ def test_an_evaluation_does_not_replace_another(evaluated, tuned, tmp_path):
     (tmp_path / "table.md").write_text("of a comparison")
     with pytest.raises(ValueError, match="holds a table.md that is of no evaluation"):
         evaluate.run(evaluation_of(tuned, SETS), str(tmp_path))
+
+
+def test_abstention_and_sets_are_fitted_on_the_threshold_split_alone(tuned, tmp_path):
+    """What is fitted on the split of the thresholds is what the other set is judged by, from its predictions."""
+    fields = {f"report__selective__{name}": value for name, value in (("calibration", "isotonic"), ("alpha", 0.4))}
+    config = evaluation_of(tuned, "A=forged:blend:64:2", data__threshold="forged:blend:64:4", **fields)
+    evaluate.run(config, str(tmp_path))
+    found = metrics(tmp_path)["data"]["A"]["selective"]
+    split = tmp_path / "split"
+    evaluate.run(evaluation_of(tuned, "S=forged:blend:64:4,A=forged:blend:64:2"), str(split))
+    scores, labels = {}, {}
+    for name in "SA":
+        table = read_predictions(split / "predictions" / f"{name}.csv")
+        videos = np.unique(table["video"])
+        scores[name] = np.array([table["score"][table["video"] == video].mean() for video in videos])
+        labels[name] = np.array([table["label"][table["video"] == video][0] for video in videos])
+    rule = IsotonicRegression(out_of_bounds="clip").fit(scores["S"], labels["S"])
+    likely = rule.predict(scores["A"])
+    kept = np.maximum(likely, 1 - likely) >= (found["abstention"]["confidence"] or np.inf)
+    wrong = (likely >= 0.5) != labels["A"]
+    abstention = found["abstention"]["metrics"]
+    assert abstention["coverage"] == kept.mean()
+    assert abstention["risk"] == (pytest.approx(wrong[kept].mean()) if kept.any() else None)
+    assert found["probabilities"]["isotonic"]["errors"] == pytest.approx(wrong.mean())
+    held = np.where(labels["A"], 1 - likely <= found["conformal"]["thresholds"]["real"],
+                    likely <= found["conformal"]["thresholds"]["forged"])  # fmt: skip
+    assert found["conformal"]["metrics"]["coverage"] == pytest.approx(held.mean()) and found["fitted_videos"] == 16
+    assert found["conformal"]["chosen_on"] == {"real": 8, "forged": 8} and found["conformal"]["bound"] == 0.6
+    table = (tmp_path / "table.md").read_text()
+    assert "Fitted on forged:blend:64:4:0, 16 videos (calibration: isotonic)" in table
+    assert f"| A | {100 * wrong.mean():.2f} |" in table
+    assert "selective" not in metrics(split)["data"]["A"] and "Abstention" not in (split / "table.md").read_text()
+    for changed, text in (
+        ({"data__threshold": ""}, "report.selective: it is fitted on data.threshold, which is empty"),
+        ({"data__threshold": "forged:blend:64:2"}, "share 16 videos"),
+        ({"report__selective__calibration": "platt"}, "calibration: expected one of none, temperature"),
+        ({"report__selective__alpha": 0.0}, "report.selective.alpha: expected more than 0"),
+    ):
+        asked = {"data__threshold": "forged:blend:64:4", **fields, **changed}
+        with pytest.raises(ValueError, match=text):
+            evaluate.run(evaluation_of(tuned, "A=forged:blend:64:2", **asked), str(tmp_path / "refused"))
+
+
+def test_a_detector_without_temperature_says_so(tmp_path):
+    """Not at the end of a long training with an error, but in the table."""
+    workdir, asked = drawn_detector(tmp_path / "run"), {"data__threshold": "forged:blend:16:4"}
+    config = evaluation_of(workdir, "A=forged:blend:8:2", report__selective__calibration="temperature", **asked)
+    evaluate.run(config, str(tmp_path))
+    assert "A: undefined, the detector has no temperature; take" in (tmp_path / "table.md").read_text()
 
 
 def test_calibration_is_shown_before_and_after(evaluated, tuned):
@@ -153,7 +208,7 @@ def test_a_set_of_one_class_is_undefined_with_the_reason(tuned, tmp_path):
     evaluate.run(evaluation_of(tuned, "few=forged:blend:4:2"), str(tmp_path))
     content = metrics(tmp_path)["data"]["few"]
     assert content["video"]["metrics"]["auc"] is None and content["video"]["undefined"]["auc"]
-    assert "| few | 4 | 1 | undefined | undefined | undefined |" in (tmp_path / "table.md").read_text()
+    assert "| few | undefined | undefined | undefined |" in (tmp_path / "table.md").read_text()
 
 
 def test_exports_are_evaluated_as_the_run_they_came_from(evaluated, tuned, tmp_path):
@@ -169,6 +224,12 @@ def test_exports_are_evaluated_as_the_run_they_came_from(evaluated, tuned, tmp_p
         for name in ("frame", "video"):
             one, other = (metrics(place)["data"]["CDFv2"][name]["thresholds"] for place in (workdir, evaluated))
             assert [t["threshold"] for t in one[:3]] == [t["threshold"] for t in other[:3]]
+        # Weights have one digest wherever they lie; a serialized detector has that of its file.
+        known, of_run = (metrics(place)["facts"]["detector"] for place in (workdir, evaluated))
+        assert (of_run["seed"], of_run["trained_on"]) == (0, "forged:blend:24")
+        assert (known["seed"], known["trained_on"]) == ((None, None) if bound else (0, "forged:blend:24"))
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest() if bound else of_run["weights_sha256"]
+        assert known["weights_sha256"] == digest
         # What it was trained on cannot judge it, in whatever form.
         with pytest.raises(ValueError, match="2 of its 2 videos are among those that .* was trained on"):
             evaluate.run(evaluation_of(path, "a=forged:blend:8"), str(workdir))
@@ -186,8 +247,10 @@ def test_an_official_file_scores_as_the_run_it_came_from(evaluated, tuned, tmp_p
     evaluate.run(evaluation_of(path, SETS, **fields), str(tmp_path))
     one, other = (read_predictions(folder / "predictions" / "CDFv2.csv") for folder in (tmp_path, evaluated))
     np.testing.assert_array_equal(one["score"], other["score"])
-    assert "calibrated" not in one and "An official file" in (tmp_path / "table.md").read_text()
-    assert "far below" not in (tmp_path / "table.md").read_text()
+    text = (tmp_path / "table.md").read_text()
+    assert "calibrated" not in one and "- selection: An official file" in text and "far below" not in text
+    assert "- trained on: not known\n- seed of the training: not known\n" in text
+    assert f"- weights, SHA-256: {digest_parameters(detector.params)[:12]}\n" in text
     # Named in the other order, the same file is a detector of the opposite.
     swapped = {**fields, "official__classes": "real,fake"}
     with pytest.raises(ValueError, match="trained on real, fake with real as real"):
@@ -233,6 +296,7 @@ def test_several_results_become_one_table(evaluated, pretrained, tmp_path):
     config = tabulation.tabulate()
     config.runs = f"{evaluated},{evaluated}"
     tabulate.run(config, str(tmp_path))
+    assert (tmp_path / "table.md").read_text().endswith(facts.block(facts.read(metrics(evaluated))))
     frame = metrics(evaluated)["data"]["CDFv2"]["frame"]["metrics"]["auc"]
     text = (tmp_path / "table.md").read_text()
     assert f"| CDFv2 | 2 | {100 * frame:.2f} ± 0.00 |" in text and "| mean | 4 |" in text and "85.05" in text

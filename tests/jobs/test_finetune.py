@@ -257,7 +257,7 @@ def test_one_detector_of_four_classes(pretrained, tmp_path):
     assert (data["A"]["positive"], data["A"]["negative"]) == ("real", "forged")
     assert data["A"]["frame"]["metrics"]["auc"] is not None
     table = (tmp_path / "test" / "table.md").read_text()
-    assert "recall of spoof" in table and "| A | 8 |" in table
+    assert "recall of spoof" in table and "- scored: 2 videos, 8 frames\n" in table
     row = next(csv.DictReader((tmp_path / "test" / "predictions" / "B.csv").read_text().splitlines()))
     each = [float(row[f"probability/{name}"]) for name in ("real", "deepfake", "diffusion", "spoof")]
     assert sum(each) == pytest.approx(1) and float(row["score"]) == each[0]

@@ -93,6 +93,9 @@ def test_a_study_says_what_every_arm_finds(studied):
     assert (alarms["called"], alarms["faces"]) == (called, 8)
     text = (studied / "table.md").read_text()
     assert "| arm | b | x_fake | control: c | minutes a seed |" in text and "Pretraining of FSFM" in text
+    one = content["facts"]["detectors"]["swaps, FSFM, seed 1"]
+    own = json.loads((studied / "runs/swaps/fsfm/seed_1/test/metrics.json").read_text())["facts"]["detector"]
+    assert one == own and own["seed"] == 1 and f"swaps, FSFM, seed 1: {own['weights_sha256'][:12]}" in text
     rows = list(csv.DictReader((studied / "table.csv").read_text().splitlines()))
     assert float(rows[3]["auc"]) == found["FSFM", "b"]["auc"]
     assert all(cv2.imread(str(studied / name)) is not None for name in ("study.png", "curves.png"))

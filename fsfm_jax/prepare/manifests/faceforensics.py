@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from fsfm_jax.data.provenance import COMPRESSIONS
 from fsfm_jax.prepare.manifests.classes import FAKE_REAL, REAL
 from fsfm_jax.prepare.manifests.download import Download
 from fsfm_jax.prepare.manifests.listing import FRAMES, PRETRAINING_FRAMES, Listing, files, folders, without_suffix
@@ -22,7 +23,6 @@ EXPECTED = {"train": 720, "val": 140, "test": 140}
 EXPECTED_DFD = {"actors": 363, "DeepFakeDetection": 3068}
 
 ORIGINALS, ACTORS, MANIPULATED = "original_sequences/youtube", "original_sequences/actors", "manipulated_sequences"
-COMPRESSIONS = ("c23", "c40", "raw")
 ALL_FRAMES, APART = "all_frames", "splits"
 SPLIT_FOLDERS = ("", "splits", "dataset/splits")
 
