@@ -2,6 +2,7 @@
 
 from fsfm_jax.prepare.manifests.celebdf import CELEBDF
 from fsfm_jax.prepare.manifests.crops import CROPPED
+from fsfm_jax.prepare.manifests.deepfakebench import DEEPFAKEBENCH
 from fsfm_jax.prepare.manifests.dfdc import DFDC, DFDCP
 from fsfm_jax.prepare.manifests.diff import DIFF
 from fsfm_jax.prepare.manifests.faceforensics import FACEFORENSICS
@@ -21,6 +22,7 @@ _ALL = (
     *FOLDERS,
     LABEL_FILE,
     *CROPPED,
+    DEEPFAKEBENCH,
     VGGFACE2,
     YOUTUBEFACES,
     *FACEFORENSICS,
