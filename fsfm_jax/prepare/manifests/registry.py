@@ -3,6 +3,7 @@
 from fsfm_jax.prepare.manifests.celebdf import CELEBDF
 from fsfm_jax.prepare.manifests.crops import CROPPED
 from fsfm_jax.prepare.manifests.deepfakebench import DEEPFAKEBENCH
+from fsfm_jax.prepare.manifests.df40 import DF40
 from fsfm_jax.prepare.manifests.dfdc import DFDC, DFDCP
 from fsfm_jax.prepare.manifests.diff import DIFF
 from fsfm_jax.prepare.manifests.faceforensics import FACEFORENSICS
@@ -30,6 +31,7 @@ _ALL = (
     DFDC,
     DFDCP,
     WILDDEEPFAKE,
+    DF40,
     DIFF,
     *MCIO,
     *WCS,

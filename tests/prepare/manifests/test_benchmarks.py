@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fsfm_jax.data.benchmark_manifest import is_real, read_manifest
+from fsfm_jax.prepare.manifests.df40 import FAMILIES
 from fsfm_jax.prepare.manifests.manifest import Item, WrongDownload
 
 
@@ -130,3 +131,67 @@ def test_labels_of_deepfakebench():
     for label in ("real", "whichisreal", "FF-XY", "Celeb-realistic"):
         with pytest.raises(ValueError, match=f"label '{label}'"):
             is_real(label)
+
+
+# --- DF40 ---
+
+OTHERS = [method for methods in FAMILIES.values() for method in methods]
+FF = "deepfakes_detection_datasets/FaceForensics++/original_sequences/youtube/c23/frames/000"
+
+
+def df40_of(miniature, *names: str):
+    """A method each, with the same real video for those that were made of FaceForensics++."""
+    for name in names:
+        method, _, domain = name.rpartition("_")
+        method, domain = (method, domain) if domain in ("ff", "cdf") else (name, "")
+        real = FF if domain else f"deepfakes_detection_datasets/DF40/{method}/real"
+        fake = f"deepfakes_detection_datasets/DF40/{method}/{domain or 'fake'}/frames/000_003"
+        add(miniature, name, {
+            f"{method}_Real": {"test": {"000": frames(real, "000")}},
+            f"{method}_Fake": {"test": {"000_003": frames(fake, "000")}},
+        })  # fmt: skip
+    return miniature
+
+
+def test_df40_has_forty_methods_in_four_families():
+    assert {family: len(methods) for family, methods in FAMILIES.items()} == {
+        "face-swapping": 10, "face-reenactment": 13, "entire-face-synthesis": 12, "face-editing": 5,
+    }  # fmt: skip
+    assert len(set(OTHERS)) == 40
+
+
+def test_df40_methods_share_real_faces_and_have_a_family(miniature, listed):
+    df40_of(miniature, "simswap_ff", "danet_ff", "MidJourney", "FSAll_ff")
+    walk = miniature.walk("df40")
+    place = "deepfakes_detection_datasets/DF40"
+    assert listed(walk, "test_ff") == [
+        Item(f"{place}/danet/ff/frames/000_003/000.png", "danet/000_003", 0, "face-reenactment/danet", 0),
+        Item(f"{place}/simswap/ff/frames/000_003/000.png", "simswap/000_003", 0, "face-swapping/simswap", 0),
+        Item(f"{FF}/000.png", f"real/{FF}/000", 1, frame=0),
+    ]
+    assert [(item.video, item.method) for item in listed(walk, "test_midjourney")] == [
+        ("MidJourney/000_003", "entire-face-synthesis/MidJourney"), (f"real/{place}/MidJourney/real/000", ""),
+    ]  # fmt: skip
+    assert sorted(walk.splits) == ["test_ff", "test_midjourney"]
+    (shortfall,) = walk.shortfalls
+    assert shortfall.startswith("methods with a manifest: expected 40, found 3; missing: fsgan, faceswap, inswap,")
+
+
+def test_df40_complete_and_with_a_method_that_it_does_not_have(miniature):
+    df40_of(miniature, *(f"{method}_ff" for method in OTHERS))
+    assert miniature.walk("df40").shortfalls == ()
+    assert df40_of(miniature, "dalle2_face_ff", "sd1.5").walk("df40").shortfalls == (
+        "2 left out, manifests of no method of DF40: dataset_json/dalle2_face_ff.json, dataset_json/sd1.5.json",
+    )
+
+
+def test_df40_refuses_a_frame_of_two_methods_and_a_folder_without_its_manifests(miniature):
+    add(miniature, "UADFV", UADFV)
+    with pytest.raises(WrongDownload, match="it has no manifest of a method of DF40"):
+        miniature.walk("df40")
+    for name in ("simswap_ff", "fomm_ff"):
+        add(miniature, name, {"x_Fake": {"test": {"a": frames("same", "000")}}})
+    with pytest.raises(
+        WrongDownload, match="same/000.png of test_ff is both face-reenactment/fomm and face-swapping/sim"
+    ):
+        miniature.walk("df40")
