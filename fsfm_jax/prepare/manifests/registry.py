@@ -2,11 +2,13 @@
 
 from fsfm_jax.prepare.manifests.celebdf import CELEBDF
 from fsfm_jax.prepare.manifests.crops import CROPPED
+from fsfm_jax.prepare.manifests.deepfake_eval import DEEPFAKE_EVAL
 from fsfm_jax.prepare.manifests.deepfakebench import DEEPFAKEBENCH
 from fsfm_jax.prepare.manifests.df40 import DF40
 from fsfm_jax.prepare.manifests.dfdc import DFDC, DFDCP
 from fsfm_jax.prepare.manifests.diff import DIFF
 from fsfm_jax.prepare.manifests.faceforensics import FACEFORENSICS
+from fsfm_jax.prepare.manifests.ffiw import FFIW
 from fsfm_jax.prepare.manifests.folder import FOLDERS
 from fsfm_jax.prepare.manifests.frame_lists import FRAME_LISTS
 from fsfm_jax.prepare.manifests.label_file import LABEL_FILE
@@ -32,6 +34,8 @@ _ALL = (
     DFDCP,
     WILDDEEPFAKE,
     DF40,
+    DEEPFAKE_EVAL,
+    FFIW,
     DIFF,
     *MCIO,
     *WCS,

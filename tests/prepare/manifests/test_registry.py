@@ -16,7 +16,7 @@ def test_names():
     assert set(DATASETS) == PRETRAINING | {
         *("ffpp_all", "ffpp_deepfakes", "ffpp_face2face", "ffpp_faceswap", "ffpp_neuraltextures", "dfd"),
         *("celebdf_v1", "celebdf_v2", "celebdf_pp", "dfdc", "dfdcp", "wilddeepfake", "diff"),
-        *("df40", "deepfakebench"),
+        *("df40", "deepfake_eval", "ffiw", "deepfakebench"),
         *("msu_mfsd", "casia_fasd", "replay_attack", "oulu_npu", "celeba_spoof"),
         *("wmca", "casia_cefa", "casia_surf", "mcio_frames", "wcs_frames"),
         *("folder", "label_file", "cropped_frames"),
