@@ -14,6 +14,8 @@ from fsfm_jax.prepare.manifests.frame_lists import FRAME_LISTS
 from fsfm_jax.prepare.manifests.label_file import LABEL_FILE
 from fsfm_jax.prepare.manifests.manifest import DataSet
 from fsfm_jax.prepare.manifests.mcio import MCIO
+from fsfm_jax.prepare.manifests.siw_mv2 import SIW_MV2
+from fsfm_jax.prepare.manifests.uniattack import UNIATTACK
 from fsfm_jax.prepare.manifests.vggface2 import VGGFACE2
 from fsfm_jax.prepare.manifests.wcs import WCS
 from fsfm_jax.prepare.manifests.wilddeepfake import WILDDEEPFAKE
@@ -39,6 +41,8 @@ _ALL = (
     DIFF,
     *MCIO,
     *WCS,
+    *UNIATTACK,
+    SIW_MV2,
     *FRAME_LISTS,
 )
 DATASETS: dict[str, DataSet] = {data_set.name: data_set for data_set in _ALL}

@@ -18,6 +18,7 @@ def test_names():
         *("celebdf_v1", "celebdf_v2", "celebdf_pp", "dfdc", "dfdcp", "wilddeepfake", "diff"),
         *("df40", "deepfake_eval", "ffiw", "deepfakebench"),
         *("msu_mfsd", "casia_fasd", "replay_attack", "oulu_npu", "celeba_spoof"),
+        *("uniattackdata", "uniattackdata_plus", "siw_mv2"),
         *("wmca", "casia_cefa", "casia_surf", "mcio_frames", "wcs_frames"),
         *("folder", "label_file", "cropped_frames"),
     }
