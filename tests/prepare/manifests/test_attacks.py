@@ -23,7 +23,7 @@ def test_uniattackdata_has_the_labels_that_one_says(miniature, listed, monkeypat
     miniature.add("p2.1/test.txt", text="test/1.jpg\n")
     walk = miniature.walk("uniattackdata:p2.1", real=live)
     assert listed(walk, "train") == [
-        Item("p2.1/train/1.jpg", "p2.1/train/1.jpg", 0, "attack"), Item("p2.1/train/2.jpg", "p2.1/train/2.jpg", 1),
+        Item("p2.1/train/1.jpg", "p2.1/train/1.jpg", 0), Item("p2.1/train/2.jpg", "p2.1/train/2.jpg", 1),
     ]  # fmt: skip
     assert [(item.path, item.label) for item in listed(walk, "dev")] == [("p2.1/dev/1.jpg", 1), ("p2.1/dev/3.jpg", 0)]
     assert list(walk.splits) == ["train", "dev"] and walk.shortfalls == ()
