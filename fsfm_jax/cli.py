@@ -69,11 +69,12 @@ COMMANDS = {
         ("fsfm import checkpoint-599.pth --output=runs/official",),
     ),
     "export": Command(
-        ("fsfm_jax.export.to_torch", "fsfm_jax.export.serialize"),
-        "write weights for PyTorch, timm or Hugging Face, or one file for JAX or ONNX",
+        ("fsfm_jax.export.to_torch", "fsfm_jax.export.serialize", "fsfm_jax.export.benchmark_scores"),
+        "write weights for PyTorch, timm or Hugging Face, one file for JAX or ONNX, or scores for DeepfakeBench",
         (
             "fsfm export --checkpoint=runs/dfd --format=timm --output=dfd.pth",
             "fsfm export --checkpoint=runs/dfd --format=jax --output=dfd.jax",
+            "fsfm export --format=deepfakebench --predictions=runs/eval/predictions/UADFV.csv --output=UADFV.csv",
         ),
     ),
     "compile-check": Command(
@@ -105,9 +106,9 @@ def describe() -> str:
 
 def choose(chosen: Command, arguments: Sequence[str]) -> str:
     """Return the module that a command runs."""
-    *others, last = chosen.modules
+    usual, *others = chosen.modules
     asked = next((text.partition("=")[2] for text in arguments if text.startswith("--format=")), "")
-    return last if asked in getattr(importlib.import_module(last), "FORMATS", ()) or not others else others[0]
+    return next((name for name in others if asked in importlib.import_module(name).FORMATS), usual)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

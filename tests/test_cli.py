@@ -46,7 +46,7 @@ def answers() -> dict[tuple[str, ...], tuple[int, str, str]]:
     """Exit code, standard output and standard error of command lines."""
     options = ("--help", "--chekpoint=x", "--confg=x", "--version")
     lines = [(name, option) for name in cli.COMMANDS for option in options]
-    lines += [DECODED] + [("export", "--format=jax", "--help"), ("export", "--format=timm", "--help")]
+    lines += [DECODED] + [("export", f"--format={form}", "--help") for form in ("jax", "timm", "deepfakebench")]
     done = subprocess.run(
         [sys.executable, "-c", ASK], cwd=ROOT, input=json.dumps(lines), capture_output=True, text=True, check=True
     )
@@ -83,7 +83,8 @@ def test_every_command_has_examples_and_every_option_a_help_text(answers, name):
     shown = re.findall(r"(?m)^  --(\w+): ?(.*)$", said.partition(f"options of fsfm {name}:")[2])
     assert shown and all(len(about.partition(" (default")[0].split()) > 1 for _, about in shown), shown
     used = {option for example in examples for option in re.findall(r" --(\w+)", example)}
-    other = answers[name, "--format=jax", "--help"][1] if name == "export" else ""
+    others = ("jax", "deepfakebench") if name == "export" else ()
+    other = "".join(answers[name, f"--format={form}", "--help"][1] for form in others)
     assert used <= {option for option, _ in shown} | {*re.findall(r"(?m)^  --(\w+):", other)}
 
 
@@ -103,6 +104,7 @@ def test_a_face_detector_is_not_taken_for_a_recipe_and_an_export_shows_the_optio
     assert (code, said) == (1, "") and "photo.jpg: there is no such file" in told, told
     assert "--platforms:" in answers["export", "--format=jax", "--help"][1]
     assert "--pooling:" in answers["export", "--format=timm", "--help"][1]
+    assert "--predictions:" in answers["export", "--format=deepfakebench", "--help"][1]
 
 
 @pytest.mark.parametrize("word, meant", [("trian", "train"), ("exprot", "export"), ("compile_check", "compile-check")])

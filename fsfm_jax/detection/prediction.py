@@ -78,8 +78,13 @@ class Predictions:
 
     @property
     def species(self) -> np.ndarray | None:
-        """Attack instrument of each example, "" for bona fide; None where the classes are not those of such attacks."""
-        return self.methods if ATTACK in self.class_names and len(self.class_names) == 2 else None
+        """Attack instrument of each example, "" for bona fide; None where the classes are not those of such attacks.
+
+        Attacks whose kind the data set does not tell are one species, called `attack`.
+        """
+        if ATTACK not in self.class_names or len(self.class_names) != 2:
+            return None
+        return np.where((self.methods == "") & (self.labels != self.real), ATTACK, self.methods)
 
     def columns(self, temperature: float | None) -> Mapping[str, np.ndarray]:
         """What a predictions file holds, one row per frame.

@@ -2,14 +2,20 @@
 
 from fsfm_jax.prepare.manifests.celebdf import CELEBDF
 from fsfm_jax.prepare.manifests.crops import CROPPED
+from fsfm_jax.prepare.manifests.deepfake_eval import DEEPFAKE_EVAL
+from fsfm_jax.prepare.manifests.deepfakebench import DEEPFAKEBENCH
+from fsfm_jax.prepare.manifests.df40 import DF40
 from fsfm_jax.prepare.manifests.dfdc import DFDC, DFDCP
 from fsfm_jax.prepare.manifests.diff import DIFF
 from fsfm_jax.prepare.manifests.faceforensics import FACEFORENSICS
+from fsfm_jax.prepare.manifests.ffiw import FFIW
 from fsfm_jax.prepare.manifests.folder import FOLDERS
 from fsfm_jax.prepare.manifests.frame_lists import FRAME_LISTS
 from fsfm_jax.prepare.manifests.label_file import LABEL_FILE
 from fsfm_jax.prepare.manifests.manifest import DataSet
 from fsfm_jax.prepare.manifests.mcio import MCIO
+from fsfm_jax.prepare.manifests.siw_mv2 import SIW_MV2
+from fsfm_jax.prepare.manifests.uniattack import UNIATTACK
 from fsfm_jax.prepare.manifests.vggface2 import VGGFACE2
 from fsfm_jax.prepare.manifests.wcs import WCS
 from fsfm_jax.prepare.manifests.wilddeepfake import WILDDEEPFAKE
@@ -21,6 +27,7 @@ _ALL = (
     *FOLDERS,
     LABEL_FILE,
     *CROPPED,
+    DEEPFAKEBENCH,
     VGGFACE2,
     YOUTUBEFACES,
     *FACEFORENSICS,
@@ -28,9 +35,14 @@ _ALL = (
     DFDC,
     DFDCP,
     WILDDEEPFAKE,
+    DF40,
+    DEEPFAKE_EVAL,
+    FFIW,
     DIFF,
     *MCIO,
     *WCS,
+    *UNIATTACK,
+    SIW_MV2,
     *FRAME_LISTS,
 )
 DATASETS: dict[str, DataSet] = {data_set.name: data_set for data_set in _ALL}

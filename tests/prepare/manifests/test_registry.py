@@ -1,9 +1,13 @@
 """Finding data sets by name."""
 
+from pathlib import Path
+
 import pytest
 
 from fsfm_jax.prepare.manifests.manifest import Request, WrongDownload
 from fsfm_jax.prepare.manifests.registry import DATASETS, find
+
+PAGE = Path(__file__).parents[3] / "docs" / "datasets.md"
 
 PRETRAINING = {"vggface2", "youtubefaces", "ffpp_originals", "photos", "cropped_and_parsed"}
 
@@ -12,12 +16,22 @@ def test_names():
     assert set(DATASETS) == PRETRAINING | {
         *("ffpp_all", "ffpp_deepfakes", "ffpp_face2face", "ffpp_faceswap", "ffpp_neuraltextures", "dfd"),
         *("celebdf_v1", "celebdf_v2", "celebdf_pp", "dfdc", "dfdcp", "wilddeepfake", "diff"),
+        *("df40", "deepfake_eval", "ffiw", "deepfakebench"),
         *("msu_mfsd", "casia_fasd", "replay_attack", "oulu_npu", "celeba_spoof"),
+        *("uniattackdata", "uniattackdata_plus", "siw_mv2"),
         *("wmca", "casia_cefa", "casia_surf", "mcio_frames", "wcs_frames"),
         *("folder", "label_file", "cropped_frames"),
     }
     assert {name for name, data_set in DATASETS.items() if data_set.parsed} == PRETRAINING
     assert all(name == data_set.name for name, data_set in DATASETS.items())
+
+
+def test_every_data_set_and_variant_is_in_the_overview_of_the_page():
+    overview = PAGE.read_text().partition("## Overview")[2].partition("\n## ")[0]
+    rows = [line for line in overview.splitlines() if line.startswith("| `")]
+    for name, data_set in DATASETS.items():
+        (row,) = [row for row in rows if f"`{name}`" in row.split("|")[1]]
+        assert all(f"`{variant}`" in row for variant in data_set.variants), name
 
 
 def test_variants():
