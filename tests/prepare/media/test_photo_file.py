@@ -176,7 +176,7 @@ def test_transparent_parts_are_shown_on_white_and_nothing_below_them_is_seen(tmp
     on_white[:, :8] = 255
     on_white[:, 8:16] = (image[:, 8:16] * 51.0 + 255 * 204) / 255 + 0.5
     both = np.dstack([image, alpha])
-    grey = Image.fromarray(np.dstack([image[..., 0], alpha]), "LA")
+    grey = Image.fromarray(np.dstack([image[..., 0], alpha]))  # mode LA
     for data, expected, atol in [
         (encoded(both, "PNG"), on_white, 0),
         (encoded(both, "WEBP", exact=True), on_white, 0),
