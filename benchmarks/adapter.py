@@ -26,10 +26,11 @@ from fsfm_jax.data.feature_stream import UNAUGMENTED, FeatureSource, FeatureStre
 from fsfm_jax.data.forgery import ForgedSource
 from fsfm_jax.data.label_stream import LabelledStream
 from fsfm_jax.detection.features import FeatureCache
-from fsfm_jax.jobs import finetune
+from fsfm_jax.jobs.finetune_program import make_program
 from fsfm_jax.optim import tuning
 from fsfm_jax.resolve.finetune import Finetuning, resolve_finetuning
 from fsfm_jax.resolve.pretrain import STATISTICS
+from fsfm_jax.train.program import Program
 
 SIZE, BATCH, IMAGES, TURNS = "vit_s16", 8, 64, 7
 FULL, ADAPTER, CACHED = "full", "FS-Adapter", "FS-Adapter, features"
@@ -53,14 +54,14 @@ class Kind(NamedTuple):
     """One of the three: its program, its compiled step, and its state, which every step replaces."""
 
     run: Finetuning
-    program: finetune.Program
+    program: Program
     step: jax.stages.Compiled
     state: list
 
 
 def made(run: Finetuning) -> Kind:
     """Compiles the step of a run."""
-    program = finetune.make_program(run)
+    program = make_program(run)
     return Kind(run, program, program.compile_step(), [program.initial_state(run.seed)])
 
 

@@ -26,7 +26,7 @@ from benchmarks import torch_step
 from benchmarks.masks import write_results
 from fsfm_jax.config import finetune as finetuning
 from fsfm_jax.config import pretrain as common
-from fsfm_jax.jobs import finetune, pretrain
+from fsfm_jax.jobs import finetune_program, pretrain
 from fsfm_jax.records import ERASE, MIX_BOX, MIX_CUTMIX, MIX_RATIO
 from fsfm_jax.resolve.finetune import Finetuning, resolve_finetuning
 from fsfm_jax.resolve.pretrain import STATISTICS, resolve_pretraining
@@ -100,7 +100,7 @@ def _finetuning(size: str) -> Finetuning:
 def fine_tuning(size: str) -> Pair:
     """One step of full fine-tuning."""
     resolved = _finetuning(size)
-    model, program = resolved.task.model, finetune.make_program(resolved)
+    model, program = resolved.task.model, finetune_program.make_program(resolved)
     batch = {
         "image": _images(BATCH, model.image_size), "label": np.arange(BATCH, dtype=np.int32) % 2,
         ERASE: np.zeros((BATCH, 4), np.int32), MIX_CUTMIX: np.zeros(BATCH, np.bool_),

@@ -13,7 +13,7 @@ from fsfm_jax.config.fields import one_of
 from fsfm_jax.config.recipes import FAMILIES, SIZES, list_shipped, load_recipe
 from fsfm_jax.data.class_map import parse_classes
 from fsfm_jax.detection.prediction import Scorer
-from fsfm_jax.jobs import finetune, pretrain
+from fsfm_jax.jobs import finetune_program, pretrain
 from fsfm_jax.losses import KINDS
 from fsfm_jax.models import flops
 from fsfm_jax.optim import tuning
@@ -124,7 +124,7 @@ def _pretraining(name: str, config: ConfigDict, on: Slice, examples: int) -> Ste
 
 def _finetuning(name: str, config: ConfigDict, on: Slice, examples: int) -> Step:
     resolved = _resolve_finetuning(config, on, examples)
-    program = finetune.make_program(resolved, partition.make_mesh(list(on.devices), resolved.replicas))
+    program = finetune_program.make_program(resolved, partition.make_mesh(list(on.devices), resolved.replicas))
     cost = flops.finetuning(resolved.task.model, resolved.trained, bool(resolved.cache))
     model, compared = resolved.task.model, None
     if resolved.task.contrast is not None:

@@ -20,12 +20,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fsfm_jax import partition, records
-from fsfm_jax.data.feature_stream import FEATURES, UNAUGMENTED, FeatureSource, FeatureStream
+from fsfm_jax import records
+from fsfm_jax.data.feature_stream import UNAUGMENTED, FeatureSource, FeatureStream
 from fsfm_jax.data.label_stream import LabelledStream
 from fsfm_jax.data.stream import Batches, arrange
 from fsfm_jax.detection import facts
@@ -38,21 +36,20 @@ from fsfm_jax.detection.results import evaluate_sets, read_results
 from fsfm_jax.detection.validation import Validation
 from fsfm_jax.detection.video_overlap import remember
 from fsfm_jax.jobs.finetune_inputs import Inputs, open_inputs
+from fsfm_jax.jobs.finetune_program import make_program
 from fsfm_jax.jobs.recipe_check import check_recipe
 from fsfm_jax.models.classifier import initialise
 from fsfm_jax.models.scratch import scratch_initialisation
-from fsfm_jax.optim import ema, schedules, tuning
-from fsfm_jax.optim.optimizer import OptimizerSpec
-from fsfm_jax.resolve.finetune import Finetuning, RateSchedule, binding_fields, resolve_finetuning
+from fsfm_jax.optim import tuning
+from fsfm_jax.resolve.finetune import binding_fields, resolve_finetuning
 from fsfm_jax.run.lock import locks_workdir
 from fsfm_jax.run.workdir import write_text
 from fsfm_jax.run.writers import Writer, Writers
-from fsfm_jax.tasks.classify import CROSS_ENTROPY, OPEN_UNITS, ClassifyTask
+from fsfm_jax.tasks.classify import CROSS_ENTROPY, OPEN_UNITS
 from fsfm_jax.train.identity import run_identity
-from fsfm_jax.train.program import KEPT, Program
+from fsfm_jax.train.program import Program
 from fsfm_jax.train.run import Ended, Hooks, RunSpec, run_training
 from fsfm_jax.train.state import TrainState, named_key
-from fsfm_jax.train.step import StepSpec
 from fsfm_jax.train.vitals import SKIPPED
 
 LOG = logging.getLogger("fsfm_jax")
@@ -104,54 +101,6 @@ def train_detector(
     job = _Finetuning(config, inputs, workdir, stop_after)
     run_training(job.spec(writers))
     return job.results
-
-
-def make_program(resolved: Finetuning, mesh: Mesh | None = None) -> Program:
-    """The program of a resolved run on `mesh`, by default on all devices; equal runs with other seeds share it."""
-    return _make_program(
-        resolved.task, bool(resolved.cache), resolved.optimizer, resolved.schedule, resolved.step,
-        resolved.stream.global_batch, partition.make_mesh(replicas=resolved.replicas) if mesh is None else mesh,
-        resolved.fsdp, resolved.fsdp_min_size, resolved.trained,
-    )  # fmt: skip
-
-
-@functools.lru_cache(maxsize=KEPT)
-def _make_program(
-    task: ClassifyTask, on_features: bool, optimizer: OptimizerSpec, schedule: RateSchedule, step: StepSpec,
-    global_batch: int, mesh: Mesh, fsdp: bool, fsdp_min_size: int, trained: str,
-) -> Program:  # fmt: skip
-    model = task.model
-    if on_features:
-        example = {FEATURES: ((model.size.width,), np.float32), records.LABEL: ((), np.int32)}
-    else:
-        example = {
-            records.IMAGE: ((model.image_size, model.image_size, 3), np.uint8),
-            records.LABEL: ((), np.int32),
-            records.ERASE: ((4,), np.int32),
-            records.MIX_CUTMIX: ((), np.bool_),
-            records.MIX_RATIO: ((), np.float32),
-            records.MIX_BOX: ((4,), np.int32),
-        }
-    return Program(
-        task=task,
-        optimizer=optimizer,
-        target=ema.frozen(task.target_part),
-        learning_rate=functools.partial(learning_rate_of, schedule),
-        step=step,
-        example=example,
-        global_batch=global_batch,
-        mesh=mesh,
-        fsdp=fsdp,
-        fsdp_min_size=fsdp_min_size,
-        trained=trained,
-    )
-
-
-def learning_rate_of(s: RateSchedule, step: jax.Array) -> jax.Array:
-    """Learning rate of step `step`."""
-    if s.kind == "constant":
-        return schedules.constant(step, s.peak)
-    return schedules.warmup_cosine(step, s.peak, s.floor, s.warmup, s.total)
 
 
 class _Finetuning(Hooks):
