@@ -84,7 +84,7 @@ def measure_sets(sets: np.ndarray, labels: np.ndarray) -> Sets:
 
 
 def _quantile(scores: np.ndarray, alpha: float) -> float:
-    # 1 - 0.9 is not 0.1 in floats, which would move the place by one.
+    # In floats (n + 1)(1 - alpha) may be a little more than the whole number that it is, which moves the place by one.
     place = math.ceil((len(scores) + 1) * (1 - Fraction(str(alpha))))
     return float(np.sort(scores)[place - 1]) if place <= len(scores) else math.inf
 

@@ -14,9 +14,9 @@ def probabilities(real: np.ndarray) -> np.ndarray:
 
 
 def test_by_hand():
-    # Nine examples: s = 0.1, ..., 0.9, and ceil(10 x 0.8) = 8. In floats 1 - 0.2 has no error, 10 x (1 - 0.9) has one.
+    # Nine examples: s = 0.1, ..., 0.9, and ceil(10 x 0.8) = 8. In floats 10 x (1 - 0.7) is a little more than 3.
     real = 1 - np.arange(1, 10) / 10
-    for alpha, place in ((0.2, 8), (0.9, 1), (0.1, 9), (0.3, 7)):
+    for alpha, place in ((0.2, 8), (0.9, 1), (0.1, 9), (0.3, 7), (0.7, 3)):
         found = fit_conformal(probabilities(real), np.ones(9, int), alpha, by_class=False)
         assert found.thresholds.tolist() == [1 - real[place - 1]] * 2 and found.counts.tolist() == [9, 9], alpha
     sets = fit_conformal(probabilities(real), np.ones(9, int), 0.6, by_class=False).sets(probabilities([0.7, 0.5, 0.2]))
@@ -27,9 +27,9 @@ def test_by_hand():
 
 
 def test_each_class_has_a_threshold_of_its_own():
-    real, labels = np.array([0.2, 0.4, 0.1, 0.9, 0.8, 0.3]), np.array([0, 0, 0, 1, 1, 1])
+    real, labels = np.array([0.2, 0.4, 0.1, 0.95, 0.9, 0.3]), np.array([0, 0, 0, 1, 1, 1])
     found = fit_conformal(probabilities(real), labels, 0.5, by_class=True)
-    assert found.thresholds.tolist() == [1 - (1 - 0.2), 1 - 0.8] and found.counts.tolist() == [3, 3]
+    assert found.thresholds.tolist() == [1 - (1 - 0.2), 1 - 0.9] and found.counts.tolist() == [3, 3]
     with pytest.raises(ValueError, match="by class: found no example of class 0"):
         fit_conformal(probabilities(real[3:]), labels[3:], 0.5, by_class=True)
 
