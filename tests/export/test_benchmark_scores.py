@@ -73,7 +73,7 @@ def test_from_a_manifest_to_records_a_table_and_scores_of_exactly_its_frames(uad
     assert summary["frame"]["metrics"]["auc"] == pytest.approx((3 + 3 + 1) / 12, rel=1e-12)
     assert summary["frame"]["metrics"]["auc"] == pytest.approx(roc_auc_score(labels, scores), rel=1e-12)
     assert summary["video"]["metrics"]["auc"] == pytest.approx((2 + 1) / 6, rel=1e-12)
-    assert "| UADFV | 7 | 5 | 58.33" in tables.table({"UADFV": summary}, LAYOUTS[0], [])
+    assert "| UADFV | 58.33" in tables.table({"UADFV": summary}, LAYOUTS[0], [])
 
 
 def test_what_does_not_join_results_of_frames_is_refused(tmp_path):

@@ -289,7 +289,7 @@ REFUSED = {
     "scratch of a base": (dict(models="A=mae:scratch"), "models: expected NAME=BASE:INIT .*found 'A=mae:scratch'"),
     "base": (dict(models="A=clipp:w"), "models: A: expected one of .*'clipp'; did you mean 'clip'"),
     "table": (dict(models="A|B=scratch"), r"models: .* NAME without \|; found 'A\|B=scratch'"),
-    "folders": (dict(models="A b=fsfm:a,a_B=fsfm:b"), "models: a_B: A b has the folder 'a_b', too; take another"),
+    "folders": (dict(models="A b=fsfm:a,a_B=fsfm:b"), "models: a_B: A b also has the folder 'a_b'; take another"),
     "no folder": (dict(models="..=scratch"), "models: ..: nothing is left for its folder"),
     "variant": (dict(variant="cachd"), "variant: expected one of cached, .*'cachd'; did you mean 'cached'"),
     "nowhere": (dict(variant="cached"), "variant: cached is a variant of none of these tasks and tunings"),
