@@ -116,11 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     command.one_line_interrupts()
     name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
     if name in ("--help", "-h", "help"):
-        command.say(describe())
-        sys.exit(0)
+        command.run(lambda: command.say(describe()))
     if name == "--version":
-        command.say(f"fsfm_jax {__version__}")
-        sys.exit(0)
+        command.run(lambda: command.say(f"fsfm_jax {__version__}"))
     if name not in COMMANDS:
         refuse(f"fsfm: there is no command {name!r}{did_you_mean(name, COMMANDS)}; see fsfm --help")
     chosen = COMMANDS[name]

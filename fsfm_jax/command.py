@@ -47,11 +47,9 @@ def start(module: ModuleType, arguments: Sequence[str], name: str = "", examples
     if hasattr(module, "define_flags"):
         module.define_flags()
     if {"--help", "-help", "-h", "--helpfull", "--helpshort"} & {*arguments}:
-        say(help_text(module, name, examples))
-        sys.exit(0)
+        run(lambda: say(help_text(module, name, examples)))
     if "--version" in arguments:
-        say(f"fsfm_jax {__version__}")
-        sys.exit(0)
+        run(lambda: say(f"fsfm_jax {__version__}"))
     try:
         read = getattr(module, "read_options", flags.FLAGS)
         recipes = getattr(module, "RECIPE_OPTIONS", CONFIG_FLAGS)
@@ -90,8 +88,8 @@ def _interrupt() -> int:
     raise KeyboardInterrupt
 
 
-def run(job: Callable[[], int]) -> NoReturn:
-    """Runs `job` and exits with the code that it returns, or with that of what ended it.
+def run(job: Callable[[], int | None]) -> NoReturn:
+    """Runs `job` and exits with the code that it returns, None for 0, or with that of what ended it.
 
     ValueError, OSError, RuntimeError and ModuleNotFoundError are told in a sentence, with exit code 1; other exceptions
     are faults of the program and pass.
@@ -100,7 +98,7 @@ def run(job: Callable[[], int]) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks is no reason to end
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = job()
+        code = job() or 0
         say("", end="")  # what is buffered is written here, where a failure has a sentence
     except KeyboardInterrupt as error:
         code = _tell("interrupted", error, INTERRUPTED)

@@ -54,7 +54,7 @@ PROGRAM = """
 import signal, sys
 from fsfm_jax import command
 def job():
-    for number in range(100_000):
+    for number in range(10_000):
         command.say(f"{number} \\udcff")
     signal.pause()
 signal.signal(signal.SIGTERM, command.terminate)
@@ -80,6 +80,17 @@ def test_a_real_process_ends_quietly_when_its_reader_has_gone_and_in_one_line_on
         running.stdout.readline()
         running.send_signal(number)
         assert (running.communicate(timeout=60)[1], running.returncode) == (said, code)
+
+
+@pytest.mark.parametrize("option", [["--help"], ["--version"], ["evaluate", "--help"], ["evaluate", "--version"]])
+def test_help_whose_reader_has_gone_ends_quietly(option):
+    reader, writer = os.pipe()
+    os.close(reader)
+    running = subprocess.run(
+        [sys.executable, "-m", "fsfm_jax.cli", *option], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (running.stderr, running.returncode) == ("", 141)
 
 
 def test_an_interrupt_while_a_program_is_imported_is_one_line():
