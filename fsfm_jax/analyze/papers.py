@@ -41,13 +41,14 @@ _CAM = PaperFigure(
     {"by": "method"},
 )  # fmt: skip
 _TSNE = PaperFigure("features", "t-SNE of features", "a detector or encoder, labelled faces")
-_SCALING = "the table.csv of `ablate_fsfm:ratio`, `ablate_fsfm:size` or `ablate_fsfm:data`"
 
 FIGURES = {
     ("fsfm", "masking"): _MASKING,
     ("fsfm", "cam"): _CAM,
     ("fsfm", "tsne"): _TSNE,
-    ("fsfm", "data"): PaperFigure("ablation", "averages over the size of the pretraining data", _SCALING),
+    ("fsfm", "data"): PaperFigure(
+        "ablation", "averages over the size of the pretraining data", "the table.csv of `ablate_fsfm:data`"
+    ),
     ("fsfm-supp", "1"): _MASKING,
     ("fsfm-supp", "2"): _ATTENTION,
     ("fsfm-supp", "3"): _MAPS,
@@ -59,7 +60,10 @@ FIGURES = {
         "up to 6 pretrainings with pixel decoder; faces with parsing maps", {"strategies": ["random", "crfr_p"]},
     ),
     ("fsfm-supp", "7"): _CAM,
-    ("fsfm-supp", "tab6"): PaperFigure("ablation", "averages over mask ratio or model size, as a plot", _SCALING),
+    ("fsfm-supp", "tab6"): PaperFigure(
+        "ablation", "averages over mask ratio or model size, as a plot",
+        "the table.csv of `ablate_fsfm:ratio` or `ablate_fsfm:size`",
+    ),
     ("fs-vfm", "3"): _MASKING,
     ("fs-vfm", "4"): _ATTENTION,
     ("fs-vfm", "5"): _MAPS,
