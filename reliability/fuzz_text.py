@@ -21,6 +21,7 @@ from fsfm_jax.prepare.manifests.registry import DATASETS
 from fsfm_jax.resolve.pretrain import resolve_pretraining
 from fsfm_jax.run import digests
 from fsfm_jax.weights import artifact, export_file, official_statistics
+from fsfm_jax.weights.hub_file import parse_address
 from reliability.fuzz_judge import Target
 from reliability.fuzz_media import placed
 from reliability.fuzz_records import JSON_WORDS
@@ -155,6 +156,22 @@ def _statistics() -> list[bytes]:
     return [b'{"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 1]}\n']
 
 
+def _read_address(data: bytes, folder: Path) -> None:
+    """As it stands on a command line or in somebody's instructions."""
+    text = data.decode(errors="surrogateescape")
+    address = parse_address(text)
+    assert str(address) == text and address.repository.count("/") == 1
+    for part in (*address.repository.split("/"), *address.file.split("/"), *address.revision.split("/")):
+        assert part.strip(".") and not {*part} & {*" ?#%:@\\"}
+
+
+def _addresses() -> list[bytes]:
+    return [
+        b"hf://Wolowolo/fsfm-3c/pretrained_models/FF++_o_c23_ViT-B/checkpoint-400.pth@refs/pr/1",
+        b"hf://a/b/c.safetensors@0123456789abcdef0123456789abcdef01234567",
+    ]
+
+
 def _read_answer(data: bytes, folder: Path) -> None:
     """What a worker that was taken over may say."""
     reading = read_reading(io.BytesIO(data), "photo.png", 4)
@@ -181,6 +198,8 @@ FIELDS = tuple(f"{name}=".encode() for name in (
 VALUES = (b" epochs", b" steps", b" examples", b"nan", b"inf", b"-1", b"1e400", b"0x10", b"None", b"True", b"9" * 30)
 LIST_WORDS = (b"../", b"/etc/passwd", b"\xef\xbb\xbf", b" 1\n", b",0\n", b'"', b"\0", b"\x1b[2J", b"\xed\xa0\x80",
               b".png", b"filename,label\n", b'"set": "test"', b'"label": "fake"')  # fmt: skip
+ADDRESS_WORDS = (b"hf://", b"@main", b"/", b"..", b".pth", b".safetensors", b"%2e%2e", b"?x=1", b"#", b"\n", b"\x1b[2J",
+                 b"https://", b"@", b"\xed\xa0\x80", b"\xff")  # fmt: skip
 ANSWER_WORDS = tuple(f'"{name}"'.encode() for name in ("crops", "misses", "size", "rate", "kind", "reason", "detail"))
 SIDECAR_WORDS = tuple(f'"{name}"'.encode() for name in (
     "class_names", "real", "artifact", "calibration", "temperature", "thresholds", "frame", "video", "value", "bytes",
@@ -192,5 +211,6 @@ TARGETS = (
     Target("digests", _read_digests, (ValueError,), _digests, (b'"state"', b'"files"', b"5", b'"../x"', *JSON_WORDS)),
     Target("sidecar", _read_sidecar, (ValueError,), _sidecars, JSON_WORDS + SIDECAR_WORDS),
     Target("statistics", _read_statistics, (ValueError,), _statistics, (b'"mean"', b'"std"', *JSON_WORDS), 512),
+    Target("address", _read_address, (ValueError,), _addresses, ADDRESS_WORDS, 512),
     Target("answer", _read_answer, (BrokenWorker,), _answers, ANSWER_WORDS + JSON_WORDS, 1024, 2),
 )  # fmt: skip
