@@ -1,6 +1,5 @@
 """Lists, settings and messages of strangers, as targets of the fuzzer."""
 
-import functools
 import hashlib
 import io
 import json
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 from etils import epath
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from fsfm_jax.apps.reading import Crop, Miss, Reading
 from fsfm_jax.apps.wire import BrokenWorker, read_reading, write_reading
@@ -66,29 +65,26 @@ def _lists() -> list[bytes]:
     return [bytes([number]) + honest for number, (_, _, honest, _) in enumerate(LISTS)]
 
 
-@functools.cache
-def _recipe() -> ConfigDict:
-    return pretrain.pretrain()
-
-
 def _configure(data: bytes, folder: Path) -> None:
     """Lines of FIELD=VALUE, as after --config. on the command line."""
     lines = [line for line in data.decode(errors="replace").split("\n") if line]
+    arguments = ["program", *(f"--config.{line}" for line in lines)]
     values = flags.FlagValues()
-    recipe = ConfigDict(_recipe(), convert_dict=True).lock()
-    holder = config_flags.DEFINE_config_dict("config", recipe, flag_values=values)
+    recipe = pretrain.pretrain().lock()  # a new one: a copy shares its fields with the one before
+    # Which fields are options it reads from `sys_argv`: without it there would be none, and every line be refused.
+    holder = config_flags.DEFINE_config_dict("config", recipe, flag_values=values, sys_argv=arguments)
     try:
-        values(["program", *(f"--config.{line}" for line in lines)])
+        values(arguments)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError):
         # What absl and ml_collections refuse has a sentence of theirs, and the program ends before ours begins.
         return
-    resolved = resolve_pretraining(holder.value, 1000, 1)
+    resolved = resolve_pretraining(holder.value, 1_000_000, 1)
     assert resolved.schedule.total >= 1 and math.isfinite(resolved.schedule.peak)
 
 
 def _arguments() -> list[bytes]:
-    return [b"batch.size=8\nduration=3 epochs\n", b"mask.ratio=0.5\nmodel.size=vit_s16\nmask.strategy=random\n",
-            b"optimizer.warmup=10 steps\ncheckpoint.every=100 examples\nseed=-1\n"]  # fmt: skip
+    return [b"batch.size=8\nduration=50 epochs\n", b"mask.ratio=0.5\nmodel.size=vit_s16\nmask.strategy=random\n",
+            b"optimizer.warmup=10 steps\ncheckpoint.every=100 examples\nseed=7\n"]  # fmt: skip
 
 
 def _read_digests(data: bytes, folder: Path) -> None:
