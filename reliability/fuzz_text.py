@@ -71,12 +71,12 @@ def _configure(data: bytes, folder: Path) -> None:
     arguments = ["program", *(f"--config.{line}" for line in lines)]
     values = flags.FlagValues()
     recipe = pretrain.pretrain().lock()  # a new one: a copy shares its fields with the one before
-    # Which fields are options it reads from `sys_argv`: without it there would be none, and every line be refused.
-    holder = config_flags.DEFINE_config_dict("config", recipe, flag_values=values, sys_argv=arguments)
     try:
+        # Which fields are options it reads from `sys_argv`: without it there would be none, and every line be refused.
+        holder = config_flags.DEFINE_config_dict("config", recipe, flag_values=values, sys_argv=arguments)
         values(arguments)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError):
-        # What absl and ml_collections refuse has a sentence of theirs, and the program ends before ours begins.
+    except Exception:
+        # ml_collections raises what it meets; `config.options` makes a sentence of it before ours begins.
         return
     resolved = resolve_pretraining(holder.value, 1_000_000, 1)
     assert resolved.schedule.total >= 1 and math.isfinite(resolved.schedule.peak)
