@@ -1,6 +1,5 @@
 """Lists, settings and messages of strangers, as targets of the fuzzer."""
 
-import functools
 import hashlib
 import io
 import json
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 from etils import epath
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from fsfm_jax.apps.reading import Crop, Miss, Reading
 from fsfm_jax.apps.wire import BrokenWorker, read_reading, write_reading
@@ -21,6 +20,7 @@ from fsfm_jax.prepare.manifests.registry import DATASETS
 from fsfm_jax.resolve.pretrain import resolve_pretraining
 from fsfm_jax.run import digests
 from fsfm_jax.weights import artifact, export_file, official_statistics
+from fsfm_jax.weights.hub_file import parse_address
 from reliability.fuzz_judge import Target
 from reliability.fuzz_media import placed
 from reliability.fuzz_records import JSON_WORDS
@@ -65,29 +65,26 @@ def _lists() -> list[bytes]:
     return [bytes([number]) + honest for number, (_, _, honest, _) in enumerate(LISTS)]
 
 
-@functools.cache
-def _recipe() -> ConfigDict:
-    return pretrain.pretrain()
-
-
 def _configure(data: bytes, folder: Path) -> None:
     """Lines of FIELD=VALUE, as after --config. on the command line."""
     lines = [line for line in data.decode(errors="replace").split("\n") if line]
+    arguments = ["program", *(f"--config.{line}" for line in lines)]
     values = flags.FlagValues()
-    recipe = ConfigDict(_recipe(), convert_dict=True).lock()
-    holder = config_flags.DEFINE_config_dict("config", recipe, flag_values=values)
+    recipe = pretrain.pretrain().lock()  # a new one: a copy shares its fields with the one before
     try:
-        values(["program", *(f"--config.{line}" for line in lines)])
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError):
-        # What absl and ml_collections refuse has a sentence of theirs, and the program ends before ours begins.
+        # Which fields are options it reads from `sys_argv`: without it there would be none, and every line be refused.
+        holder = config_flags.DEFINE_config_dict("config", recipe, flag_values=values, sys_argv=arguments)
+        values(arguments)
+    except Exception:
+        # ml_collections raises what it meets; `config.options` makes a sentence of it before ours begins.
         return
-    resolved = resolve_pretraining(holder.value, 1000, 1)
+    resolved = resolve_pretraining(holder.value, 1_000_000, 1)
     assert resolved.schedule.total >= 1 and math.isfinite(resolved.schedule.peak)
 
 
 def _arguments() -> list[bytes]:
-    return [b"batch.size=8\nduration=3 epochs\n", b"mask.ratio=0.5\nmodel.size=vit_s16\nmask.strategy=random\n",
-            b"optimizer.warmup=10 steps\ncheckpoint.every=100 examples\nseed=-1\n"]  # fmt: skip
+    return [b"batch.size=8\nduration=50 epochs\n", b"mask.ratio=0.5\nmodel.size=vit_s16\nmask.strategy=random\n",
+            b"optimizer.warmup=10 steps\ncheckpoint.every=100 examples\nseed=7\n"]  # fmt: skip
 
 
 def _read_digests(data: bytes, folder: Path) -> None:
@@ -155,6 +152,22 @@ def _statistics() -> list[bytes]:
     return [b'{"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 1]}\n']
 
 
+def _read_address(data: bytes, folder: Path) -> None:
+    """As it stands on a command line or in somebody's instructions."""
+    text = data.decode(errors="surrogateescape")
+    address = parse_address(text)
+    assert str(address) == text and address.repository.count("/") == 1
+    for part in (*address.repository.split("/"), *address.file.split("/"), *address.revision.split("/")):
+        assert part.strip(".") and not {*part} & {*" ?#%:@\\"}
+
+
+def _addresses() -> list[bytes]:
+    return [
+        b"hf://Wolowolo/fsfm-3c/pretrained_models/FF++_o_c23_ViT-B/checkpoint-400.pth@refs/pr/1",
+        b"hf://a/b/c.safetensors@0123456789abcdef0123456789abcdef01234567",
+    ]
+
+
 def _read_answer(data: bytes, folder: Path) -> None:
     """What a worker that was taken over may say."""
     reading = read_reading(io.BytesIO(data), "photo.png", 4)
@@ -181,6 +194,8 @@ FIELDS = tuple(f"{name}=".encode() for name in (
 VALUES = (b" epochs", b" steps", b" examples", b"nan", b"inf", b"-1", b"1e400", b"0x10", b"None", b"True", b"9" * 30)
 LIST_WORDS = (b"../", b"/etc/passwd", b"\xef\xbb\xbf", b" 1\n", b",0\n", b'"', b"\0", b"\x1b[2J", b"\xed\xa0\x80",
               b".png", b"filename,label\n", b'"set": "test"', b'"label": "fake"')  # fmt: skip
+ADDRESS_WORDS = (b"hf://", b"@main", b"/", b"..", b".pth", b".safetensors", b"%2e%2e", b"?x=1", b"#", b"\n", b"\x1b[2J",
+                 b"https://", b"@", b"\xed\xa0\x80", b"\xff")  # fmt: skip
 ANSWER_WORDS = tuple(f'"{name}"'.encode() for name in ("crops", "misses", "size", "rate", "kind", "reason", "detail"))
 SIDECAR_WORDS = tuple(f'"{name}"'.encode() for name in (
     "class_names", "real", "artifact", "calibration", "temperature", "thresholds", "frame", "video", "value", "bytes",
@@ -192,5 +207,6 @@ TARGETS = (
     Target("digests", _read_digests, (ValueError,), _digests, (b'"state"', b'"files"', b"5", b'"../x"', *JSON_WORDS)),
     Target("sidecar", _read_sidecar, (ValueError,), _sidecars, JSON_WORDS + SIDECAR_WORDS),
     Target("statistics", _read_statistics, (ValueError,), _statistics, (b'"mean"', b'"std"', *JSON_WORDS), 512),
+    Target("address", _read_address, (ValueError,), _addresses, ADDRESS_WORDS, 512),
     Target("answer", _read_answer, (BrokenWorker,), _answers, ANSWER_WORDS + JSON_WORDS, 1024, 2),
 )  # fmt: skip

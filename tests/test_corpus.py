@@ -27,6 +27,11 @@ def test_inputs_are_read_or_refused_in_words_of_our_own(name, tmp_path):
     assert all(len(seed) <= target.longest for seed in target.seeds())
 
 
+def test_settings_reach_their_fields_and_none_stays_for_the_next(tmp_path):
+    outcomes = [judge(TARGETS["configuration"], data, tmp_path)[0] for data in (b"mask.ratio=7", b"batch.size=8")]
+    assert outcomes == [REFUSED, READ]
+
+
 def test_the_corpus_is_small_and_belongs_to_targets():
     assert {path.name for path in CORPUS.iterdir()} == TARGETS.keys()
     assert sum(path.stat().st_size for path in CORPUS.rglob("*")) < LARGEST

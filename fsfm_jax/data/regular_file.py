@@ -4,6 +4,8 @@ import os
 import stat
 from pathlib import Path
 
+PART = 1 << 20  # bytes that are read at once: `read(most)` makes room for `most`, however small the file is
+
 
 def read_regular(path: os.PathLike, most: int) -> bytes:
     """The content of a file of at most `most` bytes; `path` may be of an object store.
@@ -14,11 +16,14 @@ def read_regular(path: os.PathLike, most: int) -> bytes:
     """
     if not _is_remote(path):
         _check_kind(path, os.stat(path).st_mode)
+    parts, left = [], most + 1
     with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
+        while left and (part := file.read(min(left, PART))):
+            parts.append(part)
+            left -= len(part)
+    if not left:
         raise ValueError(f"{path}: expected at most {most} bytes, found more; copy it again")
-    return data
+    return b"".join(parts)
 
 
 def check_regular(directory: os.PathLike) -> None:

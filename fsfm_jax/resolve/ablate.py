@@ -12,7 +12,17 @@ from fsfm_jax.config.fields import check_fields, flat, one_of
 from fsfm_jax.config.pretrain import pretrain
 from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.models.bases import OWN
-from fsfm_jax.resolve.compare import DEMO, Cell, change_fields, of_cell, parse_fields, plan, slug
+from fsfm_jax.resolve.compare import (
+    DEMO,
+    Cell,
+    change_fields,
+    changes_note,
+    join_fields,
+    of_cell,
+    parse_fields,
+    plan,
+    slug,
+)
 from fsfm_jax.resolve.finetune import SCRATCH
 
 FOLDER = "pretraining"
@@ -71,6 +81,7 @@ def plan_ablation(config: ConfigDict, workdir: str) -> Ablation:
     check_fields(config, ablate.ablate())
     settings = parse_settings(config.settings, config.recipe)
     shared = parse_fields("pretrain", config.pretrain, flat(pretrain()), DECIDED)
+    tuned = parse_fields("changes", config.changes, flat(finetune.finetune()), DECIDED)
     trials, notes = [], []
     for setting in settings:
         if setting.recipe == ablate.NOTHING:
@@ -82,12 +93,23 @@ def plan_ablation(config: ConfigDict, workdir: str) -> Ablation:
             made = of_cell(setting.name, make_pretraining, setting, shared)
             size = SIZE_WORDS[one_of(f"settings: {setting.name}: model.size", made.model.size, SIZE_WORDS)]
             made, init = (None if setting.init else made), start_of(setting, settings, workdir)
-        found = of_cell(setting.name, plan, _comparison(config, setting, size, init))
+        changes = tuned | setting.finetune
+        found = of_cell(setting.name, plan, _comparison(config, setting, changes, size, init))
         trials.append(Trial(setting.name, made, init, found.cells))
-        notes += [note for note in found.notes if note not in notes]
-    if config.pretrain:
-        notes.append(f"Changed in every pretraining: {config.pretrain}.")
+        # To the comparison of a setting alone its own fields are changed in every cell; to the ablation they are not.
+        notes += [note for note in found.notes if note not in (*notes, changes_note(changes))]
+    notes += _note("fine-tuning", tuned, {setting.name: setting.finetune for setting in settings})
+    notes += _note("pretraining", shared, {setting.name: setting.pretrain for setting in settings})
     return Ablation(tuple(trials), tuple(notes))
+
+
+def _note(run: str, shared: Mapping[str, str], own: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Say what is changed in every `run`, and which settings have values of their own instead."""
+    others = [
+        f"{name} ({', '.join(found)})" for name, fields in own.items() if (found := [k for k in fields if k in shared])
+    ]
+    instead = f" Settings with values of their own instead: {', '.join(others)}." if others else ""
+    return [f"Changed in every {run}: {join_fields(shared)}.{instead}"] if shared else []
 
 
 def parse_settings(text: str, recipe: str, decided: Mapping[str, str] = DECIDED) -> list[Setting]:
@@ -147,13 +169,11 @@ def make_pretraining(setting: Setting, shared: dict[str, str]) -> ConfigDict:
     return c
 
 
-def _comparison(config: ConfigDict, setting: Setting, size: str, init: str) -> ConfigDict:
+def _comparison(config: ConfigDict, setting: Setting, changes: Mapping[str, str], size: str, init: str) -> ConfigDict:
     """The comparison of this setting alone: its fine-tunings are the cells."""
     c = compare.compare()
-    shared = parse_fields("changes", config.changes, flat(finetune.finetune()), DECIDED)
-    changes = shared | setting.finetune
     source = SCRATCH if init == SCRATCH else f"{OWN}:{init}"
     c.models, c.tunings, c.tasks, c.size = f"{setting.name}={source}", config.tuning, config.tasks, size
     c.variant, c.seeds = config.variant, config.seeds
-    c.changes = ";".join(f"{name}={value}" for name, value in changes.items())
+    c.changes = join_fields(changes)
     return c

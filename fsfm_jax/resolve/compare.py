@@ -109,7 +109,7 @@ def plan(config: ConfigDict) -> Plan:
             notes.append(f"The variant {word} is of {'; '.join(names)} alone.")
     if not cells:
         raise ValueError(f"tunings: {SCRATCH} has {tuning.FULL} alone, and nothing else is compared")
-    notes += [f"Changed in every cell: {config.changes}."] if changes else []
+    notes += [changes_note(changes)] if changes else []
     names = tuple(model.name for model in models)
     return Plan(tuple(cells), names, tuple(tunings), tuple(notes), _scores(config.scores, names))
 
@@ -179,6 +179,16 @@ def parse_fields(field: str, text: str, known: Mapping, decided: Mapping[str, st
             raise ValueError(f"{field}: {name} is decided by {decided[name]}; leave it out")
         fields[name] = value
     return fields
+
+
+def join_fields(fields: Mapping[str, str]) -> str:
+    """Return what `parse_fields` reads."""
+    return "; ".join(f"{name}={value}" for name, value in fields.items())
+
+
+def changes_note(changes: Mapping[str, str]) -> str:
+    """Return the line below a comparison's table on fields that are changed in every cell."""
+    return f"Changed in every cell: {join_fields(changes)}."
 
 
 def _has_word(task: str, method: str, word: str) -> bool:

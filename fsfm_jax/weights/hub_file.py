@@ -52,14 +52,15 @@ def parse_address(text: str) -> Address:
       ValueError: another form, no revision, or a file that is no weight file.
     """
     place, at, revision = text.removeprefix(SCHEME).rpartition("@")
+    shown = plain(text)
     if not at:
-        raise ValueError(f"{text}: expected {FORM}, found no @REVISION; name a commit, since a branch can move")
+        raise ValueError(f"{shown}: expected {FORM}, found no @REVISION; name a commit, since a branch can move")
     parts = place.split("/")
     words = all(WORD.fullmatch(part) and part.strip(".") for part in (*parts, *revision.split("/")))
     if not text.startswith(SCHEME) or len(parts) < 3 or not words:
-        raise ValueError(f"{text}: expected {FORM}, of letters, digits and . _ + -")
+        raise ValueError(f"{shown}: expected {FORM}, of letters, digits and . _ + -")
     if kind_of(place) is None:
-        raise ValueError(f"{text}: expected a weight file, a name that ends in {', '.join(SUFFIXES)}")
+        raise ValueError(f"{shown}: expected a weight file, a name that ends in {', '.join(SUFFIXES)}")
     return Address("/".join(parts[:2]), "/".join(parts[2:]), revision)
 
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 import tempfile
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -358,6 +359,10 @@ def test_the_list_has_a_line_for_each_figure(monkeypatch, capsys):
     command.main(["analyze", "figure"])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(papers.FIGURES) and lines[0].split()[:3] == ["paper", "number", "analysis"]
+    needed = {tuple(line.split()[:2]): re.findall("ablate_fsfm:([a-z]+)", line) for line in lines}
+    assert {figure: tables for figure, tables in needed.items() if tables} == {
+        ("fsfm", "data"): ["data"], ("fsfm-supp", "5"): ["weights"], ("fsfm-supp", "tab6"): ["ratio", "size"],
+    }  # fmt: skip
 
 
 def test_parsers_are_an_analysis(tmp_path):

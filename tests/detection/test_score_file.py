@@ -1,5 +1,7 @@
 """Score files of other detectors: what is read, what is refused in which line, and how they fit a test set."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -62,6 +64,15 @@ def test_mistakes_are_named_with_their_line(mistake, tmp_path):
     with pytest.raises(ValueError, match=f"scores.csv: .*({complaint})") as caught:
         read(tmp_path, text)
     assert str(caught.value).isprintable()
+
+
+def test_a_small_file_takes_little_memory(tmp_path):
+    tracemalloc.start()
+    try:
+        read(tmp_path, GOOD)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20  # MOST is a thousand times as much
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_no_text_file(tmp_path):

@@ -150,6 +150,21 @@ def test_settings_of_fine_tuning_alone_start_from_what_is_there(tmp_path):
     assert configs[0]["init"] == str(tmp_path) and configs[1]["model.drop_path"] == 0.25
 
 
+def test_notes_say_what_every_run_has_and_which_settings_differ(tmp_path):
+    instead = "Settings with values of their own instead:"
+    assert plan_ablation(load_recipe("ablate_fsfm:data"), "").notes == (
+        "Changed in every pretraining: data.train=data/ffpp_originals; duration=400 epochs. "
+        f"{instead} YTF 0.6M (data.train), VGGFace2 3.3M (data.train).",
+    )
+    c = load_recipe("ablate_adapter:insertion")
+    assert plan_ablation(c, "").notes == ()
+    c.changes = "batch.size=8;tuning.insertion=add"
+    assert plan_ablation(c, "").notes == (
+        f"Changed in every fine-tuning: batch.size=8; tuning.insertion=add. {instead} added (tuning.insertion), "
+        "parallel in blocks (tuning.insertion), sequential in blocks (tuning.insertion).",
+    )
+
+
 @pytest.mark.parametrize(("fields", "text"), [
         ({"settings": ""}, "settings: expected NAME: FIELD=VALUE"),
         ({"settings": "a | A"}, "different even as folders; found 'A'"),
