@@ -43,10 +43,10 @@ def _plot_task(axes: "Axes", task: str, areas: Sequence[Area], arms: Sequence[st
     colours = [*plot.COLOURS, plot.GREEN, plot.VERMILLION, plot.INK, plot.GREY]
     tried = [arm for arm in arms if any(area.arm == arm for area in areas)]
     for number, arm in enumerate(arms):
+        # From the second round of colours on, the markers are others.
+        marker = plot.MARKERS[(number + number // len(colours)) % len(plot.MARKERS)]
         if arm not in tried:
-            axes.errorbar(
-                [], [], fmt=plot.MARKERS[number % len(plot.MARKERS)], color=colours[number % len(colours)], label=arm
-            )
+            axes.errorbar([], [], fmt=marker, markersize=4, color=colours[number % len(colours)], label=arm)
             continue
         own = [area for area in areas if area.arm == arm]
         offset = 0.12 * (tried.index(arm) - (len(tried) - 1) / 2)
@@ -55,7 +55,7 @@ def _plot_task(axes: "Axes", task: str, areas: Sequence[Area], arms: Sequence[st
         below = [100 * (area.auc - area.low) for area in own]
         above = [100 * (area.high - area.auc) for area in own]
         axes.errorbar(
-            across, means, yerr=[below, above], fmt=plot.MARKERS[number % len(plot.MARKERS)], markersize=4,
+            across, means, yerr=[below, above], fmt=marker, markersize=4,
             linewidth=1, color=colours[number % len(colours)], label=arm,
         )  # fmt: skip
     names = [f"control:\n{name}" if control else name.replace("_", "\n") for control, name in sources]
