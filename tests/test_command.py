@@ -58,6 +58,7 @@ def job():
         command.say(f"{number} \\udcff")
     signal.pause()
 signal.signal(signal.SIGTERM, command.terminate)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start jobs in the background without it
 command.run(job)
 """
 
