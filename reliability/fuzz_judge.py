@@ -17,6 +17,10 @@ COUNTS = struct.Struct("<5Q")  # inputs, read, refused, findings, peak memory in
 LONGEST = 10_000  # letters of a refusal; those of downloads show the folders that were expected
 
 
+class Told(Exception):
+    """What a command of ours printed before it ended with the exit code of a wrong command line."""
+
+
 @dataclass(frozen=True)
 class Target:
     """A reader of bytes that strangers have written.
@@ -53,7 +57,7 @@ def judge(target: Target, data: bytes, folder: Path) -> tuple[str, str]:
     except Exception as error:  # of whatever type: it is told
         place, ours = _raised(error)
         text = str(error)
-        if not isinstance(error, target.refusals) or not ours:
+        if not isinstance(error, target.refusals) or not (ours or isinstance(error, Told)):
             return f"{type(error).__name__} in the words of others: {text[:300]!r}", place
         lines = text.split("\n")
         if len(text.split()) < target.fewest or len(text) > LONGEST or not all(map(str.isprintable, lines)):

@@ -1,9 +1,11 @@
 """Lists, settings and messages of strangers, as targets of the fuzzer."""
 
+import contextlib
 import hashlib
 import io
 import json
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from ml_collections import config_flags
 
 from fsfm_jax.apps.reading import Crop, Miss, Reading
 from fsfm_jax.apps.wire import BrokenWorker, read_reading, write_reading
-from fsfm_jax.config import pretrain
+from fsfm_jax.config import options
 from fsfm_jax.detection import export_reader
 from fsfm_jax.prepare.manifests.manifest import Request, WrongDownload
 from fsfm_jax.prepare.manifests.registry import DATASETS
@@ -21,7 +23,7 @@ from fsfm_jax.resolve.pretrain import resolve_pretraining
 from fsfm_jax.run import digests
 from fsfm_jax.weights import artifact, export_file, official_statistics
 from fsfm_jax.weights.hub_file import parse_address
-from reliability.fuzz_judge import Target
+from reliability.fuzz_judge import Target, Told
 from reliability.fuzz_media import placed
 from reliability.fuzz_records import JSON_WORDS
 
@@ -65,19 +67,24 @@ def _lists() -> list[bytes]:
     return [bytes([number]) + honest for number, (_, _, honest, _) in enumerate(LISTS)]
 
 
+RECIPE = Path(__file__).parents[1] / "configs" / "pretrain_vitb.py"
+
+
 def _configure(data: bytes, folder: Path) -> None:
-    """Lines of FIELD=VALUE, as after --config. on the command line."""
+    """Lines of FIELD=VALUE, as after --config. on the command line, which the program reads and then resolves."""
     lines = [line for line in data.decode(errors="replace").split("\n") if line]
-    arguments = ["program", *(f"--config.{line}" for line in lines)]
-    values = flags.FlagValues()
-    recipe = pretrain.pretrain().lock()  # a new one: a copy shares its fields with the one before
+    arguments = ["program", f"--config={RECIPE}", f"--workdir={folder}", *(f"--config.{line}" for line in lines)]
+    values, said = flags.FlagValues(), io.StringIO()
+    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    # Which fields are options it reads from `sys_argv`: without it there would be none, and every line be refused.
+    holder = config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=arguments)
     try:
-        # Which fields are options it reads from `sys_argv`: without it there would be none, and every line be refused.
-        holder = config_flags.DEFINE_config_dict("config", recipe, flag_values=values, sys_argv=arguments)
-        values(arguments)
-    except Exception:
-        # ml_collections raises what it meets; `config.options` makes a sentence of it before ours begins.
-        return
+        with contextlib.redirect_stderr(said), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"the load_module\(\) method", DeprecationWarning)  # in ml_collections
+            options.read_options(arguments, values)
+    except SystemExit as ended:
+        assert ended.code == options.WRONG_USE, f"expected exit code {options.WRONG_USE}, found {ended.code}"
+        raise Told(said.getvalue().removesuffix("\n")) from ended
     resolved = resolve_pretraining(holder.value, 1_000_000, 1)
     assert resolved.schedule.total >= 1 and math.isfinite(resolved.schedule.peak)
 
@@ -203,7 +210,7 @@ SIDECAR_WORDS = tuple(f'"{name}"'.encode() for name in (
 ))  # fmt: skip
 TARGETS = (
     Target("list", _read_list, (WrongDownload,), _lists, LIST_WORDS + JSON_WORDS),
-    Target("configuration", _configure, (ValueError,), _arguments, FIELDS + VALUES, 512),
+    Target("configuration", _configure, (ValueError, Told), _arguments, FIELDS + VALUES, 512),
     Target("digests", _read_digests, (ValueError,), _digests, (b'"state"', b'"files"', b"5", b'"../x"', *JSON_WORDS)),
     Target("sidecar", _read_sidecar, (ValueError,), _sidecars, JSON_WORDS + SIDECAR_WORDS),
     Target("statistics", _read_statistics, (ValueError,), _statistics, (b'"mean"', b'"std"', *JSON_WORDS), 512),

@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from fsfm_jax.config.fields import flat
-from fsfm_jax.text import did_you_mean
+from fsfm_jax.text import did_you_mean, plain
 
 WRONG_USE = 2  # exit code
 _OVERRIDE = re.compile(r"-{1,2}(?:no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
@@ -25,7 +25,7 @@ _REQUIRED["workdir"] = "--workdir=FOLDER is missing: where checkpoints, metrics 
 
 def refuse(sentence: str) -> NoReturn:
     """Ends the process with `sentence` on stderr and exit code 2."""
-    print(f"error: {sentence}", file=sys.stderr)
+    print(plain(f"error: {sentence}"), file=sys.stderr)
     sys.exit(WRONG_USE)
 
 

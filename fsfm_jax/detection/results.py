@@ -57,13 +57,16 @@ def evaluate_sets(
     """
     _check_own(folder, detector, sets, spec)
     params = scorer.place(detector.params)
+    judged = None
     if chooser is None:
         chosen = {level: detector.thresholds(level) for level in calibrate.LEVELS}
     else:
-        chosen = calibrate.choose(scorer(params, chooser), None)
+        judged = scorer(params, chooser)
+        chosen = calibrate.choose(judged, None)
     fitted = None
     if spec.selective is not None:
-        fitted = fit_selective(scorer(params, held_out), spec.selective, detector.temperature)
+        on = judged if held_out is chooser else scorer(params, held_out)
+        fitted = fit_selective(on, spec.selective, detector.temperature)
     side = detector.task.model.image_size if isinstance(detector, Detector) else detector.image_size
     about = facts.describe_detector(detector, detector.params, spec.evaluation.transform, side)
     writes = jax.process_index() == 0

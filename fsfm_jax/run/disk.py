@@ -31,7 +31,7 @@ def not_saved(path: str | os.PathLike, what: str, error: Exception) -> NotSaved:
     lines = str(error).splitlines() or [type(error).__name__]
     cause = lines[0].split(" [tensorstore_spec=")[0]  # pages of JSON follow
     return NotSaved(
-        f"{path}: expected to write {what}; found: {cause}{room}. Mend that and start the same command again"
+        f"{path}: expected to write {what}; found: {cause}{room}. Fix this and run the same command again"
     )
 
 
