@@ -150,8 +150,11 @@ def estimate(planned: Study, workdir: str) -> tuple[float, float]:
         if not Path(cell.folder, MARK).exists():
             task, tested = cell.task, {*cell.task.against, *cell.task.test, *cell.task.control}
             learnt = sum(counts[name] for name in {*task.real, *task.fake} & counts.keys())
-            images = steps(cell.config, learnt) / FINETUNED + sum(counts[name] for name in tested) / SCORED
-            train += cell.config.repeats * images
+            scored = sum(counts[name] for name in tested)
+            if cell.config.features.cache:  # a frozen encoder sees each picture once, whatever epochs and seeds
+                train += (learnt + scored) / SCORED
+            else:
+                train += cell.config.repeats * (steps(cell.config, learnt) / FINETUNED + scored / SCORED)
     return prepare, train
 
 

@@ -136,6 +136,10 @@ def test_the_time_is_told_from_the_number_of_pictures(pictures, tmp_path):
     (tmp_path / "pretraining/fsfm").mkdir(parents=True)
     (tmp_path / "pretraining/fsfm/cell.json").touch()
     assert study.estimate(planned, str(tmp_path))[1] == pytest.approx(train - 16 / study.PRETRAINED)
+    # With kept features the encoder sees the two pictures of training and test once, for all seeds.
+    planned.cells[0].config.features.cache = "kept"
+    saved = 2 * (32 / study.FINETUNED + 2 / study.SCORED) - (2 + 2) / study.SCORED
+    assert study.estimate(planned, str(tmp_path))[1] == pytest.approx(train - 16 / study.PRETRAINED - saved)
 
 
 def test_without_tasks_every_folder_is_one(pictures):
