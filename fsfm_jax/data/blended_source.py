@@ -24,7 +24,7 @@ PREFIX = "blended:"
 CLASS_NAMES, FAKE, REAL = ("fake", "real"), 0, 1
 METHOD = "self_blended"
 STORED = (records.IMAGE, records.PARSING_MAP, records.SOURCE, records.VIDEO, records.FRAME)
-COMPRESSION = 1  # of blends that are handed out as PNG: decoded at once, so only time counts
+COMPRESSION = 0  # blends are handed out as PNG and decoded at once, so only time counts
 FIXED_SEED = 0  # of blends that are fixed by their index
 SUFFIX = " self-blended"  # of the video ids of blends, whose frames are scored apart from the real ones
 

@@ -7,7 +7,7 @@ from fsfm_jax import records
 from fsfm_jax.data.photo import decode_image
 from fsfm_jax.data.statistics import PixelSums
 
-KEPT = 1024  # examples that a process remembers, as PNG about 60 MB
+KEPT = 1024  # examples that a process remembers, about 150 MB
 SUMMED = 256  # enough for the channel statistics
 
 
