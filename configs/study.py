@@ -15,13 +15,17 @@ from fsfm_jax.config.pretrain import unknown_variant
 VARIANTS = ("measured",)
 REALS, UNSEEN = "yonsei_real,congress", "stylegan2,stylegan3"
 MASKS = {"MAE random": "random", "MAE FRP": "frp", "MAE CRFR-R": "crfr_r", "MAE CRFR-P": "crfr_p"}
-PRETRAINED = ("FSFM", *MASKS)
+COMPONENTS = {
+    "no region loss": {"loss.region_weight": 0.0},
+    "no instance loss": {"model.instance_discrimination": False},
+}
+PRETRAINED = ("FSFM", *MASKS, *COMPONENTS)
 PROBES = ",".join(f"{name} probe" for name in PRETRAINED)
 ADAPTED = ("FSFM", "MAE random")
 FROZEN = PROBES + "," + ",".join(f"{name} adapter" for name in ADAPTED)
 TASKS = (
     f"portraits: real={REALS}; fake=gan_portraits; test=gan_portraits,{UNSEEN},diffusion_sfhq; control=utkface; "
-    f"arms=scratch,MAE random,MAE CRFR-P,FSFM,{FROZEN}",
+    f"arms=scratch,MAE random,MAE CRFR-P,FSFM,{','.join(COMPONENTS)},{FROZEN}",
     f"diffusion: real={REALS}; fake=diffusion_sfhq; test=diffusion_sfhq,gan_portraits,{UNSEEN}; control=utkface; "
     f"arms=MAE random,FSFM,{FROZEN}",
     "parts: real=yonsei_real; fake=yonsei_fake; test=yonsei_fake; control=utkface; "
@@ -51,6 +55,7 @@ def get_config(variant: str = "") -> ConfigDict:
     c.pretrain_on, c.tasks = "congress,faces", " | ".join(TASKS)
     arms = {"scratch": {"init": "scratch", "finetune.optimizer.layer_decay": 1.0}, "FSFM": {}}
     arms |= {name: MAE | {"mask.strategy": strategy} for name, strategy in MASKS.items()}
+    arms |= COMPONENTS
     arms |= {f"{name} probe": _tuned(name, PROBE) for name in PRETRAINED}
     arms |= {f"{name} adapter": _tuned(name, ADAPTER) for name in ADAPTED}
     arms |= {"FSFM long": _tuned("FSFM", LONG)}
