@@ -44,9 +44,9 @@ LISTS = (
     ("mcio_frames", "txt/msu_real_train.txt", b"msu/train/real/a_frame0.png\n",
      ("txt/msu_fake_train.txt=msu/train/fake/b_frame1.png", "frame/msu/train/fake/b_frame1.png",
       "frame/msu/train/real/a_frame0.png")),
-    ("deepfakebench", "dataset_json/UADFV.json", b'{"UADFV": {"UADFV_Real": {"test": {"c23": {"0": {"label": "UADFV_Real",'
-     b' "frames": ["UADFV/r/0/000.png"]}}}}, "UADFV_Fake": {"test": {"1": {"frames": ["UADFV\\\\f\\\\0.png"]}}}}}',
-     ("UADFV/r/0/000.png", "UADFV/f/0.png")),
+    ("deepfakebench", "dataset_json/UADFV.json", b'{"UADFV": {"UADFV_Real": {"test": {"c23": {"0": {"label": '
+     b'"UADFV_Real", "frames": ["UADFV/r/0/000.png"]}}}}, '
+     b'"UADFV_Fake": {"test": {"1": {"frames": ["UADFV\\\\f\\\\0.png"]}}}}}', ("UADFV/r/0/000.png", "UADFV/f/0.png")),
     ("df40", "dataset_json/blendface_cdf.json", b'{"blendface_cdf": {"blendface_Real": {"test": {"0": {"frames": '
      b'["r/0/0.png"]}}}, "blendface_Fake": {"test": {"1": {"frames": ["f/0/0.png"]}}}}}', ("r/0/0.png", "f/0/0.png")),
 )  # fmt: skip

@@ -24,6 +24,7 @@ from fsfm_jax.config.fields import RANGES, one_of
 from fsfm_jax.data.corrupted_source import CorruptedSource
 from fsfm_jax.data.corruption import CORRUPTIONS, STRENGTHS
 from fsfm_jax.data.labels import LabelledSource
+from fsfm_jax.detection import facts
 from fsfm_jax.detection.detector import Detector, digest_parameters
 from fsfm_jax.detection.inversion import warn_inverted
 from fsfm_jax.detection.opener import Unsaid, open_scorer
@@ -119,6 +120,10 @@ def report_robustness(checkpoint: str, unsaid: Unsaid, data: str, spec: Robustne
     content = {
         "detector": about, "seed": spec.seed, "bootstrap": {**RESAMPLING._asdict(), "unit": "video"},
         "corruptions": _describe_corruptions(spec.cells),
+        facts.KEY: {
+            "detector": facts.describe_detector(detector, detector.params, about["transform"], about["image_size"]),
+            "sets": {name: facts.describe_whole(source) for name, source in sets.items()},
+        },
         "data": {
             name: {
                 "dataset": source.name, "fingerprint": source.fingerprint,

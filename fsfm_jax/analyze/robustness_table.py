@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from fsfm_jax.data.corruption import DEEPERFORENSICS
+from fsfm_jax.detection import facts
 from fsfm_jax.detection.tables import UNDEFINED
 from fsfm_jax.figures.robustness import Line, Panel
 from fsfm_jax.run.workdir import write_text
@@ -67,7 +68,10 @@ def to_markdown(content: Mapping, warnings: Sequence[str]) -> str:
         undefined = found["rows"][0]["video"]["undefined"] | found["rows"][0]["decisions"]["undefined"]
         reasons += [f"{name}: {metric} is undefined, {why}" for metric, why in undefined.items()]
         lines.append("")
-    return "\n".join([*lines, "  \n".join([*_notes(content), *(f"Warning: {w}." for w in warnings), *reasons]), ""])
+    notes = "  \n".join([*_notes(content), *(f"Warning: {w}." for w in warnings), *reasons])
+    known = content[facts.KEY]
+    found = facts.Facts([(known["detector"]["name"], known["detector"])], [*known["sets"].items()])
+    return "\n".join([*lines, notes, "", facts.block(found)])
 
 
 def _notes(content: Mapping) -> list[str]:
@@ -75,10 +79,8 @@ def _notes(content: Mapping) -> list[str]:
     theirs = [name for name, row in content["corruptions"].items() if row["values_of"] == DEEPERFORENSICS]
     chosen = f"{kept['rule']}, chosen on {kept['split']}" if kept["split"] else f"{kept['rule']}, chosen on no data"
     notes = [
-        f"Detector: {detector['checkpoint']}. {detector['selection']}",
-        f"SHA-256 of its weights ({detector['weights_sha256_of']}): {detector['weights_sha256']}.",
-        f"Corrupted is the picture that the network sees, {detector['image_size']} pixels wide (transform "
-        f"{detector['transform']}); lengths are pixels of a picture of 224. Faces are not searched again.",
+        f"The picture that the network sees, {detector['image_size']} pixels wide, is corrupted; lengths are pixels of "
+        "a picture of 224. Faces are not searched again.",
         f"AUC of videos, a photo being one, with {100 * content['bootstrap']['level']:g} % intervals from "
         f"{content['bootstrap']['resamples']:,} resamples of videos; 50 % is chance.",
         f"False alarms are real videos called forged, missed are forged ones called real, at {kept['value']:.6g} "

@@ -2,12 +2,8 @@
 
 import functools
 
-import numpy as np
-
-from fsfm_jax import records
-from fsfm_jax.data.labels import LabelledSource
 from fsfm_jax.detection.comparison import IMPORTED, CellResult, Entry
-from fsfm_jax.detection.facts import Facts, describe_set
+from fsfm_jax.detection.facts import Facts, describe_whole
 from fsfm_jax.detection.score_file import read_scores
 from fsfm_jax.detection.score_match import summarise_scores
 from fsfm_jax.jobs.finetune_inputs import open_tests
@@ -33,7 +29,7 @@ def import_scores(planned: Plan) -> list[Entry]:
 
     @functools.cache
     def describe(task: str, name: str) -> dict:
-        return describe_set(opened[task][name], *_frames(opened[task][name]))
+        return describe_whole(opened[task][name])
 
     entries = []
     for model, path in planned.scores.items():
@@ -56,8 +52,3 @@ def import_scores(planned: Plan) -> list[Entry]:
         entries += [row for row in rows if row.family in families]
     return entries
 
-
-def _frames(source: LabelledSource) -> tuple[np.ndarray, np.ndarray]:
-    """Frame number of each example `[n]`, and how many each video has `[V]`."""
-    frames = np.array([source[index][records.FRAME] for index in range(len(source))])
-    return frames, np.unique(source.videos, return_counts=True)[1]

@@ -119,7 +119,9 @@ def test_tables_and_picture_hold_the_same(reported, content, detector):
     area, interval = said["video"]["metrics"]["auc"], said["video"]["interval"]
     shown = f"{100 * area:.2f} ({100 * interval['low']:.2f}–{100 * interval['high']:.2f})"
     assert f"| jpeg | severe | quality 10 | {shown} | " in table
-    assert "## A: 18 images, 5 videos (" in table and digest_parameters(open_saved(detector).params) in table
+    digest = digest_parameters(open_saved(detector).params)[:12]
+    assert "## A: 18 images, 5 videos (" in table and f"- weights, SHA-256: {digest}\n" in table
+    assert table.count("\n## Facts\n") == 1 and "- compression: A: JPEG of quality" in table
     assert f"at 0.25 ({RULE}, chosen on val)" in table and "Strengths of noise are those of Deeper" in table
     assert cv2.imread(str(reported / "robustness.png")).std() > 10
     areas = [row["video"]["metrics"]["auc"] for row in content["data"]["A"]["rows"]]
