@@ -58,7 +58,7 @@ HOMES = {
     "facer": "fsfm_jax.prepare.parse.farl",
     "pyarrow": "fsfm_jax.detection.prediction_file",
     "matplotlib": "fsfm_jax.figures",
-    "scipy": "fsfm_jax.metrics.calibration fsfm_jax.metrics.isotonic",
+    "scipy": "fsfm_jax.apps.tracks fsfm_jax.metrics.calibration fsfm_jax.metrics.isotonic",
     "ml_dtypes": "fsfm_jax.weights",
     "safetensors": "fsfm_jax.weights.safetensors_file",
     "huggingface_hub": "fsfm_jax.weights.hub_file",
