@@ -56,7 +56,7 @@ HOMES = {
     "dlib": "fsfm_jax.prepare.detect.dlib_hog",
     "ai_edge_litert": "fsfm_jax.prepare.tflite",
     "facer": "fsfm_jax.prepare.parse.farl",
-    "pyarrow": "fsfm_jax.detection.prediction_file",
+    "pyarrow": "fsfm_jax.apps.result_parts fsfm_jax.detection.prediction_file",
     "matplotlib": "fsfm_jax.figures",
     "scipy": "fsfm_jax.apps.tracks fsfm_jax.metrics.calibration fsfm_jax.metrics.isotonic",
     "ml_dtypes": "fsfm_jax.weights",

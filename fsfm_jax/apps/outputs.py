@@ -72,28 +72,32 @@ def warnings(carded: Carded, rule: DecisionRule) -> list[str]:
     return warnings_of(carded, _thresholds(rule))
 
 
+def meaning(carded: Carded, rule: DecisionRule, checkpoint: str) -> dict:
+    """What gives verdicts their meaning, as JSON has it."""
+    return {
+        "detector": checkpoint,
+        "class_names": list(carded.class_names),
+        "real": carded.real,
+        "score": "probability of being real; of a frame its least, of a video the mean over frames",
+        "thresholds": {
+            level: None if threshold is None else threshold.as_json() | {"meaning": describe_threshold(threshold)}
+            for level, threshold in (("photo", rule.frame), ("video", rule.video))
+        },
+        "temperature": rule.temperature,
+        "least_frames": rule.limits.frames,
+        "least_confidence": rule.limits.confidence if abs(rule.limits.confidence) < float("inf") else None,
+        "warnings": warnings(carded, rule),
+        "not_covered": NOT_COVERED,
+    }
+
+
 class JsonResults:
     """All verdicts with what gives them their meaning, as one object; not valid before `end`."""
 
     def __init__(self, file: ResultFile | ResultStream, carded: Carded, rule: DecisionRule, checkpoint: str):
         """Writes everything but the verdicts; OSError."""
         self._file, self._first = file, True
-        content = {
-            "detector": checkpoint,
-            "class_names": list(carded.class_names),
-            "real": carded.real,
-            "score": "probability of being real; of a frame its least, of a video the mean over frames",
-            "thresholds": {
-                level: None if threshold is None else threshold.as_json() | {"meaning": describe_threshold(threshold)}
-                for level, threshold in (("photo", rule.frame), ("video", rule.video))
-            },
-            "temperature": rule.temperature,
-            "least_frames": rule.limits.frames,
-            "least_confidence": rule.limits.confidence if abs(rule.limits.confidence) < float("inf") else None,
-            "warnings": warnings(carded, rule),
-            "not_covered": NOT_COVERED,
-        }
-        file.write(_text(content).removesuffix("\n}") + ',\n "files": [', 0)
+        file.write(_text(meaning(carded, rule, checkpoint)).removesuffix("\n}") + ',\n "files": [', 0)
         file.closing = _end(False)
 
     def add(self, verdict: Verdict) -> None:

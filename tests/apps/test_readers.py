@@ -1,5 +1,6 @@
 """Worker processes: answers to the bit, the order of files, and workers that die, stall or lie."""
 
+import concurrent.futures
 import dataclasses
 import io
 import math
@@ -96,6 +97,33 @@ def test_closing_ends_workers_that_are_busy():
         os.kill(pid, 0)
     with pytest.raises(RuntimeError, match="have been closed"):
         opened._start()
+
+
+def test_a_slow_file_keeps_no_other_waiting_and_few_are_taken_ahead(monkeypatch):
+    release, taken = threading.Event(), []
+    unstarted = readers.Readers.__new__(readers.Readers)
+    unstarted._workers, unstarted._threads = 2, concurrent.futures.ThreadPoolExecutor(2)
+
+    def read(path):
+        if path == "slow":
+            release.wait(30)
+        return Reading(path, "photo")
+
+    def given():
+        for path in ["slow", *map(str, range(20))]:
+            taken.append(path)
+            yield path
+
+    monkeypatch.setattr(unstarted, "read", read)
+    stream = unstarted.read_as_done(given())
+    found = [next(stream).path for _ in range(10)]
+    assert "slow" not in found and len(taken) <= 10 + 1 + readers.AHEAD * 2
+    release.set()
+    found += [reading.path for reading in stream]
+    assert sorted(found) == sorted(taken) and len(found) == 21
+    # Nothing is in work: that is told, and what comes after it is read.
+    assert [r and r.path for r in unstarted.read_as_done(iter([None, None, "a"]))] == [None, None, "a"]
+    unstarted._threads.shutdown()
 
 
 @pytest.mark.parametrize("settings, workers, text", [
