@@ -4,6 +4,9 @@ import csv
 import json
 import math
 import os
+import signal
+import threading
+import time
 from types import SimpleNamespace
 
 import cv2
@@ -14,7 +17,7 @@ from absl import app
 from predicting import command
 from videos import CLIP
 
-from fsfm_jax.apps import explanation, predict, readers
+from fsfm_jax.apps import explanation, predict, readers, result_parts
 from fsfm_jax.apps.reading import FaceReader, Settings
 from fsfm_jax.apps.result_parts import read_parts
 from fsfm_jax.apps.verdict import choose_rule, decide
@@ -217,6 +220,30 @@ def test_a_large_job_goes_on_with_the_files_that_have_no_result(run, tmp_path, m
     assert "expected the options that its results were made with; found scale: then 1.3, now 1.4" in (
         capsys.readouterr().err
     )
+
+
+def test_a_folder_is_watched_until_sigterm_and_what_was_scored_is_saved(run, tmp_path, monkeypatch, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+
+    def feed():
+        """A file, another one when the first has its result, then the signal."""
+        for number, content in enumerate((PHOTO.read_bytes(), b"<html>")):
+            (folder / str(number)).write_bytes(content)
+            for _ in range(600):
+                if (out / f"part-{number:06d}.parquet").exists():
+                    break
+                time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(result_parts, "PART_FILES", 1)
+    feeding = threading.Thread(target=feed)
+    feeding.start()
+    assert command(monkeypatch, [folder], checkpoint=run, parquet=str(out), watch=0.1) == 0
+    feeding.join()
+    said = capsys.readouterr()
+    assert "Ctrl-C stops" in said.out and "stopped; 1 of 2 files have a score" in said.out and not said.err
+    assert read_parts(str(out))["reason"].to_pylist() == [None, "unknown_format"]
 
 
 def test_the_deciding_face_is_shown_first_and_others_are_spread():
