@@ -58,6 +58,8 @@ class Recorder:
         """Gives a verdict to all outputs; OSError."""
         if with_row:
             self.say(outputs.row(verdict, self._width))
+            for line in outputs.person_rows(verdict, self._width):
+                self.say(line)
         for result in self._results:
             result.add(verdict)
         if self._folder is not None:

@@ -36,7 +36,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from fsfm_jax.apps.certainty import LEAST_FRAMES
-from fsfm_jax.apps.reading import FACES, LARGEST, MOST_FRAMES
+from fsfm_jax.apps.reading import EVERY, FACES, LARGEST, MOST_FRAMES
 from fsfm_jax.prepare.crop import SCALE
 from fsfm_jax.prepare.detect.detector import DETECTORS, LONGEST
 from fsfm_jax.weights import bundled
@@ -53,7 +53,10 @@ def define_flags() -> None:
         "small demonstration detector of this package.",
     )  # fmt: skip
     flags.DEFINE_string("threshold", "false_alarm", "false_alarm or equal_error, both as kept, or a number, 0 to 1.")
-    flags.DEFINE_enum("faces", LARGEST, FACES, "Which faces of a picture are judged.")
+    flags.DEFINE_enum(
+        "faces", LARGEST, FACES, "Which faces of a picture are judged; with all, people are followed through a video, "
+        "and each has a verdict.",
+    )  # fmt: skip
     flags.DEFINE_integer("frames", 32, "Sampled per video, evenly spaced.", lower_bound=1, upper_bound=MOST_FRAMES)
     flags.DEFINE_string("detector", "dlib+blazeface", f"One of {', '.join(DETECTORS)}, or none for ready-made crops.")
     flags.DEFINE_integer(
@@ -164,7 +167,7 @@ def _predictor(
         command.say(bundled.USED, sys.stderr)
     unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
     predictor = open_predictor(chosen.checkpoint, unsaid, chosen.dtype, chosen.batch)
-    rule = choose_rule(predictor, chosen.threshold, limits)
+    rule = choose_rule(predictor, chosen.threshold, limits, persons=chosen.faces == EVERY)
     if folder is not None and not predictor.explains:
         raise ValueError(f"--explain: {NO_HEAT}")
     settings = settings_for(predictor.image_size, predictor.transform)
@@ -173,7 +176,7 @@ def _predictor(
     if "json" in files:
         results.append(outputs.JsonResults(files["json"], predictor, rule, name))
     if "csv" in files:
-        results.append(outputs.CsvResults(files["csv"]))
+        results.append(outputs.CsvResults(files["csv"], rule.persons))
     if parts is not None:
         job = describe_job(name, predictor.card, settings, chosen.threshold, limits, chosen.dtype)
         parts.open(job, outputs.meaning(predictor, rule, name), predictor.class_names)

@@ -78,6 +78,7 @@ def test_an_interrupt_while_a_part_gets_its_name_costs_no_row_and_doubles_none(t
     assert read_parts(str(tmp_path / "out"), ["file"])["file"].to_pylist() == ["a", "b"]
     assert caught.value.__notes__ == [f"results so far: {tmp_path / 'out'}"]
     assert record(tmp_path / "out", "a", "b", "c") == ["c"] and not list((tmp_path / "out").glob(".part*"))
+    assert read_parts(str(tmp_path / "out"), ["file"])["file"].to_pylist() == ["a", "b", "c"]
 
 
 def test_what_a_kill_has_left_is_removed_and_an_old_result_does_not_wait(tmp_path, monkeypatch):
