@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, TextIO
 
 from fsfm_jax import command
@@ -110,13 +110,12 @@ class Judge:
             recorder.say(f"{len(refused) - len(todo):,} of {len(refused):,} files have a result already")
         progress = Progress(len(todo), "files")
         progress.about = "judged"
-        with self._noted(len(todo)), self.open_readers(len(todo)) as readers:
+        with closing(progress), self._noted(len(todo)), self.open_readers(len(todo)) as readers:
             unread = (_unread(path, why) for path, why in todo.items() if why)
             read = readers.read_as_done(path for path, why in todo.items() if not why)
             for reading, verdict in score_readings(self.predictor, self.rule, itertools.chain(unread, read)):
                 recorder.add(reading, verdict, with_row=False)
                 progress.add()
-        progress.close()
         total = parts.earlier + recorder.count
         recorder.say(f"{total - parts.without - recorder.without:,} of {total:,} files have a score")
         self._say_unjudged()

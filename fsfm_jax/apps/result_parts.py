@@ -225,18 +225,21 @@ def _schema(class_names: Sequence[str]) -> pyarrow.Schema:
 
 
 def _row(verdict: Verdict, stamp: FileStamp) -> dict:
-    said = verdict.as_json()
-    name = utf8(verdict.path)
+    said = _in_utf8(verdict.as_json())
     return said | {
-        "file": name,
-        # Parquet's text is UTF-8, which a file name need not be.
-        "file_bytes": None if name == verdict.path else os.fsencode(verdict.path),
+        "file_bytes": None if said["file"] == verdict.path else os.fsencode(verdict.path),
         "bytes": stamp.size, "modified_ns": stamp.modified,
         "threshold": None if verdict.threshold is None else verdict.threshold.value,
-        "detail": None if said["detail"] is None else utf8(said["detail"]),
-        "notes": [utf8(note) for note in verdict.notes],
-        "misses": [miss | {"detail": utf8(miss["detail"])} for miss in said["misses"]],
     }  # fmt: skip
+
+
+def _in_utf8(value: Any) -> Any:
+    """The same, with text as Parquet has it: file names, and what is said of files, need not be UTF-8."""
+    if isinstance(value, dict):
+        return {key: _in_utf8(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_in_utf8(one) for one in value]
+    return utf8(value) if isinstance(value, str) else value
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -183,6 +183,7 @@ def test_a_worker_that_was_taken_over_can_only_break(stream, text):
         ({"rate": math.nan}, "a rate of nan"), ({"rate": 0.0}, "a rate of 0.0"),
         ({"crops": (dataclasses.replace(READING.crops[0], sureness=math.inf),)}, "a sureness of inf"),
         ({"found": ((0, -1),)}, "-1 faces"), ({"found": (("x", 1),)}, "another form"),
+        ({"asked": 1 << 63}, "OverflowError: a number of 64 bits"),
     ])  # fmt: skip
 def test_numbers_that_no_result_could_hold_are_refused(changes, text):
     """JSON has neither: one file must not end the writing of all results."""

@@ -21,7 +21,7 @@ ODD = os.fsdecode(b"\xe9.jpg")
 
 def judged(path: str, score: float | None = 0.25) -> Verdict:
     if score is None:
-        reading = Reading(path, "photo", (), (Miss(0, "no_face", "none"),), "no_face", "none")
+        reading = Reading(path, "photo\ud800", (), (Miss(0, "no_face", "none"),), "no_face", "none")
         return decide(CARDED, choose_rule(CARDED), reading, np.zeros((0, 2)))
     crop = Crop(0, 0, (1, 2, 3, 4), (0, 0, 9), math.nan, np.zeros((2, 2, 3), np.uint8))
     return decide(CARDED, choose_rule(CARDED), Reading(path, "photo", (crop,)), np.log([[1 - score, score]]))
@@ -49,8 +49,8 @@ def test_a_row_says_what_json_says_and_a_file_is_done_until_it_changes(tmp_path)
     assert (face["box"], face["detector_confidence"]) == ([1, 2, 3, 4], None)
     assert face["classes"] == pytest.approx({"fake": 0.75, "real": 0.25})
     assert (odd["file"], odd["file_bytes"]) == ("\\xe9.jpg", b"\xe9.jpg")
-    assert (none["score"], none["reason"], none["misses"]) == (
-        None, "no_face", [{"frame": 0, "reason": "no_face", "detail": "none"}]
+    assert (none["score"], none["kind"], none["reason"], none["misses"]) == (
+        None, "photo\\ud800", "no_face", [{"frame": 0, "reason": "no_face", "detail": "none"}]
     )  # fmt: skip
     with ResultParts("--parquet", str(tmp_path / "out")) as parts:
         parts.open(JOB, {}, CARDED.class_names)
