@@ -66,13 +66,17 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """Makes the first Ctrl-C or SIGTERM a `Stopped` in the main thread, and the second what it was before."""
+    """Makes the first Ctrl-C or SIGTERM a `Stopped` in the main thread, and the second what it was before.
+
+    A signal that is ignored, as shells do for programs in the background, stays ignored.
+    """
 
     def __init__(self):
         self._holding = self._late = False
 
     def __enter__(self) -> "Stop":
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: one for number, one in handlers.items() if one is not signal.SIG_IGN}
         for number in self._before:
             signal.signal(number, self._ask)
         return self

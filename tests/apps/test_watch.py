@@ -46,6 +46,8 @@ def test_a_signal_waits_for_what_is_held_and_the_second_is_as_it_was_before():
     with Stop(), pytest.raises(Stopped):
         os.kill(os.getpid(), signal.SIGTERM)
         done.append("not stopped")
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Stop():
-        pass
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN is not signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGINT, ignored)
     assert done == [before] == [{number: signal.getsignal(number) for number in before}]
