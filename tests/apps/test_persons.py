@@ -14,6 +14,7 @@ from fsfm_jax.apps.file_stamp import FileStamp
 from fsfm_jax.apps.reading import Crop, FaceReader, Miss, Reading, Settings
 from fsfm_jax.apps.result_file import ResultStream
 from fsfm_jax.apps.result_parts import ResultParts, read_parts
+from fsfm_jax.apps.tracks import GAP
 from fsfm_jax.apps.verdict import choose_rule, decide
 from fsfm_jax.prepare.media.photo_file import read_photo
 
@@ -59,6 +60,12 @@ def test_one_who_has_no_verdict_does_not_withhold_that_of_others_and_alone_there
     assert (nobody.score, nobody.persons, nobody.reason) == (None, (), "no_face")
     photo = judged(Reading("a.jpg", "photo", CROPS[:2]), [0.9, 0.3])
     assert photo.persons is None and photo.verdict == "forged" and "persons" not in photo.as_json()
+
+
+@pytest.mark.parametrize("missing, numbers", [(GAP, [1, 1]), (GAP + 1, [1, 2])])
+def test_frames_without_a_face_count_as_missing(missing, numbers):
+    misses = tuple(Miss(frame, "no_face", "none") for frame in range(1, 1 + missing))
+    assert persons.number_persons(Reading("a.mp4", "video", (crop(0, 0, 0), crop(100, 0, 0)), misses)) == numbers
 
 
 def test_all_outputs_tell_the_persons(tmp_path, capsys):
