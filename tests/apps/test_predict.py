@@ -227,23 +227,23 @@ def test_a_folder_is_watched_until_sigterm_and_what_was_scored_is_saved(run, tmp
     folder.mkdir()
 
     def feed():
-        """A file, another one when the first has its result, then the signal."""
-        for number, content in enumerate((PHOTO.read_bytes(), b"<html>")):
-            (folder / str(number)).write_bytes(content)
+        """A file, each other one when the one before has its result, a change of the first, then the signal."""
+        for number, (name, content) in enumerate((("a", PHOTO.read_bytes()), ("b", b"<html>"), ("a", b"GIF"))):
+            (folder / name).write_bytes(content)
             for _ in range(600):
                 if (out / f"part-{number:06d}.parquet").exists():
                     break
                 time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(result_parts, "PART_FILES", 1)
+    monkeypatch.setattr(result_parts, "PART_SECONDS", 0.1)  # while nothing comes, too
     feeding = threading.Thread(target=feed)
     feeding.start()
     assert command(monkeypatch, [folder], checkpoint=run, parquet=str(out), watch=0.1) == 0
     feeding.join()
     said = capsys.readouterr()
-    assert "Ctrl-C stops" in said.out and "stopped; 1 of 2 files have a score" in said.out and not said.err
-    assert read_parts(str(out))["reason"].to_pylist() == [None, "unknown_format"]
+    assert "Ctrl-C stops" in said.out and "stopped; 1 of 3 files have a score" in said.out and not said.err
+    assert len(os.listdir(out)) == 3 and read_parts(str(out))["bytes"].to_pylist() == [PHOTO.stat().st_size, 6, 3]
 
 
 def test_the_deciding_face_is_shown_first_and_others_are_spread():
