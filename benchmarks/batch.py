@@ -7,6 +7,7 @@ command. Three ways: the command once for each file (of five files), `Detector.p
 the command with all files. The start of the program is in the first alone. Writes benchmarks/results/batch.json.
 """
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -15,8 +16,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from absl import app, flags
-
 import fsfm_jax
 from benchmarks.masks import write_results
 from benchmarks.predict import photos
@@ -24,8 +23,6 @@ from fsfm_jax.apps.result_parts import read_parts
 
 ROOT = Path(__file__).parents[1]
 STARTS = 5
-
-_FILES = flags.DEFINE_integer("files", 200, "Photos.", lower_bound=STARTS)
 
 
 def command(*arguments: str) -> float:
@@ -36,11 +33,14 @@ def command(*arguments: str) -> float:
     return time.monotonic() - started
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=200)
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "files"
         folder.mkdir()
-        for number, data in enumerate(photos(_FILES.value)):
+        for number, data in enumerate(photos(options.files)):
             (folder / f"{number:05d}.jpg").write_bytes(data)
         paths = [str(path) for path in sorted(folder.iterdir())]
         command(paths[0])  # compiles
@@ -72,4 +72,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()
