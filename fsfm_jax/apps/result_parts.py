@@ -20,13 +20,12 @@ import pyarrow.parquet
 from fsfm_jax.apps.file_stamp import FileStamp
 from fsfm_jax.apps.verdict import Verdict
 from fsfm_jax.command import KEPT, with_name
-from fsfm_jax.run import lock
 from fsfm_jax.run.whole_file import whole_file
 from fsfm_jax.text import join_first, plain, utf8
 
 PART = "part-{:06d}.parquet"
 PART_NAME = re.compile(r"part-(\d{6,})\.parquet")
-LEFT = re.compile(r"\.part-\d{6,}\.parquet\.[0-9a-f]+\.tmp")  # of a command that was killed
+LEFT = re.compile(r"\.part-\d{6,}\.parquet\.[0-9a-f]+\.tmp")  # of a command that was killed; hidden from readers
 ABOUT = b"fsfm"  # key of the metadata of each part: JSON with `JOB` and what explains the results
 JOB = "job"
 PART_FILES, PART_SECONDS = 1000, 60.0  # a part is written when it has so many files or is so old
@@ -63,6 +62,7 @@ class ResultParts:
         self._stack = contextlib.ExitStack()
         self._part = _Part(0, [], time.monotonic())
         self._expected: dict[str, FileStamp] = {}
+        self._failed = False
         self.earlier = self.without = 0
         self._done: set[FileStamp] = set()
         self._check()
@@ -77,6 +77,8 @@ class ResultParts:
         Raises:
           ValueError: another command is at work there, the parts were made otherwise, or one is damaged.
         """
+        from fsfm_jax.run import lock  # which takes as long as JAX to import; the folder is looked at before
+
         self._stack.enter_context(lock.hold(self._folder, f"{self._flag}=FOLDER"))
         self._job = json.loads(json.dumps(job))
         self._schema = _schema(class_names).with_metadata({ABOUT: json.dumps({JOB: self._job, **about})})
@@ -119,8 +121,7 @@ class ResultParts:
 
     def __exit__(self, kind, error: BaseException | None, _) -> None:
         with self._stack:
-            # What could not be written is not tried again.
-            if not isinstance(error, OSError):
+            if not self._failed:  # what could not be written is not tried again
                 self._save()
             if error is not None and self._part.number:
                 error.add_note(f"{KEPT}{self._folder}")
@@ -135,6 +136,7 @@ class ResultParts:
             with whole_file(path, hidden=True) as file:
                 pyarrow.parquet.write_table(table, file, compression="zstd")
         except OSError as error:
+            self._failed = True
             raise with_name(error, path) from error
         # One assignment: an interrupt before it writes the same part again, and not the same rows as another one.
         self._part = _Part(part.number + 1, [], time.monotonic())
@@ -157,8 +159,7 @@ class ResultParts:
         if "://" in self._folder:
             wrong = "expected a folder of a file system, found an address"
         elif os.path.isdir(self._folder):
-            foreign = [name for name in self._names()
-                       if name != lock.FILE and not PART_NAME.fullmatch(name) and not LEFT.fullmatch(name)]  # fmt: skip
+            foreign = [name for name in self._names() if name[0] != "." and not PART_NAME.fullmatch(name)]
             wrong = f"it holds other things, such as {plain(foreign[0])}; name a new folder" if foreign else ""
         elif os.path.lexists(self._folder):
             wrong = "expected a folder, found a file"

@@ -103,6 +103,31 @@ def test_what_a_kill_has_left_is_removed_and_an_old_result_does_not_wait(tmp_pat
             record(out)
 
 
+def test_another_error_saves_what_there_is_and_a_full_disk_is_told_once(tmp_path, monkeypatch):
+    def work(error):
+        with ResultParts("--parquet", str(tmp_path / "out")) as parts:
+            parts.open(JOB, {}, CARDED.class_names)
+            for name in "ab":
+                if parts.expect(FileStamp(name, 7, 1000)):
+                    parts.add(judged(name))
+                    raise error
+
+    with pytest.raises(FileNotFoundError):
+        work(FileNotFoundError())
+    assert read_parts(str(tmp_path / "out")).num_rows == 1
+    tried = []
+
+    def full(*names):
+        tried.append(names)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(result_parts, "PART_FILES", 1)
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left on device: .*part-000001.parquet"):
+        work(None)
+    assert len(tried) == 1 and len(os.listdir(tmp_path / "out")) == 1
+
+
 def test_what_is_not_the_folder_of_the_same_job_is_refused(tmp_path):
     out = tmp_path / "out"
     record(out, "a")
