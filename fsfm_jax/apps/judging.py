@@ -39,11 +39,11 @@ class Recorder:
         results: Sequence[Any],
         folder: PictureFolder | None,
         table: TextIO,
-        names: Sequence[str],
+        width: int,
     ):
-        """`results` have `add(verdict)`; `names` are those of the files or folders, for the width of the table."""
+        """`results` have `add(verdict)`; `width` is that of the names in the table."""
         self._predictor, self._results, self._folder, self._table = predictor, results, folder, table
-        self._width = outputs.width_for(names)
+        self._width = width
         self.count = self.without = self.unjudged = 0
 
     def say(self, line: str) -> None:

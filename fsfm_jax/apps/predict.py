@@ -187,7 +187,8 @@ def _predictor(
         workers = min(chosen.workers or len(os.sched_getaffinity(0)), most)
         return Readers(settings, max(workers, 1), chosen.seconds)
 
-    recorder = Recorder(predictor, results, folder, table, list(refused))
+    width = outputs.width_for(list(refused)) if chosen.watch is None else outputs.WIDEST  # names are yet to come
+    recorder = Recorder(predictor, results, folder, table, width)
     judge = Judge(predictor, rule, recorder, open_readers, chosen.faces)
     if chosen.watch is not None:
         judge.watch(parts, list(refused), chosen.watch)

@@ -228,7 +228,8 @@ def test_a_folder_is_watched_until_sigterm_and_what_was_scored_is_saved(run, tmp
 
     def feed():
         """A file, each other one when the one before has its result, a change of the first, then the signal."""
-        for number, (name, content) in enumerate((("a", PHOTO.read_bytes()), ("b", b"<html>"), ("a", b"GIF"))):
+        files = ("photograph", PHOTO.read_bytes()), ("b", b"<html>"), ("photograph", b"GIF")
+        for number, (name, content) in enumerate(files):
             (folder / name).write_bytes(content)
             for _ in range(600):
                 if (out / f"part-{number:06d}.parquet").exists():
@@ -239,10 +240,12 @@ def test_a_folder_is_watched_until_sigterm_and_what_was_scored_is_saved(run, tmp
     monkeypatch.setattr(result_parts, "PART_SECONDS", 0.1)  # while nothing comes, too
     feeding = threading.Thread(target=feed)
     feeding.start()
-    assert command(monkeypatch, [folder], checkpoint=run, parquet=str(out), watch=0.1) == 0
+    monkeypatch.chdir(tmp_path)
+    assert command(monkeypatch, ["in"], checkpoint=run, parquet="out", watch=0.1) == 0
     feeding.join()
     said = capsys.readouterr()
     assert "Ctrl-C stops" in said.out and "stopped; 1 of 3 files have a score" in said.out and not said.err
+    assert said.out.count("\nin/photograph ") == 2  # names are not cut to the width of the folder's
     assert len(os.listdir(out)) == 3 and read_parts(str(out))["bytes"].to_pylist() == [PHOTO.stat().st_size, 6, 3]
 
 
