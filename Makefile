@@ -148,6 +148,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.adapter
 	$(BIN)/python -m reliability.hostile
 	$(BIN)/python -m benchmarks.predict
+	$(BIN)/python -m benchmarks.batch
 
 clean:
 	rm -rf $(VENV) $(VENV)-beam $(VENV)-build $(VENV)-fuzz $(VENV)-locks $(VENV)-pages $(VENV)-parity $(VENV)-tpu \

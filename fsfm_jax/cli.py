@@ -48,7 +48,8 @@ COMMANDS = {
     "predict": Command(
         ("fsfm_jax.apps.predict",),
         "say of photos and videos whether their faces are real or forged",
-        ("fsfm predict photo.jpg", "fsfm predict --checkpoint=runs/dfd photo.jpg video.mp4 --json=scores.json"),
+        ("fsfm predict photo.jpg", "fsfm predict --checkpoint=runs/dfd photo.jpg video.mp4 --json=scores.json",
+         "fsfm predict --checkpoint=runs/dfd --parquet=results FOLDER"),
     ),
     "serve": Command(
         ("fsfm_jax.apps.serve",),

@@ -44,18 +44,19 @@ def limits_of(detector: str, frames: float = LEAST_FRAMES, confidence: float | N
     return Limits(frames, confidence)
 
 
-def why_no_verdict(limits: Limits, confidences: list[float], frames: int) -> tuple[str, str]:
+def why_no_verdict(limits: Limits, confidences: list[float], frames: int, what: str = "a face") -> tuple[str, str]:
     """Why there is no verdict, "few_frames" or "unsure_face" and a sentence; two empty texts if there is one.
 
     Args:
       confidences: of the face that decides in each frame with a face; NaN of a ready-made crop.
       frames: how many were searched.
+      what: that the frames have.
     """
     seen, sure = len(confidences), sum(not value < limits.confidence for value in confidences)
     needed = max(limits.frames * frames, 1e-9)  # one at least
     if seen < needed:
         return "few_frames", (
-            f"only {seen} of {frames} frames have a face, a verdict needs {limits.frames:.0%} of them (--least_frames)"
+            f"only {seen} of {frames} frames have {what}, a verdict needs {limits.frames:.0%} of them (--least_frames)"
         )
     if sure < needed:
         best = max(confidences)

@@ -54,7 +54,7 @@ def timeline(verdict: Verdict) -> np.ndarray:
     curves: dict[int, list[tuple[float, float]]] = {}
     for face in verdict.faces:
         at = face.second if timed else face.crop.frame
-        curves.setdefault(face.crop.face, []).append((at, face.score))
+        curves.setdefault(face.crop.face if face.person is None else face.person, []).append((at, face.score))
     threshold = None if verdict.threshold is None else verdict.threshold.value
     unit = "seconds" if timed else "frame"
     return draw(plot_timeline([*curves.values()], unit, verdict.score, verdict.verdict or "no verdict", threshold))

@@ -22,10 +22,34 @@ def expand(arguments: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for argument in arguments:
         for path in [argument] if _exists(argument) else _matches(argument):
-            found.update(_below(path) if os.path.isdir(path) else {path: ""})
+            found.update(below(path) if os.path.isdir(path) else {path: ""})
     if not found:
         raise ValueError("expected photos or videos; found empty folders")
     return found
+
+
+def check_folders(arguments: Iterable[str]) -> list[str]:
+    """The folders that `arguments` name, each once.
+
+    Raises:
+      ValueError: an argument that is no folder.
+    """
+    for argument in arguments:
+        if not os.path.isdir(argument):
+            raise ValueError(f"{argument}: expected a folder to watch; found {_kind(argument)}")
+    return list(dict.fromkeys(arguments))
+
+
+def check_outside(flag: str, folder: str, arguments: Iterable[str]) -> None:
+    """Refuses a folder of results that lies in a folder whose files are scored; ValueError."""
+    place = os.path.join(os.path.realpath(folder), "")
+    for argument in arguments:
+        if os.path.isdir(argument) and place.startswith(os.path.join(os.path.realpath(argument), "")):
+            raise ValueError(f"{flag}={folder}: lies in {argument}, whose files are scored; name a folder outside")
+
+
+def _kind(argument: str) -> str:
+    return "a file" if os.path.lexists(argument) else "nothing of this name"
 
 
 def _exists(argument: str) -> bool:
@@ -45,7 +69,8 @@ def _matches(argument: str) -> list[str]:
     return matches
 
 
-def _below(folder: str) -> Iterator[tuple[str, str]]:
+def below(folder: str) -> Iterator[tuple[str, str]]:
+    """Paths of the files in a folder and below by name, and of folders that may not be listed with the reason."""
     refused: list[OSError] = []
     for parent, folders, files in os.walk(folder, onerror=refused.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

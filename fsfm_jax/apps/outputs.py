@@ -22,7 +22,13 @@ COLUMNS = (
     "file_calibrated", "verdict", "reason", "detail", "detector_confidence", "decides", "faces_found", "faces_judged",
     "frames_asked", "frames_with_face", "notes",
 )  # fmt: skip
+OF_PERSONS = ("person", "person_score", "person_verdict")  # more columns, where people are followed
 WIDEST = 60  # of a name in the table
+SCORE = "probability of being real; of a frame its least, of a video the mean over frames"
+SCORE_OF_PERSONS = (
+    "probability of being real; of a photo its least, of a person in a video the mean over the person's frames, of a "
+    "video that of the person who decides: the least of those with a verdict"
+)
 HEADER = f"{'faces':>9} {'frames':>12} {'P(real)':>7} {'calibrated':>10}  verdict"
 
 
@@ -44,6 +50,18 @@ def row(verdict: Verdict, width: int) -> str:
     frames = f"{verdict.frames_with_face} of {verdict.frames}" if verdict.kind == VIDEO else "-"
     why = f"no verdict, {verdict.reason}: {plain(verdict.detail)}" if verdict.reason else verdict.verdict or "-"
     return f"{name:{width}} {faces:>9} {frames:>12} {verdict.score:7.4f} {calibrated:>10}  {why}{notes}"
+
+
+def person_rows(verdict: Verdict, width: int) -> list[str]:
+    """A line for each person of a video in which people are followed, under that of the video."""
+    lines = []
+    for person in verdict.persons or ():
+        calibrated = "-" if person.calibrated is None else f"{person.calibrated:.4f}"
+        seen = f"{len(person.faces)} of {verdict.frames}"
+        why = f"no verdict, {person.reason}: {person.detail}" if person.reason else person.verdict or "-"
+        name = f"  person {person.number}"
+        lines.append(f"{name:{width}} {len(person.faces):>9} {seen:>12} {person.score:7.4f} {calibrated:>10}  {why}")
+    return lines
 
 
 def header(width: int) -> str:
@@ -72,28 +90,32 @@ def warnings(carded: Carded, rule: DecisionRule) -> list[str]:
     return warnings_of(carded, _thresholds(rule))
 
 
+def meaning(carded: Carded, rule: DecisionRule, checkpoint: str) -> dict:
+    """What gives verdicts their meaning, as JSON has it."""
+    return {
+        "detector": checkpoint,
+        "class_names": list(carded.class_names),
+        "real": carded.real,
+        "score": SCORE_OF_PERSONS if rule.persons else SCORE,
+        "thresholds": {
+            level: None if threshold is None else threshold.as_json() | {"meaning": describe_threshold(threshold)}
+            for level, threshold in (("photo", rule.frame), ("video", rule.video))
+        },
+        "temperature": rule.temperature,
+        "least_frames": rule.limits.frames,
+        "least_confidence": rule.limits.confidence if abs(rule.limits.confidence) < float("inf") else None,
+        "warnings": warnings(carded, rule),
+        "not_covered": NOT_COVERED,
+    }
+
+
 class JsonResults:
     """All verdicts with what gives them their meaning, as one object; not valid before `end`."""
 
     def __init__(self, file: ResultFile | ResultStream, carded: Carded, rule: DecisionRule, checkpoint: str):
         """Writes everything but the verdicts; OSError."""
         self._file, self._first = file, True
-        content = {
-            "detector": checkpoint,
-            "class_names": list(carded.class_names),
-            "real": carded.real,
-            "score": "probability of being real; of a frame its least, of a video the mean over frames",
-            "thresholds": {
-                level: None if threshold is None else threshold.as_json() | {"meaning": describe_threshold(threshold)}
-                for level, threshold in (("photo", rule.frame), ("video", rule.video))
-            },
-            "temperature": rule.temperature,
-            "least_frames": rule.limits.frames,
-            "least_confidence": rule.limits.confidence if abs(rule.limits.confidence) < float("inf") else None,
-            "warnings": warnings(carded, rule),
-            "not_covered": NOT_COVERED,
-        }
-        file.write(_text(content).removesuffix("\n}") + ',\n "files": [', 0)
+        file.write(_text(meaning(carded, rule, checkpoint)).removesuffix("\n}") + ',\n "files": [', 0)
         file.closing = _end(False)
 
     def add(self, verdict: Verdict) -> None:
@@ -111,10 +133,10 @@ class JsonResults:
 class CsvResults:
     """A row for each face; a row without one for each file that has none."""
 
-    def __init__(self, file: ResultFile | ResultStream):
-        """Writes the names of the columns; OSError."""
-        self._file = file
-        file.write(_line(COLUMNS), 0)
+    def __init__(self, file: ResultFile | ResultStream, persons: bool = False):
+        """Writes the names of the columns, with those of `OF_PERSONS` where people are followed; OSError."""
+        self._file, self._persons = file, persons
+        file.write(_line([*COLUMNS, *OF_PERSONS] if persons else COLUMNS), 0)
 
     def add(self, verdict: Verdict) -> None:
         """Writes the rows of a verdict; OSError."""
@@ -130,10 +152,17 @@ class CsvResults:
             place = [crop.frame, face.second, crop.face, *crop.box]
             sure = "" if crop.sureness != crop.sureness else crop.sureness
             decides = "yes" if index == verdict.deciding else ""
-            rows.append([name, verdict.kind, *place, face.score, face.calibrated, *whole, sure, decides, *end])
+            person = self._person(verdict, face.person)
+            rows.append([name, verdict.kind, *place, face.score, face.calibrated, *whole, sure, decides, *end, *person])
         if not verdict.faces:
-            rows.append([name, verdict.kind, *[""] * 9, *whole, "", "", *end])
+            rows.append([name, verdict.kind, *[""] * 9, *whole, "", "", *end, *self._person(verdict, None)])
         self._file.write("".join(map(_line, rows)))
+
+    def _person(self, verdict: Verdict, number: int | None) -> list:
+        if not self._persons:
+            return []
+        found = [[one.number, one.score, one.verdict] for one in verdict.persons or () if one.number == number]
+        return found[0] if found else [""] * len(OF_PERSONS)
 
     def end(self) -> None:
         """Nothing: CSV has no end."""

@@ -5,11 +5,16 @@
     python -m fsfm_jax.apps.predict --checkpoint=runs/dfd --json=found.json --explain=pictures FOLDER
     python -m fsfm_jax.apps.predict --checkpoint=FINETUNED.pth --classes=fake,real photo.jpg
     python -m fsfm_jax.apps.predict --checkpoint=detector.jax photo.jpg
+    python -m fsfm_jax.apps.predict --checkpoint=runs/dfd --parquet=results FOLDER
+    python -m fsfm_jax.apps.predict --checkpoint=runs/dfd --parquet=results --watch=5 FOLDER
 
 Without --checkpoint the small demonstration detector judges that comes with fsfm_jax; its verdicts are no evidence.
 
 Faces are found and cut out as in the preparation of training data. Nothing leaves the machine, and files are decoded
 in processes of their own, with limits on time and memory.
+
+With --parquet the same command resumes after any end: files that have a result are not scored again. With --watch it
+scores what appears in folders until Ctrl-C or SIGTERM, and keeps what it has scored.
 
 Exit code: 0 every file has a score; 3 some have none, the table says why; 1 nothing could be done; 130 interrupted.
 """
@@ -25,7 +30,6 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from absl import app, flags
@@ -39,6 +43,7 @@ from fsfm_jax.weights import bundled
 
 SOME_WITHOUT = 3
 STANDARD_OUTPUT = "-"
+SHORTEST_WATCH, LONGEST_WATCH = 0.1, 86_400.0  # seconds between two looks
 
 
 def define_flags() -> None:
@@ -48,7 +53,10 @@ def define_flags() -> None:
         "small demonstration detector of this package.",
     )  # fmt: skip
     flags.DEFINE_string("threshold", "false_alarm", "false_alarm or equal_error, both as kept, or a number, 0 to 1.")
-    flags.DEFINE_enum("faces", LARGEST, FACES, "Which faces of a picture are judged.")
+    flags.DEFINE_enum(
+        "faces", LARGEST, FACES, "Which faces of a picture are judged; with all, people are followed through a video, "
+        "and each has a verdict.",
+    )  # fmt: skip
     flags.DEFINE_integer("frames", 32, "Sampled per video, evenly spaced.", lower_bound=1, upper_bound=MOST_FRAMES)
     flags.DEFINE_string("detector", "dlib+blazeface", f"One of {', '.join(DETECTORS)}, or none for ready-made crops.")
     flags.DEFINE_integer(
@@ -67,6 +75,14 @@ def define_flags() -> None:
     flags.DEFINE_string("transform", "", "Of a crop: resize or resize_center; by default as the detector was selected.")
     flags.DEFINE_string("json", "", "File to write all results to, or - for the standard output.")
     flags.DEFINE_string("csv", "", "File to write a row for each face to, or - for the standard output.")
+    flags.DEFINE_string(
+        "parquet", "", "Folder of a large job: a row for each file, in parts that are complete or absent; the same "
+        "command resumes. Shows the rate and the time left instead of a table.",
+    )  # fmt: skip
+    flags.DEFINE_float(
+        "watch", None, "Look into the folders every so many seconds and score files that are complete, until stopped.",
+        SHORTEST_WATCH, LONGEST_WATCH,
+    )  # fmt: skip
     flags.DEFINE_string("explain", "", "New folder for heat maps and the course of each video's score.")
     flags.DEFINE_integer("workers", 0, "Processes that decode; by default one for each core.", lower_bound=0)
     flags.DEFINE_float("seconds", 300.0, "Seconds that a file may take.", lower_bound=1.0)
@@ -98,7 +114,8 @@ def _run(chosen: Any, arguments: list[str]) -> int:
     from fsfm_jax.apps.result_file import check_apart, open_results
     from fsfm_jax.apps.verdict import check_threshold
 
-    refused = inputs.expand(arguments)
+    watched = chosen.watch is not None
+    refused = dict.fromkeys(inputs.check_folders(arguments), "") if watched else inputs.expand(arguments)
     check_threshold(chosen.threshold)
     command.check_seconds(chosen.seconds)
     limits = limits_of(chosen.detector, chosen.least_frames, chosen.least_confidence)
@@ -110,6 +127,9 @@ def _run(chosen: Any, arguments: list[str]) -> int:
         )  # fmt: skip
 
     settings_for(1, "resize")  # refuses what does not depend on the detector
+    _check_outputs(chosen)
+    if chosen.parquet:
+        inputs.check_outside("--parquet", chosen.parquet, arguments)
     check_apart({"--json": chosen.json, "--csv": chosen.csv, "--explain": chosen.explain})
     with contextlib.ExitStack() as stack:
         files = {
@@ -117,14 +137,28 @@ def _run(chosen: Any, arguments: list[str]) -> int:
             for flag, path in (("json", chosen.json), ("csv", chosen.csv)) if path
         }  # fmt: skip
         folder = stack.enter_context(PictureFolder("--explain", chosen.explain)) if chosen.explain else None
-        return _predictor(chosen, refused, limits, settings_for, files, folder)
+        parts = None
+        if chosen.parquet:
+            from fsfm_jax.apps.result_parts import ResultParts
+
+            parts = stack.enter_context(ResultParts("--parquet", chosen.parquet))
+        return _predictor(chosen, refused, limits, settings_for, files, folder, parts)
 
 
-def _predictor(chosen: Any, refused: dict[str, str], limits: Any, settings_for: Any, files: dict, folder: Any) -> int:
-    from fsfm_jax.apps import explanation as explained
+def _check_outputs(chosen: Any) -> None:
+    others = [f"--{name}" for name in ("json", "csv", "explain") if getattr(chosen, name)]
+    if chosen.parquet and others:
+        raise ValueError(
+            f"--parquet: {', '.join(others)} cannot resume; leave it out, or make it from the Parquet files afterwards"
+        )
+
+
+def _predictor(
+    chosen: Any, refused: dict[str, str], limits: Any, settings_for: Any, files: dict, folder: Any, parts: Any
+) -> int:
     from fsfm_jax.apps import outputs
+    from fsfm_jax.apps.judging import Judge, Recorder, describe_job
     from fsfm_jax.apps.readers import Readers
-    from fsfm_jax.apps.scoring import score_readings
     from fsfm_jax.apps.verdict import choose_rule
     from fsfm_jax.detection.opener import Unsaid
     from fsfm_jax.detection.predictor import NO_HEAT, open_predictor
@@ -133,51 +167,42 @@ def _predictor(chosen: Any, refused: dict[str, str], limits: Any, settings_for: 
         command.say(bundled.USED, sys.stderr)
     unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
     predictor = open_predictor(chosen.checkpoint, unsaid, chosen.dtype, chosen.batch)
-    rule = choose_rule(predictor, chosen.threshold, limits)
+    rule = choose_rule(predictor, chosen.threshold, limits, persons=chosen.faces == EVERY)
     if folder is not None and not predictor.explains:
         raise ValueError(f"--explain: {NO_HEAT}")
+    settings = settings_for(predictor.image_size, predictor.transform)
+    name = bundled.NAME if chosen.checkpoint is None else chosen.checkpoint
     results = []
     if "json" in files:
-        name = bundled.NAME if chosen.checkpoint is None else chosen.checkpoint
         results.append(outputs.JsonResults(files["json"], predictor, rule, name))
     if "csv" in files:
-        results.append(outputs.CsvResults(files["csv"]))
+        results.append(outputs.CsvResults(files["csv"], rule.persons))
+    if parts is not None:
+        job = describe_job(name, predictor.card, settings, chosen.threshold, limits, chosen.dtype)
+        parts.open(job, outputs.meaning(predictor, rule, name), predictor.class_names)
+        results.append(parts)
     table = sys.stderr if STANDARD_OUTPUT in (chosen.json, chosen.csv) else sys.stdout
-    width = outputs.width_for(list(refused))
-    command.say(outputs.header(width), table)
-    workers = min(chosen.workers or len(os.sched_getaffinity(0)), len(refused))
-    count = without = unjudged = 0
-    try:
-        with Readers(settings_for(predictor.image_size, predictor.transform), workers, chosen.seconds) as readers:
-            for reading, verdict in score_readings(predictor, rule, _readings(readers, refused)):
-                command.say(outputs.row(verdict, width), table)
-                for result in results:
-                    result.add(verdict)
-                if folder is not None:
-                    folder.add(verdict.path, explained.explain(count, predictor, reading, verdict))
-                count, without = count + 1, without + (verdict.score is None)
-                unjudged += verdict.found - len(verdict.faces)
-    except BaseException as error:
-        if count and not isinstance(error, BrokenPipeError):
-            error.add_note(f"{count} of {len(refused)} files were judged")
-        raise
-    command.say(f"{count - without} of {count} files have a score", table)
-    if unjudged and chosen.faces != EVERY:
-        command.say(f"{unjudged} faces were found and not judged; --faces=all judges every face of a picture", table)
+
+    def open_readers(most: int) -> Readers:
+        workers = min(chosen.workers or len(os.sched_getaffinity(0)), most)
+        return Readers(settings, max(workers, 1), chosen.seconds)
+
+    width = outputs.width_for(list(refused)) if chosen.watch is None else outputs.WIDEST  # names are yet to come
+    recorder = Recorder(predictor, results, folder, table, width)
+    judge = Judge(predictor, rule, recorder, open_readers, chosen.faces)
+    if chosen.watch is not None:
+        judge.watch(parts, list(refused), chosen.watch)
+    elif parts is not None:
+        judge.resume(parts, refused)
+    else:
+        judge.judge(refused)
     for line in outputs.explanation(predictor, rule):
-        command.say(line, table)
+        recorder.say(line)
     for result in results:
         result.end()
-    return SOME_WITHOUT if without else 0
-
-
-def _readings(readers: Any, refused: dict[str, str]) -> Iterator[Any]:
-    """What is in each file, in their order; folders that may not be listed are told of in their place."""
-    from fsfm_jax.apps.reading import Reading
-
-    found = readers.read_all([path for path, why in refused.items() if not why])
-    for path, why in refused.items():
-        yield Reading(path, "", reason="unreadable", detail=why) if why else next(found)
+    if chosen.watch is not None:  # stopped as it was asked to
+        return 0
+    return SOME_WITHOUT if recorder.without or (parts is not None and parts.without) else 0
 
 
 if __name__ == "__main__":

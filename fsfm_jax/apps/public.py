@@ -14,7 +14,7 @@ from fsfm_jax import records, regions
 from fsfm_jax.apps.certainty import limits_of
 from fsfm_jax.apps.outputs import warnings
 from fsfm_jax.apps.readers import Readers
-from fsfm_jax.apps.reading import Settings
+from fsfm_jax.apps.reading import EVERY, Settings
 from fsfm_jax.apps.scoring import score_readings
 from fsfm_jax.apps.verdict import FALSE_ALARM, Verdict, choose_rule
 from fsfm_jax.data.masking import MaskSpec, draw_masks
@@ -110,7 +110,7 @@ class Detector:
         self.name, self.image_size, self.card = predictor.name, predictor.image_size, predictor.card
         self.class_names, self.real = predictor.class_names, predictor.real
         self._predictor, self._settings = predictor, settings
-        self._rule = choose_rule(predictor, threshold, limits_of(settings.detector))
+        self._rule = choose_rule(predictor, threshold, limits_of(settings.detector), settings.faces == EVERY)
         self.warnings = tuple(warnings(predictor, self._rule))
         self._readers: Readers | None = None
 

@@ -21,6 +21,7 @@ from fsfm_jax.apps.wire import BrokenWorker, read_header, read_reading
 # Bytes of address space of a worker, and of each process that it decodes a file in.
 MEMORY = 4 << 30  # a photo of 100 million pixels takes 300 MB decoded
 SECONDS = 300.0
+TICK = 0.1  # seconds that `read_as_done` waits before it asks for more files
 AHEAD = 2  # files in work or finished per worker beyond the one that is waited for
 
 
@@ -100,12 +101,41 @@ class Readers:
             for future in pending:
                 future.cancel()
 
+    def read_as_done(self, paths: Iterable[str | None]) -> Iterator[Reading | None]:
+        """Reads files and yields each when it has been read: a slow one keeps none of the others waiting.
+
+        Args:
+          paths: as many are taken as keep the workers busy. None, "no file now", makes it yield what is ready, and
+            None if nothing is in work.
+        """
+        pending: set[concurrent.futures.Future[Reading]] = set()
+        try:
+            for path in paths:
+                if path is not None:
+                    pending.add(self._threads.submit(self.read, path))
+                elif not pending:
+                    yield None
+                if path is None or len(pending) > AHEAD * self._workers:
+                    done, pending = _wait(pending, TICK if path is None else None)
+                    yield from done
+            while pending:
+                done, pending = _wait(pending, None)
+                yield from done
+        finally:
+            for future in pending:
+                future.cancel()
+
     def _start(self) -> "_Worker":
         if self._closed:
             raise RuntimeError("these readers have been closed")
         worker = _Worker(self._settings, self._seconds, self._memory)
         self._alive.add(worker)
         return worker
+
+
+def _wait(pending: set, seconds: float | None) -> tuple[list[Reading], set]:
+    done, left = concurrent.futures.wait(pending, seconds, concurrent.futures.FIRST_COMPLETED)
+    return [future.result() for future in done], left
 
 
 class _Worker:

@@ -1,23 +1,26 @@
 """What a detector says of a file: the score of each face, of the whole, and real or forged at a threshold it keeps.
 
 The score is the probability of being real (bona fide), as everywhere. Of a frame with several faces the one that looks
-most forged counts; the score of a video is the mean over its frames.
+most forged counts; the score of a video is the mean over its frames. Where people are followed, each is scored as a
+video of one person, and the person who looks most forged counts.
 """
 
 import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from fsfm_jax.apps.caution import rates_of
 from fsfm_jax.apps.certainty import Limits, why_no_verdict
-from fsfm_jax.apps.reading import PHOTO, Crop, Miss, Reading
+from fsfm_jax.apps.face_score import FaceScore
+from fsfm_jax.apps.persons import FORGED, REAL, Person, choose_deciding, decide_persons, describe, number_persons
+from fsfm_jax.apps.reading import PHOTO, VIDEO, Crop, Miss, Reading
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.metrics.thresholds import Threshold, fixed
 
-REAL, FORGED = "real", "forged"
 FALSE_ALARM, EQUAL_ERROR = "false_alarm", "equal_error"
 RULES = (FALSE_ALARM, EQUAL_ERROR)
 ALARMS = "false negative rate <= "  # of a kept threshold's rule
@@ -32,30 +35,14 @@ class DecisionRule:
       frame: for a photo. video: for the mean over the frames of a video.
       temperature: for calibrated probabilities.
       limits: what a verdict needs besides a score.
+      persons: whether people are followed through a video and judged one by one.
     """
 
     frame: Threshold | None
     video: Threshold | None
     temperature: float | None
     limits: Limits = USUAL
-
-
-@dataclasses.dataclass(frozen=True)
-class FaceScore:
-    """A face and its scores, probabilities of being real.
-
-    Attributes:
-      crop: where it is.
-      second: of the video, if the file says how many frames it has a second.
-      score: as the network says it; calibrated: at the temperature that the detector keeps.
-      classes: probability of each class by name.
-    """
-
-    crop: Crop
-    second: float | None
-    score: float
-    calibrated: float | None
-    classes: dict[str, float]
+    persons: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +53,11 @@ class Verdict:
       score, calibrated: of the whole file; None without a face.
       verdict: "real" or "forged"; "" without a threshold, without a face, or where it is withheld.
       reason, detail: why there is no score, or why a verdict is withheld: a word and a sentence.
-      deciding: index of the face that looks most forged, which decides about a photo; None without a face.
+      deciding: index of the face that looks most forged, which decides about a photo; of a video whose people are
+        followed, that of the person who decides; None without a face.
       found: how many faces the detector found in all frames. frames: how many were asked for, 1 of a photo.
       notes: what a reader must know besides, a phrase each.
+      persons: the people in a video; None where they are not followed.
     """
 
     path: str
@@ -85,6 +74,7 @@ class Verdict:
     found: int = 0
     frames: int = 0
     notes: tuple[str, ...] = ()
+    persons: tuple[Person, ...] | None = None
 
     @property
     def frames_with_face(self) -> int:
@@ -94,7 +84,7 @@ class Verdict:
     def as_json(self) -> dict:
         """Everything but pixels."""
         deciding = None if self.deciding is None else self.faces[self.deciding].crop
-        return {
+        said = {
             "file": self.path, "kind": self.kind, "score": self.score, "calibrated": self.calibrated,
             "verdict": self.verdict or None, "threshold": None if self.threshold is None else self.threshold.as_json(),
             "reason": self.reason or None, "detail": self.detail or None, "notes": list(self.notes),
@@ -103,9 +93,12 @@ class Verdict:
             "deciding_face": None if deciding is None else {
                 "frame": deciding.frame, "face": deciding.face, "box": list(deciding.box)
             },
-            "faces": [_face_json(face) for face in self.faces],
+            "faces": [face.as_json() for face in self.faces],
             "misses": [dataclasses.asdict(miss) for miss in self.misses],
         }  # fmt: skip
+        if self.persons is not None:
+            said["persons"] = [person.as_json(self.faces) for person in self.persons]
+        return said
 
 
 def check_threshold(threshold: str) -> float | None:
@@ -127,21 +120,24 @@ def check_threshold(threshold: str) -> float | None:
     return value
 
 
-def choose_rule(carded: Carded, threshold: str = FALSE_ALARM, limits: Limits = USUAL) -> DecisionRule:
+def choose_rule(
+    carded: Carded, threshold: str = FALSE_ALARM, limits: Limits = USUAL, persons: bool = False
+) -> DecisionRule:
     """How a detector decides.
 
     Args:
       threshold: "false_alarm", that of its stated rate of false alarms; "equal_error"; or a number from 0 to 1, for
         both levels.
+      limits, persons: see `DecisionRule`.
 
     Raises:
       ValueError: neither of these.
     """
     value = check_threshold(threshold)
     if value is not None:
-        return DecisionRule(fixed(value), fixed(value), carded.temperature, limits)
+        return DecisionRule(fixed(value), fixed(value), carded.temperature, limits, persons)
     found = {level: _kept_threshold(carded, level, threshold) for level in ("frame", "video")}
-    return DecisionRule(found["frame"], found["video"], carded.temperature, limits)
+    return DecisionRule(found["frame"], found["video"], carded.temperature, limits, persons)
 
 
 def _kept_threshold(carded: Carded, level: str, rule: str) -> Threshold | None:
@@ -165,23 +161,48 @@ def decide(carded: Carded, rule: DecisionRule, reading: Reading, log_probabiliti
         for crop, row in zip(reading.crops, log_probabilities.astype(np.float64), strict=True)
     )
     threshold = rule.frame if reading.kind == PHOTO else rule.video
+    looked = len({crop.frame for crop in reading.crops} | {miss.frame for miss in reading.misses})
+    frames = max(looked, reading.asked)  # those behind the end of a cut video also count
+    persons = None
+    if rule.persons and reading.kind == VIDEO:
+        numbers = number_persons(reading)
+        faces = tuple(dataclasses.replace(face, person=one) for face, one in zip(faces, numbers, strict=True))
+        persons = decide_persons(faces, threshold, rule.limits, frames)
+    who = choose_deciding(persons) if persons else _as_one(rule, threshold, reading, faces, frames)
+    found = max(sum(count for _, count in reading.found), len(faces))
+    notes = [*reading.notes, *_remarks(reading, faces, found, who.deciding)]
+    notes += [text for text in [describe(persons or ())] if text]
+    return Verdict(
+        reading.path, reading.kind, faces, reading.misses, who.score, who.calibrated, who.verdict, threshold,
+        who.reason, who.detail, who.deciding, found, frames, tuple(notes), persons,
+    )  # fmt: skip
+
+
+class _Whole(NamedTuple):
+    """What is said of all faces of a file together; the fields are those of `Person`."""
+
+    score: float | None
+    calibrated: float | None
+    verdict: str
+    reason: str
+    detail: str
+    deciding: int | None
+
+
+def _as_one(
+    rule: DecisionRule, threshold: Threshold | None, reading: Reading, faces: Sequence[FaceScore], frames: int
+) -> _Whole:
     score = _whole(faces, [face.score for face in faces])
     known = [face.calibrated for face in faces if face.calibrated is not None]
     calibrated = _whole(faces, known) if len(known) == len(faces) else None
     least = least_real(faces)
-    looked = len({crop.frame for crop in reading.crops} | {miss.frame for miss in reading.misses})
-    frames = max(looked, reading.asked)  # those behind the end of a cut video also count
     verdict = "" if threshold is None or score is None else REAL if score >= threshold.value else FORGED
     reason, detail = reading.reason, reading.detail
     if verdict:
         sure = [faces[index].crop.sureness for index in least.values()]
         reason, detail = why_no_verdict(rule.limits, sure, frames)
     deciding = min(least.values(), key=lambda index: faces[index].score) if faces else None
-    found = max(sum(count for _, count in reading.found), len(faces))
-    return Verdict(
-        reading.path, reading.kind, faces, reading.misses, score, calibrated, "" if reason else verdict, threshold,
-        reason, detail, deciding, found, frames, (*reading.notes, *_remarks(reading, faces, found, deciding)),
-    )  # fmt: skip
+    return _Whole(score, calibrated, "" if reason else verdict, reason, detail, deciding)
 
 
 def least_real(faces: Sequence[FaceScore]) -> dict[int, int]:
@@ -225,14 +246,3 @@ def _whole(faces: Sequence[FaceScore], values: Sequence[float]) -> float | None:
     for face, value in zip(faces, values, strict=True):
         frames[face.crop.frame] = min(frames[face.crop.frame], value)
     return math.fsum(frames.values()) / len(frames)
-
-
-def _face_json(face: FaceScore) -> dict:
-    crop = face.crop
-    sure = None if math.isnan(crop.sureness) else crop.sureness
-    return {
-        "frame": crop.frame, "second": face.second, "face": crop.face, "box": list(crop.box),
-        "square": list(crop.square), "detector_confidence": sure, "detector": sure, "score": face.score,
-        "calibrated": face.calibrated,
-        "classes": face.classes,
-    }  # fmt: skip

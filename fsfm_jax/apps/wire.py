@@ -79,26 +79,33 @@ def read_reading(file: BinaryIO, path: str, side: int) -> Reading:
         for frame, face, box, square, sureness, parsed in content["crops"]:
             pixels = _array(file, (side, side, 3))
             parsing_map = _array(file, (records.IMAGE_SIZE, records.IMAGE_SIZE)) if parsed else None
-            left, top, right, bottom = map(int, box)
-            x, y, size = map(int, square)
+            left, top, right, bottom = map(_whole, box)
+            x, y, size = map(_whole, square)
             if math.isinf(sureness):  # NaN is that of a ready-made crop
                 raise BrokenWorker(f"a sureness of {sureness}")
             edges = (left, top, right, bottom), (x, y, size)
-            crops.append(Crop(int(frame), int(face), *edges, float(sureness), pixels, parsing_map))
-        misses = tuple(Miss(int(frame), str(reason), str(detail)) for frame, reason, detail in content["misses"])
+            crops.append(Crop(_whole(frame), _whole(face), *edges, float(sureness), pixels, parsing_map))
+        misses = tuple(Miss(_whole(frame), str(reason), str(detail)) for frame, reason, detail in content["misses"])
         height, width = map(int, content["size"])
         rate = None if content["rate"] is None else float(content["rate"])
         if rate is not None and not 0 < rate < math.inf:
             raise BrokenWorker(f"a rate of {rate}")
         words = (str(content[name]) for name in ("reason", "detail"))
         notes = tuple(str(note) for note in content["notes"])
-        counts = tuple((int(frame), int(count)) for frame, count in content["found"])
+        counts = tuple((_whole(frame), _whole(count)) for frame, count in content["found"])
         if any(count < 0 for _, count in counts):
             raise BrokenWorker(f"{min(count for _, count in counts)} faces")
-        end = *words, rate, (height, width), notes, counts, int(content["asked"])
+        end = *words, rate, (height, width), notes, counts, _whole(content["asked"])
         return Reading(path, str(content["kind"]), tuple(crops), misses, *end)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BrokenWorker(f"an answer of another form ({type(error).__name__}: {error})") from error
+
+
+def _whole(value) -> int:
+    number = int(value)
+    if not -(1 << 63) <= number < 1 << 63:  # no table has room for it
+        raise OverflowError(f"a number of {number.bit_length()} bits")
+    return number
 
 
 def _array(file: BinaryIO, shape: tuple[int, ...]) -> np.ndarray:

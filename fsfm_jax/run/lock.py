@@ -31,8 +31,11 @@ NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 @contextlib.contextmanager
-def hold(workdir: str) -> Iterator[None]:
+def hold(workdir: str, other: str = "--workdir") -> Iterator[None]:
     """Holds `workdir` as long as the block runs, making it first; of several hosts of a run the first one holds it.
+
+    Args:
+      other: the option that names such a folder, for the error.
 
     Raises:
       ValueError: another run is going on there; with its process, host and start.
@@ -44,7 +47,7 @@ def hold(workdir: str) -> Iterator[None]:
         return
     path = os.path.join(workdir, FILE)
     with explain_errors(path, "the lock of this run"):
-        file = _taken(path, workdir)
+        file = _taken(path, workdir, other)
     with file:
         with explain_errors(path, "the lock of this run"):
             file.truncate(0)
@@ -69,7 +72,7 @@ def locks_workdir(job: Callable[..., Any]) -> Callable[..., Any]:
     return holding
 
 
-def _taken(path: str, workdir: str) -> TextIO:
+def _taken(path: str, workdir: str, other: str) -> TextIO:
     """The file at `path`, locked by us alone."""
     while True:
         file = open(path, "a+", encoding="utf-8")
@@ -83,7 +86,7 @@ def _taken(path: str, workdir: str) -> TextIO:
             with file:
                 raise ValueError(
                     f"{workdir}: expected no other run here; found {_holder(file)}. Wait for it or end it, or take "
-                    "another --workdir"
+                    f"another {other}"
                 ) from error
         except OSError as error:
             if error.errno not in NO_LOCKS:

@@ -10,7 +10,7 @@ QUIET_SECONDS, PLAIN_SECONDS = 5.0, 15.0
 
 
 class Progress:
-    """Shows how many of `total` things are done and how long the rest will take.
+    """Shows how many of `total` things are done, how many a second, and how long the rest will take.
 
     Nothing is shown in the first five seconds. On a terminal one line is rewritten every second, elsewhere a line is
     written every 15 seconds. Any thread may call `add`.
@@ -31,8 +31,9 @@ class Progress:
             if now < self._next:
                 return
             self._next = now + (1.0 if self._terminal else PLAIN_SECONDS)
-            left = (now - self._started) / self._done * (self._total - self._done)
-            line = f"{self.about}: {self._done:,} of {self._total:,} {self._unit}, {duration(left)} left"
+            each = (now - self._started) / self._done
+            left = duration(each * (self._total - self._done))
+            line = f"{self.about}: {self._done:,} of {self._total:,} {self._unit}, {1 / each:.1f} a second, {left} left"
             self._shown = True
             print(f"\r\x1b[K{line}" if self._terminal else line, end="" if self._terminal else "\n", file=sys.stderr,
                   flush=True)  # fmt: skip

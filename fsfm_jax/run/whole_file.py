@@ -8,14 +8,19 @@ from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def whole_file(path: str | os.PathLike, hidden: bool = False) -> Iterator[BinaryIO]:
     """A new file to write to, which is on the disk and named `path` when the block has ended without an error.
+
+    Args:
+      hidden: the unfinished file's name starts with a dot, for folders whose files are read as one table.
 
     Raises:
       OSError: the folder is not there or cannot be written to.
     """
     path = os.fspath(path)
-    unfinished = f"{path}.{uuid.uuid4().hex}.tmp"  # two programs may write the same file at a time
+    folder, name = os.path.split(path)
+    # Two programs may write the same file at a time.
+    unfinished = os.path.join(folder, f"{'.' if hidden else ''}{name}.{uuid.uuid4().hex}.tmp")
     with open(unfinished, "xb") as file:
         try:
             yield file

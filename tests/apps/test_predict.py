@@ -4,6 +4,9 @@ import csv
 import json
 import math
 import os
+import signal
+import threading
+import time
 from types import SimpleNamespace
 
 import cv2
@@ -14,8 +17,9 @@ from absl import app
 from predicting import command
 from videos import CLIP
 
-from fsfm_jax.apps import explanation, predict, readers
+from fsfm_jax.apps import explanation, predict, readers, result_parts
 from fsfm_jax.apps.reading import FaceReader, Settings
+from fsfm_jax.apps.result_parts import read_parts
 from fsfm_jax.apps.verdict import choose_rule, decide
 from fsfm_jax.data.photo import encode_png
 from fsfm_jax.detection import predictor
@@ -135,6 +139,10 @@ def test_all_scored_is_success_and_the_standard_output_is_json_alone(run, monkey
         ([PHOTO], {"transform": "shrink"}, "transform: expected one of resize, resize_center; found 'shrink'"),
         ([PHOTO], {"scale": math.nan}, "scale: expected 0.5 to 5 times"),
         ([PHOTO], {"seconds": math.nan}, "--seconds: expected 1 to 86400 seconds, found nan"),
+        ([PHOTO], {"parquet": "out", "json": "-", "explain": "see"}, "--parquet: --json, --explain cannot resume"),
+        ([CLIP.parent], {"parquet": f"{CLIP.parent}/out"}, f"--parquet={CLIP.parent}/out: lies in {CLIP.parent}"),
+        ([PHOTO], {"parquet": "no/out"}, "--parquet=no/out: there is no folder"),
+        ([PHOTO], {"watch": 1.0}, f"{PHOTO}: expected a folder to watch; found a file"),
         ([PHOTO], {"least_frames": 1.5}, "least_frames: expected a share from 0 to 1, found 1.5"),
     ])  # fmt: skip
 def test_what_cannot_be_done_is_a_sentence_before_the_detector_is_opened(
@@ -192,6 +200,53 @@ def test_an_interrupted_command_keeps_what_it_has_found(run, monkeypatch, capsys
     content = json.loads((tmp_path / "a.json.partial").read_text())
     assert [entry["file"] for entry in content["files"]] == [str(folder), str(CLIP)] and not content["complete"]
     assert sorted(os.listdir(tmp_path)) == ["a.csv.partial", "a.json.partial", "secret"]
+
+
+def test_a_large_job_goes_on_with_the_files_that_have_no_result(run, tmp_path, monkeypatch, capsys):
+    folder, out = tmp_path / "in", str(tmp_path / "out")
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(PHOTO.read_bytes())
+    (folder / "b.jpg").write_bytes(b"<html>")
+    assert command(monkeypatch, [folder], checkpoint=run, parquet=out) == predict.SOME_WITHOUT
+    assert "1 of 2 files have a score" in capsys.readouterr().out
+    (folder / "c.jpg").write_bytes(GROUP.read_bytes())
+    assert command(monkeypatch, [folder], checkpoint=run, parquet=out) == predict.SOME_WITHOUT
+    said = capsys.readouterr().out
+    assert "2 of 3 files have a result already\n2 of 3 files have a score\n" in said
+    table = read_parts(out)
+    assert [os.path.basename(path) for path in table["file"].to_pylist()] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert table["reason"].to_pylist() == [None, "unknown_format", None]
+    assert command(monkeypatch, [folder], checkpoint=run, parquet=out, scale=1.4) == 1
+    assert "expected the options that its results were made with; found scale: then 1.3, now 1.4" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_folder_is_watched_until_sigterm_and_what_was_scored_is_saved(run, tmp_path, monkeypatch, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+
+    def feed():
+        """A file, each other one when the one before has its result, a change of the first, then the signal."""
+        files = ("photograph", PHOTO.read_bytes()), ("b", b"<html>"), ("photograph", b"GIF")
+        for number, (name, content) in enumerate(files):
+            (folder / name).write_bytes(content)
+            for _ in range(600):
+                if (out / f"part-{number:06d}.parquet").exists():
+                    break
+                time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(result_parts, "PART_SECONDS", 0.1)  # while nothing comes, too
+    feeding = threading.Thread(target=feed)
+    feeding.start()
+    monkeypatch.chdir(tmp_path)
+    assert command(monkeypatch, ["in"], checkpoint=run, parquet="out", watch=0.1) == 0
+    feeding.join()
+    said = capsys.readouterr()
+    assert "Ctrl-C stops" in said.out and "stopped; 1 of 3 files have a score" in said.out and not said.err
+    assert said.out.count("\nin/photograph ") == 2  # names are not cut to the width of the folder's
+    assert len(os.listdir(out)) == 3 and read_parts(str(out))["bytes"].to_pylist() == [PHOTO.stat().st_size, 6, 3]
 
 
 def test_the_deciding_face_is_shown_first_and_others_are_spread():

@@ -1,5 +1,6 @@
 """Worker processes: answers to the bit, the order of files, and workers that die, stall or lie."""
 
+import concurrent.futures
 import dataclasses
 import io
 import math
@@ -98,6 +99,33 @@ def test_closing_ends_workers_that_are_busy():
         opened._start()
 
 
+def test_a_slow_file_keeps_no_other_waiting_and_few_are_taken_ahead(monkeypatch):
+    release, taken = threading.Event(), []
+    unstarted = readers.Readers.__new__(readers.Readers)
+    unstarted._workers, unstarted._threads = 2, concurrent.futures.ThreadPoolExecutor(2)
+
+    def read(path):
+        if path == "slow":
+            release.wait(30)
+        return Reading(path, "photo")
+
+    def given():
+        for path in ["slow", *map(str, range(20))]:
+            taken.append(path)
+            yield path
+
+    monkeypatch.setattr(unstarted, "read", read)
+    stream = unstarted.read_as_done(given())
+    found = [next(stream).path for _ in range(10)]
+    assert "slow" not in found and len(taken) <= 10 + 1 + readers.AHEAD * 2
+    release.set()
+    found += [reading.path for reading in stream]
+    assert sorted(found) == sorted(taken) and len(found) == 21
+    # Nothing is in work: that is told, and what comes after it is read.
+    assert [r and r.path for r in unstarted.read_as_done(iter([None, None, "a"]))] == [None, None, "a"]
+    unstarted._threads.shutdown()
+
+
 @pytest.mark.parametrize("settings, workers, text", [
         (Settings(side=32, detector="blazefaze"), 1, "detector 'blazefaze': expected one of .* mean 'blazeface'"),
         (SETTINGS, 0, "workers: expected at least 1, found 0"),
@@ -155,6 +183,7 @@ def test_a_worker_that_was_taken_over_can_only_break(stream, text):
         ({"rate": math.nan}, "a rate of nan"), ({"rate": 0.0}, "a rate of 0.0"),
         ({"crops": (dataclasses.replace(READING.crops[0], sureness=math.inf),)}, "a sureness of inf"),
         ({"found": ((0, -1),)}, "-1 faces"), ({"found": (("x", 1),)}, "another form"),
+        ({"asked": 1 << 63}, "OverflowError: a number of 64 bits"),
     ])  # fmt: skip
 def test_numbers_that_no_result_could_hold_are_refused(changes, text):
     """JSON has neither: one file must not end the writing of all results."""

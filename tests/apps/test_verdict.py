@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from carded import ALARM, BARE, CARDED, Detector
 
-from fsfm_jax.apps import outputs
+from fsfm_jax.apps import outputs, scoring
 from fsfm_jax.apps.certainty import Limits, limits_of
 from fsfm_jax.apps.outputs import warnings
 from fsfm_jax.apps.reading import Crop, Miss, Reading
@@ -218,6 +218,25 @@ def test_batches_are_full_across_files_and_verdicts_keep_the_order():
     assert scores[1] is scores[3] is scores[6] is None
     means = [0.10, np.mean([0.11, 0.12, 0.13, 0.14, 0.15, 0.16]), np.mean([0.17, 0.18, 0.19]), 0.20]
     assert [scores[i] for i in (0, 2, 4, 5)] == pytest.approx(means, abs=1e-6)
+
+
+def test_a_batch_that_is_not_full_is_scored_when_nothing_comes_or_many_wait(monkeypatch):
+    """A file without a face fills no batch."""
+    predictor, taken = Predictor(), []
+    faceless = Reading("none", "photo", reason="no_face")
+
+    def given(*readings):
+        for reading in readings:
+            taken.append(reading)
+            yield reading
+
+    one = Reading("a", "photo", (crop(0, value=30),))
+    stream = score_readings(predictor, choose_rule(predictor), given(one, faceless, None, one))
+    assert [next(stream)[1].path for _ in range(2)] == ["a", "none"] and taken == [one, faceless, None]
+    monkeypatch.setattr(scoring, "MOST_WAITING", 3)
+    taken.clear()
+    stream = score_readings(predictor, choose_rule(predictor), given(one, *[faceless] * 9))
+    assert next(stream)[1].score == pytest.approx(0.3) and len(taken) == 3
 
 
 def some_verdicts():

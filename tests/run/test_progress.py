@@ -8,8 +8,8 @@ AGAIN = "\r\x1b[K"  # the same line of a terminal
 
 
 @pytest.mark.parametrize("terminal, lines", [
-        (False, ["A: 3 of 40 images, 1m14s left\n", "B: 11 of 40 images, 0m58s left\n"]),
-        (True, [f"{AGAIN}A: 3 of 40 images, 1m14s left", f"{AGAIN}A: 4 of 40 images, 1m12s left"]),
+        (False, ["A: 3 of 40 images, 0.5 a second, 1m14s left\n", "B: 11 of 40 images, 0.5 a second, 0m58s left\n"]),
+        (True, [f"{AGAIN}A: {count} of 40 images, 0.5 a second, 1m{left}s left" for count, left in ((3, 14), (4, 12))]),
     ])  # fmt: skip
 def test_nothing_is_shown_for_five_seconds_then_how_long_it_takes(terminal, lines, monkeypatch, capsys):
     now = [100.0]
