@@ -75,6 +75,7 @@ COMMANDS = {
         (
             "fsfm export --checkpoint=runs/dfd --format=timm --output=dfd.pth",
             "fsfm export --checkpoint=runs/dfd --format=jax --output=dfd.jax",
+            "fsfm export --checkpoint=runs/dfd --format=huggingface --output=exports/dfd --push=OWNER/NAME",
             "fsfm export --format=deepfakebench --predictions=runs/eval/predictions/UADFV.csv --output=UADFV.csv",
         ),
     ),

@@ -22,7 +22,7 @@ from fsfm_jax.prepare.manifests.registry import DATASETS
 from fsfm_jax.resolve.pretrain import resolve_pretraining
 from fsfm_jax.run import digests
 from fsfm_jax.weights import artifact, export_file, official_statistics
-from fsfm_jax.weights.hub_file import parse_address
+from fsfm_jax.weights.hub_address import parse_address
 from reliability.fuzz_judge import Target, Told
 from reliability.fuzz_media import placed
 from reliability.fuzz_records import JSON_WORDS
@@ -168,8 +168,10 @@ def _read_address(data: bytes, folder: Path) -> None:
     """As it stands on a command line or in somebody's instructions."""
     text = data.decode(errors="surrogateescape")
     address = parse_address(text)
-    assert str(address) == text and address.repository.count("/") == 1
-    for part in (*address.repository.split("/"), *address.file.split("/"), *address.revision.split("/")):
+    assert str(address).lower() == text.lower() and address.repository.count("/") == 1
+    assert len(address.sha256) in (0, 64)
+    file = address.file.split("/") if address.file else []
+    for part in (*address.repository.split("/"), *file, *address.revision.split("/")):
         assert part.strip(".") and not {*part} & {*" ?#%:@\\"}
 
 
@@ -177,6 +179,7 @@ def _addresses() -> list[bytes]:
     return [
         b"hf://Wolowolo/fsfm-3c/pretrained_models/FF++_o_c23_ViT-B/checkpoint-400.pth@refs/pr/1",
         b"hf://a/b/c.safetensors@0123456789abcdef0123456789abcdef01234567",
+        b"hf://a/b@v1.0#sha256=" + b"0123456789abcdef" * 4,
     ]
 
 
@@ -206,8 +209,8 @@ FIELDS = tuple(f"{name}=".encode() for name in (
 VALUES = (b" epochs", b" steps", b" examples", b"nan", b"inf", b"-1", b"1e400", b"0x10", b"None", b"True", b"9" * 30)
 LIST_WORDS = (b"../", b"/etc/passwd", b"\xef\xbb\xbf", b" 1\n", b",0\n", b'"', b"\0", b"\x1b[2J", b"\xed\xa0\x80",
               b".png", b"filename,label\n", b'"set": "test"', b'"label": "fake"')  # fmt: skip
-ADDRESS_WORDS = (b"hf://", b"@main", b"/", b"..", b".pth", b".safetensors", b"%2e%2e", b"?x=1", b"#", b"\n", b"\x1b[2J",
-                 b"https://", b"@", b"\xed\xa0\x80", b"\xff")  # fmt: skip
+ADDRESS_WORDS = (b"hf://", b"@main", b"/", b"..", b".pth", b".safetensors", b"%2e%2e", b"?x=1", b"#sha256=", b"\n",
+                 b"\x1b[2J", b"https://", b"@", b"\xed\xa0\x80", b"\xff")  # fmt: skip
 ANSWER_WORDS = tuple(f'"{name}"'.encode() for name in ("crops", "misses", "size", "rate", "kind", "reason", "detail"))
 SIDECAR_WORDS = tuple(f'"{name}"'.encode() for name in (
     "class_names", "real", "artifact", "calibration", "temperature", "thresholds", "frame", "video", "value", "bytes",

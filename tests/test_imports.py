@@ -61,7 +61,7 @@ HOMES = {
     "scipy": "fsfm_jax.apps.tracks fsfm_jax.metrics.calibration fsfm_jax.metrics.isotonic",
     "ml_dtypes": "fsfm_jax.weights",
     "safetensors": "fsfm_jax.weights.safetensors_file",
-    "huggingface_hub": "fsfm_jax.weights.hub_file",
+    "huggingface_hub": "fsfm_jax.weights.hub_client",
     "jax2onnx": "fsfm_jax.weights.onnx_file",
     "onnxruntime": "fsfm_jax.weights fsfm_jax.prepare.parse.bisenet",
     "starlette": "fsfm_jax.apps",
@@ -160,7 +160,7 @@ def test_every_home_and_every_place_is_used():
     ("owner", "libraries"),
     [
         ("prepare.parse.farl", {"torch", "facer"}), ("run.tensorboard", {"tensorboardX"}), ("figures", {"matplotlib"}),
-        ("weights.hub_file", {"huggingface_hub"}),
+        ("weights.hub_client", {"huggingface_hub"}),
     ],
 )  # fmt: skip
 def test_what_is_slow_and_seldom_needed_is_imported_inside_of_functions(owner, libraries):

@@ -18,7 +18,7 @@ from fsfm_jax.models.style import Style
 from fsfm_jax.models.vit import SIZES, Encoder, Size, patchify
 from fsfm_jax.records import check_images
 from fsfm_jax.tasks.normalisation import Statistics, normalise
-from fsfm_jax.weights import bundled
+from fsfm_jax.weights import bundled, checkpoint_place
 from fsfm_jax.weights.export_file import find_export
 from fsfm_jax.weights.init import open_pretrained
 
@@ -77,8 +77,8 @@ def open_encoder(checkpoint: str | None, unsaid: Unsaid, base: str = OWN) -> Loa
     """Opens the encoder of a run, of an export of one, of a weight file, or of the package.
 
     Args:
-      checkpoint: working directory of a pretraining or fine-tuning, file or folder; `small` or None for that of the
-        package.
+      checkpoint: working directory of a pretraining or fine-tuning, file, folder or address of the Hub; `small` or None
+        for that of the package.
       unsaid: with `classes` a weight file is taken for a fine-tuned one.
       base: of a weight file that is not of FSFM, a key of `models.bases.BASES`.
 
@@ -87,7 +87,7 @@ def open_encoder(checkpoint: str | None, unsaid: Unsaid, base: str = OWN) -> Loa
       ValueError: what the openers refuse, or no channel statistics.
     """
     name = bundled.NAME if checkpoint is None else checkpoint
-    checkpoint = bundled.resolve_name(checkpoint, bundled.ENCODER)
+    checkpoint = checkpoint_place.resolve(checkpoint, bundled.ENCODER)
     export = find_export(checkpoint)
     if os.path.isdir(os.path.join(checkpoint, FOLDER)) or unsaid.classes or (export is not None and export.is_detector):
         detector = open_detector(checkpoint, unsaid, "float32")

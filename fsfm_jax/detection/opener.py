@@ -10,7 +10,7 @@ from fsfm_jax.detection.export_reader import open_export, with_dtype
 from fsfm_jax.detection.official import open_official
 from fsfm_jax.models.antispoof import NORM_AXES
 from fsfm_jax.resolve.pretrain import DTYPES, STATISTICS
-from fsfm_jax.weights import artifact, bundled, onnx_artifact
+from fsfm_jax.weights import artifact, bundled, hub_file, onnx_artifact
 from fsfm_jax.weights.export_file import find_export
 from fsfm_jax.weights.official_file import content_of, kind_of
 from fsfm_jax.weights.sidecar_file import read_table
@@ -36,6 +36,8 @@ class Unsaid:
 
 def is_official(checkpoint: str) -> bool:
     """Whether a checkpoint is a weight file without a sidecar, which says neither its classes nor its dtype."""
+    if hub_file.is_address(checkpoint):
+        checkpoint = hub_file.fetch_checkpoint(checkpoint)
     return bool(checkpoint) and kind_of(checkpoint) is not None and find_export(checkpoint) is None
 
 
@@ -62,7 +64,8 @@ def open_detector(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named
     """Opens the detector of a finished fine-tuning run, of an export, or of an official fine-tuned file.
 
     Args:
-      checkpoint: the --workdir of a run, a weight file, the folder of an export, or `small`; None: that of the package.
+      checkpoint: the --workdir of a run, a weight file, the folder of an export, an address of the Hub, or `small`;
+        None: that of the package.
       unsaid: for official files alone; an export says it itself, so what is given has to agree.
       dtype: of the matrix products; "": the detector's own, and bfloat16 for official files.
       named: what errors call the fields of `unsaid` and the dtype, "--{}" on a command line.
@@ -71,7 +74,11 @@ def open_detector(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named
       FileNotFoundError: nothing there, or a run that has not ended.
       ValueError: what `open_saved`, `open_export` and `open_official` refuse, a field for another kind of
         checkpoint, or one that contradicts an export.
+      ModuleNotFoundError, ValueError, OSError: an address that `hub_file.fetch_checkpoint` refuses.
     """
+    if checkpoint is not None and hub_file.is_address(checkpoint):
+        fetched = open_detector(hub_file.fetch_checkpoint(checkpoint), unsaid, dtype, named)
+        return dataclasses.replace(fetched, name=checkpoint)
     chosen = DTYPES[one_of(named.format("dtype"), dtype, DTYPES)] if dtype else None
     own, checkpoint = bundled.is_named(checkpoint), bundled.resolve_name(checkpoint, bundled.DETECTOR)
     if _is_serialized(checkpoint):

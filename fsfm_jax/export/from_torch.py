@@ -15,7 +15,8 @@ Files are read without PyTorch, and nothing in them is executed. The channel sta
 `pretrain_ds_mean_std.txt` in the folder of the file.
 
 In place of a file, `hf://OWNER/REPOSITORY/FILE@REVISION` fetches one from the Hugging Face Hub, with the package of the
-extra `hub` and the digest that it has to have in `--sha256`. Nothing else here uses the network.
+extra `hub` and the digest that it has to have, behind `#sha256=` or in `--sha256`. Without a file the repository is an
+export of fsfm_jax. Nothing else here uses the network.
 """
 
 import dataclasses
@@ -184,7 +185,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("pixel_heads", HEADS, "Heads of the pixel decoder.", lower_bound=1)
     flags.DEFINE_integer("rep_heads", HEADS, "Heads of the representation decoder.", lower_bound=1)
-    flags.DEFINE_string("sha256", "", "SHA-256 of each file in order, with commas; needed for hf://.")
+    flags.DEFINE_string("sha256", "", "SHA-256 of each file in order, with commas; needed for hf:// without #sha256=.")
 
 
 SETTINGS = ("statistics", "base", "classes", "norm_over", "pixel_heads", "rep_heads")

@@ -4,6 +4,7 @@
     python -m fsfm_jax.export.to_torch --checkpoint=runs/dfd --format=timm --output=exports/dfd.pth
     python -m fsfm_jax.export.to_torch --checkpoint=runs/dfd --format=safetensors --output=exports/dfd.safetensors
     python -m fsfm_jax.export.to_torch --checkpoint=runs/dfd --format=huggingface --output=exports/dfd
+    python -m fsfm_jax.export.to_torch --format=huggingface --output=exports/dfd --push=OWNER/NAME
     python -m fsfm_jax.export.to_torch --checkpoint=runs/vitb --format=safetensors --decoder --output=vitb.safetensors
 
 | format        | of a pretraining run                                     | of a detector                             |
@@ -15,6 +16,10 @@
 |               | the pixel decoder, with official names                   | network of timm                           |
 | `huggingface` | a folder for `ViTModel`; with --decoder, and of a plain  | a folder for                              |
 |               | masked autoencoder, for `ViTMAEForPreTraining`           | `AutoModelForImageClassification`         |
+
+With `--push=OWNER/NAME` the folder for Hugging Face is then uploaded to a repository of the Hub, with the token of
+`hf auth login`; without `--checkpoint` a folder that was exported before. Files of the repository that differ are
+replaced with `--push_overwrite` alone.
 
 Beside the weights lies a JSON with channel statistics, pooling, class names, the index of real faces, thresholds, the
 configuration and its hash, and the SHA-256 of every file. With it, every export is read again where a run is:
@@ -37,11 +42,12 @@ from flax.traverse_util import unflatten_dict
 
 from fsfm_jax import command
 from fsfm_jax.detection.detector import FOLDER, Detector, open_saved
-from fsfm_jax.export import model_card, official_content, sidecar
+from fsfm_jax.export import hub_push, model_card, official_content, sidecar
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.bases import BASES, OWN
 from fsfm_jax.weights import bundled, huggingface, safetensors_file, torch_writer
-from fsfm_jax.weights.export_file import CARD, FORMATS
+from fsfm_jax.weights.export_file import CARD, FORMATS, README
+from fsfm_jax.weights.hub_address import parse_repository
 from fsfm_jax.weights.names import PRETRAINING, official_state
 from fsfm_jax.weights.official_statistics import STATISTICS_FILE
 from fsfm_jax.weights.plain_arrays import POSITIONS, encoder_arrays, pixel_decoder_arrays
@@ -53,7 +59,6 @@ NETWORKS = ("online", "target")
 POOLINGS = ("avg", "token")
 DECODED = ("safetensors", "huggingface")  # formats that can have the pixel decoder
 MODEL = "model"
-README = "README.md"
 EVALUATED = os.path.join("test", "table.md")  # where a fine-tuning leaves what it found
 
 
@@ -252,6 +257,8 @@ def define_flags() -> None:
         "names in safetensors.",
     )  # fmt: skip
     flags.DEFINE_enum("dtype", "float32", STORED, "Of the arrays in a safetensors file; int8: of its matrices.")
+    flags.DEFINE_string("push", "", "OWNER/NAME of a repository of the Hub to upload to; a new one is made private.")
+    flags.DEFINE_bool("push_overwrite", False, "Replace files of the repository that differ.")
 
 
 SETTINGS = ("checkpoint", "format", "output", "step", "network", "pooling", "decoder", "dtype")
@@ -260,16 +267,21 @@ SETTINGS = ("checkpoint", "format", "output", "step", "network", "pooling", "dec
 def main(arguments: list[str]) -> None:
     """Runs the command line."""
     chosen: Any = flags.FLAGS
-    if len(arguments) > 1 or None in (chosen.checkpoint, chosen.format, chosen.output):
+    if len(arguments) > 1 or None in (chosen.format, chosen.output) or (chosen.checkpoint is None and not chosen.push):
         raise app.UsageError("expected --checkpoint=DIR, --format and --output, and nothing else")
+    if chosen.push and chosen.format != "huggingface" or chosen.push_overwrite and not chosen.push:
+        raise app.UsageError("--push=OWNER/NAME and --push_overwrite: expected with --format=huggingface")
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
     logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("fsfm_jax").setLevel(logging.WARNING)  # ours are shown
     try:
-        paths = convert(**{name: getattr(chosen, name) for name in SETTINGS})
-    except (ValueError, OSError) as error:
+        repository = parse_repository(chosen.push) if chosen.push else ""
+        if chosen.checkpoint is not None:
+            print("\n".join(convert(**{name: getattr(chosen, name) for name in SETTINGS})), flush=True)
+        if repository:
+            hub_push.push(chosen.output, repository, chosen.push_overwrite, command.say)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         sys.exit(f"error: {error}")
-    print("\n".join(paths))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ from fsfm_jax.resolve.compare import of_cell
 from fsfm_jax.resolve.finetune import SCRATCH
 from fsfm_jax.run.foreign_file import check_place
 from fsfm_jax.run.lock import hold
+from fsfm_jax.weights.bundled import ENCODER
+from fsfm_jax.weights.checkpoint_place import resolve
 
 LOG = logging.getLogger("fsfm_jax")
 PICTURE = "ablation.png"
@@ -81,7 +83,7 @@ def _check_finetuning(c: ConfigDict) -> None:
     """All that can be known before the pretraining that it starts from has run."""
     check_recipe(c)
     if os.path.exists(c.init) or "://" in c.init:
-        check_place(c.init, "init")
+        check_place(resolve(c.init, ENCODER), "init")
         check_inputs(c)
         return
     data = c.copy_and_resolve_references()

@@ -35,7 +35,8 @@ from fsfm_jax.resolve.compare import Cell, Plan, of_cell, plan
 from fsfm_jax.resolve.finetune import SCRATCH, resolve_finetuning
 from fsfm_jax.run.foreign_file import check_place
 from fsfm_jax.run.lock import hold
-from fsfm_jax.weights.bundled import ENCODER, resolve_name
+from fsfm_jax.weights.bundled import ENCODER
+from fsfm_jax.weights.checkpoint_place import resolve
 
 LOG = logging.getLogger("fsfm_jax")
 CSV, PICTURE = "table.csv", "comparison.png"
@@ -72,8 +73,9 @@ def _run(config: ConfigDict, workdir: str) -> None:
 def _check_init(c: ConfigDict) -> None:
     if c.init == SCRATCH:
         return
-    check_place(c.init, "models")
-    if "://" not in c.init and not os.path.exists(resolve_name(c.init, ENCODER)):
+    path = resolve(c.init, ENCODER)
+    check_place(path, "models")
+    if "://" not in path and not os.path.exists(path):
         raise FileNotFoundError(f"models: nothing is at {c.init}")
 
 

@@ -12,8 +12,8 @@ HEAD = 512  # bytes that a file is known by
 SHOWN = 5
 _DOWNLOAD = "download it to this machine and name the file"
 _SCHEMES = {
-    "hf": "download it first, with `hf download REPOSITORY FILE --local-dir FOLDER`, and name the file in that folder; "
-    "`fsfm import` takes hf://OWNER/REPOSITORY/FILE@REVISION",
+    "hf": "it holds no runs; name weights of the Hub where a checkpoint or `init` is asked for, as "
+    "hf://OWNER/REPOSITORY/FILE@REVISION, or import them first with `fsfm import`",
     "http": _DOWNLOAD,
     "https": _DOWNLOAD,
     "ftp": _DOWNLOAD,

@@ -27,6 +27,7 @@ from fsfm_jax.weights.timm_state import PRE_NORM, without_patch_bias
 
 FORMATS = ("official", "timm", "safetensors", "huggingface")
 CARD = "fsfm_jax.json"  # in folders; a file has its name and .json
+README = "README.md"  # the model card of a Hugging Face folder
 PRETRAINED, CLASSIFYING, ANTISPOOF = "pretrained", "classifier", "antispoof"
 TARGET = "checkpoint-te-"
 _TYPES = {"kind": str, "size": str, "image_size": int, "config": dict, "files": dict}

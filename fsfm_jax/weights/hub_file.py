@@ -1,74 +1,70 @@
-"""Weight files of the Hugging Face Hub, fetched when a command names one and never otherwise.
+"""Weights of the Hugging Face Hub, fetched when a checkpoint is an address `hf://...` and never otherwise.
 
-An address is `hf://OWNER/REPOSITORY/FILE@REVISION`. Whoever can change a repository can change what a name means, so
-the revision is not optional and the bytes have to have a SHA-256 that was known before. No token is sent, and no host
-is asked but the Hub and the stores it keeps its files in.
+Whoever can change a repository can change what a name means, so the revision is not optional and the bytes have to have
+a SHA-256 that was known before: in the address, in `--sha256`, or in `KNOWN`.
 """
 
-import contextlib
 import hashlib
+import logging
 import os
-import re
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from fsfm_jax.text import plain
-from fsfm_jax.weights.official_file import SUFFIXES, kind_of
+from fsfm_jax.weights.export_file import CARD, FORMATS, README
+from fsfm_jax.weights.hub_address import COMMIT, DIGEST, SCHEME, Address, is_word, parse_address
+from fsfm_jax.weights.hub_client import Hub
+from fsfm_jax.weights.sidecar_file import read_table
 
-SCHEME = "hf://"
-FORM = f"{SCHEME}OWNER/REPOSITORY/FILE@REVISION"
-INSTALL = "pip install 'fsfm-jax[hub]'"
-WORD = re.compile(r"[A-Za-z0-9_.+-]+")
-DIGEST = re.compile(r"[0-9a-f]{64}")
-# The Hub's own host, and where it redirects to for large files.
-HUB, STORES = "huggingface.co", (".huggingface.co", ".hf.co")
+LOG = logging.getLogger(__name__)
 RELEASED = "Wolowolo/fsfm-3c"
 # First digits of the SHA-256 of released files, by repository, folder and name, as third parties report them. All 64
 # digits are a digest to compare with; fewer can refuse a file but not vouch for one.
 KNOWN = {(RELEASED, "FS-VFM_ViT-L_VF2_600e/checkpoint-599.pth"): "3fd99324"}
+MAX_FILES = 64  # of an export
 
 
-class Address(NamedTuple):
-    """A file of a repository at a revision: a commit, which never moves, or the name of a branch or tag."""
+class Found(NamedTuple):
+    """What an address is on this machine.
 
-    repository: str
-    file: str
-    revision: str
+    Attributes:
+      path: of the file, alone in a folder; or of the folder of an export.
+      sha256: of the file, or of the export's JSON.
+      lines: what there is to say of it; moved: that the revision can move, or "".
+    """
 
-    @property
-    def folder_and_name(self) -> str:
-        """The last two parts of the file, the last if there is one only."""
-        return "/".join(self.file.split("/")[-2:])
-
-    def __str__(self) -> str:
-        return f"{SCHEME}{self.repository}/{self.file}@{self.revision}"
+    path: str
+    sha256: str
+    lines: tuple[str, ...]
+    moved: str
 
 
-def parse_address(text: str) -> Address:
-    """The parts of an address.
+def is_address(checkpoint: str | None) -> bool:
+    """Whether a checkpoint is an address of the Hub."""
+    return checkpoint is not None and checkpoint.startswith(SCHEME)
+
+
+def fetch_checkpoint(text: str) -> str:
+    """Returns the path of what an address names on this machine; a revision that can move is logged as a warning.
 
     Raises:
-      ValueError: another form, no revision, or a file that is no weight file.
+      ModuleNotFoundError: huggingface_hub is not installed.
+      ValueError: a malformed address, no digest, or other bytes. OSError: a file that cannot be fetched.
     """
-    place, at, revision = text.removeprefix(SCHEME).rpartition("@")
-    shown = plain(text)
-    if not at:
-        raise ValueError(f"{shown}: expected {FORM}, found no @REVISION; name a commit, since a branch can move")
-    parts = place.split("/")
-    words = all(WORD.fullmatch(part) and part.strip(".") for part in (*parts, *revision.split("/")))
-    if not text.startswith(SCHEME) or len(parts) < 3 or not words:
-        raise ValueError(f"{shown}: expected {FORM}, of letters, digits and . _ + -")
-    if kind_of(place) is None:
-        raise ValueError(f"{shown}: expected a weight file, a name that ends in {', '.join(SUFFIXES)}")
-    return Address("/".join(parts[:2]), "/".join(parts[2:]), revision)
+    found = fetch(parse_address(text))
+    for line in found.lines:
+        LOG.info("%s", line)
+    if found.moved:
+        LOG.warning("%s", found.moved)
+    return found.path
 
 
 def fetch_all(paths: Sequence[str], digests: str) -> tuple[list[str], list[str]]:
     """The files of addresses among `paths` on this machine, other paths as they are, and a line about each that counts.
 
     Args:
-      digests: the SHA-256 of each path in their order, with commas; "" for none. Those of local files are also checked.
+      digests: the SHA-256 of each path in their order, with commas; "" for none, or where the address says it. Those of
+        local files are also checked.
 
     Raises:
       ModuleNotFoundError: huggingface_hub is not installed.
@@ -80,89 +76,110 @@ def fetch_all(paths: Sequence[str], digests: str) -> tuple[list[str], list[str]]
             f"--sha256: expected 64 hexadecimal digits for each of {len(paths)} files, with commas; found {digests!r}"
         )
     # Every address is checked before anything is fetched.
-    addresses = [parse_address(path) if path.startswith(SCHEME) else None for path in paths]
+    addresses = [parse_address(path) if is_address(path) else None for path in paths]
+    for address, want in zip(addresses, expected, strict=True):
+        if address is not None and want and address.sha256 not in ("", want):
+            raise ValueError(f"--sha256: {want} is not the digest of {address}; leave one of them out")
     found, lines = [], []
     for path, address, want in zip(paths, addresses, expected, strict=True):
-        local = path if address is None else fetch(address)
-        if address is not None or want:
-            known = "" if address is None else KNOWN.get((address.repository, address.folder_and_name), "")
-            lines.append(check_digest(local, path, want, known, address is not None))
-        found.append(local)
+        if address is None:
+            found.append(path)
+            lines += [check_digest(path, path, want, "")[1]] if want else []
+            continue
+        one = fetch(address._replace(sha256=want or address.sha256))
+        found.append(one.path)
+        lines += [*one.lines, *([one.moved] if one.moved else [])]
     return found, lines
 
 
-def check_digest(local: str, name: str, expected: str, known: str, required: bool) -> str:
-    """Compares the bytes of a file with a digest, and returns a line with what they are.
+def fetch(address: Address) -> Found:
+    """Fetches what an address names, and compares every file with its digest before anything is read of it.
+
+    Raises:
+      ModuleNotFoundError: huggingface_hub is not installed.
+      ValueError: other bytes, no digest to compare with, or an export whose JSON is none. OSError: not to be fetched.
+    """
+    hub, file = Hub(address.unpinned), address.file or CARD
+    local = hub.download(address.repository, file, address.revision)
+    known = KNOWN.get((address.repository, address.folder_and_name), "")
+    digest, line = check_digest(local, address.unpinned, address.sha256, known, address)
+    lines, paths = [line], {os.path.basename(file): local}
+    # The library keeps a file in a folder that is called after its commit.
+    commit = os.path.basename(local.removesuffix(f"/{file}"))
+    if not address.file:
+        revision = commit if COMMIT.fullmatch(commit) else address.revision
+        for name, wanted in _listed(local, address).items():
+            paths[name] = hub.download(address.repository, name, revision)
+            lines.append(check_digest(paths[name], f"{address.unpinned}: {name}", wanted, "")[1])
+    moved = "" if COMMIT.fullmatch(address.revision) else (
+        f"{address.unpinned}: {address.revision} is the name of a branch or tag and can move; now it is the commit "
+        f"{commit}. Write @{commit}"
+    )  # fmt: skip
+    folder = _place(hub.folder(digest), paths)
+    path = os.path.join(folder, os.path.basename(file)) if address.file else folder
+    return Found(path, digest, tuple(lines), moved)
+
+
+def check_digest(
+    path: str, name: str, expected: str, known: str, address: Address | None = None
+) -> tuple[str, str]:
+    """Compares the bytes of a file with a digest, and returns their digest and a line with what they are.
 
     Args:
       name: of the file, in messages.
       expected: what the user says, 64 digits or ""; known: the first digits, or all, as reported before, or "".
-      required: whether a file that no digest vouches for is refused.
+      address: where the file is from, if one that no digest vouches for is refused.
 
     Raises:
       ValueError: other bytes, or no digest to compare with; the message has the digest that was found.
     """
-    with open(local, "rb") as file:
+    with open(path, "rb") as file:
         size, digest = os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
     about = f"{name}: {size:,} bytes, SHA-256 {digest}"
     if not digest.startswith(known):
-        raise ValueError(f"{about}: expected {known}..., as reported for the released file; do not use {local}")
+        raise ValueError(f"{about}: expected {known}..., as reported for the released file; do not use {path}")
     vouched = expected or (known if DIGEST.fullmatch(known) else "")
     if vouched and digest != vouched:
-        raise ValueError(f"{about}: expected {vouched}; it is another file or a damaged copy, do not use {local}")
-    if required and not vouched:
+        raise ValueError(f"{about}: expected {vouched}; it is another file or a damaged copy, do not use {path}")
+    if address is not None and not vouched:
         some = f"only the first {len(known)} digits are known here, and they agree" if known else "none is known here"
         raise ValueError(
-            f"{about}: no digest to compare it with ({some}). If whoever released the file gives this one, run the "
-            f"same command with --sha256={digest}; nothing is fetched again"
+            f"{about}: no digest to compare it with ({some}). If whoever released the file gives this one, write "
+            f"{address.pinned(digest)} instead; nothing is fetched again"
         )
-    return about
+    return digest, about
 
 
-def fetch(address: Address) -> str:
-    """The path of a file of the Hub on this machine; it is kept in the cache of huggingface_hub.
+def _listed(card: str, address: Address) -> dict[str, str]:
+    """The files of an export that programs read, with their digests, as its JSON says.
 
-    Raises:
-      ModuleNotFoundError: huggingface_hub is not installed.
-      ValueError: the Hub sends to a host that is not its own. OSError: there is no such file, or no connection.
+    The model card is left out: people complete it where it is published.
     """
-    # Read when huggingface_hub is imported: its other protocol asks hosts that are not seen here.
-    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    try:
-        import huggingface_hub
-        from huggingface_hub import constants
-        from huggingface_hub.errors import HTTPError
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{address}: {error}; {INSTALL}, or download the file and name it") from error
-    home = constants.ENDPOINT
-    try:
-        with _staying_at(home, huggingface_hub.get_session()):
-            return huggingface_hub.hf_hub_download(
-                address.repository, address.file, revision=address.revision, token=False, endpoint=home
-            )
-    except (HTTPError, OSError) as error:
-        said = plain(str(error).strip().split("\n")[0][:300])
-        raise OSError(f"{address}: cannot be fetched from {home}: {said or type(error).__name__}") from error
-
-
-@contextlib.contextmanager
-def _staying_at(home: str, client: Any) -> Iterator[None]:
-    """Refuses every request of a client to other hosts than `home` and, of the Hub, its stores."""
-
-    def check(request: Any) -> None:
-        asked = urlsplit(str(request.url))
-        wanted = urlsplit(home)
-        own = asked.netloc == wanted.netloc
-        store = wanted.netloc == HUB and (asked.hostname or "").endswith(STORES)
-        if asked.scheme != wanted.scheme or not (own or store):
+    said = read_table(card)
+    files = said.get("files")
+    if said.get("format") not in FORMATS or not isinstance(files, dict) or not 0 < len(files) <= MAX_FILES:
+        raise ValueError(f"{address}: {CARD} is not that of an export of fsfm_jax; name a weight file, REPOSITORY/FILE")
+    found = {}
+    for name, entry in files.items():
+        digest = entry.get("sha256") if isinstance(entry, dict) else None
+        if not is_word(name) or not isinstance(digest, str) or not DIGEST.fullmatch(digest):
             raise ValueError(
-                f"{home} sends to {asked.scheme}://{asked.netloc} for the file, which is not a host of its own; if you "
-                "trust that host, download the file in another way and name it"
+                f"{address}: {CARD}: files: expected names without folders, each with its sha256; found "
+                f"{name[:100]!r}. Do not use this repository"
             )
+        if name != README:
+            found[name] = digest
+    return found
 
-    client.event_hooks["request"].append(check)
-    try:
-        yield
-    finally:
-        client.event_hooks["request"].remove(check)
+
+def _place(folder: str, paths: Mapping[str, str]) -> str:
+    """Links files into a folder of their own, and returns it.
+
+    In the library's cache other files of the repository may lie beside them, or not; an address must not mean another
+    thing because of that.
+    """
+    for name, path in paths.items():
+        partial = os.path.join(folder, f".{name}.{uuid.uuid4().hex}")
+        os.symlink(os.path.realpath(path), partial)
+        os.replace(partial, os.path.join(folder, name))
+    return folder

@@ -19,7 +19,7 @@ from fsfm_jax.resolve.pretrain import STATISTICS
 from fsfm_jax.run.foreign_file import read_as
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.identity import parameters_of
-from fsfm_jax.weights import bundled, official_file
+from fsfm_jax.weights import bundled, hub_file, official_file
 from fsfm_jax.weights.base_file import open_base
 from fsfm_jax.weights.encoder_size import check_shapes, position_grid, recognise_size, shapes_of
 from fsfm_jax.weights.export_file import Export, find_export, read_vouched, read_weights
@@ -64,7 +64,7 @@ def open_pretrained(
     sizes: Mapping[str, Size] | None = None,
     content: official_file.Content | None = None,
 ) -> Pretrained:
-    """Opens the --workdir of a pretraining run, a file that ends in .pth, .pt, .pth.tar or .safetensors, or `small`.
+    """Opens the --workdir of a pretraining run, a .pth, .pt, .pth.tar or .safetensors file, hf://, or `small`.
 
     A file may hold the online or the target network of FSFM, or with another `base` the published network of that
     name; all its names have to be known, and all numbers that are used finite. Heads cannot be seen in the arrays: see
@@ -79,9 +79,13 @@ def open_pretrained(
       FileNotFoundError: nothing there.
       ValueError: a run of another job, a damaged file, a fine-tuned network, a network that is not of this base,
         unknown names, missing arrays, or an unknown size.
+      ModuleNotFoundError, ValueError, OSError: an address that `hub_file.fetch_checkpoint` refuses.
     """
     if base not in BASES:
         raise ValueError(f"model.base: expected one of {', '.join(BASES)}; found {base!r}")
+    if hub_file.is_address(path):
+        fetched = open_pretrained(hub_file.fetch_checkpoint(path), base, sizes)
+        return dataclasses.replace(fetched, origin=fetched.origin | {"path": path})
     path = bundled.resolve_name(path, bundled.ENCODER)
     export = find_export(path)
     if export is not None:

@@ -20,7 +20,7 @@ from fsfm_jax.run import foreign_file
 from fsfm_jax.run.checkpoint import read_parts
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.identity import check_place
-from fsfm_jax.weights import bundled
+from fsfm_jax.weights import bundled, checkpoint_place
 from fsfm_jax.weights.encoder_size import check_shapes, shapes_of
 from fsfm_jax.weights.export_file import find_export, read_weights
 from fsfm_jax.weights.official_optimizer import Moments
@@ -129,7 +129,7 @@ def open_reconstruction(checkpoint: str | None) -> OpenedRun:
       ValueError: a run of another job, a detector, an export without pixel decoder, or one whose arrays are not those
         of the network that the JSON beside it describes.
     """
-    checkpoint = bundled.resolve_name(checkpoint, bundled.ENCODER)
+    checkpoint = checkpoint_place.resolve(checkpoint, bundled.ENCODER)
     export = find_export(checkpoint)
     if export is None:
         return open_run(checkpoint, moments=False)
@@ -156,7 +156,7 @@ def open_reconstruction(checkpoint: str | None) -> OpenedRun:
 
 def reconstructs(checkpoint: str | None) -> bool:
     """Whether an export or the package's encoder has its pixel decoder, by the JSON beside it; ValueError as above."""
-    export = find_export(bundled.resolve_name(checkpoint, bundled.ENCODER))
+    export = find_export(checkpoint_place.resolve(checkpoint, bundled.ENCODER))
     return export is not None and export.said["format"] == "safetensors" and export.said.get("timm") is None
 
 

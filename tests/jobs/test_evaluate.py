@@ -330,7 +330,7 @@ def test_several_results_become_one_table(evaluated, pretrained, tmp_path):
         ({"data.threshold": "forged:blend:4:9"}, ValueError, "data.threshold: no face of class (fake|real)"),
         ({"checkpoint": ""}, FileNotFoundError, "checkpoint: no run at an empty path"),
         ({"checkpoint": "model.pth"}, FileNotFoundError, "checkpoint: model.pth is not there"),
-        ({"checkpoint": "hf://a/b"}, ValueError, "checkpoint: hf://a/b: .* hf:// is not read: download it first"),
+        ({"checkpoint": "hf://a/b"}, ValueError, "hf://a/b: expected hf://OWNER/.*, found no @REVISION"),
         ({"official.classes": "fake,real"}, ValueError, "official.classes: .* is a run, which says it itself"),
         ({"official.dtype": "nonsense"}, ValueError, "official.dtype: expected one of .*found 'nonsense'"),
         ({"official.norm_over": "nonsense"}, ValueError, "official.norm_over: expected one of .*found 'nonsense'"),
