@@ -200,17 +200,15 @@ def load_encoder(
     """Load an encoder from a run, an official file, an export, or a base model's file, or the one of the package.
 
     Args:
-      checkpoint: working directory of a pretraining or fine-tuning run, a .pth or .safetensors file, or a folder for
-        Hugging Face, or `hf://OWNER/NAME@REVISION#sha256=DIGEST`; the text "small", or nothing, for the small encoder
-        that comes with the package.
+      checkpoint: working directory of a pretraining or fine-tuning run, a .pth or .safetensors file, a folder for
+        Hugging Face, or an address `hf://...`; "small", or nothing, for the small encoder of the package.
       base: whose weights a file holds, if not FSFM's: "mae", "dino", "clip", ... as `model.base` of a recipe.
       classes: of an official fine-tuned file, its outputs by index, such as "fake,real".
       batch: images that are computed at a time.
 
     Raises:
-      FileNotFoundError: nothing is there.
-      ValueError: a damaged file, or one that holds something else.
-      ModuleNotFoundError, OSError: an address without the extra `hub`, or one that cannot be fetched.
+      FileNotFoundError: nothing is there. ModuleNotFoundError: an address without the extra hub.
+      ValueError: a damaged file, or one that holds something else. OSError: an address cannot be fetched.
     """
     return Encoder(open_encoder(as_text(checkpoint), Unsaid(classes), base), batch)
 
@@ -227,9 +225,8 @@ def load_detector(
     """Load a detector from a fine-tuning run, an official file, an export or an artifact, or the one of the package.
 
     Args:
-      checkpoint: working directory, .pth, .safetensors, .jax or .onnx file, folder for Hugging Face, or
-        `hf://OWNER/NAME@REVISION#sha256=DIGEST`; the text "small", or nothing, for the small demonstration detector
-        that comes with the package.
+      checkpoint: working directory, .pth, .safetensors, .jax or .onnx file, folder for Hugging Face, or an address
+        `hf://...`; "small", or nothing, for the small demonstration detector of the package.
       classes, statistics: what an official file does not say, see docs/predicting.md.
       dtype: of the matrix products, "float32" or "bfloat16"; by default the detector's own.
       batch: crops that are scored at a time.
@@ -237,9 +234,8 @@ def load_detector(
       reading: how `predict` reads files: `faces`, `frames`, `detector`, ... as the flags of `fsfm predict`.
 
     Raises:
-      FileNotFoundError: nothing is there.
+      FileNotFoundError, OSError, ModuleNotFoundError: as `load_encoder`.
       ValueError: a damaged file, one that holds something else, or a setting that is not allowed.
-      ModuleNotFoundError, OSError: an address without the extra `hub`, or one that cannot be fetched.
     """
     predictor = open_predictor(as_text(checkpoint), Unsaid(classes, statistics), dtype, batch)
     return Detector(predictor, Settings(predictor.image_size, predictor.transform, **reading), threshold)
