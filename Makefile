@@ -16,7 +16,7 @@ export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
 # No tool may go looking for weights or data on the network at run time.
 export NO_GCE_CHECK := true
 
-.PHONY: demo study has-chromium test test-beam test-pages test-parity test-tpu test-wheel wheel lint types check bench fuzz locks clean
+.PHONY: demo study has-chromium test test-beam test-pages test-parity test-tpu test-wheel wheel lint types check bench fuzz locks sbom clean
 
 $(VENV)/.runtime: requirements/run.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "fsfm_jax needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % v[:2])'
@@ -80,6 +80,10 @@ $(VENV)-wheel/.made: requirements/run.lock
 locks: $(VENV)-locks/.made
 	$(VENV)-locks/bin/python -m supply.locks
 	$(VENV)-locks/bin/python -m supply.licences
+
+# A bill of materials of all locks, in CycloneDX.
+sbom:
+	$(PYTHON) -m supply.sbom sbom/fsfm_jax.cdx.json
 
 # Readers of foreign files, two minutes each.
 fuzz: $(VENV)-fuzz/.made
@@ -152,4 +156,4 @@ bench: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) $(VENV)-beam $(VENV)-build $(VENV)-fuzz $(VENV)-locks $(VENV)-pages $(VENV)-parity $(VENV)-tpu \
-	    $(VENV)-wheel .cache dist runs
+	    $(VENV)-wheel .cache dist runs sbom

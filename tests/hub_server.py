@@ -142,7 +142,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return found
 
     def _commit(self, lines: list[dict]) -> None:
-        if lines[0]["value"].get("parentCommit") != self.state.branch:
+        if lines[0]["value"].get("parentCommit", self.state.branch) != self.state.branch:
             return self._answer(412, b'{"error": "the branch has moved"}', {"Content-Type": "application/json"})
         files = {}
         for line in lines[1:]:

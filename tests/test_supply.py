@@ -2,12 +2,13 @@
 
 import dataclasses
 import fnmatch
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from supply import licences, locks, pins
+from supply import licences, locks, pins, sbom
 
 ROOT = Path(__file__).parents[1]
 FILES = pins.all_requirements()
@@ -125,3 +126,50 @@ def test_what_the_security_page_names_is_there_and_pins_compare_by_the_name_of_r
     assert not re.search(r"\S+@\S+\.\w+", text), "no address is promised that nobody reads"
     assert pins.canonical("Dm_Tree.x--y") == "dm-tree-x-y"
     assert dataclasses.astuple(pins.Pin("a", "1")) < dataclasses.astuple(pins.Pin("b", "0"))
+
+
+def test_the_bill_of_materials_has_every_pin_with_its_hashes_and_its_licence():
+    bom = sbom.make_bom()
+    rows = {row.pin: row for row in licences.read_table(PAGE)}
+    components = {pins.Pin(one["name"], one["version"]): one for one in bom["components"]}
+    assert components.keys() == rows.keys() and len(components) == len(bom["components"])
+    hashes = {pin: found for file in FILES for pin, found in locks.read_lock(file.lock)[1].items()}
+    for pin, one in components.items():
+        assert {entry["content"] for entry in one["hashes"]} == hashes[pin]
+        (licence,) = one["licenses"]
+        named = licence.get("expression") or licence["license"].get("id") or licence["license"]["name"]
+        assert named == rows[pin].licence
+        assert one["scope"] == ("required" if "run" in rows[pin].needed else "optional")
+        assert one["purl"] == one["bom-ref"] and one["purl"].startswith(f"pkg:pypi/{pin.name}@")
+    run = next(file for file in FILES if file.path.name == pins.DEFAULT)
+    (graph,) = bom["dependencies"]
+    assert graph["ref"] == f"pkg:pypi/fsfm-jax@{sbom.version_of()}"
+    assert graph["dependsOn"] == [components[pin]["purl"] for pin in run.pins]
+    assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.6")
+    assert json.dumps(bom) == json.dumps(sbom.make_bom())
+
+
+@pytest.mark.parametrize(("licence", "entry"), [
+        ("MIT", {"license": {"id": "MIT"}}),
+        ("MPL-2.0 AND MIT", {"expression": "MPL-2.0 AND MIT"}),
+        ("Apache-2.0 WITH LLVM-exception", {"expression": "Apache-2.0 WITH LLVM-exception"}),
+        # No identifiers of SPDX: names.
+        ("BSD", {"license": {"name": "BSD"}}),
+        ("Dual License", {"license": {"name": "Dual License"}}),
+        ("MIT AND Something", {"license": {"name": "MIT AND Something"}}),
+    ])  # fmt: skip
+def test_a_licence_is_an_identifier_an_expression_or_a_name(licence, entry):
+    assert sbom.licence_entry(licence) == entry
+
+
+def test_a_bill_of_materials_needs_a_table_that_has_every_pin(tmp_path):
+    for name in ("requirements.txt", "docs/licences.md", "fsfm_jax/__init__.py", "requirements/run.lock"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    # The table is that of all files, and this checkout has one of them.
+    with pytest.raises(ValueError, match="licences.md: expected the packages of the locks; differing: .*make locks"):
+        sbom.make_bom(tmp_path)
+    (tmp_path / "fsfm_jax" / "__init__.py").write_text("")
+    with pytest.raises(ValueError, match="expected __version__, found none"):
+        sbom.version_of(tmp_path)
+    assert sbom.purl_of(pins.Pin("a", "1.0+cpu")) == "pkg:pypi/a@1.0%2Bcpu"
