@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> None:
     except Interrupted as stop:
         voice.info("%s", stop)
         sys.exit(stop.exit_code)
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         # For the user to fix: the message says how, a traceback would only hide it.
         voice.debug("details", exc_info=True)
         print(f"error: {error}", file=sys.stderr)
