@@ -122,15 +122,15 @@ def test_publishing_has_a_job_of_its_own_that_gets_the_wheel_and_may_do_nothing_
             assert re.search(rf"(?m)^{step['run'].removeprefix('make ')}:", make), step["run"]
 
 
-def test_the_citation_is_that_of_the_readme_and_of_this_version():
+def test_the_citation_is_that_of_the_page_and_of_this_version():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert (cited["cff-version"], cited["version"]) == ("1.2.0", fsfm_jax.__version__)
-    readme = (ROOT / "README.md").read_text()
-    entries = re.findall(r"@\w+\{.*?\n\}", readme, re.DOTALL)
+    page = (ROOT / "docs" / "citing.md").read_text()
+    entries = re.findall(r"@\w+\{.*?\n\}", page, re.DOTALL)
     assert len(entries) == len(cited["references"]) == 2
     for entry, reference in zip(entries, cited["references"], strict=True):
         field = dict(re.findall(r"(\w+) += \{(.*)\}", entry))
         assert reference["title"] == field["title"].replace("{", "").replace("}", "")
         names = [f"{one['family-names']}, {one['given-names']}" for one in reference["authors"]]
         assert (" and ".join(names), str(reference["year"])) == (field["author"], field["year"])
-    assert "arXiv:2510.10663" in readme and cited["references"][1]["identifiers"][0]["value"] == "arXiv:2510.10663"
+    assert "arXiv:2510.10663" in page and cited["references"][1]["identifiers"][0]["value"] == "arXiv:2510.10663"
