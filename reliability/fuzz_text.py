@@ -13,8 +13,8 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from fsfm_jax.apps.reading import Crop, Miss, Reading
-from fsfm_jax.apps.wire import BrokenWorker, read_reading, write_reading
+from fsfm_jax.apps.reading import Crop, Miss, Preview, Reading
+from fsfm_jax.apps.wire import BrokenWorker, read_reading, write_progress, write_reading
 from fsfm_jax.config import options
 from fsfm_jax.detection import export_reader
 from fsfm_jax.prepare.manifests.manifest import Request, WrongDownload
@@ -195,7 +195,9 @@ def _answers() -> list[bytes]:
     crop = Crop(0, 0, (1, 2, 3, 4), (1, 2, 3), 0.5, pixels, None)
     for crops in ((), (crop, crop)):
         file = io.BytesIO()
-        write_reading(file, Reading("photo.png", "photo", crops, (Miss(0, "no_face", "none"),), "", "", 25.0, (4, 4)))
+        write_progress(file, 1, 2)
+        misses, previews = (Miss(0, "no_face", "none"),), (Preview(0, (4, 4), pixels),)
+        write_reading(file, Reading("photo.png", "photo", crops, misses, "", "", 25.0, (4, 4), previews=previews))
         found.append(file.getvalue())
     return found
 

@@ -79,7 +79,7 @@ def predictor() -> Predictor:
         return np.zeros((len(crops), 2, 2), np.float32)
 
     card = {"class_names": ["fake", "real"], "real": 1}
-    return Predictor("a detector", card, 32, "resize", scores, heat, 2)
+    return Predictor("a detector", card, 32, "resize", scores, heat, 2, lambda: "")
 
 
 def encoder() -> LoadedEncoder:

@@ -2,17 +2,21 @@
 
 import base64
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
 from fsfm_jax.apps.caution import NOT_COVERED
-from fsfm_jax.apps.explanation import choose_faces, draw_overlays, timeline
-from fsfm_jax.apps.outputs import warnings
-from fsfm_jax.apps.reading import VIDEO, Reading
+from fsfm_jax.apps.explanation import PICTURES
+from fsfm_jax.apps.outputs import meaning, warnings
+from fsfm_jax.apps.people import Person, find_people
+from fsfm_jax.apps.reading import Reading
+from fsfm_jax.apps.statement import SEVERAL, state_file, state_person, state_rates
+from fsfm_jax.apps.ticket import EXPLAIN, SCORE, Ticket
 from fsfm_jax.apps.verdict import DecisionRule, Verdict, decide, describe_threshold, least_real
 from fsfm_jax.detection.predictor import Predictor
+from fsfm_jax.figures.cam import overlay
 
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
 
@@ -23,6 +27,17 @@ def picture(image: np.ndarray, lossless: bool = False) -> str:
     done, data = cv2.imencode(f".{kind}", image[..., ::-1], options)
     assert done, "every picture can be encoded"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def preview_of(reading: Reading) -> list[dict]:
+    """The small pictures of a file, each with its place in the video and the size that boxes count."""
+    return [
+        {
+            "frame": one.frame, "second": one.frame / reading.rate if reading.rate else None,
+            "height": one.size[0], "width": one.size[1], "picture": picture(one.pixels),
+        }
+        for one in reading.previews
+    ]  # fmt: skip
 
 
 def compile_for_a_photo(predictor: Predictor) -> None:
@@ -37,58 +52,92 @@ def compile_for_a_photo(predictor: Predictor) -> None:
         predictor.heat(blank)
 
 
-def answer_detection(predictor: Predictor, rule: DecisionRule, reading: Reading) -> dict:
+def answer_detection(predictor: Predictor, rule: DecisionRule, reading: Reading, ticket: Ticket) -> dict:
     """The answer about a file that has faces.
 
     Raises:
       ValueError: scores that are not finite.
+      GivenUp: nobody waits any more.
     """
     pixels = np.stack([crop.pixels for crop in reading.crops])
-    verdict = decide(predictor, rule, reading, predictor.log_probabilities(pixels))
-    pictures = _pictures(predictor, reading, verdict)
+    scores = _score(predictor, pixels, ticket)
+    verdict = decide(predictor, rule, reading, scores)
+    people = find_people(predictor, rule, reading, scores, verdict.frames)
+    heats = _heats(predictor, pixels, people, ticket)
+    said, says, why = state_file([person.verdict for person in people])
+    owner = {index: number for number, person in enumerate(people) for index in person.faces}
     return {
         "kind": verdict.kind,
-        "verdict": verdict.verdict,
-        "score": verdict.score,
-        "calibrated": verdict.calibrated,
-        "withheld": _sentence(verdict.detail),
-        "notes": list(verdict.notes),
-        "rule": _rule(verdict),
+        "height": reading.size[0], "width": reading.size[1], "rate": reading.rate,
+        "verdict": said, "says": says, "why": why,
+        "rates": state_rates(verdict.threshold, verdict.kind) if said else "",
+        "several": SEVERAL if len(people) > 1 else "",
+        "rule": _sentence(describe_threshold(verdict.threshold)) if verdict.threshold else "",
+        "threshold": None if verdict.threshold is None else verdict.threshold.value,
         "warnings": [_sentence(text) for text in warnings(predictor, rule)],
+        "notes": [_sentence(text) for text in verdict.notes],
         "not_covered": _sentence(NOT_COVERED),
-        "classes": _classes(verdict),
-        "real": predictor.class_names[predictor.real],
+        "explained": predictor.explains,
+        "found": verdict.found, "count": len(verdict.faces),
+        "frames": verdict.frames, "frames_with_face": verdict.frames_with_face,
+        "people": [_person(person, pixels, heats) for person in people],
         "faces": [
             {
-                "frame": face.crop.frame, "second": face.second, "face": face.crop.face, "score": face.score,
-                "confidence": None if math.isnan(face.crop.sureness) else face.crop.sureness,
-                "decides": index == verdict.deciding, "classes": face.classes, "picture": picture(image),
+                "frame": face.crop.frame, "second": face.second, "person": owner[index], "score": face.score,
+                "box": list(face.crop.box),
             }
-            for index, face, image in ((index, verdict.faces[index], image) for index, image in pictures)
+            for index, face in enumerate(verdict.faces)
         ],
-        "explained": predictor.explains,
-        "found": verdict.found,
-        "count": len(verdict.faces),
-        "frames": verdict.frames,
-        "frames_with_face": verdict.frames_with_face,
-        "timeline": picture(timeline(verdict), lossless=True) if reading.kind == VIDEO else None,
+        "previews": preview_of(reading),
+        "report": _report(predictor, rule, verdict),
     }  # fmt: skip
 
 
-def _pictures(predictor: Predictor, reading: Reading, verdict: Verdict) -> Sequence[tuple[int, np.ndarray]]:
-    if predictor.explains:
-        return draw_overlays(predictor, reading, verdict.deciding)
-    return [(index, reading.crops[index].pixels) for index in choose_faces(len(reading.crops), verdict.deciding)]
+def _score(predictor: Predictor, pixels: np.ndarray, ticket: Ticket) -> np.ndarray:
+    """Scores `[n, C]` of crops, with a look at the ticket before each batch."""
+    parts = []
+    for start in range(0, len(pixels), predictor.batch):
+        ticket.tell(SCORE, start, len(pixels))
+        parts.append(predictor.log_probabilities(pixels[start : start + predictor.batch]))
+    return np.concatenate(parts)
 
 
-def _rule(verdict: Verdict) -> str:
-    if verdict.threshold is None:
-        return "This detector keeps no threshold, so there is no verdict."
-    return _sentence(describe_threshold(verdict.threshold))
+def _heats(predictor: Predictor, pixels: np.ndarray, people: list[Person], ticket: Ticket) -> dict[int, np.ndarray]:
+    """By index of a face its heat map: the deciding face of each person, of many people those that look most forged."""
+    if not predictor.explains:
+        return {}
+    ticket.tell(EXPLAIN)
+    by_score = sorted(people, key=lambda person: person.verdict.score)
+    chosen = [_deciding(person) for person in by_score[:PICTURES]]
+    return dict(zip(chosen, predictor.heat(pixels[chosen]), strict=True))
+
+
+def _deciding(person: Person) -> int:
+    return person.faces[person.verdict.deciding]
+
+
+def _person(person: Person, pixels: np.ndarray, heats: dict[int, np.ndarray]) -> dict:
+    verdict, index = person.verdict, _deciding(person)
+    face = verdict.faces[verdict.deciding]
+    says, why = state_person(verdict)
+    return {
+        "verdict": verdict.verdict, "says": says, "why": why, "score": verdict.score,
+        "calibrated": verdict.calibrated, "classes": _classes(verdict), "frames": verdict.frames_with_face,
+        "shown": index, "confidence": None if math.isnan(face.crop.sureness) else face.crop.sureness,
+        "picture": picture(pixels[index]),
+        "heat": picture(overlay(pixels[index], heats[index])) if index in heats else None,
+    }  # fmt: skip
+
+
+def _report(predictor: Predictor, rule: DecisionRule, verdict: Verdict) -> dict:
+    """What `fsfm predict --json` writes of this file; the browser adds what it knows."""
+    file: dict[str, Any] = verdict.as_json()
+    del file["file"]  # the name of a temporary file
+    return {**meaning(predictor, rule, predictor.name), "files": [file]}
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}" if text else ""
 
 
 def _classes(verdict: Verdict) -> dict[str, float]:

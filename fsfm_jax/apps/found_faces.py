@@ -1,7 +1,8 @@
-"""What was found in a file: crops of faces as a network takes them, and frames without one."""
+"""What was found in a file: crops of faces as a network takes them, frames without one, and small pictures to show."""
 
 import dataclasses
 
+import cv2
 import numpy as np
 
 PHOTO, VIDEO = "photo", "video"
@@ -38,6 +39,21 @@ class Miss:
 
 
 @dataclasses.dataclass(frozen=True)
+class Preview:
+    """A small picture of a frame, for people to look at.
+
+    Attributes:
+      frame: of a video, from 0; 0 of a photo.
+      size: height and width of the whole frame, whose pixels boxes count.
+      pixels: `[h, w, 3] uint8` RGB of the same shape, reduced.
+    """
+
+    frame: int
+    size: tuple[int, int]
+    pixels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
 class Reading:
     """What a file holds.
 
@@ -49,6 +65,7 @@ class Reading:
       notes: what a reader of the result must know about how the file was decoded, a phrase each.
       found: number of each frame that was searched, and how many faces the detector found in it.
       asked: how many frames of a video were asked for, also those behind its end; 0 of a photo.
+      previews: in the order of their frames; none unless they were asked for.
     """
 
     path: str
@@ -62,3 +79,13 @@ class Reading:
     notes: tuple[str, ...] = ()
     found: tuple[tuple[int, int], ...] = ()
     asked: int = 0
+    previews: tuple[Preview, ...] = ()
+
+
+def make_preview(image: np.ndarray, frame: int, longest: int) -> Preview:
+    """Reduce a frame `[H, W, 3] uint8` to at most `longest` pixels on its longer side."""
+    height, width = image.shape[:2]
+    scale = min(1.0, longest / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    pixels = image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return Preview(frame, (height, width), pixels)

@@ -2,17 +2,19 @@
 
 It holds the detector and the parser. Each file is decoded in a process of its own, which ends with the file.
 
-Started by `readers.Readers` as `python -m fsfm_jax.apps.read_worker SETTINGS BYTES`, settings as JSON. It reads one
-path a line, in JSON, from its standard input and answers as `wire` says; it ends with its input.
+Started by `readers.Readers` as `python -m fsfm_jax.apps.read_worker SETTINGS BYTES`, settings as JSON. Each line of its
+standard input is, in JSON, the arguments of `FaceReader.read` but the last. It answers as `wire` says and ends with its
+input.
 """
 
+import functools
 import json
 import os
 import resource
 import sys
 
 from fsfm_jax.apps.reading import FaceReader, Settings
-from fsfm_jax.apps.wire import write_message, write_reading
+from fsfm_jax.apps.wire import write_message, write_progress, write_reading
 from fsfm_jax.prepare.media.apart import Apart
 
 READY, REFUSED = "ready", "refused"
@@ -32,7 +34,7 @@ def main() -> None:
         return
     write_message(answers, {READY: True}, [])
     for line in sys.stdin.buffer:
-        write_reading(answers, reader.read(json.loads(line)))
+        write_reading(answers, reader.read(*json.loads(line), functools.partial(write_progress, answers)))
 
 
 if __name__ == "__main__":

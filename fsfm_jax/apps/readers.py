@@ -4,6 +4,7 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import queue
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Iterator
 
 from fsfm_jax.apps.read_worker import READY, REFUSED
 from fsfm_jax.apps.reading import Reading, Settings
+from fsfm_jax.apps.ticket import READ, GivenUp, Ticket
 from fsfm_jax.apps.wire import BrokenWorker, read_header, read_reading
 
 # Bytes of address space of a worker, and of each process that it decodes a file in.
@@ -68,16 +70,34 @@ class Readers:
             if worker is not None:
                 worker.end()
 
-    def read(self, path: str) -> Reading:
+    def read(
+        self, path: str, faces: str | None = None, frames: int | None = None, ticket: Ticket | None = None
+    ) -> Reading:
         """Reads one file; may be called from several threads.
+
+        Args:
+          faces, frames: for this file, in the place of the settings' own; see `Settings`.
+          ticket: is told of each frame; giving it up kills the process that reads the file.
 
         Raises:
           RuntimeError: a worker dies before it can read anything.
+          GivenUp: the ticket was given up.
         """
+        ticket = ticket or Ticket()
         worker = self._idle.get()
         try:
             worker = worker or self._start()
-            return worker.read(path)
+            with ticket.ending(worker.kill):
+                reading = worker.read([path, faces, frames], ticket)
+            ticket.tell(READ)
+            return reading
+        except GivenUp:
+            # It may have been killed, perhaps only after its answer.
+            if worker is not None:
+                self._alive.discard(worker)
+                worker.end()
+                worker = None
+            raise
         except BrokenWorker as error:
             self._alive.discard(worker)
             late, said, worker = worker.late, worker.end(), None
@@ -162,16 +182,17 @@ class _Worker:
             self.end()
             raise ValueError(str(said.get(REFUSED)))
 
-    def read(self, path: str) -> Reading:
-        """The answer about a file; BrokenWorker if there is none."""
+    def read(self, wanted: list, ticket: Ticket) -> Reading:
+        """The answer about a file, `wanted` being its path and more; BrokenWorker if there is none."""
 
         def ask() -> Reading:
             try:
-                self._process.stdin.write(json.dumps(path).encode() + b"\n")
+                self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
                 self._process.stdin.flush()
             except BrokenPipeError as error:
                 raise BrokenWorker("it had ended") from error
-            return read_reading(self._process.stdout, path, self._side)
+            tell = functools.partial(ticket.tell, READ)
+            return read_reading(self._process.stdout, wanted[0], self._side, tell)
 
         return self._in_time(ask)
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from fsfm_jax import records
-from fsfm_jax.apps.found_faces import PHOTO, VIDEO, Crop, Miss, Reading
+from fsfm_jax.apps.found_faces import PHOTO, VIDEO, Crop, Miss, Preview, Reading, make_preview
 from fsfm_jax.data.resizing import EVALUATIONS, for_evaluation, resize_whole
 from fsfm_jax.prepare.crop import SCALE, Detection, NoFace, Square, cut, square_of
 from fsfm_jax.prepare.detect.detector import (
@@ -39,6 +39,8 @@ FACES = (LARGEST, SUREST, EVERY)
 MOST_FACES = 64
 MOST_FRAMES = 1024  # of a video
 MOST_CROPS = 4096  # of a file, 600 MB for 224 pixels
+MOST_PREVIEWS = 32  # of a video, spread over its frames
+LARGEST_PREVIEW = 2048  # pixels of the longer side
 # Words that are given here and in `readers`, beside those of `unusable.REASONS`.
 REASONS = {
     "no_face": "the detector found no face",
@@ -69,6 +71,7 @@ class Settings:
       detector_size: longer side in pixels at which pictures are searched, larger ones shrunk to it; None: the
         detector's own. A larger one finds smaller faces and takes more time and memory.
       frame_faces: how many faces of one frame of a video are taken at most, with `faces` "all".
+      preview: longer side in pixels of a small picture of a photo, half of it for frames of a video; 0: none is made.
 
     Raises:
       ValueError: a setting that is not one of those allowed.
@@ -85,6 +88,7 @@ class Settings:
     parser_weights: str = ""
     detector_size: int | None = None
     frame_faces: int = MOST_FACES
+    preview: int = 0
 
     def __post_init__(self):
         for name, allowed in (("transform", EVALUATIONS), ("faces", FACES)):
@@ -102,11 +106,17 @@ class Settings:
             )
         if not 1 <= self.frame_faces <= MOST_FACES:
             raise ValueError(f"frame_faces: expected 1 to {MOST_FACES} of each frame; found {self.frame_faces}")
+        if not 0 <= self.preview <= LARGEST_PREVIEW:
+            raise ValueError(f"preview: expected 0 to {LARGEST_PREVIEW} pixels; found {self.preview}")
         if self.parser != NONE and (self.side, self.transform) != (records.IMAGE_SIZE, "resize"):
             raise ValueError(
                 f"parser: maps are of the whole crop at {records.IMAGE_SIZE} pixels, expected resize to that; found "
                 f"{self.transform} to {self.side}"
             )
+
+
+def _ignore(done: int, of: int) -> None:
+    pass
 
 
 class FaceReader:
@@ -116,6 +126,7 @@ class FaceReader:
         """Raises ValueError, FileNotFoundError or RuntimeError as `make_detector` and `make_parser`."""
         self._settings, self._decoders = settings, decoders
         self._found: list[tuple[int, int]] = []
+        self._previews: list[Preview] = []
         self._asked, self._most = 0, MOST_FACES
         self._detector: Detector | None = (
             None if settings.detector == NONE else make_detector(settings.detector, settings.detector_size)
@@ -125,17 +136,37 @@ class FaceReader:
         )
         cv2.setNumThreads(1)
 
-    def read(self, path: str) -> Reading:
-        """The faces of a photo or video; never raises for what is wrong with the file."""
+    def read(
+        self, path: str, faces: str | None = None, frames: int | None = None, tell: Callable[[int, int], None] = _ignore
+    ) -> Reading:
+        """The faces of a photo or video; never raises for what is wrong with the file.
+
+        Args:
+          faces, frames: for this file, in the place of the settings' own.
+          tell: is called with the number of frames of a video that are done, and how many there will be.
+
+        Raises:
+          ValueError: `faces` or `frames` that `Settings` refuses.
+        """
+        usual = self._settings
+        self._settings = dataclasses.replace(usual, faces=faces or usual.faces, frames=frames or usual.frames)
+        try:
+            return self._read(path, tell)
+        finally:
+            self._settings = usual
+
+    def _read(self, path: str, tell: Callable[[int, int], None]) -> Reading:
         kind, start = "", b""
-        self._found, self._asked = [], 0
+        self._found, self._previews, self._asked = [], [], 0
         try:
             start = first_bytes(path, START_LENGTH)
             moving = container_of(start) is not None
             kind = VIDEO if moving else PHOTO
             self._most = self._settings.frame_faces if moving else MOST_FACES
-            reading = self._of_video(path) if moving else self._of_photo(path)
-            return dataclasses.replace(reading, found=tuple(self._found), asked=self._asked)
+            reading = self._of_video(path, tell) if moving else self._of_photo(path)
+            return dataclasses.replace(
+                reading, found=tuple(self._found), asked=self._asked, previews=tuple(self._previews)
+            )
         except Unusable as error:
             unknown = error.reason == "unknown_format"
             detail = str(error)
@@ -147,16 +178,20 @@ class FaceReader:
 
     def _of_photo(self, path: str) -> Reading:
         photo = self._decoders.read_photo(path)
+        if self._settings.preview:
+            self._previews.append(make_preview(photo.image, 0, self._settings.preview))
         found = list(self._faces(photo.image, 0))
         return _reading(path, PHOTO, found, None, photo.image.shape[:2], photo.notes)
 
-    def _of_video(self, path: str) -> Reading:
+    def _of_video(self, path: str, tell: Callable[[int, int], None]) -> Reading:
         found: list[Crop | Miss] = []
         size = (0, 0)
         with self._decoders.open_video(path) as video:
             asked, unread = chains(describe_spacing(self._settings.frames), video.count), 0
             self._asked = len(asked)
+            shown = -(-len(asked) // MOST_PREVIEWS)  # every frame, every second and so on
             for number, chain in enumerate(asked):
+                tell(number, len(asked))
                 if len(found) > MOST_CROPS - MOST_FACES:
                     found.append(Miss(chain.start, "too_many", f"no more than {MOST_CROPS} faces of a file are taken"))
                     break
@@ -170,6 +205,8 @@ class FaceReader:
                         break  # nor are those behind it
                     continue
                 size = image.shape[:2]
+                if self._settings.preview > 1 and number % shown == 0:
+                    self._previews.append(make_preview(image, chain.start, self._settings.preview // 2))
                 found += self._faces(image, chain.start)
             notes = video.notes
             if 0 < unread < len(asked):

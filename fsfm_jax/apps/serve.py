@@ -34,11 +34,12 @@ from absl import logging as absl_logging
 
 from fsfm_jax.apps.access import is_loopback
 from fsfm_jax.apps.certainty import LEAST_FRAMES, limits_of
+from fsfm_jax.apps.choice import MOST_FRAMES, Choice
 from fsfm_jax.apps.detect_answer import compile_for_a_photo
 from fsfm_jax.apps.mask_answer import masker_of
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import EVERY, FACES, LARGEST, Settings
-from fsfm_jax.apps.verdict import check_threshold, choose_rule
+from fsfm_jax.apps.verdict import check_threshold
 from fsfm_jax.apps.web import SAMPLES, Site, make_app
 from fsfm_jax.detection.detector import FOLDER
 from fsfm_jax.detection.opener import Unsaid
@@ -50,6 +51,7 @@ from fsfm_jax.weights.run_reader import OpenedRun, open_reconstruction, reconstr
 
 SHORTEST_TOKEN = 16
 TOKEN_VARIABLE = "FSFM_TOKEN"
+PREVIEW = 1280  # pixels of the longer side of a photo that is shown
 FRAME_FACES = 8  # of each frame of a video: a crowd in 32 frames would keep the page busy for minutes
 MEGA = 1_000_000
 SECONDS_TO_END = 5  # for files being read when the server is ended
@@ -77,13 +79,22 @@ def define_flags() -> None:
     flags.DEFINE_integer("limit_mb", 200, "Megabytes of an upload.", lower_bound=1)
     flags.DEFINE_integer("places", 4, "Requests that are answered at a time.", lower_bound=1)
     flags.DEFINE_float("seconds", 60.0, "Seconds that a file may take.", lower_bound=1.0)
-    flags.DEFINE_integer("frames", 32, "Sampled per video, evenly spaced.", lower_bound=1, upper_bound=256)
-    flags.DEFINE_enum("faces", EVERY, FACES, f"Which faces of a picture; of a video's frame {FRAME_FACES} at most.")
+    flags.DEFINE_integer(
+        "frames", 32, "Sampled per video, evenly spaced, unless a visitor chooses otherwise.", lower_bound=1,
+        upper_bound=MOST_FRAMES,
+    )  # fmt: skip
+    flags.DEFINE_enum(
+        "faces", EVERY, FACES, f"Which faces of a picture, unless a visitor chooses otherwise; of a video's frame "
+        f"{FRAME_FACES} at most.",
+    )  # fmt: skip
     flags.DEFINE_string("detector", "dlib+blazeface", "Face detector, as in prediction.")
     flags.DEFINE_integer("detector_size", None, "Longer side at which pictures are searched, as in prediction.")
     flags.DEFINE_float("least_frames", LEAST_FRAMES, "Share of frames with a face for a verdict.", 0.0, 1.0)
     flags.DEFINE_float("least_confidence", None, "Score of the face detector for a verdict, as in prediction.")
-    flags.DEFINE_string("threshold", "false_alarm", "false_alarm or equal_error, both as kept, or a number, 0 to 1.")
+    flags.DEFINE_string(
+        "threshold", "false_alarm", "false_alarm or equal_error, both as kept, or a number, 0 to 1; unless a visitor "
+        "chooses otherwise.",
+    )  # fmt: skip
     flags.DEFINE_string("dtype", "", "Of the matrix products; by default the detector's.")
     flags.DEFINE_string("classes", "", "Of official files: their classes by index, such as fake,real.")
     flags.DEFINE_string("statistics", "", "Of official files, if none lie beside.")
@@ -146,24 +157,25 @@ def open_site(chosen: Any, folder: str) -> Site:
     checkpoint, pretrained = _choose(chosen.checkpoint, chosen.pretrained)
     run: OpenedRun | None = None if pretrained == "" else open_reconstruction(pretrained)
     masker = masker_of(run, _name(pretrained))
-    predictor = rule = readers = None
+    predictor = readers = None
     if checkpoint != "":
         unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
         predictor = open_predictor(checkpoint, unsaid, chosen.dtype)
         predictor.name = _name(checkpoint)  # visitors read it, and where it lies is not for them
-        rule = choose_rule(predictor, chosen.threshold, limits)
         compile_for_a_photo(predictor)
         settings = Settings(
             predictor.image_size, predictor.transform, chosen.detector, chosen.faces, chosen.frames,
-            detector_size=chosen.detector_size, frame_faces=FRAME_FACES,
+            detector_size=chosen.detector_size, frame_faces=FRAME_FACES, preview=PREVIEW,
         )  # fmt: skip
         readers = Readers(settings, chosen.places, chosen.seconds)
     parsing = Settings(
-        IMAGE_SIZE, "resize", chosen.detector, LARGEST, 1, parser="embedded", detector_size=chosen.detector_size
-    )
+        IMAGE_SIZE, "resize", chosen.detector, LARGEST, 1, parser="embedded", detector_size=chosen.detector_size,
+        preview=PREVIEW,
+    )  # fmt: skip
+    usual = Choice(chosen.faces, chosen.frames, chosen.threshold)
     return Site(
-        predictor, rule, readers, masker, Readers(parsing, chosen.places, chosen.seconds), chosen.limit_mb * MEGA,
-        chosen.places, "", folder, tuple(sorted(path.name for path in SAMPLES.glob("*.jpg"))),
+        predictor, usual, limits, readers, masker, Readers(parsing, chosen.places, chosen.seconds),
+        chosen.limit_mb * MEGA, chosen.places, "", folder, _samples(),
     )  # fmt: skip
 
 
@@ -208,6 +220,11 @@ def run_until(stop: threading.Event, site: Site, server: uvicorn.Server, listene
         if readers is not None:
             readers.close()
     thread.join()
+
+
+def _samples() -> tuple[str, ...]:
+    """Names of the bundled photos and of the clip."""
+    return tuple(sorted(path.name for path in SAMPLES.iterdir() if path.suffix in (".jpg", ".mp4")))
 
 
 def _choose(checkpoint: str | None, pretrained: str) -> tuple[str | None, str | None]:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import dataclasses
+import hashlib
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -19,9 +21,22 @@ class Refused(Exception):
         self.status = status
 
 
+@dataclasses.dataclass(frozen=True)
+class Upload:
+    """A file that has arrived whole.
+
+    Attributes:
+      path: of the private copy. length: in bytes. sha256: of its bytes, in hexadecimal.
+    """
+
+    path: str
+    length: int
+    sha256: str
+
+
 @contextlib.asynccontextmanager
-async def receive(request: Request, limit: int, folder: str) -> AsyncIterator[str]:
-    """Path of a private file in `folder` with the body of the request, which is gone afterwards, whatever happens.
+async def receive(request: Request, limit: int, folder: str) -> AsyncIterator[Upload]:
+    """A private file in `folder` with the body of the request, which is gone afterwards, whatever happens.
 
     The body is the file itself; its name never comes here. It is counted while it arrives, and what says it is longer
     than `limit` bytes is not read at all.
@@ -36,7 +51,7 @@ async def receive(request: Request, limit: int, folder: str) -> AsyncIterator[st
     try:
         try:
             async with asyncio.timeout(SECONDS):
-                length = await _write_body(request, descriptor, limit)
+                length, sha256 = await _write_body(request, descriptor, limit)
         except TimeoutError as error:
             raise Refused(408, f"The upload took longer than {SECONDS:g} seconds.") from error
         except ClientDisconnect as error:
@@ -45,22 +60,24 @@ async def receive(request: Request, limit: int, folder: str) -> AsyncIterator[st
             raise Refused(507, f"The server could not keep the file: {error.strerror}.") from error
         if not length:
             raise Refused(422, "The file has no bytes.")
-        yield path
+        yield Upload(path, length, sha256)
     finally:
         os.unlink(path)
 
 
-async def _write_body(request: Request, descriptor: int, limit: int) -> int:
-    """Writes the body to an open file, closes it, and returns the number of bytes."""
-    length = 0
+async def _write_body(request: Request, descriptor: int, limit: int) -> tuple[int, str]:
+    """Writes the body to an open file, closes it, and returns the number of bytes and their SHA-256."""
+    length, digest = 0, hashlib.sha256()
     with os.fdopen(descriptor, "wb") as file:
         async for chunk in request.stream():
             length += len(chunk)
             if length > limit:
                 raise Refused(413, _too_long(limit))
+            digest.update(chunk)
             file.write(chunk)
-    return length
+    return length, digest.hexdigest()
 
 
 def _too_long(limit: int) -> str:
-    return f"The file is larger than {limit / 1e6:,.0f} MB, the most that this page takes."
+    most = f"{limit / 1e6:,.0f} MB" if limit >= 1e6 else f"{limit:,} bytes"
+    return f"The file is larger than {most}, the most that this page takes."

@@ -1,4 +1,6 @@
-"""What a worker process answers, as bytes: a header in JSON, then the pixels of each crop.
+"""What a worker process answers, as bytes: a header in JSON, then the pixels of each crop and preview.
+
+Before it, for each frame that is done, a header alone says how far the file is read.
 
 Workers decode untrusted files. Whoever takes one over could send anything, so answers are data and nothing else:
 they are not unpickled, and their sizes are checked before memory is taken.
@@ -8,15 +10,17 @@ import dataclasses
 import json
 import math
 import struct
+from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
 
 from fsfm_jax import records
-from fsfm_jax.apps.reading import MOST_CROPS, Crop, Miss, Reading
+from fsfm_jax.apps.reading import LARGEST_PREVIEW, MOST_CROPS, MOST_PREVIEWS, Crop, Miss, Preview, Reading
 
 _LENGTH = struct.Struct("<Q")
 MAX_HEADER = 1 << 26
+_DONE, _OF = "done", "of"
 
 
 class BrokenWorker(Exception):
@@ -50,6 +54,11 @@ def read_header(file: BinaryIO) -> dict:
     return content
 
 
+def write_progress(file: BinaryIO, done: int, of: int) -> None:
+    """Says how many frames of a file are done, and of how many."""
+    write_message(file, {_DONE: done, _OF: of}, [])
+
+
 def write_reading(file: BinaryIO, reading: Reading) -> None:
     """Writes one answer."""
     blocks, crops = [], []
@@ -57,7 +66,9 @@ def write_reading(file: BinaryIO, reading: Reading) -> None:
         parsed = crop.parsing_map is not None
         crops.append([crop.frame, crop.face, crop.box, crop.square, crop.sureness, parsed])
         blocks += [crop.pixels.tobytes()] + ([crop.parsing_map.tobytes()] if parsed else [])
+    blocks += [preview.pixels.tobytes() for preview in reading.previews]
     content = {
+        "previews": [[preview.frame, preview.size, preview.pixels.shape[:2]] for preview in reading.previews],
         "kind": reading.kind, "reason": reading.reason, "detail": reading.detail, "rate": reading.rate,
         "size": reading.size, "misses": [dataclasses.astuple(miss) for miss in reading.misses], "crops": crops,
         "notes": reading.notes, "found": reading.found, "asked": reading.asked,
@@ -65,14 +76,21 @@ def write_reading(file: BinaryIO, reading: Reading) -> None:
     write_message(file, content, blocks)
 
 
-def read_reading(file: BinaryIO, path: str, side: int) -> Reading:
-    """The answer about the file `path`, with crops of `side` pixels.
+def read_reading(file: BinaryIO, path: str, side: int, tell: Callable[[int, int], None] | None = None) -> Reading:
+    """The answer about the file `path`, with crops of `side` pixels; `tell` is called for each `write_progress`.
 
     Raises:
       BrokenWorker: the stream has ended, or holds something else.
     """
     content = read_header(file)
     try:
+        while _DONE in content:
+            done, of = int(content[_DONE]), int(content[_OF])
+            if not 0 <= done <= of:
+                raise BrokenWorker(f"{done} of {of} frames")
+            if tell is not None:
+                tell(done, of)
+            content = read_header(file)
         if len(content["crops"]) > MOST_CROPS:
             raise BrokenWorker(f"{len(content['crops'])} crops")
         crops = []
@@ -85,6 +103,7 @@ def read_reading(file: BinaryIO, path: str, side: int) -> Reading:
                 raise BrokenWorker(f"a sureness of {sureness}")
             edges = (left, top, right, bottom), (x, y, size)
             crops.append(Crop(_whole(frame), _whole(face), *edges, float(sureness), pixels, parsing_map))
+        previews = _previews(file, content["previews"])
         misses = tuple(Miss(_whole(frame), str(reason), str(detail)) for frame, reason, detail in content["misses"])
         height, width = map(int, content["size"])
         rate = None if content["rate"] is None else float(content["rate"])
@@ -95,10 +114,22 @@ def read_reading(file: BinaryIO, path: str, side: int) -> Reading:
         counts = tuple((_whole(frame), _whole(count)) for frame, count in content["found"])
         if any(count < 0 for _, count in counts):
             raise BrokenWorker(f"{min(count for _, count in counts)} faces")
-        end = *words, rate, (height, width), notes, counts, _whole(content["asked"])
+        end = *words, rate, (height, width), notes, counts, _whole(content["asked"]), previews
         return Reading(path, str(content["kind"]), tuple(crops), misses, *end)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BrokenWorker(f"an answer of another form ({type(error).__name__}: {error})") from error
+
+
+def _previews(file: BinaryIO, listed: list) -> tuple[Preview, ...]:
+    if len(listed) > MOST_PREVIEWS:
+        raise BrokenWorker(f"{len(listed)} previews")
+    found = []
+    for frame, size, shape in listed:
+        (height, width), (rows, columns) = map(_whole, size), map(_whole, shape)
+        if not (0 < rows <= LARGEST_PREVIEW and 0 < columns <= LARGEST_PREVIEW and height > 0 and width > 0):
+            raise BrokenWorker(f"a preview of {rows}x{columns} pixels")
+        found.append(Preview(_whole(frame), (height, width), _array(file, (rows, columns, 3))))
+    return tuple(found)
 
 
 def _whole(value) -> int:

@@ -265,14 +265,23 @@ def _fasking_visible(bits: np.ndarray, seen: int, random: np.ndarray) -> np.ndar
 
 
 STRATEGIES = {
-    "random": Strategy(_draw_random, "Random", "Patches drawn uniformly, as in MAE."),
+    "random": Strategy(_draw_random, "Random", "Hides patches drawn uniformly from the whole picture, as in MAE."),
     "fasking_i": Strategy(
-        _draw_fasking_i, "Fasking-I", "Facial components first; background and skin stay visible (after MARLIN)."
+        _draw_fasking_i, "Fasking-I",
+        "Shows background first, then skin, then whole facial components in random order, until enough is visible; "
+        "a surplus is hidden at random (after MARLIN).",
     ),
-    "frp": Strategy(_draw_frp, "FRP", "The same share of every facial region."),
-    "crfr_r": Strategy(_draw_crfr_r, "CRFR-R", "One random region completely, the rest uniformly.", covers_region=True),
+    "frp": Strategy(_draw_frp, "FRP", "Hides the same share of every region; no region is covered on purpose."),
+    "crfr_r": Strategy(
+        _draw_crfr_r, "CRFR-R",
+        "Covers one random region completely (eyebrows, eyes, nose, mouth, boundary or hair), then hides patches drawn "
+        "uniformly from the rest.",
+        covers_region=True,
+    ),
     "crfr_p": Strategy(
-        _draw_crfr_p, "CRFR-P", "One random region completely, every other region in proportion (FSFM).",
+        _draw_crfr_p, "CRFR-P",
+        "Covers one random region completely (eyebrows, eyes, nose, mouth, boundary or hair), then hides the same "
+        "share of every other region (FSFM).",
         covers_region=True,
     ),
 }  # fmt: skip

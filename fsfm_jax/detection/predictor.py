@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsfm_jax.detection.detector import Detector
+from fsfm_jax.detection.detector import Detector, digest_parameters
 from fsfm_jax.detection.opener import Unsaid, open_scorer
 from fsfm_jax.figures.cam import class_activation
 from fsfm_jax.metrics.card import Carded
@@ -39,14 +39,23 @@ class Predictor(Carded):
         score: Callable[[np.ndarray], jax.Array],
         heat: Callable[[np.ndarray, int], jax.Array] | None,
         batch: int,
+        digest: Callable[[], str],
     ):
-        """`score` and `heat` take `[n, S, S, 3] uint8`; `batch` is the largest n that they are given."""
+        """`score` and `heat` take `[n, S, S, 3] uint8`; `batch` is the largest n that they are given.
+
+        `digest` returns the SHA-256 of the parameters, or of the file of a serialized detector.
+        """
         if batch < 1:
             raise ValueError(f"batch: expected at least 1 image at a time, found {batch}")
         self.name, self.card, self.image_size, self.transform = name, card, image_size, transform
         self.explains, self.batch = heat is not None, batch
-        self._score, self._heat = score, heat
+        self._score, self._heat, self._digest = score, heat, digest
         self._sizes = (*(size for size in SMALL if size < batch), batch)
+
+    @functools.cached_property
+    def weights_sha256(self) -> str:
+        """Says which weights these are: the digest of `facts.describe_detector`, in hexadecimal."""
+        return self._digest()
 
     def log_probabilities(self, crops: np.ndarray) -> np.ndarray:
         """Natural logarithms of the class probabilities, `[n, S, S, 3] uint8 -> [n, C] float32`, any n from 0 on.
@@ -105,7 +114,8 @@ def open_predictor(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", batc
     if isinstance(opened, Detector):
         return predictor_of(opened, batch)
     score, transform = opened.log_probabilities, opened.own_transform or TRANSFORM
-    return Predictor(opened.name, opened.card, opened.image_size, transform, score, None, batch)
+    digest = opened.card["artifact"]["sha256"]
+    return Predictor(opened.name, opened.card, opened.image_size, transform, score, None, batch, lambda: digest)
 
 
 def predictor_of(detector: Detector, batch: int = 16) -> Predictor:
@@ -121,4 +131,5 @@ def predictor_of(detector: Detector, batch: int = 16) -> Predictor:
         lambda crops: score(params, crops),
         lambda crops, of: heat(params, crops, of=of),
         batch,
+        lambda: digest_parameters(params),
     )

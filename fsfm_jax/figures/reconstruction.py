@@ -13,6 +13,7 @@ from fsfm_jax.data.photo import decode_image
 from fsfm_jax.data.sources import Source
 from fsfm_jax.data.transforms import resize_pair
 from fsfm_jax.figures.gallery import Row, write_gallery
+from fsfm_jax.models.any_mask import predict_pixels
 from fsfm_jax.models.fsfm import OnlineNetwork
 from fsfm_jax.models.ops import at_least_float32
 from fsfm_jax.models.vit import unpatchify
@@ -91,6 +92,20 @@ def reconstruct(params: Any, images: jax.Array, mask: jax.Array, task: PretrainT
     patches = task.patches(images)
     predicted = at_least_float32(OnlineNetwork(task.model).apply({"params": params}, patches, mask).pixels)
     error = losses.masked_reconstruction(predicted, task.goal(patches), mask)
+    return _fill(patches, predicted, mask, task), error.total / error.denominator
+
+
+def reconstruct_any(params: Any, image: jax.Array, mask: jax.Array, task: PretrainTask) -> jax.Array:
+    """A photo with its hidden patches replaced by predictions; one program for any number of them.
+
+    `[1, S, S, 3] uint8, [1, N] bool -> [1, N, P] uint8`, as `reconstruct` but for rounding.
+    """
+    patches = task.patches(image)
+    return _fill(patches, at_least_float32(predict_pixels(task.model, params, patches, mask)), mask, task)
+
+
+def _fill(patches: jax.Array, predicted: jax.Array, mask: jax.Array, task: PretrainTask) -> jax.Array:
+    """Normalised patches with hidden ones replaced by what was predicted, as pixels, `[B, N, P] uint8`."""
     if task.loss_spec.normalise_pixels:
         # The prediction is relative to each patch's own mean and deviation; only the photo knows these.
         mean = patches.mean(-1, keepdims=True)
@@ -99,7 +114,7 @@ def reconstruct(params: Any, images: jax.Array, mask: jax.Array, task: PretrainT
     shown = jnp.where(mask[:, :, None], predicted, patches)
     shown = shown.reshape(*shown.shape[:2], -1, 3) * jnp.asarray(task.statistics.std)[None, None, None]
     shown = jnp.clip(jnp.round((shown + jnp.asarray(task.statistics.mean)[None, None, None]) * 255), 0, 255)
-    return shown.reshape(patches.shape).astype(jnp.uint8), error.total / error.denominator
+    return shown.reshape(patches.shape).astype(jnp.uint8)
 
 
 def mask_picture(image: np.ndarray, mask: np.ndarray, region_mask: np.ndarray, patch: int) -> np.ndarray:

@@ -13,7 +13,8 @@ import pytest
 from videos import CLIP
 
 from fsfm_jax.apps import readers, wire
-from fsfm_jax.apps.reading import Crop, FaceReader, Miss, Reading, Settings
+from fsfm_jax.apps.reading import Crop, FaceReader, Miss, Preview, Reading, Settings
+from fsfm_jax.apps.ticket import GivenUp, Ticket
 
 SETTINGS = Settings(side=32, detector="blazeface", frames=2)
 PHOTO = CLIP.parent / "pd_nasa_astronaut.jpg"
@@ -82,6 +83,33 @@ def test_a_file_that_takes_too_long_is_given_up(pool, tmp_path):
     assert len(pool.read(str(PHOTO)).crops) == 1
 
 
+def test_a_file_that_nobody_waits_for_is_given_up(pool):
+    """Before its worker is asked, while it answers, and between two frames; the next file is read all the same."""
+    ticket = Ticket()
+    ticket.give_up()
+    with pytest.raises(GivenUp):
+        pool.read(str(PHOTO), ticket=ticket)
+    pool.read(str(PHOTO))
+    os.kill(alive(pool)[0], signal.SIGSTOP)
+    ticket, answers = Ticket(), []
+    asking = threading.Thread(target=lambda: answers.append(pool.read(str(CLIP), "largest", 3, ticket)))
+    asking.start()
+    while ticket._end is None:
+        pass
+    ticket.give_up()
+    asking.join(30)
+    assert answers[0].reason == "died" and len(pool.read(str(CLIP), "largest", 3).crops) == 3
+
+    class Impatient(Ticket):
+        def tell(self, *progress):
+            self.give_up()
+            super().tell(*progress)
+
+    with pytest.raises(GivenUp):
+        pool.read(str(CLIP), ticket=Impatient())
+    assert len(pool.read(str(PHOTO)).crops) == 1
+
+
 def test_closing_ends_workers_that_are_busy():
     with readers.Readers(SETTINGS, 1) as opened:
         (pid,) = alive(opened)
@@ -143,14 +171,21 @@ READING = Reading(
         Crop(4, 0, (-1, 2, 3, 4), (0, 1, 9), float("nan"), np.zeros((2, 2, 3), np.uint8)),
     ),
     (Miss(5, "no_face", "none"),), rate=12.5, size=(10, 20), found=((3, 2), (4, 40)), asked=7,
+    previews=(Preview(3, (10, 20), np.arange(6, dtype=np.uint8).reshape(1, 2, 3)),),
 )  # fmt: skip
 
 
 def test_an_answer_survives_its_way():
-    stream = io.BytesIO()
+    stream, told = io.BytesIO(), []
+    wire.write_progress(stream, 1, 7)
+    wire.write_progress(stream, 2, 7)
     wire.write_reading(stream, READING)
     stream.seek(0)
-    found = wire.read_reading(stream, "a", 2)
+    found = wire.read_reading(stream, "a", 2, lambda *progress: told.append(progress))
+    assert told == [(1, 7), (2, 7)]
+    (preview,), (wanted,) = found.previews, READING.previews
+    assert (preview.frame, preview.size) == (3, (10, 20))
+    np.testing.assert_array_equal(preview.pixels, wanted.pixels)
     assert (found.misses, found.rate, found.size, found.kind) == (READING.misses, 12.5, (10, 20), "video")
     assert (found.found, found.asked) == (((3, 2), (4, 40)), 7)
     np.testing.assert_array_equal(found.crops[0].pixels, READING.crops[0].pixels)
@@ -173,6 +208,9 @@ def message(content: bytes) -> io.BytesIO:
         (message(b'{"crops": [[0, 0, [0, 0, 0, 0], [0, 0, 0], 1, false]]}'), "it ended"),
         (message(b'{"crops": 5}'), "an answer of another form .TypeError"),
         (message(b'{"crops": [' + b"0," * 5000 + b"0]}"), "5001 crops"),
+        (message(b'{"done": 8, "of": 7}'), "8 of 7 frames"),
+        (message(b'{"crops": [], "previews": [[0, [1, 1], [1, 9999]]]}'), "a preview of 1x9999 pixels"),
+        (message(b'{"crops": [], "previews": [' + b"0," * 32 + b"0]}"), "33 previews"),
     ])  # fmt: skip
 def test_a_worker_that_was_taken_over_can_only_break(stream, text):
     with pytest.raises(wire.BrokenWorker, match=text):
@@ -182,6 +220,7 @@ def test_a_worker_that_was_taken_over_can_only_break(stream, text):
 @pytest.mark.parametrize("changes, text", [
         ({"rate": math.nan}, "a rate of nan"), ({"rate": 0.0}, "a rate of 0.0"),
         ({"crops": (dataclasses.replace(READING.crops[0], sureness=math.inf),)}, "a sureness of inf"),
+        ({"crops": (dataclasses.replace(READING.crops[1], box=(0, 0, 1 << 63, 1)),)}, "a number of 64 bits"),
         ({"found": ((0, -1),)}, "-1 faces"), ({"found": (("x", 1),)}, "another form"),
         ({"asked": 1 << 63}, "OverflowError: a number of 64 bits"),
     ])  # fmt: skip

@@ -1,7 +1,9 @@
 """The page over real HTTP: answers, limits, who may ask, hostile files, and nothing left behind."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import http.client
 import json
 import math
@@ -23,11 +25,12 @@ from videos import CLIP
 
 from fsfm_jax.apps import serve, uploads, web
 from fsfm_jax.apps.access import COOKIE
-from fsfm_jax.apps.certainty import limits_of
+from fsfm_jax.apps.certainty import Limits, limits_of
+from fsfm_jax.apps.choice import Choice
 from fsfm_jax.apps.mask_answer import Masker
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import REASONS, Crop, Reading, Settings
-from fsfm_jax.apps.verdict import choose_rule
+from fsfm_jax.apps.ticket import GivenUp
 from fsfm_jax.data.masking import STRATEGIES
 from fsfm_jax.data.photo import encode_png
 
@@ -39,7 +42,7 @@ LIMIT = 2_000_000
 class Predictor(type(CARDED)):
     """Says 0.5 of everything."""
 
-    explains, image_size, transform, name = True, 32, "resize_center", "stub"
+    explains, image_size, transform, name, batch, weights_sha256 = True, 32, "resize_center", "stub", 16, "5" * 64
 
     def __init__(self):
         self.card = CARDED.card
@@ -66,12 +69,14 @@ def serving(site):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    detecting = Settings(32, detector="blazeface", frames=3)
-    parsing = Settings(224, "resize", "blazeface", frames=1, parser="embedded")
+    detecting = Settings(32, detector="blazeface", preview=64)
+    parsing = Settings(224, "resize", "blazeface", frames=1, parser="embedded", preview=64)
     predictor, folder = Predictor(), str(tmp_path_factory.mktemp("uploads"))
     with Readers(detecting, 1) as readers, Readers(parsing, 1) as parsers:
-        rule = choose_rule(predictor)
-        yield web.Site(predictor, rule, readers, Masker(None, ""), parsers, LIMIT, 2, "", folder, (PHOTO.name,))
+        yield web.Site(
+            predictor, Choice(frames=3), Limits(), readers, Masker(None, ""), parsers, LIMIT, 2, "", folder,
+            (PHOTO.name,),
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +111,9 @@ def left(site):
 
 
 def test_the_page_and_nothing_else_and_no_script_or_style_in_it(port):
-    for path, kind in (("/", "text/html"), ("/page.js", "javascript"), ("/page.css", "text/css")):
+    kinds = {".html": "text/html", ".js": "javascript", ".css": "text/css"}
+    assert {Path(name).name for name in web.FILES.values()} == set(os.listdir(web.PAGE))
+    for path, kind in ((path, kinds[Path(name).suffix]) for path, name in web.FILES.items()):
         status, headers, content = ask(port, "GET", path)
         assert status == 200 and kind in headers["content-type"] and content
         assert "default-src 'none'" in headers["content-security-policy"] and headers["cache-control"] == "no-store"
@@ -119,58 +126,84 @@ def test_the_page_and_nothing_else_and_no_script_or_style_in_it(port):
     text = (web.PAGE / "index.html").read_text()
     assert "<style" not in text and "style=" not in text and not re.search(r"\son\w+=", text)
     assert text.count("<script") == 1 and "://" not in text and "//" not in (web.PAGE / "page.css").read_text()
-    assert "innerHTML" not in (web.PAGE / "page.js").read_text()
+    for name in web.SCRIPTS:
+        script = (web.PAGE / name).read_text()
+        assert not re.search("innerHTML|insertAdjacentHTML|document.write|eval\\(", script), name
 
 
 def test_a_photo_and_a_video_are_looked_at(site, port):
     status, found = told(port, "/api/detect", PHOTO.read_bytes())
-    assert (status, found["kind"], found["verdict"], found["score"]) == (200, "photo", "real", pytest.approx(0.5))
-    assert found["classes"] == {"fake": pytest.approx(0.5), "real": pytest.approx(0.5)} and found["timeline"] is None
-    assert found["faces"][0]["picture"].startswith("data:image/jpeg;base64,")
+    (person,) = found["people"]
+    assert (status, found["kind"], found["verdict"], person["score"]) == (200, "photo", "real", pytest.approx(0.5))
+    assert found["says"] == "The detector found no evidence of forgery."
+    assert found["rates"] == "On its validation set it was wrong on 8 of 100 real and 20 of 100 forged faces."
     assert "calls forged 8 % of the real and real 20 % of the forged on val" in found["rule"]
-    assert found["warnings"] == [] and "paintings" in found["not_covered"] and found["faces"][0]["confidence"] > 0.8
+    assert found["sha256"] == hashlib.sha256(PHOTO.read_bytes()).hexdigest()
+    assert (found["bytes"], found["width"], found["height"]) == (PHOTO.stat().st_size, 512, 512)
+    assert person["picture"].startswith("data:image/jpeg;base64,") and person["heat"] and person["confidence"] > 0.8
+    assert found["warnings"] == [] and "paintings" in found["not_covered"]
+    (preview,), (face,) = found["previews"], found["faces"]
+    assert (preview["width"], preview["height"], face["person"]) == (512, 512, 0)
+    status, found = told(port, "/api/detect?frames=2&threshold=0.25", CLIP.read_bytes())
+    assert (status, found["kind"], found["verdict"], found["count"], found["frames"]) == (200, "video", "real", 2, 2)
+    assert found["rates"] == "How often it is wrong at this threshold is not known."
     status, found = told(port, "/api/detect", CLIP.read_bytes())
-    assert (status, found["kind"], found["verdict"], found["count"]) == (200, "video", "forged", 3)  # 0.5 < 0.55
-    assert (found["found"], found["frames"], found["frames_with_face"], found["withheld"]) == (3, 3, 3, "")
-    assert found["timeline"].startswith("data:image/png") and [face["frame"] for face in found["faces"]] == [0, 22, 44]
+    assert (status, found["verdict"], found["says"]) == (200, "forged", "The detector calls this forged.")  # 0.5 < 0.55
+    (person,) = found["people"]  # one person in three frames, not three faces
+    assert [(face["frame"], face["person"]) for face in found["faces"]] == [(0, 0), (22, 0), (44, 0)]
+    assert [preview["frame"] for preview in found["previews"]] == [0, 22, 44] and person["frames"] == 3
+    (report,) = found["report"]["files"]
+    assert report["persons"][0]["verdict"] == "forged" and site.folder not in json.dumps(found["report"])
     assert not left(site)
 
 
-def test_masks_are_rolled_and_a_video_has_none(port):
-    answers = [
-        told(port, f"/api/mask?strategy=crfr_p&ratio=0.75&roll={roll}", PHOTO.read_bytes()) for roll in (0, 0, 1)
-    ]
+def test_masks_are_rolled_and_a_video_has_none(site, port):
+    status, face = told(port, "/api/face", PHOTO.read_bytes())
+    assert (status, face["found"]) == (200, 1) and face["map"].startswith("data:image/png")
+    taken = base64.b64decode(face["face"])
+    answers = [told(port, f"/api/mask?strategy=crfr_p&ratio=0.75&roll={roll}", taken) for roll in (0, 0, 1)]
     assert {status for status, _ in answers} == {200}
     first, again, other = (found for _, found in answers)
-    assert first == again and first["mask"] != other["mask"] and first["map"] == other["map"]
-    assert (first["hidden"], first["patches"], first["reconstruction"]) == (147, 196, None) and first["covered"]
-    status, found = told(port, "/api/mask?strategy=random&ratio=0.5&roll=0", PHOTO.read_bytes())
+    assert first == again and first["mask"] != other["mask"]
+    assert (first["hidden"], first["patches"], first["reconstruction"]) == (147, 196, None)
+    (covered,) = [one for one in first["regions"] if one["name"] == first["covered"]]
+    assert covered["hidden"] == covered["patches"] == first["covered_patches"] > 0
+    status, found = told(port, "/api/mask?strategy=random&ratio=0.5&roll=0", taken)
     assert (status, found["hidden"], found["covered"]) == (200, 98, "")
+    assert [sum(one[key] for one in found["regions"]) for key in ("patches", "hidden")] == [196, 98]
     offered = json.loads(ask(port, "GET", "/api/about")[2])["strategies"]
     assert [(row["name"], row["title"]) for row in offered] == [(n, row.title) for n, row in STRATEGIES.items()]
     assert all(row["about"] for row in offered)
     assert [row["name"] for row in offered if row["chosen"]] == ["crfr_p"]
-    status, found = told(port, "/api/mask?strategy=random&ratio=0.5&roll=0", CLIP.read_bytes())
+    status, found = told(port, "/api/face", CLIP.read_bytes())
     assert (status, found["error"]) == (422, "This is a video; masks are for photos.")
+    short, labelled = taken[:-1], taken[:-1] + b"\x0b"
+    for wrong, text in ((short, "Face: expected the 200704 bytes"), (labelled, "Parsing map: labels up to 11")):
+        status, found = told(port, "/api/mask?strategy=random&ratio=0.5&roll=0", wrong)
+        assert status == 422 and found["error"].startswith(text)
+    assert told(port, "/api/mask?strategy=random&ratio=0.5&roll=0", taken + b"x")[0] == 413 and not left(site)
 
 
-def test_all_faces_that_are_judged_count_and_the_first_shown_decides(site):
+def test_each_face_of_a_photo_has_a_verdict_and_the_most_forged_have_heat_maps(site):
     """Ten faces of 40 are judged, the eighth looks most forged; the face detector is unsure of it."""
     pixels = np.zeros((32, 32, 3), np.uint8)
     crops = tuple(Crop(0, n, (n, 0, 9, 9), (0, 0, 9), 0.7 if n == 7 else 0.9, pixels) for n in range(10))
     reading = Reading("a", "photo", crops, found=((0, 40),), notes=("first of 24 frames",))
     predictor = Predictor()
-    scores = np.log([[0.9, 0.1] if n == 7 else [0.2, 0.8] for n in range(10)])
+    scores = np.log([[0.9, 0.1] if n == 7 else [0.7, 0.3] if n == 1 else [0.2, 0.8] for n in range(10)])
     predictor.log_probabilities = lambda crops: scores[: len(crops)]
-    rule = choose_rule(predictor, limits=limits_of("blazeface"))
-    readers = SimpleNamespace(read=lambda _: reading)
-    with serving(replace(site, predictor=predictor, rule=rule, detect_readers=readers)) as port:
+    readers = SimpleNamespace(read=lambda *_: reading)
+    with serving(replace(site, predictor=predictor, limits=limits_of("blazeface"), detect_readers=readers)) as port:
         status, found = told(port, "/api/detect", b"x")
-    assert (status, found["found"], found["count"], len(found["faces"])) == (200, 40, 10, 8)
-    assert [(face["face"], face["decides"]) for face in found["faces"][:2]] == [(7, True), (0, False)]
-    assert found["classes"] == {"fake": pytest.approx(0.9), "real": pytest.approx(found["score"])}
-    assert found["verdict"] == "" and found["withheld"].startswith("The face detector is unsure: its confidence is at")
-    assert found["notes"] == ["first of 24 frames", "40 faces, 10 judged", "the face at 7,0 to 9,9 decides"]
+    assert (status, found["found"], found["count"]) == (200, 40, 10)
+    people = found["people"]
+    assert [person["verdict"] for person in people] == ["real", "forged", *["real"] * 5, "", "real", "real"]
+    assert [n for n, person in enumerate(people) if not person["heat"]] == [8, 9]
+    assert people[7]["says"] == "No verdict." and "not sure enough" in people[7]["why"]
+    assert people[7]["classes"] == {"fake": pytest.approx(0.9), "real": pytest.approx(people[7]["score"])}
+    assert (found["verdict"], found["says"]) == ("forged", "The detector calls 1 of 10 faces forged.")
+    assert "chance of a false alarm" in found["several"]
+    assert found["notes"] == ["First of 24 frames.", "40 faces, 10 judged.", "The face at 7,0 to 9,9 decides."]
 
 
 def test_visitors_are_told_names_and_no_paths(monkeypatch, tmp_path, site):
@@ -190,7 +223,7 @@ def test_visitors_are_told_names_and_no_paths(monkeypatch, tmp_path, site):
         assert json.loads(ask(port, "GET", "/api/about")[2])["detector"] == "dfd"
     for reason in web.PRIVATE:
         read = Reading("a", "", reason=reason, detail=f"it said: {tmp_path}/secret")
-        with serving(replace(opened, detect_readers=SimpleNamespace(read=lambda _, read=read: read))) as port:
+        with serving(replace(opened, detect_readers=SimpleNamespace(read=lambda *_, read=read: read))) as port:
             status, found = told(port, "/api/detect", b"x")
         assert status == 422 and found["error"].lower().startswith(REASONS[reason]) and "/" not in found["error"]
     for field, wrong, text in (("threshold", "50", "threshold: expected"), ("seconds", math.nan, "--seconds: expected"),
@@ -207,7 +240,18 @@ def test_visitors_are_told_names_and_no_paths(monkeypatch, tmp_path, site):
         ("strategy=random&ratio=0.5&roll=-1", "Roll: expected 0 or more"),
     ])  # fmt: skip
 def test_masks_that_cannot_be_drawn_say_why(port, query, text):
-    status, found = told(port, f"/api/mask?{query}", PHOTO.read_bytes())
+    status, found = told(port, f"/api/mask?{query}", b"x")
+    assert status == 422 and found["error"].startswith(text)
+
+
+@pytest.mark.parametrize("query, text", [
+        ("faces=surest", "Faces: expected one of all, largest; found 'surest'."), ("frames=0", "Frames: expected"),
+        ("frames=257", "Frames: expected a number from 1 to 256, found '257'."), ("frames=%C2%B2", "Frames: expected"),
+        ("threshold=2", "Threshold: expected false_alarm"), ("threshold=nan", "Threshold: expected"),
+        ("job=short", "Expected ?job= with 32"),
+    ])  # fmt: skip
+def test_choices_that_are_not_offered_are_refused(port, query, text):
+    status, found = told(port, f"/api/detect?{query}", PHOTO.read_bytes())
     assert status == 422 and found["error"].startswith(text)
 
 
@@ -229,7 +273,7 @@ def lying_png() -> bytes:
         (b"", "The file has no bytes."),
     ], ids=["bomb", "page", "truncated", "zip", "video", "no_face", "empty"])  # fmt: skip
 def test_hostile_files_give_a_sentence(site, port, content, text):
-    for path in ("/api/detect", "/api/mask?strategy=random&ratio=0.5&roll=0"):
+    for path in ("/api/detect", "/api/face"):
         status, found = told(port, path, content)
         assert status == 422 and found["error"].startswith(text) and found["error"].endswith(".")
     assert not left(site)
@@ -285,7 +329,7 @@ def test_with_a_token_every_request_needs_it(site):
 def test_places_are_few_and_come_back(site):
     waiting, go_on, seen = threading.Semaphore(0), threading.Event(), []
 
-    def slow(path):
+    def slow(path, *_):
         seen.append((os.path.dirname(path), stat.S_IMODE(os.stat(path).st_mode), Path(path).read_bytes()))
         waiting.release()
         go_on.wait(10)
@@ -306,6 +350,36 @@ def test_places_are_few_and_come_back(site):
         assert told(port, "/api/detect", b"x")[0] == 422
 
 
+def test_progress_is_told_and_who_leaves_gives_the_work_up(site):
+    """The browser draws the name of a job, asks how far it is, and closes the connection; the place is free again."""
+    told_once, tickets, job = threading.Event(), [], "0123456789abcdef" * 2
+
+    def slow(path, faces, frames, ticket):
+        tickets.append((faces, frames, ticket))
+        ticket.tell("read", 3, 7)
+        with ticket.ending(ended.set):
+            told_once.set()
+            assert ended.wait(10)
+        ticket.tell("read")
+
+    def progress(port, name):
+        return json.loads(ask(port, "GET", f"/api/progress?job={name}")[2])
+
+    ended = threading.Event()
+    with serving(replace(site, detect_readers=SimpleNamespace(read=slow), places=1)) as port:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            head = f"POST /api/detect?faces=largest&frames=7&job={job} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+            connection.sendall(f"{head}Content-Length: 1\r\n\r\nx".encode())
+            assert told_once.wait(10)
+            assert progress(port, job) == {"stage": "read", "done": 3, "of": 7}
+            assert progress(port, "f" * 32) == {"stage": "wait", "done": 0, "of": 0}
+            assert told(port, "/api/detect", b"x") == (503, {"error": web.BUSY})
+        assert ended.wait(10) and not left(site)
+        assert progress(port, job)["stage"] == "wait" and tickets[0][:2] == ("largest", 7)
+        with pytest.raises(GivenUp):
+            tickets[0][2].tell("score")
+
+
 def test_who_sends_slowly_loses_the_place(site, port, monkeypatch):
     monkeypatch.setattr(uploads, "SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
@@ -320,7 +394,7 @@ def test_a_server_that_ends_keeps_nothing(site, monkeypatch):
     monkeypatch.setattr(serve, "SECONDS_TO_END", 0.2)
     reading, closed, stop = threading.Event(), threading.Event(), threading.Event()
 
-    def read(path):
+    def read(path, *_):
         reading.set()
         assert closed.wait(30)
         return Reading(path, "", reason="died", detail="given up")
@@ -360,14 +434,14 @@ def test_what_fails_here_is_said_too(site, port, monkeypatch):
     def damaged(crops):
         raise ValueError("stub: scores that are not finite")
 
-    def cannot(path):
+    def cannot(path, *_):
         raise RuntimeError("a process for reading files could not be started: /home/somebody is not there")
 
     predictor = Predictor()
     predictor.log_probabilities = damaged
     with serving(replace(site, predictor=predictor, mask_readers=SimpleNamespace(read=cannot))) as other:
         assert told(other, "/api/detect", PHOTO.read_bytes()) == (500, {"error": "Stub: scores that are not finite."})
-        status, found = told(other, "/api/mask?strategy=random&ratio=0.5&roll=0", PHOTO.read_bytes())
+        status, found = told(other, "/api/face", PHOTO.read_bytes())
         assert (status, found["error"]) == (503, "A process for reading files could not be started.")
     full = Path(site.folder) / "full"
     full.touch()
@@ -378,7 +452,7 @@ def test_what_fails_here_is_said_too(site, port, monkeypatch):
 
 
 def test_without_a_detector_the_page_says_so(site):
-    with serving(replace(site, predictor=None, rule=None, detect_readers=None)) as port:
+    with serving(replace(site, predictor=None, detect_readers=None)) as port:
         assert json.loads(ask(port, "GET", "/api/about")[2])["detector"] is None
         status, found = told(port, "/api/detect", PHOTO.read_bytes())
         assert (status, found["error"]) == (404, web.NO_DETECTOR)

@@ -22,7 +22,10 @@ from flax.traverse_util import flatten_dict
 import fsfm_jax
 from fsfm_jax.apps import predict, readers, serve
 from fsfm_jax.apps.detect_answer import answer_detection
+from fsfm_jax.apps.mask_answer import answer_face
 from fsfm_jax.apps.reading import FaceReader, Settings
+from fsfm_jax.apps.ticket import Ticket
+from fsfm_jax.apps.verdict import choose_rule
 from fsfm_jax.detection.detector import open_saved
 from fsfm_jax.detection.encoder import open_encoder
 from fsfm_jax.detection.opener import Unsaid, open_detector
@@ -200,12 +203,15 @@ def test_the_page_without_a_checkpoint_detects_and_reconstructs_and_says_with_wh
     assert capsys.readouterr().out == f"{bundled.USED}\n"
     assert (site.predictor.name, site.masker.name) == ("small", "small")
     reading = FaceReader(Settings(224, "resize", "blazeface", parser="embedded")).read(str(PHOTO))
-    assert answer_detection(site.predictor, site.rule, reading)["warnings"][0] == f"{SAID[0].upper()}{SAID[1:]}."
-    found = site.masker.answer_masks(reading, "crfr_p", 0.75, 0)
+    told = answer_detection(site.predictor, choose_rule(site.predictor), reading, Ticket())
+    assert told["warnings"][0] == f"{SAID[0].upper()}{SAID[1:]}."
+    face = base64.b64decode(answer_face(reading)["face"])
+    found = site.masker.answer_masks(face, "crfr_p", 0.75, 0)
     theirs = opened(checkpoint="", pretrained=str(runs / "pretrain"))
     assert theirs.predictor is None and theirs.masker.name == "pretrain" and capsys.readouterr().out == ""
-    assert found["reconstruction"] and found["reconstruction"] != found["photo"]
-    assert found["mask"] == theirs.masker.answer_masks(reading, "crfr_p", 0.75, 0)["mask"]
+    assert found["true_contrast"] is False  # this run predicts pixels as they are
+    drawn = theirs.masker.answer_masks(face, "crfr_p", 0.75, 0)
+    assert found["mask"] == drawn["mask"] and found["reconstruction"] not in (None, drawn["reconstruction"])
     # Who names a detector is not shown another's reconstructions.
     assert opened(checkpoint=str(runs / "finetune_whole")).masker.run is None
 
