@@ -62,6 +62,7 @@ RANGES = {
     "augment.saturation": (0, 1, True),
     "loss.smoothing": (0, 1, True),
     "optimizer.layer_decay": (0, 1, True),
+    "average.decay": (0, 0.9999999, True),  # at 1 the average would stay where it starts
     "evaluation.batch": (1, math.inf, True),
     "evaluation.threads": (1, 1000, True),
     "repeats": (1, 1000, True),
@@ -88,6 +89,7 @@ WHEN_ABSENT = {
     "loss.masked_weight": 1.0, "horizon": "", "data.augment_online": "", "data.augment_target": "",
     "tuning.insertion": "concat", "loss.contrast_kind": "real_anchor", "report.selective.calibration": "",
     "report.selective.risk": 0.05, "report.selective.alpha": 0.1, "report.selective.by_class": True,
+    "average.decay": 0.0,
 }  # fmt: skip
 
 

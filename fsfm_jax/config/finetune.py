@@ -114,6 +114,11 @@ def finetune() -> ConfigDict:
     c.optimizer.decay = "decoupled"  # AdamW; "coupled": Adam with an L2 penalty (anti-spoofing)
     c.optimizer.layer_decay = 0.6  # factor of the learning rate from each block to the one before it
 
+    c.average = ConfigDict()
+    # Moving average of what is trained, which then is what is evaluated and saved: the decay per step, such as 0.9999;
+    # 0: none, the last weights. In step t, 0 = first, it is min(decay, (1 + t) / (10 + t)).
+    c.average.decay = 0.0
+
     c.selection = ConfigDict()
     # Which step becomes the detector: by "source-validation" (data.validation), the "last", or by "oracle", the test
     # set itself, as the released anti-spoofing code does; every output of such a run says so.

@@ -36,7 +36,7 @@ from fsfm_jax.detection.results import evaluate_sets, read_results
 from fsfm_jax.detection.validation import Validation
 from fsfm_jax.detection.video_overlap import remember
 from fsfm_jax.jobs.finetune_inputs import Inputs, open_inputs
-from fsfm_jax.jobs.finetune_program import make_program
+from fsfm_jax.jobs.finetune_program import make_program, weights_of
 from fsfm_jax.jobs.recipe_check import check_recipe
 from fsfm_jax.models.classifier import initialise
 from fsfm_jax.models.scratch import scratch_initialisation
@@ -153,8 +153,9 @@ class _Finetuning(Hooks):
         """The looks at validation data, with the memory of those before."""
         history = [] if saved is None else saved["evaluated"]
         self._validation = Validation(
-            self._held_out, self._resolved.selection, self._scorer, history, self._workdir, writers.write
-        )
+            self._held_out, self._resolved.selection, self._scorer, history, self._workdir, writers.write,
+            functools.partial(weights_of, self._resolved.task),
+        )  # fmt: skip
         self._announce(int(state.step))
         return self._validation
 
@@ -209,10 +210,11 @@ class _Finetuning(Hooks):
 
     def initial_state(self, program: Program) -> TrainState:
         """The pretrained encoder in a new network, or a network from scratch."""
-        state, pretrained = program.initial_state(self._resolved.seed), self._inputs.pretrained
+        resolved, pretrained = self._resolved, self._inputs.pretrained
+        state = program.initial_state(resolved.seed)
         if pretrained is None:
             LOG.info("from scratch: nothing is pretrained")
-            params = scratch_initialisation(state.params, named_key(jax.random.key(self._resolved.seed), "scratch"))
+            params = scratch_initialisation(state.params, named_key(jax.random.key(resolved.seed), "scratch"))
         else:
             params, report = initialise(pretrained.params, state.params, pretrained.grid, pretrained.resizing)
             notes = [f"from {pretrained.origin['path']}", *pretrained.origin["notes"], report.summary()]
@@ -220,14 +222,18 @@ class _Finetuning(Hooks):
             if jax.process_index() == 0:
                 account = {"file": pretrained.report.to_json(), "network": report.to_json()}
                 write_text(os.path.join(self._workdir, ACCOUNT), json.dumps(account, indent=1) + "\n")
-        part, whole = tuning.count(tuning.split(params, self._resolved.trained)[0]), tuning.count(params)
+        part, whole = tuning.count(tuning.split(params, resolved.trained)[0]), tuning.count(params)
         LOG.info("trained: %s of %s parameters (%.3g %%)", f"{part:,}", f"{whole:,}", 100 * part / whole)
-        return state._replace(params=jax.device_put(jax.tree.map(jnp.asarray, params), program.shardings.params))
+        state = state._replace(params=jax.device_put(jax.tree.map(jnp.asarray, params), program.shardings.params))
+        if not resolved.average:
+            return state
+        start = jax.jit(program.target.init, out_shardings=program.shardings.target)  # copies: the step donates both
+        return state._replace(target=start(state.params))
 
     def finish(self, ended: Ended) -> None:
         """Chooses the step, calibrates, saves the detector and evaluates it on the test sets."""
         resolved, inputs, rule = self._resolved, self._inputs, self._resolved.selection
-        choice, params = self._validation.chosen(int(ended.state.step), ended.state.params)
+        choice, params = self._validation.chosen(int(ended.state.step), weights_of(resolved.task, ended.state))
         label = choice.label
         if inputs.foreign and rule.kind == "source-validation":
             label += f" Nothing was trained on {', '.join(inputs.foreign)}."

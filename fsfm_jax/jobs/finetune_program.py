@@ -1,6 +1,7 @@
 """The program of a fine-tuning: its network, optimizer and schedule on the devices at hand."""
 
 import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -8,11 +9,12 @@ from jax.sharding import Mesh
 
 from fsfm_jax import partition, records
 from fsfm_jax.data.feature_stream import FEATURES
-from fsfm_jax.optim import ema, schedules
+from fsfm_jax.optim import ema, schedules, tuning
 from fsfm_jax.optim.optimizer import OptimizerSpec
 from fsfm_jax.resolve.finetune import Finetuning, RateSchedule
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.train.program import KEPT, Program
+from fsfm_jax.train.state import TrainState
 from fsfm_jax.train.step import StepSpec
 
 
@@ -21,14 +23,14 @@ def make_program(resolved: Finetuning, mesh: Mesh | None = None) -> Program:
     return _make_program(
         resolved.task, bool(resolved.cache), resolved.optimizer, resolved.schedule, resolved.step,
         resolved.stream.global_batch, partition.make_mesh(replicas=resolved.replicas) if mesh is None else mesh,
-        resolved.fsdp, resolved.fsdp_min_size, resolved.trained,
+        resolved.fsdp, resolved.fsdp_min_size, resolved.trained, resolved.average,
     )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=KEPT)
 def _make_program(
     task: ClassifyTask, on_features: bool, optimizer: OptimizerSpec, schedule: RateSchedule, step: StepSpec,
-    global_batch: int, mesh: Mesh, fsdp: bool, fsdp_min_size: int, trained: str,
+    global_batch: int, mesh: Mesh, fsdp: bool, fsdp_min_size: int, trained: str, average: float,
 ) -> Program:  # fmt: skip
     model = task.model
     if on_features:
@@ -45,7 +47,7 @@ def _make_program(
     return Program(
         task=task,
         optimizer=optimizer,
-        target=ema.frozen(task.target_part),
+        target=average_update(trained, average) if average else ema.frozen(task.target_part),
         learning_rate=functools.partial(learning_rate_of, schedule),
         step=step,
         example=example,
@@ -55,6 +57,19 @@ def _make_program(
         fsdp_min_size=fsdp_min_size,
         trained=trained,
     )
+
+
+def average_update(trained: str, decay: float) -> ema.TargetUpdate:
+    """The moving average of the parameters whose paths `trained` matches; it takes the place of a target network."""
+    rate = functools.partial(schedules.average_rate, decay=decay)
+    return ema.moving_average(rate, lambda params: tuning.split(params, trained)[0])
+
+
+def weights_of(task: ClassifyTask, state: TrainState) -> Any:
+    """The parameters that are evaluated and saved: the averaged ones in place of the trained ones, if there are such."""
+    if not jax.tree.leaves(state.target.params):
+        return state.params
+    return task.constrain(tuning.join(state.params, state.target.params))
 
 
 def learning_rate_of(s: RateSchedule, step: jax.Array) -> jax.Array:

@@ -83,6 +83,7 @@ class Finetuning:
     fsdp: bool
     fsdp_min_size: int
     trained: str
+    average: float
     cache: str
 
 
@@ -158,6 +159,7 @@ def resolve_finetuning(
         fsdp=c.partition.fsdp,
         fsdp_min_size=c.partition.fsdp_min_size,
         trained=tuning.TUNINGS[method],
+        average=c.average.decay,
         cache=c.features.cache,
     )
 
