@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 PIXEL_EPSILON = 1e-6
 COSINE_EPSILON = 1e-8
+FOCAL_FLOOR = 1e-12
 # Of the real-anchor loss, as released: in the logarithm, its value without any real face, and its scale.
 ANCHOR_EPSILON = 1e-6
 NO_ANCHOR = 1e-6
@@ -244,3 +245,18 @@ def smooth_labels(labels: jax.Array, classes: int, smoothing: float) -> jax.Arra
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
     """Cross-entropy of each image against its label, smoothed if asked for, `[B, C], [B] int -> [B]`."""
     return soft_cross_entropy(logits, smooth_labels(labels, logits.shape[-1], smoothing))
+
+
+def focal(logits: jax.Array, labels: jax.Array, gamma: float, weights: jax.Array | None = None) -> jax.Array:
+    """Focal loss of each image against its label, `[B, C], [B] int -> [B]`, in float32 or higher.
+
+    `-a (1 - p)**gamma log p`, p the softmax probability of the image's class (Lin et al., ICCV 2017, equation 5);
+    `gamma` 0 is cross-entropy. `a` is the class's entry of `weights [C]`; None: 1 for all (equation 4).
+    """
+    wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    picked = jnp.take_along_axis(jax.nn.log_softmax(wide, axis=-1), labels[:, None], axis=-1)[:, 0]
+    value = -picked
+    if gamma:
+        # 1 - p without cancellation. The floor keeps the derivative of the power finite at p = 1, for gamma below 1.
+        value = jnp.maximum(-jnp.expm1(picked), FOCAL_FLOOR) ** gamma * value
+    return value if weights is None else weights[labels] * value

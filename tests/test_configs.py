@@ -435,6 +435,16 @@ def test_tunings_that_make_no_sense_are_refused():
         tuned(change(load("adapter_dfd:vitb"), {"model.base": "dyno"}))
 
 
+@pytest.mark.parametrize(("fields", "text"), [
+    ({"loss.focusing": 2.0}, "loss.focusing: the focal loss is of .*set loss.smoothing and mix.probability to 0, or"),
+    ({"loss.alpha": 0.3, "mix.probability": 0.0}, "loss.alpha: the focal loss is of .*; set loss.smoothing to 0, or"),
+    ({"average.decay": 1.0}, "average.decay: expected at least 0 and at most 0.99"),
+])  # fmt: skip
+def test_habits_that_do_not_go_together_are_refused(fields, text):
+    with pytest.raises(ValueError, match=text):
+        tuned(change(load("finetune_dfd:vitb"), fields))
+
+
 @pytest.mark.parametrize("place", ["concat", "add", "parallel", "sequential"])
 def test_fs_adapter_stands_where_it_is_asked_for(place):
     c = change(load("adapter_dfd:vitb"), {"tuning.insertion": place, "loss.contrast_kind": "real_fake"})
@@ -899,6 +909,7 @@ WHERE = {
     "tuning.alpha": {"tuning.method": "lora"}, "tuning.reduction": {"tuning.method": "fs_adapter"},
     "tuning.insertion": {"tuning.method": "fs_adapter"},
     "loss.contrast_kind": {"loss.contrast": 0.1, "tuning.method": "fs_adapter"},
+    **{f"loss.{name}": {"loss.smoothing": 0.0, "mix.probability": 0.0} for name in ("focusing", "alpha")},
     "model.dropout": {"model.network": "antispoof"}, "model.norm_over": {"model.network": "antispoof"},
     "optimizer.options": {"optimizer.name": "muon"},
     **{f"report.selective.{name}": {"report.selective.calibration": "none"} for name in ("risk", "alpha", "by_class")},

@@ -27,6 +27,8 @@ RANGES = {
     "mask.draw_group": (1, math.inf, True),
     "loss.temperature": (0, math.inf, False),
     "loss.contrast": (0, math.inf, True),
+    "loss.focusing": (0, 100, True),
+    "loss.alpha": (0, 1, False),
     "tuning.reduction": (1, math.inf, True),
     "tuning.rank": (1, math.inf, True),
     "tuning.alpha": (0, math.inf, False),
@@ -73,7 +75,7 @@ RANGES = {
     "report.selective.alpha": (0, 0.5, False),
 }
 # Fields of `RANGES` that may be None.
-OPTIONAL = ("optimizer.clip_norm",)
+OPTIONAL = ("optimizer.clip_norm", "loss.alpha")
 # Singular or plural, with or without a space.
 _DURATION = re.compile(r"\s*([-+.\w]*?)\s*(epoch|step|example)s?\s*", re.IGNORECASE)
 _SHARE = re.compile(r"\s*([-+.\w]+?)\s*(%|steps?)?\s*", re.IGNORECASE)
@@ -89,7 +91,7 @@ WHEN_ABSENT = {
     "loss.masked_weight": 1.0, "horizon": "", "data.augment_online": "", "data.augment_target": "",
     "tuning.insertion": "concat", "loss.contrast_kind": "real_anchor", "report.selective.calibration": "",
     "report.selective.risk": 0.05, "report.selective.alpha": 0.1, "report.selective.by_class": True,
-    "average.decay": 0.0,
+    "average.decay": 0.0, "loss.focusing": 0.0, "loss.alpha": None,
 }  # fmt: skip
 
 

@@ -95,7 +95,11 @@ def finetune() -> ConfigDict:
     c.mix.switch = 0.5
 
     c.loss = ConfigDict()
-    c.loss.smoothing = 0.1
+    c.loss.smoothing = 0.1  # share of a label that is spread over all classes (Inception v3, section 7)
+    # Gamma of the focal loss, in the place of cross-entropy, such as 2.0 (Lin et al., 2017, equation 5); 0: none. Its
+    # alpha: forged faces count alpha, real ones 1 - alpha; None: all count 1 (equation 4).
+    c.loss.focusing = 0.0
+    c.loss.alpha = config_dict.placeholder(float)
     c.loss.contrast = 0.0  # weight of the contrastive loss of FS-Adapter; 0: none
     c.loss.contrast_kind = "real_anchor"  # or "real_real", "real_fake", "none"
     c.loss.temperature = 0.07  # of that loss

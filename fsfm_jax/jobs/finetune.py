@@ -45,7 +45,7 @@ from fsfm_jax.resolve.finetune import binding_fields, resolve_finetuning
 from fsfm_jax.run.lock import locks_workdir
 from fsfm_jax.run.workdir import write_text
 from fsfm_jax.run.writers import Writer, Writers
-from fsfm_jax.tasks.classify import CROSS_ENTROPY, OPEN_UNITS
+from fsfm_jax.tasks.classify import CROSS_ENTROPY, FOCAL, OPEN_UNITS
 from fsfm_jax.train.identity import run_identity
 from fsfm_jax.train.program import Program
 from fsfm_jax.train.run import Ended, Hooks, RunSpec, run_training
@@ -169,7 +169,7 @@ class _Finetuning(Hooks):
         """The metrics of `SHOWN` and terms of the task's own; after the last step, a warning if no adapter was open."""
         if number == self._resolved.loop.steps and values.get(OPEN_UNITS) == 0:
             LOG.warning(CLOSED)
-        shown = {*SHOWN, *self._program.task.term_weights} - {CROSS_ENTROPY}
+        shown = {*SHOWN, *self._program.task.term_weights} - {CROSS_ENTROPY, FOCAL}
         return {name: value for name, value in values.items() if name in shown}
 
     def _make_scorer(self, state: TrainState) -> Scorer | FeatureScorer:

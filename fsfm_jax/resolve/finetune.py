@@ -6,7 +6,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fsfm_jax import losses
 from fsfm_jax.config import finetune
 from fsfm_jax.config.fields import accumulation, check_fields, flat, is_part_of, kept_every, one_of, stop_step, to_steps
 from fsfm_jax.data.augment import AugmentSpec
@@ -27,12 +26,13 @@ from fsfm_jax.optim import tuning
 from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
 from fsfm_jax.optim.optimizer import OptimizerSpec
 from fsfm_jax.resolve.image_size import grid_of
+from fsfm_jax.resolve.objective import resolve_contrast, resolve_focal
 from fsfm_jax.resolve.optimizer import resolve_optimizer
 from fsfm_jax.resolve.pretrain import DTYPES, divergence_alarms, skip_limit
 from fsfm_jax.resolve.report import ReportSpec, resolve_report
 from fsfm_jax.run.checkpoint import Retention
 from fsfm_jax.run.writers import writer_names
-from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
+from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.downstream import TASKS, Setting
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.alarms import AlarmSpec
@@ -113,7 +113,10 @@ def resolve_finetuning(
     size = SIZES[one_of("model.size", c.model.size, SIZES)]
     return Finetuning(
         seed=c.seed,
-        task=_task(c, classes, statistics, mixed=mixed, erased=bool(c.augment.erase), contrast=_contrast(c, real)),
+        task=_task(
+            c, classes, statistics, mixed=mixed, erased=bool(c.augment.erase), contrast=resolve_contrast(c, real),
+            focal=resolve_focal(c, classes, real, mixed),
+        ),  # fmt: skip
         stream=LabelledSpec(
             seed=c.seed,
             global_batch=c.batch.size,
@@ -222,15 +225,6 @@ def _task(c: ConfigDict, classes: int, statistics: Statistics, **options: Any) -
     )
     make = TASKS[one_of("model.network", c.model.network, TASKS)]
     return make(Setting(c, encoder, classes, statistics, **options))
-
-
-def _contrast(c: ConfigDict, real: int) -> ContrastSpec | None:
-    kind = one_of("loss.contrast_kind", c.loss.contrast_kind, (*losses.CONTRASTS, "none"))
-    if not c.loss.contrast or kind == "none":
-        return None
-    if c.tuning.method != tuning.ADAPTER:
-        raise ValueError("loss.contrast: only FS-Adapter has features for it; set tuning.method or loss.contrast to 0")
-    return ContrastSpec(c.loss.contrast, c.loss.temperature, real, kind)
 
 
 def _check_cached(c: ConfigDict, mixed: bool) -> None:

@@ -13,7 +13,7 @@ from fsfm_jax.tasks import mixing
 from fsfm_jax.tasks.base import Batch, Terms, weighted_sum
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
-CROSS_ENTROPY = "cross_entropy"
+CROSS_ENTROPY, FOCAL = "cross_entropy", "focal"
 OPEN_UNITS = "open_units"  # of FS-Adapter's bottleneck, a number to watch
 STREAMS = ("drop_path", "dropout")
 FEATURES = "features"  # key of a batch that has pooled features instead of images
@@ -37,8 +37,21 @@ class ContrastSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class FocalSpec:
+    """The focal loss, in the place of cross-entropy; its term is `focal`.
+
+    Attributes:
+      gamma: how little the images count that are classified well; 0: as in cross-entropy.
+      weights: of each class, by label; None: 1 for all.
+    """
+
+    gamma: float
+    weights: tuple[float, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
 class ClassifyTask:
-    """Cross-entropy over batches with `image`, `label`, `erase`, `mix_cutmix`, `mix_ratio` and `mix_box`.
+    """Cross-entropy, or a focal loss, over batches with `image`, `label`, `erase`, `mix_cutmix`, `mix_ratio` and `mix_box`.
 
     A batch may have `features [B, D]`, pooled and normed, instead of all but the label: then the encoder is not run.
 
@@ -49,6 +62,7 @@ class ClassifyTask:
       erased: whether batches have boxes to erase. Drawing noise for all pixels costs a fifth of a tiny model's step.
       contrast: the contrastive loss of a model with an adapter; None: none. Its pairs are made within a micro-batch.
         It takes the features of the mixed images with the labels of the first of each pair, as released.
+      focal: the focal loss, of labels that are neither smoothed nor mixed; None: cross-entropy.
     """
 
     model: ClassifierSpec | AntiSpoofSpec
@@ -58,10 +72,11 @@ class ClassifyTask:
     statistics: Statistics
     erased: bool = True
     contrast: ContrastSpec | None = None
+    focal: FocalSpec | None = None
 
     @property
     def term_weights(self) -> dict[str, float]:
-        return {CROSS_ENTROPY: 1.0} | ({self.contrast.kind: self.contrast.weight} if self.contrast else {})
+        return {FOCAL if self.focal else CROSS_ENTROPY: 1.0} | ({self.contrast.kind: self.contrast.weight} if self.contrast else {})
 
     @property
     def per_image(self) -> bool:
@@ -89,7 +104,7 @@ class ClassifyTask:
     ) -> tuple[jax.Array, Terms]:
         """Mean cross-entropy against smoothed and mixed targets, and the weighted mean of the contrastive loss.
 
-        Both means are over the images that `denominators` has counted. With an adapter, the share of its open units is
+        With `focal` that loss is in the place of cross-entropy. All means are over the images that `denominators` has counted. With an adapter, the share of its open units is
         a term without weight.
         """
         if FEATURES in batch:
@@ -107,7 +122,12 @@ class ClassifyTask:
         self, params: Any, found: ClassifierOutput | AntiSpoofed, batch: Batch, targets: jax.Array, denominators: Terms
     ) -> Terms:
         """The terms that `term_weights` names, of what the network has `found` of a batch with `targets [B, C]`."""
-        terms = {CROSS_ENTROPY: jnp.sum(losses.soft_cross_entropy(found.logits, targets)) / denominators[CROSS_ENTROPY]}
+        if self.focal is None:
+            name, of_images = CROSS_ENTROPY, losses.soft_cross_entropy(found.logits, targets)
+        else:
+            weights = None if self.focal.weights is None else jnp.asarray(self.focal.weights, jnp.float32)
+            name, of_images = FOCAL, losses.focal(found.logits, batch[records.LABEL], self.focal.gamma, weights)
+        terms = {name: jnp.sum(of_images) / denominators[name]}
         if self.contrast is not None:
             assert found.contrast is not None, "a contrast needs the projector of an adapter"
             spec = self.contrast

@@ -7,7 +7,7 @@ from typing import Any
 from fsfm_jax.config.fields import one_of
 from fsfm_jax.models.antispoof import NORM_AXES, AntiSpoofSpec
 from fsfm_jax.models.classifier import POOLINGS, ClassifierSpec
-from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
+from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec, FocalSpec
 from fsfm_jax.tasks.normalisation import Statistics
 
 
@@ -22,6 +22,7 @@ class Setting:
       statistics: of the channels.
       mixed: whether images are mixed in pairs. erased: whether batches have boxes to erase.
       contrast: the contrastive loss added to the task's own; None: none.
+      focal: the focal loss in the place of cross-entropy; None: cross-entropy.
     """
 
     config: Any  # the types of its fields are known when it runs
@@ -31,11 +32,14 @@ class Setting:
     mixed: bool = False
     erased: bool = True
     contrast: ContrastSpec | None = None
+    focal: FocalSpec | None = None
 
     def classify(self, model: ClassifierSpec | AntiSpoofSpec, task: type[ClassifyTask] = ClassifyTask) -> ClassifyTask:
         """A task with the network `model` and everything else as it was set."""
         smoothing = self.config.loss.smoothing
-        return task(model, self.classes, smoothing, self.mixed, self.statistics, self.erased, self.contrast)
+        return task(
+            model, self.classes, smoothing, self.mixed, self.statistics, self.erased, self.contrast, self.focal
+        )
 
 
 def make_classifier(setting: Setting) -> ClassifyTask:

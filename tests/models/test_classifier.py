@@ -89,6 +89,21 @@ def test_cross_entropies_by_hand():
     np.testing.assert_allclose(half, [np.log(2)], rtol=1e-6)
 
 
+def test_focal_losses_by_hand():
+    # Probabilities of the labels 3/4 and 1/2; gamma 2 leaves 1/16 and 1/4 of their cross-entropies (equation 4).
+    logits, labels = jnp.log(jnp.array([[1.0, 3.0], [1.0, 1.0]])), jnp.array([1, 0])
+    found = losses.focal(logits, labels, 2.0)
+    np.testing.assert_allclose(found, [-np.log(0.75) / 16, np.log(2) / 4], rtol=1e-6)
+    # Equation 5: class 0 counts 0.25, class 1 counts 0.75.
+    weighted = losses.focal(logits, labels, 2.0, jnp.array([0.25, 0.75]))
+    np.testing.assert_allclose(weighted, np.array([0.75, 0.25]) * found, rtol=1e-6)
+    np.testing.assert_array_equal(losses.focal(logits, labels, 0.0), losses.cross_entropy(logits, labels))
+    # Certain and right: no loss and a finite gradient, also where the power has none.
+    sure = jnp.array([[0.0, 200.0]])
+    value, gradient = jax.value_and_grad(lambda x: losses.focal(x, jnp.array([1]), 0.5)[0])(sure)
+    assert value == 0 and np.all(gradient == 0)
+
+
 @pytest.mark.parametrize(
     ("size", "count"),
     [("vit_s16", 21_666_434), ("vit_b16", 85_800_194), ("vit_l16", 303_303_682), ("vit_h14", 630_767_362)],

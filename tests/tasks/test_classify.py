@@ -11,7 +11,7 @@ from fsfm_jax import losses
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.vit import Size
-from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
+from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec, FocalSpec
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 STATISTICS = Statistics((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -57,6 +57,15 @@ def test_loss_is_the_mean_over_images_against_smoothed_labels(parameters, loss):
     logs = log_probabilities(parameters, normalise(rows["image"], STATISTICS))
     targets = np.where(np.arange(4)[:, None] % 2 == np.arange(2), 0.95, 0.05)
     assert loss(rows) == pytest.approx(-np.mean(np.sum(targets * logs, axis=1)), rel=1e-5)
+
+
+def test_the_focal_loss_takes_the_place_of_cross_entropy(parameters):
+    task = dataclasses.replace(PLAIN, mixed=False, smoothing=0.0, focal=FocalSpec(2.0, (0.25, 0.75)))
+    rows = batch()
+    total, terms = jax.jit(lambda r: task.loss(parameters, {}, r, task.denominators(r), jax.random.key(0)))(rows)
+    picked = log_probabilities(parameters, normalise(rows["image"], STATISTICS))[np.arange(4), np.arange(4) % 2]
+    expected = -np.mean(np.array([0.25, 0.75] * 2) * (1 - np.exp(picked)) ** 2 * picked)
+    assert terms.keys() == {"focal"} and float(total) == pytest.approx(expected, rel=1e-5)
 
 
 def test_mixup_mixes_images_and_targets_with_the_partner(parameters, loss):
