@@ -438,6 +438,7 @@ def test_tunings_that_make_no_sense_are_refused():
 @pytest.mark.parametrize(("fields", "text"), [
     ({"loss.focusing": 2.0}, "loss.focusing: the focal loss is of .*set loss.smoothing and mix.probability to 0, or"),
     ({"loss.alpha": 0.3, "mix.probability": 0.0}, "loss.alpha: the focal loss is of .*; set loss.smoothing to 0, or"),
+    ({"data.balanced": True, "data.sampling": "methods"}, "data.sampling: methods and data.balanced are two ways of"),
     ({"average.decay": 1.0}, "average.decay: expected at least 0 and at most 0.99"),
 ])  # fmt: skip
 def test_habits_that_do_not_go_together_are_refused(fields, text):

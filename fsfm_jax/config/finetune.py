@@ -42,6 +42,10 @@ def finetune() -> ConfigDict:
     c.data.classes = ""
     c.data.statistics = "init"  # those of the pretraining; or "records", "vggface2", "ffpp", "imagenet"
     c.data.balanced = False  # as many real as fake faces, and as many of each data set, in every batch
+    # How often each face comes: "natural", as often as every other; "classes": real and forged faces equally often in
+    # every batch, over all data sets (Kang et al., 2020, section 3); "methods": so, and each manipulation as often as
+    # every other.
+    c.data.sampling = "natural"
     c.data.workers = 0
     c.data.threads = 2
 

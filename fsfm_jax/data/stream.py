@@ -24,6 +24,8 @@ from fsfm_jax.data.views import ViewSpec
 Batch = dict[str, np.ndarray]
 # What Grain says of a process that is gone, with a RuntimeError like any other.
 KILLED = "Worker process was terminated unexpectedly"
+# How often labelled examples come: as they are there, or so that classes take turns, or in them manipulations as well.
+SAMPLINGS = NATURAL, BY_CLASS, BY_METHOD = "natural", "classes", "methods"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +122,8 @@ class Subset:
 
 def arrange(sources: Sequence[tuple], spec) -> grain.MapDataset:
     """The endless example stream of labelled sources with their weights, as a `LabelledSpec` asks for it."""
+    if spec.sampling != NATURAL:
+        return take_turns(sources, spec)
     return balance([source for source, _ in sources], spec) if spec.balanced else order(sources, spec.seed)
 
 
@@ -148,6 +152,57 @@ def balance(sources: Sequence, spec) -> grain.MapDataset:
         )
     # Position p belongs to group p modulo the number of groups.
     return grain.MapDataset.mix(groups)
+
+
+def take_turns(sources: Sequence[tuple], spec) -> grain.MapDataset:
+    """The endless stream in which the classes of all labelled sources together come equally often.
+
+    That is class-balanced sampling (Kang et al., ICLR 2020, section 3, with q = 0), exact in every batch: of C classes
+    each has a C-th of it, at places that are shuffled batch by batch. With `BY_METHOD` the manipulations of a forged
+    class, by their names, come equally often in it: each once in every as many examples of the class as it has
+    manipulations. Faces of each group are shuffled anew whenever all of them were seen.
+
+    Raises:
+      ValueError: what `check_turns` refuses.
+    """
+    check_turns(sources, spec.global_batch)
+    groups: dict[tuple[int, str], list[grain.MapDataset]] = {}
+    for source, _ in sources:
+        labels = source.labels
+        told = spec.sampling == BY_METHOD
+        methods = np.where(labels == source.real, "", source.methods) if told else np.full(len(labels), "")
+        for label, method in sorted(set(zip(labels.tolist(), methods.tolist(), strict=True))):
+            chosen = np.flatnonzero((labels == label) & (methods == method))
+            groups.setdefault((label, method), []).append(grain.MapDataset.source(Subset(source, chosen)))
+    classes: dict[int, list[grain.MapDataset]] = {}
+    for number, (group, parts) in enumerate(sorted(groups.items())):
+        endless = grain.MapDataset.concatenate(parts).seed((spec.seed + number) % 2**32).shuffle().repeat(None)
+        classes.setdefault(group[0], []).append(endless)
+    turns = grain.MapDataset.mix([grain.MapDataset.mix(kinds) for kinds in classes.values()])
+    # Else mixing in pairs, which goes by the place in the batch, would pair each class with the same other one.
+    return grain.experimental.WindowShuffleMapDataset(turns, window_size=spec.global_batch, seed=spec.seed % 2**31)
+
+
+def check_turns(sources: Sequence[tuple], global_batch: int) -> None:
+    """Refuses sources whose classes cannot take turns in batches of `global_batch`.
+
+    Raises:
+      ValueError: weights, pairs of a face and its forgery, or classes that do not divide the batch.
+    """
+    for source, weight in sources:
+        if weight is not None:
+            raise ValueError(
+                f"data.sampling: it decides how often each face comes, and {source.name} has the weight {weight:g}; "
+                "leave the weights of data.train out, or set data.sampling to natural"
+            )
+        if is_paired(source):
+            raise ValueError(
+                f"data.sampling: the faces of {source.name} come in pairs, which keep together; set it to natural, and "
+                "data.balanced for as many of each data set"
+            )
+    classes = len(np.unique(np.concatenate([source.labels for source, _ in sources])))
+    if global_batch % classes:
+        raise ValueError(f"batch.size: {global_batch} images do not divide among {classes} classes; use a multiple")
 
 
 def _classes(source) -> list[Subset]:

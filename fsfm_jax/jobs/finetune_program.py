@@ -66,7 +66,7 @@ def average_update(trained: str, decay: float) -> ema.TargetUpdate:
 
 
 def weights_of(task: ClassifyTask, state: TrainState) -> Any:
-    """The parameters that are evaluated and saved: the averaged ones in place of the trained ones, if there are such."""
+    """The parameters that are evaluated and saved: averaged ones in the place of trained ones, if there are such."""
     if not jax.tree.leaves(state.target.params):
         return state.params
     return task.constrain(tuning.join(state.params, state.target.params))

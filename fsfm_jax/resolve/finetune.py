@@ -15,6 +15,7 @@ from fsfm_jax.data.mixture import MixSpec
 from fsfm_jax.data.rand_augment import fill_colour, parse
 from fsfm_jax.data.resizing import INTERPOLATIONS
 from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
+from fsfm_jax.data.stream import NATURAL, SAMPLINGS
 from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.metrics.selection import LAST, METRICS, SPLITS, TIES, SelectionRule
 from fsfm_jax.models.adapter import CONCAT, IN_BLOCKS, INSERTIONS
@@ -106,6 +107,9 @@ def resolve_finetuning(
     method = one_of("tuning.method", c.tuning.method, tuning.TUNINGS)
     if method != tuning.FULL and c.init == SCRATCH:
         raise ValueError(f"tuning.method: {method} keeps the encoder frozen, and from scratch it has learnt nothing")
+    sampling = one_of("data.sampling", c.data.sampling, SAMPLINGS)
+    if c.data.balanced and sampling != NATURAL:
+        raise ValueError(f"data.sampling: {sampling} and data.balanced are two ways of balancing; set one of them")
     if c.features.cache:
         _check_cached(c, mixed)
     warmup, total = _durations(c, examples)
@@ -125,6 +129,7 @@ def resolve_finetuning(
             balanced=c.data.balanced,
             workers=c.data.workers,
             threads=c.data.threads,
+            sampling=sampling,
         ),
         step=StepSpec(
             accumulation=parts,

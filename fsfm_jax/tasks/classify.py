@@ -51,7 +51,7 @@ class FocalSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ClassifyTask:
-    """Cross-entropy, or a focal loss, over batches with `image`, `label`, `erase`, `mix_cutmix`, `mix_ratio` and `mix_box`.
+    """Cross-entropy over batches with `image`, `label`, `erase`, `mix_cutmix`, `mix_ratio` and `mix_box`.
 
     A batch may have `features [B, D]`, pooled and normed, instead of all but the label: then the encoder is not run.
 
@@ -62,7 +62,7 @@ class ClassifyTask:
       erased: whether batches have boxes to erase. Drawing noise for all pixels costs a fifth of a tiny model's step.
       contrast: the contrastive loss of a model with an adapter; None: none. Its pairs are made within a micro-batch.
         It takes the features of the mixed images with the labels of the first of each pair, as released.
-      focal: the focal loss, of labels that are neither smoothed nor mixed; None: cross-entropy.
+      focal: the focal loss in the place of cross-entropy, of labels that are neither smoothed nor mixed; None: none.
     """
 
     model: ClassifierSpec | AntiSpoofSpec
@@ -76,7 +76,8 @@ class ClassifyTask:
 
     @property
     def term_weights(self) -> dict[str, float]:
-        return {FOCAL if self.focal else CROSS_ENTROPY: 1.0} | ({self.contrast.kind: self.contrast.weight} if self.contrast else {})
+        own = {FOCAL if self.focal else CROSS_ENTROPY: 1.0}
+        return own | ({self.contrast.kind: self.contrast.weight} if self.contrast else {})
 
     @property
     def per_image(self) -> bool:
@@ -104,8 +105,8 @@ class ClassifyTask:
     ) -> tuple[jax.Array, Terms]:
         """Mean cross-entropy against smoothed and mixed targets, and the weighted mean of the contrastive loss.
 
-        With `focal` that loss is in the place of cross-entropy. All means are over the images that `denominators` has counted. With an adapter, the share of its open units is
-        a term without weight.
+        With `focal` that loss is in the place of cross-entropy. All means are over the images that `denominators` has
+        counted. With an adapter, the share of its open units is a term without weight.
         """
         if FEATURES in batch:
             inputs, features = None, batch[FEATURES]
