@@ -439,6 +439,9 @@ def test_tunings_that_make_no_sense_are_refused():
     ({"loss.focusing": 2.0}, "loss.focusing: the focal loss is of .*set loss.smoothing and mix.probability to 0, or"),
     ({"loss.alpha": 0.3, "mix.probability": 0.0}, "loss.alpha: the focal loss is of .*; set loss.smoothing to 0, or"),
     ({"data.balanced": True, "data.sampling": "methods"}, "data.sampling: methods and data.balanced are two ways of"),
+    ({"tuning.method": "linear_probe", "tuning.projections": "qkv,mlp"}, "tuning.projections: only lora has it, and .*"),
+    ({"tuning.blocks": "0-3"}, "tuning.blocks: only lora has it, and tuning.method is full; leave it at '' .found '0-3'"),
+    ({"tuning.method": "lora", "tuning.blocks": "3-12"}, "tuning.blocks: expected blocks from 0 to 11, .*found '3-12'"),
     ({"average.decay": 1.0}, "average.decay: expected at least 0 and at most 0.99"),
 ])  # fmt: skip
 def test_habits_that_do_not_go_together_are_refused(fields, text):
@@ -910,6 +913,7 @@ WHERE = {
     "tuning.alpha": {"tuning.method": "lora"}, "tuning.reduction": {"tuning.method": "fs_adapter"},
     "tuning.insertion": {"tuning.method": "fs_adapter"},
     "loss.contrast_kind": {"loss.contrast": 0.1, "tuning.method": "fs_adapter"},
+    **{f"tuning.{name}": {"tuning.method": "lora"} for name in ("projections", "blocks")},
     **{f"loss.{name}": {"loss.smoothing": 0.0, "mix.probability": 0.0} for name in ("focusing", "alpha")},
     "model.dropout": {"model.network": "antispoof"}, "model.norm_over": {"model.network": "antispoof"},
     "optimizer.options": {"optimizer.name": "muon"},
@@ -955,7 +959,7 @@ OTHERS = {
     "duration": ["100 epochs"], "horizon": ["800 epochs"], "augment.rand_augment": ["none"],
     "models": ["A=scratch"], "tasks": ["diff"],
     "changes": ["seed=7"], "variant": ["released"], "figure.data": ["samples"], "size": ["vits"],
-    "optimizer.options": ["momentum=0.9"], "settings": ["a: seed=3"], "recipe": ["pretrain_vits"],
+    "optimizer.options": ["momentum=0.9"], "tuning.blocks": ["0-3, 11"], "settings": ["a: seed=3"], "recipe": ["pretrain_vits"],
     "pretrain": ["seed=4"], "tuning": ["linear_probe"], "init": ["runs/a"], "scores": ["nonsense", "A=scores.csv"],
 }  # fmt: skip
 

@@ -92,6 +92,7 @@ WHEN_ABSENT = {
     "tuning.insertion": "concat", "loss.contrast_kind": "real_anchor", "report.selective.calibration": "",
     "report.selective.risk": 0.05, "report.selective.alpha": 0.1, "report.selective.by_class": True,
     "average.decay": 0.0, "loss.focusing": 0.0, "loss.alpha": None, "data.sampling": "natural",
+    "tuning.projections": "qkv", "tuning.blocks": "",
 }  # fmt: skip
 
 

@@ -78,6 +78,10 @@ def finetune() -> ConfigDict:
     c.tuning.insertion = "concat"
     c.tuning.rank = 8  # of "lora"
     c.tuning.alpha = 16.0  # of "lora": updates are multiplied by alpha / rank
+    # Of "lora": which maps of a block have updates, of "qkv,proj,mlp" (Hu et al., 2022, section 7.1), and which blocks,
+    # as in "0-3,11", 0 = first; "": all.
+    c.tuning.projections = "qkv"
+    c.tuning.blocks = ""
 
     # Folder where features of a frozen encoder are kept and trained from, each image seen once; "": none.
     c.features = ConfigDict()

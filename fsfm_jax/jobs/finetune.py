@@ -11,6 +11,7 @@ Below the working directory (with several seeds below `seed_N` of it):
     test/               what `evaluate` writes, for the sets of `data.test`
 """
 
+import dataclasses
 import functools
 import json
 import logging
@@ -38,7 +39,9 @@ from fsfm_jax.detection.video_overlap import remember
 from fsfm_jax.jobs.finetune_inputs import Inputs, open_inputs
 from fsfm_jax.jobs.finetune_program import make_program, weights_of
 from fsfm_jax.jobs.recipe_check import check_recipe
+from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.models.classifier import initialise
+from fsfm_jax.models.lora import merge
 from fsfm_jax.models.scratch import scratch_initialisation
 from fsfm_jax.optim import tuning
 from fsfm_jax.resolve.finetune import binding_fields, resolve_finetuning
@@ -237,24 +240,30 @@ class _Finetuning(Hooks):
         label = choice.label
         if inputs.foreign and rule.kind == "source-validation":
             label += f" Nothing was trained on {', '.join(inputs.foreign)}."
+        task, scorer, merged = resolved.task, self._scorer, {}
+        if task.model.lora is not None:
+            # What reads a detector, here and elsewhere, then meets a plain encoder; it is calibrated and tested so.
+            params, merged = merge(params, task.model.lora), {MERGED: tuning.LORA}
+            task = dataclasses.replace(task, model=dataclasses.replace(task.model, lora=None))
+            scorer = Scorer(task, resolved.report.evaluation, self._program.mesh)
         calibration = None
         if inputs.validation is not None:
-            found = self._scorer(self._scorer.place(params), inputs.validation)
+            found = scorer(scorer.place(params), inputs.validation)
             calibration = calibrate(found, resolved.false_alarm_rate)
         oracle = rule.kind == "oracle"
         card = ended.describe(choice.step) | {
             "selection": {"rule": rule.kind, "metric": rule.metric, "oracle": oracle, "label": label},
             "calibration": calibration,
             "seen": remember(source for source, _ in inputs.sources),
+            **merged,
         }
         save_detector(self._workdir, choice.step, params, card)
         LOG.info("Detector: %s/detector. %s", self._workdir, label)
         self.results = {}
         if not inputs.tests:
             return
-        detector = Detector(self._workdir, resolved.task, params, card)
+        detector = Detector(self._workdir, task, params, card)
         folder = os.path.join(self._workdir, TEST_FOLDER)
-        report, scorer = resolved.report, self._scorer
-        self.results = evaluate_sets(detector, inputs.tests, None, report, folder, scorer, inputs.validation)
+        self.results = evaluate_sets(detector, inputs.tests, None, resolved.report, folder, scorer, inputs.validation)
         LOG.info("Table: %s/table.md", folder)
         LOG.info("Pictures: %s", ", ".join(f"{folder}/figures/{name}.png" for name in self.results))

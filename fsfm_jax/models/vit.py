@@ -118,7 +118,7 @@ class Encoder(nn.Module):
       final_norm: whether the tokens pass the norm after the last block.
       drop_path: the last block's rate of stochastic depth while training (see `layers.drop_path_rates`).
       style: the wiring of another base model; without a class token the positions have no row for one.
-      lora: low-rank updates of query, key and value.
+      lora: low-rank updates of the maps of blocks.
       adapter: a bottleneck in each block.
     """
 

@@ -20,13 +20,13 @@ from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.metrics.selection import LAST, METRICS, SPLITS, TIES, SelectionRule
 from fsfm_jax.models.adapter import CONCAT, IN_BLOCKS, INSERTIONS
 from fsfm_jax.models.bases import BASES
-from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.remat import REMATS
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim import tuning
 from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
 from fsfm_jax.optim.optimizer import OptimizerSpec
 from fsfm_jax.resolve.image_size import grid_of
+from fsfm_jax.resolve.lora import resolve_lora
 from fsfm_jax.resolve.objective import resolve_contrast, resolve_focal
 from fsfm_jax.resolve.optimizer import resolve_optimizer
 from fsfm_jax.resolve.pretrain import DTYPES, divergence_alarms, skip_limit
@@ -177,7 +177,7 @@ def task_of(card: dict) -> ClassifyTask:
     c = finetune.finetune()
     c.update_from_flattened_dict(card["config"])
     if MERGED in card:
-        c.tuning.method = tuning.FULL  # the network has them no longer
+        c.tuning = finetune.finetune().tuning  # the network has them no longer
     classes = len(card["class_names"])
     statistics = Statistics(tuple(card["statistics"]["mean"]), tuple(card["statistics"]["std"]))
     if "image_size" in card:  # an imported one, whose configuration is that of a recipe
@@ -226,7 +226,7 @@ def _task(c: ConfigDict, classes: int, statistics: Statistics, **options: Any) -
         style=BASES[one_of("model.base", c.model.base, BASES)].style,
         reduction=c.tuning.reduction if adapted else None,
         insertion=insertion if adapted else CONCAT,
-        lora=LoraSpec(c.tuning.rank, c.tuning.alpha) if c.tuning.method == tuning.LORA else None,
+        lora=resolve_lora(c),
     )
     make = TASKS[one_of("model.network", c.model.network, TASKS)]
     return make(Setting(c, encoder, classes, statistics, **options))
