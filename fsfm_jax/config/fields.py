@@ -28,6 +28,8 @@ RANGES = {
     "loss.temperature": (0, math.inf, False),
     "loss.contrast": (0, math.inf, True),
     "loss.focusing": (0, 100, True),
+    "loss.uniformity": (0, math.inf, True),
+    "loss.alignment": (0, math.inf, True),
     "loss.alpha": (0, 1, False),
     "tuning.reduction": (1, math.inf, True),
     "tuning.rank": (1, math.inf, True),
@@ -92,7 +94,8 @@ WHEN_ABSENT = {
     "tuning.insertion": "concat", "loss.contrast_kind": "real_anchor", "report.selective.calibration": "",
     "report.selective.risk": 0.05, "report.selective.alpha": 0.1, "report.selective.by_class": True,
     "average.decay": 0.0, "loss.focusing": 0.0, "loss.alpha": None, "data.sampling": "natural",
-    "tuning.projections": "qkv", "tuning.blocks": "",
+    "tuning.projections": "qkv", "tuning.blocks": "", "model.unit_features": False, "loss.uniformity": 0.0,
+    "loss.alignment": 0.0,
 }  # fmt: skip
 
 

@@ -62,6 +62,7 @@ def finetune() -> ConfigDict:
     c.model.base = "fsfm"
     c.model.network = "classifier"  # or "antispoof": bottleneck and unit columns behind the encoder
     c.model.pooling = "mean_patches"  # or "cls"
+    c.model.unit_features = False  # of "classifier": features are scaled to length 1 before the head (GenD)
     c.model.drop_path = 0.1
     c.model.dropout = 0.5  # of "antispoof"
     c.model.norm_over = "tokens"  # of "antispoof": released code; "features": the few-shot method it builds on
@@ -108,6 +109,11 @@ def finetune() -> ConfigDict:
     # alpha: forged faces count alpha, real ones 1 - alpha; None: all count 1 (equation 4).
     c.loss.focusing = 0.0
     c.loss.alpha = config_dict.placeholder(float)
+    # Weights of two losses of features of unit length, within a micro-batch; 0: none. GenD (Yermakov et al., 2026) has
+    # 0.5 and 0.1. Uniformity: features lie evenly on the sphere; alignment: those of a class near each other (Wang and
+    # Isola, 2020, sections 4.1.2 and 4.1.1).
+    c.loss.uniformity = 0.0
+    c.loss.alignment = 0.0
     c.loss.contrast = 0.0  # weight of the contrastive loss of FS-Adapter; 0: none
     c.loss.contrast_kind = "real_anchor"  # or "real_real", "real_fake", "none"
     c.loss.temperature = 0.07  # of that loss

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fsfm_jax.models.adapter import CONCAT, adapt, block_adapter, uniform_bias
+from fsfm_jax.models.heads import l2_normalise
 from fsfm_jax.models.layers import Linear, sincos_positions
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.ops import at_least_float32, layer_norm
@@ -52,6 +53,7 @@ class ClassifierSpec:
       reduction: by how much the bottleneck of FS-Adapter is narrower than the encoder; None: no adapter.
       style, lora: of the encoder.
       insertion: where FS-Adapter's bottleneck is, one of `adapter.INSERTIONS`.
+      unit_features: whether features are scaled to length 1 before the head (GenD).
     """
 
     size: Size
@@ -65,6 +67,7 @@ class ClassifierSpec:
     style: Style = PLAIN
     lora: LoraSpec | None = None
     insertion: str = CONCAT
+    unit_features: bool = False
 
     @property
     def grid(self) -> int:
@@ -78,7 +81,7 @@ class ClassifierSpec:
 class ClassifierOutput(NamedTuple):
     """Output of the classifier, float32.
 
-    features: `[B, D]`, pooled and normed.
+    features: `[B, D]`, pooled and normed; with `unit_features` unit rows.
     logits: `[B, C]`.
     contrast, open_units: of an adapter, see `adapter.Adapted`; None without one.
     """
@@ -109,6 +112,8 @@ class Classifier(nn.Module):
         spec = self.spec
         if features is None:
             features = pool(spec, images, train)
+        if spec.unit_features:
+            features = l2_normalise(features)
         behind, contrast, open_units = features, None, None
         head_start = nn.initializers.normal(HEAD_DEVIATION)  # the reference's cut at +-2 is far outside
         bias_start = nn.initializers.zeros_init()

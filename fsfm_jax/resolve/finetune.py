@@ -27,7 +27,7 @@ from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
 from fsfm_jax.optim.optimizer import OptimizerSpec
 from fsfm_jax.resolve.image_size import grid_of
 from fsfm_jax.resolve.lora import resolve_lora
-from fsfm_jax.resolve.objective import resolve_contrast, resolve_focal
+from fsfm_jax.resolve.objective import resolve_contrast, resolve_focal, resolve_sphere
 from fsfm_jax.resolve.optimizer import resolve_optimizer
 from fsfm_jax.resolve.pretrain import DTYPES, divergence_alarms, skip_limit
 from fsfm_jax.resolve.report import ReportSpec, resolve_report
@@ -119,7 +119,7 @@ def resolve_finetuning(
         seed=c.seed,
         task=_task(
             c, classes, statistics, mixed=mixed, erased=bool(c.augment.erase), contrast=resolve_contrast(c, real),
-            focal=resolve_focal(c, classes, real, mixed),
+            focal=resolve_focal(c, classes, real, mixed), sphere=resolve_sphere(c, mixed),
         ),  # fmt: skip
         stream=LabelledSpec(
             seed=c.seed,

@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 from fsfm_jax import losses
 from fsfm_jax.config.fields import one_of
 from fsfm_jax.optim import tuning
-from fsfm_jax.tasks.classify import ContrastSpec, FocalSpec
+from fsfm_jax.tasks.classify import ContrastSpec, FocalSpec, SphereSpec
 
 
 def resolve_contrast(c: ConfigDict, real: int) -> ContrastSpec | None:
@@ -39,3 +39,27 @@ def resolve_focal(c: ConfigDict, classes: int, real: int, mixed: bool) -> FocalS
         )
     weights = None if alpha is None else tuple(1 - alpha if label == real else alpha for label in range(classes))
     return FocalSpec(gamma, weights)
+
+
+def resolve_sphere(c: ConfigDict, mixed: bool) -> SphereSpec | None:
+    """The losses of features of unit length; None: none. `mixed`: whether images are mixed in pairs.
+
+    Raises:
+      ValueError: features of another length, a network that has features of its own, or labels that are mixed.
+    """
+    if c.model.unit_features and (c.model.network != "classifier" or c.tuning.method == tuning.ADAPTER):
+        other = "an adapter" if c.model.network == "classifier" else f"model.network {c.model.network}"
+        raise ValueError(
+            f"model.unit_features: the features of {other} are scaled in its own way; set it to False, or use the "
+            "classifier without an adapter"
+        )
+    weights = {name: c.loss[name] for name in ("uniformity", "alignment") if c.loss[name]}
+    if weights and not c.model.unit_features:
+        raise ValueError(
+            f"loss.{next(iter(weights))}: it is of features of length 1; set model.unit_features to True, or it to 0"
+        )
+    if c.loss.alignment and mixed:
+        raise ValueError(
+            "loss.alignment: a mixed image is of no single class; set mix.probability to 0, or loss.alignment to 0"
+        )
+    return SphereSpec(c.loss.uniformity, c.loss.alignment) if weights else None

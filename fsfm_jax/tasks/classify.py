@@ -14,6 +14,7 @@ from fsfm_jax.tasks.base import Batch, Terms, weighted_sum
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 CROSS_ENTROPY, FOCAL = "cross_entropy", "focal"
+UNIFORMITY, ALIGNMENT = "uniformity", "alignment"
 OPEN_UNITS = "open_units"  # of FS-Adapter's bottleneck, a number to watch
 STREAMS = ("drop_path", "dropout")
 FEATURES = "features"  # key of a batch that has pooled features instead of images
@@ -50,6 +51,14 @@ class FocalSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class SphereSpec:
+    """Weights of two losses of features of unit length; 0: none. Their terms have their names."""
+
+    uniformity: float
+    alignment: float
+
+
+@dataclasses.dataclass(frozen=True)
 class ClassifyTask:
     """Cross-entropy over batches with `image`, `label`, `erase`, `mix_cutmix`, `mix_ratio` and `mix_box`.
 
@@ -63,6 +72,8 @@ class ClassifyTask:
       contrast: the contrastive loss of a model with an adapter; None: none. Its pairs are made within a micro-batch.
         It takes the features of the mixed images with the labels of the first of each pair, as released.
       focal: the focal loss in the place of cross-entropy, of labels that are neither smoothed nor mixed; None: none.
+      sphere: losses of the features of a model with `unit_features`; None: none. Their pairs are made within a
+        micro-batch.
     """
 
     model: ClassifierSpec | AntiSpoofSpec
@@ -73,10 +84,14 @@ class ClassifyTask:
     erased: bool = True
     contrast: ContrastSpec | None = None
     focal: FocalSpec | None = None
+    sphere: SphereSpec | None = None
 
     @property
     def term_weights(self) -> dict[str, float]:
         own = {FOCAL if self.focal else CROSS_ENTROPY: 1.0}
+        if self.sphere is not None:
+            both = {UNIFORMITY: self.sphere.uniformity, ALIGNMENT: self.sphere.alignment}
+            own |= {name: weight for name, weight in both.items() if weight}
         return own | ({self.contrast.kind: self.contrast.weight} if self.contrast else {})
 
     @property
@@ -129,6 +144,11 @@ class ClassifyTask:
             weights = None if self.focal.weights is None else jnp.asarray(self.focal.weights, jnp.float32)
             name, of_images = FOCAL, losses.focal(found.logits, batch[records.LABEL], self.focal.gamma, weights)
         terms = {name: jnp.sum(of_images) / denominators[name]}
+        if self.sphere is not None:
+            labels, features = batch[records.LABEL], found.features
+            both = {UNIFORMITY: losses.uniformity(features), ALIGNMENT: losses.alignment(features, labels)}
+            # Each is a mean over the pairs of a micro-batch; a step is the mean of its micro-batches.
+            terms |= {name: len(labels) / denominators[name] * both[name] for name in both if name in denominators}
         if self.contrast is not None:
             assert found.contrast is not None, "a contrast needs the projector of an adapter"
             spec = self.contrast

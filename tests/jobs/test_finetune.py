@@ -152,7 +152,7 @@ def test_the_average_of_the_weights_is_what_is_looked_at_saved_and_resumed(pretr
     tuned_run(straight, pretrained, **fields)
     # The recursion by hand, on the weights of each step: the decay is min(0.8, (1 + t) / (10 + t)).
     steps = [read_parameters(f"{straight}/checkpoints", step)[0] for step in (1, 2, 3)]
-    average = {"kernel": initial_head(pretrained, fields), "bias": np.zeros(2)}
+    average = {"kernel": initial_head(pretrained, fields, tmp_path), "bias": np.zeros(2)}
     averages = []
     for step, decay in zip(steps, (1 / 10, 2 / 11, 3 / 12), strict=True):
         average = {name: decay * average[name] + (1 - decay) * step["head"][name] for name in average}
@@ -172,11 +172,13 @@ def test_the_average_of_the_weights_is_what_is_looked_at_saved_and_resumed(pretr
     assert detector.card["calibration"]["log_loss"]["before"] == pytest.approx(look["loss"], rel=1e-9)
 
 
-def initial_head(pretrained: str, fields: dict) -> np.ndarray:
-    """The head's kernel before the first step."""
-    config = tiny(init=pretrained, **fields)
-    job = finetune._Finetuning(config, open_inputs(config), "", "")
-    return np.asarray(job.spec(()).program.initial_state(0).params["head"]["kernel"])
+def initial_head(pretrained: str, fields: dict, folder: Path) -> np.ndarray:
+    """The head's kernel before the first step; the average of all that is trained starts there, as pretrained."""
+    config = tiny(init=pretrained, **fields | {"tuning__method": "full"})
+    job = finetune._Finetuning(config, open_inputs(config), str(folder), "")
+    state = job.initial_state(job.spec(()).program)
+    assert same(state.target.params, state.params)
+    return np.asarray(state.params["head"]["kernel"])
 
 
 @pytest.mark.parametrize("side", [224, 112])

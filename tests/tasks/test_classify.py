@@ -11,7 +11,7 @@ from fsfm_jax import losses
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.vit import Size
-from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec, FocalSpec
+from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec, FocalSpec, SphereSpec
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 STATISTICS = Statistics((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -127,6 +127,27 @@ def test_the_contrast_is_added_under_its_name(kind):
     np.testing.assert_allclose(total, terms["cross_entropy"] + 0.3 * terms[kind], rtol=1e-6)
     contrast = Classifier(model).apply({"params": tree}, normalise(rows["image"], STATISTICS), False).contrast
     np.testing.assert_allclose(terms[kind], losses.CONTRASTS[kind](contrast, rows["label"], 1, 0.1).mean(), rtol=1e-5)
+
+
+def test_losses_of_unit_features_are_added_under_their_names(parameters):
+    model = dataclasses.replace(PLAIN.model, unit_features=True)
+    task = dataclasses.replace(PLAIN, model=model, mixed=False, sphere=SphereSpec(0.5, 0.1))
+    rows = batch(size=6)
+    # As the first of two micro-batches: it has half of each mean.
+    counts = jax.tree.map(lambda count: 2 * count, task.denominators(rows))
+    total, terms = jax.jit(lambda r: task.loss(parameters, {}, r, counts, jax.random.key(0)))(rows)
+    found = Classifier(model).apply({"params": parameters}, normalise(rows["image"], STATISTICS), False)
+    z = np.asarray(found.features, np.float64)
+    np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, rtol=1e-6)
+    head = jax.tree.map(np.asarray, parameters["head"])
+    np.testing.assert_allclose(found.logits, z @ head["kernel"] + head["bias"], rtol=0, atol=1e-5)
+    square = np.array([[np.sum((a - b) ** 2) for a in z] for b in z])
+    alike = [square[i, j] for i in range(6) for j in range(i) if (i - j) % 2 == 0]
+    even = np.log(np.mean([np.exp(-2 * square[i, j]) for i in range(6) for j in range(i)]))
+    assert terms.keys() == {"cross_entropy", "uniformity", "alignment"}
+    np.testing.assert_allclose([terms["uniformity"], terms["alignment"]], [even / 2, np.mean(alike) / 2], rtol=1e-5)
+    expected = terms["cross_entropy"] + 0.5 * terms["uniformity"] + 0.1 * terms["alignment"]
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
 
 
 def test_a_step_leaves_unit_columns_in_the_anti_spoofing_classifier_only():
