@@ -103,7 +103,7 @@ def test_an_exported_detector_comes_back_with_its_scores_and_its_card(runs, tmp_
 @pytest.mark.parametrize("kind", sorted(OURS))
 def test_a_network_that_no_other_project_has_is_refused(runs, tmp_path, format, kind):
     if kind not in INSERTED:
-        message = "features to length 1 .*model.unit_features.*: (use export.serialize|timm has no|transformers has no)"
+        message = r"to length 1.*\(model.unit_features\): (use export.serialize|timm has no|transformers has no)"
     elif format == "huggingface":
         message = "transformers has no network with a bottleneck; serialize it"
     else:
