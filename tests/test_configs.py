@@ -445,6 +445,9 @@ def test_tunings_that_make_no_sense_are_refused():
     ({"loss.uniformity": 0.5}, "loss.uniformity: it is of features of length 1; set model.unit_features to True"),
     ({"loss.alignment": 0.1, "model.unit_features": True}, "loss.alignment: a mixed image is of no single class; set"),
     ({"tuning.method": "fs_adapter", "model.unit_features": True}, "model.unit_features: the features of an adapter"),
+    ({"augment.sizes": "224,230"}, "augment.sizes: image size: expected a multiple of the patch size 16; found 230"),
+    ({"augment.sizes": "224, big"}, 'augment.sizes: expected different sizes from 1 to 4096, such as "224,320,384"'),
+    ({"augment.sizes": "224", "model.base": "beitv2"}, "augment.sizes: beitv2 has relative positions of one size"),
     ({"average.decay": 1.0}, "average.decay: expected at least 0 and at most 0.99"),
 ])  # fmt: skip
 def test_habits_that_do_not_go_together_are_refused(fields, text):
@@ -974,7 +977,7 @@ OTHERS = {
     "duration": ["100 epochs"], "horizon": ["800 epochs"], "augment.rand_augment": ["none"],
     "models": ["A=scratch"], "tasks": ["diff"],
     "changes": ["seed=7"], "variant": ["released"], "figure.data": ["samples"], "size": ["vits"],
-    "optimizer.options": ["momentum=0.9"], "tuning.blocks": ["0-3, 11"],
+    "optimizer.options": ["momentum=0.9"], "tuning.blocks": ["0-3, 11"], "augment.sizes": ["224, 384"],
     "settings": ["a: seed=3"], "recipe": ["pretrain_vits"],
     "pretrain": ["seed=4"], "tuning": ["linear_probe"], "init": ["runs/a"], "scores": ["nonsense", "A=scores.csv"],
 }  # fmt: skip

@@ -95,7 +95,7 @@ WHEN_ABSENT = {
     "report.selective.risk": 0.05, "report.selective.alpha": 0.1, "report.selective.by_class": True,
     "average.decay": 0.0, "loss.focusing": 0.0, "loss.alpha": None, "data.sampling": "natural",
     "tuning.projections": "qkv", "tuning.blocks": "", "model.unit_features": False, "loss.uniformity": 0.0,
-    "loss.alignment": 0.0,
+    "loss.alignment": 0.0, "augment.sizes": "",
 }  # fmt: skip
 
 

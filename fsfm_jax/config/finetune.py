@@ -89,6 +89,9 @@ def finetune() -> ConfigDict:
     c.features.cache = ""
 
     c.augment = ConfigDict()
+    # Sides of the images in training, "224,320,384": each step has one of them by chance (Redmon and Farhadi, 2017,
+    # section 2), and positions are resized to it; "": model.image_size. The detector's images are of model.image_size.
+    c.augment.sizes = ""
     c.augment.crop = True  # random resized crop; False: the whole face
     c.augment.flip = 0.5
     c.augment.rand_augment = "rand-m9-mstd0.5-inc1"  # or "none"

@@ -23,7 +23,7 @@ def make_program(resolved: Finetuning, mesh: Mesh | None = None) -> Program:
     return _make_program(
         resolved.task, bool(resolved.cache), resolved.optimizer, resolved.schedule, resolved.step,
         resolved.stream.global_batch, partition.make_mesh(replicas=resolved.replicas) if mesh is None else mesh,
-        resolved.fsdp, resolved.fsdp_min_size, resolved.trained, resolved.average,
+        resolved.fsdp, resolved.fsdp_min_size, resolved.trained, resolved.average, resolved.stream.sizes,
     )  # fmt: skip
 
 
@@ -31,13 +31,15 @@ def make_program(resolved: Finetuning, mesh: Mesh | None = None) -> Program:
 def _make_program(
     task: ClassifyTask, on_features: bool, optimizer: OptimizerSpec, schedule: RateSchedule, step: StepSpec,
     global_batch: int, mesh: Mesh, fsdp: bool, fsdp_min_size: int, trained: str, average: float,
+    sizes: tuple[int, ...],
 ) -> Program:  # fmt: skip
     model = task.model
     if on_features:
         example = {FEATURES: ((model.size.width,), np.float32), records.LABEL: ((), np.int32)}
     else:
+        first = sizes[0] if sizes else model.image_size
         example = {
-            records.IMAGE: ((model.image_size, model.image_size, 3), np.uint8),
+            records.IMAGE: ((first, first, 3), np.uint8),
             records.LABEL: ((), np.int32),
             records.ERASE: ((4,), np.int32),
             records.MIX_CUTMIX: ((), np.bool_),
@@ -56,6 +58,7 @@ def _make_program(
         fsdp=fsdp,
         fsdp_min_size=fsdp_min_size,
         trained=trained,
+        others=tuple(example | {records.IMAGE: ((size, size, 3), np.uint8)} for size in sizes[1:]),
     )
 
 

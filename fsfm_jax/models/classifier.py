@@ -53,6 +53,7 @@ class ClassifierSpec:
       reduction: by how much the bottleneck of FS-Adapter is narrower than the encoder; None: no adapter.
       style, lora: of the encoder.
       insertion: where FS-Adapter's bottleneck is, one of `adapter.INSERTIONS`.
+      any_grid: whether images may be of other sizes than `image_size`, as in training with several (`Encoder`).
       unit_features: whether features are scaled to length 1 before the head (GenD).
     """
 
@@ -67,6 +68,7 @@ class ClassifierSpec:
     style: Style = PLAIN
     lora: LoraSpec | None = None
     insertion: str = CONCAT
+    any_grid: bool = False
     unit_features: bool = False
 
     @property
@@ -157,11 +159,13 @@ def pool(spec: Any, images: jax.Array, train: bool) -> jax.Array:
 def fine_tuned_encoder(spec: Any, final_norm: bool) -> Encoder:
     """The module `encoder` of a fine-tuned network; to be called inside the network's own method.
 
-    `spec` has the fields `size`, `grid`, `dtype`, `remat`, `drop_path`, `style`, `lora`, `reduction` and `insertion`.
+    `spec` has the fields `size`, `grid`, `dtype`, `remat`, `drop_path`, `style`, `lora`, `reduction`, `insertion`
+    and `any_grid`.
     """
     return Encoder(
         spec.size, spec.grid, spec.dtype, spec.remat, learnt_positions=True, final_norm=final_norm,
-        drop_path=spec.drop_path, style=spec.style, lora=spec.lora, adapter=block_adapter(spec), name="encoder",
+        drop_path=spec.drop_path, style=spec.style, lora=spec.lora, adapter=block_adapter(spec),
+        any_grid=spec.any_grid, name="encoder",
     )  # fmt: skip
 
 

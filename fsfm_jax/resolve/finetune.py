@@ -25,7 +25,7 @@ from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim import tuning
 from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
 from fsfm_jax.optim.optimizer import OptimizerSpec
-from fsfm_jax.resolve.image_size import grid_of
+from fsfm_jax.resolve.image_size import grid_of, training_sizes
 from fsfm_jax.resolve.lora import resolve_lora
 from fsfm_jax.resolve.objective import resolve_contrast, resolve_focal, resolve_sphere
 from fsfm_jax.resolve.optimizer import resolve_optimizer
@@ -129,7 +129,7 @@ def resolve_finetuning(
             balanced=c.data.balanced,
             workers=c.data.workers,
             threads=c.data.threads,
-            sampling=sampling,
+            sampling=sampling, sizes=training_sizes(c),
         ),
         step=StepSpec(
             accumulation=parts,
@@ -227,6 +227,7 @@ def _task(c: ConfigDict, classes: int, statistics: Statistics, **options: Any) -
         reduction=c.tuning.reduction if adapted else None,
         insertion=insertion if adapted else CONCAT,
         lora=resolve_lora(c),
+        any_grid=bool(c.augment.sizes),
     )
     make = TASKS[one_of("model.network", c.model.network, TASKS)]
     return make(Setting(c, encoder, classes, statistics, **options))

@@ -139,6 +139,22 @@ def test_classes_and_manipulations_take_turns_exactly_from_any_step_and_on_any_h
             np.testing.assert_array_equal(np.stack([part[key] for part in parts], axis=1).reshape(rows.shape), rows)
 
 
+def test_each_step_has_one_size_that_its_number_decides():
+    sources, asked = [Numbered("a", [0, 1] * 8)], spec(sizes=(16, 24), mix=MixSpec(mixup=0.0), global_batch=4)
+    batches = taken(sources, asked, 12)
+    sizes = [batch[records.IMAGE].shape[1] for batch in batches]
+    assert all(batch[records.IMAGE].shape == (4, size, size, 3) for batch, size in zip(batches, sizes, strict=True))
+    assert sizes == [asked.size_of(step) for step in range(12)] and set(sizes) == {16, 24}
+    for step, batch in enumerate(batches):
+        box = draw_mixture(MixSpec(mixup=0.0), sizes[step], step, 3).box
+        np.testing.assert_array_equal(batch[records.MIX_BOX], np.tile(box, (4, 1)))
+    (later,) = taken(sources, asked, 1, start=7)
+    for key, rows in later.items():
+        np.testing.assert_array_equal(rows, batches[7][key])
+    counts = collections.Counter(asked.size_of(step) for step in range(2000))
+    assert abs(counts[16] - 1000) < 4 * np.sqrt(500)  # four standard deviations of fair draws
+
+
 @pytest.mark.parametrize(("weight", "paired", "size", "text"), [
     (0.5, False, 6, "data.sampling: it decides how often .* a has the weight 0.5; leave the weights of data.train out"),
     (None, True, 6, "data.sampling: the faces of a come in pairs, which keep together; set it to natural"),

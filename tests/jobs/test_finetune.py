@@ -19,6 +19,7 @@ from fsfm_jax.detection.opener import Unsaid
 from fsfm_jax.jobs import finetune, pretrain
 from fsfm_jax.jobs.finetune_inputs import open_inputs
 from fsfm_jax.models.layers import sincos_positions
+from fsfm_jax.resolve.finetune import resolve_finetuning
 from fsfm_jax.resolve.pretrain import STATISTICS
 from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parameters, read_parts
 from fsfm_jax.train.program import Program
@@ -146,7 +147,9 @@ def test_an_adapter_in_the_blocks_is_trained_opened_and_looked_at(pretrained, tm
 
 
 def test_the_average_of_the_weights_is_what_is_looked_at_saved_and_resumed(pretrained, tmp_path):
+    # Steps see images of two sizes, each with a program of its own.
     fields = {"tuning__method": "linear_probe", "average__decay": 0.8, "duration": "3 steps"}
+    fields |= {"augment__sizes": "224,112"}
     fields |= {"optimizer__warmup": "0 steps", "checkpoint__every": "1 steps", "checkpoint__keep_latest": 3}
     straight, resumed = (str(tmp_path / name) for name in ("straight", "resumed"))
     tuned_run(straight, pretrained, **fields)
@@ -165,6 +168,9 @@ def test_the_average_of_the_weights_is_what_is_looked_at_saved_and_resumed(pretr
     assert same(detector.params["encoder"], steps[0]["encoder"])
     for stop in ("2", ""):
         finetune.run(tiny(init=pretrained, **fields), resumed, stop)
+    config = tiny(init=pretrained, **fields)
+    resolved = resolve_finetuning(config, 24, 2, 1, STATISTICS["vggface2"], 8)
+    assert {resolved.stream.size_of(step) for step in range(3)} == {224, 112}
     one, other = (read_parts(f"{run}/checkpoints", ("params", "target"))[0] for run in (straight, resumed))
     assert same(one, other) and looks(straight) == looks(resumed) and same(detector.params, open_saved(resumed).params)
     # The look at that step saw these weights: its loss is that of the detector.
