@@ -20,7 +20,8 @@ from fsfm_jax.data.labels import LabelledSource, for_training
 from fsfm_jax.data.mixture import MixSpec, draw_mixture
 from fsfm_jax.data.photo import READ_FLAGS
 from fsfm_jax.data.resizing import for_evaluation
-from fsfm_jax.data.stream import NATURAL, Batch, Batches, arrange
+from fsfm_jax.data.sampling import NATURAL
+from fsfm_jax.data.stream import Batch, Batches, arrange
 
 # Keys of an evaluation batch beside the image.
 VALID, INDEX, DETAILS = "valid", "index", "details"
@@ -38,7 +39,7 @@ class LabelledSpec:
       augment: what is done to each image.
       mix: how images are mixed in pairs; None: not at all.
       balanced: every batch holds as many real as fake faces, and as many of each data set.
-      sampling: one of `stream.SAMPLINGS`.
+      sampling: one of `sampling.SAMPLINGS`.
       sizes: sides of the images, of which each step has one, instead of that of `augment`; empty: that.
       workers: loader processes; 0 loads in threads of this process.
       threads: loader threads of each process.

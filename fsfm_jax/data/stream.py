@@ -18,14 +18,13 @@ from fsfm_jax.data import views
 from fsfm_jax.data.labels import is_paired
 from fsfm_jax.data.masking import MaskSpec, draw_masks
 from fsfm_jax.data.photo import decode_checked
+from fsfm_jax.data.sampling import NATURAL, Subset, check_turns, group_examples
 from fsfm_jax.data.sources import Source
 from fsfm_jax.data.views import ViewSpec
 
 Batch = dict[str, np.ndarray]
 # What Grain says of a process that is gone, with a RuntimeError like any other.
 KILLED = "Worker process was terminated unexpectedly"
-# How often labelled examples come: as they are there, or so that classes take turns, or in them manipulations as well.
-SAMPLINGS = NATURAL, BY_CLASS, BY_METHOD = "natural", "classes", "methods"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,19 +106,6 @@ def _shuffle(source: Source, seed: int) -> grain.MapDataset:
     return grain.MapDataset.source(source).seed(seed).shuffle().repeat(None)
 
 
-class Subset:
-    """Some examples of a source, as a source."""
-
-    def __init__(self, source, indices: np.ndarray):
-        self._source, self._indices = source, indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> dict:
-        return self._source[int(self._indices[index])]
-
-
 def arrange(sources: Sequence[tuple], spec) -> grain.MapDataset:
     """The endless example stream of labelled sources with their weights, as a `LabelledSpec` asks for it."""
     if spec.sampling != NATURAL:
@@ -166,43 +152,13 @@ def take_turns(sources: Sequence[tuple], spec) -> grain.MapDataset:
       ValueError: what `check_turns` refuses.
     """
     check_turns(sources, spec.global_batch)
-    groups: dict[tuple[int, str], list[grain.MapDataset]] = {}
-    for source, _ in sources:
-        labels = source.labels
-        told = spec.sampling == BY_METHOD
-        methods = np.where(labels == source.real, "", source.methods) if told else np.full(len(labels), "")
-        for label, method in sorted(set(zip(labels.tolist(), methods.tolist(), strict=True))):
-            chosen = np.flatnonzero((labels == label) & (methods == method))
-            groups.setdefault((label, method), []).append(grain.MapDataset.source(Subset(source, chosen)))
     classes: dict[int, list[grain.MapDataset]] = {}
-    for number, (group, parts) in enumerate(sorted(groups.items())):
-        endless = grain.MapDataset.concatenate(parts).seed((spec.seed + number) % 2**32).shuffle().repeat(None)
-        classes.setdefault(group[0], []).append(endless)
+    for number, ((label, _), parts) in enumerate(group_examples(sources, spec.sampling).items()):
+        together = grain.MapDataset.concatenate([grain.MapDataset.source(part) for part in parts])
+        classes.setdefault(label, []).append(together.seed((spec.seed + number) % 2**32).shuffle().repeat(None))
     turns = grain.MapDataset.mix([grain.MapDataset.mix(kinds) for kinds in classes.values()])
     # Else mixing in pairs, which goes by the place in the batch, would pair each class with the same other one.
     return grain.experimental.WindowShuffleMapDataset(turns, window_size=spec.global_batch, seed=spec.seed % 2**31)
-
-
-def check_turns(sources: Sequence[tuple], global_batch: int) -> None:
-    """Refuses sources whose classes cannot take turns in batches of `global_batch`.
-
-    Raises:
-      ValueError: weights, pairs of a face and its forgery, or classes that do not divide the batch.
-    """
-    for source, weight in sources:
-        if weight is not None:
-            raise ValueError(
-                f"data.sampling: it decides how often each face comes, and {source.name} has the weight {weight:g}; "
-                "leave the weights of data.train out, or set data.sampling to natural"
-            )
-        if is_paired(source):
-            raise ValueError(
-                f"data.sampling: the faces of {source.name} come in pairs, which keep together; set it to natural, and "
-                "data.balanced for as many of each data set"
-            )
-    classes = len(np.unique(np.concatenate([source.labels for source, _ in sources])))
-    if global_batch % classes:
-        raise ValueError(f"batch.size: {global_batch} images do not divide among {classes} classes; use a multiple")
 
 
 def _classes(source) -> list[Subset]:

@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 from fsfm_jax.config.fields import one_of
 from fsfm_jax.data.class_map import open_classed, open_together, parse_classes, parts_of
 from fsfm_jax.data.labels import LabelledSource, check_classes, check_disjoint, check_labels, open_labelled
+from fsfm_jax.data.sampling import NATURAL, check_turns
 from fsfm_jax.data.sources import open_mixture
-from fsfm_jax.data.stream import NATURAL, check_turns
 from fsfm_jax.detection.sets import open_sets
 from fsfm_jax.metrics.selection import SPLITS
 from fsfm_jax.models.bases import BASES

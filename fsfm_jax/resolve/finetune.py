@@ -14,8 +14,8 @@ from fsfm_jax.data.label_stream import LabelledSpec
 from fsfm_jax.data.mixture import MixSpec
 from fsfm_jax.data.rand_augment import fill_colour, parse
 from fsfm_jax.data.resizing import INTERPOLATIONS
+from fsfm_jax.data.sampling import NATURAL, SAMPLINGS
 from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
-from fsfm_jax.data.stream import NATURAL, SAMPLINGS
 from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.metrics.selection import LAST, METRICS, SPLITS, TIES, SelectionRule
 from fsfm_jax.models.adapter import CONCAT, IN_BLOCKS, INSERTIONS
