@@ -14,6 +14,8 @@ import jax.numpy as jnp
 
 PIXEL_EPSILON = 1e-6
 COSINE_EPSILON = 1e-8
+FOCAL_FLOOR = 1e-12
+UNIFORMITY_SCALE = 2.0  # t of the Gaussian potential (Wang and Isola; GenD)
 # Of the real-anchor loss, as released: in the logarithm, its value without any real face, and its scale.
 ANCHOR_EPSILON = 1e-6
 NO_ANCHOR = 1e-6
@@ -244,3 +246,49 @@ def smooth_labels(labels: jax.Array, classes: int, smoothing: float) -> jax.Arra
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
     """Cross-entropy of each image against its label, smoothed if asked for, `[B, C], [B] int -> [B]`."""
     return soft_cross_entropy(logits, smooth_labels(labels, logits.shape[-1], smoothing))
+
+
+def focal(logits: jax.Array, labels: jax.Array, gamma: float, weights: jax.Array | None = None) -> jax.Array:
+    """Focal loss of each image against its label, `[B, C], [B] int -> [B]`, in float32 or higher.
+
+    `-a (1 - p)**gamma log p`, p the softmax probability of the image's class (Lin et al., ICCV 2017, equation 5);
+    `gamma` 0 is cross-entropy. `a` is the class's entry of `weights [C]`; None: 1 for all (equation 4).
+    """
+    wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    picked = jnp.take_along_axis(jax.nn.log_softmax(wide, axis=-1), labels[:, None], axis=-1)[:, 0]
+    value = -picked
+    if gamma:
+        # 1 - p without cancellation. The floor keeps the derivative of the power finite at p = 1, for gamma below 1.
+        value = jnp.maximum(-jnp.expm1(picked), FOCAL_FLOOR) ** gamma * value
+    return value if weights is None else weights[labels] * value
+
+
+def uniformity(features: jax.Array) -> jax.Array:
+    """How unevenly unit rows lie on the sphere, `[B, E] -> []`: `log mean exp(-2 |z_i - z_j|^2)` over the pairs i < j.
+
+    (Wang and Isola, ICML 2020, section 4.1.2; GenD, Yermakov et al., WACV 2026.) 0 where all rows are one, and for a
+    single row. It is lower the more evenly they lie, at least -8.
+    """
+    if len(features) < 2:
+        return jnp.zeros((), features.dtype)
+    pairs = jnp.triu(jnp.ones((len(features), len(features)), bool), 1)
+    logits = jnp.where(pairs, -UNIFORMITY_SCALE * _square_distances(features), -jnp.inf)
+    return jax.nn.logsumexp(logits) - jnp.log(len(features) * (len(features) - 1) / 2)
+
+
+def alignment(features: jax.Array, labels: jax.Array) -> jax.Array:
+    """How far unit rows of a class are apart, `[B, E], [B] int -> []`: mean `|z_i - z_j|^2` of such pairs i < j.
+
+    A pair of Wang and Isola (ICML 2020, section 4.1.1) are two views of an image, one of GenD (Yermakov et al., WACV
+    2026) two images of a class. Without any it is 0.
+    """
+    pairs = jnp.triu(labels[:, None] == labels[None], 1)
+    return jnp.sum(jnp.where(pairs, _square_distances(features), 0)) / jnp.maximum(jnp.sum(pairs), 1)
+
+
+def _square_distances(features: jax.Array) -> jax.Array:
+    """Of rows from each other, `[B, E] -> [B, B]`."""
+    # Seen from their mean, so that nothing cancels where rows are nearly one; from where makes no other difference.
+    apart = features - jax.lax.stop_gradient(jnp.mean(features, axis=0, keepdims=True))
+    lengths = jnp.sum(apart * apart, axis=1)
+    return lengths[:, None] + lengths[None] - 2 * apart @ apart.T

@@ -435,6 +435,36 @@ def test_tunings_that_make_no_sense_are_refused():
         tuned(change(load("adapter_dfd:vitb"), {"model.base": "dyno"}))
 
 
+@pytest.mark.parametrize(("fields", "text"), [
+    ({"loss.focusing": 2.0}, "loss.focusing: the focal loss is of .*set loss.smoothing and mix.probability to 0, or"),
+    ({"loss.alpha": 0.3, "mix.probability": 0.0}, "loss.alpha: the focal loss is of .*; set loss.smoothing to 0, or"),
+    ({"data.balanced": True, "data.sampling": "methods"}, "data.sampling: methods and data.balanced are two ways of"),
+    ({"tuning.method": "linear_probe", "tuning.projections": "qkv,mlp"}, "tuning.projections: only lora has it, and"),
+    ({"tuning.blocks": "0-3"}, "tuning.blocks: only lora has it, and tuning.method is full; leave it at '' .found '0"),
+    ({"tuning.method": "lora", "tuning.blocks": "3-12"}, "tuning.blocks: expected blocks from 0 to 11, .*found '3-12"),
+    ({"loss.uniformity": 0.5}, "loss.uniformity: it is of features of length 1; set model.unit_features to True"),
+    ({"loss.alignment": 0.1, "model.unit_features": True}, "loss.alignment: a mixed image is of no single class; set"),
+    ({"tuning.method": "fs_adapter", "model.unit_features": True}, "model.unit_features: the features of an adapter"),
+    ({"augment.sizes": "224,230"}, "augment.sizes: image size: expected a multiple of the patch size 16; found 230"),
+    ({"augment.sizes": "224, big"}, 'augment.sizes: expected different sizes from 1 to 4096, such as "224,320,384"'),
+    ({"augment.sizes": "224", "model.base": "beitv2"}, "augment.sizes: beitv2 has relative positions of one size"),
+    ({"average.decay": 1.0}, "average.decay: expected at least 0 and at most 0.99"),
+])  # fmt: skip
+def test_habits_that_do_not_go_together_are_refused(fields, text):
+    with pytest.raises(ValueError, match=text):
+        tuned(change(load("finetune_dfd:vitb"), fields))
+
+
+def test_the_recipe_of_gend_trains_norms_on_unit_features():
+    r = tuned(load("finetune_gend:vitl", "clip,fsvfm"), examples=512_000)
+    assert r.task.term_weights == {"cross_entropy": 1.0, "uniformity": 0.5, "alignment": 0.1}
+    assert r.task.model.unit_features and r.task.model.pooling == "cls" and r.trained == TUNINGS["layer_norm"]
+    assert (r.schedule.peak, r.schedule.floor, r.schedule.warmup, r.schedule.total) == (3e-4, 1e-6, 0, 30_000)
+    assert r.optimizer.weight_decay_rules[-1] == (".*", 0.0) and not r.task.mixed and r.task.smoothing == 0
+    with pytest.raises(ValueError, match="variant: expected one of .*'clip'"):
+        load("finetune_gend:vitb", "clip")
+
+
 @pytest.mark.parametrize("place", ["concat", "add", "parallel", "sequential"])
 def test_fs_adapter_stands_where_it_is_asked_for(place):
     c = change(load("adapter_dfd:vitb"), {"tuning.insertion": place, "loss.contrast_kind": "real_fake"})
@@ -899,6 +929,10 @@ WHERE = {
     "tuning.alpha": {"tuning.method": "lora"}, "tuning.reduction": {"tuning.method": "fs_adapter"},
     "tuning.insertion": {"tuning.method": "fs_adapter"},
     "loss.contrast_kind": {"loss.contrast": 0.1, "tuning.method": "fs_adapter"},
+    **{f"tuning.{name}": {"tuning.method": "lora"} for name in ("projections", "blocks")},
+    **{f"loss.{name}": {"loss.smoothing": 0.0, "mix.probability": 0.0} for name in ("focusing", "alpha")},
+    "loss.uniformity": {"model.unit_features": True},
+    "loss.alignment": {"model.unit_features": True, "mix.probability": 0.0},
     "model.dropout": {"model.network": "antispoof"}, "model.norm_over": {"model.network": "antispoof"},
     "optimizer.options": {"optimizer.name": "muon"},
     **{f"report.selective.{name}": {"report.selective.calibration": "none"} for name in ("risk", "alpha", "by_class")},
@@ -943,7 +977,8 @@ OTHERS = {
     "duration": ["100 epochs"], "horizon": ["800 epochs"], "augment.rand_augment": ["none"],
     "models": ["A=scratch"], "tasks": ["diff"],
     "changes": ["seed=7"], "variant": ["released"], "figure.data": ["samples"], "size": ["vits"],
-    "optimizer.options": ["momentum=0.9"], "settings": ["a: seed=3"], "recipe": ["pretrain_vits"],
+    "optimizer.options": ["momentum=0.9"], "tuning.blocks": ["0-3, 11"], "augment.sizes": ["224, 384"],
+    "settings": ["a: seed=3"], "recipe": ["pretrain_vits"],
     "pretrain": ["seed=4"], "tuning": ["linear_probe"], "init": ["runs/a"], "scores": ["nonsense", "A=scores.csv"],
 }  # fmt: skip
 

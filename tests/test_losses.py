@@ -167,3 +167,15 @@ def test_the_real_anchor_loss_by_hand():
     first = -(1 / 0.07) * (-1 - np.log(e(-1) + e(-2) + 1e-6))
     second = -(1 / 0.07) * (-1 - np.log(2 * e(-1) + 1e-6))
     np.testing.assert_allclose(losses.real_anchor(z, jnp.array([1, 1, 0]), 1, 1.0), [first, second, 0], rtol=1e-6)
+
+
+def test_losses_of_unit_rows_by_hand():
+    # Square distances 2, 4 and 2 of three points on a circle.
+    z = jnp.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    np.testing.assert_allclose(losses.uniformity(z), np.log((2 * np.exp(-4) + np.exp(-8)) / 3), rtol=1e-6)
+    np.testing.assert_allclose(losses.alignment(z, jnp.array([1, 1, 0])), 2, rtol=1e-6)
+    np.testing.assert_allclose(losses.alignment(z, jnp.array([0, 0, 0])), 8 / 3, rtol=1e-6)
+    # Without a pair both are 0, and no gradient is NaN.
+    for loss in (losses.uniformity, lambda x: losses.alignment(x, jnp.zeros(len(x), int))):
+        value, gradient = jax.value_and_grad(loss)(z[:1])
+        assert value == 0 and not np.any(gradient)

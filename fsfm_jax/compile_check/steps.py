@@ -130,6 +130,8 @@ def _finetuning(name: str, config: ConfigDict, on: Slice, examples: int) -> Step
     if resolved.task.contrast is not None:
         rows = resolved.stream.global_batch // resolved.step.accumulation
         compared = rows, model.size.width // model.reduction
+    if resolved.task.sphere is not None:
+        compared = resolved.stream.global_batch // resolved.step.accumulation, model.size.width
     return _training(name, config, resolved, program, cost, resolved.trained, compared)
 
 

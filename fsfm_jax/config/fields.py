@@ -27,6 +27,10 @@ RANGES = {
     "mask.draw_group": (1, math.inf, True),
     "loss.temperature": (0, math.inf, False),
     "loss.contrast": (0, math.inf, True),
+    "loss.focusing": (0, 100, True),
+    "loss.uniformity": (0, math.inf, True),
+    "loss.alignment": (0, math.inf, True),
+    "loss.alpha": (0, 1, False),
     "tuning.reduction": (1, math.inf, True),
     "tuning.rank": (1, math.inf, True),
     "tuning.alpha": (0, math.inf, False),
@@ -62,6 +66,7 @@ RANGES = {
     "augment.saturation": (0, 1, True),
     "loss.smoothing": (0, 1, True),
     "optimizer.layer_decay": (0, 1, True),
+    "average.decay": (0, 0.9999999, True),  # at 1 the average would stay where it starts
     "evaluation.batch": (1, math.inf, True),
     "evaluation.threads": (1, 1000, True),
     "repeats": (1, 1000, True),
@@ -72,7 +77,7 @@ RANGES = {
     "report.selective.alpha": (0, 0.5, False),
 }
 # Fields of `RANGES` that may be None.
-OPTIONAL = ("optimizer.clip_norm",)
+OPTIONAL = ("optimizer.clip_norm", "loss.alpha")
 # Singular or plural, with or without a space.
 _DURATION = re.compile(r"\s*([-+.\w]*?)\s*(epoch|step|example)s?\s*", re.IGNORECASE)
 _SHARE = re.compile(r"\s*([-+.\w]+?)\s*(%|steps?)?\s*", re.IGNORECASE)
@@ -88,6 +93,9 @@ WHEN_ABSENT = {
     "loss.masked_weight": 1.0, "horizon": "", "data.augment_online": "", "data.augment_target": "",
     "tuning.insertion": "concat", "loss.contrast_kind": "real_anchor", "report.selective.calibration": "",
     "report.selective.risk": 0.05, "report.selective.alpha": 0.1, "report.selective.by_class": True,
+    "average.decay": 0.0, "loss.focusing": 0.0, "loss.alpha": None, "data.sampling": "natural",
+    "tuning.projections": "qkv", "tuning.blocks": "", "model.unit_features": False, "loss.uniformity": 0.0,
+    "loss.alignment": 0.0, "augment.sizes": "",
 }  # fmt: skip
 
 

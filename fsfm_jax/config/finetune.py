@@ -42,6 +42,10 @@ def finetune() -> ConfigDict:
     c.data.classes = ""
     c.data.statistics = "init"  # those of the pretraining; or "records", "vggface2", "ffpp", "imagenet"
     c.data.balanced = False  # as many real as fake faces, and as many of each data set, in every batch
+    # How often each face comes: "natural", as often as every other; "classes": real and forged faces equally often in
+    # every batch, over all data sets (Kang et al., 2020, section 3); "methods": so, and each manipulation as often as
+    # every other.
+    c.data.sampling = "natural"
     c.data.workers = 0
     c.data.threads = 2
 
@@ -58,6 +62,7 @@ def finetune() -> ConfigDict:
     c.model.base = "fsfm"
     c.model.network = "classifier"  # or "antispoof": bottleneck and unit columns behind the encoder
     c.model.pooling = "mean_patches"  # or "cls"
+    c.model.unit_features = False  # of "classifier": features are scaled to length 1 before the head (GenD)
     c.model.drop_path = 0.1
     c.model.dropout = 0.5  # of "antispoof"
     c.model.norm_over = "tokens"  # of "antispoof": released code; "features": the few-shot method it builds on
@@ -74,12 +79,19 @@ def finetune() -> ConfigDict:
     c.tuning.insertion = "concat"
     c.tuning.rank = 8  # of "lora"
     c.tuning.alpha = 16.0  # of "lora": updates are multiplied by alpha / rank
+    # Of "lora": which maps of a block have updates, of "qkv,proj,mlp" (Hu et al., 2022, section 7.1), and which blocks,
+    # as in "0-3,11", 0 = first; "": all.
+    c.tuning.projections = "qkv"
+    c.tuning.blocks = ""
 
     # Folder where features of a frozen encoder are kept and trained from, each image seen once; "": none.
     c.features = ConfigDict()
     c.features.cache = ""
 
     c.augment = ConfigDict()
+    # Sides of the images in training, "224,320,384": each step has one of them by chance (Redmon and Farhadi, 2017,
+    # section 2), and positions are resized to it; "": model.image_size. The detector's images are of model.image_size.
+    c.augment.sizes = ""
     c.augment.crop = True  # random resized crop; False: the whole face
     c.augment.flip = 0.5
     c.augment.rand_augment = "rand-m9-mstd0.5-inc1"  # or "none"
@@ -95,7 +107,16 @@ def finetune() -> ConfigDict:
     c.mix.switch = 0.5
 
     c.loss = ConfigDict()
-    c.loss.smoothing = 0.1
+    c.loss.smoothing = 0.1  # share of a label that is spread over all classes (Inception v3, section 7)
+    # Gamma of the focal loss, in the place of cross-entropy, such as 2.0 (Lin et al., 2017, equation 5); 0: none. Its
+    # alpha: forged faces count alpha, real ones 1 - alpha; None: all count 1 (equation 4).
+    c.loss.focusing = 0.0
+    c.loss.alpha = config_dict.placeholder(float)
+    # Weights of two losses of features of unit length, within a micro-batch; 0: none. GenD (Yermakov et al., 2026) has
+    # 0.5 and 0.1. Uniformity: features lie evenly on the sphere; alignment: those of a class near each other (Wang and
+    # Isola, 2020, sections 4.1.2 and 4.1.1).
+    c.loss.uniformity = 0.0
+    c.loss.alignment = 0.0
     c.loss.contrast = 0.0  # weight of the contrastive loss of FS-Adapter; 0: none
     c.loss.contrast_kind = "real_anchor"  # or "real_real", "real_fake", "none"
     c.loss.temperature = 0.07  # of that loss
@@ -113,6 +134,11 @@ def finetune() -> ConfigDict:
     c.optimizer.weight_decay = 0.03
     c.optimizer.decay = "decoupled"  # AdamW; "coupled": Adam with an L2 penalty (anti-spoofing)
     c.optimizer.layer_decay = 0.6  # factor of the learning rate from each block to the one before it
+
+    c.average = ConfigDict()
+    # Moving average of what is trained, which then is what is evaluated and saved: the decay per step, such as 0.9999;
+    # 0: none, the last weights. In step t, 0 = first, it is min(decay, (1 + t) / (10 + t)).
+    c.average.decay = 0.0
 
     c.selection = ConfigDict()
     # Which step becomes the detector: by "source-validation" (data.validation), the "last", or by "oracle", the test

@@ -19,7 +19,10 @@ FOLDERS = (PACKAGE / "recipes", PACKAGE.parent / "configs")
 SIZES = {"vits": "vit_s16", "vitb": "vit_b16", "vitl": "vit_l16"}
 DEFAULT_SIZE = "vitb"
 # Recipes of several sizes.
-FAMILIES = (*(f"{kind}_{task}" for kind in ("finetune", "adapter") for task in ("dfd", "diff", "fas")), "finetune_sbi")
+FAMILIES = (
+    *(f"{kind}_{task}" for kind in ("finetune", "adapter") for task in ("dfd", "diff", "fas")),
+    "finetune_sbi", "finetune_gend",
+)  # fmt: skip
 # Files of former versions, one for each size.
 FORMER = re.compile(r"((?:finetune|adapter)_(?:dfd|diff|fas))_(vit[sbl])")
 CONFIG_FLAGS = ("config",)

@@ -76,6 +76,10 @@ class BlendedSource:
     def labels(self) -> np.ndarray:
         return np.tile([FAKE, REAL], len(self._indices))
 
+    @property
+    def methods(self) -> np.ndarray:
+        return np.tile([METHOD, ""], len(self._indices))
+
     @cached_property
     def videos(self) -> np.ndarray:
         """`[2 n]` text; one pass over the records."""

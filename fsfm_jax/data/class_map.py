@@ -95,6 +95,10 @@ class Relabelled:
         return self._source.videos
 
     @property
+    def methods(self) -> np.ndarray:
+        return self._source.methods
+
+    @property
     def pixel_sums(self):
         return self._source.pixel_sums
 
@@ -138,6 +142,10 @@ class Together:
     @property
     def videos(self) -> np.ndarray:
         return np.array([self._id(source, video) for source in self.parts for video in source.videos])
+
+    @property
+    def methods(self) -> np.ndarray:
+        return np.concatenate([source.methods for source in self.parts])
 
     @property
     def pixel_sums(self):

@@ -55,3 +55,7 @@ class CorruptedSource:
     @property
     def videos(self) -> np.ndarray:
         return self._source.videos
+
+    @property
+    def methods(self) -> np.ndarray:
+        return self._source.methods

@@ -24,6 +24,11 @@ class FeatureSource:
             raise ValueError(f"{source.name}: expected features of {len(source)} examples, found {len(features)} rows")
         self.name, self.class_names, self.real = source.name, source.class_names, source.real
         self.labels, self._features, self.paired = source.labels, features, is_paired(source)
+        self._source = source
+
+    @property
+    def methods(self) -> np.ndarray:
+        return self._source.methods
 
     def __len__(self) -> int:
         return len(self._features)

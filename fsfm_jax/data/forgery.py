@@ -154,6 +154,11 @@ class ForgedSource(DrawnSource):
         """`[count]` text, the video of every example."""
         return np.array([self._video(index) for index in range(self._count)])
 
+    @property
+    def methods(self) -> np.ndarray:
+        """`[count]` text, the kind of every forged example, "" of real ones."""
+        return np.array([self._method(index) for index in range(self._count)])
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the name and a picture of either class and each kind, which stand for the way all are made."""

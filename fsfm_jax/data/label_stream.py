@@ -15,10 +15,12 @@ import numpy as np
 from fsfm_jax import records
 from fsfm_jax.data.augment import AugmentSpec, augment
 from fsfm_jax.data.blended_source import blend_example
+from fsfm_jax.data.counter_random import integers
 from fsfm_jax.data.labels import LabelledSource, for_training
 from fsfm_jax.data.mixture import MixSpec, draw_mixture
 from fsfm_jax.data.photo import READ_FLAGS
 from fsfm_jax.data.resizing import for_evaluation
+from fsfm_jax.data.sampling import NATURAL
 from fsfm_jax.data.stream import Batch, Batches, arrange
 
 # Keys of an evaluation batch beside the image.
@@ -37,6 +39,8 @@ class LabelledSpec:
       augment: what is done to each image.
       mix: how images are mixed in pairs; None: not at all.
       balanced: every batch holds as many real as fake faces, and as many of each data set.
+      sampling: one of `sampling.SAMPLINGS`.
+      sizes: sides of the images, of which each step has one, instead of that of `augment`; empty: that.
       workers: loader processes; 0 loads in threads of this process.
       threads: loader threads of each process.
     """
@@ -48,6 +52,14 @@ class LabelledSpec:
     balanced: bool
     workers: int
     threads: int
+    sampling: str = NATURAL
+    sizes: tuple[int, ...] = ()
+
+    def size_of(self, step: int) -> int:
+        """Side of the images of optimizer step `step`, 0 = first: each of `sizes` is as likely as every other."""
+        if not self.sizes:
+            return self.augment.size
+        return self.sizes[int(integers(self.seed, "image size", np.array([step]), len(self.sizes))[0])]
 
 
 class LabelledStream(Batches):
@@ -83,7 +95,9 @@ def load_labelled(spec: LabelledSpec, example: dict) -> dict:
     image = decode(example)
     if records.SELF_BLEND in example:
         image = blend_example(example, image, position, spec.seed)
-    image, erased = augment(spec.augment, image, position, spec.seed)
+    size = spec.size_of(position // spec.global_batch)
+    chosen = spec.augment if size == spec.augment.size else dataclasses.replace(spec.augment, size=size)
+    image, erased = augment(chosen, image, position, spec.seed)
     label = np.int32(example[records.LABEL])
     return {records.IMAGE: image, records.LABEL: label, records.ERASE: erased, records.POSITION: position}
 
@@ -92,7 +106,7 @@ def mix_batch(spec: LabelledSpec, batch: Batch) -> Batch:
     """Adds the draw of how this batch is mixed."""
     step = int(batch.pop(records.POSITION)[0]) // spec.global_batch
     rows = len(batch[records.LABEL])
-    draw = draw_mixture(spec.mix or MixSpec(mixup=0.0, cutmix=0.0), spec.augment.size, step, spec.seed)
+    draw = draw_mixture(spec.mix or MixSpec(mixup=0.0, cutmix=0.0), spec.size_of(step), step, spec.seed)
     return batch | {
         records.MIX_CUTMIX: np.full(rows, draw.use_cutmix),
         records.MIX_RATIO: np.full(rows, draw.ratio, np.float32),

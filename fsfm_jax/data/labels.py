@@ -40,6 +40,7 @@ class LabelledSource(Protocol):
     pixel_sums: PixelSums
     labels: np.ndarray  # [n] int64
     videos: np.ndarray  # [n] text
+    methods: np.ndarray  # [n] text, the manipulation of every example; "" for real faces, and where it is not known
 
     def __len__(self) -> int: ...
 
@@ -103,12 +104,12 @@ class Records:
             ) from error
 
     @cached_property
-    def _index(self) -> tuple[np.ndarray, np.ndarray]:
+    def _index(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         # One pass over the records, about 20,000 a second.
-        pairs = [
-            (example[records.LABEL], example[records.VIDEO]) for example in map(self.__getitem__, range(len(self)))
-        ]
-        return np.array([label for label, _ in pairs], np.int64), np.array([video for _, video in pairs])
+        names = records.LABEL, records.VIDEO, records.METHOD
+        rows = [tuple(example[name] for name in names) for example in map(self.__getitem__, range(len(self)))]
+        labels, videos, methods = zip(*rows, strict=True) if rows else ((), (), ())
+        return np.array(labels, np.int64), np.array(videos), np.array(methods)
 
     @property
     def labels(self) -> np.ndarray:
@@ -119,6 +120,11 @@ class Records:
     def videos(self) -> np.ndarray:
         """`[n]` text, the video of every example."""
         return self._index[1]
+
+    @property
+    def methods(self) -> np.ndarray:
+        """`[n]` text, the manipulation of every example, "" where there is none or it is not known."""
+        return self._index[2]
 
 
 class LabelledRecords(Records):

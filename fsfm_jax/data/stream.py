@@ -18,6 +18,7 @@ from fsfm_jax.data import views
 from fsfm_jax.data.labels import is_paired
 from fsfm_jax.data.masking import MaskSpec, draw_masks
 from fsfm_jax.data.photo import decode_checked
+from fsfm_jax.data.sampling import NATURAL, Subset, check_turns, group_examples
 from fsfm_jax.data.sources import Source
 from fsfm_jax.data.views import ViewSpec
 
@@ -105,21 +106,10 @@ def _shuffle(source: Source, seed: int) -> grain.MapDataset:
     return grain.MapDataset.source(source).seed(seed).shuffle().repeat(None)
 
 
-class Subset:
-    """Some examples of a source, as a source."""
-
-    def __init__(self, source, indices: np.ndarray):
-        self._source, self._indices = source, indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> dict:
-        return self._source[int(self._indices[index])]
-
-
 def arrange(sources: Sequence[tuple], spec) -> grain.MapDataset:
     """The endless example stream of labelled sources with their weights, as a `LabelledSpec` asks for it."""
+    if spec.sampling != NATURAL:
+        return take_turns(sources, spec)
     return balance([source for source, _ in sources], spec) if spec.balanced else order(sources, spec.seed)
 
 
@@ -148,6 +138,27 @@ def balance(sources: Sequence, spec) -> grain.MapDataset:
         )
     # Position p belongs to group p modulo the number of groups.
     return grain.MapDataset.mix(groups)
+
+
+def take_turns(sources: Sequence[tuple], spec) -> grain.MapDataset:
+    """The endless stream in which the classes of all labelled sources together come equally often.
+
+    That is class-balanced sampling (Kang et al., ICLR 2020, section 3, with q = 0), exact in every batch: of C classes
+    each has a C-th of it, at places that are shuffled batch by batch. With `BY_METHOD` the manipulations of a forged
+    class, by their names, come equally often in it: each once in every as many examples of the class as it has
+    manipulations. Faces of each group are shuffled anew whenever all of them were seen.
+
+    Raises:
+      ValueError: what `check_turns` refuses.
+    """
+    check_turns(sources, spec.global_batch)
+    classes: dict[int, list[grain.MapDataset]] = {}
+    for number, ((label, _), parts) in enumerate(group_examples(sources, spec.sampling).items()):
+        together = grain.MapDataset.concatenate([grain.MapDataset.source(part) for part in parts])
+        classes.setdefault(label, []).append(together.seed((spec.seed + number) % 2**32).shuffle().repeat(None))
+    turns = grain.MapDataset.mix([grain.MapDataset.mix(kinds) for kinds in classes.values()])
+    # Else mixing in pairs, which goes by the place in the batch, would pair each class with the same other one.
+    return grain.experimental.WindowShuffleMapDataset(turns, window_size=spec.global_batch, seed=spec.seed % 2**31)
 
 
 def _classes(source) -> list[Subset]:

@@ -18,6 +18,7 @@ from fsfm_jax.detection.detector import REPEATS
 from fsfm_jax.detection.facts import Facts
 from fsfm_jax.detection.repeats import spread
 from fsfm_jax.detection.results import METRICS
+from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.optim import tuning
 from fsfm_jax.resolve.finetune import task_of
 
@@ -127,7 +128,8 @@ def read(workdir: str, seeds: Sequence[int]) -> CellResult:
 
 def count(card: dict) -> tuple[int, int]:
     """Numbers that were trained, and all, in the network of a detector with this card."""
-    params = jax.eval_shape(task_of(card).init, jax.random.key(0))
+    learnt = {name: value for name, value in card.items() if name != MERGED}  # updates as they were trained
+    params = jax.eval_shape(task_of(learnt).init, jax.random.key(0))
     trained, _ = tuning.split(params, tuning.TUNINGS[card["config"]["tuning.method"]])
     return tuning.count(trained), tuning.count(params)
 

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -38,6 +39,7 @@ class Validation:
     def __init__(
         self, held_out: Mapping[str, LabelledSource], rule: SelectionRule, scorer: Scorer, history: list[dict],
         workdir: str, write: Callable[[int, Mapping[str, float]], None] = lambda step, values: None,
+        weights: Callable[[TrainState], Any] = lambda state: state.params,
     ):  # fmt: skip
         """Opens what was kept of earlier looks.
 
@@ -45,9 +47,11 @@ class Validation:
           held_out: the sources by the names of `metrics.selection.SPLITS`.
           history: of the checkpoint.
           write: takes the values of each look, by names such as `validation/auc`.
+          weights: the parameters of a state that are looked at and kept.
         """
         self.history = history
         self._held_out, self._rule, self._scorer, self._values_to = held_out, rule, scorer, write
+        self._weights = weights
         self._path, self._folder = os.path.join(workdir, FILE), os.path.join(workdir, FOLDER)
         self._kept = None
         if rule.kind != "last":
@@ -62,8 +66,9 @@ class Validation:
         """Looks at the state after step `number`."""
         if not self._held_out or any(entry["step"] == number for entry in self.history):
             return
-        params = self._scorer.place(state.params)
-        splits = {split: _look(self._scorer(params, source)) for split, source in self._held_out.items()}
+        params = self._weights(state)
+        placed = self._scorer.place(params)
+        splits = {split: _look(self._scorer(placed, source)) for split, source in self._held_out.items()}
         self.history.append({"step": number, "splits": splits})
         self._write()
         for split, found in splits.items():
@@ -74,7 +79,7 @@ class Validation:
             for split, found in splits.items() for name, value in found.items() if isinstance(value, int | float)
         })  # fmt: skip
         if self._kept is not None and self._choice().step == number:
-            self._kept.save(Kept(np.int32(number), state.params, {}), {"step": number})
+            self._kept.save(Kept(np.int32(number), params, {}), {"step": number})
             self._kept.wait()
 
     def chosen(self, last: int, params: dict) -> tuple[Choice, dict]:

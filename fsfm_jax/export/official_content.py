@@ -121,7 +121,7 @@ def rename_finetuned(detector: Detector) -> OrderedDict:
     """The official state dict of a detector: LoRA's updates added, and what an imported one carries put back.
 
     Raises:
-      ValueError: an encoder that the official code does not have.
+      ValueError: a network that the official code does not have.
     """
     model = detector.task.model
     if model.style != PLAIN:
@@ -133,6 +133,11 @@ def rename_finetuned(detector: Detector) -> OrderedDict:
         raise ValueError(
             "the official networks have FS-Adapter behind the encoder, its output beside the features; this one has "
             f"tuning.insertion {model.insertion}: use export.serialize"
+        )
+    if not isinstance(model, AntiSpoofSpec) and model.unit_features:
+        raise ValueError(
+            "the official networks do not scale their features to length 1, and this one does (model.unit_features): "
+            "use export.serialize"
         )
     params = detector.params if model.lora is None else merge(detector.params, model.lora)
     table = _TABLES[isinstance(model, AntiSpoofSpec), model.reduction is not None]

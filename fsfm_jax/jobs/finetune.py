@@ -11,6 +11,7 @@ Below the working directory (with several seeds below `seed_N` of it):
     test/               what `evaluate` writes, for the sets of `data.test`
 """
 
+import dataclasses
 import functools
 import json
 import logging
@@ -36,16 +37,18 @@ from fsfm_jax.detection.results import evaluate_sets, read_results
 from fsfm_jax.detection.validation import Validation
 from fsfm_jax.detection.video_overlap import remember
 from fsfm_jax.jobs.finetune_inputs import Inputs, open_inputs
-from fsfm_jax.jobs.finetune_program import make_program
+from fsfm_jax.jobs.finetune_program import make_program, weights_of
 from fsfm_jax.jobs.recipe_check import check_recipe
+from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.models.classifier import initialise
+from fsfm_jax.models.lora import merge
 from fsfm_jax.models.scratch import scratch_initialisation
 from fsfm_jax.optim import tuning
 from fsfm_jax.resolve.finetune import binding_fields, resolve_finetuning
 from fsfm_jax.run.lock import locks_workdir
 from fsfm_jax.run.workdir import write_text
 from fsfm_jax.run.writers import Writer, Writers
-from fsfm_jax.tasks.classify import CROSS_ENTROPY, OPEN_UNITS
+from fsfm_jax.tasks.classify import CROSS_ENTROPY, FOCAL, OPEN_UNITS
 from fsfm_jax.train.identity import run_identity
 from fsfm_jax.train.program import Program
 from fsfm_jax.train.run import Ended, Hooks, RunSpec, run_training
@@ -153,8 +156,9 @@ class _Finetuning(Hooks):
         """The looks at validation data, with the memory of those before."""
         history = [] if saved is None else saved["evaluated"]
         self._validation = Validation(
-            self._held_out, self._resolved.selection, self._scorer, history, self._workdir, writers.write
-        )
+            self._held_out, self._resolved.selection, self._scorer, history, self._workdir, writers.write,
+            functools.partial(weights_of, self._resolved.task),
+        )  # fmt: skip
         self._announce(int(state.step))
         return self._validation
 
@@ -168,7 +172,7 @@ class _Finetuning(Hooks):
         """The metrics of `SHOWN` and terms of the task's own; after the last step, a warning if no adapter was open."""
         if number == self._resolved.loop.steps and values.get(OPEN_UNITS) == 0:
             LOG.warning(CLOSED)
-        shown = {*SHOWN, *self._program.task.term_weights} - {CROSS_ENTROPY}
+        shown = {*SHOWN, *self._program.task.term_weights} - {CROSS_ENTROPY, FOCAL}
         return {name: value for name, value in values.items() if name in shown}
 
     def _make_scorer(self, state: TrainState) -> Scorer | FeatureScorer:
@@ -209,10 +213,11 @@ class _Finetuning(Hooks):
 
     def initial_state(self, program: Program) -> TrainState:
         """The pretrained encoder in a new network, or a network from scratch."""
-        state, pretrained = program.initial_state(self._resolved.seed), self._inputs.pretrained
+        resolved, pretrained = self._resolved, self._inputs.pretrained
+        state = program.initial_state(resolved.seed)
         if pretrained is None:
             LOG.info("from scratch: nothing is pretrained")
-            params = scratch_initialisation(state.params, named_key(jax.random.key(self._resolved.seed), "scratch"))
+            params = scratch_initialisation(state.params, named_key(jax.random.key(resolved.seed), "scratch"))
         else:
             params, report = initialise(pretrained.params, state.params, pretrained.grid, pretrained.resizing)
             notes = [f"from {pretrained.origin['path']}", *pretrained.origin["notes"], report.summary()]
@@ -220,35 +225,45 @@ class _Finetuning(Hooks):
             if jax.process_index() == 0:
                 account = {"file": pretrained.report.to_json(), "network": report.to_json()}
                 write_text(os.path.join(self._workdir, ACCOUNT), json.dumps(account, indent=1) + "\n")
-        part, whole = tuning.count(tuning.split(params, self._resolved.trained)[0]), tuning.count(params)
+        part, whole = tuning.count(tuning.split(params, resolved.trained)[0]), tuning.count(params)
         LOG.info("trained: %s of %s parameters (%.3g %%)", f"{part:,}", f"{whole:,}", 100 * part / whole)
-        return state._replace(params=jax.device_put(jax.tree.map(jnp.asarray, params), program.shardings.params))
+        state = state._replace(params=jax.device_put(jax.tree.map(jnp.asarray, params), program.shardings.params))
+        if not resolved.average:
+            return state
+        start = jax.jit(program.target.init, out_shardings=program.shardings.target)  # copies: the step donates both
+        return state._replace(target=start(state.params))
 
     def finish(self, ended: Ended) -> None:
         """Chooses the step, calibrates, saves the detector and evaluates it on the test sets."""
         resolved, inputs, rule = self._resolved, self._inputs, self._resolved.selection
-        choice, params = self._validation.chosen(int(ended.state.step), ended.state.params)
+        choice, params = self._validation.chosen(int(ended.state.step), weights_of(resolved.task, ended.state))
         label = choice.label
         if inputs.foreign and rule.kind == "source-validation":
             label += f" Nothing was trained on {', '.join(inputs.foreign)}."
+        task, scorer, merged = resolved.task, self._scorer, {}
+        if task.model.lora is not None:
+            # What reads a detector, here and elsewhere, then meets a plain encoder; it is calibrated and tested so.
+            params, merged = merge(params, task.model.lora), {MERGED: tuning.LORA}
+            task = dataclasses.replace(task, model=dataclasses.replace(task.model, lora=None))
+            scorer = Scorer(task, resolved.report.evaluation, self._program.mesh)
         calibration = None
         if inputs.validation is not None:
-            found = self._scorer(self._scorer.place(params), inputs.validation)
+            found = scorer(scorer.place(params), inputs.validation)
             calibration = calibrate(found, resolved.false_alarm_rate)
         oracle = rule.kind == "oracle"
         card = ended.describe(choice.step) | {
             "selection": {"rule": rule.kind, "metric": rule.metric, "oracle": oracle, "label": label},
             "calibration": calibration,
             "seen": remember(source for source, _ in inputs.sources),
+            **merged,
         }
         save_detector(self._workdir, choice.step, params, card)
         LOG.info("Detector: %s/detector. %s", self._workdir, label)
         self.results = {}
         if not inputs.tests:
             return
-        detector = Detector(self._workdir, resolved.task, params, card)
+        detector = Detector(self._workdir, task, params, card)
         folder = os.path.join(self._workdir, TEST_FOLDER)
-        report, scorer = resolved.report, self._scorer
-        self.results = evaluate_sets(detector, inputs.tests, None, report, folder, scorer, inputs.validation)
+        self.results = evaluate_sets(detector, inputs.tests, None, resolved.report, folder, scorer, inputs.validation)
         LOG.info("Table: %s/table.md", folder)
         LOG.info("Pictures: %s", ", ".join(f"{folder}/figures/{name}.png" for name in self.results))

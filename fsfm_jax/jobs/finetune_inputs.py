@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from fsfm_jax.config.fields import one_of
 from fsfm_jax.data.class_map import open_classed, open_together, parse_classes, parts_of
 from fsfm_jax.data.labels import LabelledSource, check_classes, check_disjoint, check_labels, open_labelled
+from fsfm_jax.data.sampling import NATURAL, check_turns
 from fsfm_jax.data.sources import open_mixture
 from fsfm_jax.detection.sets import open_sets
 from fsfm_jax.metrics.selection import SPLITS
@@ -78,6 +79,8 @@ def open_inputs(config: ConfigDict) -> Inputs:
     tests = open_tests(config)
     class_names, real = check_classes([*training, *([] if validation is None else [validation]), *tests.values()])
     check_labels(training, "data.train", every_class=True)
+    if config.data.sampling != NATURAL:
+        check_turns(sources, config.batch.size)
     if validation is not None:
         check_labels([validation], "data.validation", every_class=False)
     held_out = [*([] if validation is None else [validation]), *tests.values()]

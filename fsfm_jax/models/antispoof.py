@@ -37,6 +37,7 @@ class AntiSpoofSpec:
         behind the encoder the bottleneck of this network sees the pooled token alone, so `norm_over` is `features`.
       style, lora: of the encoder.
       insertion: where FS-Adapter's bottleneck is, one of `adapter.INSERTIONS`.
+      any_grid: whether images may be of other sizes than `image_size`, as in training with several (`Encoder`).
     """
 
     size: Size
@@ -50,6 +51,7 @@ class AntiSpoofSpec:
     style: Style = PLAIN
     lora: LoraSpec | None = None
     insertion: str = CONCAT
+    any_grid: bool = False
 
     @property
     def grid(self) -> int:

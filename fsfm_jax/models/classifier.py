@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fsfm_jax.models.adapter import CONCAT, adapt, block_adapter, uniform_bias
+from fsfm_jax.models.heads import l2_normalise
 from fsfm_jax.models.layers import Linear, sincos_positions
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.ops import at_least_float32, layer_norm
@@ -52,6 +53,8 @@ class ClassifierSpec:
       reduction: by how much the bottleneck of FS-Adapter is narrower than the encoder; None: no adapter.
       style, lora: of the encoder.
       insertion: where FS-Adapter's bottleneck is, one of `adapter.INSERTIONS`.
+      any_grid: whether images may be of other sizes than `image_size`, as in training with several (`Encoder`).
+      unit_features: whether features are scaled to length 1 before the head (GenD).
     """
 
     size: Size
@@ -65,6 +68,8 @@ class ClassifierSpec:
     style: Style = PLAIN
     lora: LoraSpec | None = None
     insertion: str = CONCAT
+    any_grid: bool = False
+    unit_features: bool = False
 
     @property
     def grid(self) -> int:
@@ -78,7 +83,7 @@ class ClassifierSpec:
 class ClassifierOutput(NamedTuple):
     """Output of the classifier, float32.
 
-    features: `[B, D]`, pooled and normed.
+    features: `[B, D]`, pooled and normed; with `unit_features` unit rows.
     logits: `[B, C]`.
     contrast, open_units: of an adapter, see `adapter.Adapted`; None without one.
     """
@@ -109,6 +114,8 @@ class Classifier(nn.Module):
         spec = self.spec
         if features is None:
             features = pool(spec, images, train)
+        if spec.unit_features:
+            features = l2_normalise(features)
         behind, contrast, open_units = features, None, None
         head_start = nn.initializers.normal(HEAD_DEVIATION)  # the reference's cut at +-2 is far outside
         bias_start = nn.initializers.zeros_init()
@@ -152,11 +159,13 @@ def pool(spec: Any, images: jax.Array, train: bool) -> jax.Array:
 def fine_tuned_encoder(spec: Any, final_norm: bool) -> Encoder:
     """The module `encoder` of a fine-tuned network; to be called inside the network's own method.
 
-    `spec` has the fields `size`, `grid`, `dtype`, `remat`, `drop_path`, `style`, `lora`, `reduction` and `insertion`.
+    `spec` has the fields `size`, `grid`, `dtype`, `remat`, `drop_path`, `style`, `lora`, `reduction`, `insertion`
+    and `any_grid`.
     """
     return Encoder(
         spec.size, spec.grid, spec.dtype, spec.remat, learnt_positions=True, final_norm=final_norm,
-        drop_path=spec.drop_path, style=spec.style, lora=spec.lora, adapter=block_adapter(spec), name="encoder",
+        drop_path=spec.drop_path, style=spec.style, lora=spec.lora, adapter=block_adapter(spec),
+        any_grid=spec.any_grid, name="encoder",
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from fsfm_jax.models.antispoof import CLASSES, EMBEDDING, AntiSpoofSpec
 from fsfm_jax.models.block_adapter import BlockAdapterSpec
 from fsfm_jax.models.classifier import ClassifierSpec
 from fsfm_jax.models.fsfm import REGRESSED, ModelSpec
-from fsfm_jax.models.lora import DOWN, UP, LoraSpec
+from fsfm_jax.models.lora import DOWN, MLP, PROJ, QKV, UP, LoraSpec, update_of
 from fsfm_jax.models.style import PLAIN, Style
 from fsfm_jax.models.vit import Size
 
@@ -95,6 +95,14 @@ def _map(path: str, rows: float, inputs: int, outputs: int, bias: bool = True) -
     return Step(2.0 * rows * inputs * outputs, (f"{path}/kernel",), (f"{path}/bias",) if bias else ())
 
 
+def _updated(path: str, rows: float, inputs: int, outputs: int, lora: LoraSpec | None) -> Iterator[Step]:
+    """A map of a block, and its low-rank update where it has one."""
+    yield _map(path, rows, inputs, outputs)
+    if lora is not None:  # beside the product, whose input gradient it shares: each has its own
+        yield Step(2.0 * rows * inputs * lora.rank, (f"{path}/{DOWN}",))
+        yield Step(2.0 * rows * lora.rank * outputs, (f"{path}/{UP}",))
+
+
 def _blocks(
     path: str,
     depth: int,
@@ -105,21 +113,18 @@ def _blocks(
     adapter: BlockAdapterSpec | None = None,
 ) -> Iterator[Step]:
     for index in range(depth):
-        name = f"{path}/block_{index:02d}"
+        name, low = f"{path}/block_{index:02d}", None if lora is None else lora.in_block(index)
         yield Step(added=(f"{name}/norm1/scale", f"{name}/norm1/bias"))
-        yield _map(f"{name}/attn/qkv", tokens, width, 3 * width)
-        if lora is not None:  # beside the product, whose input gradient it shares: each has its own
-            yield Step(2.0 * tokens * width * lora.rank, (f"{name}/attn/qkv/{DOWN}",))
-            yield Step(2.0 * tokens * lora.rank * 3 * width, (f"{name}/attn/qkv/{UP}",))
+        yield from _updated(f"{name}/attn/qkv", tokens, width, 3 * width, update_of(low, QKV))
         if style.relative:
             yield Step(added=(f"{name}/attn/relative_positions/table",))
         yield Step(4.0 * tokens * tokens * width)
-        yield _map(f"{name}/attn/proj", tokens, width, width)
+        yield from _updated(f"{name}/attn/proj", tokens, width, width, update_of(low, PROJ))
         yield Step(added=(f"{name}/ls1/scale", f"{name}/norm2/scale", f"{name}/norm2/bias"))
         if style.gated:  # beside the next product, whose input gradient it shares: each has its own
-            yield _map(f"{name}/mlp/gate", tokens, width, 4 * width)
-        yield _map(f"{name}/mlp/fc1", tokens, width, 4 * width)
-        yield _map(f"{name}/mlp/fc2", tokens, 4 * width, width)
+            yield from _updated(f"{name}/mlp/gate", tokens, width, 4 * width, update_of(low, MLP))
+        yield from _updated(f"{name}/mlp/fc1", tokens, width, 4 * width, update_of(low, MLP))
+        yield from _updated(f"{name}/mlp/fc2", tokens, 4 * width, width, update_of(low, MLP))
         yield Step(added=(f"{name}/ls2/scale",))
         if adapter is not None:
             yield _map(f"{name}/adapter/linear1", tokens, width, width // adapter.reduction, bias=False)

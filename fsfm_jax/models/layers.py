@@ -17,7 +17,7 @@ import numpy as np
 
 from fsfm_jax.models.attention import attend
 from fsfm_jax.models.block_adapter import BlockAdapterSpec, add_adapter
-from fsfm_jax.models.lora import DOWN, UP, LoraSpec
+from fsfm_jax.models.lora import DOWN, MLP, PROJ, QKV, UP, LoraSpec, update_of
 from fsfm_jax.models.ops import affine, at_least_float32, from_heads, gelu, layer_norm, to_heads
 from fsfm_jax.models.relative import RelativePositions
 from fsfm_jax.models.remat import NONE, rematerialise_attention, rematerialise_block
@@ -43,18 +43,34 @@ def sincos_positions(width: int, grid: int) -> np.ndarray:
 
 
 class Linear(nn.Module):
-    """Affine map of the last axis, `[..., D] -> [..., features]`; Xavier-uniform weight and zero bias unless told."""
+    """Affine map of the last axis, `[..., D] -> [..., features]`; Xavier-uniform weight and zero bias unless told.
+
+    With `lora` the weight has a low-rank update of its own parameters.
+    """
 
     features: int
     dtype: jnp.dtype
     kernel_init: Callable = nn.initializers.xavier_uniform()
     bias_init: Callable = nn.initializers.zeros_init()
+    lora: LoraSpec | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", self.bias_init, (self.features,))
-        return affine(x, kernel, bias, self.dtype)
+        found = affine(x, kernel, bias, self.dtype)
+        if self.lora is None:
+            return found
+        down, up = _low_rank(self, self.lora, *kernel.shape)
+        low = affine(x, down, jnp.zeros(self.lora.rank), self.dtype)
+        return found + self.lora.scale * affine(low, up, jnp.zeros_like(bias), self.dtype)
+
+
+def _low_rank(module: nn.Module, lora: LoraSpec, inputs: int, outputs: int) -> tuple[jax.Array, jax.Array]:
+    """The two factors of the update of a matrix of `module`, `[inputs, rank]` and `[rank, outputs]`."""
+    # PyTorch's default for a linear layer, as LoRA's authors start it.
+    down = module.param(DOWN, torch_uniform, (inputs, lora.rank))
+    return down, module.param(UP, nn.initializers.zeros_init(), (lora.rank, outputs))
 
 
 def torch_uniform(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
@@ -82,13 +98,14 @@ class Attention(nn.Module):
         key_weight: jax.Array | np.ndarray | None = None,
         turns: jax.Array | np.ndarray | None = None,
     ) -> jax.Array:
-        query, key, value = _QueryKeyValue(self.heads, self.dtype, self.lora, self.style.rotary, name="qkv")(x, turns)
+        lora, rotary = update_of(self.lora, QKV), self.style.rotary
+        query, key, value = _QueryKeyValue(self.heads, self.dtype, lora, rotary, name="qkv")(x, turns)
         bias = None if key_weight is None else jnp.log(jnp.asarray(key_weight, at_least_float32(query).dtype))
         if self.style.relative:
             assert bias is None, "no network has both"
             bias = RelativePositions(self.heads, name="relative_positions")(x.shape[1])
         mixed = rematerialise_attention(attend, self.remat)(query, key, value, bias)
-        return _Projection(x.shape[-1], self.dtype, name="proj")(mixed)
+        return _Projection(x.shape[-1], self.dtype, update_of(self.lora, PROJ), name="proj")(mixed)
 
 
 class _QueryKeyValue(nn.Module):
@@ -123,48 +140,55 @@ class _QueryKeyValue(nn.Module):
         products = to_heads(x, kernel, bias * seen, self.heads, self.dtype)
         if self.lora is None:
             return products
-        # PyTorch's default for a linear layer, as LoRA's authors start it.
-        down = self.param(DOWN, torch_uniform, (width, self.lora.rank))
-        up = self.param(UP, nn.initializers.zeros_init(), (self.lora.rank, 3 * width))
+        down, up = _low_rank(self, self.lora, *kernel.shape)
         low = affine(x, down, jnp.zeros(self.lora.rank), self.dtype)
         updates = to_heads(low, up, jnp.zeros_like(bias), self.heads, self.dtype)
         return [product + self.lora.scale * update for product, update in zip(products, updates, strict=True)]
 
 
 class _Projection(nn.Module):
-    """Affine map of all heads side by side, `[B, H, T, E] -> [B, T, features]`."""
+    """Affine map of all heads side by side, `[B, H, T, E] -> [B, T, features]`; `lora` as in `Linear`."""
 
     features: int
     dtype: jnp.dtype
+    lora: LoraSpec | None = None
 
     @nn.compact
     def __call__(self, mixed: jax.Array) -> jax.Array:
         shape = mixed.shape[1] * mixed.shape[3], self.features
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return from_heads(mixed, kernel, bias, self.dtype)
+        found = from_heads(mixed, kernel, bias, self.dtype)
+        if self.lora is None:
+            return found
+        down, up = _low_rank(self, self.lora, *shape)
+        low = from_heads(mixed, down, jnp.zeros(self.lora.rank), self.dtype)
+        return found + self.lora.scale * affine(low, up, jnp.zeros_like(bias), self.dtype)
 
 
 class Mlp(nn.Module):
     """Two linear maps around a GELU, exact (erf) or `quick`, hidden width 4 D, `[B, T, D] -> [B, T, D]`.
 
     `gated` has SwiGLU instead: the hidden features are multiplied by the SiLU, `y sigmoid(y)`, of a third map `gate`.
+    `lora` updates each map.
     """
 
     dtype: jnp.dtype
     gelu: str = "erf"
     gated: bool = False
+    lora: LoraSpec | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        hidden = Linear(4 * x.shape[-1], self.dtype, name="fc1")(x)
+        linear = functools.partial(Linear, dtype=self.dtype, lora=self.lora)
+        hidden = linear(4 * x.shape[-1], name="fc1")(x)
         if self.gated:
-            active = jax.nn.silu(Linear(4 * x.shape[-1], self.dtype, name="gate")(x)) * hidden
+            active = jax.nn.silu(linear(4 * x.shape[-1], name="gate")(x)) * hidden
         elif self.gelu == "quick":
             active = hidden * jax.nn.sigmoid(1.702 * hidden)
         else:
             active = gelu(hidden)
-        return Linear(x.shape[-1], self.dtype, name="fc2")(active)
+        return linear(x.shape[-1], name="fc2")(active)
 
 
 def drop_path(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
@@ -221,7 +245,8 @@ class Block(nn.Module):
         turns: jax.Array | np.ndarray | None = None,
     ) -> jax.Array:
         attention = Attention(self.heads, self.dtype, self.lora, self.remat, self.style, name="attn")
-        mlp, epsilon = Mlp(self.dtype, self.style.gelu, self.style.gated, name="mlp"), self.style.epsilon
+        epsilon = self.style.epsilon
+        mlp = Mlp(self.dtype, self.style.gelu, self.style.gated, update_of(self.lora, MLP), name="mlp")
         mixed = attention(layer_norm(self.dtype, "norm1", epsilon)(x), key_weight, turns)
         x = x + self._drop(self._scale("ls1", mixed))
         hidden = layer_norm(self.dtype, "norm2", epsilon)(x)
@@ -255,5 +280,6 @@ def blocks(
     """
     kind = rematerialise_block(Block, remat)
     for index, rate in enumerate(drop_path_rates(drop_path, depth)):
-        x = kind(heads, dtype, rate, style, lora, remat, adapter, name=f"block_{index:02d}")(x, key_weight, turns)
+        updates = None if lora is None else lora.in_block(index)
+        x = kind(heads, dtype, rate, style, updates, remat, adapter, name=f"block_{index:02d}")(x, key_weight, turns)
     return x

@@ -1,6 +1,7 @@
 """The ViT encoder that is pretrained, fine-tuned and exported, and the table of its sizes."""
 
 import dataclasses
+import math
 
 import flax.linen as nn
 import jax
@@ -11,6 +12,7 @@ from fsfm_jax.models.block_adapter import BlockAdapterSpec
 from fsfm_jax.models.layers import blocks, sincos_positions
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.ops import affine, for_tpu, layer_norm
+from fsfm_jax.models.positions import resize_positions
 from fsfm_jax.models.rotary import turns_of_tokens
 from fsfm_jax.models.style import PLAIN, Style
 
@@ -118,8 +120,10 @@ class Encoder(nn.Module):
       final_norm: whether the tokens pass the norm after the last block.
       drop_path: the last block's rate of stochastic depth while training (see `layers.drop_path_rates`).
       style: the wiring of another base model; without a class token the positions have no row for one.
-      lora: low-rank updates of query, key and value.
+      lora: low-rank updates of the maps of blocks.
       adapter: a bottleneck in each block.
+      any_grid: whether all patches of an image may be those of another square grid, to which learnt positions are then
+        resized (ViT, section 3.2); not with relative ones.
     """
 
     size: Size
@@ -132,6 +136,7 @@ class Encoder(nn.Module):
     style: Style = PLAIN
     lora: LoraSpec | None = None
     adapter: BlockAdapterSpec | None = None
+    any_grid: bool = False
 
     @nn.compact
     def __call__(self, patches: jax.Array, places: jax.Array | None = None, train: bool = False) -> jax.Array:
@@ -141,7 +146,10 @@ class Encoder(nn.Module):
         given is embedded, so that hidden patches cost nothing. `train` with a `drop_path` needs the random
         stream "drop_path".
         """
-        width, style = self.size.width, self.style
+        width, style, grid = self.size.width, self.style, self.grid
+        if self.any_grid:
+            grid = math.isqrt(patches.shape[1])
+            assert places is None and grid * grid == patches.shape[1] and not style.relative
         class_token, positions = None, None
         if style.class_token:
             class_token = self.param("cls_token", nn.initializers.normal(0.02), (1, 1, width))
@@ -151,6 +159,8 @@ class Encoder(nn.Module):
                 table = table[1:]
             if self.learnt_positions:
                 table = self.param("pos_embed", lambda key, start=table: jnp.asarray(start)[None])[0]
+                if grid != self.grid:
+                    table = resize_positions(table[None], grid, style.class_token)[0]
                 class_token = None if class_token is None else class_token + table[None, :1]
             positions = table[1:] if style.class_token else table  # the class token's fixed position is zero
         x = PatchEmbed(width, self.dtype, name="patch_embed")(patches)
@@ -171,7 +181,7 @@ class Encoder(nn.Module):
             raise ValueError("places: an encoder with relative positions sees all patches of an image in order")
         turns = None
         if style.rotary is not None:
-            turns = turns_of_tokens(style.rotary, self.grid, width // self.size.heads, style.prefix, places)
+            turns = turns_of_tokens(style.rotary, grid, width // self.size.heads, style.prefix, places)
         rate = self.drop_path if train else 0.0
         x = blocks(
             x, self.size.depth, self.size.heads, self.dtype, self.remat, drop_path=rate, style=style, lora=self.lora,

@@ -1,4 +1,4 @@
-"""The target network's parameters: an optax-shaped `(init, update)` pair over a NamedTuple."""
+"""Moving averages of parameters, such as the target network's: `(init, update)` pairs over a NamedTuple."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,6 +1,6 @@
-"""Learning rate and target momentum as functions of a step, traceable.
+"""Learning rate, target momentum and the rate of an average as functions of a step, traceable.
 
-Both take the step as a number, so that they can be evaluated inside the jitted step; the reference counts
+All take the step as a number, so that they can be evaluated inside the jitted step; the reference counts
 in micro-iterations, and a caller that wants its values passes fractions of steps.
 """
 
@@ -42,3 +42,14 @@ def target_rate(
     share = count / max(warmup - 1, 1e-9)
     rising = 1 - warmup_momentum - (momentum - warmup_momentum) * share
     return jnp.where(count < warmup, rising, rate)
+
+
+def average_rate(count: jax.Array, decay: float) -> jax.Array:
+    """1 - decay of the average of trained weights at update `count`, 0 = first: `1 - min(decay, (1 + t) / (10 + t))`.
+
+    Averaging the iterates is Polyak and Juditsky (1992); Inception v3 (section 8) evaluates an exponential average. The
+    ramp is that of TensorFlow's ExponentialMovingAverage with `num_updates`: without it a short run would keep much of
+    the weights it starts from.
+    """
+    count = jnp.asarray(count).astype(jnp.result_type(float))
+    return jnp.maximum(1 - decay, 9 / (10 + count))

@@ -25,7 +25,7 @@ TUNINGS = {
     "layer_norm": rf"(.*/)?(fc_|pre_)?norm\d?/(scale|bias)|{_HEAD}",
     # BitFit (Ben Zaken et al., 2022): every bias.
     "bias": rf".*/bias|{_HEAD}",
-    # LoRA (Hu et al., 2022): low-rank updates of query, key and value.
+    # LoRA (Hu et al., 2022): low-rank updates of the maps that have some.
     LORA: rf".*/lora_(down|up)|{_HEAD}",
 }
 # Those that leave the encoder as it is, FS-Adapter unless it is in the blocks: its features can be computed once.

@@ -6,7 +6,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fsfm_jax import losses
 from fsfm_jax.config import finetune
 from fsfm_jax.config.fields import accumulation, check_fields, flat, is_part_of, kept_every, one_of, stop_step, to_steps
 from fsfm_jax.data.augment import AugmentSpec
@@ -15,24 +14,26 @@ from fsfm_jax.data.label_stream import LabelledSpec
 from fsfm_jax.data.mixture import MixSpec
 from fsfm_jax.data.rand_augment import fill_colour, parse
 from fsfm_jax.data.resizing import INTERPOLATIONS
+from fsfm_jax.data.sampling import NATURAL, SAMPLINGS
 from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
 from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.metrics.selection import LAST, METRICS, SPLITS, TIES, SelectionRule
 from fsfm_jax.models.adapter import CONCAT, IN_BLOCKS, INSERTIONS
 from fsfm_jax.models.bases import BASES
-from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.remat import REMATS
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim import tuning
 from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
 from fsfm_jax.optim.optimizer import OptimizerSpec
-from fsfm_jax.resolve.image_size import grid_of
+from fsfm_jax.resolve.image_size import grid_of, training_sizes
+from fsfm_jax.resolve.lora import resolve_lora
+from fsfm_jax.resolve.objective import resolve_contrast, resolve_focal, resolve_sphere
 from fsfm_jax.resolve.optimizer import resolve_optimizer
 from fsfm_jax.resolve.pretrain import DTYPES, divergence_alarms, skip_limit
 from fsfm_jax.resolve.report import ReportSpec, resolve_report
 from fsfm_jax.run.checkpoint import Retention
 from fsfm_jax.run.writers import writer_names
-from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
+from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.downstream import TASKS, Setting
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.alarms import AlarmSpec
@@ -83,6 +84,7 @@ class Finetuning:
     fsdp: bool
     fsdp_min_size: int
     trained: str
+    average: float
     cache: str
 
 
@@ -105,6 +107,9 @@ def resolve_finetuning(
     method = one_of("tuning.method", c.tuning.method, tuning.TUNINGS)
     if method != tuning.FULL and c.init == SCRATCH:
         raise ValueError(f"tuning.method: {method} keeps the encoder frozen, and from scratch it has learnt nothing")
+    sampling = one_of("data.sampling", c.data.sampling, SAMPLINGS)
+    if c.data.balanced and sampling != NATURAL:
+        raise ValueError(f"data.sampling: {sampling} and data.balanced are two ways of balancing; set one of them")
     if c.features.cache:
         _check_cached(c, mixed)
     warmup, total = _durations(c, examples)
@@ -112,7 +117,10 @@ def resolve_finetuning(
     size = SIZES[one_of("model.size", c.model.size, SIZES)]
     return Finetuning(
         seed=c.seed,
-        task=_task(c, classes, statistics, mixed=mixed, erased=bool(c.augment.erase), contrast=_contrast(c, real)),
+        task=_task(
+            c, classes, statistics, mixed=mixed, erased=bool(c.augment.erase), contrast=resolve_contrast(c, real),
+            focal=resolve_focal(c, classes, real, mixed), sphere=resolve_sphere(c, mixed),
+        ),  # fmt: skip
         stream=LabelledSpec(
             seed=c.seed,
             global_batch=c.batch.size,
@@ -121,6 +129,7 @@ def resolve_finetuning(
             balanced=c.data.balanced,
             workers=c.data.workers,
             threads=c.data.threads,
+            sampling=sampling, sizes=training_sizes(c),
         ),
         step=StepSpec(
             accumulation=parts,
@@ -158,6 +167,7 @@ def resolve_finetuning(
         fsdp=c.partition.fsdp,
         fsdp_min_size=c.partition.fsdp_min_size,
         trained=tuning.TUNINGS[method],
+        average=c.average.decay,
         cache=c.features.cache,
     )
 
@@ -167,7 +177,7 @@ def task_of(card: dict) -> ClassifyTask:
     c = finetune.finetune()
     c.update_from_flattened_dict(card["config"])
     if MERGED in card:
-        c.tuning.method = tuning.FULL  # the network has them no longer
+        c.tuning = finetune.finetune().tuning  # the network has them no longer
     classes = len(card["class_names"])
     statistics = Statistics(tuple(card["statistics"]["mean"]), tuple(card["statistics"]["std"]))
     if "image_size" in card:  # an imported one, whose configuration is that of a recipe
@@ -216,19 +226,11 @@ def _task(c: ConfigDict, classes: int, statistics: Statistics, **options: Any) -
         style=BASES[one_of("model.base", c.model.base, BASES)].style,
         reduction=c.tuning.reduction if adapted else None,
         insertion=insertion if adapted else CONCAT,
-        lora=LoraSpec(c.tuning.rank, c.tuning.alpha) if c.tuning.method == tuning.LORA else None,
+        lora=resolve_lora(c),
+        any_grid=bool(c.augment.sizes),
     )
     make = TASKS[one_of("model.network", c.model.network, TASKS)]
     return make(Setting(c, encoder, classes, statistics, **options))
-
-
-def _contrast(c: ConfigDict, real: int) -> ContrastSpec | None:
-    kind = one_of("loss.contrast_kind", c.loss.contrast_kind, (*losses.CONTRASTS, "none"))
-    if not c.loss.contrast or kind == "none":
-        return None
-    if c.tuning.method != tuning.ADAPTER:
-        raise ValueError("loss.contrast: only FS-Adapter has features for it; set tuning.method or loss.contrast to 0")
-    return ContrastSpec(c.loss.contrast, c.loss.temperature, real, kind)
 
 
 def _check_cached(c: ConfigDict, mixed: bool) -> None:

@@ -13,7 +13,8 @@ from fsfm_jax.tasks import mixing
 from fsfm_jax.tasks.base import Batch, Terms, weighted_sum
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
-CROSS_ENTROPY = "cross_entropy"
+CROSS_ENTROPY, FOCAL = "cross_entropy", "focal"
+UNIFORMITY, ALIGNMENT = "uniformity", "alignment"
 OPEN_UNITS = "open_units"  # of FS-Adapter's bottleneck, a number to watch
 STREAMS = ("drop_path", "dropout")
 FEATURES = "features"  # key of a batch that has pooled features instead of images
@@ -37,6 +38,27 @@ class ContrastSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class FocalSpec:
+    """The focal loss, in the place of cross-entropy; its term is `focal`.
+
+    Attributes:
+      gamma: how little the images count that are classified well; 0: as in cross-entropy.
+      weights: of each class, by label; None: 1 for all.
+    """
+
+    gamma: float
+    weights: tuple[float, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class SphereSpec:
+    """Weights of two losses of features of unit length; 0: none. Their terms have their names."""
+
+    uniformity: float
+    alignment: float
+
+
+@dataclasses.dataclass(frozen=True)
 class ClassifyTask:
     """Cross-entropy over batches with `image`, `label`, `erase`, `mix_cutmix`, `mix_ratio` and `mix_box`.
 
@@ -49,6 +71,9 @@ class ClassifyTask:
       erased: whether batches have boxes to erase. Drawing noise for all pixels costs a fifth of a tiny model's step.
       contrast: the contrastive loss of a model with an adapter; None: none. Its pairs are made within a micro-batch.
         It takes the features of the mixed images with the labels of the first of each pair, as released.
+      focal: the focal loss in the place of cross-entropy, of labels that are neither smoothed nor mixed; None: none.
+      sphere: losses of the features of a model with `unit_features`; None: none. Their pairs are made within a
+        micro-batch.
     """
 
     model: ClassifierSpec | AntiSpoofSpec
@@ -58,10 +83,16 @@ class ClassifyTask:
     statistics: Statistics
     erased: bool = True
     contrast: ContrastSpec | None = None
+    focal: FocalSpec | None = None
+    sphere: SphereSpec | None = None
 
     @property
     def term_weights(self) -> dict[str, float]:
-        return {CROSS_ENTROPY: 1.0} | ({self.contrast.kind: self.contrast.weight} if self.contrast else {})
+        own = {FOCAL if self.focal else CROSS_ENTROPY: 1.0}
+        if self.sphere is not None:
+            both = {UNIFORMITY: self.sphere.uniformity, ALIGNMENT: self.sphere.alignment}
+            own |= {name: weight for name, weight in both.items() if weight}
+        return own | ({self.contrast.kind: self.contrast.weight} if self.contrast else {})
 
     @property
     def per_image(self) -> bool:
@@ -89,8 +120,8 @@ class ClassifyTask:
     ) -> tuple[jax.Array, Terms]:
         """Mean cross-entropy against smoothed and mixed targets, and the weighted mean of the contrastive loss.
 
-        Both means are over the images that `denominators` has counted. With an adapter, the share of its open units is
-        a term without weight.
+        With `focal` that loss is in the place of cross-entropy. All means are over the images that `denominators` has
+        counted. With an adapter, the share of its open units is a term without weight.
         """
         if FEATURES in batch:
             inputs, features = None, batch[FEATURES]
@@ -107,7 +138,17 @@ class ClassifyTask:
         self, params: Any, found: ClassifierOutput | AntiSpoofed, batch: Batch, targets: jax.Array, denominators: Terms
     ) -> Terms:
         """The terms that `term_weights` names, of what the network has `found` of a batch with `targets [B, C]`."""
-        terms = {CROSS_ENTROPY: jnp.sum(losses.soft_cross_entropy(found.logits, targets)) / denominators[CROSS_ENTROPY]}
+        if self.focal is None:
+            name, of_images = CROSS_ENTROPY, losses.soft_cross_entropy(found.logits, targets)
+        else:
+            weights = None if self.focal.weights is None else jnp.asarray(self.focal.weights, jnp.float32)
+            name, of_images = FOCAL, losses.focal(found.logits, batch[records.LABEL], self.focal.gamma, weights)
+        terms = {name: jnp.sum(of_images) / denominators[name]}
+        if self.sphere is not None:
+            labels, features = batch[records.LABEL], found.features
+            both = {UNIFORMITY: losses.uniformity(features), ALIGNMENT: losses.alignment(features, labels)}
+            # Each is a mean over the pairs of a micro-batch; a step is the mean of its micro-batches.
+            terms |= {name: len(labels) / denominators[name] * both[name] for name in both if name in denominators}
         if self.contrast is not None:
             assert found.contrast is not None, "a contrast needs the projector of an adapter"
             spec = self.contrast

@@ -7,7 +7,7 @@ from typing import Any
 from fsfm_jax.config.fields import one_of
 from fsfm_jax.models.antispoof import NORM_AXES, AntiSpoofSpec
 from fsfm_jax.models.classifier import POOLINGS, ClassifierSpec
-from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
+from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec, FocalSpec, SphereSpec
 from fsfm_jax.tasks.normalisation import Statistics
 
 
@@ -22,6 +22,8 @@ class Setting:
       statistics: of the channels.
       mixed: whether images are mixed in pairs. erased: whether batches have boxes to erase.
       contrast: the contrastive loss added to the task's own; None: none.
+      focal: the focal loss in the place of cross-entropy; None: cross-entropy.
+      sphere: losses of features of unit length; None: none.
     """
 
     config: Any  # the types of its fields are known when it runs
@@ -31,17 +33,25 @@ class Setting:
     mixed: bool = False
     erased: bool = True
     contrast: ContrastSpec | None = None
+    focal: FocalSpec | None = None
+    sphere: SphereSpec | None = None
 
     def classify(self, model: ClassifierSpec | AntiSpoofSpec, task: type[ClassifyTask] = ClassifyTask) -> ClassifyTask:
         """A task with the network `model` and everything else as it was set."""
         smoothing = self.config.loss.smoothing
-        return task(model, self.classes, smoothing, self.mixed, self.statistics, self.erased, self.contrast)
+        return task(
+            model, self.classes, smoothing, self.mixed, self.statistics, self.erased, self.contrast, self.focal,
+            self.sphere,
+        )  # fmt: skip
 
 
 def make_classifier(setting: Setting) -> ClassifyTask:
     """One linear head behind the encoder, whose tokens are pooled."""
     pooling = one_of("model.pooling", setting.config.model.pooling, POOLINGS)
-    return setting.classify(ClassifierSpec(classes=setting.classes, pooling=pooling, **setting.encoder))
+    unit = setting.config.model.unit_features
+    return setting.classify(
+        ClassifierSpec(classes=setting.classes, pooling=pooling, unit_features=unit, **setting.encoder)
+    )
 
 
 def make_antispoof(setting: Setting) -> ClassifyTask:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -34,7 +34,8 @@ class Program:
     Attributes:
       target: update rule of the target network.
       learning_rate: of a step, traceable.
-      example: what a batch holds.
+      example: what a batch holds. others: what the batches of other steps hold, in other shapes; the step is compiled
+        for each.
       global_batch: images of a step, over all hosts.
       fsdp: whether parameters are sharded, those of `fsdp_min_size` elements and more.
       trained: matches the paths of trained parameters.
@@ -52,6 +53,7 @@ class Program:
     fsdp: bool
     fsdp_min_size: int
     trained: str = tuning.TUNINGS[tuning.FULL]
+    others: tuple[Example, ...] = ()
     shardings: Any = dataclasses.field(init=False, repr=False)
     like: Any = dataclasses.field(init=False, repr=False)
 
@@ -77,38 +79,56 @@ class Program:
         """The state at step 0, created where it lives."""
         return self._init(jnp.uint32(seed))
 
-    def lower_step(self) -> jax.stages.Lowered:
-        """The train step for exactly the shapes of this run, not compiled; the mesh may be one that is not here."""
+    def lower_step(self, example: Example | None = None) -> jax.stages.Lowered:
+        """The train step for batches of `example`, not compiled; the mesh may be one that is not here."""
         placed = self.shardings, partition.replicated(self.mesh)
-        return jax.jit(self._step, donate_argnums=0, out_shardings=placed).lower(self.like, self.batch_like())
+        return jax.jit(self._step, donate_argnums=0, out_shardings=placed).lower(self.like, self.batch_like(example))
 
     def compile_step(self) -> Any:
         """The train step, compiled for exactly the shapes of this run; other shapes raise.
 
         Compiled ahead, so that a program that does not fit the device says so before any data is read.
         """
-        if self._compiled is not None:
-            return self._compiled
-        started = time.monotonic()
-        compiled = self.lower_step().compile()
-        memory = compiled.memory_analysis()
-        if memory is not None:
-            LOG.info(
-                "train step compiled in %.0f s; %.2f GB of state, %.2f GB of temporaries per device",
-                time.monotonic() - started, memory.argument_size_in_bytes / 1e9, memory.temp_size_in_bytes / 1e9,
-            )  # fmt: skip
-        self._compiled = compiled
-        return compiled
+        if self._compiled is None:
+            first, *others = (_compile(lowered) for lowered in self._lowered())
+            shaped = [_shapes(self.batch_like(example)) for example in (self.example, *self.others)]
+            steps = dict(zip(shaped, [first, *others], strict=True))
+            self._compiled = (lambda state, batch: steps[_shapes(batch)](state, batch)) if others else first
+        return self._compiled
+
+    def _lowered(self) -> Iterator[jax.stages.Lowered]:
+        yield self.lower_step()
+        for example in self.others:
+            yield self.lower_step(example)
 
     def to_device(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """This process's rows of a batch as arrays over all devices, each example in the shape of `example`."""
-        shaped = {name: rows.reshape(len(rows), *self.example[name][0]) for name, rows in batch.items()}
+        """This process's rows of a batch as arrays over all devices, each example in its shape of `example`."""
+        known = [{name: shape for name, (shape, _) in example.items()} for example in (self.example, *self.others)]
+        found = {name: rows.shape[1:] for name, rows in batch.items()}
+        shapes = found if found in known[1:] else known[0]
+        shaped = {name: rows.reshape(len(rows), *shapes[name]) for name, rows in batch.items()}
         return partition.to_global(shaped, self.mesh)
 
-    def batch_like(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes, types and places of the images of one step."""
+    def batch_like(self, example: Example | None = None) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes, types and places of the images of one step, by default of one of `example`."""
         sharding = partition.batch_sharding(self.mesh)
         return {
             name: jax.ShapeDtypeStruct((self.global_batch, *shape), dtype, sharding=sharding)
-            for name, (shape, dtype) in self.example.items()
+            for name, (shape, dtype) in (example or self.example).items()
         }
+
+
+def _compile(lowered: jax.stages.Lowered) -> Any:
+    started = time.monotonic()
+    compiled = lowered.compile()
+    memory = compiled.memory_analysis()
+    if memory is not None:
+        LOG.info(
+            "train step compiled in %.0f s; %.2f GB of state, %.2f GB of temporaries per device",
+            time.monotonic() - started, memory.argument_size_in_bytes / 1e9, memory.temp_size_in_bytes / 1e9,
+        )  # fmt: skip
+    return compiled
+
+
+def _shapes(batch: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple(sorted((name, rows.shape) for name, rows in batch.items()))

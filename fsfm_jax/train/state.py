@@ -17,7 +17,7 @@ class TrainState(NamedTuple):
     step: `[] int32`, steps that are done.
     params: online network, float32.
     optimizer: optax state of the trained part of `params`.
-    target: target network (an empty tree for tasks without one).
+    target: target network, or the average of what a fine-tuning trains (an empty tree without either).
     key: `[]` typed PRNG key, root of every random choice on the device.
     failed: `[] bool`, whether step `step + 1` was not finite with `nonfinite` "stop"; from then on nothing changes (see
       `train.step`). It is not stored, since a failed state is never saved.

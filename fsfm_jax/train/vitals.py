@@ -54,7 +54,7 @@ def of_target(online: Any, target: Any, before: Any) -> dict[str, jax.Array]:
       online, target: after the step, trees of the same shape.
       before: the target before the step.
     """
-    if not jax.tree.leaves(target):
+    if not jax.tree.leaves(online):
         return {}
     new, old = _vectors(target), _vectors(before)
     return {

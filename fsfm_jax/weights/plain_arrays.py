@@ -73,13 +73,19 @@ def classifier_arrays(params: dict, spec: ClassifierSpec, library: str) -> dict[
     """Path -> float32 array of a classifier; LoRA is merged into the matrices that it belongs to.
 
     Raises:
-      ValueError: an FS-Adapter, which networks of `library` do not have, or arrays that are not those of `spec`.
+      ValueError: an FS-Adapter or features of unit length, which networks of `library` do not have, or arrays that
+        are not those of `spec`.
     """
     if spec.reduction is not None:
         official = "export it with the names of the official code (official or safetensors), or "
         raise ValueError(
             f"this detector has an FS-Adapter (tuning.reduction {spec.reduction}): {library} has no network with a "
             f"bottleneck; {official if spec.insertion == CONCAT else ''}serialize it: {REMEDY}"
+        )
+    if spec.unit_features:
+        raise ValueError(
+            f"this detector scales its features to length 1 (model.unit_features): {library} has no such network; "
+            f"serialize it: {REMEDY}"
         )
     spec.size.grid(spec.image_size)
     _check_wiring(params.get("encoder", {}), spec.style)

@@ -216,9 +216,9 @@ def test_recipes_of_a_size_are_found_with_their_evaluations():
     found = {name: (c.job, None if tuned is None else tuned.model.size)
              for name, c, tuned in steps.family(large)}  # fmt: skip
     assert list(found) == [
-        "pretrain_vitl", "finetune_dfd:vitl", "finetune_diff:vitl", "finetune_fas:vitl", "finetune_sbi:vitl",
-        "adapter_dfd:vitl", "adapter_diff:vitl", "adapter_fas:vitl", "eval_dfd of finetune_dfd:vitl",
-        "eval_diff of finetune_diff:vitl", "eval_fas of finetune_fas:vitl",
+        "pretrain_vitl", "finetune_dfd:vitl", "finetune_diff:vitl", "finetune_fas:vitl", "finetune_gend:vitl",
+        "finetune_sbi:vitl", "adapter_dfd:vitl", "adapter_diff:vitl", "adapter_fas:vitl",
+        "eval_dfd of finetune_dfd:vitl", "eval_diff of finetune_diff:vitl", "eval_fas of finetune_fas:vitl",
     ]  # fmt: skip
     assert found["eval_fas of finetune_fas:vitl"] == ("evaluate", "vit_l16")
     assert found["pretrain_vitl"] == ("pretrain", None)

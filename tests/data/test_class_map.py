@@ -97,7 +97,8 @@ def test_several_sources_follow_each_other_and_keep_videos_of_several_data_sets_
 
 def test_one_source_is_itself_and_others_must_agree():
     assert isinstance(open_together("forged:blend:8"), ForgedSource)
-    assert len(open_together("forged:blend:8,forged:blend:8:1")) == 16
+    together = open_together("forged:blend:8,forged:blend:8:1")
+    assert len(together) == 16 and list(together.methods) == ["" if label else "blend" for label in together.labels]
     with pytest.raises(ValueError, match="they cannot be trained or evaluated together"):
         open_together("forged:blend:8,forged:print:8")
 

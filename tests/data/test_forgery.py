@@ -242,7 +242,9 @@ def test_labels_are_balanced_and_no_rule_of_the_index_tells_them():
 
 def test_sources_share_videos_when_they_share_people():
     source = ForgedSource(("blend",), 18, SEED)
-    assert source.videos.tolist() == [source[index][records.VIDEO] for index in range(18)]
+    read = [source[index] for index in range(18)]
+    assert source.videos.tolist() == [example[records.VIDEO] for example in read]
+    assert source.methods.tolist() == [example[records.METHOD] for example in read]
     assert set(ForgedSource(("print",), 8, SEED, 3).videos) < set(source.videos)
     assert not set(ForgedSource(("blend",), 18, SEED + 1).videos) & set(source.videos)
 

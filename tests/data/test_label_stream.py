@@ -1,5 +1,7 @@
 """Labelled sources and their batches: what is in a batch, balance, hosts, resumption, and evaluation in order."""
 
+import collections
+
 import numpy as np
 import pytest
 
@@ -10,15 +12,16 @@ from fsfm_jax.data.label_stream import LabelledSpec, LabelledStream, evaluation_
 from fsfm_jax.data.labels import check_classes, check_disjoint
 from fsfm_jax.data.mixture import MixSpec, draw_mixture
 from fsfm_jax.data.photo import encode_png
+from fsfm_jax.data.stream import arrange
 
 
 class Numbered:
     """Grey pictures whose level tells their index; `labels` as given, one video for each pair of examples."""
 
-    def __init__(self, name: str, labels, first: int = 0, class_names=("fake", "real"), real: int = 1):
+    def __init__(self, name: str, labels, first: int = 0, class_names=("fake", "real"), real: int = 1, methods=()):
         self.name, self.labels, self.first = name, np.array(labels), first
         self.dataset = name.partition(":")[0]
-        self.class_names, self.real = class_names, real
+        self.class_names, self.real, self.methods = class_names, real, np.array(methods)
         self.videos = np.array([f"{name.partition(':')[0]} {index // 2}" for index in range(len(labels))])
 
     def __len__(self) -> int:
@@ -107,6 +110,61 @@ def test_balance_needs_every_class_and_a_batch_that_divides():
         taken([Numbered("a", [1] * 10)], spec(balanced=True), 1)
     with pytest.raises(ValueError, match="batch.size: 6 images do not divide among 4 groups"):
         taken([Numbered("a", [0, 1]), Numbered("b", [0, 1])], spec(balanced=True, global_batch=6), 1)
+
+
+def test_classes_and_manipulations_take_turns_exactly_from_any_step_and_on_any_hosts():
+    few, many = ["", "", *["swap"] * 15, *["mask"] * 3], ["", "mask", "mask", "edit"]
+    sources = [Numbered("a", [1] * 2 + [0] * 18, methods=few), Numbered("b", [1, 0, 0, 0], first=100, methods=many)]
+    named = dict(zip([*range(20), *range(100, 104)], few + many, strict=True))
+    for sampling in ("classes", "methods"):
+        asked = spec(sampling=sampling, mix=MixSpec(), global_batch=6)
+        batches = taken(sources, asked, 12)
+        assert all(sorted(batch[records.LABEL]) == [0] * 3 + [1] * 3 for batch in batches)
+        # The places of the classes are not those of the batch before: partners of mixing are of either class.
+        assert len({tuple(batch[records.LABEL]) for batch in batches}) > 3
+        seen = np.concatenate([levels(batch) for batch in batches])
+        counts = collections.Counter(named[level] for level in seen)
+        if sampling == "methods":  # each manipulation once in every batch, and all of its faces equally often
+            for batch in batches:
+                assert sorted(named[level] for level in levels(batch)) == ["", "", "", "edit", "mask", "swap"]
+            assert max((seen == level).sum() for level in range(2, 17)) == 1  # 12 of 15
+            visits = [(seen == level).sum() for level in (17, 18, 19, 101, 102)]
+            assert sum(visits) == 12 and max(visits) - min(visits) == 1
+        else:  # 36 forged faces are 21 once and 15 of them twice, in one shuffled series of both data sets
+            assert counts[""] == 36 and sorted((seen == level).sum() for level in named if named[level])[0] == 1
+        later = taken(sources, asked, 1, start=5)[0]
+        parts = [taken(sources, asked, 1, start=5, host=host, hosts=2)[0] for host in range(2)]
+        for key, rows in later.items():
+            np.testing.assert_array_equal(rows, batches[5][key])
+            np.testing.assert_array_equal(np.stack([part[key] for part in parts], axis=1).reshape(rows.shape), rows)
+
+
+def test_each_step_has_one_size_that_its_number_decides():
+    sources, asked = [Numbered("a", [0, 1] * 8)], spec(sizes=(16, 24), mix=MixSpec(mixup=0.0), global_batch=4)
+    batches = taken(sources, asked, 12)
+    sizes = [batch[records.IMAGE].shape[1] for batch in batches]
+    assert all(batch[records.IMAGE].shape == (4, size, size, 3) for batch, size in zip(batches, sizes, strict=True))
+    assert sizes == [asked.size_of(step) for step in range(12)] and set(sizes) == {16, 24}
+    for step, batch in enumerate(batches):
+        box = draw_mixture(MixSpec(mixup=0.0), sizes[step], step, 3).box
+        np.testing.assert_array_equal(batch[records.MIX_BOX], np.tile(box, (4, 1)))
+    (later,) = taken(sources, asked, 1, start=7)
+    for key, rows in later.items():
+        np.testing.assert_array_equal(rows, batches[7][key])
+    counts = collections.Counter(asked.size_of(step) for step in range(2000))
+    assert abs(counts[16] - 1000) < 4 * np.sqrt(500)  # four standard deviations of fair draws
+
+
+@pytest.mark.parametrize(("weight", "paired", "size", "text"), [
+    (0.5, False, 6, "data.sampling: it decides how often .* a has the weight 0.5; leave the weights of data.train out"),
+    (None, True, 6, "data.sampling: the faces of a come in pairs, which keep together; set it to natural"),
+    (None, False, 5, "batch.size: 5 images do not divide among 2 classes; use a multiple"),
+])  # fmt: skip
+def test_classes_that_cannot_take_turns_are_refused(weight, paired, size, text):
+    source = Numbered("a", [0, 1])
+    source.paired = paired
+    with pytest.raises(ValueError, match=text):
+        arrange([(source, weight)], spec(sampling="classes", global_batch=size))
 
 
 @pytest.mark.parametrize("count, hosts", [(1, 1), (8, 1), (19, 1), (19, 2), (3, 4)])

@@ -194,6 +194,7 @@ def test_a_source_has_each_face_blended_by_its_index_and_as_it_is(monkeypatch):
     assert (fake[records.METHOD], real[records.METHOD], fake[records.FRAME]) == (METHOD, "", -1)
     assert fake[records.SOURCE] == real[records.SOURCE] == real[records.VIDEO] != fake[records.VIDEO]
     assert list(source.videos[4:6]) == [fake[records.VIDEO], real[records.VIDEO]]
+    assert list(source.methods) == [METHOD, ""] * 5
     changed = (decode(fake) != decode(real)).any(-1)
     assert 0.01 < changed.mean()
     before = source.fingerprint

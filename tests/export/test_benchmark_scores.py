@@ -55,7 +55,9 @@ def uadfv(tmp_path_factory):
 def test_from_a_manifest_to_records_a_table_and_scores_of_exactly_its_frames(uadfv, tmp_path):
     card = records_of_folder(tmp_path / "records", uadfv, "deepfakebench")
     assert card.prepared["detector"] == "none" and (card.class_names, card.real) == (("fake", "real"), 1)
-    found = grey_predictions(open_labelled(f"{tmp_path / 'records'}:uadfv_test"))
+    source = open_labelled(f"{tmp_path / 'records'}:uadfv_test")
+    found = grey_predictions(source)
+    assert source.methods.tolist() == found.methods.tolist() and "UADFV_Fake" in source.methods
     rows = list(zip(found.sources, found.videos, found.labels == 0, strict=True))
     assert manifest_of(rows) == json.loads((uadfv / "dataset_json" / "UADFV.json").read_text())
 

@@ -19,8 +19,9 @@ from fsfm_jax.detection.opener import Unsaid
 from fsfm_jax.jobs import finetune, pretrain
 from fsfm_jax.jobs.finetune_inputs import open_inputs
 from fsfm_jax.models.layers import sincos_positions
+from fsfm_jax.resolve.finetune import resolve_finetuning
 from fsfm_jax.resolve.pretrain import STATISTICS
-from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parameters
+from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parameters, read_parts
 from fsfm_jax.train.program import Program
 from fsfm_jax.weights.names import PRETRAINING, official_name, to_official_array
 
@@ -143,6 +144,47 @@ def test_an_adapter_in_the_blocks_is_trained_opened_and_looked_at(pretrained, tm
     scaled = (features - features.mean(1, keepdims=True)) / np.sqrt(features.var(1, keepdims=True) + 1e-6)
     pooled = jax.jit(detector.task.pool_images)(detector.params, faces)
     np.testing.assert_allclose(scaled, pooled, rtol=0, atol=2e-5)
+
+
+def test_the_average_of_the_weights_is_what_is_looked_at_saved_and_resumed(pretrained, tmp_path):
+    # Steps see images of two sizes, each with a program of its own.
+    fields = {"tuning__method": "linear_probe", "average__decay": 0.8, "duration": "3 steps"}
+    fields |= {"augment__sizes": "224,112"}
+    fields |= {"optimizer__warmup": "0 steps", "checkpoint__every": "1 steps", "checkpoint__keep_latest": 3}
+    straight, resumed = (str(tmp_path / name) for name in ("straight", "resumed"))
+    tuned_run(straight, pretrained, **fields)
+    # The recursion by hand, on the weights of each step: the decay is min(0.8, (1 + t) / (10 + t)).
+    steps = [read_parameters(f"{straight}/checkpoints", step)[0] for step in (1, 2, 3)]
+    average = {"kernel": initial_head(pretrained, fields, tmp_path), "bias": np.zeros(2)}
+    averages = []
+    for step, decay in zip(steps, (1 / 10, 2 / 11, 3 / 12), strict=True):
+        average = {name: decay * average[name] + (1 - decay) * step["head"][name] for name in average}
+        averages.append(average)
+    detector = open_saved(straight)
+    number = detector.card["step"]
+    for name, expected in averages[number - 1].items():
+        np.testing.assert_allclose(detector.params["head"][name], expected, rtol=0, atol=1e-7)  # a head is below 0.01
+    assert not same(detector.params["head"], steps[number - 1]["head"])
+    assert same(detector.params["encoder"], steps[0]["encoder"])
+    for stop in ("2", ""):
+        finetune.run(tiny(init=pretrained, **fields), resumed, stop)
+    config = tiny(init=pretrained, **fields)
+    resolved = resolve_finetuning(config, 24, 2, 1, STATISTICS["vggface2"], 8)
+    assert {resolved.stream.size_of(step) for step in range(3)} == {224, 112}
+    one, other = (read_parts(f"{run}/checkpoints", ("params", "target"))[0] for run in (straight, resumed))
+    assert same(one, other) and looks(straight) == looks(resumed) and same(detector.params, open_saved(resumed).params)
+    # The look at that step saw these weights: its loss is that of the detector.
+    look = next(line for line in looks(straight) if line["step"] == number)["splits"]["source-validation"]
+    assert detector.card["calibration"]["log_loss"]["before"] == pytest.approx(look["loss"], rel=1e-9)
+
+
+def initial_head(pretrained: str, fields: dict, folder: Path) -> np.ndarray:
+    """The head's kernel before the first step; the average of all that is trained starts there, as pretrained."""
+    config = tiny(init=pretrained, **fields | {"tuning__method": "full"})
+    job = finetune._Finetuning(config, open_inputs(config), str(folder), "")
+    state = job.initial_state(job.spec(()).program)
+    assert same(state.target.params, state.params)
+    return np.asarray(state.params["head"]["kernel"])
 
 
 @pytest.mark.parametrize("side", [224, 112])

@@ -5,13 +5,15 @@ import json
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import official_weights
 import pytest
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from networks import drawn
 from tuning import tiny
 
+from fsfm_jax.detection import comparison
 from fsfm_jax.detection.detector import open_saved
 from fsfm_jax.detection.encoder import open_encoder
 from fsfm_jax.detection.opener import Unsaid
@@ -20,6 +22,7 @@ from fsfm_jax.jobs import finetune
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.positions import Resizing, resize_positions
 from fsfm_jax.models.vit import SIZES, Encoder
+from fsfm_jax.resolve.finetune import resolve_finetuning
 from fsfm_jax.run.checkpoint import read_parameters
 from fsfm_jax.weights.base_names import NAMINGS
 from fsfm_jax.weights.encoder_size import shapes_of
@@ -53,8 +56,12 @@ ADAPTED = {"tuning__method": "fs_adapter", "features__cache": "cache", "augment_
            "augment__erase": 0.0, "mix__probability": 0.0, "model__drop_path": 0.0}  # fmt: skip
 
 
+LOW_RANK = {"tuning__method": "lora", "tuning__projections": "mlp,qkv", "tuning__blocks": "1",
+            "optimizer__base_learning_rate": 1.0}  # fmt: skip
+
+
 @pytest.mark.parametrize(("base", "fields"), [
-    ("dinov3_plus", {}), ("beitv2", ADAPTED), ("dinov2", {"tuning__method": "lora"}),
+    ("dinov3_plus", {}), ("beitv2", ADAPTED), ("dinov2", LOW_RANK),
     ("pe_core", {"tuning__method": "layer_norm", "model__pooling": "cls"}), ("farl", ADAPTED),
 ])  # fmt: skip
 def test_a_file_of_a_base_model_is_fine_tuned(base, fields, tmp_path, monkeypatch):
@@ -73,8 +80,29 @@ def test_a_file_of_a_base_model_is_fine_tuned(base, fields, tmp_path, monkeypatc
         table = open_pretrained(path, base).params["encoder"]["pos_embed"]
         fitted = resize_positions(table, 14, True, Resizing(offset=0.1))
         np.testing.assert_array_equal(detector.params["encoder"]["pos_embed"], fitted)
+        check_merged(detector, tiny(init=path, model__base=base, **FEW, **fields), workdir)
     features = open_encoder(workdir, Unsaid()).features(PIXELS)
     assert features.shape == (2, 48) and np.isfinite(features).all() and features.std() > 1e-3
+
+
+def check_merged(detector, config, workdir: str) -> None:
+    """The detector of a run with LoRA is a plain network that says what the trained one says."""
+    params = read_parameters(f"{workdir}/checkpoints")[0]
+    flat = flatten_dict(params, sep="/")
+    ups = [path for path in flat if path.endswith("lora_up")]
+    assert sorted(ups) == [f"encoder/block_01/{name}/lora_up" for name in ("attn/qkv", "mlp/fc1", "mlp/fc2")]
+    assert detector.card["merged"] == "lora" and detector.task.model.lora is None
+    assert not [path for path in flatten_dict(detector.params, sep="/") if "lora" in path]
+    task = resolve_finetuning(config, 16, 2, 1, detector.task.statistics, 8).task
+    faces = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    trained = jax.jit(task.log_probabilities)
+    before, after = trained(params, faces), jax.jit(detector.task.log_probabilities)(detector.params, faces)
+    # Sums of 192 products in float32, to which the update is added behind them or before.
+    np.testing.assert_allclose(after, before, rtol=0, atol=2e-5)
+    without = unflatten_dict(flat | {path: np.zeros_like(flat[path]) for path in ups}, sep="/")
+    assert np.abs(trained(without, faces) - before).max() > 1e-3
+    learnt = sum(value.size for path, value in flat.items() if "lora" in path or path.startswith("head/"))
+    assert comparison.count(detector.card) == (learnt, sum(value.size for value in flat.values()))
 
 
 def test_an_imported_base_starts_the_same_network(tmp_path, monkeypatch):

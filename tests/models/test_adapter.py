@@ -1,5 +1,6 @@
 """FS-Adapter against the official networks: outputs, losses, gradients, start, sizes, and the other tunings."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from gradients import drawn
 from jax import enable_x64
 from jax.test_util import check_grads
@@ -18,7 +19,7 @@ from fsfm_jax.models.adapter import INSERTIONS
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
 from fsfm_jax.models.block_adapter import BlockAdapterSpec, add_adapter
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec, PooledEncoder, initialise
-from fsfm_jax.models.lora import LoraSpec, merge
+from fsfm_jax.models.lora import PROJECTIONS, LoraSpec, merge
 from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.optim import tuning
 from fsfm_jax.weights.names import (
@@ -311,8 +312,10 @@ def test_splitting_and_joining_is_the_identity():
     }
 
 
-def test_lora_starts_as_the_frozen_network_and_merges_into_one():
-    network, images = Classifier(lora_spec()), jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
+@pytest.mark.parametrize("lora", [LoraSpec(2, 8.0), LoraSpec(2, 8.0, PROJECTIONS, (1,))])
+def test_lora_starts_as_the_frozen_network_and_merges_into_one(lora):
+    spec = dataclasses.replace(lora_spec(), lora=lora)
+    network, images = Classifier(spec), jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     plain = ClassifierSpec(classes=2, pooling="mean_patches", **SHARED | dict(reduction=None))
     params = network.init(jax.random.key(0), images, train=False)["params"]
 
@@ -320,11 +323,20 @@ def test_lora_starts_as_the_frozen_network_and_merges_into_one():
     def features(network, params):
         return network.apply({"params": params}, images, train=False).features
 
-    at_start = merge(params, LoraSpec(2, 8.0))
+    at_start = merge(params, lora)
     np.testing.assert_array_equal(features(network, params), features(Classifier(plain), at_start))
+    flat = flatten_dict(params, sep="/")
+    updated = {path.removesuffix("/lora_up"): value.shape for path, value in flat.items() if path.endswith("/lora_up")}
+    maps = ("attn/qkv", "attn/proj", "mlp/fc1", "mlp/fc2")
+    chosen = [f"encoder/block_0{index}/attn/qkv" for index in range(2)]
+    if lora.blocks:
+        chosen = [f"encoder/block_01/{name}" for name in maps]
+    assert sorted(updated) == sorted(chosen)
+    for number, (layer, shape) in enumerate(updated.items()):
+        flat[f"{layer}/lora_up"] = 0.1 * jax.random.normal(jax.random.key(number), shape)
+    params = unflatten_dict(flat, sep="/")
     up = params["encoder"]["block_01"]["attn"]["qkv"]
-    up["lora_up"] = 0.1 * jax.random.normal(jax.random.key(2), up["lora_up"].shape)
-    together = merge(params, LoraSpec(2, 8.0))
+    together = merge(params, lora)
     assert not [path for path in flatten_dict(together, sep="/") if "lora" in path]
     # alpha / rank = 4.
     expected = up["kernel"] + 4 * np.asarray(up["lora_down"], np.float64) @ np.asarray(up["lora_up"], np.float64)

@@ -1,5 +1,7 @@
 """The fine-tuned classifier against the official one, its start from a pretrained encoder, and drop path."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,6 +89,42 @@ def test_cross_entropies_by_hand():
     half = losses.cross_entropy(jnp.zeros((1, 2), jnp.bfloat16), jnp.array([0]))
     assert half.dtype == jnp.float32
     np.testing.assert_allclose(half, [np.log(2)], rtol=1e-6)
+
+
+def test_images_of_another_size_meet_resized_positions():
+    size = dataclasses.replace(TINY, depth=1)
+    spec = ClassifierSpec(size, 32, 2, "mean_patches", 0.0, jnp.float32, "none", any_grid=True)
+    params = jax.jit(Classifier(spec).init, static_argnums=2)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), False)
+    images = jax.random.normal(jax.random.key(1), (2, 48, 48, 3))
+    table = np.asarray(params["params"]["encoder"]["pos_embed"])
+    assert table.shape == (1, 17, 48)
+
+    def logits(spec, encoder):
+        tree = {"params": {**params["params"], "encoder": encoder}}
+        return jax.jit(lambda x: Classifier(spec).apply(tree, x, False).features)(images)
+
+    encoder = params["params"]["encoder"]
+    native = dataclasses.replace(spec, image_size=48, any_grid=False)
+    resized = {**encoder, "pos_embed": resize_positions(table, 6)}
+    np.testing.assert_allclose(logits(spec, encoder), logits(native, resized), rtol=0, atol=1e-6)
+    # Unless it is asked for, images of another size are no images of this network.
+    with pytest.raises((TypeError, ValueError)):
+        logits(dataclasses.replace(spec, any_grid=False), encoder)
+
+
+def test_focal_losses_by_hand():
+    # Probabilities of the labels 3/4 and 1/2; gamma 2 leaves 1/16 and 1/4 of their cross-entropies (equation 4).
+    logits, labels = jnp.log(jnp.array([[1.0, 3.0], [1.0, 1.0]])), jnp.array([1, 0])
+    found = losses.focal(logits, labels, 2.0)
+    np.testing.assert_allclose(found, [-np.log(0.75) / 16, np.log(2) / 4], rtol=1e-6)
+    # Equation 5: class 0 counts 0.25, class 1 counts 0.75.
+    weighted = losses.focal(logits, labels, 2.0, jnp.array([0.25, 0.75]))
+    np.testing.assert_allclose(weighted, np.array([0.75, 0.25]) * found, rtol=1e-6)
+    np.testing.assert_array_equal(losses.focal(logits, labels, 0.0), losses.cross_entropy(logits, labels))
+    # Certain and right: no loss and a finite gradient, also where the power has none.
+    sure = jnp.array([[0.0, 200.0]])
+    value, gradient = jax.value_and_grad(lambda x: losses.focal(x, jnp.array([1]), 0.5)[0])(sure)
+    assert value == 0 and np.all(gradient == 0)
 
 
 @pytest.mark.parametrize(

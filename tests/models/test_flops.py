@@ -15,7 +15,7 @@ from fsfm_jax.models import flops
 from fsfm_jax.models.antispoof import AntiSpoof, AntiSpoofSpec
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
-from fsfm_jax.models.lora import LoraSpec
+from fsfm_jax.models.lora import PROJECTIONS, LoraSpec
 from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.optim import tuning
 from fsfm_jax.resolve.pretrain import STATISTICS, pretraining_model
@@ -132,7 +132,7 @@ DETECTORS = {
     "linear_probe": (PLAIN, "linear_probe"),
     "layer_norm": (PLAIN, "layer_norm"),
     "bias": (PLAIN, "bias"),
-    "lora": (dataclasses.replace(PLAIN, lora=LoraSpec(2, 4.0)), "lora"),
+    "lora": (dataclasses.replace(PLAIN, lora=LoraSpec(2, 4.0, PROJECTIONS, (1,))), "lora"),
     "fs_adapter": (dataclasses.replace(PLAIN, reduction=4), "fs_adapter"),
     "registers, rotation, layer scale and a gated MLP": (
         dataclasses.replace(PLAIN, style=BASES["dinov3_plus"].style), "full",

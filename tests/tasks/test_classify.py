@@ -11,7 +11,7 @@ from fsfm_jax import losses
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.vit import Size
-from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
+from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec, FocalSpec, SphereSpec
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 STATISTICS = Statistics((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -57,6 +57,15 @@ def test_loss_is_the_mean_over_images_against_smoothed_labels(parameters, loss):
     logs = log_probabilities(parameters, normalise(rows["image"], STATISTICS))
     targets = np.where(np.arange(4)[:, None] % 2 == np.arange(2), 0.95, 0.05)
     assert loss(rows) == pytest.approx(-np.mean(np.sum(targets * logs, axis=1)), rel=1e-5)
+
+
+def test_the_focal_loss_takes_the_place_of_cross_entropy(parameters):
+    task = dataclasses.replace(PLAIN, mixed=False, smoothing=0.0, focal=FocalSpec(2.0, (0.25, 0.75)))
+    rows = batch()
+    total, terms = jax.jit(lambda r: task.loss(parameters, {}, r, task.denominators(r), jax.random.key(0)))(rows)
+    picked = log_probabilities(parameters, normalise(rows["image"], STATISTICS))[np.arange(4), np.arange(4) % 2]
+    expected = -np.mean(np.array([0.25, 0.75] * 2) * (1 - np.exp(picked)) ** 2 * picked)
+    assert terms.keys() == {"focal"} and float(total) == pytest.approx(expected, rel=1e-5)
 
 
 def test_mixup_mixes_images_and_targets_with_the_partner(parameters, loss):
@@ -118,6 +127,27 @@ def test_the_contrast_is_added_under_its_name(kind):
     np.testing.assert_allclose(total, terms["cross_entropy"] + 0.3 * terms[kind], rtol=1e-6)
     contrast = Classifier(model).apply({"params": tree}, normalise(rows["image"], STATISTICS), False).contrast
     np.testing.assert_allclose(terms[kind], losses.CONTRASTS[kind](contrast, rows["label"], 1, 0.1).mean(), rtol=1e-5)
+
+
+def test_losses_of_unit_features_are_added_under_their_names(parameters):
+    model = dataclasses.replace(PLAIN.model, unit_features=True)
+    task = dataclasses.replace(PLAIN, model=model, mixed=False, sphere=SphereSpec(0.5, 0.1))
+    rows = batch(size=6)
+    # As the first of two micro-batches: it has half of each mean.
+    counts = jax.tree.map(lambda count: 2 * count, task.denominators(rows))
+    total, terms = jax.jit(lambda r: task.loss(parameters, {}, r, counts, jax.random.key(0)))(rows)
+    found = Classifier(model).apply({"params": parameters}, normalise(rows["image"], STATISTICS), False)
+    z = np.asarray(found.features, np.float64)
+    np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, rtol=1e-6)
+    head = jax.tree.map(np.asarray, parameters["head"])
+    np.testing.assert_allclose(found.logits, z @ head["kernel"] + head["bias"], rtol=0, atol=1e-5)
+    square = np.array([[np.sum((a - b) ** 2) for a in z] for b in z])
+    alike = [square[i, j] for i in range(6) for j in range(i) if (i - j) % 2 == 0]
+    even = np.log(np.mean([np.exp(-2 * square[i, j]) for i in range(6) for j in range(i)]))
+    assert terms.keys() == {"cross_entropy", "uniformity", "alignment"}
+    np.testing.assert_allclose([terms["uniformity"], terms["alignment"]], [even / 2, np.mean(alike) / 2], rtol=1e-5)
+    expected = terms["cross_entropy"] + 0.5 * terms["uniformity"] + 0.1 * terms["alignment"]
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
 
 
 def test_a_step_leaves_unit_columns_in_the_anti_spoofing_classifier_only():

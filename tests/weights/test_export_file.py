@@ -36,13 +36,15 @@ KINDS = {
     "clip": {"model__base": "clip", "model__pooling": "cls"},
     "FS-Adapter in blocks": {"tuning__method": "fs_adapter", "tuning__insertion": "parallel"},
     "FS-Adapter that is added": {"tuning__method": "fs_adapter", "tuning__insertion": "add"},
+    "unit features": {"model__unit_features": True},
 }
 INSERTED = {"FS-Adapter in blocks", "FS-Adapter that is added"}
+OURS = {*INSERTED, "unit features"}  # no other project has such a network
 WITHOUT = {  # what a format does not have
-    "official": {"anti-spoofing of features", "clip", *INSERTED},
-    "timm": {name for name in KINDS if "FS-Adapter" in name or "spoofing" in name},
-    "huggingface": {name for name in KINDS if "FS-Adapter" in name or "spoofing" in name or name == "clip"},
-    "safetensors": INSERTED,
+    "official": {"anti-spoofing of features", "clip", *OURS},
+    "timm": {name for name in KINDS if "FS-Adapter" in name or "spoofing" in name or name in OURS},
+    "huggingface": {name for name in KINDS if "FS-Adapter" in name or "spoofing" in name} | {"clip", *OURS},
+    "safetensors": OURS,
     "jax": set(),
 }
 CASES = [(format, kind) for format, without in WITHOUT.items() for kind in KINDS if kind not in without]
@@ -98,11 +100,14 @@ def test_an_exported_detector_comes_back_with_its_scores_and_its_card(runs, tmp_
 
 
 @pytest.mark.parametrize("format", ["official", "safetensors", "timm", "huggingface"])
-@pytest.mark.parametrize("kind", sorted(INSERTED))
-def test_an_adapter_that_no_other_network_has_is_refused(runs, tmp_path, format, kind):
-    message = f"this one has tuning.insertion {KINDS[kind]['tuning__insertion']}: use export.serialize"
-    if format == "huggingface":
+@pytest.mark.parametrize("kind", sorted(OURS))
+def test_a_network_that_no_other_project_has_is_refused(runs, tmp_path, format, kind):
+    if kind not in INSERTED:
+        message = r"to length 1.*\(model.unit_features\): (use export.serialize|timm has no|transformers has no)"
+    elif format == "huggingface":
         message = "transformers has no network with a bottleneck; serialize it"
+    else:
+        message = f"this one has tuning.insertion {KINDS[kind]['tuning__insertion']}: use export.serialize"
     with pytest.raises(ValueError, match=message):
         to_torch.convert(str(runs(kind)[0]), format, str(tmp_path / "out"))
 
