@@ -26,22 +26,48 @@ FIELDS = {
     "checkpoint.keep_latest": 9, "optimizer.base_learning_rate": 1e-3, "optimizer.warmup": "2 steps",
 }  # fmt: skip
 SPLIT = {"partition.fsdp": True, "partition.fsdp_min_size": 4000}
-# A host of a cluster. It does its tasks in turn, the last one as the command line does, and notes the rows of batches.
-HOST = """
+# A place where clusters run. Imports cost more than the runs: it has them once, and forks every host after them, before
+# JAX has started anything. A host does its tasks in turn, the last one as the command line does, and notes the rows of
+# batches; the first host speaks.
+PLACE = """
 import functools, hashlib, json, os, signal, sys, time
 import jax
 from absl import app, flags
-
-port, folder, hosts, host, devices, last, tasks = json.loads(sys.argv[1])
-jax.config.update("jax_num_cpu_devices", devices)
-if hosts > 1:
-    jax.distributed.initialize(f"localhost:{port}", hosts, host)
+from jax._src import cache_key
 
 from configs import pretrain_demo
 from fsfm_jax import main
 from fsfm_jax.jobs import pretrain
 from fsfm_jax.train.program import Program
 
+# One host compiles for all of them, if they call a program by one name: JAX adds where in the cluster it is asked for.
+cache_key._hash_accelerator_config = lambda digest, devices: None
+
+def fork_hosts(cluster):
+    children = []
+    for host in range(cluster["hosts"]):
+        child = os.fork()
+        if not child:
+            return host
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    print(json.dumps(codes), flush=True)
+
+for line in sys.stdin:
+    cluster = json.loads(line)
+    host = fork_hosts(cluster)
+    if host is not None:
+        break
+else:
+    sys.exit()
+
+hosts, folder, tasks = cluster["hosts"], cluster["folder"], cluster["tasks"]
+said = os.open(f"{folder}/said-{host}", os.O_CREAT | os.O_WRONLY)
+os.dup2(said, 1)
+os.dup2(said, 2)
+jax.config.update("jax_num_cpu_devices", cluster["devices"])
+if hosts > 1:
+    jax.distributed.initialize(f"localhost:{cluster['port']}", hosts, host)
 rows, told = [], None
 
 def tell():
@@ -69,7 +95,7 @@ def compile_step(program, compile_step=Program.compile_step):
         time.sleep(0.02)
     return step
 
-# Each process compiles for itself: once for all of its runs.
+# Each host has its program once for all of its runs.
 pretrain.make_program = functools.cache(pretrain.make_program)
 Program.compile_step = compile_step
 
@@ -77,7 +103,7 @@ for task in tasks[:-1]:
     flags.FLAGS.mark_as_parsed()  # grain reads a flag
     config = pretrain_demo.get_config()
     config.update_from_flattened_dict(task["fields"])
-    pretrain.run(config, task["workdir"], str(last))
+    pretrain.run(config, task["workdir"], cluster["last"])
     with open(f"{task['workdir']}/rows-{hosts}-{host}.json", "w") as file:
         json.dump(rows, file)
     rows.clear()
@@ -86,7 +112,8 @@ if told == [host, -1]:
     tell()
 flags.FLAGS.unparse_flags()
 flags.mark_flags_as_required(["config", "workdir"])
-sys.argv = ["main", "--config=configs/pretrain_demo.py", f"--workdir={tasks[-1]['workdir']}", f"--stop_after={last}"]
+sys.argv = ["main", "--config=configs/pretrain_demo.py", f"--workdir={tasks[-1]['workdir']}"]
+sys.argv += [f"--stop_after={cluster['last']}"]
 sys.argv += [f"--config.{name}={value}" for name, value in tasks[-1]["fields"].items()]
 app.run(main.main)
 """
@@ -97,23 +124,14 @@ def task(workdir: Path, told: tuple[int, int] | None = None, **fields) -> dict:
     return {"workdir": str(workdir), "told": told, "fields": {**FIELDS, **fields}}
 
 
-def start(hosts: int, devices: int, *tasks: dict) -> list[subprocess.Popen]:
-    """`hosts` processes with `devices` each, which do `tasks` together."""
-    port, folder = portpicker.pick_unused_port(), tempfile.mkdtemp(dir=Path(tasks[0]["workdir"]).parent)
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", **light_compiling.ENVIRONMENT}
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", HOST, json.dumps([port, folder, hosts, host, devices, LAST, tasks])],
-            cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment,
-        )
-        for host in range(hosts)
-    ]  # fmt: skip
-
-
-def finish(processes: list[subprocess.Popen], code: int) -> str:
-    """What the first process said; all of them must end with `code`."""
-    said = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [code] * len(said), "\n".join(text[-2000:] for text in said)
+def run(place: subprocess.Popen, code: int, hosts: int, devices: int, *tasks: dict) -> str:
+    """What the first of `hosts` processes with `devices` each says, which do `tasks` together and end with `code`."""
+    folder = tempfile.mkdtemp(dir=Path(tasks[0]["workdir"]).parent)
+    cluster = {"hosts": hosts, "devices": devices, "tasks": tasks, "folder": folder, "last": str(LAST)}
+    print(json.dumps(cluster | {"port": portpicker.pick_unused_port()}), file=place.stdin, flush=True)
+    codes = json.loads(place.stdout.readline())
+    said = [Path(folder, f"said-{host}").read_text() for host in range(hosts)]
+    assert codes == [code] * hosts, "\n".join(text[-2000:] for text in said)
     return said[0]
 
 
@@ -157,16 +175,22 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     found = {name: root / name for name in ("four", "told", "one", "on_one", "on_two", "early")}
     for name in ("four", "told", "one"):
         found[name].mkdir()
+    kept = {"JAX_COMPILATION_CACHE_DIR": str(root / "compiled")}
+    environment = {**kept, **os.environ, "JAX_PLATFORMS": "cpu", **light_compiling.ENVIRONMENT}
+    environment |= {"JAX_SHARE_BINARY_BETWEEN_HOSTS": "1"}
     told = task(found["told"], **SPLIT)
-    said = {"told": finish(start(4, 1, task(found["four"], **SPLIT), told | {"told": (TOLD_HOST, TOLD_AT)}), 75)}
-    found["told_at"] = saved_steps(found["told"])
-    for name in ("on_one", "on_two", "early"):
-        shutil.copytree(found["four"], found[name])
-        shutil.rmtree(found[name] / "checkpoints" / str(LAST))
-    again = start(4, 1, told)
-    two = start(2, 2, task(found["on_two"]), task(found["early"], told=(1, -1)))
-    one = start(1, 1, task(found["one"]), task(found["on_one"]))
-    said |= {"again": finish(again, 0), "early": finish(two, 75), "one": finish(one, 0)}
+    with subprocess.Popen(
+        [sys.executable, "-c", PLACE], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=environment,
+    ) as place:  # fmt: skip
+        said = {"told": run(place, 75, 4, 1, task(found["four"], **SPLIT), told | {"told": (TOLD_HOST, TOLD_AT)})}
+        found["told_at"] = saved_steps(found["told"])
+        for name in ("on_one", "on_two", "early"):
+            shutil.copytree(found["four"], found[name])
+            shutil.rmtree(found[name] / "checkpoints" / str(LAST))
+        said["again"] = run(place, 0, 4, 1, told)
+        said["early"] = run(place, 75, 2, 2, task(found["on_two"]), task(found["early"], told=(1, -1)))
+        said["one"] = run(place, 0, 1, 1, task(found["one"]), task(found["on_one"]))
     return found | {"said": said}
 
 
