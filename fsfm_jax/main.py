@@ -6,7 +6,9 @@ exit code 75: start it again. A wrong option, field or configuration file ends w
 other error that the message explains with 1.
 """
 
-# Kept short: flags, the cluster, the job. Loader processes import this module again.
+# Kept short: flags, the cluster, the job. Loader processes import this module again, and a wrong option needs no job:
+# the module of a job is imported when its run begins.
+import importlib
 import logging
 import sys
 
@@ -18,16 +20,12 @@ from fsfm_jax import command
 from fsfm_jax.config import options
 from fsfm_jax.config.fields import FieldError, one_of, stop_step
 from fsfm_jax.config.options import WRONG_USE, refuse
-from fsfm_jax.jobs import ablate, compare, evaluate, finetune, pretrain, study, tabulate
 from fsfm_jax.run.cluster import first_device, join_cluster
 from fsfm_jax.run.workdir import make_folder
 from fsfm_jax.train.loop import Interrupted
 
 read_options = options.read_options  # how `command.start` reads the command line
-JOBS = {
-    "pretrain": pretrain.run, "finetune": finetune.run, "evaluate": evaluate.run, "tabulate": tabulate.run,
-    "compare": compare.run, "ablate": ablate.run, "study": study.run,
-}  # fmt: skip
+JOBS = ("pretrain", "finetune", "evaluate", "tabulate", "compare", "ablate", "study")  # modules of `fsfm_jax.jobs`
 
 config_flags.DEFINE_config_file("config", None, "Configuration file, FILE.py or FILE.py:VARIANT.", lock_config=True)
 flags.DEFINE_string("workdir", None, "Folder of checkpoints, metrics and pictures; also gs://...")
@@ -44,7 +42,7 @@ def main(arguments: list[str]) -> None:
     voice = logging.getLogger("fsfm_jax")
     voice.setLevel(logging.INFO)
     try:
-        job = JOBS[one_of("--config.job", chosen.config.get("job"), JOBS)]
+        job = one_of("--config.job", chosen.config.get("job"), JOBS)
         stop_step(chosen.stop_after, 1)
         if chosen.cluster:
             join_cluster()
@@ -54,7 +52,7 @@ def main(arguments: list[str]) -> None:
         refuse(str(error))
     try:
         make_folder(chosen.workdir)
-        job(chosen.config, chosen.workdir, chosen.stop_after)
+        importlib.import_module(f"fsfm_jax.jobs.{job}").run(chosen.config, chosen.workdir, chosen.stop_after)
     except Interrupted as stop:
         voice.info("%s", stop)
         sys.exit(stop.exit_code)

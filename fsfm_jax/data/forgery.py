@@ -31,9 +31,8 @@ import numpy as np
 from fsfm_jax import records, regions
 from fsfm_jax.data.blend_mask import hull_of
 from fsfm_jax.data.counter_random import integers
-from fsfm_jax.data.drawing import COMPRESSION
 from fsfm_jax.data.drawn import DrawnSource
-from fsfm_jax.data.photo import decode_image, encode_jpeg, encode_png
+from fsfm_jax.data.photo import decode_image, encode_jpeg
 from fsfm_jax.data.provenance import DRAWN, Provenance
 from fsfm_jax.data.synthetic import synthetic_face
 
@@ -106,8 +105,8 @@ def blend_mask(parsing_map: np.ndarray, seed: int, index: int) -> np.ndarray:
     return cv2.blur(cv2.blur(cv2.dilate(hull, around), soft), soft).clip(0, 1)
 
 
-def photograph(image: np.ndarray, domain: int, seed: int, video: int, frame: int) -> np.ndarray:
-    """Takes a picture of an image, both `[224, 224, 3] uint8`, with the camera that a video has in a domain.
+def photograph(image: np.ndarray, domain: int, seed: int, video: int, frame: int) -> bytes:
+    """Takes a picture, a JPEG, of an image `[224, 224, 3] uint8` with the camera that a video has in a domain.
 
     Exposure, blur, noise level and JPEG quality are the video's; the noise and a flicker of 1 level the frame's.
     """
@@ -120,13 +119,13 @@ def photograph(image: np.ndarray, domain: int, seed: int, video: int, frame: int
     # White noise differs from the mean of its 3x3 pixels by 8/9 of its variance; mean magnitude, as edges are few.
     detail = cv2.absdiff(seen, cv2.blur(seen, (3, 3))).mean() * np.sqrt(np.pi / 2 * 9 / 8)
     seen += np.float32(max(noise**2 - detail**2, 1) ** 0.5) * rng.standard_normal(image.shape, np.float32)
-    return decode_image(encode_jpeg(_levels(seen), round(quality)), "of a camera")
+    return encode_jpeg(_levels(seen), round(quality))
 
 
 class ForgedSource(DrawnSource):
     """`count` faces of the series `seed`, half of them forged, by `kinds` in turn; a random-access source.
 
-    An example is a dict: `records.IMAGE` bytes of a PNG `[224, 224, 3]`, `LABEL` 0 forged or 1 real, `VIDEO` text,
+    An example is a dict: `records.IMAGE` the camera's JPEG `[224, 224, 3]`, `LABEL` 0 forged or 1 real, `VIDEO` text,
     `FRAME` 0..3, `METHOD` the kind or "" and `SOURCE` text for messages. Videos 2 p and 2 p + 1 show person p, one
     real and one forged in random order; domains of a seed share people.
     """
@@ -164,13 +163,13 @@ class ForgedSource(DrawnSource):
         """SHA-256 over the name and a picture of either class and each kind, which stand for the way all are made."""
         digest = hashlib.sha256(self.name.encode())
         for index in range(0, min(self._count, 2 * FRAMES * len(self._kinds)), FRAMES):
-            digest.update(self._picture(index).tobytes())
+            digest.update(decode_image(self._picture(index), self.name).tobytes())
         return digest.hexdigest()
 
     def draw(self, index: int) -> dict:
         """Draw the example `index`."""
         return {
-            records.IMAGE: encode_png(self._picture(index), COMPRESSION),
+            records.IMAGE: self._picture(index),
             records.LABEL: int(self.labels[index]),
             records.VIDEO: self._video(index),
             records.FRAME: index % FRAMES,
@@ -185,7 +184,7 @@ class ForgedSource(DrawnSource):
     def _method(self, index: int) -> str:
         return "" if self.labels[index] == REAL else self._kinds[index // (2 * FRAMES) % len(self._kinds)]
 
-    def _picture(self, index: int) -> np.ndarray:
+    def _picture(self, index: int) -> bytes:
         video, frame = divmod(index, FRAMES)
         image, parsing_map = _person(self._seed, video // 2)
         # Up to 2 degrees, 6 % and 3 pixels: the person moves from frame to frame.

@@ -39,6 +39,11 @@ def grey():
     return np.full((224, 224, 3), 128, np.uint8), parsing_map
 
 
+def taken(image: np.ndarray, *place: int) -> np.ndarray:
+    """The pixels of a camera's picture."""
+    return decode_image(photograph(image, *place), "of a camera")
+
+
 def decoded(example: dict) -> np.ndarray:
     return decode_image(example[records.IMAGE], example[records.SOURCE])
 
@@ -175,20 +180,20 @@ def test_a_camera_brings_smooth_and_rough_images_to_one_level_of_detail():
     rough = np.random.default_rng(0).normal(128, 3, smooth.shape).round().astype(np.uint8)
     assert roughness(rough) > 2
     for video in range(4):
-        first, second = (roughness(photograph(image, 0, 0, video, 0)) for image in (smooth, rough))
+        first, second = (roughness(taken(image, 0, 0, video, 0)) for image in (smooth, rough))
         assert abs(first / second - 1) < 0.06
-    levels = [roughness(photograph(smooth, 0, 0, video, 0)) for video in range(12)]
+    levels = [roughness(taken(smooth, 0, 0, video, 0)) for video in range(12)]
     assert max(levels) > 1.4 * min(levels), "cameras differ"
 
 
 def test_cameras_belong_to_their_video_and_domains_differ_as_they_say(face):
-    pictures = {key: photograph(face[0], 0, 0, *key) for key in ((0, 0), (0, 1), (1, 0))}
-    np.testing.assert_array_equal(pictures[0, 0], photograph(face[0], 0, 0, 0, 0))
+    pictures = {key: taken(face[0], 0, 0, *key) for key in ((0, 0), (0, 1), (1, 0))}
+    np.testing.assert_array_equal(pictures[0, 0], taken(face[0], 0, 0, 0, 0))
     assert (pictures[0, 0] != pictures[0, 1]).any(), "noise is the frame's"
     mean = {key: picture.mean((0, 1)) for key, picture in pictures.items()}
     assert np.abs(mean[0, 0] - mean[0, 1]).max() < 4 < np.abs(mean[0, 0] - mean[1, 0]).max()
     means = [
-        np.mean([photograph(face[0], domain, 0, video, 0).mean((0, 1)) for video in range(8)], 0)
+        np.mean([taken(face[0], domain, 0, video, 0).mean((0, 1)) for video in range(8)], 0)
         for domain in range(len(DOMAINS))
     ]
     assert means[2].mean() < means[0].mean() - 10 < means[0].mean() + 10 < means[3].mean()

@@ -193,14 +193,18 @@ runpy.run_module("fsfm_jax.prepare.build", run_name="__main__", alter_sys=True)
 """
 
 
-def test_a_disk_that_is_full_ends_the_run_with_a_sentence(raw, one_worker, tmp_path):
+def test_a_disk_that_is_full_ends_the_run_with_a_sentence(undisturbed, tmp_path):
     out = tmp_path / "out"
-    limited = [sys.executable, "-c", FULL_DISK, *command(raw, out)[3:]]
+    # Nothing to detect or parse: what is tried is the writing.
+    options = ["--dataset=cropped_and_parsed", f"--input={SAMPLES / 'pretrain'}", f"--output={out}", "--name=faces"]
+    options += ["--workers=2", "--faces_per_shard=5"]
+    limited = [sys.executable, "-c", FULL_DISK, *options]
     done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "cannot be written" in done.stderr and done.stderr.splitlines()[-1].startswith("error: ")
     assert "run the same command again" in done.stderr
     assert not list(out.glob("*.array_record-*"))
-    again = subprocess.run(command(raw, out), cwd=ROOT, capture_output=True, text=True, check=False)
+    unlimited = [sys.executable, "-m", "fsfm_jax.prepare.build", *options]
+    again = subprocess.run(unlimited, cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
-    assert digests(out) == digests(one_worker)
+    assert digests(out) == digests(undisturbed)

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsfm_jax.prepare.sampling import ALL, PAIR, PHOTO, chains, describe_spacing
@@ -46,6 +46,7 @@ def test_video_without_frames_gives_none(sampling, count):
     assert list(chains(sampling, count)) == []
 
 
+@settings(deadline=None)
 @given(st.one_of(st.sampled_from([ALL, PAIR]), st.integers(1, 400).map(describe_spacing)), st.integers(1, 3000))
 def test_frames_ascend_and_no_frame_is_in_two_chains(sampling, count):
     frames = [frame for chain in chains(sampling, count) for frame in chain]
@@ -54,6 +55,7 @@ def test_frames_ascend_and_no_frame_is_in_two_chains(sampling, count):
     assert all(before < after for before, after in zip(frames, frames[1:], strict=False))
 
 
+@settings(deadline=None)
 @given(st.integers(2, 400), st.integers(1, 3000))
 def test_spaced_frames_reach_from_the_first_to_the_last(number, count):
     frames = [chain.start for chain in chains(describe_spacing(number), count)]

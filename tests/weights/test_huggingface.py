@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 from flax.traverse_util import flatten_dict
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import SMALLEST, WIRINGS, classifier, drawn
 
@@ -135,6 +135,7 @@ def test_the_mask_token_passes_the_map_to_the_decoder_and_is_rounded_once(pretra
     assert token[0, 0, 0] == 1 + 2**-23
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2048).flatmap(lambda patches: st.tuples(st.integers(1, patches), st.just(patches))))
 def test_the_ratio_leaves_the_patches_that_were_seen(numbers):
     seen, patches = numbers

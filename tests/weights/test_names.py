@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import reference
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsfm_jax.weights.names import (
@@ -80,6 +80,7 @@ def test_what_is_no_number_names_no_block_and_a_block_has_one_path_only():
         assert official_name(f"encoder/block_{ours}/attn/qkv/bias") == f"blocks.{number}.attn.qkv.bias"
 
 
+@settings(deadline=None)
 @given(st.sampled_from([PRETRAINING, CLASSIFIER, ANTISPOOF]), st.data())
 def test_a_name_is_refused_or_is_the_one_that_is_written_back(table, data):
     row = data.draw(st.sampled_from([*table.inverse]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_archive import NUMBERS, PLAIN, Code, archive, call, code, dtype, name, number, storage, tensor, tensors_of
 
@@ -185,6 +185,7 @@ def test_a_number_of_numpy_becomes_the_same_one_of_python(path, protocol, module
         assert type(one["threshold"]) in (float, int, bool)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=8, max_size=8))
 def test_every_float64_of_numpy_comes_out_bit_by_bit(tmp_path_factory, data):
     value = np.frombuffer(data, "<f8")[0]

@@ -6,7 +6,7 @@ from collections import OrderedDict
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsfm_jax.weights import torch_file
@@ -22,6 +22,7 @@ PLAIN = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(PLAIN)
 def test_plain_values_come_back(tmp_path_factory, value):
     path = tmp_path_factory.getbasetemp() / "plain.pth"
