@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS = 2  # plots side by side
+WIDEST = 0.8  # of the way from a source to the next, over which its arms are spread
 SMOOTHED = 20  # steps in a point of a learning curve
 
 
@@ -49,7 +50,7 @@ def _plot_task(axes: "Axes", task: str, areas: Sequence[Area], arms: Sequence[st
             axes.errorbar([], [], fmt=marker, markersize=4, color=colours[number % len(colours)], label=arm)
             continue
         own = [area for area in areas if area.arm == arm]
-        offset = 0.12 * (tried.index(arm) - (len(tried) - 1) / 2)
+        offset = min(0.12, WIDEST / len(tried)) * (tried.index(arm) - (len(tried) - 1) / 2)
         across = [sources.index((area.control, area.source)) + offset for area in own]
         means = [100 * area.auc for area in own]
         below = [100 * (area.auc - area.low) for area in own]
