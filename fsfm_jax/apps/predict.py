@@ -57,7 +57,7 @@ def define_flags() -> None:
         "faces", LARGEST, FACES, "Which faces of a picture are judged; with all, people are followed through a video, "
         "and each has a verdict.",
     )  # fmt: skip
-    flags.DEFINE_integer("frames", 32, "Sampled per video, evenly spaced.", lower_bound=1, upper_bound=MOST_FRAMES)
+    flags.DEFINE_integer("frames", 32, "Frames per video, evenly spaced.", lower_bound=1, upper_bound=MOST_FRAMES)
     flags.DEFINE_string("detector", "dlib+blazeface", f"One of {', '.join(DETECTORS)}, or none for ready-made crops.")
     flags.DEFINE_integer(
         "detector_size", None, f"Longer side in pixels at which pictures are searched (default {LONGEST}); more finds "
@@ -70,8 +70,10 @@ def define_flags() -> None:
         "least_confidence", None, "Score of the face detector, in its own scale, that the deciding face must have "
         "for a verdict; by default as docs/predicting.md says for each detector.",
     )  # fmt: skip
-    flags.DEFINE_float("scale", SCALE, "Side of the crop over that of the detector's box.")
-    flags.DEFINE_integer("crop_size", None, "Side that crops were stored with; by default their own.", lower_bound=1)
+    flags.DEFINE_float("scale", SCALE, "Side of the crop divided by the longer side of the face box.")
+    flags.DEFINE_integer(
+        "crop_size", None, "Side in pixels at which training crops were stored; by default their own.", lower_bound=1
+    )
     flags.DEFINE_string("transform", "", "Of a crop: resize or resize_center; by default as the detector was selected.")
     flags.DEFINE_string("json", "", "File to write all results to, or - for the standard output.")
     flags.DEFINE_string("csv", "", "File to write a row for each face to, or - for the standard output.")
@@ -85,12 +87,12 @@ def define_flags() -> None:
     )  # fmt: skip
     flags.DEFINE_string("explain", "", "New folder for heat maps and the course of each video's score.")
     flags.DEFINE_integer("workers", 0, "Processes that decode; by default one for each core.", lower_bound=0)
-    flags.DEFINE_float("seconds", 300.0, "Seconds that a file may take.", lower_bound=1.0)
+    flags.DEFINE_float("seconds", 300.0, "Time limit for one file, in seconds.", lower_bound=1.0)
     flags.DEFINE_integer("batch", 16, "Faces that are scored at a time.", lower_bound=1)
-    flags.DEFINE_string("dtype", "", "Of the matrix products; by default the detector's.")
-    flags.DEFINE_string("classes", "", "Of official files: their classes by index, such as fake,real.")
-    flags.DEFINE_string("statistics", "", "Of official files, if none lie beside.")
-    flags.DEFINE_string("norm_over", "", "Of official anti-spoofing files: tokens or features.")
+    flags.DEFINE_string("dtype", "", "Type of the matrix products; by default that of the detector.")
+    flags.DEFINE_string("classes", "", "Classes of an official file by index, such as fake,real.")
+    flags.DEFINE_string("statistics", "", "Channel statistics of an official file that has none beside it.")
+    flags.DEFINE_string("norm_over", "", "What an official anti-spoofing file normalises: tokens or features.")
 
 
 def main(arguments: list[str]) -> None:

@@ -78,9 +78,9 @@ def define_flags() -> None:
     flags.DEFINE_string("token_file", "", "File whose only line is the secret.")
     flags.DEFINE_integer("limit_mb", 200, "Megabytes of an upload.", lower_bound=1)
     flags.DEFINE_integer("places", 4, "Requests that are answered at a time.", lower_bound=1)
-    flags.DEFINE_float("seconds", 60.0, "Seconds that a file may take.", lower_bound=1.0)
+    flags.DEFINE_float("seconds", 60.0, "Time limit for one file, in seconds.", lower_bound=1.0)
     flags.DEFINE_integer(
-        "frames", 32, "Sampled per video, evenly spaced, unless a visitor chooses otherwise.", lower_bound=1,
+        "frames", 32, "Frames sampled per video, evenly spaced, unless a visitor chooses otherwise.", lower_bound=1,
         upper_bound=MOST_FRAMES,
     )  # fmt: skip
     flags.DEFINE_enum(
@@ -95,10 +95,10 @@ def define_flags() -> None:
         "threshold", "false_alarm", "false_alarm or equal_error, both as kept, or a number, 0 to 1; unless a visitor "
         "chooses otherwise.",
     )  # fmt: skip
-    flags.DEFINE_string("dtype", "", "Of the matrix products; by default the detector's.")
-    flags.DEFINE_string("classes", "", "Of official files: their classes by index, such as fake,real.")
-    flags.DEFINE_string("statistics", "", "Of official files, if none lie beside.")
-    flags.DEFINE_string("norm_over", "", "Of official anti-spoofing files: tokens or features.")
+    flags.DEFINE_string("dtype", "", "Type of the matrix products; by default that of the detector.")
+    flags.DEFINE_string("classes", "", "Classes of an official file by index, such as fake,real.")
+    flags.DEFINE_string("statistics", "", "Channel statistics of an official file that has none beside it.")
+    flags.DEFINE_string("norm_over", "", "What an official anti-spoofing file normalises: tokens or features.")
 
 
 def check_address(host: str, token: str) -> None:

@@ -235,9 +235,9 @@ def define_flags() -> None:
     platforms = f"Some of {', '.join(KNOWN_PLATFORMS)}, by default {', '.join(PLATFORMS)}; for the format jax."
     flags.DEFINE_list("platforms", None, platforms)
     flags.DEFINE_string("dtype", "", f"One of {', '.join(DTYPES)}; by default the run's, {OFFICIAL_DTYPE} of files.")
-    flags.DEFINE_string("classes", "", "Of official files: their classes by index, such as fake,real.")
-    flags.DEFINE_string("statistics", "", f"Of official files, if none lie beside: one of {', '.join(STATISTICS)}.")
-    flags.DEFINE_string("norm_over", "", f"Of official anti-spoofing files: {' or '.join(NORM_AXES)} (the first).")
+    flags.DEFINE_string("classes", "", "Classes of an official file by index, such as fake,real.")
+    flags.DEFINE_string("statistics", "", f"Channel statistics, if none lie beside the file: {', '.join(STATISTICS)}.")
+    flags.DEFINE_string("norm_over", "", f"For official anti-spoofing files: {' or '.join(NORM_AXES)} (the first).")
 
 
 def main(arguments: list[str]) -> None:

@@ -250,13 +250,13 @@ def define_flags() -> None:
     flags.DEFINE_enum("format", None, FORMATS, "Which files to write.")
     flags.DEFINE_string("output", None, "Folder or file to make.")
     flags.DEFINE_integer("step", None, "Checkpoint of a pretraining run; by default the last one.")
-    flags.DEFINE_enum("network", "online", NETWORKS, "Of a pretraining run, where the format has one network.")
-    flags.DEFINE_enum("pooling", "avg", POOLINGS, "Of a pretraining run, as timm's global_pool.")
+    flags.DEFINE_enum("network", "online", NETWORKS, "Network of a pretraining run, where the format has one.")
+    flags.DEFINE_enum("pooling", "avg", POOLINGS, "Pooling of a pretraining run, as timm's global_pool.")
     flags.DEFINE_bool(
         "decoder", False, "Of a pretraining run: with the pixel decoder, as ViTMAE for Hugging Face, and with official "
         "names in safetensors.",
     )  # fmt: skip
-    flags.DEFINE_enum("dtype", "float32", STORED, "Of the arrays in a safetensors file; int8: of its matrices.")
+    flags.DEFINE_enum("dtype", "float32", STORED, "Type of the arrays in a safetensors file; int8: of its matrices.")
     flags.DEFINE_string("push", "", "OWNER/NAME of a repository of the Hub to upload to; a new one is made private.")
     flags.DEFINE_bool("push_overwrite", False, "Replace files of the repository that differ.")
 

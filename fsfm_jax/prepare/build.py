@@ -51,7 +51,7 @@ def define_flags() -> None:
     flags.DEFINE_string("detector", "", f"One of {', '.join(DETECTORS)}, or none for crops.")
     flags.DEFINE_string("parser", "", f"One of {', '.join(PARSERS)}, or none.")
     flags.DEFINE_string("parser_weights", "", "File with the weights of the parser, where it has none of its own.")
-    flags.DEFINE_float("scale", SCALE, "Side of the crop over that of the detector's box.")
+    flags.DEFINE_float("scale", SCALE, "Side of the crop divided by the longer side of the face box.")
     flags.DEFINE_string("frames", "", "Frames of each video: a number, or all; by default the data set's rule.")
     flags.DEFINE_string("image_size", "", "Side of the stored crops in pixels, or native.")
     flags.DEFINE_enum("image_encoding", "keep", IMAGE_ENCODINGS, "PNG (ready-made crops stay as they are), or JPEG.")
