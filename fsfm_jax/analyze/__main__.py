@@ -87,7 +87,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("batch", 64, "For robustness: images scored at a time.", lower_bound=1)
     flags.DEFINE_string("method", "tsne", f"For features: {' or '.join(features.METHODS)}.")
     flags.DEFINE_enum("colour", "label", ("label", "video"), "For features: what colours stand for.")
-    flags.DEFINE_enum("by", None, ("method",), "For cam: a row for each method of manipulation, --images faces in each.")
+    flags.DEFINE_enum("by", None, ("method",), "For cam: a row for each manipulation, --images faces in each.")
     flags.DEFINE_integer("heads", None, "For maps: how many heads in addition to their mean.", lower_bound=0)
     flags.DEFINE_list("parsers", list(DEFAULT), "For parsers: stored (the maps of the data set), or names of parsers.")
     flags.DEFINE_string("farl_weights", "", "For parsers: the file with the weights of FaRL; without it, it is absent.")
