@@ -2,6 +2,7 @@
 
 import base64
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -9,12 +10,13 @@ import numpy as np
 
 from fsfm_jax.apps.caution import NOT_COVERED
 from fsfm_jax.apps.explanation import PICTURES
+from fsfm_jax.apps.face_score import FaceScore
 from fsfm_jax.apps.outputs import meaning, warnings
-from fsfm_jax.apps.people import Person, find_people
+from fsfm_jax.apps.persons import Person, decide_alone
 from fsfm_jax.apps.reading import Reading
 from fsfm_jax.apps.statement import SEVERAL, state_file, state_person, state_rates
 from fsfm_jax.apps.ticket import EXPLAIN, SCORE, Ticket
-from fsfm_jax.apps.verdict import DecisionRule, Verdict, decide, describe_threshold, least_real
+from fsfm_jax.apps.verdict import DecisionRule, Verdict, decide, describe_threshold
 from fsfm_jax.detection.predictor import Predictor
 from fsfm_jax.figures.cam import overlay
 
@@ -53,7 +55,7 @@ def compile_for_a_photo(predictor: Predictor) -> None:
 
 
 def answer_detection(predictor: Predictor, rule: DecisionRule, reading: Reading, ticket: Ticket) -> dict:
-    """The answer about a file that has faces.
+    """The answer about a file that has faces; `rule` follows people.
 
     Raises:
       ValueError: scores that are not finite.
@@ -62,9 +64,9 @@ def answer_detection(predictor: Predictor, rule: DecisionRule, reading: Reading,
     pixels = np.stack([crop.pixels for crop in reading.crops])
     scores = _score(predictor, pixels, ticket)
     verdict = decide(predictor, rule, reading, scores)
-    people = find_people(predictor, rule, reading, scores, verdict.frames)
+    people = verdict.persons or decide_alone(verdict.faces, verdict.threshold, rule.limits)
     heats = _heats(predictor, pixels, people, ticket)
-    said, says, why = state_file([person.verdict for person in people])
+    said, says, why = state_file(people, verdict)
     owner = {index: number for number, person in enumerate(people) for index in person.faces}
     return {
         "kind": verdict.kind,
@@ -80,7 +82,7 @@ def answer_detection(predictor: Predictor, rule: DecisionRule, reading: Reading,
         "explained": predictor.explains,
         "found": verdict.found, "count": len(verdict.faces),
         "frames": verdict.frames, "frames_with_face": verdict.frames_with_face,
-        "people": [_person(person, pixels, heats) for person in people],
+        "people": [_person(person, verdict, pixels, heats) for person in people],
         "faces": [
             {
                 "frame": face.crop.frame, "second": face.second, "person": owner[index], "score": face.score,
@@ -102,29 +104,24 @@ def _score(predictor: Predictor, pixels: np.ndarray, ticket: Ticket) -> np.ndarr
     return np.concatenate(parts)
 
 
-def _heats(predictor: Predictor, pixels: np.ndarray, people: list[Person], ticket: Ticket) -> dict[int, np.ndarray]:
+def _heats(predictor: Predictor, pixels: np.ndarray, people: Sequence[Person], ticket: Ticket) -> dict[int, np.ndarray]:
     """By index of a face its heat map: the deciding face of each person, of many people those that look most forged."""
     if not predictor.explains:
         return {}
     ticket.tell(EXPLAIN)
-    by_score = sorted(people, key=lambda person: person.verdict.score)
-    chosen = [_deciding(person) for person in by_score[:PICTURES]]
+    by_score = sorted(people, key=lambda person: person.score)
+    chosen = [person.deciding for person in by_score[:PICTURES]]
     return dict(zip(chosen, predictor.heat(pixels[chosen]), strict=True))
 
 
-def _deciding(person: Person) -> int:
-    return person.faces[person.verdict.deciding]
-
-
-def _person(person: Person, pixels: np.ndarray, heats: dict[int, np.ndarray]) -> dict:
-    verdict, index = person.verdict, _deciding(person)
-    face = verdict.faces[verdict.deciding]
-    says, why = state_person(verdict)
+def _person(person: Person, verdict: Verdict, pixels: np.ndarray, heats: dict[int, np.ndarray]) -> dict:
+    index = person.deciding
+    sure = verdict.faces[index].crop.sureness
+    says, why = state_person(person, verdict)
     return {
-        "verdict": verdict.verdict, "says": says, "why": why, "score": verdict.score,
-        "calibrated": verdict.calibrated, "classes": _classes(verdict), "frames": verdict.frames_with_face,
-        "shown": index, "confidence": None if math.isnan(face.crop.sureness) else face.crop.sureness,
-        "picture": picture(pixels[index]),
+        "verdict": person.verdict, "says": says, "why": why, "score": person.score, "calibrated": person.calibrated,
+        "classes": _classes([verdict.faces[face] for face in person.faces]), "frames": len(person.faces),
+        "shown": index, "confidence": None if math.isnan(sure) else sure, "picture": picture(pixels[index]),
         "heat": picture(overlay(pixels[index], heats[index])) if index in heats else None,
     }  # fmt: skip
 
@@ -140,7 +137,6 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}" if text else ""
 
 
-def _classes(verdict: Verdict) -> dict[str, float]:
-    """Mean probability of each class over the frames, of the face that counts in each, as the score is."""
-    faces = [verdict.faces[index] for index in least_real(verdict.faces).values()]
+def _classes(faces: Sequence[FaceScore]) -> dict[str, float]:
+    """Mean probability of each class over the faces of a person, as the score is."""
     return {name: float(np.mean([face.classes[name] for face in faces])) for name in faces[0].classes}

@@ -1,4 +1,4 @@
-"""The people in a video: which faces are one person's, and a verdict on each as on a video of that person alone."""
+"""The people of a file: which faces are one person's, and a verdict on each as on a file of that person alone."""
 
 import dataclasses
 import math
@@ -66,6 +66,12 @@ def decide_persons(
         _decide(number, indices, faces, threshold, limits, frames)
         for number, indices in group(face.person for face in faces).items()
     )
+
+
+def decide_alone(faces: Sequence[FaceScore], threshold: Threshold | None, limits: Limits) -> tuple[Person, ...]:
+    """The verdict on each face of a photo, where every face is somebody."""
+    numbered = [dataclasses.replace(face, person=number) for number, face in enumerate(faces, 1)]
+    return decide_persons(numbered, threshold, limits, 1)
 
 
 def choose_deciding(persons: Sequence[Person]) -> Person:

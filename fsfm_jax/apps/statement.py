@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 
+from fsfm_jax.apps.persons import FORGED, REAL, Person
 from fsfm_jax.apps.reading import VIDEO
-from fsfm_jax.apps.verdict import FORGED, REAL, Verdict
+from fsfm_jax.apps.verdict import Verdict
 from fsfm_jax.metrics.thresholds import Threshold
 from fsfm_jax.metrics.value import Value
 
@@ -12,26 +13,26 @@ NO_THRESHOLD = "This detector keeps no threshold, so it gives a score and no ver
 SEVERAL = "Each further face is one more chance of a false alarm."
 
 
-def state_person(verdict: Verdict) -> tuple[str, str]:
+def state_person(person: Person, verdict: Verdict) -> tuple[str, str]:
     """What the detector says of one person, and why it says nothing, as sentences; the second may be empty."""
-    if verdict.verdict == FORGED:
+    if person.verdict == FORGED:
         return "The detector calls this forged.", ""
-    if verdict.verdict == REAL:
+    if person.verdict == REAL:
         return "The detector found no evidence of forgery.", ""
-    return "No verdict.", _why_none(verdict)
+    return "No verdict.", _why_none(person, verdict)
 
 
-def state_file(verdicts: Sequence[Verdict]) -> tuple[str, str, str]:
-    """What the detector says of all people of a file.
+def state_file(people: Sequence[Person], verdict: Verdict) -> tuple[str, str, str]:
+    """What the detector says of all people of a file, whose `verdict` has threshold and frames.
 
     Returns:
       "real", "forged" or "", the sentence, and why nothing is said; the last may be empty.
     """
-    first, count = verdicts[0], len(verdicts)
+    first, count = people[0], len(people)
     if count == 1:
-        return first.verdict, *state_person(first)
-    whom = "people" if first.kind == VIDEO else "faces"
-    forged, real = (sum(one.verdict == word for one in verdicts) for word in (FORGED, REAL))
+        return first.verdict, *state_person(first, verdict)
+    whom = "people" if verdict.kind == VIDEO else "faces"
+    forged, real = (sum(one.verdict == word for one in people) for word in (FORGED, REAL))
     if forged:
         part = f"all {count}" if forged == count else f"{forged} of {count}"
         return FORGED, f"The detector calls {part} {whom} forged.", ""
@@ -41,7 +42,7 @@ def state_file(verdicts: Sequence[Verdict]) -> tuple[str, str, str]:
         return REAL, f"The detector found no evidence of forgery in {real} of {count} {whom}.", (
             f"It gives no verdict on the other{'s' if count - real > 1 else ''}."
         )
-    return "", "No verdict.", _why_none(first)
+    return "", "No verdict.", _why_none(first, verdict)
 
 
 def state_rates(threshold: Threshold | None, kind: str) -> str:
@@ -55,14 +56,13 @@ def state_rates(threshold: Threshold | None, kind: str) -> str:
     return f"On its validation set it was wrong on {wrong} {'videos' if kind == VIDEO else 'faces'}."
 
 
-def _why_none(verdict: Verdict) -> str:
+def _why_none(person: Person, verdict: Verdict) -> str:
     if verdict.threshold is None:
         return NO_THRESHOLD
-    if verdict.reason == "few_frames":
-        return f"The face was found in only {verdict.frames_with_face} of {verdict.frames} frames, too few to judge."
-    if verdict.reason == "unsure_face":
-        return "The face finder is not sure enough that this is a face."
-    return f"{verdict.detail[:1].upper()}{verdict.detail[1:]}."
+    if person.reason == "few_frames":
+        return f"The face was found in only {len(person.faces)} of {verdict.frames} frames, too few to judge."
+    assert person.reason == "unsure_face", "a person with a threshold has a verdict, or one of two reasons"
+    return "The face finder is not sure enough that this is a face."
 
 
 def _of_hundred(rate: Value) -> str:

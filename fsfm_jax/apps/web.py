@@ -22,7 +22,7 @@ from fsfm_jax.apps.choice import FACES, MOST_FRAMES, Choice, choose
 from fsfm_jax.apps.detect_answer import answer_detection
 from fsfm_jax.apps.mask_answer import FACE_BYTES, LEAST, MOST, USUAL_RATIO, Masker, answer_face
 from fsfm_jax.apps.readers import Readers
-from fsfm_jax.apps.reading import EVERY, REASONS, VIDEO, Reading
+from fsfm_jax.apps.reading import REASONS, VIDEO, Reading
 from fsfm_jax.apps.statement import state_rates
 from fsfm_jax.apps.ticket import WAIT, GivenUp, Ticket
 from fsfm_jax.apps.uploads import Refused, Upload, receive
@@ -214,7 +214,7 @@ async def _detect(request: Request, site: Site, tickets: dict[str, Ticket]) -> d
 
 def _detect_file(upload: Upload, site: Site, choice: Choice, ticket: Ticket) -> dict:
     reading = _read(site.detect_readers, upload, ticket, choice.faces, choice.frames)
-    rule = choose_rule(site.predictor, choice.threshold, site.limits, persons=choice.faces == EVERY)
+    rule = choose_rule(site.predictor, choice.threshold, site.limits, persons=True)
     ticket.tell(WAIT)
     with site.masker.lock:
         try:
