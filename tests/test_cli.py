@@ -10,7 +10,8 @@ import pytest
 
 import fsfm_jax
 from fsfm_jax import cli, command
-from fsfm_jax.config import options
+from fsfm_jax.config import ablate, compare, evaluate, finetune, options, pretrain, study, tabulate
+from fsfm_jax.config.fields import flat
 from fsfm_jax.config.recipes import find_recipe, list_shipped, load_recipe, name_files, split_size
 from fsfm_jax.train import loop
 
@@ -51,6 +52,31 @@ def answers() -> dict[tuple[str, ...], tuple[int, str, str]]:
         [sys.executable, "-c", ASK], cwd=ROOT, input=json.dumps(lines), capture_output=True, text=True, check=True
     )
     return dict(zip(lines, json.loads(done.stdout), strict=True))
+
+
+def offered(answers: dict) -> dict[str, set[str]]:
+    """What this version offers of all that docs/stability.md promises to keep."""
+    options = {
+        f"{name} --{option}" for name in cli.COMMANDS
+        for line, (_, said, _) in answers.items() if line[0] == name and line[-1] == "--help"
+        for option in re.findall(r"^  --(\w+):", said, re.MULTILINE)
+    }  # fmt: skip
+    jobs = (pretrain.pretrain, finetune.finetune, evaluate.evaluate, compare.compare, ablate.ablate, study.study,
+            tabulate.tabulate)  # fmt: skip
+    return {
+        "options": options,
+        "exit codes": set(re.findall(r"^  (\d+) ", cli.EXIT_CODES, re.MULTILINE)),
+        "recipes": set(list_shipped()),
+        "fields": {f"{job.__name__} {name}" for job in jobs for name in flat(job())},
+        "python": set(fsfm_jax.__all__),
+    }
+
+
+@pytest.mark.parametrize("kind", ["options", "exit codes", "recipes", "fields", "python"])
+def test_what_was_promised_is_still_there(answers, kind):
+    """An entry leaves the list with a new major version, after a deprecation (docs/stability.md)."""
+    promised = json.loads((ROOT / "tests" / "golden" / "promises.json").read_text())
+    assert promised[kind] and not set(promised[kind]) - offered(answers)[kind]
 
 
 def ended(capsys, *arguments: str) -> tuple[int, str, str]:
