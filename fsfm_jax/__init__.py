@@ -6,7 +6,7 @@ JAX: what a name stands for is loaded when the name is used.
 
 import importlib
 
-__version__ = "0.2.0"
+__version__ = "1.0.0"
 __all__ = [
     "Detector", "Encoder", "Masks", "Parser", "crfr_p", "crfr_r", "fasking_i", "frp", "load_detector", "load_encoder",
     "load_parser", "random",

@@ -173,7 +173,7 @@ def test_recipes_are_found_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("name, text", [
-        ("finetune_dfd_vitl", "finetune_dfd_vitl is spelt finetune_dfd:vitl since version 0.2"),
+        ("finetune_dfd_vitl", "finetune_dfd_vitl is spelt finetune_dfd:vitl since version 1.0"),
         ("configs/adapter_fas_vits.py", "configs/adapter_fas_vits.py is spelt configs/adapter_fas.py:vits since"),
         ("pretrain_vitbb", "found no pretrain_vitbb; did you mean 'pretrain_vitb'?"),
     ])  # fmt: skip

@@ -48,7 +48,7 @@ def find_recipe(name: str) -> Path:
     stem = path.name.removesuffix(".py")
     if former := FORMER.fullmatch(stem):
         spelt = str(path).replace(stem, former[1])
-        raise FileNotFoundError(f"config: {name} is spelt {spelt}:{former[2]} since version 0.2")
+        raise FileNotFoundError(f"config: {name} is spelt {spelt}:{former[2]} since version 1.0")
     known = list_shipped()
     if path.parent == Path() and stem in known:
         return known[stem]
