@@ -29,7 +29,7 @@ from fsfm_jax.detection.features import FeatureCache
 from fsfm_jax.jobs.finetune_program import make_program
 from fsfm_jax.optim import tuning
 from fsfm_jax.resolve.finetune import Finetuning, resolve_finetuning
-from fsfm_jax.resolve.pretrain import STATISTICS
+from fsfm_jax.tasks.normalisation import STATISTICS
 from fsfm_jax.train.program import Program
 
 SIZE, BATCH, IMAGES, TURNS = "vit_s16", 8, 64, 7

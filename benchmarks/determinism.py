@@ -21,7 +21,8 @@ from fsfm_jax import partition
 from fsfm_jax.data.sources import open_mixture
 from fsfm_jax.data.stream import Stream
 from fsfm_jax.jobs.pretrain import make_program
-from fsfm_jax.resolve.pretrain import STATISTICS, resolve_pretraining
+from fsfm_jax.resolve.pretrain import resolve_pretraining
+from fsfm_jax.tasks.normalisation import STATISTICS
 
 FIELDS = {
     "data.train": "synthetic:64", "data.statistics": "vggface2", "data.threads": 1, "batch.size": 16,

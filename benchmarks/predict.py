@@ -28,9 +28,9 @@ from fsfm_jax.config import finetune
 from fsfm_jax.config.fields import flat
 from fsfm_jax.data.photo import encode_jpeg, encode_png
 from fsfm_jax.data.sources import SAMPLES
-from fsfm_jax.detection.detector import save_detector
+from fsfm_jax.detection.saved import save_detector
 from fsfm_jax.prepare.media.photo_file import read_photo
-from fsfm_jax.resolve.finetune import task_of
+from fsfm_jax.resolve.task import task_of
 
 ROOT = Path(__file__).parents[1]
 BUNDLED = SAMPLES.parent

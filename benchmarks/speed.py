@@ -29,7 +29,8 @@ from fsfm_jax.config import pretrain as common
 from fsfm_jax.jobs import finetune_program, pretrain
 from fsfm_jax.records import ERASE, MIX_BOX, MIX_CUTMIX, MIX_RATIO
 from fsfm_jax.resolve.finetune import Finetuning, resolve_finetuning
-from fsfm_jax.resolve.pretrain import STATISTICS, resolve_pretraining
+from fsfm_jax.resolve.pretrain import resolve_pretraining
+from fsfm_jax.tasks.normalisation import STATISTICS
 from fsfm_jax.train.program import Program
 
 DATA, IMAGES, STEPS = STATISTICS["vggface2"], 64, "100 steps"

@@ -11,8 +11,9 @@ from tuning import FINETUNING
 
 from fsfm_jax.config import finetune
 from fsfm_jax.config.fields import flat
-from fsfm_jax.detection.detector import Detector, save_detector
-from fsfm_jax.resolve.finetune import task_of
+from fsfm_jax.detection.detector import Detector
+from fsfm_jax.detection.saved import save_detector
+from fsfm_jax.resolve.task import task_of
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics
 

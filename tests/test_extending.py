@@ -30,11 +30,13 @@ from fsfm_jax.models.classifier import ClassifierSpec, initialise, patches_of
 from fsfm_jax.models.style import Style
 from fsfm_jax.models.vit import SIZES, Encoder, patchify
 from fsfm_jax.optim import optimizer
-from fsfm_jax.resolve.finetune import resolve_finetuning, task_of
-from fsfm_jax.resolve.pretrain import STATISTICS, resolve_pretraining
+from fsfm_jax.resolve.finetune import resolve_finetuning
+from fsfm_jax.resolve.pretrain import resolve_pretraining
+from fsfm_jax.resolve.task import task_of
 from fsfm_jax.run import writers
 from fsfm_jax.run.writers import RunInfo, open_writers
 from fsfm_jax.tasks import downstream
+from fsfm_jax.tasks.normalisation import STATISTICS
 from fsfm_jax.tasks.pretrain import PretrainTask
 from fsfm_jax.weights.base_names import NAMINGS
 from fsfm_jax.weights.init import open_pretrained

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, inclusive
 
@@ -42,6 +41,8 @@ def follow(
       reach: largest distance between the centres of two faces of a person, over the mean of their sides.
       gap: most frames in a row in which a person may be missing.
     """
+    from scipy.optimize import linear_sum_assignment  # half a second, which a photo should not wait for
+
     last: dict[int, tuple[int, int]] = {}  # by person the frame and index of their last face
     found: list[list[int]] = []
     people = 0

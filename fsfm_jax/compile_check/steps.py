@@ -11,7 +11,7 @@ from fsfm_jax import partition
 from fsfm_jax.compile_check.chips import Slice
 from fsfm_jax.config.fields import one_of
 from fsfm_jax.config.recipes import FAMILIES, SIZES, list_shipped, load_recipe
-from fsfm_jax.data.class_map import parse_classes
+from fsfm_jax.data.class_names import parse_classes
 from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.jobs import finetune_program, pretrain
 from fsfm_jax.losses import KINDS
@@ -19,8 +19,8 @@ from fsfm_jax.models import flops
 from fsfm_jax.optim import tuning
 from fsfm_jax.resolve import pretrain as configuration
 from fsfm_jax.resolve.finetune import resolve_finetuning
-from fsfm_jax.resolve.pretrain import STATISTICS
 from fsfm_jax.resolve.report import resolve_report
+from fsfm_jax.tasks.normalisation import STATISTICS
 
 OF = " of "  # between the names of an evaluation and of the fine-tuning whose detector it looks with
 CLASSES, REAL = 2, 1  # of data sets that name none: fake and real

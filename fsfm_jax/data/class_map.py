@@ -19,23 +19,6 @@ from fsfm_jax.data.labels import (
 from fsfm_jax.data.provenance import provenance_of
 from fsfm_jax.data.sources import path_and_split
 
-REAL_NAMES = ("real", "bona_fide")
-
-
-def parse_classes(text: str, field: str = "data.classes") -> tuple[tuple[str, ...], int]:
-    """The class names of a field, "real,deepfake,diffusion,spoof", by index, and the index of the real one.
-
-    Raises:
-      ValueError: fewer than two names, a name twice, or not exactly one of `REAL_NAMES` among them.
-    """
-    names = tuple(name.strip() for name in text.split(","))
-    real = [index for index, name in enumerate(names) if name in REAL_NAMES]
-    if len(set(names)) < max(len(names), 2) or not all(names) or len(real) != 1:
-        raise ValueError(
-            f"{field}: expected two or more different names, one of them {' or '.join(REAL_NAMES)}; found {text!r}"
-        )
-    return names, real[0]
-
 
 def open_classed(spec: str, class_names: tuple[str, ...], real: int) -> LabelledSource:
     """Opens `CLASS=SPEC`, whose forged faces are of class CLASS; SPEC alone if it has just these classes itself.

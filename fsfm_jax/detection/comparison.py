@@ -20,7 +20,7 @@ from fsfm_jax.detection.repeats import spread
 from fsfm_jax.detection.results import METRICS
 from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.optim import tuning
-from fsfm_jax.resolve.finetune import task_of
+from fsfm_jax.resolve.task import task_of
 
 TEST_FOLDER = "test"  # of a fine-tuning
 # Columns of the table, by layout, and what published tables call them.

@@ -10,7 +10,7 @@ import numpy as np
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.metrics.demonstration import FIELD as DEMONSTRATION
-from fsfm_jax.resolve.finetune import task_of
+from fsfm_jax.resolve.task import task_of
 from fsfm_jax.weights.encoder_size import check_shapes
 from fsfm_jax.weights.export_file import PRETRAINED, Export, read_weights
 from fsfm_jax.weights.sidecar_file import COPY

@@ -4,7 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from fsfm_jax.data.class_map import parse_classes
+from fsfm_jax.data.class_names import parse_classes
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.official_network import ReleasedDetector, read_detector
 from fsfm_jax.models.antispoof import AntiSpoofSpec

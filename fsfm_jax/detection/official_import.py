@@ -5,11 +5,12 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fsfm_jax.data.class_map import parse_classes
-from fsfm_jax.detection.detector import Detector, save_detector
+from fsfm_jax.data.class_names import parse_classes
+from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.export_reader import open_export
 from fsfm_jax.detection.official import detector_of
 from fsfm_jax.detection.official_network import read_detector
+from fsfm_jax.detection.saved import save_detector
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim.tuning import ADAPTER, FULL

@@ -4,12 +4,13 @@ import dataclasses
 import os
 
 from fsfm_jax.config.fields import one_of
-from fsfm_jax.data.class_map import parse_classes
-from fsfm_jax.detection.detector import Detector, open_saved
+from fsfm_jax.data.class_names import parse_classes
+from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.export_reader import open_export, with_dtype
 from fsfm_jax.detection.official import open_official
 from fsfm_jax.models.antispoof import NORM_AXES
-from fsfm_jax.resolve.pretrain import DTYPES, STATISTICS
+from fsfm_jax.resolve.networks import DTYPES
+from fsfm_jax.tasks.normalisation import STATISTICS
 from fsfm_jax.weights import artifact, bundled, hub_file, onnx_artifact
 from fsfm_jax.weights.export_file import find_export
 from fsfm_jax.weights.official_file import content_of, kind_of
@@ -97,6 +98,8 @@ def open_detector(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named
             raise ValueError(
                 f"{', '.join(given)}: expected for official files alone; {checkpoint} is a run, which says it itself"
             )
+        from fsfm_jax.detection.saved import open_saved  # Orbax, a second that weight files should not wait for
+
         detector = open_saved(checkpoint)
         return detector if chosen is None else with_dtype(detector, chosen)
     content = content_of(checkpoint, "checkpoint")

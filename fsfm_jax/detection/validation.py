@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from fsfm_jax.data.labels import LabelledSource
-from fsfm_jax.detection.detector import Kept
 from fsfm_jax.detection.prediction import Predictions, Scorer
+from fsfm_jax.detection.saved import Kept
 from fsfm_jax.metrics import binary, thresholds
 from fsfm_jax.metrics.scores import Scored
 from fsfm_jax.metrics.selection import METRICS, SPLITS, Choice, Evaluated, SelectionRule, choose

@@ -35,8 +35,7 @@ from fsfm_jax.detection.official_import import import_detector, import_export
 from fsfm_jax.detection.opener import Unsaid, check_agrees
 from fsfm_jax.models.antispoof import NORM_AXES
 from fsfm_jax.models.bases import BASES, OWN
-from fsfm_jax.resolve.pretrain import STATISTICS
-from fsfm_jax.tasks.normalisation import Statistics
+from fsfm_jax.tasks.normalisation import STATISTICS, Statistics
 from fsfm_jax.train.identity import PACKAGES
 from fsfm_jax.weights import official_file
 from fsfm_jax.weights.export_file import Export, find_export

@@ -11,7 +11,8 @@ from collections import OrderedDict
 import numpy as np
 
 from fsfm_jax.config.fields import accumulation, flat, horizon_of, to_steps
-from fsfm_jax.detection.detector import Detector, read_carried
+from fsfm_jax.detection.detector import Detector
+from fsfm_jax.detection.saved import read_carried
 from fsfm_jax.models.adapter import CONCAT
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.fsfm import REGRESSED

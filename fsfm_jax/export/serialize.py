@@ -33,8 +33,9 @@ from fsfm_jax.detection.opener import OFFICIAL_DTYPE, Unsaid, open_detector
 from fsfm_jax.metrics.demonstration import FIELD as DEMONSTRATION
 from fsfm_jax.models.antispoof import NORM_AXES
 from fsfm_jax.models.ops import for_each
-from fsfm_jax.resolve.pretrain import DTYPES, STATISTICS
+from fsfm_jax.resolve.networks import DTYPES
 from fsfm_jax.run.whole_file import whole_file
+from fsfm_jax.tasks.normalisation import STATISTICS
 from fsfm_jax.weights import artifact, onnx_file
 
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -41,7 +41,8 @@ from absl import logging as absl_logging
 from flax.traverse_util import unflatten_dict
 
 from fsfm_jax import command
-from fsfm_jax.detection.detector import FOLDER, Detector, open_saved
+from fsfm_jax.detection.detector import FOLDER, Detector
+from fsfm_jax.detection.saved import open_saved
 from fsfm_jax.export import hub_push, model_card, official_content, sidecar
 from fsfm_jax.models.antispoof import AntiSpoofSpec
 from fsfm_jax.models.bases import BASES, OWN

@@ -16,7 +16,7 @@ from fsfm_jax.detection.results import evaluate_sets
 from fsfm_jax.detection.serialized_scorer import Serialized, scorer_of
 from fsfm_jax.detection.sets import open_for, open_sets
 from fsfm_jax.models.antispoof import NORM_AXES
-from fsfm_jax.resolve.pretrain import DTYPES
+from fsfm_jax.resolve.networks import DTYPES
 from fsfm_jax.resolve.report import resolve_report
 
 

@@ -29,11 +29,12 @@ from fsfm_jax.data.label_stream import LabelledStream
 from fsfm_jax.data.stream import Batches, arrange
 from fsfm_jax.detection import facts
 from fsfm_jax.detection.calibrate import calibrate
-from fsfm_jax.detection.detector import REPEATS, Detector, save_detector
+from fsfm_jax.detection.detector import REPEATS, Detector
 from fsfm_jax.detection.features import FeatureCache, FeatureScorer
 from fsfm_jax.detection.prediction import Scorer
 from fsfm_jax.detection.repeats import write_repeats
 from fsfm_jax.detection.results import evaluate_sets, read_results
+from fsfm_jax.detection.saved import save_detector
 from fsfm_jax.detection.validation import Validation
 from fsfm_jax.detection.video_overlap import remember
 from fsfm_jax.jobs.finetune_inputs import Inputs, open_inputs

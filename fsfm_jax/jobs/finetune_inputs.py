@@ -8,7 +8,8 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from fsfm_jax.config.fields import one_of
-from fsfm_jax.data.class_map import open_classed, open_together, parse_classes, parts_of
+from fsfm_jax.data.class_map import open_classed, open_together, parts_of
+from fsfm_jax.data.class_names import parse_classes
 from fsfm_jax.data.labels import LabelledSource, check_classes, check_disjoint, check_labels, open_labelled
 from fsfm_jax.data.sampling import NATURAL, check_turns
 from fsfm_jax.data.sources import open_mixture
@@ -17,8 +18,7 @@ from fsfm_jax.metrics.selection import SPLITS
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.resolve.finetune import SCRATCH
-from fsfm_jax.resolve.pretrain import STATISTICS
-from fsfm_jax.tasks.normalisation import Statistics
+from fsfm_jax.tasks.normalisation import STATISTICS, Statistics
 from fsfm_jax.train.identity import named_statistics
 from fsfm_jax.weights.init import Pretrained, open_pretrained
 

@@ -24,6 +24,7 @@ from fsfm_jax.resolve import pretrain
 from fsfm_jax.resolve.pretrain import Pretraining, Schedule
 from fsfm_jax.run.lock import locks_workdir
 from fsfm_jax.run.writers import Writer
+from fsfm_jax.tasks.normalisation import STATISTICS
 from fsfm_jax.tasks.pretrain import PretrainTask, Statistics
 from fsfm_jax.train.identity import PACKAGES, named_statistics, run_identity
 from fsfm_jax.train.program import KEPT, Program
@@ -119,7 +120,7 @@ class _Pretraining(Hooks):
         self._examples = sum(len(source) for source, _ in self._sources)
         self._resolved = pretrain.resolve_pretraining(config, self._examples, jax.device_count(), stop_after)
         self._faces = open_source(self._resolved.figure_data)  # opened now: its absence must not show after days
-        self._statistics = named_statistics(config.data.statistics, self._sources, pretrain.STATISTICS)
+        self._statistics = named_statistics(config.data.statistics, self._sources, STATISTICS)
         self._program = make_program(self._resolved, self._statistics)
 
     def spec(self, lent: Sequence[Writer]) -> RunSpec:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -16,25 +15,21 @@ from fsfm_jax.data.rand_augment import fill_colour, parse
 from fsfm_jax.data.resizing import INTERPOLATIONS
 from fsfm_jax.data.sampling import NATURAL, SAMPLINGS
 from fsfm_jax.data.saturation import OVERFLOWS, SaturationSpec
-from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.metrics.selection import LAST, METRICS, SPLITS, TIES, SelectionRule
-from fsfm_jax.models.adapter import CONCAT, IN_BLOCKS, INSERTIONS
-from fsfm_jax.models.bases import BASES
-from fsfm_jax.models.remat import REMATS
+from fsfm_jax.models.adapter import IN_BLOCKS
 from fsfm_jax.models.vit import SIZES
 from fsfm_jax.optim import tuning
 from fsfm_jax.optim.layer_decay import layer_rate_rules, weight_decay_rules
 from fsfm_jax.optim.optimizer import OptimizerSpec
-from fsfm_jax.resolve.image_size import grid_of, training_sizes
-from fsfm_jax.resolve.lora import resolve_lora
+from fsfm_jax.resolve.image_size import training_sizes
 from fsfm_jax.resolve.objective import resolve_contrast, resolve_focal, resolve_sphere
 from fsfm_jax.resolve.optimizer import resolve_optimizer
-from fsfm_jax.resolve.pretrain import DTYPES, divergence_alarms, skip_limit
+from fsfm_jax.resolve.pretrain import divergence_alarms, skip_limit
 from fsfm_jax.resolve.report import ReportSpec, resolve_report
+from fsfm_jax.resolve.task import make_task
 from fsfm_jax.run.checkpoint import Retention
 from fsfm_jax.run.writers import writer_names
 from fsfm_jax.tasks.classify import ClassifyTask
-from fsfm_jax.tasks.downstream import TASKS, Setting
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.train.alarms import AlarmSpec
 from fsfm_jax.train.loop import LoopSpec
@@ -117,7 +112,7 @@ def resolve_finetuning(
     size = SIZES[one_of("model.size", c.model.size, SIZES)]
     return Finetuning(
         seed=c.seed,
-        task=_task(
+        task=make_task(
             c, classes, statistics, mixed=mixed, erased=bool(c.augment.erase), contrast=resolve_contrast(c, real),
             focal=resolve_focal(c, classes, real, mixed), sphere=resolve_sphere(c, mixed),
         ),  # fmt: skip
@@ -172,20 +167,6 @@ def resolve_finetuning(
     )
 
 
-def task_of(card: dict) -> ClassifyTask:
-    """The task of a detector, from its card or the `run` item of a checkpoint of its run."""
-    c = finetune.finetune()
-    c.update_from_flattened_dict(card["config"])
-    if MERGED in card:
-        c.tuning = finetune.finetune().tuning  # the network has them no longer
-    classes = len(card["class_names"])
-    statistics = Statistics(tuple(card["statistics"]["mean"]), tuple(card["statistics"]["std"]))
-    if "image_size" in card:  # an imported one, whose configuration is that of a recipe
-        c.model.image_size = card["image_size"]
-    # To score only: losses have no part in it.
-    return _task(c, classes, statistics)
-
-
 def binding_fields(config: ConfigDict) -> dict:
     """The fields that a continuation must share with the run that it continues, by name."""
     return {
@@ -210,27 +191,6 @@ def _selection(c: ConfigDict) -> SelectionRule:
             f"selection.rule: oracle chooses on the one test set of data.test; found {c.data.test or 'none'!r}"
         )
     return SelectionRule(kind, metric, METRICS[metric], ties)
-
-
-def _task(c: ConfigDict, classes: int, statistics: Statistics, **options: Any) -> ClassifyTask:
-    """The row of `TASKS` that `model.network` names; `options` are fields of its `Setting`."""
-    grid_of(c)
-    adapted = c.tuning.method == tuning.ADAPTER
-    insertion = one_of("tuning.insertion", c.tuning.insertion, INSERTIONS)
-    encoder = dict(
-        size=SIZES[c.model.size],
-        image_size=c.model.image_size,
-        drop_path=c.model.drop_path,
-        dtype=DTYPES[one_of("model.dtype", c.model.dtype, DTYPES)],
-        remat=one_of("model.remat", c.model.remat, REMATS),
-        style=BASES[one_of("model.base", c.model.base, BASES)].style,
-        reduction=c.tuning.reduction if adapted else None,
-        insertion=insertion if adapted else CONCAT,
-        lora=resolve_lora(c),
-        any_grid=bool(c.augment.sizes),
-    )
-    make = TASKS[one_of("model.network", c.model.network, TASKS)]
-    return make(Setting(c, encoder, classes, statistics, **options))
 
 
 def _check_cached(c: ConfigDict, mixed: bool) -> None:

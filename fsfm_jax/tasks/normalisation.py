@@ -15,6 +15,24 @@ class Statistics:
     std: tuple[float, float, float]
 
 
+# Channel statistics that the released code lists, for data that is not at hand.
+STATISTICS = {
+    "vggface2": Statistics(
+        (0.5482207536697388, 0.42340534925460815, 0.3654651641845703),
+        (0.2789176106452942, 0.2438540756702423, 0.23493893444538116),
+    ),
+    "ffpp": Statistics(
+        (0.532625138759613, 0.4048449993133545, 0.3708747327327728),
+        (0.25850796699523926, 0.21054500341415405, 0.20785294473171234),
+    ),
+    "imagenet": Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    # Those of base models: timm's ViT, CLIP, and MARLIN, which sees pixels of 0..1 as they are.
+    "inception": Statistics((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "clip": Statistics((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "unit": Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+
+
 def normalise(pixels: jax.Array, statistics: Statistics | None) -> jax.Array:
     """Normalises uint8 pixels to zero mean and unit deviation, float32.
 

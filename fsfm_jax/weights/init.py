@@ -15,9 +15,8 @@ from fsfm_jax.models.positions import RELEASED, Resizing
 from fsfm_jax.models.relative import TABLES, table_shape
 from fsfm_jax.models.style import Style
 from fsfm_jax.models.vit import SIZES, Encoder, Size
-from fsfm_jax.resolve.pretrain import STATISTICS
 from fsfm_jax.run.foreign_file import read_as
-from fsfm_jax.tasks.normalisation import Statistics
+from fsfm_jax.tasks.normalisation import STATISTICS, Statistics
 from fsfm_jax.train.identity import parameters_of
 from fsfm_jax.weights import bundled, hub_file, official_file
 from fsfm_jax.weights.base_file import open_base

@@ -18,8 +18,9 @@ from fsfm_jax.data.corruption import corrupt
 from fsfm_jax.data.forgery import ForgedSource
 from fsfm_jax.data.label_stream import decode
 from fsfm_jax.data.resizing import for_evaluation
-from fsfm_jax.detection.detector import digest_parameters, open_saved, save_detector
+from fsfm_jax.detection.detector import digest_parameters
 from fsfm_jax.detection.opener import Unsaid, open_detector
+from fsfm_jax.detection.saved import open_saved, save_detector
 from fsfm_jax.export import serialize, to_torch
 from fsfm_jax.jobs import evaluate
 

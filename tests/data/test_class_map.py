@@ -5,7 +5,8 @@ import pytest
 from prepared import records_of_faces
 
 from fsfm_jax import records
-from fsfm_jax.data.class_map import Relabelled, Together, open_classed, open_together, parse_classes, parts_of
+from fsfm_jax.data.class_map import Relabelled, Together, open_classed, open_together, parts_of
+from fsfm_jax.data.class_names import parse_classes
 from fsfm_jax.data.forgery import ForgedSource
 from fsfm_jax.data.labels import check_labels, open_labelled
 from fsfm_jax.data.photo import encode_png

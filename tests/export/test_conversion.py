@@ -18,13 +18,14 @@ from flax.traverse_util import flatten_dict
 from test_end_to_end import stored, tiny_config
 
 from fsfm_jax.config.fields import flat
-from fsfm_jax.detection.detector import open_saved
+from fsfm_jax.detection.saved import open_saved
 from fsfm_jax.export import from_torch, to_torch
 from fsfm_jax.export.official_content import pack_finetuned, pretraining_contents
 from fsfm_jax.jobs import pretrain
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.lora import merge
-from fsfm_jax.resolve.pretrain import STATISTICS, resolve_pretraining
+from fsfm_jax.resolve.pretrain import resolve_pretraining
+from fsfm_jax.tasks.normalisation import STATISTICS
 from fsfm_jax.weights import safetensors_file, torch_file
 from fsfm_jax.weights.init import open_pretrained
 from fsfm_jax.weights.names import official_order, to_official

@@ -18,8 +18,8 @@ from fsfm_jax.config import compare as comparison
 from fsfm_jax.config.fields import flat
 from fsfm_jax.data.labels import open_labelled
 from fsfm_jax.detection import comparison as results
-from fsfm_jax.detection.detector import open_saved
 from fsfm_jax.detection.facts import Facts
+from fsfm_jax.detection.saved import open_saved
 from fsfm_jax.jobs import cells, compare
 from fsfm_jax.resolve.compare import plan, slug
 from fsfm_jax.train.outcome import NonFinite

@@ -17,9 +17,10 @@ from tuning import evaluation_of, tiny
 from fsfm_jax.config import tabulate as tabulation
 from fsfm_jax.data.forgery import ForgedSource
 from fsfm_jax.detection import facts
-from fsfm_jax.detection.detector import digest_parameters, open_saved, save_detector
+from fsfm_jax.detection.detector import digest_parameters
 from fsfm_jax.detection.inversion import warn_inverted
 from fsfm_jax.detection.prediction_file import read_predictions
+from fsfm_jax.detection.saved import open_saved, save_detector
 from fsfm_jax.export import serialize, to_torch
 from fsfm_jax.jobs import evaluate, finetune, tabulate
 from fsfm_jax.weights.names import CLASSIFIER, finetuned_to_official

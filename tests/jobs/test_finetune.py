@@ -13,15 +13,15 @@ from event_files import read_events
 from flax.traverse_util import flatten_dict
 from tuning import STEPS, TEST_SET, TESTED, looks, tiny, tiny_pretraining, tuned_run
 
-from fsfm_jax.detection.detector import Kept, open_saved
 from fsfm_jax.detection.encoder import open_encoder
 from fsfm_jax.detection.opener import Unsaid
+from fsfm_jax.detection.saved import Kept, open_saved
 from fsfm_jax.jobs import finetune, pretrain
 from fsfm_jax.jobs.finetune_inputs import open_inputs
 from fsfm_jax.models.layers import sincos_positions
 from fsfm_jax.resolve.finetune import resolve_finetuning
-from fsfm_jax.resolve.pretrain import STATISTICS
 from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parameters, read_parts
+from fsfm_jax.tasks.normalisation import STATISTICS
 from fsfm_jax.train.program import Program
 from fsfm_jax.weights.names import PRETRAINING, official_name, to_official_array
 

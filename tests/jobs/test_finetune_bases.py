@@ -14,9 +14,9 @@ from networks import drawn
 from tuning import tiny
 
 from fsfm_jax.detection import comparison
-from fsfm_jax.detection.detector import open_saved
 from fsfm_jax.detection.encoder import open_encoder
 from fsfm_jax.detection.opener import Unsaid
+from fsfm_jax.detection.saved import open_saved
 from fsfm_jax.export import from_torch, to_torch
 from fsfm_jax.jobs import finetune
 from fsfm_jax.models.bases import BASES

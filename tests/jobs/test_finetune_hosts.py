@@ -12,8 +12,8 @@ import numpy as np
 import portpicker
 from tuning import FINETUNING, looks
 
-from fsfm_jax.detection.detector import open_saved
 from fsfm_jax.detection.prediction_file import read_predictions
+from fsfm_jax.detection.saved import open_saved
 
 ROOT = Path(__file__).parents[2]
 # From scratch, so that nothing has to be pretrained; a set that two hosts with batches of 8 do not divide.

@@ -18,8 +18,9 @@ from fsfm_jax.models.classifier import Classifier, ClassifierSpec
 from fsfm_jax.models.lora import PROJECTIONS, LoraSpec
 from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.optim import tuning
-from fsfm_jax.resolve.pretrain import STATISTICS, pretraining_model
+from fsfm_jax.resolve.pretrain import pretraining_model
 from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec
+from fsfm_jax.tasks.normalisation import STATISTICS
 
 TINY = Size(width=8, depth=2, heads=2, patch_size=4)
 PLAIN = ClassifierSpec(

@@ -7,8 +7,8 @@ import tarfile
 
 import pytest
 
-from fsfm_jax.detection.detector import open_saved
 from fsfm_jax.detection.opener import Unsaid, open_scorer
+from fsfm_jax.detection.saved import open_saved
 from fsfm_jax.weights.init import open_pretrained
 from fsfm_jax.weights.run_reader import open_run
 

@@ -12,7 +12,7 @@ from torch_archive import archive
 
 from fsfm_jax.models.bases import BASES, OWN
 from fsfm_jax.models.vit import Size
-from fsfm_jax.resolve.pretrain import STATISTICS
+from fsfm_jax.tasks.normalisation import STATISTICS
 from fsfm_jax.weights.base_names import NAMINGS
 from fsfm_jax.weights.base_still import sinusoid
 from fsfm_jax.weights.init import open_pretrained

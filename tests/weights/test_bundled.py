@@ -26,9 +26,9 @@ from fsfm_jax.apps.mask_answer import answer_face
 from fsfm_jax.apps.reading import FaceReader, Settings
 from fsfm_jax.apps.ticket import Ticket
 from fsfm_jax.apps.verdict import choose_rule
-from fsfm_jax.detection.detector import open_saved
 from fsfm_jax.detection.encoder import open_encoder
 from fsfm_jax.detection.opener import Unsaid, open_detector
+from fsfm_jax.detection.saved import open_saved
 from fsfm_jax.export import from_torch, serialize, to_torch
 from fsfm_jax.weights import bundled
 from fsfm_jax.weights.init import open_pretrained

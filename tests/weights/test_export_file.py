@@ -12,8 +12,8 @@ import pytest
 import serialized
 from flax.traverse_util import flatten_dict
 
-from fsfm_jax.detection.detector import open_saved, save_detector
 from fsfm_jax.detection.opener import Unsaid, open_detector, open_scorer
+from fsfm_jax.detection.saved import open_saved, save_detector
 from fsfm_jax.export import from_torch, serialize, to_torch
 from fsfm_jax.models.classifier import POOLINGS, initialise
 from fsfm_jax.weights import artifact, safetensors_file
