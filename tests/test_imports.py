@@ -4,6 +4,7 @@ import ast
 import functools
 import graphlib
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,17 @@ def tree(module: str) -> ast.Module:
 
 def imports(module: str) -> set[str]:
     """Full names of everything a module imports, also inside functions."""
+    return names_in(ast.walk(tree(module)), module)
+
+
+def top_imports(module: str) -> set[str]:
+    """Full names of what a module imports when it is imported itself."""
+    return names_in(tree(module).body, module)
+
+
+def names_in(nodes: Iterable[ast.AST], module: str) -> set[str]:
     found = set()
-    for node in ast.walk(tree(module)):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -175,19 +185,31 @@ def test_what_is_slow_and_seldom_needed_is_imported_inside_of_functions(owner, l
     assert libraries <= {name.split(".")[0] for module in modules for name in imports(module)}
 
 
+def reach(start: str, imported: Callable[[str], set[str]]) -> Iterator[tuple[str, set[str]]]:
+    """Every module that importing `start` imports, import after import, with the libraries that it names itself."""
+    reached, todo = set(), {start}
+    while todo:
+        module = todo.pop()
+        reached.add(module)
+        names = imported(module)
+        yield module, {name.split(".")[0] for name in names}
+        # Importing a.b imports a as well.
+        parts = {".".join(name.split(".")[:length]) for name in names for length in range(1, name.count(".") + 2)}
+        todo |= (parts & FILES.keys()) - reached
+
+
 def test_recipes_loader_processes_and_preparation_never_meet_jax():
-    # Not only directly: nothing that they import, import after import, may lead to it.
     starts = tuple(f"{PACKAGE}.{name}" for name in WITHOUT_JAX) + ("configs",)
     for start in (m for m in MODULES if m.startswith(starts)):
-        reached, todo = set(), {start}
-        while todo:
-            module = todo.pop()
-            reached.add(module)
-            names = imports(module)
-            assert not {"jax", "flax", "optax", "orbax"} & {name.split(".")[0] for name in names}, (start, module)
-            # Importing a.b imports a, too.
-            parts = {".".join(name.split(".")[:length]) for name in names for length in range(1, name.count(".") + 2)}
-            todo |= (parts & FILES.keys()) - reached
+        for module, libraries in reach(start, imports):
+            assert not {"jax", "flax", "optax", "orbax"} & libraries, (start, module)
+
+
+@pytest.mark.parametrize("start", ["fsfm_jax.detection.predictor", "fsfm_jax.apps.judging", "fsfm_jax.apps.readers"])
+def test_a_prediction_starts_without_the_libraries_of_training(start):
+    """Each takes 0.5 to 1.5 s to import, which the first verdict would wait for."""
+    for module, libraries in reach(start, top_imports):
+        assert not {"orbax", "grain", "tensorflow_datasets", "scipy", "matplotlib", "optax"} & libraries, module
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -112,6 +112,7 @@ def _run(chosen: Any, arguments: list[str]) -> int:
     from fsfm_jax.apps import inputs
     from fsfm_jax.apps.certainty import limits_of
     from fsfm_jax.apps.picture_folder import PictureFolder
+    from fsfm_jax.apps.readers import Worker
     from fsfm_jax.apps.reading import Settings
     from fsfm_jax.apps.result_file import check_apart, open_results
     from fsfm_jax.apps.verdict import check_threshold
@@ -144,7 +145,8 @@ def _run(chosen: Any, arguments: list[str]) -> int:
             from fsfm_jax.apps.result_parts import ResultParts
 
             parts = stack.enter_context(ResultParts("--parquet", chosen.parquet))
-        return _predictor(chosen, refused, limits, settings_for, files, folder, parts)
+        first = stack.enter_context(Worker())  # its libraries load while those of the predictor do
+        return _predictor(chosen, refused, limits, settings_for, files, folder, parts, first)
 
 
 def _check_outputs(chosen: Any) -> None:
@@ -156,7 +158,14 @@ def _check_outputs(chosen: Any) -> None:
 
 
 def _predictor(
-    chosen: Any, refused: dict[str, str], limits: Any, settings_for: Any, files: dict, folder: Any, parts: Any
+    chosen: Any,
+    refused: dict[str, str],
+    limits: Any,
+    settings_for: Any,
+    files: dict,
+    folder: Any,
+    parts: Any,
+    first: Any,
 ) -> int:
     from fsfm_jax.apps import outputs
     from fsfm_jax.apps.judging import Judge, Recorder, describe_job
@@ -187,7 +196,7 @@ def _predictor(
 
     def open_readers(most: int) -> Readers:
         workers = min(chosen.workers or len(os.sched_getaffinity(0)), most)
-        return Readers(settings, max(workers, 1), chosen.seconds)
+        return Readers(settings, max(workers, 1), chosen.seconds, first=first)
 
     width = outputs.width_for(list(refused)) if chosen.watch is None else outputs.WIDEST  # names are yet to come
     recorder = Recorder(predictor, results, folder, table, width)

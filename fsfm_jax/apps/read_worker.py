@@ -2,9 +2,9 @@
 
 It holds the detector and the parser. Each file is decoded in a process of its own, which ends with the file.
 
-Started by `readers.Readers` as `python -m fsfm_jax.apps.read_worker SETTINGS BYTES`, settings as JSON. Each line of its
-standard input is, in JSON, the arguments of `FaceReader.read` but the last. It answers as `wire` says and ends with its
-input.
+Started by `readers.Worker` as `python -m fsfm_jax.apps.read_worker BYTES`. The first line of its standard input holds
+`Settings` in JSON, each further line the arguments of `FaceReader.read` but the last. It answers as `wire` says, and
+ends with its input.
 """
 
 import functools
@@ -21,12 +21,16 @@ READY, REFUSED = "ready", "refused"
 
 
 def main() -> None:
-    settings, limit = Settings(**json.loads(sys.argv[1])), int(sys.argv[2])
+    limit = int(sys.argv[1])
     # Libraries print where they like; the answers have a door of their own.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return
+    settings = Settings(**json.loads(line))
     try:
         reader = FaceReader(settings, Apart())
     except (ValueError, OSError, RuntimeError) as error:

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO, TypeVar
 
 from fsfm_jax.apps.read_worker import READY, REFUSED
 from fsfm_jax.apps.reading import Reading, Settings
@@ -27,15 +28,26 @@ TICK = 0.1  # seconds that `read_as_done` waits before it asks for more files
 AHEAD = 2  # files in work or finished per worker beyond the one that is waited for
 
 
+Answer = TypeVar("Answer")
+
+
 class Readers:
     """Reads files with `workers` processes; a context manager."""
 
-    def __init__(self, settings: Settings, workers: int, seconds: float = SECONDS, memory: int = MEMORY):
-        """Starts the first worker.
+    def __init__(
+        self,
+        settings: Settings,
+        workers: int,
+        seconds: float = SECONDS,
+        memory: int = MEMORY,
+        first: "Worker | None" = None,
+    ):
+        """Start the first worker.
 
         Args:
-          seconds: that a file may take before its worker is killed.
+          seconds: time for one file, after which its worker is killed.
           memory: bytes of address space of a worker.
+          first: a worker that was started before, to take instead of a new one.
 
         Raises:
           ValueError: no worker, or a detector, parser or weights that cannot be had; the text is that of `FaceReader`.
@@ -44,12 +56,12 @@ class Readers:
             raise ValueError(f"workers: expected at least 1, found {workers}")
         self._settings, self._seconds, self._memory = settings, seconds, memory
         # Last in, first out: a worker that is ready is taken before one is started.
-        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
-        self._alive: set[_Worker] = set()
+        self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()
+        self._alive: set[Worker] = set()
         self._closed = False
         for _ in range(workers - 1):
             self._idle.put(None)  # started when it is needed
-        self._idle.put(self._start())
+        self._idle.put(self._start(first))
         self._workers = workers
         self._threads = concurrent.futures.ThreadPoolExecutor(workers, "reader")
 
@@ -145,10 +157,11 @@ class Readers:
             for future in pending:
                 future.cancel()
 
-    def _start(self) -> "_Worker":
+    def _start(self, started: "Worker | None" = None) -> "Worker":
         if self._closed:
             raise RuntimeError("these readers have been closed")
-        worker = _Worker(self._settings, self._seconds, self._memory)
+        worker = started or Worker(self._memory)
+        worker.prepare(self._settings, self._seconds)
         self._alive.add(worker)
         return worker
 
@@ -158,23 +171,40 @@ def _wait(pending: set, seconds: float | None) -> tuple[list[Reading], set]:
     return [future.result() for future in done], left
 
 
-class _Worker:
-    """One process and the pipes to it."""
+class Worker:
+    """One process and the pipes to it; a context manager that ends it.
 
-    def __init__(self, settings: Settings, seconds: float, memory: int):
-        self._side, self._seconds, self.late = settings.side, seconds, False
+    It imports its libraries while its parent goes on, and is used after `prepare`.
+    """
+
+    def __init__(self, memory: int = MEMORY):
+        """Start the process with `memory` bytes of address space, without waiting for it."""
+        self._side, self._seconds, self.late = 0, SECONDS, False
         self._errors = tempfile.TemporaryFile()
-        command = [
-            sys.executable, "-m", "fsfm_jax.apps.read_worker", json.dumps(dataclasses.asdict(settings)), str(memory)
-        ]  # fmt: skip
+        command = [sys.executable, "-m", "fsfm_jax.apps.read_worker", str(memory)]
         # Safe path: the folder that the user stands in is not a place to import from.
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         environment = os.environ | {"PYTHONPATH": root, "PYTHONSAFEPATH": "1"}
         pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
         # A group of its own: Ctrl-C is for the parent, which ends its workers.
         self._process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.end()
+
+    def prepare(self, settings: Settings, seconds: float) -> None:
+        """Load the detector and the parser of `settings`; each file may then take `seconds`.
+
+        Raises:
+          RuntimeError: the process ended.
+          ValueError: a detector, parser or weights that cannot be loaded; the text is that of `FaceReader`.
+        """
+        self._side, self._seconds = settings.side, seconds
         try:
-            said = self._in_time(lambda: read_header(self._process.stdout))
+            said = self._in_time(lambda: self._ask(dataclasses.asdict(settings), read_header))
         except BrokenWorker as error:
             why = f"{error}{self.end()}"
             raise RuntimeError(f"a process for reading files could not be started: {why}") from error
@@ -184,17 +214,18 @@ class _Worker:
 
     def read(self, wanted: list, ticket: Ticket) -> Reading:
         """The answer about a file, `wanted` being its path and more; BrokenWorker if there is none."""
+        tell = functools.partial(ticket.tell, READ)
+        return self._in_time(
+            lambda: self._ask(wanted, lambda answers: read_reading(answers, wanted[0], self._side, tell))
+        )
 
-        def ask() -> Reading:
-            try:
-                self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
-                self._process.stdin.flush()
-            except BrokenPipeError as error:
-                raise BrokenWorker("it had ended") from error
-            tell = functools.partial(ticket.tell, READ)
-            return read_reading(self._process.stdout, wanted[0], self._side, tell)
-
-        return self._in_time(ask)
+    def _ask(self, question: object, answer: Callable[[BinaryIO], Answer]) -> Answer:
+        try:
+            self._process.stdin.write(json.dumps(question).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise BrokenWorker("it had ended") from error
+        return answer(self._process.stdout)
 
     def _in_time(self, ask):
         def too_late() -> None:
@@ -215,7 +246,9 @@ class _Worker:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def end(self) -> str:
-        """Kills the process, frees what it had, and returns its last words as the end of a sentence."""
+        """Kill the process, free its files, and return its last words as the end of a sentence; "" after the first."""
+        if self._errors.closed:
+            return ""
         self.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):

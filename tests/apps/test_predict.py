@@ -1,5 +1,6 @@
 """Prediction from the command line: every kind of checkpoint says the same, and every file is accounted for."""
 
+import contextlib
 import csv
 import json
 import math
@@ -188,7 +189,8 @@ def test_an_interrupted_command_keeps_what_it_has_found(run, monkeypatch, capsys
             yield self.read(paths[0])
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(readers, "Readers", lambda settings, workers, seconds: Reader(settings))
+    monkeypatch.setattr(readers, "Worker", contextlib.nullcontext)
+    monkeypatch.setattr(readers, "Readers", lambda settings, workers, seconds, first: Reader(settings))
     json_file, csv_file = tmp_path / "a.json", tmp_path / "a.csv"
     out = {"json": str(json_file), "csv": str(csv_file)}
     assert command(monkeypatch, [folder, CLIP, PHOTO], checkpoint=run, batch=1, **out) == 130
@@ -259,10 +261,11 @@ def test_flags_are_passed_on_and_without_files_it_says_how_it_is_used(monkeypatc
     """Settings that only some detectors or files show."""
     asked = []
 
-    def Readers(settings, workers, seconds):  # noqa: N802
+    def Readers(settings, workers, seconds, first):  # noqa: N802
         asked.append(settings)
         raise ValueError("enough")
 
+    monkeypatch.setattr(readers, "Worker", contextlib.nullcontext)
     monkeypatch.setattr(readers, "Readers", Readers)
     for size in (None, 4000):
         assert command(monkeypatch, [PHOTO], checkpoint=run, detector_size=size, faces="all", scale=2.0) == 1

@@ -58,11 +58,14 @@ def test_a_worker_that_dies_costs_one_file(pool):
 
 
 def test_a_worker_that_is_ready_is_taken_before_one_is_started():
-    with readers.Readers(SETTINGS, 3) as opened:
-        before = alive(opened)
-        opened.read(str(PHOTO))
-        opened.read(str(PHOTO))
-        assert alive(opened) == before and len(before) == 1
+    """So is one that was started before the readers; it ends with them, and so does one that nobody took."""
+    with readers.Worker() as first, readers.Worker() as unused:
+        process = first._process
+        with readers.Readers(SETTINGS, 3, first=first) as pool:
+            for _ in range(3):
+                assert pool.read(str(PHOTO)).crops and alive(pool) == [process.pid]
+        assert process.wait(10) == -signal.SIGKILL and unused._process.poll() is None
+    assert unused._process.poll() == -signal.SIGKILL and unused.end() == ""
 
 
 def test_workers_have_little_memory_and_leave_no_core_files(pool):

@@ -4,6 +4,7 @@ Most tests have stand-ins, made here of the runs of version 0.1. The last one is
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -161,7 +162,7 @@ def test_what_is_called_small_here_is_not_taken_for_the_weights_of_the_package_n
 class Reader(FaceReader):
     """Reads in this process, in the place of `readers.Readers`."""
 
-    def __init__(self, settings: Settings, *_):
+    def __init__(self, settings: Settings, *_, first: None):
         super().__init__(settings)
 
     def __enter__(self):
@@ -175,6 +176,7 @@ class Reader(FaceReader):
 
 
 def test_prediction_without_a_checkpoint_says_what_judges(own, monkeypatch, capsys):
+    monkeypatch.setattr(readers, "Worker", contextlib.nullcontext)
     monkeypatch.setattr(readers, "Readers", Reader)
     assert predicting.command(monkeypatch, [PHOTO], checkpoint=None, json="found.json") == 0
     told = capsys.readouterr()
