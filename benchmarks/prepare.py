@@ -24,7 +24,7 @@ from fsfm_jax.data.sources import SAMPLES
 from fsfm_jax.prepare.crop import cut, square_of
 from fsfm_jax.prepare.detect.detector import make_detector
 from fsfm_jax.prepare.example import ExampleEncoder, Face
-from fsfm_jax.prepare.faces import JPEG_QUALITY, PNG_COMPRESSION
+from fsfm_jax.prepare.faces import JPEG_QUALITY, PNG_COMPRESSION, PNG_STRATEGY
 from fsfm_jax.prepare.media.photo_file import PHOTO_SUFFIXES, read_photo
 from fsfm_jax.prepare.parse.parser import make_parser
 
@@ -64,7 +64,7 @@ def measure(path: Path, size: int, detectors: dict, parser, encode: ExampleEncod
     square = square_of(box, *image.shape[:2])
     crop = clock("crop and resize", lambda: cut(image, square, records.IMAGE_SIZE))
     parsing_map = clock("parse: embedded", lambda: parser(image, box, square, records.IMAGE_SIZE))
-    png = clock("encode: PNG", lambda: encode_png(crop, PNG_COMPRESSION))
+    png = clock("encode: PNG", lambda: encode_png(crop, PNG_COMPRESSION, PNG_STRATEGY))
     jpeg = clock("encode: JPEG", lambda: encode_jpeg(crop, JPEG_QUALITY))
     stored = {}
     for name, data in (("PNG", png), ("JPEG", jpeg)):

@@ -116,10 +116,18 @@ def decode_checked(data: bytes, name: str) -> np.ndarray:
     return image
 
 
-def encode_png(image: np.ndarray, compression: int) -> bytes:
-    """Encodes `[H, W, 3] uint8` RGB as PNG; `compression` 0 (none) .. 9 (slowest); ValueError if it is none."""
+def encode_png(image: np.ndarray, compression: int, strategy: int = cv2.IMWRITE_PNG_STRATEGY_DEFAULT) -> bytes:
+    """Encode `[H, W, 3] uint8` RGB as PNG.
+
+    Args:
+      compression: 0 (none) to 9 (slowest).
+      strategy: one of OpenCV's `IMWRITE_PNG_STRATEGY_*`.
+
+    Raises:
+      ValueError: another kind of array.
+    """
     check_image(image)
-    return _encode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression])
+    return _encode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression, cv2.IMWRITE_PNG_STRATEGY, strategy])
 
 
 def encode_jpeg(image: np.ndarray, quality: int, halve_colour: bool = False) -> bytes:

@@ -31,6 +31,8 @@ from fsfm_jax.prepare.sampling import PHOTO, chains
 
 JPEG_QUALITY = 95
 PNG_COMPRESSION = 6
+# Filtered pixels of photographs have no long repetitions: looking for none is four times as fast, at 3 % more bytes.
+PNG_STRATEGY = cv2.IMWRITE_PNG_STRATEGY_RLE
 # What the libraries raise for a picture they cannot cope with; anything else is a bug of fsfm_jax and ends the run.
 FAILURES = (ValueError, RuntimeError, ArithmeticError, IndexError, MemoryError, OSError, cv2.error)
 
@@ -198,7 +200,7 @@ class FaceMaker:
     def _encode(self, crop: np.ndarray) -> bytes:
         if self._options.image_encoding == "jpeg":
             return encode_jpeg(crop, JPEG_QUALITY)
-        return encode_png(crop, PNG_COMPRESSION)
+        return encode_png(crop, PNG_COMPRESSION, PNG_STRATEGY)
 
 
 def _is_photo(path: Path) -> bool:

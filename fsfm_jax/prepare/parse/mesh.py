@@ -4,6 +4,7 @@ Coordinates are (x, y) in pixels, x to the right, y down; a whole number is the 
 names are the person's: the right eye is on the left side of a picture that is not mirrored.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -186,12 +187,18 @@ def fill(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
     half a pixel all round, which is much for a lip.
     """
     start, end = polygon, np.roll(polygon, -1, axis=0)
-    rows = np.arange(height)[:, None]
+    # Rows and columns that the polygon does not reach cost nothing.
+    (left, top), (right, bottom) = polygon.min(axis=0), polygon.max(axis=0)
+    left, right = np.clip([math.floor(left), math.ceil(right) + 1], 0, width)
+    top, bottom = np.clip([math.floor(top), math.ceil(bottom) + 1], 0, height)
+    rows = np.arange(top, bottom)[:, None]
     crosses = (start[:, 1] <= rows) != (end[:, 1] <= rows)
     row, edge = np.nonzero(crosses)
     first, last = start[edge], end[edge]
-    x = first[:, 0] + (row - first[:, 1]) * (last[:, 0] - first[:, 0]) / (last[:, 1] - first[:, 1])
-    column = np.clip(np.ceil(x), 0, width).astype(int)
-    flips = np.zeros((height, width + 1), np.int32)
-    np.add.at(flips, (row, column), 1)
-    return np.cumsum(flips, axis=1)[:, :width] % 2 == 1
+    x = first[:, 0] + (row + top - first[:, 1]) * (last[:, 0] - first[:, 0]) / (last[:, 1] - first[:, 1])
+    column = np.clip(np.ceil(x), left, right).astype(int) - left
+    flips = np.zeros((bottom - top, right - left + 1), bool)
+    np.logical_xor.at(flips, (row, column), True)
+    filled = np.zeros((height, width), bool)
+    filled[top:bottom, left:right] = np.logical_xor.accumulate(flips, axis=1)[:, :-1]
+    return filled

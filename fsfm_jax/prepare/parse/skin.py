@@ -7,6 +7,7 @@ head nor its bright top is then far from skin.
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from fsfm_jax.prepare.parse.head import Head
@@ -51,7 +52,9 @@ class Skin:
 def squared_distance(difference: np.ndarray, inverse: np.ndarray) -> np.ndarray:
     """Squared Mahalanobis length of `[H, W, 3]` vectors under an inverse covariance `[3, 3]`, `[H, W] float32`."""
     root = np.linalg.cholesky(inverse).astype(np.float32)
-    return ((difference @ root) ** 2).sum(-1)
+    first, second, third = cv2.split(cv2.transform(difference, root.T))
+    # NumPy's sum over an axis of three takes five times as long.
+    return first * first + second * second + third * third
 
 
 def skin_of(lab: np.ndarray, head: Head) -> Skin | None:
@@ -62,10 +65,10 @@ def skin_of(lab: np.ndarray, head: Head) -> Skin | None:
     sample_of = core | (head.bare & (head.up < FOREHEAD_UP) & (head.up >= CORE_UP[1]))
     normals = _normals(head)
     # Glasses, beards and hands are far from the middle colour; the dark side of the face comes back with the light.
-    aside = np.abs(lab - np.median(lab[core], axis=0)).sum(-1)
+    aside = sum(np.abs(channel) for channel in cv2.split(lab - np.median(lab[core], axis=0)))
     sample = core & (aside <= np.percentile(aside[core], FIRST))
     for _ in range(FITS):
-        difference = lab - normals @ _light(normals[sample], lab[sample])
+        difference = lab - cv2.transform(normals, _light(normals[sample], lab[sample]).T)
         inverse = np.linalg.inv(np.cov(difference[sample].T) + np.diag(NOISE))
         distance = squared_distance(difference, inverse)
         limit = min(np.percentile(distance[core], KEPT), OUTLIER * np.median(distance[core]))
