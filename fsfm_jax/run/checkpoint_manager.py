@@ -113,8 +113,8 @@ def warn_of_uncommitted(directory: epath.Path, steps: list[int]) -> None:
     for folder in sorted(directory.iterdir()):
         if folder.name.isdigit() and int(folder.name) not in steps:
             LOG.warning(
-                "%s is not used: it has no %s, so its save or its copy did not end. It is kept, and replaced when a run "
-                "gets to step %s again. If it was copied, copy all of its files",
+                "%s is not used: it has no %s, so its save or its copy did not end. It is kept, and replaced when a "
+                "run gets to step %s again. If it was copied, copy all of its files",
                 folder, atomicity.COMMIT_SUCCESS_FILE, folder.name,
             )  # fmt: skip
 

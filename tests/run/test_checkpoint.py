@@ -336,7 +336,8 @@ def test_a_partial_copy_in_an_object_store_is_neither_used_nor_deleted(opened, t
     (bucket / "notes" / "of_mine.txt").write_text("kept")
     files = sum(path.is_file() for path in bucket.rglob("*"))
     rehearsed = CheckpointsV1(str(bucket), KEEP_ALL, commit_file=True)
-    assert rehearsed.latest_step() == 1 and raw(rehearsed.restore(1, as_stored(like(make(1))))) == raw(as_stored(make(1)))
+    stored = as_stored(make(1))
+    assert rehearsed.latest_step() == 1 and raw(rehearsed.restore(1, like(stored))) == raw(stored)
     rehearsed.close()
     with caplog.at_level(logging.WARNING, "fsfm_jax"):
         remote = in_object_store(bucket)
