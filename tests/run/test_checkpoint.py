@@ -341,9 +341,9 @@ def test_a_partial_copy_in_an_object_store_is_neither_used_nor_deleted(opened, t
     rehearsed.close()
     with caplog.at_level(logging.WARNING, "fsfm_jax"):
         remote = in_object_store(bucket)
-    assert ("2 is not used: it has no commit_success.txt" in caplog.text) == (without == "commit_success.txt")
     assert remote.latest_step() == 1 and raw(remote.restore(1, like(make(1)))) == raw(make(1))
     assert sum(path.is_file() for path in bucket.rglob("*")) == files
+    assert ("2 is not used: it has no commit_success.txt" in caplog.text) == (without == "commit_success.txt")
     # A run that gets to that step again replaces what is there, and its copy on a disk is a checkpoint.
     remote.save(make(2), {"step": 2})
     remote.close()
