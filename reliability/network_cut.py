@@ -69,7 +69,8 @@ def start(workdir: Path) -> list[subprocess.Popen]:
     for number, name in enumerate(NAMES):
         own = {
             "JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": f"{ADDRESSES[0]}:{PORT}", "JAX_NUM_PROCESSES": "2",
-            "JAX_PROCESS_ID": str(number),
+            "JAX_PROCESS_ID": str(number), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax")),
         }  # fmt: skip
         with said(workdir, number).open("w") as file:
             hosts.append(subprocess.Popen(
@@ -120,9 +121,13 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     workdir, undisturbed = folder / "cut", folder / "undisturbed"
     with two_networks():
+        if not (undisturbed / "reconstruction.png").exists():
+            trained(undisturbed)
         hosts = start(workdir)
         while len(saved_steps(workdir)) < 2 and all(host.poll() is None for host in hosts):
             time.sleep(0.05)
+        if any(host.poll() is not None for host in hosts):
+            raise RuntimeError(f"expected two checkpoints before the cut, found an end: {last_words(workdir, 0)}")
         ip("link", "set", NAMES[1], "down", within=NAMES[1])
         done = len(lines(workdir))
         ended = end(hosts)
@@ -135,8 +140,6 @@ def main() -> None:
         damaged = [text for step in steps for text in complaints(epath.Path(workdir / "checkpoints" / str(step)))]
         ip("link", "set", NAMES[1], "up", within=NAMES[1])
         trained(workdir)
-        if not (undisturbed / "reconstruction.png").exists():
-            trained(undisturbed)
     resumed = next((line for line in said(workdir, 0).read_text().splitlines() if "at step" in line), "")
     differing = differences(workdir, undisturbed)
     rows += [
