@@ -30,7 +30,7 @@ from reliability import RESULTS
 from reliability.kill_chains import FIELDS, ROOT, differences, lines, saved_steps
 
 NAMES, ADDRESSES, PORT = ("fsfm-a", "fsfm-b"), ("10.77.0.1", "10.77.0.2"), 8476
-LONGEST = 600  # seconds that a host may take to end
+LONGEST = 3600  # seconds that a host may take to end
 SPLIT = {"batch.per_device": 1}  # one image of a batch on each host
 
 
