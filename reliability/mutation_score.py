@@ -57,7 +57,6 @@ for line in sys.stdin:
     files, seconds = json.loads(line)
     child = os.fork()
     if not child:
-        os.setsid()
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, 1), os.dup2(sink, 2)
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
