@@ -40,7 +40,7 @@ HOMES = {
     "jax": "fsfm_jax benchmarks reliability",
     "flax": "fsfm_jax",
     "optax": "fsfm_jax.optim fsfm_jax.train",
-    "orbax": "fsfm_jax.run.checkpoint fsfm_jax.run.checkpoint_manager",
+    "orbax": "fsfm_jax.run.checkpoint fsfm_jax.run.checkpoint_manager reliability.orbax_v1",
     "grain": "fsfm_jax.data.stream",
     "tensorflow_datasets": "fsfm_jax.data fsfm_jax.prepare",
     "google": "fsfm_jax.data",  # protobuf, for messages of damaged metadata

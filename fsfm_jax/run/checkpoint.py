@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSteps, LatestN
 
-from fsfm_jax.run.checkpoint_manager import Manager, temporary_path_class
+from fsfm_jax.run.checkpoint_manager import Manager, is_named_unfinished, temporary_path_class, warn_of_uncommitted
 from fsfm_jax.run.digests import PROMISE, complaints, damage, last_whole, set_aside
 from fsfm_jax.run.disk import check_room, not_saved
 from fsfm_jax.text import join_first
@@ -62,24 +62,30 @@ class Checkpoints:
     """The checkpoints of one working directory."""
 
     def __init__(self, directory: str, retention: Retention, asynchronous: bool = True):
-        """Opens `directory`, creating it; leftovers of an interrupted save are removed."""
+        """Opens `directory`, creating it; leftovers of an interrupted save are removed.
+
+        In an object store they are named and kept: a checkpoint that is being copied there looks the same.
+        """
         keep = [LatestN(retention.latest)]
         if retention.every:
             keep.append(EveryNSteps(retention.every))
         self.directory = epath.Path(directory)
         self._verified: set[int] = set()
         place = self.directory if "://" in directory else self.directory.absolute()
+        kind = temporary_path_class(place)
         self._manager = Manager(
             place,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=AnyPreservationPolicy(keep),
                 enable_async_checkpointing=asynchronous,
-                cleanup_tmp_directories=True,
-                temporary_path_class=temporary_path_class(place),
+                cleanup_tmp_directories=is_named_unfinished(kind),
+                temporary_path_class=kind,
             ),
             # Written out so that a reopened directory can tell shapes before it restores.
             item_handlers={STATE: ocp.StandardCheckpointHandler(), RUN: ocp.JsonCheckpointHandler()},
         )
+        if not is_named_unfinished(kind):
+            warn_of_uncommitted(place, self.steps())
 
     def latest_step(self) -> int | None:
         """The last step whose checkpoint is whole; None if nothing was ever saved. All hosts must ask.

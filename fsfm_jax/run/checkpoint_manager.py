@@ -17,6 +17,7 @@ from orbax.checkpoint.path import atomicity, atomicity_defaults
 
 from fsfm_jax.run.digests import ABOUT, write_digests
 
+LOG = logging.getLogger("fsfm_jax")
 # Orbax logs the traceback of a failed save in up to four places before it is raised, which says it once and is enough.
 # What it logs elsewhere, such as a checkpoint that cannot be removed, is raised by nobody.
 RAISED = ("future.py", "async_checkpointer.py", "checkpoint_manager.py")
@@ -97,6 +98,25 @@ LISTED = {atomicity.AtomicRenameTemporaryPath: _Renamed, atomicity.CommitFileTem
 def temporary_path_class(directory: epath.Path) -> type:
     """How a save in `directory`, which may be of an object store, becomes a checkpoint that has its list."""
     return LISTED[atomicity_defaults.get_default_temporary_path_class(directory)]
+
+
+def is_named_unfinished(kind: type) -> bool:
+    """Whether an unfinished save has a name of its own, so that it can be removed safely."""
+    return issubclass(kind, atomicity.AtomicRenameTemporaryPath)
+
+
+def warn_of_uncommitted(directory: epath.Path, steps: list[int]) -> None:
+    """Names the folders of `directory` that look like checkpoints and are not among `steps`: their commit is missing.
+
+    Orbax would delete them. They are what an interrupted save left, or a copy without its last file.
+    """
+    for folder in sorted(directory.iterdir()):
+        if folder.name.isdigit() and int(folder.name) not in steps:
+            LOG.warning(
+                "%s is not used: it has no %s, so its save or its copy did not end. It is kept, and replaced when a "
+                "run gets to step %s again. If it was copied, copy all of its files",
+                folder, atomicity.COMMIT_SUCCESS_FILE, folder.name,
+            )  # fmt: skip
 
 
 class Manager(ocp.CheckpointManager):

@@ -11,6 +11,7 @@ LOG = logging.getLogger("fsfm_jax")
 # What a cluster, or a shell that a cluster once started, has in its environment.
 _VARIABLES = ("SLURM_", "OMPI_", "PMIX_", "JAX_COORDINATOR_", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "TPU_WORKER_")
 _VARIABLES += ("MEGASCALE_", "JOB_COMPLETION_INDEX", "JOBSET_NAME")
+_NUMBERS = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
 
 
 def join_cluster() -> None:
@@ -25,7 +26,9 @@ def join_cluster() -> None:
     if found:
         LOG.info("--cluster: %s; joining the other processes, which have to come within 5 minutes", told)
     try:
-        jax.distributed.initialize()
+        # JAX itself reads only the address of these three.
+        numbers = {field: int(os.environ[name]) for field, name in _NUMBERS.items() if name in os.environ}
+        jax.distributed.initialize(**numbers)
     except (ValueError, KeyError, RuntimeError, OSError) as error:
         raise FieldError(
             f"--cluster: expected the environment of a cluster (TPU pod, GKE, SLURM, Open MPI, or "

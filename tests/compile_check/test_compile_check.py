@@ -6,9 +6,11 @@ import io
 import json
 import math
 import os
+from pathlib import Path
 
 import jax
 import pytest
+from bars import ROOM, grown, measured
 from ml_collections import ConfigDict
 from tuning import FINETUNING, PRETRAINING, changed, dotted
 
@@ -16,6 +18,7 @@ from configs import pretrain_demo
 from fsfm_jax.compile_check import __main__, check, report, steps
 from fsfm_jax.compile_check.chips import CHIPS, GIB, Slice, open_slice
 from fsfm_jax.config import evaluate, finetune
+from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.models.vit import SIZES, Size
 
 EXAMPLES = 1000
@@ -66,6 +69,32 @@ def test_messages_do_not_multiply_with_the_devices_and_reduce_each_gradient_once
         assert outcome.figures.gradient_copies == pytest.approx(1, abs=0.01)
         assert set(outcome.figures.gradient_reductions) == {"f32"}
         assert outcome.figures.gathered_parameters == 0 and outcome.rebuilt == 0 and not outcome.defects()
+
+
+BARS = json.loads((Path(__file__).parent / "bars.json").read_text())
+
+
+def test_a_step_takes_no_more_flops_messages_or_memory_than_before(by_devices):
+    assert grown(measured(report.to_json(by_devices[4])), BARS["tiny on cpu:4"]) == []
+
+
+def test_a_block_of_the_published_method_takes_no_more_flops_than_before(monkeypatch):
+    # ViT-B with one block in each network, traced and not compiled; see tests/tpu for the recipes as they are.
+    config = changed(load_recipe("pretrain_vitb"), {"model.pixel_depth": 1, "model.rep_depth": 1})
+    monkeypatch.setitem(SIZES, config.model.size, dataclasses.replace(SIZES[config.model.size], depth=1))
+    lowered = steps.step_of("vitb", config, open_slice("cpu:4"), 10**6).lower()
+    assert grown({"flops": lowered.cost_analysis()["flops"]}, BARS["a block of ViT-B on cpu:4"]) == []
+
+
+def test_what_has_grown_by_more_than_two_in_a_hundred_is_named():
+    found = measured({"needed_bytes": 300, "figures": {"flops": 102, "product_flops": 103, "collectives": [
+        {"kind": "all-gather", "dtype": "f32", "count": 1, "bytes": 64.0}]}})  # fmt: skip
+    assert ROOM == 1.02
+    assert grown(found, {"flops": 100, "product_flops": 100, "memory": 400, "all-gather bf16 bytes": 64}) == [
+        "all-gather f32 bytes: at most 1.02 x 0 expected, 64 found",
+        "all-gather f32 count: at most 1.02 x 0 expected, 1 found",
+        "product_flops: at most 1.02 x 100 expected, 103 found",
+    ]
 
 
 def test_compiled_flops_are_the_models_and_elementwise_work(by_devices):

@@ -77,6 +77,21 @@ def test_no_cluster_is_a_sentence(monkeypatch):
             cluster.join_cluster()
 
 
+def test_the_number_of_processes_and_of_this_one_are_read_from_the_environment(monkeypatch):
+    told = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **numbers: told.append(numbers))
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "10.0.0.1:8476")
+    for count, number in (("2", "0"), ("two", "0")):
+        monkeypatch.setenv("JAX_NUM_PROCESSES", count)
+        monkeypatch.setenv("JAX_PROCESS_ID", number)
+        if count == "2":
+            cluster.join_cluster()
+        else:
+            with pytest.raises(cluster.FieldError, match="found JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES.*'two'"):
+                cluster.join_cluster()
+    assert told == [{"num_processes": 2, "process_id": 0}]
+
+
 def test_a_platform_without_a_device_is_a_sentence(monkeypatch):
     def fails():
         raise RuntimeError("Unable to initialize backend 'tpu'")

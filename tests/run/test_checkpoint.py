@@ -2,7 +2,11 @@
 
 import errno
 import logging
+import os
+import shutil
+import tarfile
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -10,13 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from orbax.checkpoint._src.futures import future, signaling_client
+from orbax.checkpoint.path import atomicity
 
 from fsfm_jax import partition
+from fsfm_jax.run import checkpoint
 from fsfm_jax.run.checkpoint import Checkpoints, Retention, read_parameters, read_parts, same_json
-from fsfm_jax.run.checkpoint_manager import Manager
+from fsfm_jax.run.checkpoint_manager import LISTED, Manager
 from fsfm_jax.run.disk import NotSaved
+from fsfm_jax.train.state import TrainState
+from reliability.orbax_v1 import CheckpointsV1
 
 KEEP_ALL = Retention(latest=100, every=0)
 
@@ -261,3 +270,84 @@ def test_whether_a_state_has_failed_is_not_stored(tmp_path):
     back = checkpoints.restore(3, like(state))
     checkpoints.close()
     assert isinstance(back, Failing) and int(back.step) == 3 and not back.failed and back.failed.dtype == bool
+
+
+def as_stored(state: State) -> dict[str, Any]:
+    """The fields of a state by name, with its key as integers."""
+    return state._asdict() | {"key": jax.random.key_data(state.key)}
+
+
+def test_v1_reads_checkpoints_of_version_0_1_bit_for_bit(tmp_path):
+    with tarfile.open(Path(__file__).parents[1] / "golden" / "former" / "runs.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    folder = str(tmp_path / "pretrain" / "checkpoints")
+    expected, run = read_parts(folder, TrainState._fields)
+    rehearsed = CheckpointsV1(folder, KEEP_ALL)
+    assert rehearsed.latest_step() == 2 and rehearsed.run(2) == run
+    found = rehearsed.restore(2)
+    rehearsed.close()
+    assert len(jax.tree.leaves(found)) > 100 and raw(found) == raw(expected)
+
+
+def test_v1_writes_what_is_read_today_and_asks_for_notices_by_their_count_alone(opened, tmp_path, monkeypatch):
+    asked: list[int] = []
+    # A notice that all hosts are told of at question 2.
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", lambda n: asked.append(n) or n == 2)
+    rehearsed = CheckpointsV1(str(tmp_path / "checkpoints"), Retention(1, 2))
+    assert not rehearsed.preempted()
+    for step in (2, 3, 4, 5):
+        rehearsed.save(as_stored(make(step)), {"step": step})
+    assert rehearsed.preempted() and asked == [1, 2]
+    rehearsed.close()
+    today = opened()
+    assert today.steps() == [2, 4, 5] and today.latest_step() == 5 and today.run(5) == {"step": 5}
+    assert raw(today.restore(5, like(make(5)))) == raw(make(5))
+    # Killed between the commit and the list.
+    (tmp_path / "checkpoints" / "5" / "digests.json").unlink()
+    assert opened().latest_step() == 4 and (tmp_path / "checkpoints" / "5.damaged").exists()
+
+
+def upload(folder: Path, place: Path, without: str = "") -> None:
+    """Copies files as an object store has them: no empty folders, other times, one file not yet there."""
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != without):
+        target = place / file.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+        os.utime(target, (1e9, 1e9))
+
+
+def in_object_store(place: Path) -> Checkpoints:
+    """Opens a local folder with the rules of an object store: complete is what has its commit file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "temporary_path_class", lambda _: LISTED[atomicity.CommitFileTemporaryPath])
+        return Checkpoints(str(place), KEEP_ALL)
+
+
+@pytest.mark.parametrize("without", ["commit_success.txt", "_CHECKPOINT_METADATA", "digests.json", "manifest.ocdbt"])
+def test_a_partial_copy_in_an_object_store_is_neither_used_nor_deleted(opened, tmp_path, without, caplog):
+    checkpoints = opened()
+    for step in (1, 2):
+        checkpoints.save(make(step), {"step": step})
+    checkpoints.wait()
+    bucket = tmp_path / "bucket"
+    upload(tmp_path / "checkpoints" / "1", bucket / "1")
+    upload(tmp_path / "checkpoints" / "2", bucket / "2", without)
+    (bucket / "notes").mkdir()
+    (bucket / "notes" / "of_mine.txt").write_text("kept")
+    files = sum(path.is_file() for path in bucket.rglob("*"))
+    rehearsed = CheckpointsV1(str(bucket), KEEP_ALL, commit_file=True)
+    stored = as_stored(make(1))
+    assert rehearsed.latest_step() == 1 and raw(rehearsed.restore(1, like(stored))) == raw(stored)
+    rehearsed.close()
+    with caplog.at_level(logging.WARNING, "fsfm_jax"):
+        remote = in_object_store(bucket)
+    assert remote.latest_step() == 1 and raw(remote.restore(1, like(make(1)))) == raw(make(1))
+    assert sum(path.is_file() for path in bucket.rglob("*")) == files
+    assert ("2 is not used: it has no commit_success.txt" in caplog.text) == (without == "commit_success.txt")
+    # A run that gets to that step again replaces what is there, and its copy on a disk is a checkpoint.
+    remote.save(make(2), {"step": 2})
+    remote.close()
+    upload(bucket / "2", tmp_path / "back" / "2")
+    back = Checkpoints(str(tmp_path / "back"), KEEP_ALL)
+    assert back.latest_step() == 2 and raw(back.restore(2, like(make(2)))) == raw(make(2))
+    back.close()

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bars import grown, measured
 
 pytest.importorskip("libtpu", reason="libtpu is needed: pip install --require-hashes -r requirements/tpu.lock")
 
@@ -80,6 +81,19 @@ def test_a_shape_that_the_compiler_does_not_know_is_a_sentence(tmp_path):
     done = run("v5e:3x1", tmp_path / "found.json")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "error: --topology: the TPU compiler does not know v5e:3x1" in done.stderr
+
+
+@pytest.mark.parametrize("recipe", ["pretrain_vits", "pretrain_vitb", "pretrain_vitl"])
+def test_a_published_recipe_takes_no_more_flops_messages_or_memory_than_before(tmp_path, recipe):
+    """Two to three minutes each. The stored figures are those of benchmarks/results/tpu.json for this slice."""
+    command = [sys.executable, "-m", "fsfm_jax.compile_check", f"--config={recipe}", "--topology=v5e:16x16"]
+    done = subprocess.run(
+        [*command, f"--output={tmp_path / 'found.json'}"], cwd=ROOT, env=os.environ, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads((tmp_path / "found.json").read_text())
+    assert grown(measured(found), json.loads((Path(__file__).parent / "bars.json").read_text())[recipe]) == []
 
 
 def test_devices_of_every_kind_of_chip_make_a_mesh():

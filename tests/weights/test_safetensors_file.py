@@ -150,7 +150,8 @@ def test_what_the_format_does_not_have_is_not_written(path, tensors, metadata, s
         ({"__metadata__": {"epoch": 3}}, NO_FILE),
         ({"w": 3}, NO_FILE),
         ({"w": {"dtype": "F32", "shape": [6]}}, NO_FILE),
-        ({"w": ENTRY | {"more": 1}}, "'w' has more than a dtype, a shape and data_offsets"),
+        ({"w": ENTRY | {"more": 10**19}}, "'w' has more than a dtype, a shape and data_offsets"),
+        ({"w": ENTRY | {"more": 10**20}}, "its header has a number of 21 digits, at most 20 are read"),
         ({"w": ENTRY | {"dtype": "F8_E4M3", "shape": [24]}}, "the dtype 'F8_E4M3', which is not one of BOOL"),
         ({"w": ENTRY | {"shape": [2.0, 3]}}, NO_FILE),
         ({"w": ENTRY | {"shape": [7]}}, NO_FILE),
@@ -161,11 +162,17 @@ def test_what_the_format_does_not_have_is_not_written(path, tensors, metadata, s
         ({"w": ENTRY, "x": ENTRY | {"data_offsets": [24, 48]}}, NO_FILE),
         ({"w": ENTRY | {"shape": [5], "data_offsets": [0, 20]}}, NO_FILE),
         ({}, NO_FILE),
-        ({"w": ENTRY | {"dtype": "BOOL", "shape": [24]}}, "truth values other than 0 and 1"),
     ])  # fmt: skip
 def test_broken_headers_are_refused(path, header, sentence):
     with pytest.raises(ValueError, match=f"weights.safetensors: .*{sentence}"):
         safetensors_file.read(file_of(path, header))
+
+
+def test_a_truth_value_of_two_is_refused(path):
+    header = {"w": {"dtype": "BOOL", "shape": [3], "data_offsets": [0, 3]}}
+    assert safetensors_file.read(file_of(path, header, b"\0\1\1"))[0]["w"].tolist() == [False, True, True]
+    with pytest.raises(ValueError, match="'w' has truth values other than 0 and 1"):
+        safetensors_file.read(file_of(path, header, b"\0\1\2"))
 
 
 def test_the_length_of_the_header_is_bounded(path, monkeypatch):
