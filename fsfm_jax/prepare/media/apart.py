@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 START_LENGTH = 16  # bytes that tell a plain photo
 MAX_HEADER = 1 << 20  # bytes
-# Variables that a process needs to start. The others may hold secrets, such as tokens of a cloud or a hub, and a process
-# that was taken over could put them into an answer.
+# Variables that a process needs to start. The others may hold secrets, such as tokens of a cloud or a hub, and a
+# process that was taken over could put them into an answer.
 NEEDED = re.compile("(PATH|HOME|LANG|TMPDIR|VIRTUAL_ENV|LD_.*|LC_.*|PYTHON.*)$")
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
 

@@ -72,6 +72,14 @@ def missing() -> str:
     return "" if found == errno.EFAULT else f"the kernel or the container forbids seccomp ({os.strerror(found)})"
 
 
+@functools.cache
+def warn() -> None:
+    """Says on the standard error output, once, that there is no sandbox; nothing if there is one."""
+    if missing():
+        words = f"warning: files are decoded without a sandbox, with limits alone: {missing()}; see SECURITY.md"
+        print(words, file=sys.stderr, flush=True)
+
+
 def close(seconds: int) -> None:
     """Closes the sandbox around this process, which must have one thread; it cannot be opened again.
 
@@ -146,9 +154,12 @@ def _return(value: int) -> bytes:
 
 def _lower(kind: int, soft: int, hard: int) -> None:
     """Lowers a limit of this process; one that is lower stays."""
-    now = resource.getrlimit(kind)
-    least = [most if old == resource.RLIM_INFINITY else min(old, most) for old, most in zip(now, (soft, hard), strict=True)]
-    resource.setrlimit(kind, (least[0], least[1]))
+    old_soft, old_hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (_smaller(old_soft, soft), _smaller(old_hard, hard)))
+
+
+def _smaller(old: int, most: int) -> int:
+    return most if old == resource.RLIM_INFINITY else min(old, most)
 
 
 @functools.cache
