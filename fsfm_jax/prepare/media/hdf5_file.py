@@ -21,7 +21,7 @@ HDF5_START = b"\x89HDF\r\n\x1a\n"
 FRAME_NAME = re.compile(r"Frame_(0|[1-9][0-9]*)")
 ARRAY = "array"
 # What h5py makes of damaged files, by where the damage is.
-DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)
+DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError)
 
 
 class Hdf5File:
