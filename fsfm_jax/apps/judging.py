@@ -17,6 +17,7 @@ from fsfm_jax.apps.file_stamp import stamp
 from fsfm_jax.apps.picture_folder import PictureFolder
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import EVERY, Reading, Settings
+from fsfm_jax.apps.redaction import Redaction
 from fsfm_jax.apps.result_parts import ResultParts
 from fsfm_jax.apps.scoring import score_readings
 from fsfm_jax.apps.verdict import DecisionRule, Verdict
@@ -40,10 +41,11 @@ class Recorder:
         folder: PictureFolder | None,
         table: TextIO,
         width: int,
+        redaction: Redaction | None = None,
     ):
-        """`results` have `add(verdict)`; `width` is that of the names in the table."""
+        """`results` have `add(verdict)`; `width` is that of the names in the table; None keeps names."""
         self._predictor, self._results, self._folder, self._table = predictor, results, folder, table
-        self._width = width
+        self._width, self._redaction = width, redaction
         self.count = self.without = self.unjudged = 0
 
     def say(self, line: str) -> None:
@@ -56,6 +58,8 @@ class Recorder:
 
     def add(self, reading: Reading, verdict: Verdict, with_row: bool = True) -> None:
         """Gives a verdict to all outputs; OSError."""
+        if self._redaction is not None:
+            verdict = self._redaction.redact(verdict)
         if with_row:
             self.say(outputs.row(verdict, self._width))
             for line in outputs.person_rows(verdict, self._width):

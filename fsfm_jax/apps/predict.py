@@ -86,6 +86,7 @@ def define_flags() -> None:
         SHORTEST_WATCH, LONGEST_WATCH,
     )  # fmt: skip
     flags.DEFINE_string("explain", "", "New folder for heat maps and the course of each video's score.")
+    flags.DEFINE_bool("redact", False, "Write salted digests in the place of file names, and no words of files.")
     flags.DEFINE_integer("workers", 0, "Processes that decode; by default one for each core.", lower_bound=0)
     flags.DEFINE_float("seconds", 300.0, "Time limit for one file, in seconds.", lower_bound=1.0)
     flags.DEFINE_integer("batch", 16, "Faces that are scored at a time.", lower_bound=1)
@@ -155,6 +156,10 @@ def _check_outputs(chosen: Any) -> None:
         raise ValueError(
             f"--parquet: {', '.join(others)} cannot resume; leave it out, or make it from the Parquet files afterwards"
         )
+    # Pictures show faces; the others know files by their names when they are started again.
+    named = [f"--{name}" for name in ("explain", "parquet", "watch") if getattr(chosen, name) not in ("", None)]
+    if chosen.redact and named:
+        raise ValueError(f"--redact: expected no pictures and no names to resume with; found {', '.join(named)}")
 
 
 def _predictor(
@@ -170,6 +175,7 @@ def _predictor(
     from fsfm_jax.apps import outputs
     from fsfm_jax.apps.judging import Judge, Recorder, describe_job
     from fsfm_jax.apps.readers import Readers
+    from fsfm_jax.apps.redaction import Redaction
     from fsfm_jax.apps.verdict import choose_rule
     from fsfm_jax.detection.opener import Unsaid
     from fsfm_jax.detection.predictor import NO_HEAT, open_predictor
@@ -183,6 +189,9 @@ def _predictor(
         raise ValueError(f"--explain: {NO_HEAT}")
     settings = settings_for(predictor.image_size, predictor.transform)
     name = bundled.NAME if chosen.checkpoint is None else chosen.checkpoint
+    redaction = Redaction() if chosen.redact else None
+    if redaction is not None:
+        name = os.path.basename(os.path.normpath(name))
     results = []
     if "json" in files:
         results.append(outputs.JsonResults(files["json"], predictor, rule, name))
@@ -198,8 +207,9 @@ def _predictor(
         workers = min(chosen.workers or len(os.sched_getaffinity(0)), most)
         return Readers(settings, max(workers, 1), chosen.seconds, first=first)
 
-    width = outputs.width_for(list(refused)) if chosen.watch is None else outputs.WIDEST  # names are yet to come
-    recorder = Recorder(predictor, results, folder, table, width)
+    names = list(refused) if redaction is None else [redaction.name("")]
+    width = outputs.width_for(names) if chosen.watch is None else outputs.WIDEST  # names are yet to come
+    recorder = Recorder(predictor, results, folder, table, width, redaction)
     judge = Judge(predictor, rule, recorder, open_readers, chosen.faces)
     if chosen.watch is not None:
         judge.watch(parts, list(refused), chosen.watch)

@@ -20,9 +20,9 @@ from fsfm_jax.apps.read_worker import READY, REFUSED
 from fsfm_jax.apps.reading import Reading, Settings
 from fsfm_jax.apps.ticket import READ, GivenUp, Ticket
 from fsfm_jax.apps.wire import BrokenWorker, read_header, read_reading
+from fsfm_jax.prepare.media import sandbox
 
-# Bytes of address space of a worker, and of each process that it decodes a file in.
-MEMORY = 4 << 30  # a photo of 100 million pixels takes 300 MB decoded
+MEMORY = sandbox.MEMORY  # bytes of address space of a worker, and of each process that it decodes a file in
 SECONDS = 300.0
 TICK = 0.1  # seconds that `read_as_done` waits before it asks for more files
 AHEAD = 2  # files in work or finished per worker beyond the one that is waited for
@@ -54,6 +54,7 @@ class Readers:
         """
         if workers < 1:
             raise ValueError(f"workers: expected at least 1, found {workers}")
+        sandbox.warn()
         self._settings, self._seconds, self._memory = settings, seconds, memory
         # Last in, first out: a worker that is ready is taken before one is started.
         self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()

@@ -23,7 +23,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import MutableMapping
 from typing import Any
@@ -142,10 +141,8 @@ def token_of(token: str, file: str, environment: MutableMapping[str, str]) -> st
     return lines[0].strip()
 
 
-def open_site(chosen: Any, folder: str) -> Site:
+def open_site(chosen: Any) -> Site:
     """Opens checkpoints and starts the processes that read files; `chosen` has the flags as attributes.
-
-    Uploads will lie in `folder`.
 
     Raises:
       ValueError: what the openers refuse, or neither a detector nor a pretraining run.
@@ -175,7 +172,7 @@ def open_site(chosen: Any, folder: str) -> Site:
     usual = Choice(chosen.faces, chosen.frames, chosen.threshold)
     return Site(
         predictor, usual, limits, readers, masker, Readers(parsing, chosen.places, chosen.seconds),
-        chosen.limit_mb * MEGA, chosen.places, "", folder, _samples(),
+        chosen.limit_mb * MEGA, chosen.places, "", _samples(),
     )  # fmt: skip
 
 
@@ -272,15 +269,14 @@ def main(arguments: list[str]) -> None:
 def _serve(chosen: Any) -> int:
     token = token_of(chosen.token, chosen.token_file, os.environ)
     stop = threading.Event()
-    with tempfile.TemporaryDirectory(prefix="fsfm_jax_uploads_") as folder:  # mode 0700
-        check_address(chosen.host, token)
-        listener = listening(chosen.host, chosen.port)
-        site = dataclasses.replace(open_site(chosen, folder), token=token)
-        server = make_server(site)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
-        command.say(f"Open {_address(chosen.host, listener.getsockname()[1], token)} in a browser; Ctrl-C ends.")
-        run_until(stop, site, server, listener)
+    check_address(chosen.host, token)
+    listener = listening(chosen.host, chosen.port)
+    site = dataclasses.replace(open_site(chosen), token=token)
+    server = make_server(site)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    command.say(f"Open {_address(chosen.host, listener.getsockname()[1], token)} in a browser; Ctrl-C ends.")
+    run_until(stop, site, server, listener)
     return 0
 
 

@@ -1,11 +1,10 @@
-"""The one file of a request, kept for as long as it is looked at."""
+"""The one file of a request, kept in memory for as long as it is looked at; nothing of it reaches a disk."""
 
 import asyncio
 import contextlib
 import dataclasses
 import hashlib
 import os
-import tempfile
 from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
@@ -26,7 +25,8 @@ class Upload:
     """A file that has arrived whole.
 
     Attributes:
-      path: of the private copy. length: in bytes. sha256: of its bytes, in hexadecimal.
+      path: of the file in memory, for this user's processes while this one holds it.
+      length: in bytes. sha256: of its bytes, in hexadecimal.
     """
 
     path: str
@@ -35,8 +35,8 @@ class Upload:
 
 
 @contextlib.asynccontextmanager
-async def receive(request: Request, limit: int, folder: str) -> AsyncIterator[Upload]:
-    """A private file in `folder` with the body of the request, which is gone afterwards, whatever happens.
+async def receive(request: Request, limit: int) -> AsyncIterator[Upload]:
+    """A file in memory with the body of the request, which is gone afterwards, however this process ends.
 
     The body is the file itself; its name never comes here. It is counted while it arrives, and what says it is longer
     than `limit` bytes is not read at all.
@@ -47,7 +47,11 @@ async def receive(request: Request, limit: int, folder: str) -> AsyncIterator[Up
     told = request.headers.get("content-length", "")
     if told.isdigit() and int(told) > limit:
         raise Refused(413, _too_long(limit))
-    descriptor, path = tempfile.mkstemp(dir=folder)  # mode 0600
+    try:
+        descriptor = os.memfd_create("upload")
+    except OSError as error:
+        raise Refused(507, f"The server could not keep the file: {error.strerror}.") from error
+    os.fchmod(descriptor, 0o600)
     try:
         try:
             async with asyncio.timeout(SECONDS):
@@ -60,15 +64,15 @@ async def receive(request: Request, limit: int, folder: str) -> AsyncIterator[Up
             raise Refused(507, f"The server could not keep the file: {error.strerror}.") from error
         if not length:
             raise Refused(422, "The file has no bytes.")
-        yield Upload(path, length, sha256)
+        yield Upload(f"/proc/{os.getpid()}/fd/{descriptor}", length, sha256)
     finally:
-        os.unlink(path)
+        os.close(descriptor)
 
 
 async def _write_body(request: Request, descriptor: int, limit: int) -> tuple[int, str]:
-    """Writes the body to an open file, closes it, and returns the number of bytes and their SHA-256."""
+    """Writes the body to an open file and returns the number of bytes and their SHA-256."""
     length, digest = 0, hashlib.sha256()
-    with os.fdopen(descriptor, "wb") as file:
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
         async for chunk in request.stream():
             length += len(chunk)
             if length > limit:

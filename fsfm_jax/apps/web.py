@@ -57,7 +57,6 @@ class Site:
       masker, mask_readers: of masks.
       limit: bytes of an upload. places: requests at work at a time.
       token: that every request needs; "" on loopback.
-      folder: where uploads lie while they are looked at.
       samples: names of bundled photos that the page offers.
     """
 
@@ -70,7 +69,6 @@ class Site:
     limit: int
     places: int
     token: str
-    folder: str
     samples: tuple[str, ...]
 
 
@@ -208,7 +206,7 @@ async def _detect(request: Request, site: Site, tickets: dict[str, Ticket]) -> d
     except ValueError as error:
         raise Refused(422, _sentence(str(error))) from error
     with _issue_ticket(request, tickets) as ticket:
-        async with receive(request, site.limit, site.folder) as upload:
+        async with receive(request, site.limit) as upload:
             return await _work(request, ticket, functools.partial(_detect_file, upload, site, choice, ticket))
 
 
@@ -226,7 +224,7 @@ def _detect_file(upload: Upload, site: Site, choice: Choice, ticket: Ticket) -> 
 
 async def _face(request: Request, site: Site, tickets: dict[str, Ticket]) -> dict:
     with _issue_ticket(request, tickets) as ticket:
-        async with receive(request, site.limit, site.folder) as upload:
+        async with receive(request, site.limit) as upload:
             return await _work(request, ticket, functools.partial(_face_of, upload, site, ticket))
 
 
@@ -243,7 +241,7 @@ async def _mask(request: Request, site: Site) -> dict:
         strategy, ratio, roll = query["strategy"], float(query["ratio"]), int(query["roll"])
     except (KeyError, ValueError) as error:
         raise Refused(422, "Expected ?strategy=NAME&ratio=NUMBER&roll=NUMBER.") from error
-    async with receive(request, min(site.limit, FACE_BYTES), site.folder) as upload:
+    async with receive(request, min(site.limit, FACE_BYTES)) as upload:
         return await run_in_threadpool(_mask_of, upload, site, strategy, ratio, roll)
 
 

@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 from fsfm_jax.prepare.faces import FaceMaker
+from fsfm_jax.prepare.media import sandbox
 from fsfm_jax.prepare.media.apart import Apart
 from fsfm_jax.prepare.options import Options
 from fsfm_jax.prepare.shard import ShardJob, build_shard, read_progress
@@ -41,6 +42,7 @@ def run(
       RuntimeError: a worker died before it began.
       Whatever `build_shard` raises; the shards that are done stay.
     """
+    sandbox.warn()
     todo = [job for job in jobs if not job.is_done()]
     for job in todo:
         job.progress.unlink(missing_ok=True)

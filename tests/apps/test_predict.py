@@ -123,9 +123,12 @@ def test_every_file_has_a_score_or_a_reason(run, opened, tmp_path, monkeypatch, 
 
 
 def test_all_scored_is_success_and_the_standard_output_is_json_alone(run, monkeypatch, capsys):
-    assert command(monkeypatch, [GROUP], checkpoint=run, json="-") == 0
+    assert command(monkeypatch, [GROUP], checkpoint=run, json="-", redact=True) == 0
     out, err = capsys.readouterr()
     (entry,) = json.loads(out)["files"]
+    assert entry["file"].startswith("file-") and entry["file"] in err
+    for private in (GROUP.stem, str(GROUP.parent), os.path.dirname(run)):
+        assert private not in out + err
     assert (entry["score"] > 0, entry["faces_found"], entry["notes"]) == (True, 4, ["4 faces, 1 judged"])
     assert "1 of 1 files have a score" in err and "3 faces were found and not judged; --faces=all judges every" in err
 
@@ -142,6 +145,8 @@ def test_all_scored_is_success_and_the_standard_output_is_json_alone(run, monkey
         ([PHOTO], {"seconds": math.nan}, "--seconds: expected 1 to 86400 seconds, found nan"),
         ([PHOTO], {"parquet": "out", "json": "-", "explain": "see"}, "--parquet: --json, --explain cannot resume"),
         ([CLIP.parent], {"parquet": f"{CLIP.parent}/out"}, f"--parquet={CLIP.parent}/out: lies in {CLIP.parent}"),
+        ([PHOTO], {"redact": True, "explain": "see"}, "--redact: expected no pictures and no names to resume with"),
+        ([CLIP.parent], {"redact": True, "watch": 1.0}, "--redact: expected no pictures and no names to resume with"),
         ([PHOTO], {"parquet": "no/out"}, "--parquet=no/out: there is no folder"),
         ([PHOTO], {"watch": 1.0}, f"{PHOTO}: expected a folder to watch; found a file"),
         ([PHOTO], {"least_frames": 1.5}, "least_frames: expected a share from 0 to 1, found 1.5"),

@@ -71,11 +71,10 @@ def serving(site):
 def site(tmp_path_factory):
     detecting = Settings(32, detector="blazeface", preview=64)
     parsing = Settings(224, "resize", "blazeface", frames=1, parser="embedded", preview=64)
-    predictor, folder = Predictor(), str(tmp_path_factory.mktemp("uploads"))
+    predictor = Predictor()
     with Readers(detecting, 1) as readers, Readers(parsing, 1) as parsers:
         yield web.Site(
-            predictor, Choice(frames=3), Limits(), readers, Masker(None, ""), parsers, LIMIT, 2, "", folder,
-            (PHOTO.name,),
+            predictor, Choice(frames=3), Limits(), readers, Masker(None, ""), parsers, LIMIT, 2, "", (PHOTO.name,),
         )  # fmt: skip
 
 
@@ -102,10 +101,19 @@ def told(port, path, body):
     return status, json.loads(content)
 
 
-def left(site):
-    """Uploads that lie there once nothing is at work any more."""
+def kept() -> list[str]:
+    """Uploads that this process holds in memory."""
+    found = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # closed meanwhile
+            found.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return [path for path in found if path.startswith("/memfd:upload")]
+
+
+def left() -> list[str]:
+    """Uploads that are held once nothing is at work any more."""
     end = time.monotonic() + 10
-    while (found := os.listdir(site.folder)) and time.monotonic() < end:
+    while (found := kept()) and time.monotonic() < end:
         time.sleep(0.01)
     return found
 
@@ -153,8 +161,8 @@ def test_a_photo_and_a_video_are_looked_at(site, port):
     assert [(face["frame"], face["person"]) for face in found["faces"]] == [(0, 0), (22, 0), (44, 0)]
     assert [preview["frame"] for preview in found["previews"]] == [0, 22, 44] and person["frames"] == 3
     (report,) = found["report"]["files"]
-    assert report["persons"][0]["verdict"] == "forged" and site.folder not in json.dumps(found["report"])
-    assert not left(site)
+    assert report["persons"][0]["verdict"] == "forged" and "/proc/" not in json.dumps(found["report"])
+    assert not left()
 
 
 def test_masks_are_rolled_and_a_video_has_none(site, port):
@@ -181,7 +189,7 @@ def test_masks_are_rolled_and_a_video_has_none(site, port):
     for wrong, text in ((short, "Face: expected the 200704 bytes"), (labelled, "Parsing map: labels up to 11")):
         status, found = told(port, "/api/mask?strategy=random&ratio=0.5&roll=0", wrong)
         assert status == 422 and found["error"].startswith(text)
-    assert told(port, "/api/mask?strategy=random&ratio=0.5&roll=0", taken + b"x")[0] == 413 and not left(site)
+    assert told(port, "/api/mask?strategy=random&ratio=0.5&roll=0", taken + b"x")[0] == 413 and not left()
 
 
 def test_each_face_of_a_photo_has_a_verdict_and_the_most_forged_have_heat_maps(site):
@@ -217,7 +225,7 @@ def test_visitors_are_told_names_and_no_paths(monkeypatch, tmp_path, site):
     monkeypatch.setattr(serve, "open_predictor", lambda *_: Predictor())
     monkeypatch.setattr(serve, "_is_pretraining", lambda _: False)
     monkeypatch.setattr(serve, "Readers", lambda *given: made.append(given) or site.detect_readers)
-    opened = serve.open_site(chosen, site.folder)
+    opened = serve.open_site(chosen)
     assert [(settings.faces, settings.frame_faces) for settings, *_ in made] == [("all", 8), ("largest", 64)]
     with serving(opened) as port:
         assert json.loads(ask(port, "GET", "/api/about")[2])["detector"] == "dfd"
@@ -229,7 +237,7 @@ def test_visitors_are_told_names_and_no_paths(monkeypatch, tmp_path, site):
     for field, wrong, text in (("threshold", "50", "threshold: expected"), ("seconds", math.nan, "--seconds: expected"),
                                ("least_frames", 2.0, "least_frames: expected")):  # fmt: skip
         with pytest.raises(ValueError, match=text):
-            serve.open_site(SimpleNamespace(**vars(chosen) | {field: wrong}), site.folder)
+            serve.open_site(SimpleNamespace(**vars(chosen) | {field: wrong}))
 
 
 @pytest.mark.parametrize("query, text", [
@@ -276,7 +284,7 @@ def test_hostile_files_give_a_sentence(site, port, content, text):
     for path in ("/api/detect", "/api/face"):
         status, found = told(port, path, content)
         assert status == 422 and found["error"].startswith(text) and found["error"].endswith(".")
-    assert not left(site)
+    assert not left()
 
 
 def test_what_is_too_large_is_not_read(port):
@@ -296,7 +304,7 @@ def test_what_does_not_say_how_long_it_is_is_counted(site, port):
 
     with contextlib.suppress(ConnectionError):  # it may be cut off while it sends
         assert told(port, "/api/detect", endless())[0] == 413
-    assert not left(site)
+    assert not left()
 
 
 def test_names_that_lead_here_from_elsewhere_are_refused(port):
@@ -330,7 +338,7 @@ def test_places_are_few_and_come_back(site):
     waiting, go_on, seen = threading.Semaphore(0), threading.Event(), []
 
     def slow(path, *_):
-        seen.append((os.path.dirname(path), stat.S_IMODE(os.stat(path).st_mode), Path(path).read_bytes()))
+        seen.append((os.readlink(path), stat.S_IMODE(os.stat(path).st_mode), Path(path).read_bytes()))
         waiting.release()
         go_on.wait(10)
         return Reading(path, "photo", reason="no_face", detail="none")
@@ -343,7 +351,7 @@ def test_places_are_few_and_come_back(site):
             assert waiting.acquire(timeout=10)
         status, found = told(port, "/api/detect", b"x")
         assert (status, found["error"]) == (503, web.BUSY)
-        assert seen == [(site.folder, 0o600, b"x")] * 2
+        assert seen == [("/memfd:upload (deleted)", 0o600, b"x")] * 2
         go_on.set()
         for thread in threads:
             thread.join()
@@ -374,7 +382,7 @@ def test_progress_is_told_and_who_leaves_gives_the_work_up(site):
             assert progress(port, job) == {"stage": "read", "done": 3, "of": 7}
             assert progress(port, "f" * 32) == {"stage": "wait", "done": 0, "of": 0}
             assert told(port, "/api/detect", b"x") == (503, {"error": web.BUSY})
-        assert ended.wait(10) and not left(site)
+        assert ended.wait(10) and not left()
         assert progress(port, job)["stage"] == "wait" and tickets[0][:2] == ("largest", 7)
         with pytest.raises(GivenUp):
             tickets[0][2].tell("score")
@@ -386,7 +394,7 @@ def test_who_sends_slowly_loses_the_place(site, port, monkeypatch):
         head = f"POST /api/detect HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 50\r\n\r\nx"
         connection.sendall(head.encode())
         assert connection.recv(4096).decode().startswith("HTTP/1.1 408")
-    assert not left(site)
+    assert not left()
 
 
 def test_a_server_that_ends_keeps_nothing(site, monkeypatch):
@@ -408,11 +416,11 @@ def test_a_server_that_ends_keeps_nothing(site, monkeypatch):
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         head = f"POST /api/detect HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 1\r\n\r\n"
         connection.sendall(head.encode() + b"x")
-        assert reading.wait(30) and len(os.listdir(site.folder)) == 1
+        assert reading.wait(30) and len(kept()) == 1
         stop.set()
         assert b"The process that decoded the file ended" in b"".join(iter(lambda: connection.recv(4096), b""))
         server.join(30)
-    assert not server.is_alive() and closed.is_set() and os.listdir(site.folder) == []
+    assert not server.is_alive() and closed.is_set() and kept() == []
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
 
@@ -443,12 +451,10 @@ def test_what_fails_here_is_said_too(site, port, monkeypatch):
         assert told(other, "/api/detect", PHOTO.read_bytes()) == (500, {"error": "Stub: scores that are not finite."})
         status, found = told(other, "/api/face", PHOTO.read_bytes())
         assert (status, found["error"]) == (503, "A process for reading files could not be started.")
-    full = Path(site.folder) / "full"
-    full.touch()
-    monkeypatch.setattr(uploads.tempfile, "mkstemp", lambda dir: (os.open("/dev/full", os.O_WRONLY), str(full)))
+    monkeypatch.setattr(uploads.os, "memfd_create", lambda name: os.open("/dev/full", os.O_WRONLY))
+    monkeypatch.setattr(uploads.os, "fchmod", lambda *_: None)
     status, found = told(port, "/api/detect", PHOTO.read_bytes())
     assert (status, found["error"]) == (507, "The server could not keep the file: No space left on device.")
-    assert not full.exists()
 
 
 def test_without_a_detector_the_page_says_so(site):

@@ -197,7 +197,7 @@ def opened(monkeypatch, tmp_path):
         least_confidence=None, places=1, limit_mb=1, token="",
     )  # fmt: skip
     monkeypatch.setattr(serve, "Readers", lambda *given: None)
-    return lambda **changes: serve.open_site(SimpleNamespace(**usual | changes), str(tmp_path))
+    return lambda **changes: serve.open_site(SimpleNamespace(**usual | changes))
 
 
 def test_the_page_without_a_checkpoint_detects_and_reconstructs_and_says_with_what(own, runs, opened, capsys):

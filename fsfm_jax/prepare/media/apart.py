@@ -6,6 +6,8 @@ decoder made of another file.
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 START_LENGTH = 16  # bytes that tell a plain photo
 MAX_HEADER = 1 << 20  # bytes
+# Variables that a process needs to start. The others may hold secrets, such as tokens of a cloud or a hub, and a
+# process that was taken over could put them into an answer.
+NEEDED = re.compile("(PATH|HOME|LANG|TMPDIR|VIRTUAL_ENV|LD_.*|LC_.*|PYTHON.*)$")
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
 
 
@@ -126,9 +131,10 @@ class _Server:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         # Safe path: the folder that the user stands in is not a place to import from.
-        environment = {"PYTHONPATH": ROOT, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"}
+        environment = {name: value for name, value in os.environ.items() if NEEDED.match(name)}
+        environment |= {"PYTHONPATH": ROOT, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "fsfm_jax.prepare.media.decoder_server", self._kind]
-        self._process = subprocess.Popen(command, stdin=theirs, stdout=2, env=os.environ | environment)
+        self._process = subprocess.Popen(command, stdin=theirs, stdout=2, env=environment)
         theirs.close()
         self._socket, self._lines, self._ready = ours, ours.makefile("rb"), False
 
@@ -219,8 +225,7 @@ class _File:
         except EOFError as error:
             self._end()
             code = self._server.exit_code()
-            how = "it was ended" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
-            raise Unusable("crashed", f"the process that decodes the file died twice ({how})") from error
+            raise Unusable("crashed", f"the process that decodes the file died twice ({_describe(code)})") from error
 
     def _ask_once(self, index: int | None) -> tuple[list, np.ndarray | None]:
         """Raises EOFError if there is no answer, or another than agreed."""
@@ -270,3 +275,10 @@ class _File:
         if len(data) != length:
             raise EOFError("no answer")
         return data
+
+
+def _describe(code: int | None) -> str:
+    """How a process ended, by its exit code."""
+    if code == -signal.SIGXCPU:
+        return "its processor time was used up"
+    return "it was ended" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"

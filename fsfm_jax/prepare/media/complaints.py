@@ -40,7 +40,9 @@ def heard(lines_of: re.Pattern = OF_DECODERS) -> Iterator[list[str]]:
         for line in filter(str.strip, written.decode(errors="backslashreplace").splitlines()):
             (lines if lines_of.match(line) else others).append(line)
         if others:
-            os.write(STANDARD_ERROR, "".join(line + "\n" for line in others).encode(errors="backslashreplace"))
+            # Where that is a file, a sandbox does not let it grow without end.
+            with contextlib.suppress(OSError):
+                os.write(STANDARD_ERROR, "".join(line + "\n" for line in others).encode(errors="backslashreplace"))
     finally:
         cv2.utils.logging.setLogLevel(level)
 

@@ -2,7 +2,8 @@
 
 It imports the decoders once and decodes nothing itself but a grey picture of its own. For each file it forks a copy,
 which serves that file and ends with it, so a copy starts within milliseconds and holds nothing of another file. What a
-fork costs grows with what is loaded: a server for plain photos (`PLAIN`) loads their decoders alone.
+fork costs grows with what is loaded: a server for plain photos (`PLAIN`) loads their decoders alone. Everything must be
+loaded here: the copy opens its file, closes the sandbox around itself, and can open nothing more (`sandbox`).
 
 Its standard input is a socket. A request is [kind, path] in JSON, with the end of another socket, on which the copy
 answers; when the copy has ended, its exit code comes back as a line. The copy sends a first answer unasked: a photo, or
@@ -23,21 +24,32 @@ import signal
 import socket
 import struct
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
+from fsfm_jax.prepare.media import sandbox
+from fsfm_jax.prepare.media.raw_file import open_regular
 from fsfm_jax.prepare.media.unusable import Unusable
 
 PHOTO, VIDEO = "photo", "video"
 PLAIN, ALL = "plain", "all"
-LOADED = {PLAIN: ("photo_file",), ALL: ("photo_file", "heif_file", "video")}  # before any file is decoded
+MEDIA = "fsfm_jax.prepare.media"
+# Loaded before any file is decoded; PyAV and Python import the last ones for files that have what they read.
+TEXTS = ("encodings.ascii", "encodings.latin_1", "encodings.unicode_escape", "encodings.utf_16", "encodings.utf_16_be",
+         "encodings.utf_16_le", "encodings.utf_32", "encodings.cp1252")  # fmt: skip
+PLAIN_ONES = (f"{MEDIA}.photo_file", *TEXTS)
+LOADED = {
+    PLAIN: PLAIN_ONES,
+    ALL: (*PLAIN_ONES, f"{MEDIA}.heif_file", f"{MEDIA}.video", "av.subtitles.stream", "av.subtitles.subtitle"),
+}
 READY = b"ready\n"
 LENGTH = struct.Struct("<I")
 BUFFER = 1 << 20  # bytes
 MAX_REQUEST = 1 << 16
+SECONDS = {PHOTO: 600, VIDEO: 6 * 3600}  # of processor time; a caller that waits gives up earlier
 DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
@@ -46,7 +58,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asks
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for name in LOADED[sys.argv[1]]:
-        importlib.import_module(f"fsfm_jax.prepare.media.{name}")
+        importlib.import_module(name)
     _warm_up()
     gc.collect()
     gc.freeze()  # a collection in a copy would touch, and so copy, all of the memory
@@ -68,15 +80,15 @@ def main() -> None:
 
 
 def _warm_up() -> None:
-    """Does once what the first photo makes the decoders do, so that no copy has to."""
+    """Does once what the first photo makes the decoders do, so that no copy has to, or could not any more."""
     from fsfm_jax.data.photo import encode_jpeg
     from fsfm_jax.prepare.media.photo_file import read_photo
 
-    # Without a place for a file, as in a read-only container, each copy does it.
-    with contextlib.suppress(OSError), tempfile.NamedTemporaryFile() as file:
+    Image.init()  # Pillow imports its readers when they are needed
+    traceback.format_stack()  # and Python what reads source files for a traceback
+    with open(os.memfd_create("grey"), "r+b", buffering=0) as file:
         file.write(encode_jpeg(np.full((16, 16, 3), 128, np.uint8), 90))
-        file.flush()
-        read_photo(file.name)
+        read_photo(file.fileno())
 
 
 def end_with(parent: int) -> None:
@@ -101,7 +113,7 @@ def _live(server: int, kind: str, path: str, end: int, requests: socket.socket) 
         requests.close()
         gc.disable()
         with socket.socket(fileno=end) as link, link.makefile("rb") as lines, link.makefile("wb", BUFFER) as answers:
-            (_serve_photo if kind == PHOTO else _serve_video)(path, lines, answers)
+            _guard(answers, lambda: _serve(kind, path, lines, answers))
         code = 0
     except BrokenPipeError:
         code = 0  # nobody waits for the answer any more
@@ -109,31 +121,30 @@ def _live(server: int, kind: str, path: str, end: int, requests: socket.socket) 
         os._exit(code)
 
 
-def _serve_photo(path: str, lines: io.BufferedIOBase, answers: io.BufferedIOBase) -> None:
+def _serve(kind: str, path: str, lines: io.BufferedIOBase, answers: io.BufferedIOBase) -> None:
     from fsfm_jax.prepare.media.photo_file import read_photo
 
-    def photo() -> None:
-        found = read_photo(path)
-        _write(answers, {"content": [found.notes]}, found.image)
+    file = open_regular(path)
+    sandbox.close(SECONDS[kind])
+    if kind == VIDEO:
+        _serve_video(file, lines, answers)
+        return
+    found = read_photo(file)
+    _write(answers, {"content": [found.notes]}, found.image)
 
-    _guard(answers, photo)
 
-
-def _serve_video(path: str, lines: io.BufferedIOBase, answers: io.BufferedIOBase) -> None:
+def _serve_video(file: int, lines: io.BufferedIOBase, answers: io.BufferedIOBase) -> None:
     from fsfm_jax.prepare.media.video import open_video
 
-    def video() -> None:
-        with open_video(path) as found:
+    with open_video(file) as found:
 
-            def frame(index: int | None) -> None:
-                image = None if index is None else found.read(index)
-                _write(answers, {"content": [found.count, found.rate, found.notes]}, image)
+        def frame(index: int | None) -> None:
+            image = None if index is None else found.read(index)
+            _write(answers, {"content": [found.count, found.rate, found.notes]}, image)
 
-            frame(None)
-            for line in lines:
-                _guard(answers, lambda index=int(line): frame(index))
-
-    _guard(answers, video)
+        frame(None)
+        for line in lines:
+            _guard(answers, lambda index=int(line): frame(index))
 
 
 def _guard(answers: io.BufferedIOBase, work: Callable[[], None]) -> None:
@@ -143,6 +154,9 @@ def _guard(answers: io.BufferedIOBase, work: Callable[[], None]) -> None:
         _write(answers, {"unusable": [error.reason, str(error)]}, None)
     except BrokenPipeError:
         raise
+    except PermissionError as error:
+        words = f"the decoder tried what its sandbox does not allow ({error.strerror})"
+        _write(answers, {"unusable": ["forbidden", words]}, None)
     except MemoryError:
         _write(answers, {"unusable": ["too_large", "it does not fit into the memory of its process"]}, None)
     except Exception:  # a fault of the program is told where it can end the run

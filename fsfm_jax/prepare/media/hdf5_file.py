@@ -5,14 +5,15 @@
 HDF5 can refer to other files in several ways; only data inside of the file is read.
 """
 
+import io
 import math
-import os
 import re
 
 import h5py
 import numpy as np
 
 from fsfm_jax.prepare.media.photo_file import MAX_PIXELS, check_size
+from fsfm_jax.prepare.media.raw_file import File
 from fsfm_jax.prepare.media.unusable import Unusable
 
 HDF5_SUFFIXES = (".hdf5", ".h5")
@@ -20,7 +21,7 @@ HDF5_START = b"\x89HDF\r\n\x1a\n"
 FRAME_NAME = re.compile(r"Frame_(0|[1-9][0-9]*)")
 ARRAY = "array"
 # What h5py makes of damaged files, by where the damage is.
-DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)
+DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError)
 
 
 class Hdf5File:
@@ -29,12 +30,17 @@ class Hdf5File:
     notes = ()
     rate = None
 
-    def __init__(self, path: str | os.PathLike):
-        """Raises `Unusable`: "damaged" or "no_frames"."""
+    def __init__(self, file: File):
+        """Raises `Unusable`: "unreadable", "damaged" or "no_frames"."""
+        try:
+            self._bytes = io.FileIO(file, closefd=not isinstance(file, int))
+        except OSError as error:
+            raise Unusable("unreadable", f"the file cannot be read: {error.strerror}") from error
         try:
             # Without locks, which some network folders refuse; nobody writes to a download.
-            self._file = h5py.File(path, "r", locking=False)
+            self._file = h5py.File(self._bytes, "r", locking=False)
         except DAMAGE as error:
+            self._bytes.close()
             raise Unusable("damaged", f"the HDF5 file cannot be opened: {error}") from error
         try:
             numbers = [int(match[1]) for name in self._file if (match := FRAME_NAME.fullmatch(name))]
@@ -72,6 +78,7 @@ class Hdf5File:
     def close(self) -> None:
         """Closes the file; nothing can be read any more."""
         self._file.close()
+        self._bytes.close()
 
 
 def _entry(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:

@@ -14,6 +14,7 @@ from av.stream import Discard, Disposition
 
 from fsfm_jax.prepare.media.container import Container
 from fsfm_jax.prepare.media.photo_file import MAX_PIXELS, check_size
+from fsfm_jax.prepare.media.raw_file import File
 from fsfm_jax.prepare.media.unusable import Unusable
 
 # What PyAV raises for a file; both of its own and what Python has for the same.
@@ -35,11 +36,10 @@ class OpenedStream:
       notes: what a reader of a result must know about the choice of the stream.
     """
 
-    def __init__(self, path: str | os.PathLike, kind: Container):
+    def __init__(self, file: File, kind: Container):
         """Raises `Unusable`: "unreadable", "not_opened" or "too_large"."""
         try:
-            # The name never reaches FFmpeg, for which "concat:a" is an instruction.
-            self._file = _Bytes(path)
+            self._file = _Bytes(file)
         except OSError as error:
             raise Unusable("unreadable", f"the file cannot be read: {error.strerror}") from error
         self._kind = kind
@@ -91,6 +91,10 @@ class OpenedStream:
 
 class _Bytes(io.FileIO):
     """A file for FFmpeg, which asks for impossible places of damaged ones; PyAV would print what is raised."""
+
+    def __init__(self, file: File):
+        super().__init__(file, closefd=not isinstance(file, int))
+        self.name = "a video"  # PyAV wants one; that of the file is an instruction to FFmpeg, as "concat:a"
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """As that of `io.FileIO`, but negative if there is no such place."""

@@ -9,7 +9,6 @@ follows.
 """
 
 import io
-import os
 import warnings
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ from fsfm_jax.prepare.media.photo_extras import Extras, extras_of
 from fsfm_jax.prepare.media.photo_format import PHOTO_FORMATS, format_of, no_picture, other_format
 from fsfm_jax.prepare.media.picture import Picture
 from fsfm_jax.prepare.media.pillow_file import read_pillow
-from fsfm_jax.prepare.media.raw_file import all_bytes
+from fsfm_jax.prepare.media.raw_file import File, all_bytes
 from fsfm_jax.prepare.media.unusable import Unusable
 from fsfm_jax.text import plain
 
@@ -57,7 +56,7 @@ class Photo:
     notes: tuple[str, ...] = ()
 
 
-def read_photo(path: str | os.PathLike) -> Photo:
+def read_photo(file: File) -> Photo:
     """Reads a PNG, JPEG, WebP, BMP, HEIC, AVIF, TIFF or GIF file; the content decides, not the suffix.
 
     A JPEG of more than `MAX_PIXELS` is read at 1/2, 1/4 or 1/8 of its size, and boxes in it count the pixels read.
@@ -66,7 +65,7 @@ def read_photo(path: str | os.PathLike) -> Photo:
       Unusable: "unreadable", "empty_file", "unknown_format", "unsupported_format", "unsupported_pixels", "truncated",
         "damaged", "transparent", "too_large" or "no_pixels".
     """
-    data = all_bytes(path, MAX_BYTES)
+    data = all_bytes(file, MAX_BYTES)
     encoding = format_of(data)
     if encoding is None:
         raise _refuse_unknown(data)

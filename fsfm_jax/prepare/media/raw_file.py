@@ -6,30 +6,15 @@ import stat
 from fsfm_jax.prepare.media.unusable import Unusable
 
 PART = 1 << 22  # bytes
+File = str | os.PathLike | int  # a path, or the descriptor of a file that is open for reading
 
 
-def first_bytes(path: str | os.PathLike, length: int) -> bytes:
-    """The first `length` bytes, or all when there are fewer.
-
-    Raises:
-      Unusable: "unreadable" or "empty_file".
-    """
-    return _read(path, length)
-
-
-def all_bytes(path: str | os.PathLike, limit: int) -> bytes:
-    """The whole content of a file of at most `limit` bytes.
+def open_regular(path: str | os.PathLike) -> int:
+    """Opens a regular file for reading; returns its descriptor, which the caller closes.
 
     Raises:
-      Unusable: "unreadable", "empty_file" or "too_large".
+      Unusable: "unreadable".
     """
-    data = _read(path, limit + 1)
-    if len(data) > limit:
-        raise Unusable("too_large", f"expected a file of at most {limit} bytes, found more")
-    return data
-
-
-def _read(path: str | os.PathLike, length: int) -> bytes:
     try:
         # Before opening: to open a named pipe would wait forever for somebody to write into it.
         mode = os.stat(path).st_mode
@@ -38,13 +23,46 @@ def _read(path: str | os.PathLike, length: int) -> bytes:
             if stat.S_ISDIR(mode):
                 kind = "a folder" if os.access(path, os.R_OK | os.X_OK) else "a folder that cannot be listed"
             raise Unusable("unreadable", f"expected a regular file, found {kind}")
-        data = bytearray()
-        with open(path, "rb") as file:
-            # In parts: to ask for all at once would take as much memory as the largest file may have.
-            while len(data) < length and (part := file.read(min(PART, length - len(data)))):
-                data += part
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise Unusable("unreadable", f"the file cannot be read: {error.strerror}") from error
+        raise _unreadable(error) from error
+
+
+def first_bytes(file: File, length: int) -> bytes:
+    """The first `length` bytes, or all when there are fewer.
+
+    Raises:
+      Unusable: "unreadable" or "empty_file".
+    """
+    if not isinstance(file, int):
+        descriptor = open_regular(file)
+        try:
+            return first_bytes(descriptor, length)
+        finally:
+            os.close(descriptor)
+    data = bytearray()
+    try:
+        # In parts: to ask for all at once would take as much memory as the largest file may have.
+        while len(data) < length and (part := os.pread(file, min(PART, length - len(data)), len(data))):
+            data += part
+    except OSError as error:
+        raise _unreadable(error) from error
     if not data:
         raise Unusable("empty_file", "the file has no bytes; download it again")
     return bytes(data)
+
+
+def all_bytes(file: File, limit: int) -> bytes:
+    """The whole content of a file of at most `limit` bytes.
+
+    Raises:
+      Unusable: "unreadable", "empty_file" or "too_large".
+    """
+    data = first_bytes(file, limit + 1)
+    if len(data) > limit:
+        raise Unusable("too_large", f"expected a file of at most {limit} bytes, found more")
+    return data
+
+
+def _unreadable(error: OSError) -> Unusable:
+    return Unusable("unreadable", f"the file cannot be read: {error.strerror}")

@@ -20,6 +20,7 @@ REASONS = {
     "other_files": "the HDF5 file refers to frames that are not stored in it as plain data",
     "unsupported_frame": "the HDF5 frame is not a colour picture of 8 bits",
     "crashed": "the process that decodes the file died, twice",
+    "forbidden": "the decoder tried what its sandbox does not allow, such as to open another file",
     "transparent": "every pixel of the photo is transparent",
     "all_black": "the picture has no pixel that is not black",
 }

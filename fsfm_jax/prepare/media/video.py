@@ -4,7 +4,6 @@ Whatever is wrong with a file is an `Unusable` with one of its `REASONS`. What a
 a crash of the process, is for the caller to survive.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -13,7 +12,7 @@ import numpy as np
 
 from fsfm_jax.prepare.media import hdf5_file, video_file
 from fsfm_jax.prepare.media.container import NAMES
-from fsfm_jax.prepare.media.raw_file import first_bytes
+from fsfm_jax.prepare.media.raw_file import File, first_bytes
 from fsfm_jax.prepare.media.unusable import Unusable
 
 VIDEO_SUFFIXES = video_file.VIDEO_SUFFIXES + hdf5_file.HDF5_SUFFIXES
@@ -31,19 +30,19 @@ class Video(Protocol):
 
 
 @contextmanager
-def open_video(path: str | os.PathLike) -> Iterator[Video]:
+def open_video(file: File) -> Iterator[Video]:
     """Opens a video of the kinds in `container.NAMES` or an HDF5 recording, told by its content.
 
     Raises:
       Unusable: "unreadable", "empty_file", "unknown_format", "not_opened", "no_frames", "too_large" or, for
         HDF5, "damaged".
     """
-    start = first_bytes(path, video_file.START_LENGTH)
+    start = first_bytes(file, video_file.START_LENGTH)
     container = video_file.container_of(start)
     if container is not None:
-        video = video_file.VideoFile(path, container)
+        video = video_file.VideoFile(file, container)
     elif start.startswith(hdf5_file.HDF5_START):
-        video = hdf5_file.Hdf5File(path)
+        video = hdf5_file.Hdf5File(file)
     else:
         raise Unusable(
             "unknown_format",

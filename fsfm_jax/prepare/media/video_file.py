@@ -7,7 +7,6 @@ One thread, no hardware and no clock: the same file gives the same pixels, which
 import collections
 import itertools
 import math
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +15,7 @@ from fsfm_jax.prepare.media.container import START_LENGTH, VIDEO_SUFFIXES, Conta
 from fsfm_jax.prepare.media.decoding import Decoded, Decoding
 from fsfm_jax.prepare.media.frame_picture import Pictures, shape_of
 from fsfm_jax.prepare.media.libav import OpenedStream
+from fsfm_jax.prepare.media.raw_file import File
 from fsfm_jax.prepare.media.timeline import MAX_FRAMES, Timeline, read_timeline
 from fsfm_jax.prepare.media.unusable import Unusable
 
@@ -37,9 +37,9 @@ class VideoFile:
     of the first. A damaged frame is refused, and so are those that build on it, up to the next key frame.
     """
 
-    def __init__(self, path: str | os.PathLike, container: Container):
+    def __init__(self, file: File, container: Container):
         """Raises `Unusable`: "unreadable", "not_opened", "no_frames" or "too_large"."""
-        self._opened = OpenedStream(path, container)
+        self._opened = OpenedStream(file, container)
         try:
             told = _promised_frames(self._opened)
             self._timeline, packets = read_timeline(self._opened)

@@ -14,7 +14,6 @@ import pytest
 from videos import CLIP, avi, mp4
 
 from fsfm_jax.prepare.media import apart as module
-from fsfm_jax.prepare.media import decoder_server
 from fsfm_jax.prepare.media.apart import HERE, Apart
 from fsfm_jax.prepare.media.decoder_server import ALL, LENGTH, PLAIN
 from fsfm_jax.prepare.media.unusable import Unusable
@@ -134,15 +133,3 @@ def test_a_process_that_was_taken_over_can_only_break(answer):
     file._stream = io.BytesIO(answer)
     with pytest.raises(EOFError):
         file._ask_once(None)
-
-
-def test_a_server_starts_where_no_file_can_be_written(monkeypatch):
-    asked = []
-
-    def refuse():
-        asked.append("file")
-        raise FileNotFoundError("no usable temporary directory")
-
-    monkeypatch.setattr(decoder_server.tempfile, "NamedTemporaryFile", refuse)
-    decoder_server._warm_up()
-    assert asked == ["file"]

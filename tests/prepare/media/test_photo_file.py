@@ -564,7 +564,7 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", path)
 
     (tmp_path / "photo.png").write_bytes(b"x")
-    monkeypatch.setattr("builtins.open", deny)
+    monkeypatch.setattr(os, "open", deny)
     with pytest.raises(Unusable, match="^the file cannot be read: Permission denied$"):
         read_photo(tmp_path / "photo.png")
 
