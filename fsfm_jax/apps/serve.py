@@ -70,7 +70,8 @@ def define_flags() -> None:
         "with; by default that of this package, if its detector is shown.",
     )  # fmt: skip
     flags.DEFINE_string(
-        "require_signature", None, "PEM file of a public key: refuse a --checkpoint or --pretrained that this key has not signed.",
+        "require_signature", None, "PEM file of a public key: refuse a --checkpoint or --pretrained that this key has "
+        "not signed.",
     )  # fmt: skip
     flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; any but loopback needs --token.")
     flags.DEFINE_integer("port", 7860, "To listen on; 0: any that is free.", lower_bound=0, upper_bound=65535)

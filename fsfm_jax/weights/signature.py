@@ -111,7 +111,7 @@ def verify_digests(content: bytes, key: Any, where: str) -> dict[str, str]:
         wanted = _name_key(key)
         if hint != wanted:
             raise ValueError(
-                f"{where}: the signature is of another key: expected {wanted[:16]}..., found {plain(str(hint))[:16]}.... "
+                f"{where}: the signature is of another key: expected {wanted[:16]}, found {plain(str(hint))[:16]}. "
                 "Name the public key of whoever signed this, if you trust them"
             ) from error
         raise ValueError(f"{where}: the signed list was changed after it was signed; do not use these files") from error

@@ -1,4 +1,4 @@
-"""What is signed of a detector, an encoder or an export, where its signature lies, and how only signed bytes are opened.
+"""What is signed of a detector, an encoder or an export, where its signature lies, how only signed bytes are opened.
 
 | what                                         | files                                 | signature          |
 |----------------------------------------------|---------------------------------------|--------------------|
@@ -63,8 +63,8 @@ def find_files(path: str) -> SignedFiles:
     """
     if path == bundled.NAME or "://" in path:
         raise ValueError(
-            f"{path}: expected a file or folder of this machine; weights of the package and addresses have a digest and "
-            "no signature. Copy the files to this machine, and name that place"
+            f"{path}: expected a file or folder of this machine; weights of the package and addresses have a digest "
+            "and no signature. Copy the files to this machine, and name that place"
         )
     path = os.path.normpath(path)
     if os.path.isfile(path):
@@ -172,8 +172,8 @@ def _read_signature(files: SignedFiles, key: Any) -> dict[str, str]:
             content = file.read(signature.MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{files.path}: expected the signature {files.place}; there is none. It is unsigned: get the signature from "
-            f"its maker, or sign it with `fsfm sign {files.path} --key=KEY` if you vouch for it"
+            f"{files.path}: expected the signature {files.place}; there is none. It is unsigned: get the signature "
+            f"from its maker, or sign it with `fsfm sign {files.path} --key=KEY` if you vouch for it"
         ) from error
     if len(content) > signature.MAX_BYTES:
         raise ValueError(f"{files.place}: expected a signature of at most {signature.MAX_BYTES} bytes; found more")
