@@ -1,17 +1,19 @@
 """What failures cost a run: goodput for one failure every 5, 15 and 60 minutes, as a model of measured costs.
 
     python -m reliability.goodput [--kills N] [--folder FOLDER]
+    python -m reliability.goodput --workdir=runs/vitb
 
 A tiny pretraining is killed (SIGKILL) N times and ends. Its goodput.jsonl gives the costs: seconds of a step, of a save
-and of a restart. The rows are a model of them, nothing of them was run for hours: failures come at random with a mean
-time M between them (exponential), a restart takes R, a save C, and there is a save after every T seconds of steps. Then
+and of a restart. With --workdir the costs are those of a run of yours. The rows are a model of them, nothing of them was
+run for hours: failures come at random with a mean time M between them (exponential), a restart takes R, a save C, and
+there is a save after every T seconds of steps. Then
 
     goodput = T / (M e^(R / M) (e^((T + C) / M) - 1))            (Daly 2006, equation for the total wall time)
     best T  = sqrt(2 C M)                                        (Young 1974)
 
 Young: A first order approximation to the optimum checkpoint interval, doi:10.1145/361147.361115. Daly: A higher order
 estimate of the optimum checkpoint interval for restart dumps, doi:10.1016/j.future.2004.11.016. Young's interval needs
-C much smaller than M. Writes reliability/results/goodput.json.
+C much smaller than M. Without --workdir it writes reliability/results/goodput.json.
 """
 
 import argparse
@@ -47,6 +49,8 @@ def costs(notes: list[Note], found: Goodput) -> dict[str, float]:
     """Seconds of a step, a save and a restart with its compiling, as a run has noted them."""
     pairs = [(one, two) for one, two in itertools.pairwise(notes) if one.attempt == two.attempt]
     saves = sum(two.parts["checkpoint"] > one.parts["checkpoint"] for one, two in pairs)
+    if not saves:
+        raise ValueError(f"{GOODPUT_FILE}: expected a run with a saved checkpoint; found {len(notes)} lines, no save")
     return {
         "step": (found.seconds["productive"] + found.seconds["lost"]) / (found.steps + found.lost_steps),
         "save": found.seconds["checkpoint"] / saves,
@@ -86,7 +90,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=None, help="for the run; by default a temporary one")
+    parser.add_argument("--workdir", type=Path, default=None, help="a run to take the costs of")
     options = parser.parse_args()
+    if options.workdir is not None:
+        notes = read_notes(str(options.workdir / GOODPUT_FILE))
+        whole = sum_attempts(notes)
+        print(whole.sentence(), json.dumps(rows_of(costs(notes, whole)), indent=1), sep="\n")
+        return
     logging.getLogger("absl").setLevel(logging.ERROR)
     folder = options.folder or Path(tempfile.mkdtemp())
     notes, whole = measure(folder, options.kills)
