@@ -4,7 +4,7 @@
     python -m reliability.goodput --workdir=runs/vitb
 
 A tiny pretraining is killed (SIGKILL) N times and ends. Its goodput.jsonl gives the costs: seconds of a step, of a save
-A tiny pretraining is killed (SIGKILL) N times and ends. Its goodput.jsonl gives the costs: seconds of a step, a save and
+and of a restart. With --workdir the costs are those of a run of yours. The rows are a model of them, nothing was
 run for hours: failures come at random with a mean time M between them (exponential), a restart takes R, a save C, and
 there is a save after every T seconds of steps. Then
 
