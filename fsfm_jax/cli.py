@@ -79,6 +79,16 @@ COMMANDS = {
             "fsfm export --format=deepfakebench --predictions=runs/eval/predictions/UADFV.csv --output=UADFV.csv",
         ),
     ),
+    "sign": Command(
+        ("fsfm_jax.export.sign",),
+        "sign a detector, an encoder or an export with a key",
+        ("fsfm sign runs/dfd --key=key.pem", "fsfm sign exports/dfd exports/vitb.safetensors --key=key.pem"),
+    ),
+    "verify": Command(
+        ("fsfm_jax.export.verify",),
+        "verify that a detector, an encoder or an export is what a key signed",
+        ("fsfm verify runs/dfd --key=pub.pem",),
+    ),
     "compile-check": Command(
         ("fsfm_jax.compile_check.__main__",),
         "compile a recipe for a TPU slice that is not here: memory, FLOPs, estimated speed",

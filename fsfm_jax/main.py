@@ -21,6 +21,7 @@ from fsfm_jax.config import options
 from fsfm_jax.config.fields import FieldError, one_of, stop_step
 from fsfm_jax.config.options import WRONG_USE, refuse
 from fsfm_jax.run.cluster import first_device, join_cluster
+from fsfm_jax.run.goodput import begin_command
 from fsfm_jax.run.workdir import make_folder
 from fsfm_jax.train.loop import Interrupted
 
@@ -35,6 +36,7 @@ flags.DEFINE_bool("cluster", False, "Join the other hosts of a pod or cluster (j
 
 def main(arguments: list[str]) -> None:
     del arguments  # all of them are options, which `read_options` has checked
+    begin_command()
     chosen = flags.FLAGS
     # The libraries narrate every save and every backend that they do not find; ours is the run's own voice.
     absl_logging.set_verbosity(absl_logging.WARNING)

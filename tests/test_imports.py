@@ -63,6 +63,7 @@ HOMES = {
     "ml_dtypes": "fsfm_jax.weights",
     "safetensors": "fsfm_jax.weights.safetensors_file",
     "huggingface_hub": "fsfm_jax.weights.hub_client",
+    "cryptography": "fsfm_jax.weights.signature",
     "jax2onnx": "fsfm_jax.weights.onnx_file",
     "onnxruntime": "fsfm_jax.weights fsfm_jax.prepare.parse.bisenet",
     "starlette": "fsfm_jax.apps",
@@ -165,12 +166,12 @@ def test_every_home_and_every_place_is_used():
 
 
 # Who does not ask for that parser needs no torch, who does not ask for that writer no tensorboardX, who fetches nothing
-# no huggingface_hub, and who draws nothing does not wait for matplotlib.
+# no huggingface_hub, who signs nothing no cryptography, and who draws nothing does not wait for matplotlib.
 @pytest.mark.parametrize(
     ("owner", "libraries"),
     [
         ("prepare.parse.farl", {"torch", "facer"}), ("run.tensorboard", {"tensorboardX"}), ("figures", {"matplotlib"}),
-        ("weights.hub_client", {"huggingface_hub"}),
+        ("weights.hub_client", {"huggingface_hub"}), ("weights.signature", {"cryptography"}),
     ],
 )  # fmt: skip
 def test_what_is_slow_and_seldom_needed_is_imported_inside_of_functions(owner, libraries):

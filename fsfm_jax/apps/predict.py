@@ -52,6 +52,9 @@ def define_flags() -> None:
         "checkpoint", None, "A fine-tuning run, an export, a .jax or .onnx file, or an official file; by default the "
         "small demonstration detector of this package.",
     )  # fmt: skip
+    flags.DEFINE_string(
+        "require_signature", None, "PEM file of a public key: refuse a --checkpoint that this key has not signed.",
+    )  # fmt: skip
     flags.DEFINE_string("threshold", "false_alarm", "false_alarm or equal_error, both as kept, or a number, 0 to 1.")
     flags.DEFINE_enum(
         "faces", LARGEST, FACES, "Which faces of a picture are judged; with all, people are followed through a video, "
@@ -183,7 +186,9 @@ def _predictor(
     if chosen.checkpoint is None:
         command.say(bundled.USED, sys.stderr)
     unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
-    predictor = open_predictor(chosen.checkpoint, unsaid, chosen.dtype, chosen.batch)
+    predictor = open_predictor(
+        chosen.checkpoint, unsaid, chosen.dtype, chosen.batch, chosen.require_signature
+    )
     rule = choose_rule(predictor, chosen.threshold, limits, persons=chosen.faces == EVERY)
     if folder is not None and not predictor.explains:
         raise ValueError(f"--explain: {NO_HEAT}")

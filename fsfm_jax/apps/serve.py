@@ -68,6 +68,10 @@ def define_flags() -> None:
         "pretrained", "", "Workdir of a pretraining run, or an export of one with its pixel decoder, to reconstruct "
         "with; by default that of this package, if its detector is shown.",
     )  # fmt: skip
+    flags.DEFINE_string(
+        "require_signature", None, "PEM file of a public key: refuse a --checkpoint or --pretrained that this key has "
+        "not signed.",
+    )  # fmt: skip
     flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; any but loopback needs --token.")
     flags.DEFINE_integer("port", 7860, "To listen on; 0: any that is free.", lower_bound=0, upper_bound=65535)
     flags.DEFINE_string(
@@ -152,12 +156,12 @@ def open_site(chosen: Any) -> Site:
     command.check_seconds(chosen.seconds)
     limits = limits_of(chosen.detector, chosen.least_frames, chosen.least_confidence)
     checkpoint, pretrained = _choose(chosen.checkpoint, chosen.pretrained)
-    run: OpenedRun | None = None if pretrained == "" else open_reconstruction(pretrained)
+    run: OpenedRun | None = None if pretrained == "" else open_reconstruction(pretrained, chosen.require_signature)
     masker = masker_of(run, _name(pretrained))
     predictor = readers = None
     if checkpoint != "":
         unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
-        predictor = open_predictor(checkpoint, unsaid, chosen.dtype)
+        predictor = open_predictor(checkpoint, unsaid, chosen.dtype, signed_by=chosen.require_signature)
         predictor.name = _name(checkpoint)  # visitors read it, and where it lies is not for them
         compile_for_a_photo(predictor)
         settings = Settings(

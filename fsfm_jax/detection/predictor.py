@@ -12,6 +12,8 @@ from fsfm_jax.detection.opener import Unsaid, open_scorer
 from fsfm_jax.figures.cam import class_activation
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.records import check_images
+from fsfm_jax.weights import bundled
+from fsfm_jax.weights.signed_files import open_signed, restore_paths
 
 # Of images at a time, beside the largest: what does not fill one is padded to the next, and each is compiled once.
 SMALL = (1, 4)
@@ -99,17 +101,27 @@ class Predictor(Carded):
         return np.concatenate(parts[1:] or parts)
 
 
-def open_predictor(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", batch: int = 16) -> Predictor:
+def open_predictor(
+    checkpoint: str | None, unsaid: Unsaid, dtype: str = "", batch: int = 16, signed_by: str | None = None
+) -> Predictor:
     """Opens whatever holds a detector, see `open_scorer`.
 
     Args:
       unsaid, dtype: see `open_scorer`.
       batch: images at a time.
+      signed_by: a public key; only files that it verifies are loaded (`signed_files.open_signed`).
 
     Raises:
-      FileNotFoundError: nothing there.
-      ValueError: not a detector, or a flag for another kind of checkpoint.
+      FileNotFoundError: nothing there, or no signature.
+      ValueError: not a detector, a flag for another kind of checkpoint, or files that are not what was signed.
+      ModuleNotFoundError: a signature is required, and the extra `sign` is not installed.
     """
+    if signed_by is not None:
+        with open_signed(checkpoint, signed_by) as copy:
+            predictor = open_predictor(copy, unsaid, dtype, batch)
+        predictor.name = bundled.NAME if checkpoint is None else checkpoint
+        predictor.card = restore_paths(predictor.card, copy, predictor.name)
+        return predictor
     opened = open_scorer(checkpoint, unsaid, dtype)
     if isinstance(opened, Detector):
         return predictor_of(opened, batch)

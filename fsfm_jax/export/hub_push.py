@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from fsfm_jax.weights.export_file import CARD, README, find_export
 from fsfm_jax.weights.hub_address import Address, is_word
 from fsfm_jax.weights.hub_client import Hub
+from fsfm_jax.weights.signed_files import IN_FOLDER
 
 BRANCH = "main"
 MESSAGE = "Upload an export of fsfm_jax"
@@ -77,7 +78,7 @@ def push(folder: str, repository: str, overwrite: bool, say: Callable[[str], Non
 
 
 def list_files(folder: str) -> tuple[list[Sent], dict]:
-    """The files of an export in the order of its JSON, which is last, and the JSON.
+    """The files of an export in the order of its JSON, its signature if it has one, its JSON; and the JSON's content.
 
     Raises:
       ValueError: no export for Hugging Face, or a file that is missing or was changed; the model card may have been.
@@ -94,7 +95,8 @@ def list_files(folder: str) -> tuple[list[Sent], dict]:
         if name != README and file.sha256 != (entry.get("sha256") if isinstance(entry, dict) else None):
             raise ValueError(f"--output: {path} is not the file that {CARD} lists; export anew")
         found.append(file)
-    return [*found, _read(CARD, os.path.join(folder, CARD))], export.said
+    last = [IN_FOLDER, CARD] if os.path.isfile(os.path.join(folder, IN_FOLDER)) else [CARD]
+    return [*found, *(_read(name, os.path.join(folder, name)) for name in last)], export.said
 
 
 def notes_on(said: dict, folder: str) -> Iterator[str]:

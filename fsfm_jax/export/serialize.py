@@ -37,6 +37,8 @@ from fsfm_jax.resolve.networks import DTYPES
 from fsfm_jax.run.whole_file import whole_file
 from fsfm_jax.tasks.normalisation import STATISTICS
 from fsfm_jax.weights import artifact, onnx_file
+from fsfm_jax.weights.signature import read_private_key
+from fsfm_jax.weights.signed_files import write_signature
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 KNOWN_PLATFORMS = (*PLATFORMS, "rocm")
@@ -238,6 +240,7 @@ def define_flags() -> None:
     flags.DEFINE_string("dtype", "", f"One of {', '.join(DTYPES)}; by default the run's, {OFFICIAL_DTYPE} of files.")
     flags.DEFINE_string("classes", "", "Classes of an official file by index, such as fake,real.")
     flags.DEFINE_string("statistics", "", f"Channel statistics, if none lie beside the file: {', '.join(STATISTICS)}.")
+    flags.DEFINE_string("sign", None, "PEM file of a private key, to sign what is written; see fsfm sign --help.")
     flags.DEFINE_string("norm_over", "", f"For official anti-spoofing files: {' or '.join(NORM_AXES)} (the first).")
 
 
@@ -248,10 +251,12 @@ def main(arguments: list[str]) -> None:
         raise app.UsageError("expected --checkpoint=WORKDIR_OR_FILE and --output=FILE, options as --name=value")
     absl_logging.set_verbosity(absl_logging.WARNING)
     try:
+        key = None if chosen.sign is None else read_private_key(chosen.sign, "--sign")
         unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
         detector = open_detector(chosen.checkpoint, unsaid, chosen.dtype)
         platforms = None if chosen.platforms is None else tuple(chosen.platforms)
         card = serialize(detector, chosen.output, chosen.format, platforms)
+        signed = None if key is None else write_signature(chosen.output, key)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         sys.exit(f"error: {error}")
     about = card["artifact"]
@@ -260,6 +265,8 @@ def main(arguments: list[str]) -> None:
         f"for {', '.join(about['platforms'])}"
     )
     print(f"{artifact.sidecar_of(chosen.output)} says how to use it")
+    if signed is not None:
+        print(f"{signed.place} is its signature")
 
 
 if __name__ == "__main__":

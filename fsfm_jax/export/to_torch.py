@@ -54,6 +54,8 @@ from fsfm_jax.weights.official_statistics import STATISTICS_FILE
 from fsfm_jax.weights.plain_arrays import POSITIONS, encoder_arrays, pixel_decoder_arrays
 from fsfm_jax.weights.rounding import STORED, round_arrays
 from fsfm_jax.weights.run_reader import OpenedRun, open_run
+from fsfm_jax.weights.signature import read_private_key
+from fsfm_jax.weights.signed_files import write_signature
 from fsfm_jax.weights.timm_state import TimmModel, classifier_state, pack_pretrained
 
 NETWORKS = ("online", "target")
@@ -259,6 +261,7 @@ def define_flags() -> None:
     )  # fmt: skip
     flags.DEFINE_enum("dtype", "float32", STORED, "Type of the arrays in a safetensors file; int8: of its matrices.")
     flags.DEFINE_string("push", "", "OWNER/NAME of a repository of the Hub to upload to; a new one is made private.")
+    flags.DEFINE_string("sign", None, "PEM file of a private key, to sign what is written; see fsfm sign --help.")
     flags.DEFINE_bool("push_overwrite", False, "Replace files of the repository that differ.")
 
 
@@ -270,6 +273,8 @@ def main(arguments: list[str]) -> None:
     chosen: Any = flags.FLAGS
     if len(arguments) > 1 or None in (chosen.format, chosen.output) or (chosen.checkpoint is None and not chosen.push):
         raise app.UsageError("expected --checkpoint=DIR, --format and --output, and nothing else")
+    if chosen.sign is not None and chosen.checkpoint is None:
+        raise app.UsageError("--sign: expected with --checkpoint; sign what is there already with fsfm sign")
     if chosen.push and chosen.format != "huggingface" or chosen.push_overwrite and not chosen.push:
         raise app.UsageError("--push=OWNER/NAME and --push_overwrite: expected with --format=huggingface")
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
@@ -277,8 +282,10 @@ def main(arguments: list[str]) -> None:
     logging.getLogger("fsfm_jax").setLevel(logging.WARNING)  # ours are shown
     try:
         repository = parse_repository(chosen.push) if chosen.push else ""
+        key = None if chosen.sign is None else read_private_key(chosen.sign, "--sign")
         if chosen.checkpoint is not None:
-            print("\n".join(convert(**{name: getattr(chosen, name) for name in SETTINGS})), flush=True)
+            paths = convert(**{name: getattr(chosen, name) for name in SETTINGS})
+            print("\n".join(paths if key is None else [*paths, write_signature(paths[0], key).place]), flush=True)
         if repository:
             hub_push.push(chosen.output, repository, chosen.push_overwrite, command.say)
     except (ValueError, OSError, ModuleNotFoundError) as error:

@@ -15,7 +15,8 @@ class Writer(Protocol):
         """Takes values of step `step` (1 = first), by name.
 
         Once a step those of training come, with plain names such as `loss`; values of a look at validation data come
-        in a call of their own, with names such as `validation/auc`. A value may be NaN.
+        in a call of their own, with names such as `validation/auc`, and before each save those of `run.goodput`, such
+        as `goodput/share`. A value may be NaN.
         """
 
     def write_image(self, step: int, name: str, image: np.ndarray) -> None:

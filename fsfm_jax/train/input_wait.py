@@ -18,11 +18,14 @@ class InputWait:
     The loop is one step ahead of the device. If the device limits, the loop waits where it reads the metrics of the
     step before; a wait for a batch counts only if the device had nothing left to do when the batch came. Saves and
     looks at validation data lie between `end` and `begin` and do not count.
+
+    Attributes:
+      seconds, waited: of the last step, and of these how long the device waited for its batch.
     """
 
     def __init__(self):
         self._steps, self._waited, self._seconds = 0, 0.0, 0.0
-        self._begun = self._wait = math.nan
+        self._begun = self.seconds = self.waited = math.nan
 
     def begin(self) -> None:
         """Before a batch is asked for."""
@@ -30,17 +33,17 @@ class InputWait:
 
     def arrived(self, idle: bool) -> None:
         """The batch is there; `idle`: the device has finished every step that it was given."""
-        self._wait = time.monotonic() - self._begun if idle else 0.0
+        self.waited = time.monotonic() - self._begun if idle else 0.0
 
     def end(self) -> float:
         """The share of this step's time that was spent waiting for its batch, 0 to 1; NaN of the first steps."""
-        seconds = time.monotonic() - self._begun
+        self.seconds = time.monotonic() - self._begun
         self._steps += 1
         if self._steps <= SETTLING:
             return math.nan
-        self._waited += self._wait
-        self._seconds += seconds
-        return self._wait / seconds if seconds else 0.0
+        self._waited += self.waited
+        self._seconds += self.seconds
+        return self.waited / self.seconds if self.seconds else 0.0
 
     def advise(self) -> None:
         """Says what to change if the input took much of the time; of each host, since the slowest one sets the pace."""

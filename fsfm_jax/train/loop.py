@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from fsfm_jax.run.checkpoint import Checkpoints
+from fsfm_jax.run.goodput import Stopwatch
 from fsfm_jax.train.input_wait import InputWait
 from fsfm_jax.train.outcome import Finished, SkipLimit
 from fsfm_jax.train.state import TrainState
@@ -113,6 +114,7 @@ class LoopParts:
       evaluate: looks at the state before each regular save, and at the end of the run; called again for a step that
         it has looked at, it must do nothing.
       flush: called before each save, so that what was written of a run is never behind what is saved of it.
+      stopwatch: what the seconds are spent on; it is only told, and decides nothing.
     """
 
     step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
@@ -123,6 +125,7 @@ class LoopParts:
     read: Callable[[Finished | None, TrainState], None]
     evaluate: Callable[[int, TrainState], None]
     flush: Callable[[], None]
+    stopwatch: Stopwatch
 
 
 def train(state: TrainState, parts: LoopParts, spec: LoopSpec) -> TrainState:
@@ -153,9 +156,9 @@ def train(state: TrainState, parts: LoopParts, spec: LoopSpec) -> TrainState:
                 # Also of a run that was stopped just here, before the look; `evaluate` looks at no step twice.
                 parts.evaluate(number, state)
                 if number != last_saved:
-                    parts.flush()
-                    checkpoints.save(state, parts.describe(number))
+                    _save(state, number, parts)
                     last_saved = number
+            parts.stopwatch.begin_steps()
             waits.begin()
             try:
                 batch = next(parts.batches)
@@ -165,9 +168,7 @@ def train(state: TrainState, parts: LoopParts, spec: LoopSpec) -> TrainState:
                 if jax.process_count() == 1:
                     with _tell_if_lost(number + 1, error):
                         read(pending, state)
-                        parts.flush()
-                        checkpoints.save(state, parts.describe(number))
-                        checkpoints.wait()
+                        _save(state, number, parts, wait=True)
                 raise
             waits.arrived(idle=pending is None or all(value.is_ready() for value in pending.metrics.values()))
             placed = parts.to_device(batch)
@@ -176,14 +177,23 @@ def train(state: TrainState, parts: LoopParts, spec: LoopSpec) -> TrainState:
             read(pending, state)
             number += 1
             pending = Finished(number, metrics, waits.end(), batch)
+            parts.stopwatch.end_step(number, waits.seconds, waits.waited)
         read(pending, state)
         if number == spec.steps:
             parts.evaluate(number, state)
-        parts.flush()
-        checkpoints.save(state, parts.describe(number))
-        checkpoints.wait()
+        _save(state, number, parts, wait=True)
         waits.advise()
         by = by or stop.by
     if by is not None:
         raise Interrupted(number, spec.steps, by)
     return state
+
+
+def _save(state: TrainState, number: int, parts: LoopParts, wait: bool = False) -> None:
+    """Saves the state after step `number`; with `wait` it returns when the checkpoint is there."""
+    began = parts.stopwatch.now()
+    parts.flush()
+    parts.checkpoints.save(state, parts.describe(number))
+    if wait:
+        parts.checkpoints.wait()
+    parts.stopwatch.saved(parts.stopwatch.now() - began)

@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 
 from fsfm_jax.config.fields import flat
 from fsfm_jax.run.checkpoint import Checkpoints, Retention
+from fsfm_jax.run.goodput import Stopwatch, begin_attempt
 from fsfm_jax.run.writers import RunInfo, Writer, Writers, open_writers
 from fsfm_jax.train.alarms import ALARMS_FILE, Alarms, AlarmSpec
 from fsfm_jax.train.identity import description, read_state
@@ -157,7 +158,7 @@ def run_training(spec: RunSpec) -> TrainState:
       NotSaved: something cannot be written.
       Interrupted: the process was told to stop; everything is saved.
     """
-    hooks, loop = spec.hooks, spec.loop
+    hooks, loop, began = spec.hooks, spec.loop, begin_attempt()
     with contextlib.ExitStack() as opened:
         checkpoints = Checkpoints(os.path.join(spec.workdir, CHECKPOINTS), spec.retention)
         opened.callback(checkpoints.close)
@@ -173,7 +174,7 @@ def run_training(spec: RunSpec) -> TrainState:
         evaluator = hooks.open_validation(state, saved, writers)
         opened.callback(evaluator.close)
         if first < loop.stop_after:
-            state = _train(spec, state, checkpoints, writers, evaluator)
+            state = _train(spec, state, checkpoints, writers, evaluator, began)
         number = int(state.step)
         place = str(checkpoints.directory / str(number))
         if number < loop.steps:
@@ -196,16 +197,24 @@ def _first_state(spec: RunSpec, checkpoints: Checkpoints) -> tuple[TrainState, d
 
 
 def _train(
-    spec: RunSpec, state: TrainState, checkpoints: Checkpoints, writers: Writers, evaluator: Evaluator
+    spec: RunSpec, state: TrainState, checkpoints: Checkpoints, writers: Writers, evaluator: Evaluator, began: float
 ) -> TrainState:
-    """Runs the loop with all that is open only as long as it runs."""
+    """Runs the loop with all that is open only as long as it runs; the attempt began at `began` of the clock."""
     program, hooks, first = spec.program, spec.hooks, int(state.step)
-    step = program.compile_step()
 
     def write(number: int, values: dict[str, float]) -> None:
         writers.write_step(number, hooks.show(number, values))
 
+    def flush() -> None:
+        writers.write(watch.number, watch.sum().as_metrics())
+        writers.flush()
+
     with contextlib.ExitStack() as opened:
+        watch = Stopwatch(None if jax.process_index() else spec.workdir, first, began)
+        opened.callback(_close_stopwatch, watch)
+        compiling = watch.now()
+        step = program.compile_step()
+        watch.add("compile", watch.now() - compiling)
         stream = spec.stream(first)
         opened.callback(stream.close)
         path = None if jax.process_index() else os.path.join(spec.workdir, ALARMS_FILE)
@@ -221,6 +230,12 @@ def _train(
             describe=spec.describe,
             read=MetricsReader(write, spec.loop.nonfinite, spec.loop.limit, alarms, suspects),
             evaluate=evaluator,
-            flush=writers.flush,
+            flush=flush,
+            stopwatch=watch,
         )
         return train(state, parts, spec.loop)
+
+
+def _close_stopwatch(watch: Stopwatch) -> None:
+    watch.close()
+    LOG.info("%s", watch.sum().sentence())

@@ -26,6 +26,7 @@ from fsfm_jax.weights.export_file import find_export, read_weights
 from fsfm_jax.weights.official_optimizer import Moments
 from fsfm_jax.weights.run_import import open_imported
 from fsfm_jax.weights.sidecar_file import COPY
+from fsfm_jax.weights.signed_files import open_signed
 
 FIELD = "--checkpoint"
 OFFICIAL = "official"  # a format whose files have all of a pretraining; `from_torch` makes a run of them
@@ -118,17 +119,20 @@ def open_run(workdir: str, step: int | None = None, moments: bool = True) -> Ope
     )
 
 
-def open_reconstruction(checkpoint: str | None) -> OpenedRun:
+def open_reconstruction(checkpoint: str | None, signed_by: str | None = None) -> OpenedRun:
     """Opens what reconstructs faces: a pretraining run, an export of one with its pixel decoder, or `small`.
 
     None stands for the encoder of the package. An export has neither moments nor a target network, and its `spec` has
-    no instance discrimination.
+    no instance discrimination. With a public key as `signed_by` only what it verifies is loaded.
 
     Raises:
       FileNotFoundError: nothing there.
       ValueError: a run of another job, a detector, an export without pixel decoder, or one whose arrays are not those
-        of the network that the JSON beside it describes.
+        of the network that the JSON beside it describes; or what `signed_files.open_signed` refuses.
     """
+    if signed_by is not None:
+        with open_signed(checkpoint, signed_by) as copy:
+            return open_reconstruction(copy)
     checkpoint = checkpoint_place.resolve(checkpoint, bundled.ENCODER)
     export = find_export(checkpoint)
     if export is None:

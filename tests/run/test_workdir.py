@@ -142,7 +142,8 @@ def test_jobs_leave_everything_in_a_bucket(bucket, tmp_path, monkeypatch):
     assert not (tmp_path / "gs:").exists()
     results = ("predictions/A.csv", "metrics.json", "table.md", "figures/A.png", "figures/A_calibration.png")
     assert {path.removeprefix("/bucket/") for path in bucket} == {
-        "tuned/metrics.jsonl", "tuned/validation.jsonl", *(f"tuned/test/{name}" for name in results)
+        *(f"tuned/{name}.jsonl" for name in ("goodput", "metrics", "validation")),
+        *(f"tuned/test/{name}" for name in results),
     }  # fmt: skip
     steps = [json.loads(line)["step"] for line in read("gs://bucket/tuned/metrics.jsonl").splitlines()]
     looks = [json.loads(line)["step"] for line in read("gs://bucket/tuned/validation.jsonl").splitlines()]

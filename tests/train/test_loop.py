@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from fsfm_jax.run.disk import NotSaved
+from fsfm_jax.run.goodput import Stopwatch
 from fsfm_jax.train import input_wait
 from fsfm_jax.train.alarms import Alarmed, Alarms, AlarmSpec
 from fsfm_jax.train.input_wait import SETTLING, InputWait
@@ -100,7 +101,8 @@ class Recorder:
         self.done = first
         read = MetricsReader(self.write, nonfinite, limit, alarms or Alarms(QUIET, None, first), self.suspects)
         parts = LoopParts(
-            self.step, self.batches(first), lambda b: b, self, lambda n: {"of": n}, read, self.evaluate, self.flush
+            self.step, self.batches(first), lambda b: b, self, lambda n: {"of": n}, read, self.evaluate, self.flush,
+            Stopwatch(None, first, 0.0),
         )
         return train(start, parts, spec)
 

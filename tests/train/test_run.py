@@ -15,6 +15,7 @@ from fsfm_jax import partition
 from fsfm_jax.run import disk, writers
 from fsfm_jax.run.checkpoint import Retention
 from fsfm_jax.run.disk import NotSaved
+from fsfm_jax.run.goodput import GOODPUT_FILE, read_notes, sum_attempts
 from fsfm_jax.train.alarms import AlarmSpec
 from fsfm_jax.train.loop import LoopSpec
 from fsfm_jax.train.outcome import SkipLimit
@@ -141,8 +142,12 @@ def test_a_run_is_opened_in_order_and_closed_in_the_reverse_of_it(noted, tmp_pat
         stopped = run(noted, tmp_path, stop_after=3)
     opened = [("prepare", 0), ("open writers",), ("open validation", None), ("open stream", 0)]
     assert stopped.events == [*opened, ("look", 2, 1.0), ("close stream",), *CLOSED]
-    assert caplog.messages == [f"Stopped after step 3 of 5; the same command goes on from {tmp_path}/checkpoints/3"]
+    said = [record.getMessage() for record in caplog.records if record.name == "fsfm_jax"]
+    assert said[1:] == [f"Stopped after step 3 of 5; the same command goes on from {tmp_path}/checkpoints/3"]
+    assert said[0].startswith("Goodput ") and said[0].endswith("in 1 attempts, 0 steps done again")
     ended = run(noted, tmp_path)
+    whole = sum_attempts(read_notes(f"{tmp_path}/{GOODPUT_FILE}"))
+    assert (whole.attempts, whole.steps, whole.lost_steps) == (2, 5, 0)
     assert ended.events == [
         ("prepare", 3), ("open writers",), ("open validation", (3, "sums")), ("open stream", 3), ("look", 4, 6.0),
         ("look", 5, 10.0), ("close stream",), ("finish", 10.0, 3 * IMAGES), *CLOSED,
