@@ -130,7 +130,7 @@ def test_fine_tuning_an_adapter_and_evaluating_are_checked_too():
 
 
 def test_an_evaluation_needs_a_detector_and_a_batch_has_to_divide():
-    with pytest.raises(ValueError, match="an evaluation looks with a detector: name its recipe, --detector"):
+    with pytest.raises(ValueError, match="an evaluation needs a detector: pass its fine-tuning recipe with --detector"):
         checked(evaluate.evaluate(), 2)
     with pytest.raises(ValueError, match="batch.size: 16 images do not divide among 3 devices; use 18 or 15"):
         checked(pretraining(), 3)
@@ -143,7 +143,7 @@ def test_findings_are_json_and_text(by_devices):
     assert found["figures"]["memory"]["temporaries"] == outcome.figures.memory.temporaries
     assert found["rooflines"] == {} and found["chip"] is None and found["versions"]["jax"] == jax.__version__
     text = report.describe(outcome)
-    assert "tiny on cpu:4 (4 simulated devices): 16 images a step, 4 at once on a device in 1 part(s)" in text
+    assert "tiny on cpu:4 (4 simulated devices): 16 images per step, micro-batches of 4 images per device, 1" in text
     assert "gradients: reductions" in text and "DEFECT" not in text
 
 
