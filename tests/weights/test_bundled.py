@@ -256,9 +256,9 @@ def test_what_may_not_be_part_of_the_package_is_not_written(runs, tmp_path, monk
     detector, folder = str(runs / "finetune_whole"), tmp_path / "weights"
     imported = str(tmp_path / "official")
     from_torch.convert([str(GOLDEN / "checkpoint-599.pth")], imported, "vggface2", pixel_heads=4, rep_heads=4)
-    with pytest.raises(ValueError, match="CC BY-NC 4.0 and stay so .* They may not be part of the package"):
+    with pytest.raises(ValueError, match="CC BY-NC 4.0 and stay so .* They cannot be part of the package"):
         small.make_weights(imported, detector, folder, ABOUT)
-    with pytest.raises(ValueError, match="data.train of samples alone; found blend, forged in 'forged:blend:24'. If"):
+    with pytest.raises(ValueError, match="data.train with only samples; found blend, forged in 'forged:blend:24'. If"):
         small.make_weights(str(runs / "pretrain"), detector, folder, ABOUT | {"may_have_seen": ["samples"]})
     with pytest.raises(ValueError, match="from step 2 of pretrain, as --encoder is; found step 4 of pretrain_whole"):
         small.make_weights(str(runs / "pretrain"), detector, folder, ABOUT)
