@@ -92,7 +92,7 @@ def test_the_table_of_licences_has_every_pin_and_nothing_else():
     ])  # fmt: skip
 def test_licences_are_told_by_the_metadata(metadata, licence):
     assert licences.licence_of("package", metadata) == licence
-    with pytest.raises(ValueError, match="package: expected its metadata to name a licence, found none"):
+    with pytest.raises(ValueError, match="package: expected a licence in its metadata, found none"):
         licences.licence_of("package", {"license": "Copyright " + "x" * 60, "classifier": []})
 
 

@@ -104,11 +104,9 @@ def remedy(outcome: Outcome, choices: tuple[int, ...]) -> str:
             "twice that with micro-batches)"
         )
     if step.remat not in (None, "full"):
-        ways.append(f"model.remat is {step.remat}; a stronger one stores less (full: no activations of a block)")
+        ways.append(f"use a stronger model.remat than {step.remat} (full stores no activations of a block)")
     if step.fsdp is False and state - shared > 0:
-        ways.append(
-            f"partition.fsdp=True reduces the state on a device from {_gib(state)} to {_gib(shared)}"
-        )
+        ways.append(f"partition.fsdp=True reduces the state on a device from {_gib(state)} to {_gib(shared)}")
     if step.fsdp is None:
         ways.append("reduce evaluation.batch")
     return "; ".join(ways or ["use a smaller model, or chips with more memory"])

@@ -273,7 +273,7 @@ def test_principal_components_by_hand_and_clusters_in_t_sne():
         ("cam", {}, "--checkpoint: cam takes 1 to 1, found 0"),
         ("masking", {"checkpoint": ["a"]}, "--checkpoint: masking takes none, found 1"),
         ("masking", {"strategies": ["crfr"]}, "--strategies: expected some of random, .*; found 'crfr'"),
-        ("masking", {"data": "forged:blend:8"}, "--data: forged:blend:8 has no parsing maps, from which masks"),
+        ("masking", {"data": "forged:blend:8"}, "--data: forged:blend:8 has no parsing maps, which masks need"),
         ("masking", {"images": 0}, "--images: expected at least 1, found 0"),
     ])  # fmt: skip
 def test_what_cannot_be_analysed_says_so(what, fields, text, tmp_path):
@@ -371,7 +371,7 @@ def test_parsers_are_an_analysis(tmp_path):
 
 
 def test_runs_and_features_that_cannot_be_shown_say_why(detector, tmp_path):
-    with pytest.raises(ValueError, match="runs/x has no pixel decoder"):
+    with pytest.raises(ValueError, match="expected a pretraining with pixel decoder; runs/x has none"):
         galleries.task_of(SimpleNamespace(params={}), "runs/x", 0.75)
     run = SimpleNamespace(params={"pixel_decoder": {}}, statistics=None)
     with pytest.raises(ValueError, match="the channel statistics of runs/x are unknown; import"):

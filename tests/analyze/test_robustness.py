@@ -122,7 +122,7 @@ def test_tables_and_picture_hold_the_same(reported, content, detector):
     digest = digest_parameters(open_saved(detector).params)[:12]
     assert "## A: 18 images, 5 videos (" in table and f"- weights, SHA-256: {digest}\n" in table
     assert table.count("\n## Facts\n") == 1 and "- compression: A: JPEG of quality" in table
-    assert f"at 0.25 ({RULE}, chosen on val)" in table and "Strengths of noise are those of Deeper" in table
+    assert f"at 0.25 ({RULE}, chosen on val)" in table and "Strengths of noise are from Deeper" in table
     assert cv2.imread(str(reported / "robustness.png")).std() > 10
     areas = [row["video"]["metrics"]["auc"] for row in content["data"]["A"]["rows"]]
     jpeg, noise = panels_of(content)

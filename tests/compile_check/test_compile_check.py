@@ -176,8 +176,8 @@ def test_what_does_not_fit_is_an_outcome_with_a_remedy_and_other_errors_are_rais
     # 2 GiB of state and one for each image.
     assert report.remedy(outcome, (32, 16, 8)).split("; ") == [
         "batch.per_device=8 with 4 micro-batches should need 10.00 GiB",
-        "model.remat is none: a stronger one keeps less (full: no activations of a block)",
-        "partition.fsdp=True leaves 0.50 GiB of the 2.00 GiB of state on a device",
+        "use a stronger model.remat than none (full stores no activations of a block)",
+        "partition.fsdp=True reduces the state on a device from 2.00 GiB to 0.50 GiB",
     ]
     assert json.loads(json.dumps(report.to_json(outcome)))["figures"] is None
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
@@ -188,12 +188,15 @@ def test_remedies_that_were_taken_are_not_offered_and_images_that_fill_the_memor
     outcome = refused("RESOURCE_EXHAUSTED: Used 17.00G of 15.75G hbm.", fsdp=True, remat="full")
     # Half a gibibyte of state is left on a device; 16 images need the half of 16.5 and it.
     assert report.remedy(outcome, (32, 16)) == "batch.per_device=16 with 2 micro-batches should need 8.75 GiB"
-    assert report.remedy(refused("RESOURCE_EXHAUSTED", fsdp=None, remat=None), ()) == "a smaller evaluation.batch"
+    assert report.remedy(refused("RESOURCE_EXHAUSTED", fsdp=None, remat=None), ()) == "reduce evaluation.batch"
     # 9 of the 15.75 GiB are images and 2 state: 7 for 32 images at once, of which 4.75 leave 21.7.
     outcome = refused("RESOURCE_EXHAUSTED: Used 18.00G of 15.75G hbm.", batch_bytes=9 * GIB, remat="full")
     first, second, _ = report.remedy(outcome, (32, 16)).split("; ")
     assert first == "batch.per_device=16 with 2 micro-batches should need 14.50 GiB"
-    assert second.startswith("the images of a step take 9.00 GiB of a device, twice with micro-batches: a smaller")
+    assert second == (
+        "reduce batch.size or use more chips (the images of a step take 9.00 GiB on a device, twice that with "
+        "micro-batches)"
+    )
 
 
 def test_what_the_compiler_would_need():

@@ -281,7 +281,7 @@ def test_digests_are_written_into_the_table_of_the_module(tmp_path):
         text = module.read_text()
         assert f"\nDIGESTS: dict[str, str] = {{\n{rows}}}\n" in text and text.count("DIGESTS:") == 1
     module.write_text("DIGESTS = {}\n")
-    with pytest.raises(ValueError, match="expected one table DIGESTS, found 0"):
+    with pytest.raises(ValueError, match="expected exactly one table DIGESTS, found 0"):
         small.write_digests(module, {})
 
 
