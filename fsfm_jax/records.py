@@ -4,7 +4,7 @@ On disk (TensorFlow Datasets features in ArrayRecord files, one record per group
 
 | feature       | stored as                      | meaning                                                        |
 |---------------|--------------------------------|----------------------------------------------------------------|
-| `image`       | PNG or JPEG bytes              | face crop, `[224, 224, 3] uint8`, RGB, or of its own size      |
+| `image`       | PNG or JPEG bytes              | face crop, `[224, 224, 3] uint8`, RGB, or of another size      |
 | `parsing_map` | zlib of `[224, 224] uint8`     | parsing class of each pixel (`regions.CLASSES`); may be absent |
 | `region_bits` | `[196] uint16`                 | class bits of each 16x16 patch, row by row; may be absent      |
 | `source`      | text                           | path of the photo or video, below the root of the download     |

@@ -64,7 +64,7 @@ class Outcome:
         return None if self.figures is None else self.figures.flops / (self.images * self.step.model_flops)
 
     def defects(self) -> list[str]:
-        """Unexpected properties of the program, as sentences."""
+        """Return the unexpected properties of the program, as sentences."""
         found, figures = [], self.figures
         if self.rebuilt:
             found.append(f"{self.rebuilt} arrays are rematerialised on every device to reshard them")

@@ -106,7 +106,7 @@ def resample(
 
 
 def _label_of_video(scored: Scored, videos: np.ndarray) -> np.ndarray:
-    """`[V] bool`."""
+    """Return the label of each video, `[V] bool`; raise ValueError for invalid numbers or mixed labels."""
     if videos.min() < 0:
         raise ValueError(f"videos: expected numbers from 0, found {videos.min()}")
     counts, positive = np.bincount(videos), np.bincount(videos, scored.labels)

@@ -85,7 +85,7 @@ def balanced_accuracy(classified: ClassScores) -> Value:
 
 
 def log_loss(classified: ClassScores) -> Value:
-    """Mean over the examples of `-log p(label)`, in nats; probabilities are kept 2.2e-16 away from 0 and 1."""
+    """Return the mean of `-log p(label)` over the examples, in nats; p is clipped to 2.2e-16 from 0 and 1."""
     picked = classified.probabilities[np.arange(len(classified)), classified.labels]
     return Value(float(-np.mean(np.log(np.clip(picked, binary.PROBABILITY_EPSILON, 1 - binary.PROBABILITY_EPSILON)))))
 

@@ -53,7 +53,7 @@ def risk_coverage(confidences: np.ndarray, wrong: np.ndarray) -> RiskCoverage:
 
 
 def area(curve: RiskCoverage) -> float:
-    """AURC, 0..1."""
+    """Return the AURC, 0..1."""
     ranks = np.arange(1, curve.examples + 1)
     # The mean over all orders spreads errors evenly over examples with equal confidence.
     return float(np.mean(np.interp(ranks, [0, *curve.accepted], [0, *curve.errors]) / ranks))

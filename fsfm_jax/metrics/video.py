@@ -45,7 +45,7 @@ def index_videos(videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_by_video(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Mean over the frames of each video: probabilities `[N] -> [V]`, or logits `[N, C] -> [V, C]`, in float64.
+    """Return the mean over the frames of each video in float64, probabilities `[N] -> [V]` or logits `[N, C] -> [V, C]`.
 
     index: `[N]`, the row of each frame, from `index_videos`.
     """

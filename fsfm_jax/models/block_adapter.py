@@ -1,4 +1,4 @@
-"""Bottlenecks inside the blocks of a frozen encoder, an ablation of FS-Adapter: parallel to the MLP, or behind it."""
+"""Bottlenecks inside the blocks of a frozen encoder, an ablation of FS-Adapter: parallel to the MLP, or after it."""
 
 import dataclasses
 

@@ -28,7 +28,7 @@ CLASS_TOKEN = "encoder/cls_token"
 
 # Parts of a pretraining tree that a classifier does not use, by path, with the reason.
 _DROPPED = (
-    (r"encoder/norm/.*", "the final norm of pretraining; the pooled features have a fresh norm of their own"),
+    (r"encoder/norm/.*", "the final norm of pretraining; the pooled features have a separate fresh norm"),
     (r"mask_token", "stands for hidden patches; a classifier sees all"),
     (r"rep_decoder/.*", "the representation decoder of pretraining"),
     (r"regressor/.*", "the latent regressor of pretraining"),

@@ -3,8 +3,7 @@
 Letters used in every shape of `models/`: B batch, N patches of the grid, K kept patches, T tokens,
 D width, H heads, E head dimension, P pixels of a patch (3 p**2).
 
-Matrix products run in `dtype`; softmax and layer norms run in float32 (or higher) whatever `dtype` is,
-and parameters are float32.
+Matrix products run in `dtype`. Softmax and layer norms always run in float32 or higher. Parameters are float32.
 """
 
 import functools

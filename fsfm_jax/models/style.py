@@ -39,7 +39,7 @@ class Style:
         if self.gelu not in GELUS:
             raise ValueError(f"gelu: expected one of {', '.join(GELUS)}; found {self.gelu!r}")
         if self.registers < 0 or (self.registers and not self.class_token):
-            raise ValueError(f"registers: expected 0 or more behind a class token; found {self.registers}")
+            raise ValueError(f"registers: expected 0, or more with a class token; found {self.registers}")
         if self.relative and self.prefix != 1:
             raise ValueError(
                 "relative: expected a class token and no registers, since the table has rows for a class token alone; "

@@ -153,7 +153,7 @@ def test_a_bottleneck_must_divide_the_width():
     with pytest.raises(ValueError, match="tuning.reduction: expected a divisor of the width 48; found 5"):
         shapes_of(Classifier(bad), 32)
     tokens = AntiSpoof(AntiSpoofSpec(norm_over="tokens", dropout=0.5, **SHARED))
-    with pytest.raises(ValueError, match="model.norm_over: .* use features"):
+    with pytest.raises(ValueError, match="model.norm_over: expected features, since an adapter"):
         shapes_of(tokens, 32)
 
 
