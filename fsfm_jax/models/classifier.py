@@ -264,7 +264,7 @@ def initialise(
             value, kept = resize_relative(value, table_grid(want.shape[0])), resized
         if value.shape != want.shape or value.dtype != want.dtype:
             have = f"{value.dtype}{list(value.shape)}"
-            complaints.append(f"{path}: expected {want.dtype}{list(want.shape)}; found {have} in the pretrained file")
+            complaints.append(f"{path}: expected {want.dtype}{list(want.shape)}; found {have} in pretraining")
         kept.append(path)
         result[path] = value
     for path in sorted(source):

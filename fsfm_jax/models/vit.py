@@ -63,7 +63,7 @@ SIZES = {
     # cores pretrain it on 30,000 faces in an hour; ViT-Ti would take more than two hours.
     "mini16": Size(192, 5, 3, 16),
     "demo16": Size(128, 4, 4, 16),  # for two CPU cores; not a size of the paper
-    "tiny32": Size(64, 2, 4, 32),  # for tests that train to convergence: a quarter of the patches
+    "tiny32": Size(64, 2, 4, 32),  # for tests of real training: a quarter of the patches
     "tiny16": Size(48, 2, 4, 16),  # for tests
     "tiny8": Size(48, 2, 4, 8),  # for the golden numbers, with images of 32 pixels
 }
