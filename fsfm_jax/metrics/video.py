@@ -45,7 +45,7 @@ def index_videos(videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_by_video(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Return the mean over the frames of each video in float64, `[N] -> [V]` (probabilities) or `[N, C] -> [V, C]` (logits).
+    """Return the mean over the frames of each video in float64: `[N] -> [V]`, or `[N, C] -> [V, C]`.
 
     index: `[N]`, the row of each frame, from `index_videos`.
     """
