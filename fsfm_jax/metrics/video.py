@@ -47,6 +47,7 @@ def index_videos(videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def mean_by_video(values: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Return the mean over the frames of each video in float64: `[N] -> [V]`, or `[N, C] -> [V, C]`.
 
+    values: probabilities `[N]` or logits `[N, C]` of the frames.
     index: `[N]`, the row of each frame, from `index_videos`.
     """
     values, counts = np.asarray(values, np.float64), np.bincount(index)
