@@ -1,12 +1,12 @@
-"""What a frozen encoder saves: a step of full fine-tuning, of FS-Adapter, and of FS-Adapter on features from disk.
+"""Measure what a frozen encoder saves: full fine-tuning, FS-Adapter, and FS-Adapter on features from disk.
 
     python -m benchmarks.adapter
 
-ViT-S/16 in float32 on drawn forgeries, without augmentation, on one device. Steps are timed in turn, so that other
-programs slow all three down; the ratio is the median over the turns. FLOPs and memory are those that the compiler
-counts: state is all parameters and the moments of those that are trained. Then one epoch as the job runs it, decoding
-and loading included: from photos, from features with computing them, and from features that are there.
-Writes benchmarks/results/adapter.json.
+The network is ViT-S/16 in float32 on drawn forgeries, without augmentation, on one device. The three steps are timed in
+turn, so other programs slow down all of them; the ratio is the median over the turns. FLOPs and memory are the
+compiler's counts; the state has all parameters, and the moments of the trained ones. Then one epoch is timed as in the
+job, including decoding and loading: from photos, from features including their computation, and from stored features.
+The results go to benchmarks/results/adapter.json.
 """
 
 import logging
@@ -44,14 +44,14 @@ FIELDS = {
 
 
 def resolved(method: str, cache: str = "") -> Finetuning:
-    """A run of a tuning on the images of the benchmark."""
+    """Return a run of a tuning on the images of the benchmark."""
     c = finetuning.finetune()
     c.update_from_flattened_dict({**FIELDS, "init": "benchmark", "tuning.method": method, "features.cache": cache})
     return resolve_finetuning(c, IMAGES, 2, 1, STATISTICS["vggface2"], jax.device_count())
 
 
 class Kind(NamedTuple):
-    """One of the three: its program, its compiled step, and its state, which every step replaces."""
+    """One of the three variants: its program, its compiled step, and its state, which every step replaces."""
 
     run: Finetuning
     program: Program
@@ -60,13 +60,13 @@ class Kind(NamedTuple):
 
 
 def made(run: Finetuning) -> Kind:
-    """Compiles the step of a run."""
+    """Compile the step of a run."""
     program = make_program(run)
     return Kind(run, program, program.compile_step(), [program.initial_state(run.seed)])
 
 
 def seconds(kind: Kind, batch: dict[str, np.ndarray]) -> float:
-    """One step by the clock, with the batch's way to the device."""
+    """Return the wall-clock time of one step, including the transfer of the batch to the device."""
     started = time.perf_counter()
     kind.state[0], metrics = kind.step(kind.state[0], kind.program.to_device(batch))
     jax.block_until_ready((kind.state[0], metrics))
@@ -74,14 +74,14 @@ def seconds(kind: Kind, batch: dict[str, np.ndarray]) -> float:
 
 
 def epoch(kind: Kind, stream: Iterator) -> None:
-    """Every image once."""
+    """Train on every image once."""
     for _ in range(IMAGES // BATCH):
         seconds(kind, next(stream))
     stream.close()
 
 
 def timed(work: Callable) -> float:
-    """Seconds by the clock."""
+    """Return the wall-clock time of `work` in seconds."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -91,7 +91,7 @@ def main(arguments: list[str]) -> None:
     logging.getLogger("absl").setLevel(logging.WARNING)
     source = ForgedSource(["blend"], IMAGES)
     for index in range(IMAGES):
-        source[index]  # drawn beforehand: drawing is not what is measured
+        source[index]  # drawn in advance, because the drawing is not measured
     with tempfile.TemporaryDirectory() as folder:
         kinds = {
             FULL: made(resolved(tuning.FULL)),
@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> None:
 
         def features() -> FeatureStream:
             run, mesh = cached.run, cached.program.mesh
-            # As a run begins: a fresh cache finds its files by what is in the encoder.
+            # As at the start of a run: a fresh cache finds its files by the encoder's content.
             cache = FeatureCache(folder, run.task, cached.state[0].params, run.report.evaluation, mesh)
             return FeatureStream([(FeatureSource(source, cache.of(source, UNAUGMENTED)), None)], run.stream, 0, 0, 1)
 

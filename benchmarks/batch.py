@@ -1,10 +1,11 @@
-"""What a large job gains: files a second of `fsfm predict --parquet`, beside a loop that predicts one file at a time.
+"""Measure files per second of `fsfm predict --parquet`, compared with predicting one file at a time.
 
     python -m benchmarks.batch [--files=200]
 
-The bundled photos of 300 to 500 pixels, no two alike, with the small detector of the package and the defaults of the
-command. Three ways: the command once for each file (of five files), `Detector.predict` in a loop of one process, and
-the command with all files. The start of the program is in the first alone. Writes benchmarks/results/batch.json.
+The inputs are distinct variants of the bundled photos, 300 to 500 pixels, with the small bundled detector and the
+defaults of the command. Three ways are compared: the command once per file (five files), `Detector.predict` in a loop
+in one process, and the command with all files. Only the first includes the program start for every file. The results
+go to benchmarks/results/batch.json.
 """
 
 import argparse
@@ -26,7 +27,7 @@ STARTS = 5
 
 
 def command(*arguments: str) -> float:
-    """Seconds of the command."""
+    """Run the command and return its seconds."""
     started = time.monotonic()
     line = [sys.executable, "-m", "fsfm_jax.apps.predict", *arguments]
     subprocess.run(line, cwd=ROOT, check=True, capture_output=True)
@@ -53,7 +54,7 @@ def main() -> None:
             loop = time.monotonic() - started
         out = str(Path(temporary) / "out")
         command(f"--parquet={out}", paths[0])
-        start = command(f"--parquet={out}", paths[0])  # which has a result: the start alone
+        start = command(f"--parquet={out}", paths[0])  # its result exists already, so this measures the start alone
         whole = command(f"--parquet={out}", str(folder))
         scored = read_parts(out, ["file", "score"])
         assert scored.num_rows == len(paths), "a file was lost"

@@ -1,11 +1,11 @@
-"""What the same run gives again, and by how much it differs where it may: devices, parts of a batch, memory settings.
+"""Measure the reproducibility of a run: repeated, and with other devices, micro-batches and memory settings.
 
     python -m benchmarks.determinism [--steps=30]
 
-A tiny pretraining of both networks in float32 on eight simulated CPU devices, the same batches throughout. Each form is
-compared with one device and the whole batch at once: the largest difference of a parameter over the largest parameter,
-and that of the last loss. The same form twice, and from other loader processes, has to give the same bytes.
-Writes benchmarks/results/determinism.json.
+The run is a tiny pretraining of both networks in float32 on eight simulated CPU devices, always with the same batches.
+Each variant is compared with one device and one micro-batch: the largest difference of a parameter divided by the
+largest parameter, and the relative difference of the last loss. Repeating a variant, also with other loader processes,
+must give the same bytes. The results go to benchmarks/results/determinism.json.
 """
 
 import dataclasses
@@ -32,30 +32,30 @@ FIELDS = {
 }  # fmt: skip
 DEVICES = 8
 
-_STEPS = flags.DEFINE_integer("steps", 30, "Of each run.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 30, "Steps of each run.", lower_bound=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class End:
-    """Where a run ends."""
+    """The result of a run."""
 
     params: list[np.ndarray]
     loss: float
 
     def same(self, other: "End") -> bool:
-        """Whether all bits are equal."""
+        """Return whether all bits are equal."""
         pairs = zip(self.params, other.params, strict=True)
         return self.loss == other.loss and all(a.tobytes() == b.tobytes() for a, b in pairs)
 
     def apart(self, other: "End") -> tuple[float, float]:
-        """Largest difference of a parameter over the largest parameter, and of the losses over the loss."""
+        """Return the largest parameter difference over the largest parameter, and the relative loss difference."""
         pairs = list(zip(self.params, other.params, strict=True))
         largest = max(np.abs(a).max() for a, _ in pairs)
         return float(max(np.abs(a - b).max() for a, b in pairs) / largest), abs(self.loss - other.loss) / self.loss
 
 
 def trained(devices: int, per_device: int, steps: int, **fields: Any) -> End:
-    """The end of a run on so many devices, each taking `per_device` images at once."""
+    """Run on `devices` devices with micro-batches of `per_device` images per device, and return the result."""
     config = pretrain_demo.get_config()
     changes = {name.replace("__", "."): value for name, value in fields.items()}
     config.update_from_flattened_dict(

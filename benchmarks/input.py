@@ -1,18 +1,17 @@
-"""What the loader delivers: images per second, decoded, masked and batched, by format and by workers.
+"""Measure the speed of the loader: decoded, masked and batched images per second, by format and workers.
 
     python -m benchmarks.input
 
-Records with PNG and with JPEG photos, and the official way: one .png and one .npy file for each face. "self-blended" is
-the loader of fine-tuning, without augmentation, on the PNG records: every face is decoded for itself and for its blend,
-so half of the images are blends. The bundled faces
-are read over and over, so the disk plays no part; on a real one the small files cost a seek each.
-`images/s` is by the clock and suffers from other programs; processor time per image does not, but it counts this
-process alone and is left out where workers do the decoding.
+The formats are records with PNG and with JPEG photos, and the official layout: one .png and one .npy file per face.
+"self-blended" is the loader of fine-tuning, without augmentation, on the PNG records: every face is decoded twice, for
+itself and for its blend, so half of the images are blends. The bundled faces are read repeatedly from the disk cache;
+on a cold disk the small files also cost one seek each. `images/s` is wall-clock time and depends on other programs.
+Processor time per image does not, but it only covers this process and is left out if workers decode.
 
-A trainer says itself which one limits it: `input_wait` in its metrics and "input-bound" in its progress line. With
---config.data.repeat_batch=True it shows the speed of the device alone, to compare with the rates here.
+A training run reports its own bottleneck: `input_wait` in its metrics and "input-bound" in its progress line. With
+--config.data.repeat_batch=True it shows the speed of the device alone, for comparison with these rates.
 
-Writes benchmarks/results/input.json.
+The results go to benchmarks/results/input.json.
 """
 
 import tempfile
@@ -43,10 +42,10 @@ MASK = MaskSpec("crfr_p", 0.75, "image", "exact")
 
 
 class Repeated:
-    """A small source as if it were long.
+    """A small source, repeated to the length of a large one.
 
-    grain shuffles by hashing indices until one falls inside the data set; over 24 examples that alone costs more
-    than decoding, over millions next to nothing.
+    grain shuffles by hashing indices until one falls inside the data set. For 24 examples this costs more than
+    decoding; for millions it costs almost nothing.
     """
 
     def __init__(self, source: Source, length: int):
@@ -61,7 +60,7 @@ class Repeated:
 
 
 def pretraining(source: Repeated, workers: int, threads: int) -> Batches:
-    """The batches of pretraining."""
+    """Return the batches of pretraining."""
     spec = StreamSpec(
         seed=0, global_batch=BATCH, patch_size=16, online=WHOLE, mask=MASK, draw_group=BATCH, other_mask=False,
         workers=workers, threads=threads,
@@ -70,7 +69,7 @@ def pretraining(source: Repeated, workers: int, threads: int) -> Batches:
 
 
 def self_blending(source: Repeated, workers: int, threads: int) -> Batches:
-    """Batches of faces and their blends."""
+    """Return batches of faces and their blends."""
     spec = LabelledSpec(
         seed=0, global_batch=BATCH, augment=AugmentSpec(), mix=None, balanced=False, workers=workers, threads=threads
     )
@@ -79,8 +78,8 @@ def self_blending(source: Repeated, workers: int, threads: int) -> Batches:
 
 
 def measure(stream: Batches, workers: int, threads: int) -> tuple[float, float]:
-    """Images per second, and processor milliseconds per image over all threads of this process; closes `stream`."""
-    # What threads prepared before the clock starts is a gift: let them go through it first.
+    """Return images per second, and processor milliseconds per image over all threads; close `stream`."""
+    # First consume the batches that threads prepared before the clock starts.
     for _ in range(2 * threads + 4 * workers + 2):
         next(stream)
     images, started, processor = 0, time.perf_counter(), time.process_time()
@@ -93,7 +92,7 @@ def measure(stream: Batches, workers: int, threads: int) -> tuple[float, float]:
 
 
 def opened(name: str, directory: Path) -> Source:
-    """The bundled faces in one of the formats."""
+    """Open the bundled faces in one of the formats."""
     if name == "official files":
         return FolderSource(SAMPLES, "samples")
     run = lambda jobs, options, progress: pool.run(jobs, options, 1, progress)  # noqa: E731
@@ -102,7 +101,7 @@ def opened(name: str, directory: Path) -> Source:
 
 
 def main(arguments: list[str]) -> None:
-    logging.set_verbosity(logging.WARNING)  # TFDS narrates
+    logging.set_verbosity(logging.WARNING)  # TFDS logs every step
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         sources = {name: Repeated(opened(name, Path(folder)), LENGTH) for name in ("official files", *ENCODINGS)}

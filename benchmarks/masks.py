@@ -1,9 +1,9 @@
-"""What a mask costs: processor microseconds per image and core, for every strategy.
+"""Measure the cost of a mask: processor microseconds per image and core, for every strategy.
 
     python -m benchmarks.masks
 
-Parsing maps are those of the bundled faces; time is that of the process, so other programs do not count.
-Writes benchmarks/results/masks.json.
+Parsing maps are those of the bundled faces. Time is process time, so other programs do not count. The results go to
+benchmarks/results/masks.json.
 """
 
 import json
@@ -24,12 +24,12 @@ BATCH, RUNS, RATIO = 4096, 15, 0.75
 
 
 def machine() -> dict:
-    """What of this machine explains a speed."""
+    """Return the properties of this machine that determine speed."""
     return {"processors": os.cpu_count(), "python": platform.python_version(), "numpy": np.__version__}
 
 
 def write_results(name: str, settings: dict, rows: list[dict], folder: Path = RESULTS) -> None:
-    """Writes FOLDER/NAME.json and prints the rows as a Markdown table."""
+    """Write FOLDER/NAME.json and print the rows as a Markdown table."""
     folder.mkdir(exist_ok=True)
     text = json.dumps({"machine": machine(), "settings": settings, "rows": rows}, indent=1, ensure_ascii=False)
     (folder / f"{name}.json").write_text(text + "\n")
@@ -39,14 +39,14 @@ def write_results(name: str, settings: dict, rows: list[dict], folder: Path = RE
 
 
 def microseconds_per_image(strategy: str, bits: np.ndarray) -> list[float]:
-    """One figure per run, each over a new batch `bits [B, N]`."""
+    """Measure repeatedly, each time on a new batch `bits [B, N]`, and return all results."""
     spec, found = MaskSpec(strategy, RATIO, "image", "exact"), []
     for run in range(RUNS + 1):
         positions = np.arange(run * len(bits), (run + 1) * len(bits))
         before = time.process_time()
         draw_masks(spec, bits, positions, 0, len(bits))
         found.append((time.process_time() - before) / len(bits) * 1e6)
-    return found[1:]  # the first one finds cold caches
+    return found[1:]  # the first run has cold caches
 
 
 def main() -> None:

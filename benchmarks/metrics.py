@@ -1,9 +1,9 @@
-"""What the metrics of a large test set cost: processor seconds for 10 million frames of 100,000 videos.
+"""Measure the cost of metrics on a large test set: processor seconds for 10 million frames of 100,000 videos.
 
     python -m benchmarks.metrics
 
-Scores are drawn so that frames of a video resemble each other, with six digits, so many are equal; videos have names as
-long as those of a data set. Time is that of the process, so other programs do not count. Writes
+Scores of frames from one video are correlated. They have six digits, so many are equal. Names of videos are as long as
+in a real data set. Time is process time, so other programs do not count. The results go to
 benchmarks/results/metrics.json.
 """
 
@@ -22,7 +22,7 @@ RESAMPLES, LEVEL = 1000, 0.95
 
 
 def drawn() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Scores, labels, names of videos and numbers of frames, `[N]` each, video after video."""
+    """Draw scores, labels, video names and frame numbers, `[N]` each, one video after the other."""
     generator = np.random.default_rng(0)
     of_frame = np.repeat(np.arange(VIDEOS), FRAMES // VIDEOS)
     labels = of_frame % 2
@@ -44,7 +44,7 @@ def main() -> None:
 
     scored = Scored(scores, labels, DEEPFAKE)
     counts = timed("sort, count at every threshold", FRAMES, lambda: scored.curve)
-    # What is sorted once serves all of these.
+    # All of these use the scores sorted above.
     timed("AUC", FRAMES, lambda: binary.auc(scored))
     timed("equal error rate", FRAMES, lambda: binary.equal_error_rate(scored))
     timed("average precision", FRAMES, lambda: binary.average_precision(scored))

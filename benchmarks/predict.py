@@ -1,11 +1,11 @@
-"""What prediction costs: images/s, videos/minute, the start of the program, and a folder with broken files.
+"""Measure the cost of prediction: images/s, videos/minute, program start, and a folder with broken files.
 
     python -m benchmarks.predict [--checkpoint=runs/finetune_demo] [--files=1000] [--broken=50]
 
-The command that users run, in processes of its own. Photos are the bundled ones, each a little brighter or smaller, so
-that no two files are the same; broken ones are cut off, empty, pages of text, archives, videos without an index,
-pictures of 60,000 pixels a side, and faces of nobody. Without a checkpoint a ViT-B with drawn parameters scores.
-Writes benchmarks/results/predict.json.
+It runs the users' command in separate processes. Photos are the bundled ones with small changes of brightness or size,
+so all files differ. Broken files are truncated, empty, text, archives, videos without an index, pictures with a side of
+60,000 pixels, and pictures without a face. Without a checkpoint a ViT-B with random parameters is used. The results go
+to benchmarks/results/predict.json.
 """
 
 import json
@@ -37,13 +37,13 @@ BUNDLED = SAMPLES.parent
 VIDEO = BUNDLED / "pd_nasa_astronaut_pan.mp4"
 VIDEOS, REPEATS = 20, 3
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", "", "A detector; by default ViT-B with drawn parameters.")
-_FILES = flags.DEFINE_integer("files", 1000, "In the folder.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Detector; by default a ViT-B with random parameters.")
+_FILES = flags.DEFINE_integer("files", 1000, "Number of files in the folder.")
 _BROKEN = flags.DEFINE_integer("broken", 50, "Of them.")
 
 
 def drawn_detector(folder: str) -> str:
-    """The working directory of a ViT-B/16 that has learnt nothing."""
+    """Make the working directory of an untrained ViT-B/16."""
     card = {
         "config": dict(flat(finetune.finetune())) | {"model.size": "vit_b16", "model.dtype": "float32"},
         "class_names": ["fake", "real"], "real": 1, "statistics": {"mean": [0.5] * 3, "std": [0.25] * 3},
@@ -55,7 +55,7 @@ def drawn_detector(folder: str) -> str:
 
 
 def photos(count: int) -> list[bytes]:
-    """JPEG files with a face each, no two alike."""
+    """Return distinct JPEG files with one face each."""
     faces = [read_photo(path).image for path in sorted(BUNDLED.glob("*.jpg"))]
     made = []
     for number in range(count):
@@ -67,11 +67,11 @@ def photos(count: int) -> list[bytes]:
 
 
 def broken(count: int) -> list[bytes]:
-    """Files without a face to score, of eight kinds."""
+    """Return files of eight kinds without a face to score."""
     whole = (BUNDLED / "pd_nasa_astronaut.jpg").read_bytes()
     video = VIDEO.read_bytes()
     bomb = bytearray(encode_png(np.zeros((4, 4, 3), np.uint8), 1))
-    bomb[16:24] = (60000).to_bytes(4, "big") * 2  # its header lies
+    bomb[16:24] = (60000).to_bytes(4, "big") * 2  # a header with a wrong size
     bomb[29:33] = zlib.crc32(bytes(bomb[12:29])).to_bytes(4, "big")
     kinds = [
         whole[: len(whole) // 2], b"", b"<html><script>alert(1)</script></html>", b"PK\x03\x04" + bytes(400),
@@ -82,7 +82,7 @@ def broken(count: int) -> list[bytes]:
 
 
 def measured(checkpoint: str, inputs: list[str], *options: str) -> tuple[float, int, list[dict]]:
-    """Seconds, exit code and verdicts of the command."""
+    """Run the command and return its seconds, exit code and verdicts."""
     with tempfile.TemporaryDirectory() as folder:
         output = os.path.join(folder, "found.json")
         command = [sys.executable, "-m", "fsfm_jax.apps.predict", f"--checkpoint={checkpoint}", f"--json={output}"]

@@ -1,10 +1,10 @@
-"""What preparation costs: processor milliseconds per face, part by part, and bytes per face.
+"""Measure the cost of preparation: processor milliseconds of each stage per face, and bytes per face.
 
     python -m benchmarks.prepare [FOLDER]
 
-Pictures are those of FOLDER, by default the bundled ones, brought to 256 and to 512 pixels on the longer side; each
-is detected, cropped, parsed and encoded as in a build. Time is that of the process, which keeps to one thread, so
-other programs count little. Writes benchmarks/results/prepare.json when it ran on the bundled pictures.
+Pictures are those of FOLDER, by default the bundled ones, resized to 256 and 512 pixels on the longer side. Each is
+detected, cropped, parsed and encoded as in a build. Time is process time with one thread, so other programs have little
+influence. The results for the bundled pictures go to benchmarks/results/prepare.json.
 """
 
 import statistics
@@ -28,20 +28,20 @@ from fsfm_jax.prepare.faces import JPEG_QUALITY, PNG_COMPRESSION, PNG_STRATEGY
 from fsfm_jax.prepare.media.photo_file import PHOTO_SUFFIXES, read_photo
 from fsfm_jax.prepare.parse.parser import make_parser
 
-MOST = 60  # pictures that are looked at
+MOST = 60  # maximum number of pictures
 SIZES = (256, 512)
 DETECTORS = ("dlib", "dlib+blazeface", "blazeface")
-PARTS = ("crop and resize", "parse: embedded", "encode: PNG", "record: PNG")  # of every face that was detected
+PARTS = ("crop and resize", "parse: embedded", "encode: PNG", "record: PNG")  # stages of every detected face
 
 
 class Clock:
-    """Processor milliseconds of named parts."""
+    """A clock for processor milliseconds of named stages."""
 
     def __init__(self):
         self.spent: dict[str, list[float]] = {}
 
     def __call__(self, name: str, work: Callable):
-        """Runs `work` and returns what it returns."""
+        """Run `work` and return its result."""
         before = time.process_time()
         result = work()
         self.spent.setdefault(name, []).append((time.process_time() - before) * 1e3)
@@ -49,7 +49,7 @@ class Clock:
 
 
 def measure(path: Path, size: int, detectors: dict, parser, encode: ExampleEncoder, clock: Clock, sizes: dict) -> None:
-    """All parts for one picture."""
+    """Measure all stages for one picture."""
     picture = read_photo(path).image
     scale = size / max(picture.shape[:2])
     resized = cv2.resize(
@@ -80,13 +80,13 @@ def measure(path: Path, size: int, detectors: dict, parser, encode: ExampleEncod
 
 
 def main(arguments: list[str]) -> None:
-    logging.set_verbosity(logging.WARNING)  # TFDS narrates
+    logging.set_verbosity(logging.WARNING)  # TFDS logs every step
     cv2.setNumThreads(1)
     folder = Path(arguments[1]) if len(arguments) > 1 else SAMPLES.parent
     pictures = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PHOTO_SUFFIXES][:MOST]
     detectors, parser = {name: make_detector(name) for name in DETECTORS}, make_parser("embedded", "")
     encode, rows, sizes = ExampleEncoder(records.IMAGE_SIZE, True, ()), [], {}
-    measure(pictures[0], SIZES[0], detectors, parser, encode, Clock(), {})  # what is loaded at first use does not count
+    measure(pictures[0], SIZES[0], detectors, parser, encode, Clock(), {})  # warm-up, for loading at first use
     for size in SIZES:
         clock = Clock()
         for path in pictures:

@@ -1,14 +1,14 @@
-"""Steps on a CPU against the same steps in plain PyTorch: pretraining, fine-tuning, inference.
+"""Compare steps on a CPU with the same steps in plain PyTorch: pretraining, fine-tuning, inference.
 
     make .venv-parity/.made
     .venv-parity/bin/python -m benchmarks.speed
 
-float32, the same batches from the host's memory, as many threads as this process may use, in both. Each pair takes
-turns in one process, so that other programs slow both down; the ratio is the median over the turns (above 1: ours is
-faster), with its quartiles. Beside it the ratio of processor time, which other programs hardly change but threads that
-wait for each other do. What the steps in PyTorch are, see `torch_step`. `JAX_NUM_CPU_DEVICES=2` before the command
-makes two devices, which train on half of the images each. With names of steps behind the command only those are
-measured and nothing is written. Writes benchmarks/results/speed.json.
+Both use float32, the same batches from host memory, and all threads available to this process. Each pair takes turns in
+one process, so other programs slow down both. The ratio is the median over the turns (above 1: JAX is faster), with its
+quartiles. The ratio of processor time is also reported; other programs hardly change it, but threads that wait for each
+other do. `torch_step` describes the steps in PyTorch. `JAX_NUM_CPU_DEVICES=2` in the environment creates two devices,
+which train on half of the images each. With names of steps as arguments only those are measured, and no file is
+written. The results go to benchmarks/results/speed.json.
 """
 
 import logging
@@ -35,7 +35,7 @@ from fsfm_jax.train.program import Program
 
 DATA, IMAGES, STEPS = STATISTICS["vggface2"], 64, "100 steps"
 TURNS = {"inference ViT-S": 11, "fine-tune ViT-S": 11, "pretrain ViT-S": 11, "pretrain ViT-B": 7}
-WARM_UP = 4  # turns in which memory settles
+WARM_UP = 4  # turns until memory allocation is stable
 SIZES = {"S": "vit_s16", "B": "vit_b16"}
 BATCH, INFERENCE_BATCH = 8, 32
 COMMON = {
@@ -50,7 +50,7 @@ FINETUNING = {
 
 
 class Pair(NamedTuple):
-    """One step in JAX and in PyTorch; a call is over when its result is on the host."""
+    """One step in JAX and in PyTorch; a call returns when its result is on the host."""
 
     ours: Callable[[], None]
     theirs: Callable[[], None]
@@ -76,7 +76,7 @@ def _divided() -> dict[str, int]:
 
 
 def pretraining(size: str) -> Pair:
-    """One step of pretraining with one micro-batch."""
+    """Return one step of pretraining with one micro-batch."""
     c = common.pretrain()
     own = {"model.size": SIZES[size], "checkpoint.keep_every": "0 steps"}
     c.update_from_flattened_dict({**COMMON, **_divided(), **own})
@@ -99,7 +99,7 @@ def _finetuning(size: str) -> Finetuning:
 
 
 def fine_tuning(size: str) -> Pair:
-    """One step of full fine-tuning."""
+    """Return one step of full fine-tuning."""
     resolved = _finetuning(size)
     model, program = resolved.task.model, finetune_program.make_program(resolved)
     batch = {
@@ -112,7 +112,7 @@ def fine_tuning(size: str) -> Pair:
 
 
 def inference(size: str) -> Pair:
-    """Scores of a batch, as a detector gives them."""
+    """Return the scoring of a batch by a detector."""
     task = _finetuning(size).task
     batch = {"image": _images(INFERENCE_BATCH, task.model.image_size)}
     params, score = jax.jit(task.init)(jax.random.key(0)), jax.jit(task.log_probabilities)
@@ -124,14 +124,14 @@ MADE = {"pretrain": pretraining, "fine-tune": fine_tuning, "inference": inferenc
 
 
 def seconds(work: Callable) -> tuple[float, float]:
-    """By the clock, and of processors."""
+    """Return wall-clock and processor seconds of `work`."""
     started, used = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - started, time.process_time() - used
 
 
 def row(name: str) -> dict[str, str]:
-    """Measures one pair."""
+    """Measure one pair."""
     job, size = name.split(" ViT-")
     pair = MADE[job](size)
     turns = np.array([(seconds(pair.ours), seconds(pair.theirs)) for _ in range(TURNS[name] + WARM_UP)][WARM_UP:])
@@ -147,7 +147,7 @@ def row(name: str) -> dict[str, str]:
 
 def main(arguments: list[str]) -> None:
     logging.getLogger("absl").setLevel(logging.WARNING)
-    threads = len(os.sched_getaffinity(0))  # XLA takes as many
+    threads = len(os.sched_getaffinity(0))  # XLA uses the same number
     torch.set_num_threads(threads)
     chosen = arguments[1:] or list(TURNS)
     rows = []

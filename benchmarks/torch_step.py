@@ -1,7 +1,8 @@
 """The same steps in plain PyTorch, from the papers' description, with the transformer blocks of timm.
 
-A yardstick: what somebody would write at once. All patches are embedded before some are chosen, mask tokens are
-inserted before the decoders' linear maps, PyTorch's own AdamW. float32, whatever attention timm chooses.
+This is a straightforward implementation, as a reference for speed. All patches are embedded before some are selected,
+mask tokens are inserted before the decoders' linear maps, and the optimizer is PyTorch's AdamW. Everything is float32,
+with timm's default attention.
 """
 
 import functools
@@ -34,14 +35,14 @@ def _places(order: torch.Tensor, width: int) -> torch.Tensor:
 
 
 def _patches(images: torch.Tensor, side: int) -> torch.Tensor:
-    """`[B, 3, H, W] -> [B, N, P]`."""
+    """Cut images into patches, `[B, 3, H, W] -> [B, N, P]`."""
     batch, _, height, width = images.shape
     cut = images.reshape(batch, 3, height // side, side, width // side, side).permute(0, 2, 4, 3, 5, 1)
     return cut.reshape(batch, -1, side * side * 3)
 
 
 class _Decoder(nn.Module):
-    """Mask tokens put in, linear map, positions, blocks, norm, `[B, 1 + K, D] -> [B, 1 + N, W]`."""
+    """A decoder: mask tokens, linear map, positions, blocks, norm, `[B, 1 + K, D] -> [B, 1 + N, W]`."""
 
     def __init__(self, width: int, inner: int, depth: int, heads: int, grid: int, positions: bool):
         super().__init__()
@@ -104,7 +105,7 @@ class _Online(_Target):
 
 
 def _images(batch: dict[str, np.ndarray], statistics: Statistics) -> torch.Tensor:
-    """Normalised, `[B, 3, H, W]`."""
+    """Return the normalised images of a batch, `[B, 3, H, W]`."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (statistics.mean, statistics.std))
     return (torch.from_numpy(batch["image"]).permute(0, 3, 1, 2) / 255 - mean) / std
 
@@ -112,7 +113,7 @@ def _images(batch: dict[str, np.ndarray], statistics: Statistics) -> torch.Tenso
 def pretraining(
     spec: ModelSpec, statistics: Statistics, region_weight: float, instance_weight: float, rate: float
 ) -> Callable[[dict[str, np.ndarray]], float]:
-    """A pretraining step: batch with `image`, `mask` and `region_mask` to its loss; networks and optimizer inside."""
+    """Return a pretraining step from a batch with `image`, `mask` and `region_mask` to its loss."""
     online = _Online(spec)
     target = _Target(spec)
     target.load_state_dict(online.state_dict(), strict=False)
@@ -154,7 +155,7 @@ def _classifier(size: Size, image_size: int, classes: int) -> VisionTransformer:
 def finetuning(
     size: Size, image_size: int, statistics: Statistics, rate: float
 ) -> Callable[[dict[str, np.ndarray]], float]:
-    """A step of full fine-tuning with two classes: batch with `image` and `label` to its loss."""
+    """Return a full fine-tuning step with two classes from a batch with `image` and `label` to its loss."""
     model = _classifier(size, image_size, 2)
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=0.03)
     measure = nn.CrossEntropyLoss(label_smoothing=0.1)
@@ -170,7 +171,7 @@ def finetuning(
 
 
 def inference(size: Size, image_size: int, statistics: Statistics) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """Scores of a detector with two classes: batch with `image` to logarithms of probabilities, `[B, 2]`."""
+    """Return a scoring step with two classes from a batch with `image` to log-probabilities, `[B, 2]`."""
     model = _classifier(size, image_size, 2).eval()
 
     @torch.inference_mode()

@@ -1,11 +1,11 @@
-"""Every recipe's step compiled for TPU slices: memory, FLOPs, messages and estimated speed, without a TPU.
+"""Compile every recipe's step for TPU slices, without a TPU: memory, FLOPs, messages and estimated speed.
 
     python -m benchmarks.tpu [--sizes=vits,vitb,vitl,vith] [--topologies=v5e:4x4,v6e:4x4] [--search] [--again]
 
-Needs the packages of requirements/tpu.txt. Each pair of a recipe and a slice is a process of its own
-(`fsfm_jax.compile_check`): the pretrainings of the sizes, and with `--all` fine-tuning, adapters and evaluations. What
-is found goes to benchmarks/results/tpu.json after each process, and what is there is not compiled once more, unless
-`--again` asks for it or it is of another compiler. Speeds are the compiler's estimates: nothing runs on a TPU here.
+This needs the packages of requirements/tpu.txt. Each pair of a recipe and a slice runs in a separate process
+(`fsfm_jax.compile_check`): the pretrainings of all sizes, and with `--all` fine-tuning, adapters and evaluations. The
+results go to benchmarks/results/tpu.json after each process. Existing results are not compiled again, unless `--again`
+is given or the compiler has changed. Speeds are the compiler's estimates: nothing runs on a TPU here.
 """
 
 import json
@@ -26,15 +26,15 @@ FILE = RESULTS / "tpu.json"
 ROOT = Path(__file__).parents[1]
 WHAT = "Compiled ahead of time for slices that were not there; speeds are estimates of the compiler."
 
-_SIZES = flags.DEFINE_list("sizes", ["vits", "vitb", "vitl", "vith"], "Endings of the configs/pretrain_SIZE.py.")
+_SIZES = flags.DEFINE_list("sizes", ["vits", "vitb", "vitl", "vith"], "Sizes, the SIZE of configs/pretrain_SIZE.py.")
 _TOPOLOGIES = flags.DEFINE_list("topologies", ["v5e:2x2", "v5e:4x4", "v6e:4x4", "v5p:2x2x2"], "Slices.")
-_ALL = flags.DEFINE_bool("all", False, "Fine-tuning, adapters and evaluations, too.")
-_SEARCH = flags.DEFINE_bool("search", False, "Find the most images that a device can take at once.")
-_AGAIN = flags.DEFINE_bool("again", False, "Compile what is in the file already.")
+_ALL = flags.DEFINE_bool("all", False, "Also compile fine-tuning, adapters and evaluations.")
+_SEARCH = flags.DEFINE_bool("search", False, "Find the largest micro-batch that fits on a device.")
+_AGAIN = flags.DEFINE_bool("again", False, "Compile again what is already in the results file.")
 
 
 def known() -> list[dict]:
-    """Findings of the file; those of other versions, which are compiled again, are left out."""
+    """Read the results file without results of other versions, which are compiled again."""
     if not FILE.exists():
         return []
     now = versions()
@@ -42,18 +42,18 @@ def known() -> list[dict]:
 
 
 def key(one: dict) -> tuple[str, str]:
-    """What of a finding is compiled only once."""
+    """Return the key of a result: recipe and slice."""
     return one["config"], one["topology"]
 
 
 def merged(old: list[dict], new: list[dict]) -> list[dict]:
-    """Findings by recipe and slice, new ones in the place of old ones."""
+    """Merge results by recipe and slice; new ones replace old ones."""
     replaced = {key(one): one for one in old} | {key(one): one for one in new}
     return [replaced[name] for name in sorted(replaced)]
 
 
 def recipes(size: str) -> list[str]:
-    """Names of what is compiled for a size, as `fsfm_jax.compile_check` has them."""
+    """Return the names of the recipes compiled for a size, as in `fsfm_jax.compile_check`."""
     pretraining = f"pretrain_{size}"
     if not _ALL.value:
         return [pretraining]
@@ -61,7 +61,7 @@ def recipes(size: str) -> list[str]:
 
 
 def compiled(name: str, topology: str) -> list[dict]:
-    """What a process of its own finds; RuntimeError with its last words if it says nothing."""
+    """Return the results of a separate process; raise RuntimeError with the end of its stderr if it has none."""
     recipe, _, detector = name.partition(OF)
     with tempfile.TemporaryDirectory() as folder:
         output = os.path.join(folder, "found.json")
@@ -72,7 +72,7 @@ def compiled(name: str, topology: str) -> list[dict]:
         ]  # fmt: skip
         done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
         if not os.path.exists(output):
-            if "error: " in done.stderr:  # a sentence for the user: a finding as well
+            if "error: " in done.stderr:  # an error message for the user is a result
                 said = done.stderr.rsplit("error: ", 1)[1].strip()
                 return [{"config": name, "topology": topology, "fits": False, "error": said, "versions": versions()}]
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
@@ -81,7 +81,7 @@ def compiled(name: str, topology: str) -> list[dict]:
 
 
 def row(one: dict) -> list[str]:
-    """A line of the table."""
+    """Return a row of the table."""
     gib = 2**30
     if "error" in one:
         return [one["config"], one["topology"], "", one["error"], *[""] * 6]

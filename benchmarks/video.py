@@ -1,9 +1,9 @@
-"""What frames of a long video cost: a few, read from key frames, against decoding everything.
+"""Measure the cost of frames of a long video: a few, read from key frames, compared with decoding everything.
 
     python -m benchmarks.video [--minutes=120] [--frames=32]
 
-The film is made here: a minute of a panned photo, encoded once and repeated, in MP4 and Matroska. Seconds are those of
-the processor. Writes benchmarks/results/video.json.
+The video is generated: a minute of a panned photo, encoded once and repeated, in MP4 and Matroska. Seconds are
+processor time. The results go to benchmarks/results/video.json.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from benchmarks.masks import write_results
 from fsfm_jax.data.sources import SAMPLES
 from fsfm_jax.prepare.media.video import open_video
 
-RATE, GROUP, PART = 25, 250, 1500  # frames: a second, between key frames, a minute
+RATE, GROUP, PART = 25, 250, 1500  # frames per second, between key frames, per minute
 HEIGHT, WIDTH = 360, 640
 
 
 def film(path: Path, minutes: int) -> None:
-    """Writes a video of `minutes` minutes."""
+    """Write a video of `minutes` minutes."""
     part = path.with_suffix(".part.mp4")
     photo = cv2.imread(str(SAMPLES.parent / "pd_nasa_astronaut.jpg"))[..., ::-1]
     wide = cv2.resize(photo, (WIDTH + 400, HEIGHT))
@@ -55,7 +55,7 @@ def film(path: Path, minutes: int) -> None:
 
 
 def cost(path: Path, frames: int) -> tuple[float, float]:
-    """Seconds of processor and peak of memory in MB, of `frames` frames, equally spaced; 0: of all."""
+    """Return processor seconds and peak memory in MB for `frames` evenly spaced frames; 0: all frames."""
     start = time.process_time()
     with open_video(path) as video:
         for index in np.linspace(0, video.count - 1, frames or video.count, dtype=int):
@@ -75,7 +75,7 @@ def main() -> None:
                 path = Path(folder, f"film{suffix}")
                 film(path, minutes)
                 for frames in (options.frames, 0):
-                    # A process of its own, whose peak of memory is that of this video.
+                    # A separate process, so that its peak memory is due to this video alone.
                     with multiprocessing.get_context("spawn").Pool(1) as pool:
                         seconds, memory = pool.apply(cost, (path, frames))
                     rows.append({

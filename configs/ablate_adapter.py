@@ -4,15 +4,15 @@
 
 | variant     | what changes                                                              |
 |-------------|---------------------------------------------------------------------------|
-| insertion   | behind the encoder, concatenated or added; in the blocks, two ways        |
-| reduction   | how many times narrower than the encoder the bottleneck is                |
-| contrast    | which faces are contrasted: none, real ones, real and forged, real anchor |
+| insertion   | after the encoder, concatenated or added; in the blocks, two variants     |
+| reduction   | encoder width divided by the bottleneck's width                           |
+| contrast    | contrasted faces: none, real, real and forged, real anchor                |
 | weight      | weight of the contrastive loss                                            |
-| temperature | of its similarities                                                       |
+| temperature | temperature of the contrastive loss                                       |
 
-FS-VFM's tables were not at hand: which of these it has, and with what numbers, is not known; the numbers here are our
-choice around the released ones. Nothing is pretrained: `init` is the --workdir of the pretraining run or an official
-checkpoint with its statistics beside it. Hardware: one accelerator. Cost: not known. Measured: not run.
+FS-VFM's tables were not available, so it is unknown which of these ablations it has and with which values. The values
+here are chosen around the released ones. Nothing is pretrained: `init` is the --workdir of the pretraining run, or an
+official checkpoint with its statistics next to it. Hardware: one accelerator. Cost: not known. Measured: not run.
 """
 
 from fsfm_jax.config.ablate import NOTHING, ablate

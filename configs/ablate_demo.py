@@ -2,9 +2,9 @@
 
     python -m fsfm_jax.main --config=configs/ablate_demo.py --workdir=runs/ablate_demo
 
-Pretraining and fine-tuning are those of `make demo`, shorter. Hardware: two CPU cores, about 10 minutes. Measured, one
-seed: average video AUC 60.6 % (random) and 89.2 % (CRFR-P). On drawn faces, after 120 steps: it shows that the job
-works, and nothing about the masks.
+Pretraining and fine-tuning are shorter versions of `make demo`. Hardware: two CPU cores, about 10 minutes. Measured,
+one seed: average video AUC 60.6 % (random) and 89.2 % (CRFR-P). With drawn faces and 120 steps this only shows that the
+job works; it does not compare the masks.
 """
 
 from fsfm_jax.config.ablate import ablate

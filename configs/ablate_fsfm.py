@@ -4,21 +4,21 @@
 
 | variant     | what changes                                   | where it is published                   |
 |-------------|------------------------------------------------|-----------------------------------------|
-| masking     | masking strategy                               | FSFM, ablations (digits not at hand)    |
+| masking     | masking strategy                               | FSFM, ablations (numbers unavailable)   |
 | ratio       | masking ratio, 0.35 to 0.85                    | FSFM supplement, Tab. 6                 |
-| components  | with and without each loss                     | FSFM, ablations (digits not at hand)    |
-| id-loss     | loss of instance discrimination                | FSFM, ablations (digits not at hand)    |
+| components  | with and without each loss                     | FSFM, ablations (numbers unavailable)   |
+| id-loss     | loss of instance discrimination                | FSFM, ablations (numbers unavailable)   |
 | target-view | view of the target and decoders, Fig. 4 a to c | FSFM, ablations; supplement, C.1        |
-| augmentation | of the views of both networks                 | FSFM supplement, C.2, without digits    |
+| augmentation | augmentation of both networks' views          | FSFM supplement, C.2, without numbers   |
 | weights     | weights of the region and the ID loss          | FSFM supplement, Fig. 5                 |
-| data        | pretraining data                               | FSFM, ablations (digits not at hand)    |
+| data        | pretraining data                               | FSFM, ablations (numbers unavailable)   |
 | size        | ViT-S, B and L                                 | FSFM supplement, Tab. 6                 |
 
-Each setting is pretrained for 400 epochs and fine-tuned for deepfakes (four unseen sets) and for anti-spoofing (four
-targets); the table has the average columns of the supplement. The weights of Fig. 5 are in no table: those here are our
-choice. Data: `data/ffpp_originals` for pretraining, else those of `finetune_dfd` and `finetune_fas`. Hardware: one TPU
-slice or several GPUs. Cost: not known; three to seven pretrainings of 0.1 million images and five fine-tunings each.
-Measured: not run.
+Each setting is pretrained for 400 epochs, then fine-tuned for deepfakes (four unseen sets) and for anti-spoofing (four
+targets). The table has the average columns of the supplement. The weights of Fig. 5 are in no table, so the weights
+here are chosen by this project. Data: `data/ffpp_originals` for pretraining, and the data of `finetune_dfd` and
+`finetune_fas`. Hardware: one TPU slice or several GPUs. Cost: not known; three to seven pretrainings of 0.1 million
+images and five fine-tunings each. Measured: not run.
 """
 
 from fsfm_jax.config.ablate import ablate

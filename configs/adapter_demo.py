@@ -1,19 +1,19 @@
-"""A small detector of drawn forgeries behind a frozen encoder. Not a recipe of the papers.
+"""A small detector of drawn forgeries on a frozen encoder. Not a recipe of the papers.
 
     python -m fsfm_jax.main --config=configs/adapter_demo.py:cached --workdir=runs/adapter_demo
 
 Data and encoder are those of `configs/finetune_demo.py`. Variants are `cached`, `linear-probe`, `layer-norm`, `bias`
 and `lora` (see `adapt` in fsfm_jax/config/adapter.py). Hardware: two CPU cores. Measured: `configs/compare_demo.py` has
-the figures of FS-Adapter and the linear probe with kept features.
+the results of FS-Adapter and the linear probe with stored features.
 """
 
 from fsfm_jax.config import adapter
 from fsfm_jax.config.recipes import load_recipe
 
-# Duration and rate. At the probe's rate the bottleneck of FS-Adapter, which has no biases, closes for all faces: 98 %
-# of the demo's features are the same for every face.
+# Duration and learning rate. At the probe's rate all units of FS-Adapter's bottleneck die (no biases), because 98 % of
+# the demo's features are the same for every face.
 ADAPTER, PROBE = ("150 epochs", 0.01), ("60 epochs", 0.3)
-CONTRAST = 0.01  # that of FS-Adapter for deepfakes
+CONTRAST = 0.01  # FS-Adapter's weight for deepfakes
 
 
 def get_config(variant=""):

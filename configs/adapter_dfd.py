@@ -4,17 +4,16 @@
     python -m fsfm_jax.main --config=configs/adapter_dfd.py:vitb --workdir=runs/adapter_dfd_vitb
 
 The variant begins with a size: `vits` (84,578 parameters are trained), `vitb` (335,042; the default) or `vitl`
-(594,178). It may go on with `cached` (features are computed once: minutes, not hours, but no augmentation),
-`linear-probe`, `layer-norm`, `bias`, `lora` or `released` (see `adapt` in fsfm_jax/config/adapter.py), and with the
+(594,178). Optional words follow: `cached` (features are computed once: minutes instead of hours, but no augmentation),
+`linear-probe`, `layer-norm`, `bias`, `lora` or `released` (see `adapt` in fsfm_jax/config/adapter.py), and the
 protocols of `configs/finetune_dfd.py`: `fsvfm`, `c40`, `only-deepfakes`, `all-but-deepfakes`, ... `init` is the
---workdir of the pretraining run or an official checkpoint with its statistics beside it. Hardware: one accelerator; the
-papers used two GPUs with 256 (ViT-S) or 128 images each. Cost: not known. Measured: not run.
+--workdir of the pretraining run, or an official checkpoint with its statistics next to it. Hardware: one accelerator;
+the papers used two GPUs with 256 (ViT-S) or 128 images each. Cost: not known. Measured: not run.
 
-`:vitl,linear-probe-r1` is the linear probe as the branch R1 of the released code trains it: two GPUs with 128 images
-each, 50 epochs, a rate of 1e-2 for 256 images, no weight decay. Here that is what `linear-probe` does,
-too. For ViT-S and
-ViT-B its settings are not known: `linear-probe` there, as for every size, has batch, duration and rate of FS-Adapter,
-which is our choice:
+`:vitl,linear-probe-r1` is the linear probe with the settings of branch R1 of the released code: two GPUs with 128
+images each, 50 epochs, a rate of 1e-2 for 256 images, no weight decay. For ViT-L `linear-probe` has the same settings.
+For ViT-S and ViT-B the settings of R1 are unknown. For every size `linear-probe` uses batch, duration and rate of
+FS-Adapter, a choice of this project:
 
     python -m fsfm_jax.main --config=configs/adapter_dfd.py:vitl,linear-probe-r1 --workdir=runs/probe_dfd_vitl
 """

@@ -4,11 +4,10 @@
     python -m fsfm_jax.main --config=configs/adapter_fas.py:vitb,O --workdir=runs/adapter_fas_vitb_O
 
 The variant is a size, `vits` (477,794 parameters are trained), `vitb` (1,119,938; the default) or `vitl` (1,640,194),
-then the data set that is left out or a protocol of fewer sources, and words that change it as in `finetune_fas`; others
-are `cached`,
-`linear-probe`, `layer-norm`, `bias` and `lora` (see `adapt` in fsfm_jax/config/adapter.py), as in `:vitl,O,cached`.
-Three seeds, one after the other. Hardware: one accelerator; the papers used one GPU. Cost: not known. Measured: not run
-here.
+then the left-out data set or a protocol with fewer sources, then optional words as in `finetune_fas`. Further words are
+`cached`, `linear-probe`, `layer-norm`, `bias` and `lora` (see `adapt` in fsfm_jax/config/adapter.py), as in
+`:vitl,O,cached`. Three seeds run one after the other. Hardware: one accelerator; the papers used one GPU. Cost: not
+known. Measured: not run here.
 """
 
 from fsfm_jax.config import adapter

@@ -2,8 +2,8 @@
 
     python -m fsfm_jax.main --config=configs/compare_demo.py --workdir=runs/compare_demo
 
-Starts from the pretraining of `make demo`; recipe and data are those of `configs/finetune_demo.py`. What stands behind
-the frozen encoder learns from kept features, and longer. Hardware: two CPU cores. Measured: mean video AUC over three
+It starts from the pretraining of `make demo`, with recipe and data of `configs/finetune_demo.py`. Tunings with a frozen
+encoder train longer, on stored features. Hardware: two CPU cores. Measured: mean video AUC over three
 cameras 94.0 % (pretrained, all parameters), 62.5 % (FS-Adapter), 60.8 % (linear probe) and 96.0 % (from scratch), over
 32 videos each; six minutes. Features of so small an encoder say little about drawn forgeries.
 """

@@ -2,15 +2,15 @@
 
     python -m fsfm_jax.main --config=configs/compare_dfd.py --workdir=runs/compare_dfd
 
-Data are those of `configs/finetune_dfd.py:vitb`, `finetune_diff.py:vitb`, `eval_dfd.py` and `eval_diff.py`. `weights/`
-holds the published files of the base models; other models and places with `--config.models=`, see
-fsfm_jax/config/compare.py. The same command goes on where it was stopped, and an added model runs its own cells alone.
-`--config.variant=cached` computes features once for FS-Adapter and the linear probe: far cheaper, not augmented.
-Hardware: one accelerator. Cost: not known; 62 fine-tunings, 12 of all parameters. Measured: not run.
+Data are those of `configs/finetune_dfd.py:vitb`, `finetune_diff.py:vitb`, `eval_dfd.py` and `eval_diff.py`. Put the
+published files of the base models into `weights/`; set other models and paths with `--config.models=`, see
+fsfm_jax/config/compare.py. The same command resumes an interrupted comparison, and runs only the cells of an added
+model. `--config.variant=cached` computes features once for FS-Adapter and the linear probe: far cheaper, but without
+augmentation. Hardware: one accelerator. Cost: not known; 62 fine-tunings, 12 of all parameters. Measured: not run.
 
-`:fsvfm` is of deepfakes alone, on the seven data sets of FS-VFM (31 fine-tunings); so are `:c40`, `:only-deepfakes`,
-`:all-but-deepfakes` and the like, each cell trained and tested as that word of `configs/finetune_dfd.py` says. The
-table has frame and video AUC of every set, and the working directory of each cell the AUC of every manipulation:
+`:fsvfm` covers only deepfakes, on the seven data sets of FS-VFM (31 fine-tunings). So do `:c40`, `:only-deepfakes`,
+`:all-but-deepfakes` and similar words; each cell is trained and tested with that word of `configs/finetune_dfd.py`. The
+table has frame and video AUC of every set. The working directory of each cell has the AUC of every manipulation:
 
     python -m fsfm_jax.main --config=configs/compare_dfd.py:fsvfm --workdir=runs/compare_fsvfm
 """

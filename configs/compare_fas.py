@@ -2,14 +2,14 @@
 
     python -m fsfm_jax.main --config=configs/compare_fas.py --workdir=runs/compare_fas
 
-Data are those of `configs/finetune_fas.py:vitb`. `weights/` holds the published files of the base models; other models
-and places with `--config.models=`, see fsfm_jax/config/compare.py. The same command goes on where it was stopped, and
-an added model runs its own cells alone. Hardware: one accelerator. Cost: not known; 76 cells of three or five
-fine-tunings. Measured: not run.
+Data are those of `configs/finetune_fas.py:vitb`. Put the published files of the base models into `weights/`; set other
+models and paths with `--config.models=`, see fsfm_jax/config/compare.py. The same command resumes an interrupted
+comparison, and runs only the cells of an added model. Hardware: one accelerator. Cost: not known; 76 cells of three or
+five fine-tunings. Measured: not run.
 
-`:limited` is of the protocols of limited sources, `MI2C` and `MI2O` (38 cells); `:one-to-one` of the twelve with one
-source (228 cells); `:wcs` of the three of WCS (57 cells). `,celeb` behind one of these adds CelebA-Spoof as one more
-source, as in `:wcs,celeb`:
+`:limited` has the protocols with limited sources, `MI2C` and `MI2O` (38 cells), `:one-to-one` the twelve with one
+source (228 cells), and `:wcs` the three of WCS (57 cells). The suffix `,celeb` adds CelebA-Spoof as one more source, as
+in `:wcs,celeb`:
 
     python -m fsfm_jax.main --config=configs/compare_fas.py:limited --workdir=runs/compare_limited
 """

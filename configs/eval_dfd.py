@@ -3,12 +3,12 @@
     python -m fsfm_jax.main --config=configs/eval_dfd.py --workdir=runs/eval_dfd --config.checkpoint=runs/dfd
 
 `checkpoint` may also be a fine-tuned official file, `--config.checkpoint=FILE.pth --config.official.classes=fake,real`.
-The test sets are prepared with `fsfm_jax.prepare.build` before (`celebdf_v2`, `dfdc`, `dfdcp`, `wilddeepfake`);
-`:fsvfm` adds those of FS-VFM (`dfd`, `celebdf_v1`, `celebdf_pp`), `:intra` is the test split of FaceForensics++
-instead, `:c40` the one at c40. `:only-deepfakes` (or another manipulation) is for a detector of Deepfakes: the other
-three manipulations; `:all-but-deepfakes` for one of the other three: Deepfakes. These are the words of
-fsfm_jax/config/protocols.py. Thresholds are those that the detector keeps from its validation set. Hardware: one
-accelerator. Cost: not known. Measured: not run.
+Prepare the test sets with `fsfm_jax.prepare.build` first (`celebdf_v2`, `dfdc`, `dfdcp`, `wilddeepfake`). `:fsvfm` adds
+those of FS-VFM (`dfd`, `celebdf_v1`, `celebdf_pp`). `:intra` has only the test split of FaceForensics++, `:c40` the one
+at c40. `:only-deepfakes` (or another manipulation) tests a detector trained on Deepfakes on the other three
+manipulations; `:all-but-deepfakes` tests a detector trained on the other three on Deepfakes. These words are defined in
+fsfm_jax/config/protocols.py. Thresholds are those chosen on the detector's validation set. Hardware: one accelerator.
+Cost: not known. Measured: not run.
 """
 
 from fsfm_jax.config import evaluate, pretrain, protocols

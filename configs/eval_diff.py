@@ -2,9 +2,9 @@
 
     python -m fsfm_jax.main --config=configs/eval_diff.py --workdir=runs/eval_diff --config.checkpoint=runs/diff
 
-Single images, the same real ones in all four. `ffpp_deepfakes` and `diff` are prepared with `fsfm_jax.prepare.build`
-before. Most models that are not of FSFM are below chance here, which looks like swapped classes and is not: classes
-are compared by name. Hardware: one accelerator. Cost: not known. Measured: not run here.
+The sets have single images and share the real ones. Prepare `ffpp_deepfakes` and `diff` with `fsfm_jax.prepare.build`
+first. Most models other than FSFM's are below chance here. Swapped classes are not the cause, because classes are
+matched by name. Hardware: one accelerator. Cost: not known. Measured: not run here.
 """
 
 from fsfm_jax.config import evaluate

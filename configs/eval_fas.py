@@ -3,10 +3,10 @@
     python -m fsfm_jax.main --config=configs/eval_fas.py:O --workdir=runs/eval_fas \\
         --config.checkpoint=runs/fas_vitb_O/seed_0
 
-The variant is that of `configs/finetune_fas.py` without its size: a target or a protocol of fewer sources, then words
-such as `no-celeb`, which give the set the name that published numbers have. The table has the half total error rate at
-the threshold that the detector keeps, and the one of the papers, at a threshold fitted to these very faces. Hardware:
-one accelerator. Cost: not known. Measured: not run.
+The variant is that of `configs/finetune_fas.py` without its size: a target or a protocol with fewer sources, then words
+such as `no-celeb`, which select the name of the set in published numbers. The table has the half total error rate at
+the detector's own threshold, and that of the papers, at a threshold fitted to the test faces. Hardware: one
+accelerator. Cost: not known. Measured: not run.
 """
 
 from fsfm_jax.config import evaluate, finetune

@@ -3,8 +3,8 @@
     python -m fsfm_jax.main --config=configs/eval_unified.py --workdir=runs/eval_unified \\
         --config.checkpoint=runs/finetune_unified_vitb
 
-The table has recall and area under the curve of each class, and real against everything else. Hardware: one
-accelerator. Cost: not known. Measured: not run here.
+The table has recall and AUC of each class, and of real against all other classes. Hardware: one accelerator. Cost: not
+known. Measured: not run here.
 """
 
 from fsfm_jax.config import evaluate

@@ -1,10 +1,10 @@
-"""A small detector of drawn forgeries, for a look at fine-tuning. Not a recipe of the papers.
+"""A small detector of drawn forgeries, as a demonstration of fine-tuning. Not a recipe of the papers.
 
     python -m fsfm_jax.main --config=configs/finetune_demo.py --workdir=runs/finetune_demo
 
-Starts from the pretraining of `make demo`, learns on drawn faces half of which are blended, and is tested on people
-that it did not see, with the camera it learned with and two others. Hardware: two CPU cores. Measured: video AUC 99.6 %
-at home, 89.8 % and 94.5 % with the others, over 32 videos each (two shared x86 cores).
+It starts from the pretraining of `make demo` and trains on drawn faces, half of which are blended. It is tested on
+unseen people, with the camera of its training data and two others. Hardware: two CPU cores. Measured: video AUC 99.6 %
+with the same camera, 89.8 % and 94.5 % with the others, over 32 videos each (two shared x86 cores).
 """
 
 from fsfm_jax.config import finetune
@@ -16,7 +16,7 @@ def get_config():
     c.data.train, c.data.validation = "forged:blend:512", "forged:blend:128:1"
     c.data.test = "home=forged:blend:128:2:0,shifted=forged:blend:128:2:2,soft=forged:blend:128:2:3"
     c.model.size, c.model.dtype, c.model.drop_path = "demo16", "float32", 0.0
-    # The traces are in step with the pixels; what moves or resamples them would hide them from a model of this size.
+    # The traces are aligned with the pixel grid; shifts or resampling would hide them from a model of this size.
     c.augment.crop, c.augment.rand_augment, c.augment.erase = False, "none", 0.0
     c.mix.probability = 0.0
     c.evaluation.transform = "resize"

@@ -3,17 +3,17 @@
     python -m fsfm_jax.prepare.build --dataset=ffpp_all --input=DOWNLOAD --output=data/ffpp_all
     python -m fsfm_jax.main --config=configs/finetune_dfd.py:vitb --workdir=runs/finetune_dfd_vitb
 
-The variant begins with a size, `vits`, `vitb` (the default) or `vitl`, and may go on with `scratch` or `released` (see
-`vary` in fsfm_jax/config/finetune.py), as in `:vitl,scratch`. `:vitb,fsfm400` is the recipe of FSFM (CVPR 2025) for a
-pretraining of 400 epochs (`pretrain_vitb:fsfm400`). `init` is the --workdir of the pretraining run or an official
-checkpoint with its statistics beside it. Hardware: one accelerator; the papers used two GPUs with 32 images each.
-Cost: not known. Measured: not run.
+The variant begins with a size, `vits`, `vitb` (the default) or `vitl`, optionally followed by `scratch` or `released`
+(see `vary` in fsfm_jax/config/finetune.py), as in `:vitl,scratch`. `:vitb,fsfm400` is the recipe of FSFM (CVPR 2025)
+for a pretraining of 400 epochs (`pretrain_vitb:fsfm400`). `init` is the --workdir of the pretraining run, or an
+official checkpoint with its statistics next to it. Hardware: one accelerator; the papers used two GPUs with 32 images
+each. Cost: not known. Measured: not run.
 
-Further words choose a protocol (fsfm_jax/config/protocols.py), whose test sets follow the training: `fsvfm`, the seven
-data sets of FS-VFM; `c40`, trained and tested on the c40 of FaceForensics++; `only-deepfakes`, trained on that
-manipulation and tested on the other three; `all-but-deepfakes`, the reverse; likewise `face2face`, `faceswap` and
-`neuraltextures`. Their data are `--dataset=ffpp_all:c40 --output=data/ffpp_all_c40`, `--dataset=ffpp_deepfakes
---output=data/ffpp_deepfakes` and so on; settings are those of the whole of FaceForensics++, none are published:
+Further words select a protocol (fsfm_jax/config/protocols.py) with its test sets: `fsvfm`, the seven data sets of
+FS-VFM; `c40`, trained and tested on FaceForensics++ at c40; `only-deepfakes`, trained on that manipulation and tested
+on the other three; `all-but-deepfakes`, the reverse; likewise `face2face`, `faceswap` and `neuraltextures`. Prepare
+their data with `--dataset=ffpp_all:c40 --output=data/ffpp_all_c40`, `--dataset=ffpp_deepfakes
+--output=data/ffpp_deepfakes` and so on. No settings are published for them; they use those of FaceForensics++:
 
     python -m fsfm_jax.main --config=configs/finetune_dfd.py:vitb,c40 --workdir=runs/dfd_c40
     python -m fsfm_jax.main --config=configs/finetune_dfd.py:vitb,only-deepfakes --workdir=runs/dfd_deepfakes

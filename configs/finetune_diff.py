@@ -3,16 +3,16 @@
     python -m fsfm_jax.prepare.build --dataset=ffpp_deepfakes --input=DOWNLOAD --output=data/ffpp_deepfakes
     python -m fsfm_jax.main --config=configs/finetune_diff.py:vitb --workdir=runs/finetune_diff_vitb
 
-The variant begins with a size, `vits`, `vitb` (the default) or `vitl`, and may go on with `scratch` or `released` (see
-`vary` in fsfm_jax/config/finetune.py), as in `:vitl,scratch`. `init` is the --workdir of the pretraining run or an
-official checkpoint with its statistics beside it. Evaluate with `eval_diff`. Hardware: one accelerator; the papers
+The variant begins with a size, `vits`, `vitb` (the default) or `vitl`, optionally followed by `scratch` or `released`
+(see `vary` in fsfm_jax/config/finetune.py), as in `:vitl,scratch`. `init` is the --workdir of the pretraining run, or
+an official checkpoint with its statistics next to it. Evaluate with `eval_diff`. Hardware: one accelerator; the papers
 used two GPUs with 32 images each. Cost: not known. Measured: not run here.
 
 `:vitb,fsfm400` is the released recipe for FSFM pretrained for 400 epochs on VGGFace2. `:vitb,cvpr` is that of the CVPR
-paper: pretrained on the originals of FaceForensics++, statistics of ImageNet, 50 epochs. There the detector for a
-subset of DiFF was chosen on the validation part of the same subset, so it takes a run for each:
-`--config.data.validation=data/diff:val_t2i --config.data.test=T2I=data/diff:test_t2i`. The step is then chosen on
-validation faces of the target, which the label of the selection says.
+paper: pretrained on the originals of FaceForensics++, statistics of ImageNet, 50 epochs. The paper selects the detector
+for a subset of DiFF on the validation part of this subset, so it needs one run per subset:
+`--config.data.validation=data/diff:val_t2i --config.data.test=T2I=data/diff:test_t2i`. The label of the selection then
+states that the step was chosen on validation faces of the target.
 """
 
 from fsfm_jax.config import finetune

@@ -1,19 +1,19 @@
-"""Cross-domain face anti-spoofing with FS-VFM: leave one data set of MCIO or WCS out.
+"""Cross-domain face anti-spoofing with FS-VFM: train without one data set of MCIO or WCS and test on it.
 
     python -m fsfm_jax.prepare.build --dataset=mcio_frames --input=DOWNLOAD --output=data/mcio_frames
     python -m fsfm_jax.main --config=configs/finetune_fas.py:vitb,O --workdir=runs/fas_vitb_O
 
-The variant is a size, `vits`, `vitb` (the default) or `vitl`, then the data set that is left out, `M`, `C`, `I` or `O`
-(OULU if none is given), `wmca`, `cefa` or `surf`; words behind it change the protocol, such as
-`:vitl,O,no-celeb,5-shot` (see `antispoof` in fsfm_jax/config/finetune.py). Five seeds are run one after the other and
-end in a table of mean and standard deviation. The released code chooses the step on the target's test set:
-`:vitb,O,oracle`. `:vitb,O,fsfm400` has the rate of FSFM (CVPR 2025), for a pretraining of 400 epochs. `init` is the
---workdir of the pretraining run or an official checkpoint with its statistics beside it. Hardware: one accelerator; the
-papers used one GPU. Cost: not known. Measured: not run.
+The variant is a size, `vits`, `vitb` (the default) or `vitl`, then the left-out data set, `M`, `C`, `I`, `O` (the
+default, OULU), `wmca`, `cefa` or `surf`. Further words change the protocol, such as `:vitl,O,no-celeb,5-shot` (see
+`antispoof` in fsfm_jax/config/finetune.py). Five seeds run one after the other, and a table shows mean and standard
+deviation. The released code selects the step on the target's test set: `:vitb,O,oracle`. `:vitb,O,fsfm400` has the rate
+of FSFM (CVPR 2025), for a pretraining of 400 epochs. `init` is the --workdir of the pretraining run, or an official
+checkpoint with its statistics next to it. Hardware: one accelerator; the papers used one GPU. Cost: not known.
+Measured: not run.
 
-Protocols of fewer sources stand in place of the target: `MI2C` and `MI2O` are trained on MSU and Replay alone (limited
-sources), `M2C` and eleven others on one data set alone. They have no CelebA-Spoof; nor has WCS. `celeb` adds it, from
-`mcio_frames`: `:vitb,wmca,celeb`. Steps and rates are those of the whole protocols, none are published for these:
+Protocols with fewer sources replace the target: `MI2C` and `MI2O` train only on MSU and Replay (limited sources), `M2C`
+and eleven others on one data set. They do not use CelebA-Spoof, and neither does WCS. `celeb` adds it, from
+`mcio_frames`: `:vitb,wmca,celeb`. No steps and rates are published for them; they use those of the full protocols:
 
     python -m fsfm_jax.main --config=configs/finetune_fas.py:vitb,MI2C --workdir=runs/fas_vitb_MI2C
 """

@@ -1,19 +1,19 @@
-"""Deepfake detection that trains layer norms alone, on features of unit length, as GenD does; FaceForensics++ c23.
+"""Deepfake detection that trains only layer norms, on features of unit length, as GenD does; FaceForensics++ c23.
 
     python -m fsfm_jax.prepare.build --dataset=ffpp_all --input=DOWNLOAD --output=data/ffpp_all
     python -m fsfm_jax.main --config=configs/finetune_gend.py:vitl --workdir=runs/finetune_gend_vitl
 
-The variant begins with a size, `vits`, `vitb` (the default) or `vitl`, and may go on with the protocols of
-`configs/finetune_dfd.py`, as in `:vitl,fsvfm`. `:vitl,clip` starts from CLIP ViT-L/14 and classifies its class token,
-the network of the paper; `init` is then OpenAI's file as Hugging Face has it.
+The variant begins with a size, `vits`, `vitb` (the default) or `vitl`, optionally followed by a protocol of
+`configs/finetune_dfd.py`, as in `:vitl,fsvfm`. `:vitl,clip` is the network of the paper: CLIP ViT-L/14 with its class
+token as the feature; `init` is then OpenAI's file from Hugging Face.
 
-GenD is Yermakov et al., "Deepfake Detection that Generalizes Across Benchmarks" (WACV 2026, arXiv 2508.06248). From it
-and its public settings: scale and bias of every norm and a linear head are trained, features are scaled to length 1,
-and `cross-entropy + 0.5 uniformity + 0.1 alignment` is minimised with AdamW at 3e-4 for batches of 512, without weight
-decay, over cosines of 10 epochs down to 1e-6. What is different: one cosine over 30 epochs, not three; flips alone,
-and no shifts, turns, blur, JPEG or colour of single faces; validation on FaceForensics++, not on other data sets; crops
-are those of `prepare`. Encoders of FSFM and FS-VFM under this method are this project's idea: nobody has published
-numbers for it. Hardware: one accelerator. Cost: not known. Measured: not run.
+GenD is Yermakov et al., "Deepfake Detection that Generalizes Across Benchmarks" (WACV 2026, arXiv 2508.06248). The
+paper and its public settings give: scale and bias of every norm and a linear head are trained, and features are scaled
+to length 1. The loss is `cross-entropy + 0.5 uniformity + 0.1 alignment`, minimised with AdamW at 3e-4 for batches of
+512, without weight decay, over cosines of 10 epochs down to 1e-6. Differences: one cosine over 30 epochs instead of
+three; only flips, without shifts, rotations, blur, JPEG or colour changes of single faces; validation on
+FaceForensics++ instead of other data sets; crops from `prepare`. The paper does not use encoders of FSFM and FS-VFM,
+and no numbers are published for them. Hardware: one accelerator. Cost: not known. Measured: not run.
 """
 
 from fsfm_jax.config import finetune, protocols

@@ -1,24 +1,24 @@
-"""Deepfake detection without a single forgery: real faces of FaceForensics++ c23 and self-blended copies of them.
+"""Deepfake detection trained without forgeries: real faces of FaceForensics++ c23 and self-blended copies of them.
 
     python -m fsfm_jax.prepare.build --dataset=ffpp_originals:splits --input=DOWNLOAD --output=data/ffpp_real
     python -m fsfm_jax.main --config=configs/finetune_sbi.py:vitb --workdir=runs/finetune_sbi_vitb
 
-The variant begins with a size, `vits`, `vitb` (the default) or `vitl`, and may go on with `scratch` (nothing is
-pretrained) and `fsvfm` (the seven test sets of FS-VFM instead of the four of FSFM), as in `:vitl,fsvfm`. `init` is as
-in `finetune_dfd`. The test sets are prepared as those of `eval_dfd`, and `ffpp_all` for FaceForensics++ itself.
+The variant begins with a size, `vits`, `vitb` (the default) or `vitl`, optionally followed by `scratch` (without
+pretraining) and `fsvfm` (the seven test sets of FS-VFM instead of the four of FSFM), as in `:vitl,fsvfm`. `init` is as
+in `finetune_dfd`. Prepare the test sets as for `eval_dfd`, and `ffpp_all` for FaceForensics++ itself.
 
 Self-blended images are from Shiohara and Yamasaki, "Detecting Deepfakes with Self-Blended Images" (CVPR 2022), who
-train an EfficientNet-B4. Encoders of FSFM and FS-VFM that are fine-tuned on them are this project's idea: nobody has
-published numbers for it. So are the settings, which come from
+train an EfficientNet-B4. They do not use encoders of FSFM and FS-VFM, and no numbers are published for them. The
+settings are combined by this project from
 
-- the SBI paper: real videos of the train split alone, pairs of a face and its blend in a batch, plain cross-entropy,
-  and as many faces: 25 epochs of 32 frames of a video are its 100 epochs of 8;
-- FS-VFM, as `finetune_dfd`: optimizer, learning rate, layer decay, weight decay, drop path, batch;
-- us: no random crop, RandAugment, erasing, mixup or CutMix, which cut boundaries off, hide them, or make new ones in
-  real faces as well. So evaluation shows the whole face.
+- the SBI paper: only real videos of the train split, pairs of a face and its blend in a batch, plain cross-entropy, and
+  the same number of faces: 25 epochs of 32 frames per video equal its 100 epochs of 8;
+- FS-VFM, as in `finetune_dfd`: optimizer, learning rate, layer decay, weight decay, drop path, batch;
+- this project: no random crop, RandAugment, erasing, mixup or CutMix, because they cut off or hide boundaries, or
+  create new ones in real faces. So evaluation also uses the whole face.
 
-Validation is on fixed blends of the val split, so no forgery chooses the step. Hardware: one accelerator. Cost: not
-run. Measured: not run.
+Validation uses fixed blends of the val split, so the step is selected without forgeries. Hardware: one accelerator.
+Cost: not run. Measured: not run.
 """
 
 from fsfm_jax.config import evaluate, finetune, pretrain, protocols

@@ -2,12 +2,12 @@
 
     python -m fsfm_jax.main --config=configs/finetune_unified_vitb.py --workdir=runs/finetune_unified_vitb
 
-The authors show a detector with these classes; what it was trained on in detail is not published, so the mixture and
-the numbers are this project's: every batch holds as many real and forged faces of each source. `ffpp_all`, `diff`,
-`celeba_spoof` and `mcio_frames` are prepared with `fsfm_jax.prepare.build` before. DiFF has no training part, so its
-validation part is trained on. Its four conditions share their real faces, so none of them can judge: the validation
-set has deepfakes and attacks only. Evaluate with `configs/eval_unified.py`. Hardware: one accelerator. Cost: not
-known. Measured: not run here.
+The authors show a detector with these classes but do not publish the details of its training data. The mixture and the
+settings are choices of this project: every batch has equal numbers of real and forged faces from each source. Prepare
+`ffpp_all`, `diff`, `celeba_spoof` and `mcio_frames` with `fsfm_jax.prepare.build` first. DiFF has no training part, so
+its validation part is used for training. Its four conditions share their real faces, so none of them can serve for
+validation: the validation set has only deepfakes and attacks. Evaluate with `configs/eval_unified.py`. Hardware: one
+accelerator. Cost: not known. Measured: not run here.
 """
 
 from fsfm_jax.config import finetune

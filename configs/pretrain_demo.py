@@ -15,9 +15,9 @@ from fsfm_jax.config import pretrain
 
 def get_config() -> ConfigDict:
     c = pretrain.pretrain()
-    # Half of each batch real although there are fewer of them: 19 photos alone are learnt by heart.
+    # Half of each batch is real although there are fewer real faces. The model would memorise 19 photos alone.
     c.data.train = "samples:train@0.5,synthetic:256@0.5"
-    c.loss.normalise_pixels = False  # so that the picture owes nothing to the hidden patches
+    c.loss.normalise_pixels = False  # so that the picture uses no information from the hidden patches
     c.duration = "420 steps"
     c.batch.size = 16
     c.batch.per_device = 16

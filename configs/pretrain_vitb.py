@@ -5,11 +5,11 @@
     python -m fsfm_jax.main --config=configs/pretrain_vitb.py:fsfm400 --workdir=runs/pretrain_vitb_fsfm400
 
 Hardware: FSFM used four RTX A6000 with micro-batches of 256 images in four parts. `batch.per_device` here
-is meant for TPU v5e (16 GB) without remat: on 16 chips a step of 4096 images has eight parts. Compiled for
-v5e:4x4, 32 images at once need 4.4 of 15.75 GiB; 128 fit as well, but are slower by the compiler's estimate.
+is chosen for TPU v5e (16 GB) without remat: on 16 chips a step of 4096 images has eight micro-batches. Compiled
+for v5e:4x4, micro-batches of 32 images need 4.4 of 15.75 GiB. 128 also fit, but the compiler estimates them as slower.
 
-Cost, estimated and not measured: 103.9 GFLOP an image (analytic count, forward and backward, target
-included, equal mask tokens computed once). The TPU compiler's estimate of its own program is 787 images/s a
+Cost, estimated and not measured: 103.9 GFLOP per image (analytic count, forward and backward, target
+included, equal mask tokens computed once). The TPU compiler estimates 787 images/s per
 v5e chip, 41 % of its peak: 600 epochs x 3.1 million images / 787 = 657 chip-hours, 41 hours on 16 chips;
 400 epochs 27 hours. On four A6000 at 18.5 TFLOP/s each (what a published MAE run reached): 30 days.
 

@@ -6,19 +6,18 @@ Variants are listed at `vary` in fsfm_jax/config/pretrain.py.
     python -m fsfm_jax.main --config=configs/pretrain_vith.py --workdir=runs/pretrain_vith
     python -m fsfm_jax.main --config=configs/pretrain_vith.py:mae --workdir=runs/pretrain_vith_mae
 
-No recipe was published: this is the one of ViT-L with the patches of 14 pixels that the released code
-foresees (256 patches, 64 of them visible). The pixel decoder is that of the other sizes.
+No recipe was published. This is the recipe of ViT-L with the 14-pixel patches of the released code
+(256 patches, 64 of them visible). The pixel decoder is that of the other sizes.
 
-Hardware: TPU v5e with remat and FSDP, since parameters, moments and target alone are 11 GB (2.8e9 numbers
-of 4 bytes): on 16 chips a step of 4096 images has eight parts. Compiled for v5e:4x4, 32 images at once need
-8.5 of 15.75 GiB, a whole gradient on each chip included.
+Hardware: TPU v5e with remat and FSDP, because parameters, moments and target take 11 GB (2.8e9 numbers
+of 4 bytes): on 16 chips a step of 4096 images has eight micro-batches. Compiled for v5e:4x4, micro-batches of 32 images
+need 8.5 of 15.75 GiB, including a whole gradient on each chip.
 
-Cost, estimated and not measured: 663 GFLOP an image (analytic count) and 11 % more for what remat computes
-again. The TPU compiler's estimate of its own program is 129 images/s a v5e chip, 44 % of its peak: 600 epochs
+Cost, estimated and not measured: 663 GFLOP per image (analytic count), and 11 % more for the recomputation by
+remat. The TPU compiler estimates 129 images/s per v5e chip, 44 % of its peak: 600 epochs
 x 3.1 million images / 129 = 4000 chip-hours, 250 hours on 16 chips.
 
-To reproduce: nothing published. `fsfm400`, `ffpp` and `released` carry the settings of the other sizes
-over.
+To reproduce: nothing published. `fsfm400`, `ffpp` and `released` use the settings of the other sizes.
 Measured: not run here.
 """
 

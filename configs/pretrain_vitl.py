@@ -5,11 +5,11 @@
     python -m fsfm_jax.main --config=configs/pretrain_vitl.py:ffpp --workdir=runs/pretrain_vitl_ffpp
 
 Hardware: the released script uses four GPUs with micro-batches of 256 images in four parts.
-`batch.per_device` here is meant for TPU v5e (16 GB) without remat: on 16 chips a step of 4096 images has
-eight parts. Compiled for v5e:4x4, 32 images at once need 10.5 of 15.75 GiB.
+`batch.per_device` here is chosen for TPU v5e (16 GB) without remat: on 16 chips a step of 4096 images has
+eight micro-batches. Compiled for v5e:4x4, micro-batches of 32 images need 10.5 of 15.75 GiB.
 
-Cost, estimated and not measured: 265.7 GFLOP an image (analytic count, forward and backward, target
-included, equal mask tokens computed once). The TPU compiler's estimate of its own program is 362 images/s a
+Cost, estimated and not measured: 265.7 GFLOP per image (analytic count, forward and backward, target
+included, equal mask tokens computed once). The TPU compiler estimates 362 images/s per
 v5e chip, 49 % of its peak: 600 epochs x 3.1 million images / 362 = 1430 chip-hours, 89 hours on 16 chips.
 On four A6000 at 18.5 TFLOP/s each (what a published MAE run of ViT-B reached): 77 days.
 

@@ -5,11 +5,12 @@
     python -m fsfm_jax.main --config=configs/pretrain_vits.py:ffpp --workdir=runs/pretrain_vits_ffpp
 
 Hardware: the released script uses four GPUs with micro-batches of 512 images in two parts.
-`batch.per_device` here is meant for TPU v5e (16 GB) without remat: on 16 chips a step of 4096 images has
-eight parts, which need 2.5 of 15.75 GiB. More fit, but were slower by the estimate of ViT-B (docs/SCALING.md).
+`batch.per_device` here is chosen for TPU v5e (16 GB) without remat: on 16 chips a step of 4096 images has
+eight micro-batches, which need 2.5 of 15.75 GiB. Larger ones fit, but were estimated as slower for ViT-B
+(docs/SCALING.md).
 
-Cost, estimated and not measured: 50.7 GFLOP an image (analytic count, forward and backward, target included,
-equal mask tokens computed once). The TPU compiler's estimate of its own program is 1134 images/s a v5e chip,
+Cost, estimated and not measured: 50.7 GFLOP per image (analytic count, forward and backward, target included,
+equal mask tokens computed once). The TPU compiler estimates 1134 images/s per v5e chip,
 29 % of its peak (12 heads of 32, and the pixel decoder of the larger models): 600 epochs x 3.1 million
 images / 1134 = 455 chip-hours, 28 hours on 16 chips. On four A6000 at 18.5 TFLOP/s each (what a published
 MAE run of ViT-B reached): 15 days.

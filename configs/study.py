@@ -1,10 +1,11 @@
-"""The study: does pretraining on real faces help to find forged ones? All of it on folders of anybody's pictures.
+"""The study: does pretraining on real faces help to detect forged ones? It runs on any folders of pictures.
 
     make study DATA=FOLDER
     python -m fsfm_jax.main --config=configs/study.py --workdir=runs/study --config.folder=FOLDER
 
-Every folder becomes a task, and every start is tried on it with three seeds. The variant `measured` has the tasks,
-starts and sources of docs/study.md. Hardware: CPU. Measured: `measured`, in docs/study.md; the default was not run.
+Every folder becomes a task, and every initialisation is trained on it with three seeds. The variant `measured` has the
+tasks, initialisations and sources of docs/study.md. Hardware: CPU. Measured: `measured`, in docs/study.md; the default
+was not run.
 """
 
 from ml_collections import ConfigDict
@@ -60,7 +61,7 @@ def get_config(variant: str = "") -> ConfigDict:
     arms |= {f"{name} adapter": _tuned(name, ADAPTER) for name in ADAPTED}
     arms |= {"FSFM long": _tuned("FSFM", LONG)}
     c.arms = " | ".join(f"{name}: " + "; ".join(f"{k}={v}" for k, v in fields.items()) for name, fields in arms.items())
-    # UTKFace has sex (0 male, 1 female) and race (0 White, 1 Black, 2 Asian, 3 Indian, 4 other) in its names.
+    # File names of UTKFace contain sex (0 male, 1 female) and race (0 White, 1 Black, 2 Asian, 3 Indian, 4 other).
     c.groups = r"utkface=(?P<age>\d+)_(?P<sex>\d)_(?P<race>\d)_"
     return c
 

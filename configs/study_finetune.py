@@ -3,9 +3,8 @@
     python -m fsfm_jax.main --config=configs/study_finetune.py --workdir=runs/study_detector \\
         --config.init=runs/study --config.data.train=real=data/photos@0.5,fake=data/forged@0.5
 
-Few steps, since what is compared is the start. Whatever moves or resamples the pixels would hide the traces of a
-generator from a network of this size, so faces are mirrored and nothing else. Hardware: CPU. Measured: see
-docs/study.md.
+The steps are few, because the study compares initialisations. Shifts or resampling would hide the traces of a generator
+from a network of this size, so flips are the only augmentation. Hardware: CPU. Measured: see docs/study.md.
 """
 
 from ml_collections import ConfigDict
@@ -28,5 +27,5 @@ def get_config() -> ConfigDict:
     c.duration, c.optimizer.warmup, c.checkpoint.every = "120 steps", "12 steps", "60 steps"
     c.optimizer.base_learning_rate, c.optimizer.layer_decay = 1e-2, 0.75
     c.selection.metric = "auc"
-    c.calibration.false_alarm_rate = 0.05  # a hundred real faces of a validation set do not tell 1 %
+    c.calibration.false_alarm_rate = 0.05  # a hundred real validation faces are too few for 1 %
     return c

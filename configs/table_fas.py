@@ -1,9 +1,9 @@
-"""The table of leave-one-out anti-spoofing: four targets of MCIO, mean and deviation over seeds, mean over targets.
+"""The table of leave-one-out anti-spoofing: four targets of MCIO, mean and std over seeds, mean over targets.
 
     python -m fsfm_jax.main --config=configs/table_fas.py --workdir=runs/table_fas
 
-The runs are those of `configs/finetune_fas.py:vitb,M` to `:O`; others with `--config.runs=DIR,DIR`. Reads what they
-wrote, computes no scores. Hardware: none. Cost: seconds. Measured: not run here.
+The runs are those of `configs/finetune_fas.py:vitb,M` to `:O`; set others with `--config.runs=DIR,DIR`. The job reads
+their results and computes no scores. Hardware: none. Cost: seconds. Measured: not run here.
 """
 
 from fsfm_jax.config import finetune, tabulate

@@ -1,9 +1,9 @@
 """The losses, as pure functions in float32 or higher.
 
-The instance-discrimination losses take the online prediction and the target projection, `[B, E]`, unit
-rows, and return the mean over the B images that they are given (with accumulation: the micro-batch over
-all devices; other images of it are the negatives). The losses of classification return one value per image,
-so that the caller can leave out the images that only fill a batch up.
+The instance-discrimination losses take the online prediction and the target projection, `[B, E]` with unit rows, and
+return the mean over these B images. With gradient accumulation the B images are the micro-batch over all devices; its
+other images are the negatives. The classification losses return one value per image, so the caller can leave out
+padding images.
 """
 
 from collections.abc import Callable
@@ -16,20 +16,20 @@ PIXEL_EPSILON = 1e-6
 COSINE_EPSILON = 1e-8
 FOCAL_FLOOR = 1e-12
 UNIFORMITY_SCALE = 2.0  # t of the Gaussian potential (Wang and Isola; GenD)
-# Of the real-anchor loss, as released: in the logarithm, its value without any real face, and its scale.
+# Constants of the released real-anchor loss: epsilon in the logarithm, value without any real face, and scale.
 ANCHOR_EPSILON = 1e-6
 NO_ANCHOR = 1e-6
 ANCHOR_BASE_TEMPERATURE = 0.07
 
 class Ratio(NamedTuple):
-    """A mean kept as a sum and what it is divided by, so that means over several batches stay exact."""
+    """A mean stored as sum and divisor, so that means over several batches stay exact."""
 
     total: jax.Array
     denominator: jax.Array
 
 
 def normalise_pixels(patches: jax.Array) -> jax.Array:
-    """Each patch minus its mean over its standard deviation, `[B, N, P] -> [B, N, P]`.
+    """Normalise each patch by its mean and standard deviation, `[B, N, P] -> [B, N, P]`.
 
     `(x - mean) / sqrt(var + 1e-6)` over all P values of the patch, with the unbiased variance (divided by
     P - 1) that the released code uses (MAE, section 3; FSFM supplement D.1).
@@ -40,7 +40,7 @@ def normalise_pixels(patches: jax.Array) -> jax.Array:
 
 
 def masked_reconstruction(pixels: jax.Array, goal: jax.Array, mask: jax.Array) -> Ratio:
-    """Squared error of the patches in `mask`: sum over them of the mean over a patch, and their number.
+    """Return the squared error on the patches in `mask`: the sum of their means over pixels, and their number.
 
     `L = sum(e m) / sum(m)` with `e = mean_P (pixels - goal)**2` (FSFM equations for L_m and L_fr).
     pixels, goal: `[B, N, P]`; mask: `[B, N] bool`.
@@ -51,25 +51,25 @@ def masked_reconstruction(pixels: jax.Array, goal: jax.Array, mask: jax.Array) -
 
 
 def cosine(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Cosine of corresponding rows, `[B, E], [B, E] -> [B]`; lengths below 1e-8 count as 1e-8."""
+    """Return the cosine of corresponding rows, `[B, E], [B, E] -> [B]`; lengths below 1e-8 count as 1e-8."""
     lengths = jnp.linalg.norm(x, axis=-1), jnp.linalg.norm(y, axis=-1)
     return jnp.sum(x * y, axis=-1) / (jnp.maximum(lengths[0], COSINE_EPSILON) * jnp.maximum(lengths[1], COSINE_EPSILON))
 
 
 def negative_cosine(online: jax.Array, target: jax.Array, scale: float) -> jax.Array:
-    """`-scale * mean cos(online, target)`, the similarity loss of FSFM, NCS in its ablation."""
+    """Return `-scale * mean cos(online, target)`, the similarity loss of FSFM (NCS in its ablation)."""
     return -scale * jnp.mean(cosine(online, target))
 
 
 def byol(online: jax.Array, target: jax.Array) -> jax.Array:
-    """`mean(2 - 2 online . target)` (BYOL, equation 2)."""
+    """Return `mean(2 - 2 online . target)` (BYOL, equation 2)."""
     return jnp.mean(2 - 2 * jnp.sum(online * target, axis=-1))
 
 
 def infonce(online: jax.Array, target: jax.Array, temperature: float, negatives: bool) -> jax.Array:
-    """`2 T` times the cross-entropy of `online @ target.T / T` against the diagonal (MoCo v3, algorithm 1).
+    """Return `2 T` times the cross-entropy of `online @ target.T / T` against the diagonal (MoCo v3, algorithm 1).
 
-    Without `negatives` the other logits are zero, as the released code has it, not left out.
+    Without `negatives` the other logits are set to zero as in the released code; they are not removed.
     """
     logits = online @ target.T / temperature
     if not negatives:
@@ -79,16 +79,16 @@ def infonce(online: jax.Array, target: jax.Array, temperature: float, negatives:
 
 
 def moco_v3(online: jax.Array, target: jax.Array, temperature: float, negatives: bool) -> jax.Array:
-    """InfoNCE on features that are scaled to unit length (again), as the released code has it."""
+    """Return InfoNCE on features that are scaled to unit length a second time, as in the released code."""
     online, target = (x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12) for x in (online, target))
     return infonce(online, target, temperature, negatives)
 
 
 def simclr(online: jax.Array, target: jax.Array, temperature: float, negatives: bool) -> jax.Array:
-    """NT-Xent over the 2 B features of both networks (SimCLR, equation 1).
+    """Return NT-Xent over the 2 B features of both networks (SimCLR, equation 1).
 
-    Mean over the anchors a of `-(s[a, p(a)] - log sum_{k != a} exp s[a, k])`, `s = z z^T / T`. Without
-    `negatives` the sum is dropped and the row's maximum stays in its place, as in the released code.
+    It is the mean over the anchors a of `-(s[a, p(a)] - log sum_{k != a} exp s[a, k])`, `s = z z^T / T`. Without
+    `negatives` the row's maximum replaces the logarithm of the sum, as in the released code.
     """
     features = jnp.concatenate([online, target])
     anchors = len(features)
@@ -105,7 +105,7 @@ class LossNumbers(NamedTuple):
     """The fields of a configuration that an instance-discrimination loss may use.
 
     temperature, ncs_scale: `loss.temperature`, `loss.ncs_scale`.
-    negatives: `loss.negatives`; False leaves the positive pairs only.
+    negatives: `loss.negatives`; False: positive pairs only.
     """
 
     temperature: float
@@ -116,10 +116,10 @@ class LossNumbers(NamedTuple):
 class InstanceLoss(NamedTuple):
     """A row of `KINDS`.
 
-    loss: online prediction and target projection, `[B, E]` in unit rows, and `LossNumbers` -> a scalar.
-    about: one sentence, for the documentation.
-    compares_images: whether an image's value depends on the other images of the micro-batch, its negatives. Then
-      accumulation changes the loss, and the images of all devices are gathered.
+    loss: function from online prediction and target projection, `[B, E]` with unit rows, and `LossNumbers` to a scalar.
+    about: one sentence for the documentation.
+    compares_images: whether the loss uses the other images of the micro-batch as negatives. Then gradient accumulation
+      changes the loss, and the images of all devices are gathered.
     """
 
     loss: Callable[[jax.Array, jax.Array, LossNumbers], jax.Array]
@@ -154,10 +154,10 @@ KINDS = {
 def instance_discrimination(
     kind: str, temperature: float, ncs_scale: float, negatives: bool
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """The loss named `kind`, a key of `KINDS`.
+    """Compute the loss named `kind`, a key of `KINDS`.
 
     Raises:
-      ValueError: another name.
+      ValueError: if `kind` is not a key of `KINDS`.
     """
     if kind not in KINDS:
         raise ValueError(f"loss.kind: expected one of {', '.join(KINDS)}; found {kind!r}")
@@ -166,37 +166,41 @@ def instance_discrimination(
 
 
 def real_anchor(features: jax.Array, labels: jax.Array, real: int, temperature: float) -> jax.Array:
-    """The real-anchor contrastive loss of FS-Adapter, of each image, `[B, E], [B] int -> [B]`.
+    """Return the real-anchor contrastive loss of FS-Adapter for each image, `[B, E], [B] int -> [B]`.
 
-    Real faces are drawn together, everything else is pushed away from them. With unit rows z, `s = z z^T / T` and the
+    It pulls real faces together and pushes forged faces away from them. With unit rows z, `s = z z^T / T` and the
     other real faces P(i) of a real face i:
 
         l(i) = -(T / 0.07) mean_{j in P(i)} (s[i, j] - m(i) - log(sum_{k != i} exp(s[i, k] - m(i)) + 1e-6))
 
-    with m(i) the row's maximum (1 / T, of i with itself), through which no gradient goes. The 1e-6 is not small: a face
-    at a right angle adds 6e-7 to the sum (T = 0.07). A forged face and a single real one have 0. The loss of a batch is
-    the mean over all of its images, also forged ones (FS-VFM, FS-Adapter; the details are the released code's). Without
-    any real face each row is 1e-6, as officially, and has no gradient.
+    where m(i) is the row's maximum (1 / T, of i with itself) without gradient. The 1e-6 is not negligible: a face at a
+    right angle adds 6e-7 to the sum (T = 0.07). The loss of a forged face, or of a single real face, is 0. The loss of
+    a batch is the mean over all images, forged ones included (FS-VFM, FS-Adapter; details from the released code).
+    Without any real face each value is 1e-6 without gradient, as in the released code.
 
     Args:
-      real: the label of real (bona fide) faces.
+      features: `[B, E]` with unit rows.
+      labels: `[B]` class labels.
+      real: label of real (bona fide) faces.
+      temperature: T.
     """
     return _draw_together(features, labels, real, temperature, None)
 
 
 def real_real(features: jax.Array, labels: jax.Array, real: int, temperature: float) -> jax.Array:
-    """`real_anchor` with nothing but real faces in its sum: they are drawn together, forged ones are ignored.
+    """Return `real_anchor` with only real faces in its sum, `[B, E], [B] int -> [B]`; an ablation of FS-Adapter.
 
-    An ablation of FS-Adapter; from whom a real face is told apart are the other real ones alone.
+    Real faces are pulled together. Forged faces are ignored, so only other real faces are contrasted.
     """
     return _draw_together(features, labels, real, temperature, labels == real)
 
 
 def real_fake(features: jax.Array, labels: jax.Array, real: int, temperature: float) -> jax.Array:
-    """Pushes real and forged faces apart and draws none together, `[B, E], [B] int -> [B]`; an ablation of FS-Adapter.
+    """Push real and forged faces apart without pulling any together, `[B, E], [B] int -> [B]`.
 
-    `mean softplus(z_i . z_k / T)` over the pairs of a real face i and a forged one k. Each real face has B times the
-    part of its pairs, so that the mean over the batch is that mean. Without a pair all rows are 0.
+    An ablation of FS-Adapter: the mean of `softplus(z_i . z_k / T)` over the pairs of a real face i and a forged face
+    k. The value of a real face is B times its share of this mean, so the mean over the batch equals it. Without any
+    pair all values are 0.
     """
     anchors = labels == real
     pairs = anchors[:, None] & ~anchors[None]
@@ -207,7 +211,7 @@ def real_fake(features: jax.Array, labels: jax.Array, real: int, temperature: fl
 def _draw_together(
     features: jax.Array, labels: jax.Array, real: int, temperature: float, counted: jax.Array | None
 ) -> jax.Array:
-    """`real_anchor` with the faces `counted [B] bool` in its sum; None: all."""
+    """Return `real_anchor` with only the faces `counted [B] bool` in its sum; None: all faces."""
     anchors = labels == real
     similarity = features @ features.T / temperature
     shifted = similarity - jax.lax.stop_gradient(similarity.max(axis=1, keepdims=True))
@@ -222,15 +226,15 @@ def _draw_together(
     return jnp.where(anchors.any(), value, NO_ANCHOR)
 
 
-# The contrastive losses of FS-Adapter by the values of `loss.contrast_kind`: features in unit rows, labels, the label
-# of real faces and the temperature -> the loss of each image.
+# The contrastive losses of FS-Adapter by the value of `loss.contrast_kind`. Each is a function from features with unit
+# rows, labels, the label of real faces and the temperature to the loss of each image.
 CONTRASTS: dict[str, Callable[[jax.Array, jax.Array, int, float], jax.Array]] = {
     "real_anchor": real_anchor, "real_real": real_real, "real_fake": real_fake,
 }  # fmt: skip
 
 
 def soft_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """`-sum_c targets log softmax(logits)` of each image, `[B, C], [B, C] -> [B]`, in float32 or higher.
+    """Return `-sum_c targets log softmax(logits)` for each image, `[B, C], [B, C] -> [B]`, in float32 or higher.
 
     The rows of `targets` are probabilities: one-hot, smoothed, or mixed with another image's.
     """
@@ -239,35 +243,36 @@ def soft_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def smooth_labels(labels: jax.Array, classes: int, smoothing: float) -> jax.Array:
-    """`(1 - smoothing) onehot + smoothing / classes`, `[B] int -> [B, C] float32` (Inception v3, section 7)."""
+    """Return `(1 - smoothing) onehot + smoothing / classes`, `[B] int -> [B, C] float32` (Inception v3, section 7)."""
     return (1 - smoothing) * jax.nn.one_hot(labels, classes, dtype=jnp.float32) + smoothing / classes
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
-    """Cross-entropy of each image against its label, smoothed if asked for, `[B, C], [B] int -> [B]`."""
+    """Return the cross-entropy of each image with optional label smoothing, `[B, C], [B] int -> [B]`."""
     return soft_cross_entropy(logits, smooth_labels(labels, logits.shape[-1], smoothing))
 
 
 def focal(logits: jax.Array, labels: jax.Array, gamma: float, weights: jax.Array | None = None) -> jax.Array:
-    """Focal loss of each image against its label, `[B, C], [B] int -> [B]`, in float32 or higher.
+    """Return the focal loss of each image, `[B, C], [B] int -> [B]`, in float32 or higher.
 
-    `-a (1 - p)**gamma log p`, p the softmax probability of the image's class (Lin et al., ICCV 2017, equation 5);
-    `gamma` 0 is cross-entropy. `a` is the class's entry of `weights [C]`; None: 1 for all (equation 4).
+    It is `-a (1 - p)**gamma log p`, where p is the softmax probability of the image's class (Lin et al., ICCV 2017,
+    equation 5). With `gamma` 0 it is the cross-entropy. `a` is the class's entry of `weights [C]`; None: 1 for all
+    classes (equation 4).
     """
     wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     picked = jnp.take_along_axis(jax.nn.log_softmax(wide, axis=-1), labels[:, None], axis=-1)[:, 0]
     value = -picked
     if gamma:
-        # 1 - p without cancellation. The floor keeps the derivative of the power finite at p = 1, for gamma below 1.
+        # expm1 computes 1 - p without cancellation. The floor keeps the gradient finite at p = 1 for gamma below 1.
         value = jnp.maximum(-jnp.expm1(picked), FOCAL_FLOOR) ** gamma * value
     return value if weights is None else weights[labels] * value
 
 
 def uniformity(features: jax.Array) -> jax.Array:
-    """How unevenly unit rows lie on the sphere, `[B, E] -> []`: `log mean exp(-2 |z_i - z_j|^2)` over the pairs i < j.
+    """Return the uniformity loss of unit rows, `[B, E] -> []`: `log mean exp(-2 |z_i - z_j|^2)` over pairs i < j.
 
-    (Wang and Isola, ICML 2020, section 4.1.2; GenD, Yermakov et al., WACV 2026.) 0 where all rows are one, and for a
-    single row. It is lower the more evenly they lie, at least -8.
+    (Wang and Isola, ICML 2020, section 4.1.2; GenD, Yermakov et al., WACV 2026.) It is lower for rows that are spread
+    more evenly over the sphere, and at least -8. It is 0 if all rows are equal, and for a single row.
     """
     if len(features) < 2:
         return jnp.zeros((), features.dtype)
@@ -277,18 +282,18 @@ def uniformity(features: jax.Array) -> jax.Array:
 
 
 def alignment(features: jax.Array, labels: jax.Array) -> jax.Array:
-    """How far unit rows of a class are apart, `[B, E], [B] int -> []`: mean `|z_i - z_j|^2` of such pairs i < j.
+    """Return the alignment loss: the mean `|z_i - z_j|^2` over pairs i < j of one class, `[B, E], [B] int -> []`.
 
-    A pair of Wang and Isola (ICML 2020, section 4.1.1) are two views of an image, one of GenD (Yermakov et al., WACV
-    2026) two images of a class. Without any it is 0.
+    In Wang and Isola (ICML 2020, section 4.1.1) a pair is two views of an image. Here it is two images of a class, as
+    in GenD (Yermakov et al., WACV 2026). Without any pair the loss is 0.
     """
     pairs = jnp.triu(labels[:, None] == labels[None], 1)
     return jnp.sum(jnp.where(pairs, _square_distances(features), 0)) / jnp.maximum(jnp.sum(pairs), 1)
 
 
 def _square_distances(features: jax.Array) -> jax.Array:
-    """Of rows from each other, `[B, E] -> [B, B]`."""
-    # Seen from their mean, so that nothing cancels where rows are nearly one; from where makes no other difference.
+    """Return the squared distances between rows, `[B, E] -> [B, B]`."""
+    # Distances do not depend on the origin. Subtracting the mean avoids cancellation if rows are nearly equal.
     apart = features - jax.lax.stop_gradient(jnp.mean(features, axis=0, keepdims=True))
     lengths = jnp.sum(apart * apart, axis=1)
     return lengths[:, None] + lengths[None] - 2 * apart @ apart.T

@@ -1,15 +1,14 @@
-"""Names and types at the two borders of the data: the example on disk and the batch on the host.
+"""Names and types of the data: the example on disk and the batch on the host.
 
-On disk (TensorFlow Datasets features in ArrayRecord files, one record per group, so that reading at
-random stays fast):
+On disk (TensorFlow Datasets features in ArrayRecord files, one record per group for fast random access):
 
 | feature       | stored as                      | meaning                                                        |
 |---------------|--------------------------------|----------------------------------------------------------------|
-| `image`       | PNG or JPEG bytes              | face crop, `[224, 224, 3] uint8`, RGB, or of its own size      |
+| `image`       | PNG or JPEG bytes              | face crop, `[224, 224, 3] uint8`, RGB, or of another size      |
 | `parsing_map` | zlib of `[224, 224] uint8`     | parsing class of each pixel (`regions.CLASSES`); may be absent |
 | `region_bits` | `[196] uint16`                 | class bits of each 16x16 patch, row by row; may be absent      |
 | `source`      | text                           | path of the photo or video, below the root of the download     |
-| `video`       | text                           | id of the video, unique within the split; of a photo its own   |
+| `video`       | text                           | id of the video, unique in the split; each photo has its own   |
 | `frame`       | int32                          | number of the frame in its video, -1 for a photo               |
 | `label`       | int64                          | index into the class names of the card, -1 without label       |
 | `method`      | text                           | manipulation or attack in the data set's words, "" for real    |
@@ -17,8 +16,8 @@ random stays fast):
 | `crop`        | `[3] int32`                    | the crop in the source: x, y, size; or -1                      |
 | `score`       | float32                        | the detector's score, NaN if there was none                    |
 
-Data sets of schema version 1 have the first four only. A new feature is a line here, a row of `FEATURES`, and a field
-of `prepare.example.Face`.
+Data sets of schema version 1 have only the first four. To add a feature, add a line here, a row to `FEATURES` and a
+field to `prepare.example.Face`.
 
 In memory a batch is a dict of arrays under the keys below.
 """
@@ -31,7 +30,7 @@ from fsfm_jax.regions import NUM_CLASSES
 
 SCHEMA_VERSION = 2
 IMAGE_SIZE = 224
-BITS_PATCH_SIZE = 16  # the patch size for which `region_bits` is stored; others are computed from the map
+BITS_PATCH_SIZE = 16  # patch size of the stored `region_bits`; for other sizes they are computed from the map
 
 # Features of a stored example.
 IMAGE = "image"
@@ -54,9 +53,9 @@ class Feature(NamedTuple):
     """How a feature is stored.
 
     Attributes:
-      form: a type of numbers, or PICTURE, TEXT, CLASS (the index of a class name), COMPRESSED (uint8 numbers by zlib).
-      shape: of its numbers.
-      below: what every number is less than, and none is negative; None: any number.
+      form: a NumPy type, or PICTURE, TEXT, CLASS (the index of a class name), COMPRESSED (uint8 numbers by zlib).
+      shape: shape of the array.
+      below: exclusive upper bound of the values, whose lower bound is 0; None: no bounds.
     """
 
     form: Any
@@ -79,33 +78,33 @@ FEATURES = {
 }
 
 # Further keys of a batch.
-POSITION = "position"  # [B] int64, place in the endless stream: every random choice is a function of it
-# Of pretraining.
+POSITION = "position"  # [B] int64, position in the endless stream; every random choice is a function of it
+# Keys of pretraining.
 MASK = "mask"  # [B, N] bool, True = hidden from the online encoder
-REGION_MASK = "region_mask"  # [B, N] bool, True = patch of the region that is covered completely
+REGION_MASK = "region_mask"  # [B, N] bool, True = patch of the completely masked region
 OTHER_MASK = "other_mask"  # [B, N] bool, an independent mask of the target's image, for one ablation
-TARGET_IMAGE = "target_image"  # [B, S, S, 3] uint8, the view of the target network where it has one of its own
+TARGET_IMAGE = "target_image"  # [B, S, S, 3] uint8, the target network's view if it differs from the online view
 TARGET_BITS = "target_bits"  # [B, N] uint16, class bits of that view's patches, until masks are drawn
-# Of fine-tuning.
-SELF_BLEND = "self_blend"  # of an example alone: how its blend is drawn at its position
+# Keys of fine-tuning.
+SELF_BLEND = "self_blend"  # in examples only: the random settings of the blend
 ERASE = "erase"  # [B, 4] int32, the box that is filled with noise
-MIX_CUTMIX = "mix_cutmix"  # [B] bool, whether the batch is mixed by boxes and not by weights
+MIX_CUTMIX = "mix_cutmix"  # [B] bool, True = CutMix (boxes), False = Mixup (weights)
 MIX_RATIO = "mix_ratio"  # [B] float32, share of each image's own content
 MIX_BOX = "mix_box"  # [B, 4] int32, the box that comes from the other image
 
-# File beside the shards that says what the TFDS metadata has no place for.
+# File next to the shards for information that TFDS metadata cannot hold.
 CARD_FILE = "fsfm_card.json"
 
 
 def check_image(image: np.ndarray) -> None:
-    """Refuses what is not a picture `[H, W, 3] uint8` with at least one pixel; ValueError."""
+    """Raise ValueError unless `image` is `[H, W, 3] uint8` with at least one pixel."""
     dtype, shape = _kind(image)
     if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
         raise ValueError(f"image: expected [H, W, 3] uint8 with pixels; found {list(shape)} {dtype}")
 
 
 def check_images(images: np.ndarray, side: int | None = None) -> None:
-    """Refuses what are not pictures `[n, H, W, 3] uint8`, n from 0 on, H and W `side` if that is given; ValueError."""
+    """Raise ValueError unless `images` are `[n, H, W, 3] uint8` with n >= 0; H and W equal `side` if it is given."""
     dtype, shape = _kind(images)
     wanted = shape[1:3] if side is None else (side, side)
     if dtype != np.uint8 or len(shape) != 4 or shape[1:] != (*wanted, 3) or 0 in shape[1:]:
@@ -114,5 +113,5 @@ def check_images(images: np.ndarray, side: int | None = None) -> None:
 
 
 def _kind(array: np.ndarray) -> tuple[object, tuple[int, ...]]:
-    """Type and shape, without a copy of what may lie on a device; a list has neither."""
+    """Return type and shape without copying an array from a device; a list gives its class name and ()."""
     return getattr(array, "dtype", type(array).__name__), tuple(getattr(array, "shape", ()))

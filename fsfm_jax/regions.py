@@ -1,11 +1,11 @@
 """The 11 face-parsing classes, the 8 regions made of them, and which patches belong to a region.
 
-Classes and order are those of the LaPa label set that FSFM parses faces into. A patch belongs to a region as
-soon as one of its pixels does, so a patch may belong to several. The face boundary is defined on the
-patch: it holds skin and, beside it, hair or background.
+Classes and order are those of the LaPa label set, which FSFM uses for parsing. A patch belongs to a region if at least
+one of its pixels does, so a patch may belong to several regions. A patch belongs to the face boundary if it contains
+skin and also hair or background.
 
-Membership is kept as one `uint16` of class bits per patch: bit `c` is set when class `c` has a pixel
-there. Everything that masking asks about regions is a look-up in a table of 2**11 entries.
+Membership is stored as one `uint16` of class bits per patch: bit `c` is set if class `c` has a pixel in the patch.
+Masking looks up regions in a table of 2**11 entries.
 """
 
 import numpy as np
@@ -17,17 +17,17 @@ CLASSES = (
 NUM_CLASSES = len(CLASSES)
 BACKGROUND, SKIN, NOSE, HAIR = 0, 1, 6, 10
 
-# Priority order of the method: a patch of several regions counts for the first of them.
+# Priority order of the method: a patch of several regions is assigned to the first of them.
 REGIONS = ("eyebrows", "eyes", "nose", "mouth", "boundary", "hair", "skin", "background")
 REGION_CLASSES = ((2, 3), (4, 5), (6,), (7, 8, 9), (1, 10, 0), (10,), (1,), (0,))
 NUM_COVERABLE = 6  # skin and background are never covered completely
 
-# What a horizontal flip does to the classes: the person's right side becomes the left one.
+# The classes after a horizontal flip, which swaps the person's left and right side.
 FLIPPED_CLASS = np.array([0, 1, 3, 2, 5, 4, 6, 7, 8, 9, 10], np.uint8)
 
-# The 19 classes of CelebAMask-HQ in the order in which BiSeNet face parsers give them, and ours for each. LaPa has no
-# class for ears, neck, jewellery, clothes and hats: background. Glasses are skin: most of what their outline holds is
-# skin behind the lenses, and which eye a pixel belongs to cannot be known. So a face with glasses may have no eyes.
+# The 19 classes of CelebAMask-HQ in the output order of BiSeNet face parsers, and the LaPa class for each. LaPa has no
+# class for ears, neck, jewellery, clothes and hats; they become background. Glasses become skin, because most of their
+# area is skin behind the lenses, and the eye of a pixel is unknown. So a face with glasses may have no eyes.
 CELEBAMASK_CLASSES = (
     "background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear", "r_ear", "ear_r",
     "nose", "mouth", "u_lip", "l_lip", "neck", "neck_l", "cloth", "hair", "hat",
@@ -36,7 +36,7 @@ CLASS_OF_CELEBAMASK = np.array([0, 1, 3, 2, 5, 4, 1, 0, 0, 0, 6, 8, 7, 9, 0, 0, 
 
 
 def _class_bits() -> np.ndarray:
-    """`[2**11, 11] bool`: which classes each bit pattern holds."""
+    """Return the classes in each bit pattern, `[2**11, 11] bool`."""
     return (np.arange(2**NUM_CLASSES)[:, None] >> np.arange(NUM_CLASSES)) & 1 > 0
 
 
@@ -52,16 +52,16 @@ REGION_OF_BITS = _region_table()
 
 
 def check_parsing_map(parsing_map: np.ndarray, size: int, name: str) -> np.ndarray:
-    """Returns `parsing_map` as `[size, size] uint8`; `[1, size, size]` of any integer type is taken too.
+    """Return `parsing_map` as `[size, size] uint8`; accept `[1, size, size]` and any integer type.
 
     Raises:
-      ValueError: wrong size, a type that is not integer, or a label outside 0..10; `name` is in the text.
+      ValueError: if size or type is wrong, or a label is outside 0..10; the message contains `name`.
     """
     flat = parsing_map[0] if parsing_map.ndim == 3 and parsing_map.shape[0] == 1 else parsing_map
     if flat.shape != (size, size):
         raise ValueError(
             f"parsing map of {name}: expected {size}x{size}, found {'x'.join(map(str, parsing_map.shape))}; "
-            "parse the image at the size it is stored at"
+            "parse the image at its stored size"
         )
     if flat.dtype.kind not in "iu":
         raise ValueError(f"parsing map of {name}: expected integer class labels, found {flat.dtype}")
@@ -75,7 +75,7 @@ def check_parsing_map(parsing_map: np.ndarray, size: int, name: str) -> np.ndarr
 
 
 def check_labels(parsing_map: np.ndarray) -> None:
-    """Refuses what is not a parsing map `[H, W] uint8` with labels 0..10; ValueError. Takes microseconds."""
+    """Raise ValueError unless `parsing_map` is `[H, W] uint8` with labels 0..10. This takes microseconds."""
     dtype, shape = getattr(parsing_map, "dtype", type(parsing_map).__name__), getattr(parsing_map, "shape", ())
     if dtype != np.uint8 or len(shape) != 2 or 0 in shape:
         raise ValueError(f"parsing map: expected [H, W] uint8; found {list(shape)} {dtype}")
@@ -87,7 +87,7 @@ def check_labels(parsing_map: np.ndarray) -> None:
 
 
 def check_bits(bits: np.ndarray) -> None:
-    """Refuses what are not class bits `[..., N]` of patches, integers below `2**11`; ValueError."""
+    """Raise ValueError unless `bits` are class bits of patches, integers `[..., N]` from 0 to `2**11 - 1`."""
     dtype, shape = getattr(bits, "dtype", np.dtype(object)), getattr(bits, "shape", ())
     if dtype.kind not in "iu" or not shape:
         raise ValueError(f"class bits: expected integers [..., N]; found {list(shape)} {dtype}")
@@ -99,12 +99,12 @@ def check_bits(bits: np.ndarray) -> None:
 
 
 def patch_bits(parsing_map: np.ndarray, patch_size: int) -> np.ndarray:
-    """Class bits of every patch, `[H, W] uint8 -> [N] uint16`, patches row by row.
+    """Return the class bits of every patch, `[H, W] uint8 -> [N] uint16`, patches row by row.
 
-    One map at a time on purpose: a batch of maps does not fit the cache and is three times slower each.
+    It takes one map at a time, because a batch of maps exceeds the cache and is three times slower per map.
 
     Raises:
-      ValueError: another kind of map, or a map that is smaller than a patch.
+      ValueError: if `parsing_map` is not a valid parsing map, or is smaller than a patch.
     """
     check_labels(parsing_map)
     if not 1 <= patch_size <= min(parsing_map.shape):
@@ -117,12 +117,12 @@ def patch_bits(parsing_map: np.ndarray, patch_size: int) -> np.ndarray:
 
 
 def membership(bits: np.ndarray) -> np.ndarray:
-    """Which of the eight regions each patch belongs to, `[..., N] uint16 -> [..., 8, N] bool`; ValueError."""
+    """Return the regions of each patch, `[..., N] uint16 -> [..., 8, N] bool`; raise ValueError for invalid bits."""
     check_bits(bits)
     return np.moveaxis(REGION_OF_BITS[bits], -1, -2)
 
 
 def flip_map(parsing_map: np.ndarray) -> np.ndarray:
-    """Mirrors a parsing map, `[H, W] uint8`, left to right, exchanging the left and right classes; ValueError."""
+    """Flip a parsing map `[H, W] uint8` horizontally and swap left and right classes; raise ValueError if invalid."""
     check_labels(parsing_map)
     return np.ascontiguousarray(FLIPPED_CLASS[parsing_map[:, ::-1]])

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Training on TPUs of Google Kubernetes Engine, through xpk.
 #
-# The flags are those of the parsers of xpk 1.16.0 (`xpk cluster create --help`, `xpk workload create --help`). Its
-# --restart-on-exit-codes adds to 42 and 127-255; any other code ends the workload. Run only with a stand-in for xpk.
+# The flags are from xpk 1.16.0 (`xpk cluster create --help`, `xpk workload create --help`). --restart-on-exit-codes
+# adds to its own codes 42 and 127-255; other codes end the workload. So far this script ran only with a stub of xpk.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=commands.sh
 source "$(dirname "${BASH_SOURCE[0]}")/commands.sh"
@@ -13,28 +13,28 @@ usage() {
 usage: launch/gke_xpk.sh COMMAND --project=PROJECT --zone=ZONE --cluster=CLUSTER [OPTION...] [-- PROGRAM-OPTION...]
 
 commands
-  image            build the image of this checkout at a commit, by docker, and push it
-  cluster-create   a cluster with node pools of TPUs; may be called again to change their number
-  run              start the program on all hosts of all slices; the cluster starts it again when it asks for that
-  status           the workloads of the cluster
-  stop             delete the workload: the program has the grace period to save; the same `run` goes on
-  cluster-delete   give everything back
+  image            build the image of this checkout at a commit with docker, and push it
+  cluster-create   create a cluster with TPU node pools; call it again to change their number
+  run              start the program on all hosts of all slices; the cluster restarts it when it asks for a restart
+  status           list the workloads of the cluster
+  stop             delete the workload; the program saves within the grace period, and the same `run` resumes it
+  cluster-delete   delete the cluster
 
-options; those with a variable may stand in the environment instead
-  --project=PROJECT   FSFM_PROJECT   project of Google Cloud
-  --zone=ZONE         FSFM_ZONE      such as europe-west4-b
+options; those with a variable can also be set in the environment
+  --project=PROJECT   FSFM_PROJECT   Google Cloud project
+  --zone=ZONE         FSFM_ZONE      zone, such as europe-west4-b
   --cluster=CLUSTER   FSFM_CLUSTER   name of the cluster
-  --type=TYPE         FSFM_TPU_TYPE  such as v4-32, v5litepod-16, v5p-32, v6e-16   (cluster-create, run)
+  --type=TYPE         FSFM_TPU_TYPE  TPU type, such as v4-32, v5litepod-16, v5p-32, v6e-16   (cluster-create, run)
   --image=IMAGE       FSFM_IMAGE     such as REGION-docker.pkg.dev/PROJECT/REPOSITORY/fsfm_jax:COMMIT     (image, run)
-  --base=IMAGE        FSFM_BASE      Python 3.11 that the image is built on, python@sha256:...          (image)
-  --workload=NAME     FSFM_NAME      of the run                                                            (run, stop)
-  --num-slices=N      so many slices of this type (default 1)                                 (cluster-create, run)
-  --spot              spot capacity                                                           (cluster-create, run)
-  --max-restarts=N    so often at most (default 100)                                          (run)
-  --grace=SECONDS     to save in when told to stop (default 120; spot nodes give less)         (run)
-  --commit=COMMIT     what to put into the image (default HEAD)                               (image)
-  --dry-run           print the commands, one a line, and execute nothing
-  --help
+  --base=IMAGE        FSFM_BASE      base image with Python 3.11, python@sha256:...                     (image)
+  --workload=NAME     FSFM_NAME      name of the run                                                       (run, stop)
+  --num-slices=N      number of slices (default 1)                                            (cluster-create, run)
+  --spot              use spot capacity                                                       (cluster-create, run)
+  --max-restarts=N    maximum number of restarts (default 100)                                (run)
+  --grace=SECONDS     time to save after a stop signal (default 120; spot nodes give less)     (run)
+  --commit=COMMIT     commit to put into the image (default HEAD)                             (image)
+  --dry-run           print the commands, one per line, without executing them
+  --help              print this help
 
 The program is `python -m fsfm_jax.main --cluster PROGRAM-OPTION...`; it needs --config= and --workdir=gs://...
 TEXT
@@ -63,7 +63,7 @@ while [[ $# -gt 0 ]]; do
         --dry-run) DRY_RUN=true ;;
         --help) usage; exit 0 ;;
         --) shift; PROGRAM=("$@"); break ;;
-        *) misuse "no option $(quoted "$1"); --help lists them. Those of the program come after a lone --." ;;
+        *) misuse "unknown option $(quoted "$1"); see --help. Pass the program's options after --." ;;
     esac
     shift
 done
@@ -71,7 +71,7 @@ done
 case $COMMAND in
     --help | help) usage; exit 0 ;;
     image | cluster-create | run | status | stop | cluster-delete) ;;
-    *) misuse "no command $(quoted "$COMMAND"); --help lists them." ;;
+    *) misuse "unknown command $(quoted "$COMMAND"); see --help." ;;
 esac
 if [[ $COMMAND != image ]]; then
     need --project "$PROJECT" FSFM_PROJECT
@@ -114,7 +114,7 @@ image() {
 }
 
 run() {
-    # xpk puts the line into `(LINE) & PID=$!` and sends that process SIGTERM: with exec, it is the program itself.
+    # xpk runs `(LINE) & PID=$!` and sends SIGTERM to that process; with exec this process is the program itself.
     execute xpk workload create "${PLACE[@]}" "--workload=$WORKLOAD" "--tpu-type=$TYPE" "--num-slices=$SLICES" \
         ${SPOT[@]+"${SPOT[@]}"} "--docker-image=$IMAGE" "--max-restarts=$MAX_RESTARTS" \
         "--restart-on-exit-codes=$RESTART" "--termination-grace-period-seconds=$GRACE" \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Training on the GPUs of one machine: one process for all of them, started again as long as it asks for that.
+# Training on the GPUs of one machine: one process for all GPUs, restarted as long as it asks for a restart.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=commands.sh
 source "$(dirname "${BASH_SOURCE[0]}")/commands.sh"
@@ -8,15 +8,15 @@ usage() {
     cat <<'TEXT'
 usage: launch/gpu.sh [OPTION...] -- PROGRAM-OPTION...
 
-  --python=PYTHON    with requirements/cuda.lock installed (default .venv/bin/python of this checkout)
-  --gpus=0,1         these GPUs alone (default all)
-  --max-restarts=N   so often at most (default 100)
-  --dry-run          print the command and execute nothing
-  --help
+  --python=PYTHON    Python with requirements/cuda.lock installed (default .venv/bin/python of this checkout)
+  --gpus=0,1         GPUs to use (default all)
+  --max-restarts=N   maximum number of restarts (default 100)
+  --dry-run          print the command without executing it
+  --help             print this help
 
-The program is `python -m fsfm_jax.main PROGRAM-OPTION...`; it needs --config= and --workdir=, and
-relative paths count from the checkout.
-Ctrl-C, or SIGTERM to this script, lets it save and ends the loop.
+The program is `python -m fsfm_jax.main PROGRAM-OPTION...`; it needs --config= and --workdir=.
+Relative paths start at the checkout.
+After Ctrl-C, or SIGTERM to this script, the program saves and the loop ends.
 TEXT
 }
 
@@ -30,7 +30,7 @@ while [[ $# -gt 0 ]]; do
         --dry-run) DRY_RUN=true ;;
         --help) usage; exit 0 ;;
         --) shift; PROGRAM=("$@"); break ;;
-        *) misuse "no option $(quoted "$1"); --help lists them. Those of the program come after a lone --." ;;
+        *) misuse "unknown option $(quoted "$1"); see --help. Pass the program's options after --." ;;
     esac
     shift
 done
@@ -44,8 +44,8 @@ if "$DRY_RUN"; then
     exit
 fi
 
-# In the background, so that our own signals need not wait for its end; as a job of its own (-m), since what a shell
-# starts in the background does not hear Ctrl-C otherwise.
+# The program runs in the background, so that this script handles signals at once. Without job control (-m) a background
+# process ignores Ctrl-C.
 set -m
 TOLD=false
 told() {
@@ -62,6 +62,6 @@ while true; do
     await "$CHILD"
     if [[ $CODE -ne $RESTART ]] || "$TOLD"; then exit "$CODE"; fi
     restarts=$((restarts + 1))
-    say "the program wants to be started again ($restarts of at most $MAX_RESTARTS)"
+    say "restarting the program as it asked ($restarts of at most $MAX_RESTARTS)"
     [[ $restarts -le $MAX_RESTARTS ]] || exit "$RESTART"
 done

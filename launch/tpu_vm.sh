@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Training on Cloud TPU VMs by queued resources: one slice, or several (multislice).
 #
-# The flags of gcloud are those of its reference pages "gcloud compute tpus queued-resources create", "delete",
-# "describe", "list", "ssh" and "scp"; the software versions those of the Cloud TPU page "TPU software versions"; what
-# states there are is said on "Manage queued resources". Run only with a stand-in for gcloud.
+# The flags of gcloud are from its reference pages "gcloud compute tpus queued-resources create", "delete", "describe",
+# "list", "ssh" and "scp". Software versions are from the Cloud TPU page "TPU software versions", states from "Manage
+# queued resources". So far this script ran only with a stub of gcloud.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=commands.sh
 source "$(dirname "${BASH_SOURCE[0]}")/commands.sh"
@@ -14,34 +14,34 @@ usage() {
 usage: launch/tpu_vm.sh COMMAND --name=NAME --project=PROJECT --zone=ZONE [OPTION...] [-- PROGRAM-OPTION...]
 
 commands
-  create    ask for the slice, or slices
-  wait      wait until they are there
-  setup     bring this checkout at a commit, and its environment, to all workers
-  run       start the program on all workers and follow it; called again, follow it again
-  restart   all of the above, as often as needed, until the program ends by itself
-  status    state of the slices, and of the run on each worker
-  logs      the last lines of one worker's log, and what follows
+  create    request the slices
+  wait      wait until the slices are active
+  setup     copy this checkout at a commit to all workers, and install its environment
+  run       start the program on all workers and follow its log; called again, only follow the log
+  restart   all of the above, as often as needed, until the program has finished or failed
+  status    show the state of the slices, and of the run on each worker
+  logs      follow the log of one worker
   stop      tell the program to save and end; keeps the slices
-  delete    give the slices back
+  delete    release the slices
 
-options; those with a variable may stand in the environment instead
-  --name=NAME             FSFM_NAME      of the queued resource, of its nodes and of the run
-  --project=PROJECT       FSFM_PROJECT   project of Google Cloud
-  --zone=ZONE             FSFM_ZONE      such as europe-west4-b
-  --type=TYPE             FSFM_TPU_TYPE  such as v4-32, v5litepod-16, v5p-32, v6e-16     (create, restart)
-  --runtime-version=V     software of the VMs; unless given, the one that belongs to the type
-  --spot                  spot capacity: cheap, and may be reclaimed at any time
-  --node-count=N          so many slices of this type (default 1)
-  --create-flag=FLAG      one more flag for `queued-resources create`, such as --create-flag=--internal-ips
-  --connect-flag=FLAG     one more flag for `ssh` and `scp`, such as --connect-flag=--tunnel-through-iap
-  --commit=COMMIT         what to run (default HEAD)                                (setup, run, restart)
-  --repository=URL        clone it from there instead of copying it from here
-  --logs=gs://FOLDER      keep each worker's log there, a minute behind at most             (run, restart)
-  --node=N, --worker=N    whose log to show (default 0 and 0)                               (logs)
-  --max-restarts=N        so often at most (default 100)                                    (restart)
-  --poll=SECONDS          between two looks at the state (default 30)                       (wait, restart)
-  --dry-run               print the commands, one a line, and execute nothing
-  --help
+options; those with a variable can also be set in the environment
+  --name=NAME             FSFM_NAME      name of the queued resource, its nodes and the run
+  --project=PROJECT       FSFM_PROJECT   Google Cloud project
+  --zone=ZONE             FSFM_ZONE      zone, such as europe-west4-b
+  --type=TYPE             FSFM_TPU_TYPE  TPU type, such as v4-32, v5litepod-16, v5p-32, v6e-16     (create, restart)
+  --runtime-version=V     software of the VMs (default: by type)
+  --spot                  use spot capacity: cheap, but may be reclaimed at any time
+  --node-count=N          number of slices (default 1)
+  --create-flag=FLAG      additional flag for `queued-resources create`, such as --create-flag=--internal-ips
+  --connect-flag=FLAG     additional flag for `ssh` and `scp`, such as --connect-flag=--tunnel-through-iap
+  --commit=COMMIT         commit to run (default HEAD)                              (setup, run, restart)
+  --repository=URL        repository to clone instead of copying this checkout
+  --logs=gs://FOLDER      copy the logs of all workers to this folder once a minute         (run, restart)
+  --node=N, --worker=N    slice and worker of the log (default 0 and 0)                     (logs)
+  --max-restarts=N        maximum number of restarts (default 100)                          (restart)
+  --poll=SECONDS          time between two queries of the state (default 30)                (wait, restart)
+  --dry-run               print the commands, one per line, without executing them
+  --help                  print this help
 
 The program is `python -m fsfm_jax.main --cluster PROGRAM-OPTION...`; it needs --config= and --workdir=gs://...
 TEXT
@@ -74,7 +74,7 @@ while [[ $# -gt 0 ]]; do
         --dry-run) DRY_RUN=true ;;
         --help) usage; exit 0 ;;
         --) shift; PROGRAM=("$@"); break ;;
-        *) misuse "no option $(quoted "$1"); --help lists them. Those of the program come after a lone --." ;;
+        *) misuse "unknown option $(quoted "$1"); see --help. Pass the program's options after --." ;;
     esac
     shift
 done
@@ -82,7 +82,7 @@ done
 case $COMMAND in
     --help | help) usage; exit 0 ;;
     create | wait | setup | run | restart | status | logs | stop | delete) ;;
-    *) misuse "no command $(quoted "$COMMAND"); --help lists them." ;;
+    *) misuse "unknown command $(quoted "$COMMAND"); see --help." ;;
 esac
 need --name "$NAME" FSFM_NAME
 need --project "$PROJECT" FSFM_PROJECT
@@ -102,8 +102,8 @@ if [[ $COMMAND == create || $COMMAND == restart ]]; then
             v5litepod-*) VERSION=v2-alpha-tpuv5-lite ;;
             v5p-*) VERSION=v2-alpha-tpuv5 ;;
             v6e-*) VERSION=v2-alpha-tpuv6e ;;
-            *) misuse "--type: expected v4-N, v5litepod-N, v5p-N or v6e-N, found $(quoted "$TYPE"); for another, name" \
-                "its software with --runtime-version=." ;;
+            *) misuse "--type: expected v4-N, v5litepod-N, v5p-N or v6e-N, found $(quoted "$TYPE"); for other types" \
+                "also pass --runtime-version=VERSION." ;;
         esac
     fi
 fi
@@ -126,18 +126,17 @@ esac
 
 QUEUE=(gcloud compute tpus queued-resources)
 PLACE=("--project=$PROJECT" "--zone=$ZONE")
-# A folder per commit in the home of the user there: another commit never changes the files of a run that goes on.
+# A folder per commit in the remote home, so that another commit does not change the files of a running program.
 CHECKOUT=fsfm_jax-${COMMIT:0:12}
 
 LOOK=("${QUEUE[@]}" list "${PLACE[@]}" "--filter=name~/queuedResources/$NAME\$" "--format=value(state.state)")
 
-# FOUND is the state, empty if there is no such queued resource. The loop must survive a network that is away for a
-# while.
+# Set FOUND to the state, empty if there is no such queued resource. Retries bridge short network failures.
 look() {
     local tries
     for tries in 1 2 3 4 5 6 7 8 9 10; do
         if FOUND=$("${LOOK[@]}"); then return; fi
-        say "gcloud could not tell the state of $NAME ($tries of 10)"
+        say "gcloud could not report the state of $NAME (attempt $tries of 10)"
         sleep "$POLL"
     done
     exit 1
@@ -154,7 +153,7 @@ create() {
     execute "${QUEUE[@]}" create "$NAME" "${PLACE[@]}" "${flags[@]}" ${CREATE_FLAGS[@]+"${CREATE_FLAGS[@]}"}
 }
 
-# 0 once the slices are there, 1 if they will not come.
+# Return 0 once the slices are active, 1 if they failed or were deleted.
 wait_for_slices() {
     if "$DRY_RUN"; then
         execute "${LOOK[@]}"
@@ -175,8 +174,8 @@ remove() {
     execute "${QUEUE[@]}" delete "$NAME" "${PLACE[@]}" --force --quiet
 }
 
-# on NODE WORKER LINE: a line for the shell there. gcloud cuts it at its spaces and ssh puts them back, so what `quoted`
-# wrote arrives as it was.
+# on NODE WORKER LINE: run a shell line on workers. gcloud splits it at spaces and ssh joins it again, so the output of
+# `quoted` arrives unchanged.
 on() {
     execute "${QUEUE[@]}" ssh "$NAME" "${PLACE[@]}" "--node=$1" "--worker=$2" \
         ${CONNECT_FLAGS[@]+"${CONNECT_FLAGS[@]}"} "--command=$3"
@@ -196,7 +195,7 @@ setup() {
     on all all "mkdir -p $CHECKOUT && tar -xzf $CHECKOUT.tar.gz -C $CHECKOUT && $prepare"
 }
 
-# Not followed in the same connection: gcloud serves 64 workers at a time, and the program needs all of them.
+# The log is followed in another connection, because gcloud serves 64 workers at a time and the program needs all.
 start() {
     on all all "cd $CHECKOUT && bash launch/tpu_worker.sh start $(quoted "$NAME" "$LOGS" .venv/bin/python -m \
         fsfm_jax.main --cluster "${PROGRAM[@]}")"
@@ -206,7 +205,7 @@ worker() {
     on all all "bash fsfm_jax-current/launch/tpu_worker.sh $1 $NAME"
 }
 
-# Slices that are there, with the checkout on them; 1 if they went again meanwhile.
+# Make the slices active and set up; return 1 if they were reclaimed meanwhile.
 ready() {
     if "$DRY_RUN"; then
         create && wait_for_slices && setup
@@ -215,8 +214,8 @@ ready() {
     look
     case $FOUND in
         FAILED | SUSPENDING | SUSPENDED | DELETING)
-            say "$NAME is $FOUND: it is deleted and asked for again"
-            # Refused while it is on its way out.
+            say "$NAME is $FOUND: deleting it and requesting it again"
+            # Deletion is refused while the resource is suspending or already being deleted.
             until remove; do sleep "$POLL"; done
             create || exit
             ;;
@@ -232,24 +231,24 @@ restart() {
         { ready && start && worker follow; } || code=$?
         if "$DRY_RUN"; then return; fi
         if [[ $code -eq 0 ]]; then
-            say "run $NAME is finished; the slices are kept"
+            say "run $NAME has finished; the slices are kept, release them with: delete"
             return
         fi
-        # A slice that is reclaimed says so a moment later, and its workers may have ended in any way.
+        # The state of a reclaimed slice changes a moment later, and its workers may have ended with any code.
         sleep "$POLL"
         look
         if [[ $FOUND == ACTIVE && $code -eq $FAILED ]]; then
-            say "the program failed, its log says why; the slices are kept"
+            say "the program failed, see its log; the slices are kept, release them with: delete"
             return "$FAILED"
         elif [[ $FOUND == ACTIVE && $code -ne $RESTART ]]; then
             lost=$((lost + 1))
-            say "gcloud ended with $code, so the run may go on there ($lost of 5)"
+            say "gcloud ended with code $code and the run may still be active; connecting again ($lost of 5)"
             [[ $lost -lt 5 ]] || return "$code"
             continue
         fi
         lost=0
         restarts=$((restarts + 1))
-        say "start $restarts of at most $MAX_RESTARTS again: the program ended with $code, $NAME is ${FOUND:-gone}"
+        say "restart $restarts of at most $MAX_RESTARTS: the program ended with code $code, $NAME is ${FOUND:-gone}"
         [[ $restarts -le $MAX_RESTARTS ]] || return "$RESTART"
     done
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# On a worker of a TPU slice: starts the program so that it outlives the connection, and says how it ended.
+# Start the program on a worker of a TPU slice so that it outlives the connection, and report its exit code.
 # `tpu_vm.sh` calls it: tpu_worker.sh start RUN LOGS PROGRAM... | follow RUN | stop RUN | status RUN
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=commands.sh
@@ -20,35 +20,35 @@ start() {
     command=$(quoted "$@")
     if alive; then
         [[ $command == "$(<"$FOLDER/command")" ]] ||
-            misuse "run $RUN goes on with other options: $(<"$FOLDER/command"). Stop it, or take another name."
-        say "run $RUN goes on already"
+            misuse "run $RUN is active with other options: $(<"$FOLDER/command"). Stop it, or use another name."
+        say "run $RUN is already active"
         return
     fi
     printf '%s\n' "$command" >"$FOLDER/command"
     rm -f "$FOLDER/code" "$FOLDER/stopped" "$FOLDER/program"
-    # A session of its own: the end of the connection is none of its business.
+    # A new session, so that the end of the connection does not end the program.
     setsid bash "$SELF" supervise "$RUN" "$LOGS" "$@" </dev/null >>"$FOLDER/log" 2>&1 &
     printf '%s\n' $! >"$FOLDER/supervisor"
-    say "run $RUN began"
+    say "run $RUN has started"
 }
 
 upload() {
     gcloud storage cp --quiet "$FOLDER/log" "$LOGS/$RUN-$(hostname)-$BEGAN.log" >/dev/null 2>&1 ||
-        say "the log could not be copied to $LOGS"
+        say "could not copy the log to $LOGS; check the permissions of the bucket"
 }
 
 supervise() {
-    # The next slice may have the same host names.
+    # A time stamp distinguishes logs, because the next slice may have the same host names.
     BEGAN=$(date -u +%Y%m%dT%H%M%SZ)
     local program uploader=''
-    # When the machine goes down, everything on it gets SIGTERM: the program saves meanwhile, and somebody must note
-    # how it ended. Passed on, the signal would reach the program twice, and the second one kills.
+    # At shutdown all processes get SIGTERM. The program saves, and the supervisor must survive to record the exit code.
+    # It does not forward the signal, because a second SIGTERM kills the program.
     trap : TERM
     "$@" &
     program=$!
     printf '%s\n' "$program" >"$FOLDER/program"
     if [[ $LOGS != - ]]; then
-        # $$ is the supervisor, also in here: killed, it takes this along.
+        # $$ is the supervisor also in this subshell, so the loop ends with it.
         while sleep 60 && kill -0 $$ 2>/dev/null; do upload; done &
         uploader=$!
     fi
@@ -63,7 +63,7 @@ supervise() {
 
 follow() {
     local code
-    [[ -e $FOLDER/supervisor ]] || misuse "run $RUN was never started here."
+    [[ -e $FOLDER/supervisor ]] || misuse "run $RUN was never started on this worker."
     if alive; then
         while alive; do sleep 0.2; done &
         tail --lines=100 --follow --sleep-interval=0.2 --pid=$! "$FOLDER/log" | sed --unbuffered "s/^/$(hostname): /"
@@ -71,7 +71,7 @@ follow() {
         tail --lines=100 "$FOLDER/log" | sed "s/^/$(hostname): /"
     fi
     if [[ ! -e $FOLDER/code ]]; then
-        say "run $RUN ended without a word on $(hostname): killed"
+        say "run $RUN was killed on $(hostname) and left no exit code"
         exit "$FAILED"
     fi
     code=$(<"$FOLDER/code")
@@ -88,19 +88,19 @@ stop() {
     if alive && [[ -e $FOLDER/program ]]; then
         touch "$FOLDER/stopped"
         kill -TERM "$(<"$FOLDER/program")"
-        say "run $RUN was told to save and end"
+        say "told run $RUN to save and end"
     else
-        say "run $RUN does not go on here"
+        say "run $RUN is not active on this worker"
     fi
 }
 
 status() {
     if alive; then
-        say "run $RUN goes on: $(<"$FOLDER/command")"
+        say "run $RUN is active: $(<"$FOLDER/command")"
     elif [[ -e $FOLDER/code ]]; then
         say "run $RUN ended with exit code $(<"$FOLDER/code")"
     else
-        say "run $RUN was never started here, or was killed"
+        say "run $RUN was never started on this worker, or was killed"
     fi
 }
 

@@ -1,9 +1,9 @@
-"""The licences of everything that is pinned, as the packages' own metadata say, as the table of docs/licences.md.
+"""Write the licences of all pinned packages, from the packages' metadata, to the table of docs/licences.md.
 
-    make locks        or, where a recent pip is: python -m supply.licences
+    make locks        or, with a recent pip: python -m supply.licences
 
-pip resolves the locks without installing anything (`--dry-run --report`), which needs the package registry and no
-environment. The text above and below the table is kept; only what stands between the two marks is written.
+pip resolves the locks without installing anything (`--dry-run --report`). This needs the package registry but no
+environment. Only the text between the two marks is replaced.
 """
 
 import json
@@ -20,9 +20,9 @@ from supply.pins import DEFAULT, INCLUDE, ROOT, Pin, Requirements, all_requireme
 PAGE = ROOT / "docs" / "licences.md"
 BEGIN, END = "<!-- packages: make locks -->", "<!-- end of packages -->"
 HEAD = "| package | version | licence | in `requirements/` |\n|---|---|---|---|\n"
-RUN = "run"  # what the file without a suffix is called in the table
-SHORT = 40  # letters of a licence's name; longer ones are its text
-# Names that packages give to licences, as SPDX spells them. A "BSD" without a number says no more than that.
+RUN = "run"  # name of the file without a suffix in the table
+SHORT = 40  # maximum characters of a licence's name; a longer text is the licence itself
+# Licence names in package metadata -> SPDX identifiers. "BSD" without a number of clauses stays as it is.
 SPELLED = {
     "apache software license": "Apache-2.0", "apache 2.0": "Apache-2.0", "apache license, version 2.0": "Apache-2.0",
     "apache license": "Apache-2.0", "apache 2.0 license": "Apache-2.0", "mit license": "MIT", "bsd license": "BSD",
@@ -31,8 +31,8 @@ SPELLED = {
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0", "python software foundation license": "PSF-2.0",
     "nvidia proprietary software": "LicenseRef-NVIDIA-Proprietary",
 }  # fmt: skip
-# Packages whose metadata name none, or give its text for its name: what their licence file is. cuda-toolkit has no file
-# either: it is a list of other packages.
+# Packages whose metadata have no licence name, or the text instead: the licence in their licence file. cuda-toolkit has
+# no such file; it only depends on other packages.
 READ_IN_FILE = {
     "atheris": "Apache-2.0", "cuda-toolkit": "not said", "jax2onnx": "Apache-2.0", "scipy": "BSD-3-Clause",
 }  # fmt: skip
@@ -44,14 +44,14 @@ class Row:
 
     pin: Pin
     licence: str
-    needed: tuple[str, ...]  # what the requirements files that name it are called: run, dev, tpu ...
+    needed: tuple[str, ...]  # names of the requirements files that pin it: run, dev, tpu ...
 
 
 def licence_of(name: str, metadata: dict) -> str:
-    """The licence of a package by its metadata, in the form of pip's report.
+    """Return the licence of a package from its metadata, as in pip's report.
 
     Raises:
-      ValueError: they name none.
+      ValueError: if the metadata have no licence.
     """
     if name in READ_IN_FILE:
         return READ_IN_FILE[name]
@@ -64,17 +64,17 @@ def licence_of(name: str, metadata: dict) -> str:
         if text and text == said[0] or text and len(text) <= SHORT and text != "UNKNOWN":
             return text
     raise ValueError(
-        f"{name}: expected its metadata to name a licence, found none; read its file, say it in READ_IN_FILE"
+        f"{name}: expected a licence in its metadata, found none; read its licence file and add it to READ_IN_FILE"
     )
 
 
 def called(requirements: Requirements) -> str:
-    """What a requirements file is called in the table."""
+    """Return the name of a requirements file in the table."""
     return RUN if requirements.path.name == DEFAULT else requirements.path.stem
 
 
 def needed_by(files: Iterable[Requirements]) -> dict[Pin, tuple[str, ...]]:
-    """The files that name each pin, in order."""
+    """Return the files that contain each pin, in order."""
     found: dict[Pin, list[str]] = {}
     for requirements in files:
         for pin in requirements.pins:
@@ -83,11 +83,11 @@ def needed_by(files: Iterable[Requirements]) -> dict[Pin, tuple[str, ...]]:
 
 
 def reported(requirements: Requirements) -> dict[Pin, str]:
-    """Licences of the pins of a lock, without those it builds on.
+    """Return the licences of a lock's own pins, without those of included locks.
 
     Raises:
-      subprocess.CalledProcessError: pip cannot resolve it, and has said why.
-      ValueError: metadata without a licence.
+      subprocess.CalledProcessError: if pip cannot resolve the lock; pip prints the reason.
+      ValueError: if a package's metadata have no licence.
     """
     with tempfile.TemporaryDirectory() as folder:
         report, own = Path(folder, "report.json"), Path(folder, "own.lock")
@@ -105,21 +105,21 @@ def reported(requirements: Requirements) -> dict[Pin, str]:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """The rows as Markdown."""
+    """Return the rows as a Markdown table."""
     return HEAD + "".join(
         f"| {row.pin.name} | {row.pin.version} | {row.licence} | {', '.join(row.needed)} |\n" for row in rows
     )
 
 
 def read_table(text: str) -> list[Row]:
-    """Inverse of `table`, from the text of the page.
+    """Parse the table in the text of the page; the inverse of `table`.
 
     Raises:
-      ValueError: no such table in it.
+      ValueError: if the text has no such table.
     """
     matched = re.search(re.escape(f"{BEGIN}\n{HEAD}") + "(.*?)" + re.escape(END), text, re.DOTALL)
     if not matched:
-        raise ValueError(f"{PAGE.name}: expected a table between {BEGIN} and {END}, found none; write the marks again")
+        raise ValueError(f"{PAGE.name}: expected a table between {BEGIN} and {END}, found none; restore the two marks")
     rows = []
     for line in matched[1].splitlines():
         name, version, licence, needed = (cell.strip() for cell in line.strip("|").split("|"))

@@ -1,10 +1,10 @@
-"""Hashes of everything that is pinned, in a lock for each requirements file.
+"""Write the hashes of all pinned packages, in a lock for each requirements file.
 
-    make locks        or, where uv is installed: python -m supply.locks [--root FOLDER]
+    make locks        or, with uv installed: python -m supply.locks [--root FOLDER]
 
-A lock has the SHA-256 of every file that the package registry keeps of a version, wheels of all systems and the source,
-so that `pip install --require-hashes` takes the file that fits and refuses any other. Versions are those of the
-requirements file: nothing is chosen here. The registry is that of uv's own settings; no address is written down.
+A lock has the SHA-256 of every file of a version in the package registry: wheels of all systems and the source.
+`pip install --require-hashes` then accepts the matching file and rejects all others. The requirements file determines
+the versions. The registry is the one in uv's settings; no address is written down.
 """
 
 import argparse
@@ -16,22 +16,22 @@ from pathlib import Path
 
 from supply.pins import INCLUDE, ROOT, Pin, Requirements, all_requirements, canonical, lock_of
 
-# Installed with --no-deps: what they ask for contradicts our own pins.
+# Installed with --no-deps, because their dependencies contradict the pins of this project.
 WITHOUT_DEPENDENCIES = {"onnx.txt"}
 HASH = re.compile(r"    --hash=sha256:([0-9a-f]{64})( \\)?")
 PINNED = re.compile(r"(\S+)==(\S+) \\")
 COMPILE = (
     "pip", "compile", "--no-deps", "--generate-hashes", "--no-header", "--no-annotate", "--no-config", "--quiet",
-    # What JAX's wheels for TPUs ask for; the hashes of all other systems are written all the same.
+    # The platform of JAX's wheels for TPUs; hashes for all other systems are also written.
     "--python-version=3.11", "--python-platform=x86_64-manylinux_2_31",
 )  # fmt: skip
 
 
 def read_lock(path: Path) -> tuple[tuple[str, ...], dict[Pin, frozenset[str]]]:
-    """The locks that a lock builds on, and the hashes (64 hexadecimal digits) of each of its pins.
+    """Read the locks that a lock includes, and the hashes (64 hexadecimal digits) of each of its pins.
 
     Raises:
-      ValueError: a line of another form, or a pin without hashes; file and line are in the text.
+      ValueError: if a line has another form, or a pin has no hashes; the message names file and line.
     """
     includes, hashes, pin = [], {}, None
     for number, line in enumerate(path.read_text().splitlines(), start=1):
@@ -46,19 +46,19 @@ def read_lock(path: Path) -> tuple[tuple[str, ...], dict[Pin, frozenset[str]]]:
             hashes[pin].add(matched[1])
             pin = pin if matched[2] else None
         else:
-            raise ValueError(f"{path.name}, line {number}: expected a pin or its hash, found {line!r}; make locks")
+            raise ValueError(f"{path.name}, line {number}: expected a pin or its hash, found {line!r}; run: make locks")
     bare = [one.name for one, found in hashes.items() if not found]
     if bare or pin is not None:
-        raise ValueError(f"{path.name}: expected hashes of every pin, found none of {', '.join(bare)}; make locks")
+        raise ValueError(f"{path.name}: expected hashes of every pin, found none of {', '.join(bare)}; run: make locks")
     return tuple(includes), {one: frozenset(found) for one, found in hashes.items()}
 
 
 def check_lock(requirements: Requirements) -> None:
-    """Refuses a lock that is not that of its requirements file.
+    """Check that a lock matches its requirements file.
 
     Raises:
-      FileNotFoundError: there is none.
-      ValueError: other pins or other files that it builds on; every difference is named.
+      FileNotFoundError: if there is no lock.
+      ValueError: if pins or included files differ; the message lists every difference.
     """
     lock = requirements.lock
     if not lock.is_file():
@@ -69,18 +69,18 @@ def check_lock(requirements: Requirements) -> None:
     if want != have:
         absent, extra = (", ".join(sorted(map(str, part))) or "nothing" for part in (want - have, have - want))
         raise ValueError(
-            f"{lock.name}: expected the pins of {requirements.path.name}; absent: {absent}; "
-            f"too much: {extra}; run: make locks"
+            f"{lock.name}: expected the pins of {requirements.path.name}; missing: {absent}; "
+            f"unexpected: {extra}; run: make locks"
         )
 
 
 def lock_text(requirements: Requirements) -> str:
-    """The content of the lock, as uv finds it on the registry.
+    """Return the content of the lock, resolved by uv from the registry.
 
     Raises:
-      subprocess.CalledProcessError: uv found no such version; it has said which.
+      subprocess.CalledProcessError: if uv does not find a version; uv prints which.
     """
-    heading = f"# Made by `make locks` from {requirements.path.name}: change that, not this.\n"
+    heading = f"# Made by `make locks` from {requirements.path.name}: edit that file, not this one.\n"
     heading += "".join(f"{INCLUDE}{lock_of(Path(name)).name}\n" for name in requirements.includes)
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder, "own.txt")
@@ -90,10 +90,10 @@ def lock_text(requirements: Requirements) -> str:
 
 
 def check_closed(requirements: Requirements) -> None:
-    """Finds out whether a lock has everything that its packages ask for, as an empty environment would.
+    """Check that a lock contains all dependencies of its packages, as for an empty environment.
 
     Raises:
-      subprocess.CalledProcessError: something has no hash there; uv has said what.
+      subprocess.CalledProcessError: if a dependency has no hash; uv prints which.
     """
     if requirements.path.name in WITHOUT_DEPENDENCIES:
         return
@@ -104,7 +104,7 @@ def check_closed(requirements: Requirements) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder of the requirements files")
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder of the requirements files (default: checkout)")
     found = all_requirements(parser.parse_args().root)
     for requirements in found:
         requirements.lock.write_text(lock_text(requirements))

@@ -1,11 +1,11 @@
-"""What the requirements files pin, read without pip."""
+"""The pins of the requirements files, read without pip."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDER = "requirements"  # of every pin file and lock but the default path's, which stays at the top
+FOLDER = "requirements"  # folder of all pin files and locks except the default path's, which are at the top
 DEFAULT, DEFAULT_LOCK = "requirements.txt", "run.lock"
 INCLUDE = "-r "
 PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9.!+_-]*)")
@@ -13,7 +13,7 @@ PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9.!+_-]*)"
 
 @dataclass(frozen=True, order=True)
 class Pin:
-    """One package at one version; `name` is as registries compare it: small letters, a hyphen between words."""
+    """One package at one version; `name` is normalised as in registries: lower case, words joined by hyphens."""
 
     name: str
     version: str
@@ -24,9 +24,9 @@ class Requirements:
     """A requirements file.
 
     Attributes:
-      path: of the file.
-      includes: names of the files that it builds on.
-      pins: its own, without those of the files it builds on.
+      path: path of the file.
+      includes: names of the files that it includes.
+      pins: its own pins, without those of included files.
     """
 
     path: Path
@@ -35,25 +35,25 @@ class Requirements:
 
     @property
     def lock(self) -> Path:
-        """The file with the hashes."""
+        """The lock, the file with the hashes."""
         return lock_of(self.path)
 
 
 def canonical(name: str) -> str:
-    """A package's name as registries compare it."""
+    """Normalise a package name as registries do."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def lock_of(path: Path) -> Path:
-    """The file with the hashes that belongs to a requirements file."""
+    """Return the path of the lock of a requirements file."""
     return path.parent / FOLDER / DEFAULT_LOCK if path.name == DEFAULT else path.with_suffix(".lock")
 
 
 def read_requirements(path: Path) -> Requirements:
-    """Reads a requirements file of exact pins.
+    """Read a requirements file of exact pins.
 
     Raises:
-      ValueError: a line that is no pin, or a package that is there twice; file and line are in the text.
+      ValueError: if a line is not a pin, or a package is pinned twice; the message names file and line.
     """
     includes, pins = [], {}
     for number, text in enumerate(path.read_text().splitlines(), start=1):
@@ -74,5 +74,5 @@ def read_requirements(path: Path) -> Requirements:
 
 
 def all_requirements(root: Path = ROOT) -> list[Requirements]:
-    """Every requirements file of the checkout, the default path's first; raises as `read_requirements`."""
+    """Read all requirements files of the checkout, the default path's first; raise as `read_requirements`."""
     return [read_requirements(path) for path in (root / DEFAULT, *sorted((root / FOLDER).glob("*.txt")))]

@@ -1,10 +1,10 @@
-"""A software bill of materials of everything that is pinned, as CycloneDX 1.6 in JSON.
+"""Write a software bill of materials of all pinned packages, as CycloneDX 1.6 in JSON.
 
     make sbom        or: python -m supply.sbom OUTPUT
 
-Versions and hashes are those of the locks, licences those of the table of docs/licences.md. There is no time and no
-random number in it, so the same locks give the same bytes. The hashes of a component are those of every file that the
-package registry keeps of the version; one of them is installed.
+Versions and hashes come from the locks, licences from the table of docs/licences.md. The file has no time and no random
+number, so equal locks give equal bytes. A component has the hashes of all files of its version in the package registry;
+one of these files is installed.
 """
 
 import json
@@ -17,32 +17,32 @@ from supply.locks import read_lock
 from supply.pins import ROOT, Pin, all_requirements
 
 NAME, LICENCE = "fsfm-jax", "Apache-2.0"
-# Identifiers of the SPDX list that the table has alone; a name that is none of them is written as it is.
+# SPDX identifiers that occur on their own in the table; all other names are written as they are.
 SPDX = frozenset((
     "0BSD", "AFL-2.1", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "CNRI-Python", "ISC", "MIT",
     "MIT-0", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib",
 ))  # fmt: skip
 EXCEPTIONS = frozenset(("LLVM-exception",))
 _JOINED = re.compile(r" (?:AND|OR|WITH) ")
-LOCKS = "fsfm_jax:locks"  # name of the property with the locks that have a component
+LOCKS = "fsfm_jax:locks"  # name of the property that lists a component's locks
 
 
 def version_of(root: Path = ROOT) -> str:
-    """The version of fsfm_jax; ValueError if its package names none."""
+    """Return the version of fsfm_jax; raise ValueError if the package has none."""
     path = root / "fsfm_jax" / "__init__.py"
     matched = re.search(r'^__version__ = "([^"]+)"$', path.read_text(), re.MULTILINE)
     if not matched:
-        raise ValueError(f"{path}: expected __version__, found none")
+        raise ValueError(f"{path}: expected a line __version__ = \"...\", found none; add it")
     return matched[1]
 
 
 def purl_of(pin: Pin) -> str:
-    """The package URL of a pin."""
+    """Return the package URL of a pin."""
     return f"pkg:pypi/{pin.name}@{pin.version.replace('+', '%2B')}"
 
 
 def licence_entry(licence: str) -> dict:
-    """A licence as CycloneDX has it: an identifier of SPDX, an expression of them, or a name."""
+    """Return a licence in CycloneDX form: an SPDX identifier, an SPDX expression, or a name."""
     parts = _JOINED.split(licence)
     if licence in SPDX:
         return {"license": {"id": licence}}
@@ -52,7 +52,7 @@ def licence_entry(licence: str) -> dict:
 
 
 def component_of(row: Row, hashes: frozenset[str]) -> dict:
-    """A package of the table with the hashes of its lock; optional is what `pip install fsfm-jax` does not need."""
+    """Return a package with the hashes of its lock; packages that `pip install fsfm-jax` does not need are optional."""
     purl = purl_of(row.pin)
     return {
         "type": "library",
@@ -68,10 +68,10 @@ def component_of(row: Row, hashes: frozenset[str]) -> dict:
 
 
 def make_bom(root: Path = ROOT) -> dict:
-    """The bill of materials of a checkout.
+    """Return the bill of materials of a checkout.
 
     Raises:
-      ValueError: the table of licences has other packages than the locks; `make locks` writes both.
+      ValueError: if the packages in the table of licences and in the locks differ; `make locks` writes both.
     """
     files = all_requirements(root)
     hashes: dict[Pin, frozenset[str]] = {}
@@ -81,7 +81,9 @@ def make_bom(root: Path = ROOT) -> dict:
     listed = {row.pin: row.needed for row in rows}
     if listed != needed_by(files) or listed.keys() != hashes.keys():
         names = sorted({pin.name for pin in listed.keys() ^ hashes.keys()})
-        raise ValueError(f"{PAGE.name}: expected the packages of the locks; differing: {', '.join(names)}; make locks")
+        raise ValueError(
+            f"{PAGE.name}: expected the packages of the locks; differing: {', '.join(names)}; run: make locks"
+        )
     own = Pin(NAME, version_of(root))
     components = [component_of(row, hashes[row.pin]) for row in sorted(rows, key=lambda row: row.pin)]
     needed = [one["bom-ref"] for one in components if one["scope"] == "required"]

@@ -1,14 +1,14 @@
-"""The weights that come with the package, made of a pretraining and a fine-tuning run.
+"""Make the weights that are bundled with the package from a pretraining and a fine-tuning run.
 
     python -m supply.small --encoder=runs/small --detector=runs/small_dfd [--scores=runs/eval,...] [--nodecoder]
 
-Writes encoder, detector, the JSON beside each and a model card to `fsfm_jax/weights/small`, in the place of those
-before, and their digests to `fsfm_jax/weights/bundled.py`. The detector is stored in float16 and the encoder in int8
-(`weights.rounding`); how much scores and features move is measured on the bundled faces and written down. The encoder
-has its pixel decoder, with which the page reconstructs. AUCs are those of `metrics.json` in the detector's `test`
-folder and in `--scores`, of each manipulation where a set names them; without any the card says that nothing was
-measured. What the runs do not say is in `supply/small.toml`, with the data sets that they may have learnt from. Folders
-of this machine are cut from everything that is written.
+The command replaces encoder, detector, the JSON file of each and the model card in `fsfm_jax/weights/small`, and their
+digests in `fsfm_jax/weights/bundled.py`. The detector is stored in float16 and the encoder in int8
+(`weights.rounding`); the resulting change of scores and features is measured on the bundled faces and recorded. The
+encoder includes its pixel decoder, which the page uses for reconstructions. AUCs come from `metrics.json` in the
+detector's `test` folder and in `--scores`, per manipulation if a set names them. Without any the card says that nothing
+was measured. `supply/small.toml` has the facts that the runs do not record, and the allowed training data sets. Local
+folders are removed from all written paths.
 """
 
 import argparse
@@ -37,16 +37,16 @@ from fsfm_jax.metrics.demonstration import FIELD, Demonstration
 from fsfm_jax.run.whole_file import whole_file
 from fsfm_jax.weights import bundled
 
-# A detector's verdicts hang on a threshold. Both in float16 are more than `bundled.MAX_BYTES` for an encoder of 2.4
-# million parameters with a pixel decoder of half a million.
+# The detector is stored in float16, because its verdicts depend on a threshold. Both in float16 would exceed
+# `bundled.MAX_BYTES` for an encoder of 2.4 million parameters with a pixel decoder of half a million.
 DETECTOR_DTYPE, ENCODER_DTYPE = "float16", "int8"
 ABOUT = Path(__file__).with_suffix(".toml")
 MODULE = Path(bundled.__file__)
 CARD = "README.md"
-PACKED = ("seen",)  # fields in base64, whose slashes are digits
+PACKED = ("seen",)  # fields in base64, where slashes are digits
 SPLITS = ("train", "val", "validation", "test")
-FACES = 24  # of the bundled ones, to measure the rounding on
-# All but the last part of an absolute path, wherever it stands in a text.
+FACES = 24  # bundled faces on which the rounding is measured
+# All but the last part of an absolute path anywhere in a text.
 _FOLDERS = re.compile(r"(?<![\w./])/(?!/)(?:[^/\s,:@=|;]+/)+")
 _DIGESTS = re.compile(r"^DIGESTS: dict\[str, str\] = \{.*?\}$", re.M | re.S)
 
@@ -54,18 +54,18 @@ _DIGESTS = re.compile(r"^DIGESTS: dict\[str, str\] = \{.*?\}$", re.M | re.S)
 def make_weights(
     encoder: str, detector: str, folder: Path, about: dict, scores: Iterable[str] = (), decoder: bool = True
 ) -> dict[str, str]:
-    """Writes the files to `folder` and returns the SHA-256 of each by name, without that of the model card.
+    """Write the files to `folder` and return the SHA-256 of each by name, without that of the model card.
 
     Args:
       encoder, detector: working directories of the runs.
-      about: the content of `small.toml`, with what sets and the validation split are called.
+      about: the content of `small.toml`, with names for data sets and the validation split.
       scores: folders of evaluations of this detector.
       decoder: whether the encoder keeps its pixel decoder.
 
     Raises:
-      FileNotFoundError: no such run, or an evaluation without results.
-      ValueError: runs of other jobs, weights that began with files of the authors of FSFM, data sets that `about` does
-        not list, a detector of another encoder, or more than `bundled.MAX_BYTES`.
+      FileNotFoundError: if a run does not exist, or an evaluation has no results.
+      ValueError: if a run has the wrong job, started from files of the authors of FSFM, or used data sets that `about`
+        does not list; if the detector started from another encoder; if the files exceed `bundled.MAX_BYTES`.
     """
     with tempfile.TemporaryDirectory() as made:
         place = Path(made)
@@ -102,7 +102,7 @@ def make_weights(
 
 
 def without_folders(value: Any) -> Any:
-    """JSON or text without the folders of absolute paths: `/data/faces:train` becomes `faces:train`."""
+    """Remove the folders of absolute paths from JSON or text: `/data/faces:train` becomes `faces:train`."""
     if isinstance(value, str):
         return _FOLDERS.sub("", value)
     if isinstance(value, list):
@@ -113,39 +113,39 @@ def without_folders(value: Any) -> Any:
 
 
 def write_digests(module: Path, digests: dict[str, str]) -> None:
-    """Puts the table `DIGESTS` of a module in the place of the one it has; ValueError if it has none."""
+    """Replace the table `DIGESTS` of a module; raise ValueError if it does not have exactly one."""
     rows = "".join(f'    "{name}": "{digest}",\n' for name, digest in sorted(digests.items()))
     text, count = _DIGESTS.subn(f"DIGESTS: dict[str, str] = {{\n{rows}}}", module.read_text(encoding="utf-8"))
     if count != 1:
-        raise ValueError(f"{module}: expected one table DIGESTS, found {count}")
+        raise ValueError(f"{module}: expected exactly one table DIGESTS, found {count}; restore it")
     module.write_text(text, encoding="utf-8")
 
 
 def _read_said(path: Path) -> dict:
     said = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
     if said["licence"]:
-        raise ValueError(f"{path.name}: {said['licence']} They may not be part of the package; train from scratch")
+        raise ValueError(f"{path.name}: {said['licence']} They cannot be part of the package; train from scratch")
     wanted = "pretrained" if path.name == bundled.ENCODER else "classifier"
     if said["kind"] != wanted:
-        raise ValueError(f"{path.name}: expected a run that leaves a {wanted} network; found {said['kind']}")
+        raise ValueError(f"{path.name}: expected a run that produces a {wanted} network; found {said['kind']}")
     kept = {name: value for name, value in said.items() if name not in ("files", "sha256")}
     return kept | {"checkpoint": bundled.NAME}
 
 
 def _check_data(name: str, data: dict | None, allowed: list[str]) -> None:
-    """Refuses a run that learnt from something else, so that no face that may not be shipped is in the weights."""
+    """Raise ValueError if a run used other data, so that the weights contain no face without permission."""
     train = without_folders(data["train"]) if data is not None else "an imported run"
     words = {word for part in train.split(",") for word in part.rpartition("=")[2].partition("@")[0].split(":")}
     others = sorted(word for word in words if word not in (*allowed, *SPLITS) and not word.isdigit())
     if others:
         raise ValueError(
-            f"{name}: expected data.train of {', '.join(allowed)} alone; found {', '.join(others)} in {train!r}. If it "
-            f"may be shipped, add it to {ABOUT.name} with its terms"
+            f"{name}: expected data.train with only {', '.join(allowed)}; found {', '.join(others)} in {train!r}. If "
+            f"its terms allow distribution, add it to {ABOUT.name} with these terms"
         )
 
 
 def _check_pair(of_encoder: dict, of_detector: dict, encoder: str) -> None:
-    """Refuses a detector that did not start from the encoder, whose numbers would then be those of another one."""
+    """Raise ValueError if the detector did not start from this encoder; its numbers would not describe the encoder."""
     origin = of_detector["origin"]
     expected = os.path.basename(os.path.normpath(encoder)), of_encoder["step"]
     found = os.path.basename(os.path.normpath(origin["path"])), origin["step"]
@@ -157,7 +157,7 @@ def _check_pair(of_encoder: dict, of_detector: dict, encoder: str) -> None:
 
 
 def _in_words(value: Any, validation: str) -> Any:
-    """A card whose thresholds and temperature name their split in words."""
+    """Return a card whose thresholds and temperature describe their split in words."""
     if isinstance(value, list):
         return [_in_words(one, validation) for one in value]
     if not isinstance(value, dict):
@@ -166,9 +166,9 @@ def _in_words(value: Any, validation: str) -> Any:
 
 
 def _measured(folder: str, names: dict[str, str]) -> list[dict]:
-    """The AUC over images or frames of each manipulation of an evaluation, or of a set that names none.
+    """Return the AUC over images or frames of each manipulation of an evaluation, or of a set without manipulations.
 
-    `names` has what a set or manipulation is called on the card.
+    `names` maps a set or manipulation to its name on the card.
     """
     found = json.loads((Path(folder) / METRICS).read_text(encoding="utf-8"))
     levels = {
@@ -191,7 +191,7 @@ def _tables(folders: Iterable[str]) -> str | None:
 
 
 def _rounding(encoder: str, detector: str, place: Path) -> dict[str, float]:
-    """How far the rounded arrays move P(real), and features relative to their length, at most."""
+    """Return the maximum change of P(real), and of features relative to their length, due to rounding."""
     faces = np.stack(open_faces("samples", FACES).images)
     found = open_detector(detector, Unsaid())
     side, transform = found.task.model.image_size, found.own_transform
@@ -212,10 +212,10 @@ def _about_encoder(said: dict, of_detector: dict) -> str:
     apart = {name: f"{rounding[name]:.1e}" for name in ("score_difference", "feature_difference")}
     decoded = "with its pixel decoder" if said["timm"] is None else "without its pixel decoder"
     return (
-        f"\n## The encoder beside it\n\n`{bundled.ENCODER}` is a pretrained encoder, {decoded}: "
+        f"\n## The encoder\n\n`{bundled.ENCODER}` is a pretrained encoder, {decoded}: "
         f'`fsfm_jax.load_encoder("{bundled.NAME}")`. {model_card.training_of(said)}\n\n'
         f"## Rounding\n\nThe detector is stored in {of_detector['dtype']}, the encoder in {said['dtype']}; both "
-        f"compute in float32. On {rounding['faces']} faces that moves P(real) by at most {apart['score_difference']}, "
+        f"compute in float32. On {rounding['faces']} faces it changes P(real) by at most {apart['score_difference']}, "
         f"and features by at most {apart['feature_difference']} of their length.\n"
     )
 
@@ -235,10 +235,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoder", required=True, help="working directory of the pretraining")
     parser.add_argument("--detector", required=True, help="working directory of the fine-tuning")
-    parser.add_argument("--scores", default="", help="folders of evaluations of the detector, with commas")
-    parser.add_argument("--nodecoder", action="store_true", help="leave the pixel decoder out")
+    parser.add_argument("--scores", default="", help="folders of evaluations of the detector, separated by commas")
+    parser.add_argument("--nodecoder", action="store_true", help="leave out the pixel decoder")
     chosen = parser.parse_args()
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every step
     about, scores = tomllib.loads(ABOUT.read_text(encoding="utf-8")), list(filter(None, chosen.scores.split(",")))
     digests = make_weights(chosen.encoder, chosen.detector, bundled.FOLDER, about, scores, not chosen.nodecoder)
     write_digests(MODULE, digests)

@@ -295,7 +295,7 @@ def test_a_backbone_is_added(examples, tmp_path):
     np.testing.assert_allclose(tokens[0], norm(x, "norm"), rtol=0, atol=2e-4)
     spec = ClassifierSpec(SIZES["tiny16"], 32, 2, "mean_patches", 0.0, np.float32, "none", style=style)
     assert patches_of(spec, tokens).shape == (1, 4, width)
-    with pytest.raises(ValueError, match="registers: expected 0 or more behind a class token"):
+    with pytest.raises(ValueError, match="registers: expected 0, or more with a class token"):
         Style(class_token=False, registers=1)
 
 

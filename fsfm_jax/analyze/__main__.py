@@ -54,7 +54,7 @@ from fsfm_jax.figures.faces import Faces, open_faces, open_methods
 from fsfm_jax.figures.gallery import CELL
 from fsfm_jax.weights.run_reader import open_reconstruction
 
-# The analyses: how many faces each takes by default, and how many checkpoints at most.
+# The analyses: the default number of faces of each, and its maximum number of checkpoints.
 IMAGES = {
     "attention": 32, "maps": 6, "reconstruction": 4, "cam": 8, "masking": 4, "features": 256, "ablation": 0,
     "parsers": 64, "robustness": 0, "self-blended": 8, "localisation": 64,
@@ -63,55 +63,56 @@ MOST = {
     "attention": 8, "maps": 8, "reconstruction": 6, "cam": 1, "masking": 0, "features": 1, "ablation": 0, "parsers": 0,
     "robustness": 1, "self-blended": 0, "localisation": 1,
 }  # fmt: skip
-FIGURE = "figure"  # draws one of them, as a paper has it
+FIGURE = "figure"  # runs one of the analyses with the settings of a figure in a paper
 SETTINGS = (
     "checkpoint", "data", "output", "images", "strategies", "ratio", "rolls", "seed", "method", "colour", "by", "heads",
     "parsers", "farl_weights", "bisenet_weights", "against", "table", "base", "classes", "statistics", "norm_over",
     "corruptions", "strengths", "batch",
 )  # fmt: skip
-EACH = 4  # faces of a method
+EACH = 4  # faces per method
 
 
 def define_flags() -> None:
-    # Not when imported: flags are shared by the whole process.
-    flags.DEFINE_list("checkpoint", [], "Working directories or files; several for attention, maps and reconstruction.")
-    flags.DEFINE_string("data", "samples", "A data set, as training names it; for robustness NAME=SPEC,NAME=SPEC.")
+    # Flags are global to the process, so an import must not define them.
+    flags.DEFINE_list("checkpoint", [], "Working directory or weight file; several for attention, maps and galleries.")
+    flags.DEFINE_string("data", "samples", "Data set, as in data.train; for robustness NAME=SPEC,NAME=SPEC.")
     flags.DEFINE_string("output", None, "Folder to write to.")
-    flags.DEFINE_integer("images", None, "How many faces, spread over the data set.")
-    flags.DEFINE_list("strategies", None, f"For masks and reconstructions: some of {', '.join(STRATEGIES)}.")
-    flags.DEFINE_float("ratio", 0.75, "Share of hidden patches.")
-    flags.DEFINE_integer("rolls", 1, "Masks or self-blended copies of each face.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Seed of masks, blends, and the noise and places of robustness.")
-    flags.DEFINE_list("corruptions", None, f"For robustness: of {', '.join(corruption.CORRUPTIONS)} (default all).")
+    flags.DEFINE_integer("images", None, "Number of faces, evenly spaced over the data set (default: by analysis).")
+    flags.DEFINE_list("strategies", None, f"For masking and reconstruction: some of {', '.join(STRATEGIES)}.")
+    flags.DEFINE_float("ratio", 0.75, "Mask ratio: share of hidden patches, 0 to 1.")
+    flags.DEFINE_integer("rolls", 1, "Number of masks or self-blended copies per face.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Seed of masks, blends and corruptions.")
+    corruptions = f"For robustness: some of {', '.join(corruption.CORRUPTIONS)} (default all)."
+    flags.DEFINE_list("corruptions", None, corruptions)
     flags.DEFINE_list("strengths", None, f"For robustness: some of {', '.join(corruption.STRENGTHS)} (default all).")
-    flags.DEFINE_integer("batch", 64, "For robustness: images scored at a time.", lower_bound=1)
-    flags.DEFINE_string("method", "tsne", f"For features: {' or '.join(features.METHODS)}.")
-    flags.DEFINE_enum("colour", "label", ("label", "video"), "For features: what colours stand for.")
-    flags.DEFINE_enum("by", None, ("method",), "For cam: a row for each manipulation, --images faces in each.")
-    flags.DEFINE_integer("heads", None, "For maps: how many heads in addition to their mean.", lower_bound=0)
+    flags.DEFINE_integer("batch", 64, "For robustness: batch size, in images.", lower_bound=1)
+    flags.DEFINE_string("method", "tsne", f"For features: projection to the plane, {' or '.join(features.METHODS)}.")
+    flags.DEFINE_enum("colour", "label", ("label", "video"), "For features: colour points by label or by video.")
+    flags.DEFINE_enum("by", None, ("method",), "For cam: draw a row per manipulation method, with --images faces each.")
+    flags.DEFINE_integer("heads", None, "For maps: number of heads drawn in addition to their mean.", lower_bound=0)
     flags.DEFINE_list("parsers", list(DEFAULT), "For parsers: stored (the maps of the data set), or names of parsers.")
-    flags.DEFINE_string("farl_weights", "", "For parsers: the file with the weights of FaRL; without it, it is absent.")
-    flags.DEFINE_string("bisenet_weights", "", "For parsers: the ONNX file of a BiSeNet.")
+    flags.DEFINE_string("farl_weights", "", "For parsers: weight file of FaRL; without it FaRL is left out.")
+    flags.DEFINE_string("bisenet_weights", "", "For parsers: ONNX file of a BiSeNet.")
     flags.DEFINE_list("against", [], "For parsers: other data sets of the same faces, prepared with another parser.")
     flags.DEFINE_string("table", "", "For ablation: the table.csv of an ablation.")
-    flags.DEFINE_string("paper", "", "For figure: fsfm, fsfm-supp or fs-vfm.")
-    flags.DEFINE_string("number", "", "For figure: its number in that paper, such as 3.")
-    flags.DEFINE_bool("list", False, "For figure: print what there is of each paper, and what it needs.")
-    flags.DEFINE_string("base", "fsfm", "Of weight files: the base model, as model.base.")
-    flags.DEFINE_string("classes", "", "Of official fine-tuned files: their classes by index, such as fake,real.")
-    flags.DEFINE_string("statistics", "", "Of official fine-tuned files, if none lie beside.")
-    flags.DEFINE_string("norm_over", "", "What an official anti-spoofing file normalises: tokens or features.")
+    flags.DEFINE_string("paper", "", "For figure: the paper, fsfm, fsfm-supp or fs-vfm.")
+    flags.DEFINE_string("number", "", "For figure: number of the figure in the paper, such as 3.")
+    flags.DEFINE_bool("list", False, "For figure: list the figures of each paper and what they need.")
+    flags.DEFINE_string("base", "fsfm", "For weight files: the base model, as in model.base.")
+    flags.DEFINE_string("classes", "", "For official fine-tuned files: class names by index, such as fake,real.")
+    flags.DEFINE_string("statistics", "", "For official fine-tuned files: channel statistics, if no file has them.")
+    flags.DEFINE_string("norm_over", "", "For official anti-spoofing files: norm over tokens or features.")
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     chosen: Any = flags.FLAGS
     if len(arguments) == 2 and arguments[1] == FIGURE and chosen.list:
         command.say(papers.list_figures())
         return
     if len(arguments) != 2 or arguments[1] not in (*IMAGES, FIGURE) or chosen.output is None:
         raise app.UsageError(f"expected one of {', '.join((*IMAGES, FIGURE))}, then --output=FOLDER")
-    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax narrates
+    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax logs every step
 
     def job() -> int:
         analyse(arguments[1], chosen)
@@ -122,14 +123,14 @@ def main(arguments: list[str]) -> None:
 
 
 def analyse(what: str, chosen: Any) -> None:
-    """Runs one of the analyses, the keys of `IMAGES` or `FIGURE`, with settings named like the flags.
+    """Run the analysis `what`, a key of `IMAGES` or `FIGURE`, with settings named like the flags.
 
-    What it writes lies in `chosen.output` when the analysis is over; one that fails leaves that folder as it was. The
-    exception is a robustness report: its rows stay, and the same command resumes from them.
+    Files appear in `chosen.output` when the analysis ends; a failed analysis does not change that folder. A robustness
+    report is the exception: its rows stay, and the same command resumes from them.
 
     Raises:
-      ValueError, FileNotFoundError: what the openers refuse, another number of checkpoints than is needed, or an output
-        that is not a folder to write to.
+      ValueError, FileNotFoundError: if a checkpoint or data set cannot be opened, the number of checkpoints is wrong,
+        or the output is not a writable folder.
     """
     if what == FIGURE:
         what, chosen = as_in_paper(chosen)
@@ -138,7 +139,7 @@ def analyse(what: str, chosen: Any) -> None:
     if not min(most, 1) <= len(names) <= most:
         raise ValueError(f"--checkpoint: {what} takes {'none' if not most else f'1 to {most}'}, found {len(names)}")
     if what == "ablation" and not chosen.table:
-        raise ValueError("--table: expected the table.csv of an ablation, found nothing")
+        raise ValueError("--table: expected the table.csv of an ablation, found nothing; pass --table=FILE")
     if what == "features" and chosen.method not in features.METHODS:
         raise ValueError(f"--method: expected one of {', '.join(features.METHODS)}; found {chosen.method!r}")
     if what == "robustness":
@@ -149,10 +150,10 @@ def analyse(what: str, chosen: Any) -> None:
 
 
 def as_in_paper(chosen: Any) -> tuple[str, Any]:
-    """The analysis that draws the figure `chosen.paper`, `chosen.number`, and `chosen` with what that leaves open.
+    """Return the analysis of the figure `chosen.paper`, `chosen.number`, and `chosen` with the figure's settings.
 
     Raises:
-      ValueError: there is no such figure.
+      ValueError: if there is no such figure.
     """
     figure = papers.find_figure(chosen.paper, chosen.number)
     left_open = {name: value for name, value in figure.settings.items() if getattr(chosen, name) is None}
@@ -161,7 +162,7 @@ def as_in_paper(chosen: Any) -> tuple[str, Any]:
 
 @contextlib.contextmanager
 def _fill(output: str) -> Iterator[str]:
-    """A hidden folder in `output`, whose files are moved there when the block has ended without an error."""
+    """Yield a hidden folder in `output` and move its files there when the block ends without an error."""
     try:
         os.makedirs(output, exist_ok=True)
         hidden = tempfile.mkdtemp(prefix=".", dir=output)
@@ -204,7 +205,7 @@ def _draw(what: str, chosen: Any, names: list[str], folder: str) -> None:
         strategies = galleries.check_strategies((masking.DEFAULT,) if chosen.strategies is None else chosen.strategies)
         for name in names:
             if os.path.isdir(os.path.join(name, FOLDER)):
-                raise ValueError(f"--checkpoint: {name} is a detector without pixel decoder; name its pretraining")
+                raise ValueError(f"--checkpoint: {name} is a detector without pixel decoder; use its pretraining run")
         runs = [open_reconstruction(name) for name in names]
         galleries.draw_reconstructions(runs, names, faces, strategies, chosen.ratio, chosen.seed, folder)
     elif what in ("cam", "localisation"):

@@ -1,6 +1,6 @@
 """The plots of an ablation's `table.csv` over the quantity that its settings vary: FSFM supplement, Fig. 5 and Tab. 6.
 
-What is varied is read from the names of the settings, those of `configs/ablate_fsfm.py`:
+The varied quantity is derived from the names of the settings in `configs/ablate_fsfm.py`:
 
     0.35, 0.50, ...             numbers: one axis
     0.007 and 0.1, ...          weights of the region and of the ID loss: an axis for each, the other at its default
@@ -21,10 +21,10 @@ from fsfm_jax.detection.ablation import HEAD
 from fsfm_jax.figures.plot import save
 from fsfm_jax.figures.sweep import Point, Sweep, plot_sweeps
 
-PARAMETERS = {"S": 22.0, "B": 86.0, "L": 303.0}  # millions, as Tab. 6 of the supplement prints them
+PARAMETERS = {"S": 22.0, "B": 86.0, "L": 303.0}  # millions, as printed in Tab. 6 of the supplement
 NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?"
 T = TypeVar("T")
-# An axis: its name, and the place of each setting that has one.
+# An axis: its label, and the place of each setting on it.
 Axis = tuple[str, Mapping[str, float]]
 
 
@@ -32,12 +32,16 @@ def draw_ablation_table(table: str, folder: str) -> list[Sweep]:
     """Write `ablation.png` and `ablation.json` from `table`, the `table.csv` of an ablation.
 
     Raises:
-      ValueError: another kind of file, or one without a number. OSError: it cannot be read.
+      ValueError: if `table` has another format or no numbers.
+      OSError: if it cannot be read.
     """
     rows = _read(table)
     sweeps = sweeps_of(rows)
     if not sweeps:
-        raise ValueError(f"--table={table}: no run has ended and nothing is published of these settings")
+        raise ValueError(
+            f"--table={table}: expected at least one measured or published number, found none; "
+            "wait until a run of the ablation has ended"
+        )
     found = [
         {"title": one.title, "across": one.across, "points": [vars(point) for point in one.points]} for one in sweeps
     ]
@@ -48,7 +52,7 @@ def draw_ablation_table(table: str, folder: str) -> list[Sweep]:
 
 
 def sweeps_of(rows: Sequence[Mapping[str, str]]) -> list[Sweep]:
-    """A plot for each measure and quantity, from rows of `table.csv`."""
+    """Return a plot for each measure and varied quantity, from rows of `table.csv`."""
     sweeps = []
     axes, numeric = axes_of(list(dict.fromkeys(row["setting"] for row in rows)))
     for task, metric in dict.fromkeys((row["task"], row["metric"]) for row in rows):
@@ -63,7 +67,7 @@ def sweeps_of(rows: Sequence[Mapping[str, str]]) -> list[Sweep]:
 
 
 def axes_of(settings: Sequence[str]) -> tuple[list[Axis], bool]:
-    """The quantities that `settings` vary, and whether they are quantities at all."""
+    """Return the axes on which `settings` vary, and whether they are numeric."""
     pairs = _match(rf"({NUMBER}) and ({NUMBER})", settings, lambda m: (float(m[1]), float(m[2])))
     if pairs:
         return _axes_of_weights(pairs), True
@@ -78,7 +82,7 @@ def axes_of(settings: Sequence[str]) -> tuple[list[Axis], bool]:
 
 
 def _axes_of_weights(pairs: Mapping[str, tuple[float, float]]) -> list[Axis]:
-    """Each weight over the settings that have the usual other one, which is the one that most settings have."""
+    """Return an axis for each weight, over the settings whose other weight has its most frequent value."""
     usual = [Counter(pair[side] for pair in pairs.values()).most_common(1)[0][0] for side in (0, 1)]
     region = {name: own for name, (own, other) in pairs.items() if other == usual[1]}
     identity = {name: own for name, (other, own) in pairs.items() if other == usual[0]}
@@ -90,14 +94,14 @@ def _axes_of_weights(pairs: Mapping[str, tuple[float, float]]) -> list[Axis]:
 
 
 def _match(pattern: str, settings: Sequence[str], read: Callable[[re.Match], T]) -> dict[str, T]:
-    """What `read` finds in each setting; empty if the pattern does not match all of them."""
+    """Return the result of `read` for each setting; empty if the pattern does not match all settings."""
     found = {name: re.fullmatch(pattern, name) for name in settings}
     matches = {name: match for name, match in found.items() if match is not None}
     return {name: read(match) for name, match in matches.items()} if len(matches) == len(found) else {}
 
 
 def _point(row: Mapping[str, str], place: float) -> Point:
-    # A published number may carry a mark of its source, and where sources differ there are several: the first.
+    # A published number may carry a mark of its source, and there may be several numbers; take the first.
     published = re.match(NUMBER, row["published"])
     mean, deviation = (float(row[name]) if row[name] else None for name in ("mean", "deviation"))
     return Point(row["setting"], place, mean, deviation, float(published[0]) if published else None)

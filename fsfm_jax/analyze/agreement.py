@@ -1,4 +1,4 @@
-"""How far two parsers agree on the same faces: classes of pixels, regions of patches, and the masks drawn from them."""
+"""Agreement of two parsers on the same faces: classes of pixels, regions of patches, and masks drawn from them."""
 
 import numpy as np
 
@@ -7,18 +7,18 @@ from fsfm_jax.data.masking import MaskSpec, draw_masks
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Intersection over union of two sets, `[...] bool`, over all faces at once; None if both are empty."""
+    """Return the intersection over union of two sets, `[...] bool`, over all faces; None if both are empty."""
     union = np.count_nonzero(one | other)
     return np.count_nonzero(one & other) / union if union else None
 
 
 def class_overlaps(one: np.ndarray, other: np.ndarray) -> dict[str, float | None]:
-    """Of each class the overlap of its pixels; parsing maps `[n, S, S] uint8`."""
+    """Return the overlap of the pixels of each class in parsing maps `[n, S, S] uint8`."""
     return {name: overlap(one == number, other == number) for number, name in enumerate(regions.CLASSES)}
 
 
 def region_overlaps(one: np.ndarray, other: np.ndarray) -> dict[str, float | None]:
-    """Of each region the overlap of its patches; class bits `[n, N] uint16`."""
+    """Return the overlap of the patches of each region in class bits `[n, N] uint16`."""
     mine, theirs = regions.membership(one), regions.membership(other)
     return {name: overlap(mine[:, number], theirs[:, number]) for number, name in enumerate(regions.REGIONS)}
 
@@ -26,13 +26,13 @@ def region_overlaps(one: np.ndarray, other: np.ndarray) -> dict[str, float | Non
 def mask_agreement(
     strategy: str, ratio: float, one: np.ndarray, other: np.ndarray, rolls: int, seed: int
 ) -> dict[str, float | None]:
-    """How alike the masks are that a strategy draws from class bits `[n, N] uint16` of two parsers.
+    """Compare the masks that a strategy draws from class bits `[n, N] uint16` of two parsers.
 
-    Both have the same seed and positions, so the same random numbers and the same covered region: what differs is due
-    to the maps. Each face gets `rolls` masks.
+    Both parsers get the same seed and positions, so the same random numbers and the same covered region. All
+    differences are due to the maps. Each face gets `rolls` masks.
 
     Returns:
-      hidden: share of hidden patches that both hide; independent masks have the ratio on average.
+      hidden: share of hidden patches that both masks hide; for independent masks its mean is the mask ratio.
       covered: overlap of the completely covered regions; None if the strategy covers none, or no face has it.
       identical: share of masks that are equal in every patch.
     """

@@ -1,4 +1,4 @@
-"""Self-blended faces to look at: photo, parsing map, mask, blend, and what the blend changed."""
+"""Galleries of self-blended faces: photo, parsing map, mask, blend, and difference."""
 
 import dataclasses
 import json
@@ -12,15 +12,15 @@ from fsfm_jax.figures.faces import Faces
 from fsfm_jax.figures.gallery import Row, write_gallery
 from fsfm_jax.figures.reconstruction import CLASS_COLOURS
 
-GAIN = 4  # differences are drawn so many times as bright
+GAIN = 4  # factor by which differences are brightened
 TITLES = ("photo", "parsing map", "mask", "self-blended", f"difference x {GAIN}")
 
 
 def draw_blends(faces: Faces, rolls: int, seed: int, folder: str) -> None:
-    """Write `self-blended.png` and `self-blended.json`: each face with `rolls` blends, a row each.
+    """Write `self-blended.png` and `self-blended.json` with `rolls` blends of each face, one per row.
 
     Raises:
-      ValueError: faces without parsing maps, or a map without a face.
+      ValueError: if the faces have no parsing maps, or a map has no face.
     """
     spec, rows, listed = SelfBlendSpec(), [], []
     images, maps = parse_faces(faces)
@@ -48,5 +48,5 @@ def draw_blends(faces: Faces, rolls: int, seed: int, folder: str) -> None:
 
 
 def _mean(difference: np.ndarray, chosen: np.ndarray) -> float | None:
-    """The mean difference in levels over the pixels `chosen [H, W] bool`; None over none."""
+    """Return the mean difference, in levels 0..255, over the pixels `chosen [H, W] bool`; None without pixels."""
     return float(difference[chosen].mean()) if chosen.any() else None

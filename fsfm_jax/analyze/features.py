@@ -1,7 +1,7 @@
-"""Features of many faces in two dimensions, by t-SNE or by their principal components.
+"""Projection of the features of many faces to two dimensions, by t-SNE or principal components.
 
-t-SNE is computed here (`tsne.py`): a hundred lines need no package, and scikit-learn would come along for them alone.
-UMAP is not offered: its package needs numba, a compiler beside XLA for one more view of the same distances.
+t-SNE is implemented in `tsne.py`, because a hundred lines do not justify a dependency on scikit-learn. UMAP is not
+offered, because its package needs numba, a second compiler next to XLA.
 """
 
 import csv
@@ -15,11 +15,11 @@ from fsfm_jax.figures.plot import save
 from fsfm_jax.figures.scatter import plot_groups
 
 METHODS = ("tsne", "pca")
-PERPLEXITY = 30.0  # the usual one; of fewer points a third
+PERPLEXITY = 30.0  # the common value; a third of the number of points if that is smaller
 
 
 def principal_components(features: np.ndarray) -> np.ndarray:
-    """The first two, `[n, D] -> [n, 2] float64`; each points to where its largest coefficient is positive."""
+    """Project to the first two components, `[n, D] -> [n, 2] float64`; the sign makes the largest coefficient > 0."""
     centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     axes = axes[:2] * np.sign(axes[:2][np.arange(2), np.abs(axes[:2]).argmax(axis=1)])[:, None]
@@ -27,10 +27,10 @@ def principal_components(features: np.ndarray) -> np.ndarray:
 
 
 def embed(features: np.ndarray, method: str) -> np.ndarray:
-    """Places of the rows of `[n, D]` in the plane, `[n, 2]`.
+    """Project the rows of `[n, D]` to the plane, `-> [n, 2]`.
 
     Raises:
-      ValueError: another method, fewer than four rows, or for t-SNE more than 5000.
+      ValueError: if `method` is unknown, there are fewer than four rows, or more than 5000 for t-SNE.
     """
     if method not in METHODS:
         raise ValueError(f"--method: expected one of {', '.join(METHODS)}; found {method!r}")
@@ -39,14 +39,14 @@ def embed(features: np.ndarray, method: str) -> np.ndarray:
     start = principal_components(features)
     if method == "pca":
         return start
-    start = start / max(start[:, 0].std(), 1e-30) * 1e-4  # so small that all points pull at each other
+    start = start / max(start[:, 0].std(), 1e-30) * 1e-4  # so small that initially all points attract each other
     return tsne.embed(features, start, min(PERPLEXITY, (len(features) - 1) / 3))
 
 
 def draw_features(
     features: np.ndarray, groups: Sequence[str], videos: Sequence[str], method: str, title: str, folder: str
 ) -> np.ndarray:
-    """Writes `features.png`, a point for each face in the colour of its group, and `features.csv` with the places.
+    """Write `features.png`, a point for each face in the colour of its group, and `features.csv` with coordinates.
 
     Raises:
       ValueError: see `embed`.

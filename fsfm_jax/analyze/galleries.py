@@ -1,4 +1,4 @@
-"""Galleries of the paper and its supplement: masks, reconstructions, and where detectors look."""
+"""Galleries of the paper and its supplement: masks, reconstructions, and Grad-CAM of detectors."""
 
 import dataclasses
 import json
@@ -23,14 +23,14 @@ from fsfm_jax.tasks.pretrain import PretrainTask
 from fsfm_jax.weights.run_reader import OpenedRun
 
 PATCH = 16
-NO_MAPS = "has no parsing maps, from which masks are drawn; take samples, synthetic:N, or records for pretraining"
+NO_MAPS = "has no parsing maps, which masks need; use samples, synthetic:N, or records prepared for pretraining"
 
 
 def draw_masking(faces: Faces, strategies: Sequence[str], ratio: float, rolls: int, seed: int, folder: str) -> None:
-    """Writes `masking.png` and `masking.json`: each face under each strategy, in `rolls` rows. FSFM, Fig. 1.
+    """Write `masking.png` and `masking.json`: each face under each strategy, in `rolls` rows. FSFM, Fig. 1.
 
     Raises:
-      ValueError: faces without parsing maps, an unknown strategy or ratio.
+      ValueError: if the faces have no parsing maps, or a strategy or the ratio is invalid.
     """
     images, maps = parse_faces(faces)
     bits = _patch_bits(maps, PATCH)
@@ -63,12 +63,12 @@ def draw_reconstructions(
     runs: Sequence[OpenedRun], names: Sequence[str], faces: Faces, strategies: Sequence[str], ratio: float, seed: int,
     folder: str,
 ) -> dict:  # fmt: skip
-    """Writes `reconstruction.png` and `reconstruction.json` with the masked loss of each run. FSFM supplement, Fig. 6.
+    """Write `reconstruction.png` and `reconstruction.json` with the masked loss of each run. FSFM supplement, Fig. 6.
 
-    Every run sees the same masks.
+    All runs get the same masks.
 
     Raises:
-      ValueError: patches or images of several sizes, no pixel decoder or statistics, or faces without maps.
+      ValueError: if patch or image sizes differ, a run has no pixel decoder or statistics, or the faces have no maps.
     """
     tasks = [task_of(run, name, ratio) for run, name in zip(runs, names, strict=True)]
     sizes = {(task.model.size.patch_size, task.model.image_size) for task in tasks}
@@ -92,7 +92,7 @@ def draw_reconstructions(
     with open(os.path.join(folder, "reconstruction.json"), "w", encoding="utf-8") as file:
         json.dump({"ratio": ratio, "seed": seed, "images": len(images), "masked_loss": losses}, file, indent=1)
     titles = ["photo", "parsing map", "mask", *(os.path.basename(os.path.normpath(name)) for name in names)]
-    note = "hidden patches are predicted, visible ones are the photo's"
+    note = "hidden patches are predicted, visible patches are from the photo"
     relative = [title for title, task in zip(titles[3:], tasks, strict=True) if task.loss_spec.normalise_pixels]
     if relative:
         whose = "" if len(relative) == len(tasks) else f" of {', '.join(relative)}"
@@ -102,15 +102,17 @@ def draw_reconstructions(
 
 
 def task_of(run: OpenedRun, name: str, ratio: float) -> PretrainTask:
-    """The objective of an opened pretraining run, with the number of visible patches of another ratio.
+    """Return the objective of an opened pretraining run with the number of visible patches for `ratio`.
 
     Raises:
-      ValueError: no pixel decoder, or nothing says the channel statistics.
+      ValueError: if the run has no pixel decoder, or its channel statistics are unknown.
     """
     if "pixel_decoder" not in run.params:
-        raise ValueError(f"--checkpoint: {name} has no pixel decoder, so it reconstructs nothing")
+        raise ValueError(f"--checkpoint: expected a pretraining with pixel decoder; {name} has none")
     if run.statistics is None:
-        raise ValueError(f"--checkpoint: nothing says the channel statistics of {name}; import with --statistics=NAME")
+        raise ValueError(
+            f"--checkpoint: the channel statistics of {name} are unknown; import it with --statistics=NAME"
+        )
     model = dataclasses.replace(run.spec, seen=seen_patches(run.spec.patches, ratio), remat="none")
     return PretrainTask(model, pretraining_loss(run.config), run.statistics)
 
@@ -118,10 +120,10 @@ def task_of(run: OpenedRun, name: str, ratio: float) -> PretrainTask:
 def draw_heat(
     detector: Detector, transform: str, heat, score, faces: Faces, folder: str, by_method: bool = False
 ) -> None:
-    """Writes `cam.png` and `cam.json`: each face beside its heat map. FSFM supplement, Fig. 7.
+    """Write `cam.png` and `cam.json`: each face next to its heat map. FSFM supplement, Fig. 7.
 
     `heat(crops) -> [n, G, G]` and `score(crops) -> [n, C]` log-probabilities of `[n, S, S, 3] uint8`. With `by_method`
-    the faces of a method of manipulation or attack share a row; those without one have the row of their class.
+    all faces of a method of manipulation or attack share a row; faces without a method share the row of their class.
     """
     crops = np.stack([for_evaluation(transform, image, detector.task.model.image_size) for image in faces.images])
     heats, likely = heat(crops), np.exp(score(crops).astype(np.float64))
@@ -145,12 +147,12 @@ def draw_heat(
         pictures += [np.full_like(pictures[0], PAPER[0])] * (2 * (most - len(cells)))
         real = ", ".join(f"{each:.3f}" for _, _, each in cells)
         rows.append(Row(pictures, f"{key if by_method else cells[0][1]}; P(real) {real}"))
-    note = "what speaks for a forgery"
+    note = "evidence for a forgery"
     write_gallery(os.path.join(folder, "cam.png"), ["photo", "heat map"] * most, rows, note)
 
 
 def check_strategies(strategies: Sequence[str]) -> Sequence[str]:
-    """`strategies`; ValueError if one is not known."""
+    """Return `strategies`; raise ValueError if one is unknown."""
     for strategy in strategies:
         if strategy not in STRATEGIES:
             raise ValueError(f"--strategies: expected some of {', '.join(STRATEGIES)}; found {strategy!r}")
@@ -161,7 +163,7 @@ def parse_faces(faces: Faces, side: int = CELL) -> tuple[np.ndarray, np.ndarray]
     """Return photos `[n, side, side, 3] uint8` and their maps `[n, side, side] uint8`.
 
     Raises:
-      ValueError: faces without maps.
+      ValueError: if the faces have no maps.
     """
     if faces.maps is None:
         raise ValueError(f"--data: {faces.name} {NO_MAPS}")

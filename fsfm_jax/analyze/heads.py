@@ -1,4 +1,4 @@
-"""Figures of attention: distances and divergences by block and head, and what the class token looks at."""
+"""Figures of attention: distances and divergences by block and head, and maps of the class token's attention."""
 
 import functools
 import json
@@ -23,14 +23,14 @@ from fsfm_jax.figures.cam import overlay
 from fsfm_jax.figures.gallery import CELL, Row, write_gallery
 from fsfm_jax.models.vit import Encoder
 
-BATCH = 4  # 12 blocks of 12 heads of ViT-B take 22 MB an image
-MOST_HEADS = 6  # that are pictured
+BATCH = 4  # the weights of 12 blocks with 12 heads of ViT-B take 22 MB per image
+MOST_HEADS = 6  # default number of heads in the picture
 
 
 def compare_heads(opened: Sequence[LoadedEncoder], faces: np.ndarray, folder: str) -> dict:
-    """Writes `attention.png` and `attention.json`: distances in pixels and divergences in nats, by block and head.
+    """Write `attention.png` and `attention.json`: distances in pixels and divergences in nats, by block and head.
 
-    `faces [n, S, S, 3] uint8`; both are means over them. FSFM supplement, Fig. 2.
+    Both are means over `faces [n, S, S, 3] uint8`. FSFM supplement, Fig. 2.
     """
     found = {}
     for one in opened:
@@ -50,7 +50,7 @@ def compare_heads(opened: Sequence[LoadedEncoder], faces: np.ndarray, folder: st
 
 
 def _measure(one: LoadedEncoder, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over the faces, `[L, H]` twice."""
+    """Return the mean distances and divergences over the faces, `[L, H]` each."""
     look = jax.jit(functools.partial(_look, encoder=one.encoder))
     totals, count = [0.0, 0.0], 0
     for start in range(0, len(faces), BATCH):
@@ -63,21 +63,21 @@ def _measure(one: LoadedEncoder, faces: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _look(params: dict, patches: jax.Array, encoder: Encoder) -> tuple[jax.Array, jax.Array]:
-    # Block by block the large arrays [B, H, T, T] are free again.
+    # Going block by block frees the large arrays [B, H, T, T] early.
     weights = attention_weights(encoder, params, patches)
     distances = [mean_distances(block, encoder.grid, encoder.size.patch_size) for block in weights]
     return jnp.stack(distances), jnp.stack([head_divergences(block) for block in weights])
 
 
 def draw_maps(opened: Sequence[LoadedEncoder], faces: np.ndarray, folder: str, heads: int | None = None) -> list:
-    """Write `maps.png` and `maps.npz`: what the class token of the last block attends to. FSFM supplement, Fig. 3.
+    """Write `maps.png` and `maps.npz`: the attention of the class token in the last block. FSFM supplement, Fig. 3.
 
-    Pictured are, for each encoder, the mean over its heads and the first `heads` of them, each scaled by its largest
-    value; if None, six of one encoder, and none of several. The file has `maps [n, H, G, G] float32` of one encoder, or
-    `maps_0`, `maps_1`, ... of several, with their `names`.
+    For each encoder the picture shows the mean over its heads and the first `heads` heads, each divided by its maximum.
+    `heads` None means six heads for one encoder, and none for several. The file has `maps [n, H, G, G] float32` of one
+    encoder, or `maps_0`, `maps_1`, ... of several with their `names`.
 
     Raises:
-      ValueError: an encoder without a class token.
+      ValueError: if an encoder has no class token.
     """
     found = [_class_token_maps(one, faces) for one in opened]
     if len(found) == 1:
@@ -99,7 +99,7 @@ def draw_maps(opened: Sequence[LoadedEncoder], faces: np.ndarray, folder: str, h
         heats = [heat for of_encoder in columns for heat in of_encoder[number]]
         rows.append(Row([small, *(overlay(small, heat / max(heat.max(), 1e-30)) for heat in heats)], ""))
     whose = f"{_short(opened[0].name)}: " if len(opened) == 1 else "mean of the heads, "
-    note = f"{whose}what the class token of the last block attends to; each map by its largest value."
+    note = f"{whose}attention of the class token in the last block; each map is divided by its maximum."
     write_gallery(os.path.join(folder, "maps.png"), titles, rows, note)
     return found
 

@@ -1,7 +1,7 @@
-"""Measure whether a detector's heat maps lie where a forgery is: on self-blended faces, whose masks are known.
+"""Measure how well a detector's heat maps localise a forgery, on self-blended faces with known masks.
 
-Next to the heat map stand two maps that know nothing of the picture, as coarse as it is: a bump in the middle, since
-faces are there, and random numbers.
+Two baselines of the same resolution do not depend on the image: a Gaussian bump in the middle, where faces are, and
+random numbers.
 """
 
 import json
@@ -23,9 +23,9 @@ from fsfm_jax.metrics.localisation import intersection_over_union, pointing_game
 
 RESULTS, TABLE, PICTURE = "localisation.json", "localisation.md", "localisation.png"
 HEAT, CENTRE, RANDOM = "heat map", "centre", "random"
-SHARE = 0.5  # of its largest value, from which on a map marks a pixel
+SHARE = 0.5  # of the maximum of a map; pixels with at least this value are marked
 BUMP = 0.25  # standard deviation of the bump in the middle, in image sides
-SHOWN = 12  # rows of the picture at most
+SHOWN = 12  # maximum rows of the picture
 
 
 def measure_localisation(
@@ -41,12 +41,14 @@ def measure_localisation(
     """Write `localisation.md`, `.json` and `.png`: IoU and pointing game over self-blended faces, and return the JSON.
 
     Args:
-      transform: what makes pictures of crops.
-      heat: `[n, S, S, 3] uint8 -> [n, G, G]`, 0..1. score: `-> [n, C]` log-probabilities.
-      rolls: blends of each face. seed: of blends and random maps.
+      transform: name of the transform from crops to network inputs.
+      heat: function `[n, S, S, 3] uint8 -> [n, G, G]`, 0..1.
+      score: function `[n, S, S, 3] uint8 -> [n, C]`, log-probabilities.
+      rolls: number of blends of each face.
+      seed: seed of blends and random maps.
 
     Raises:
-      ValueError: faces without parsing maps, or a face whose mask has no pixel in the picture.
+      ValueError: if the faces have no parsing maps, or the mask of a face has no pixel in the network's input.
     """
     side = detector.task.model.image_size
     crops, regions = (np.stack(part) for part in zip(*_blend(faces, rolls, seed, transform, side), strict=True))
@@ -79,7 +81,7 @@ def measure_localisation(
         Row([resize_whole(crops[n], CELL), _grey(regions[n]), overlay(crops[n], found[n])],
             f"IoU {each[HEAT]['iou'][n]:.2f}, P(real) {real[n]:.3f}", 1) for n in chosen
     ]  # fmt: skip
-    write_gallery(os.path.join(folder, PICTURE), ("self-blended", "mask", HEAT), rows, "white: what was replaced")
+    write_gallery(os.path.join(folder, PICTURE), ("self-blended", "mask", HEAT), rows, "white: replaced pixels")
     return content
 
 
@@ -92,34 +94,34 @@ def table(content: Mapping) -> str:
     below = (
         f"Percent, mean ± standard error over {content['faces']} faces of {content['data']}, {content['rolls']} "
         f"self-blended copies each (seed {content['seed']}). IoU of the mask and the pixels with at least "
-        f"{100 * content['share']:g} % of a map's largest value; the pointing game asks whether that value lies in the "
-        f"mask, which covers {100 * content['region']:.1f} % of a picture. The detector calls "
-        f"{100 * content['called_forged']:.1f} % of these faces forged; {content['without_heat']} have an empty heat "
-        "map, which finds nothing."
+        f"{100 * content['share']:g} % of a map's largest value; the pointing game tests whether it lies in the "
+        f"mask, which covers {100 * content['region']:.1f} % of a picture. The detector classifies "
+        f"{100 * content['called_forged']:.1f} % of these faces as forged; {content['without_heat']} have an empty "
+        "heat map, which counts as 0."
     )
     detector = content[facts.KEY]["detector"]
     return "\n".join([*lines, "", below, "", facts.block(facts.Facts([(detector["name"], detector)], []))])
 
 
 def _blend(faces: Faces, rolls: int, seed: int, transform: str, side: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each blend as the network sees it, `[S, S, 3] uint8`, and where it was replaced, `[S, S] bool`."""
+    """Yield each blend as the network's input, `[S, S, 3] uint8`, and its replaced pixels, `[S, S] bool`."""
     spec = SelfBlendSpec()
     images, maps = parse_faces(faces)
     for number, (image, parsing_map) in enumerate(zip(images, maps, strict=True)):
         for roll in range(rolls):
             try:
                 blended, mask = self_blend(spec, image, parsing_map, number * rolls + roll, seed)
-                # A pixel is of the region where the mask is above half of its largest value.
+                # A pixel belongs to the region if the mask is above half of its maximum.
                 region = for_evaluation(transform, _grey(mask / mask.max()), side)[..., 0] > 127
                 if not region.any():
-                    raise ValueError("nothing of the mask is in the picture that the network sees")
+                    raise ValueError("the mask has no pixel in the network's input")
             except ValueError as error:
                 raise ValueError(f"--data: {faces.name}, {faces.sources[number]}: {error}") from error
             yield for_evaluation(transform, blended, side), region
 
 
 def _measure(maps: np.ndarray, regions: np.ndarray, side: int) -> dict[str, np.ndarray]:
-    """IoU and pointing game of each map `[n, G, G]`, enlarged to the picture."""
+    """Return IoU and pointing game of each map `[n, G, G]`, enlarged to the image."""
     wide = [enlarge(one, side) for one in maps]
     return {
         "iou": np.array([intersection_over_union(*pair, SHARE) for pair in zip(wide, regions, strict=True)]),
@@ -128,7 +130,7 @@ def _measure(maps: np.ndarray, regions: np.ndarray, side: int) -> dict[str, np.n
 
 
 def _spread(values: np.ndarray, rolls: int) -> dict[str, float | None]:
-    """Mean, and its standard error over faces, whose copies resemble each other; none of one face."""
+    """Return the mean and its standard error over faces; copies of a face are averaged. None for one face."""
     of_face = values.reshape(-1, rolls).mean(axis=1)
     error = float(of_face.std(ddof=1) / np.sqrt(len(of_face))) if len(of_face) > 1 else None
     return {"mean": float(of_face.mean()), "standard_error": error}
@@ -140,11 +142,11 @@ def _show(found: Mapping) -> str:
 
 
 def _bump(grid: int) -> np.ndarray:
-    """`[G, G]`, 1 in the middle."""
+    """Return a Gaussian bump `[G, G]` with 1 in the middle."""
     place = (np.arange(grid) + 0.5) / grid - 0.5
     return np.exp(-(place[:, None] ** 2 + place[None] ** 2) / (2 * BUMP**2))
 
 
 def _grey(mask: np.ndarray) -> np.ndarray:
-    """A mask `[H, W]`, 0..1, as a picture `[H, W, 3] uint8`."""
+    """Convert a mask `[H, W]`, 0..1, to a grey image `[H, W, 3] uint8`."""
     return np.repeat(np.rint(np.asarray(mask, np.float32) * 255).astype(np.uint8)[..., None], 3, axis=2)

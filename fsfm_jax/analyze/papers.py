@@ -1,7 +1,7 @@
-"""Which command draws which figure of the papers: `fsfm analyze figure --paper=PAPER --number=NUMBER`.
+"""The figures of the papers and their commands: `fsfm analyze figure --paper=PAPER --number=NUMBER`.
 
-Diagrams of a method, such as Fig. 4 of the supplement, are not drawn. Of the FSFM paper itself the numbers of the
-figures are not at hand, so its figures have names here; of FS-VFM those that its page shows are known.
+Diagrams of a method, such as Fig. 4 of the supplement, are not included. The figure numbers of the FSFM paper are
+unknown, so its figures have names. For FS-VFM the figures on its project page are included.
 """
 
 import dataclasses
@@ -17,8 +17,10 @@ class PaperFigure:
     """A figure of a paper.
 
     Attributes:
-      what: the analysis that draws it. about: what is drawn. needs: checkpoints and data.
-      settings: values of options that are not given on the command line.
+      what: the analysis that draws it.
+      about: description of the figure.
+      needs: checkpoints and data that it needs.
+      settings: values of options that the command line does not set.
     """
 
     what: str
@@ -71,10 +73,10 @@ FIGURES = {
 
 
 def find_figure(paper: str, number: str) -> PaperFigure:
-    """The figure of a paper.
+    """Return a figure of a paper.
 
     Raises:
-      ValueError: there is no such paper or figure; the message says what there is.
+      ValueError: if there is no such paper or figure; the message lists the known ones.
     """
     papers = list(dict.fromkeys(name for name, _ in FIGURES))
     if paper not in papers:
@@ -82,15 +84,15 @@ def find_figure(paper: str, number: str) -> PaperFigure:
     numbers = [each for name, each in FIGURES if name == paper]
     if number not in numbers:
         raise ValueError(
-            f"--number: of {paper} there is {', '.join(numbers)}; found {number!r}; --list says what each draws"
+            f"--number: expected a figure of {paper}, one of {', '.join(numbers)}; found {number!r}; see --list"
         )
     return FIGURES[paper, number]
 
 
 def list_figures() -> str:
-    """What there is, a line for each figure."""
+    """Return a table of all figures, one line each."""
     rows = [(paper, number, one.what, f"{one.about}. Needs {one.needs}.") for (paper, number), one in FIGURES.items()]
-    rows = [("paper", "number", "analysis", "what it draws and needs"), *rows]
+    rows = [("paper", "number", "analysis", "content and requirements"), *rows]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(
         "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3]]) for row in rows

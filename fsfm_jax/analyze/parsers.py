@@ -1,7 +1,7 @@
-"""How much masks depend on the face parser: maps of several parsers on the same faces, compared with each other.
+"""Dependence of masks on the face parser: a comparison of several parsers' maps on the same faces.
 
-Reported are the overlap of each class and region, and how alike the masks are that are drawn from them. What this does
-to the pretraining loss takes two prepared data sets and two runs: docs/analysis.md.
+The report has the overlap of each class and region, and the similarity of the masks drawn from them. To measure the
+effect on the pretraining loss, prepare two data sets and run twice: see docs/analysis.md.
 """
 
 import itertools
@@ -25,7 +25,7 @@ STORED = "stored"  # the maps of the data set itself
 DEFAULT = (STORED, "embedded", "farl", "boxes")
 PATCH, PICTURED = 16, 6
 EMPTY = "–"
-# What parses a photo [224, 224, 3] uint8, or says with NoFace that it cannot; and the index of the face.
+# A function from a photo [224, 224, 3] uint8 and the index of the face to its map; raises NoFace if it cannot parse it.
 Parse = Callable[[np.ndarray, int], np.ndarray]
 
 
@@ -35,16 +35,16 @@ def compare_parsers(
 ) -> dict:  # fmt: skip
     """Write `parsers.md`, `parsers.json` and `parsers.png`.
 
-    Faces that one of the parsers cannot parse are left out of all comparisons and counted.
+    Faces that one of the parsers cannot parse are counted and left out of all comparisons.
 
     Args:
       names: `stored` for the maps of the data set, and keys of `PARSERS`.
-      weights: files by name of the parser. A parser that needs one and has none is reported as absent.
-      against: other data sets with maps of the same faces, found by the source that is stored with each.
+      weights: weight files by parser name. A parser that needs a file and has none is reported as absent.
+      against: other data sets with maps of the same faces, matched by the stored source of each face.
 
     Raises:
-      ValueError: an unknown name, fewer than two sets of maps, or no face that all of them have.
-      FileNotFoundError, RuntimeError: weights that were given but cannot be used.
+      ValueError: if a name is unknown, there are fewer than two sets of maps, or no face is in all of them.
+      FileNotFoundError, RuntimeError: if a given weight file cannot be used.
     """
     parse, absent = _open(faces, names, weights, against)
     if len(parse) < 2:
@@ -55,7 +55,9 @@ def compare_parsers(
     photos = [resize_whole(image, CELL) for image in faces.images]
     maps, kept, failed = _parse_all(parse, photos)
     if not kept:
-        raise ValueError(f"--data: no face of {faces.name} is parsed by all of {', '.join(parse)}")
+        raise ValueError(
+            f"--data: expected a face that all of {', '.join(parse)} can parse; found none in {faces.name}"
+        )
     found = {
         "data": faces.name, "faces": len(kept), "left_out": failed, "absent": absent, "patch": PATCH, "ratio": ratio,
         "rolls": rolls, "seed": seed, "pairs": _compare(maps, strategies, ratio, rolls, seed),
@@ -75,7 +77,7 @@ def compare_parsers(
 def _open(
     faces: Faces, names: Sequence[str], weights: Mapping[str, str], against: Sequence[str]
 ) -> tuple[dict[str, Parse], dict[str, str]]:
-    """What parses by name, and why the others are absent."""
+    """Return the available parsers by name, and the reasons why others are absent."""
     parse: dict[str, Parse] = {}
     absent: dict[str, str] = {}
     for name in names:
@@ -100,7 +102,7 @@ def _open(
 
 
 def _parse_with(parser: Callable[[np.ndarray, Detection, Square, int], np.ndarray]) -> Parse:
-    # The crop is all there is of the picture, so it is the box too.
+    # The box is the whole crop, because the rest of the picture is not available.
     return lambda photo, _: parser(photo, Detection(0, 0, CELL - 1, CELL - 1, 1.0), Square(0, 0, CELL), CELL)
 
 
@@ -116,7 +118,7 @@ def _look_up(spec: str, maps: Mapping[str, np.ndarray], sources: Sequence[str]) 
 def _parse_all(
     parse: Mapping[str, Parse], photos: Sequence[np.ndarray]
 ) -> tuple[dict[str, np.ndarray], list[int], dict[str, int]]:
-    """Maps `[n, 224, 224]` of the faces that all have, the indices of these, and how many each could not parse."""
+    """Return maps `[n, 224, 224]` of the faces that all could parse, their indices, and each parser's failures."""
     failed = dict.fromkeys(parse, 0)
     found: dict[str, list[np.ndarray]] = {name: [] for name in parse}
     kept = []
@@ -153,7 +155,7 @@ def _compare(
 
 
 def describe(found: Mapping) -> str:
-    """The tables as Markdown; a column for each pair of parsers."""
+    """Return the tables as Markdown, with a column for each pair of parsers."""
     pairs = found["pairs"]
     titles = [" and ".join(pair["parsers"]) for pair in pairs]
     masks = {
@@ -166,7 +168,7 @@ def describe(found: Mapping) -> str:
         f"# Parsers on {found['faces']} faces of {found['data']}", "",
         *(f"- Absent, so not compared: {name}. {reason}" for name, reason in found["absent"].items()),
         *([f"- Faces left out because a parser found none in them: {left_out}."] if left_out else []),
-        "- Parsers that ran here saw the crops alone; stored maps may have been made from the whole pictures.",
+        "- Parsers in this report saw only the crops; stored maps may have been made from the whole pictures.",
         f"- Patches of {found['patch']} pixels; masks at ratio {found['ratio']:g}, {found['rolls']} of each face, seed "
         f"{found['seed']}.", "",
         "Intersection over union of the pixels of each class:", "",
@@ -174,7 +176,7 @@ def describe(found: Mapping) -> str:
         "Intersection over union of the patches of each region:", "",
         *_table("region", titles, _rows(pairs, "patches")), "",
         "Masks drawn with the same random numbers: share of hidden patches that both hide, overlap of the covered "
-        f"regions, share of identical masks. Masks that know nothing of each other share {found['ratio']:g} of their "
+        f"regions, share of identical masks. Independent masks share {found['ratio']:g} of their "
         "hidden patches.", "",
         *_table("masks", titles, masks),
     ]  # fmt: skip

@@ -1,10 +1,10 @@
-"""Measure a detector on corrupted pictures: each corruption at each strength, next to the same sets as they are.
+"""Measure a detector on corrupted images: each corruption at each strength, compared with the clean data sets.
 
-Everything is below one folder:
+All files are written below one folder:
 
     robustness.png       AUC over strength, a plot for each corruption
     table.md, table.csv  a row for each set, corruption and strength
-    results.json         the same with what it was measured with
+    results.json         the same numbers with all settings
     parts/NAME/          a file for each row, from which the same command resumes
 """
 
@@ -45,22 +45,22 @@ from fsfm_jax.run.progress import Progress
 from fsfm_jax.run.workdir import make_folder, read_text, write_text
 
 RESULTS, PICTURE, PARTS = "results.json", "robustness.png", "parts"
-THREADS = 2  # that decode and corrupt photos
-RESAMPLING = Resampling(1000, 0.95, RESAMPLING_SEED)  # as an evaluation has them by default
-KEPT = "resize"  # the transform that leaves the pictures of a `CorruptedSource` as they are
+THREADS = 2  # threads that decode and corrupt photos
+RESAMPLING = Resampling(1000, 0.95, RESAMPLING_SEED)  # the defaults of an evaluation
+KEPT = "resize"  # the transform that does not change the images of a `CorruptedSource`
 
-Cell = tuple[str, str] | None  # corruption and strength; None for pictures as they are
-Key = tuple[str, Cell]  # of a row: the name of its set first
+Cell = tuple[str, str] | None  # corruption and strength; None for clean images
+Key = tuple[str, Cell]  # key of a row: name of its data set, and cell
 
 
 @dataclasses.dataclass(frozen=True)
 class RobustnessSpec:
-    """What is asked of a detector.
+    """Settings of a robustness report.
 
     Attributes:
-      cells: corruptions at their strengths; first None, the pictures as they are.
-      seed: of noise and places.
-      batch: images at a time.
+      cells: corruptions at their strengths; the first is None, the clean images.
+      seed: seed of noise and positions of the corruptions.
+      batch: batch size in images.
     """
 
     cells: tuple[Cell, ...]
@@ -71,10 +71,11 @@ class RobustnessSpec:
 def resolve_robustness(
     corruptions: Sequence[str] | None, strengths: Sequence[str] | None, seed: int, batch: int
 ) -> RobustnessSpec:
-    """Check the options; None means all corruptions, or all strengths. They keep the order of their tables.
+    """Check the options; None means all corruptions or all strengths. The order is that of their tables.
 
     Raises:
-      ValueError: a word that is not known, nothing at all, a seed out of range, or a batch that devices do not divide.
+      ValueError: if a name is unknown, a list is empty, the seed is out of range, or the number of devices does not
+        divide the batch.
     """
     asked = []
     for option, words, known in (("corruptions", corruptions, CORRUPTIONS), ("strengths", strengths, STRENGTHS)):
@@ -86,20 +87,22 @@ def resolve_robustness(
     if not low <= seed <= high:
         raise ValueError(f"--seed: expected {low} to {high}, found {seed}")
     if batch % jax.device_count():
-        raise ValueError(f"--batch: {batch} images do not divide among {jax.device_count()} devices")
+        raise ValueError(f"--batch: expected a multiple of {jax.device_count()} devices; found {batch}")
     return RobustnessSpec((None, *((name, strength) for name in asked[0] for strength in asked[1])), seed, batch)
 
 
 def report_robustness(checkpoint: str, unsaid: Unsaid, data: str, spec: RobustnessSpec, folder: str) -> dict:
-    """Write the report on a detector below `folder`, and return what is in `results.json`.
+    """Write the report on a detector below `folder`, and return the content of `results.json`.
 
     Args:
       checkpoint, unsaid: as in `open_scorer`.
-      data: labelled sets, `NAME=SPEC,NAME=SPEC`, as an evaluation takes them.
+      data: labelled sets, `NAME=SPEC,NAME=SPEC`, as in an evaluation.
+      spec: settings of the report.
+      folder: output folder.
 
     Raises:
-      ValueError, FileNotFoundError: what the openers refuse, more sets than there are colours, or a folder with parts
-        of another report.
+      ValueError, FileNotFoundError: if the detector or a data set cannot be opened, there are more sets than colours,
+        or `folder` has parts of another report.
     """
     detector = open_scorer(checkpoint, unsaid)
     sets = open_sets(data, "--data", functools.partial(open_for, detector))
@@ -146,7 +149,7 @@ def report_robustness(checkpoint: str, unsaid: Unsaid, data: str, spec: Robustne
 def _measure_all(
     detector: Detector | Serialized, sets: Mapping[str, LabelledSource], keys: Sequence[Key], spec: RobustnessSpec
 ) -> Iterator[tuple[Key, dict]]:
-    """Score the sets and corruptions of `keys`, one after the other, and yield what was found."""
+    """Score the sets and corruptions of `keys` one after the other, and yield the results."""
     if not keys:
         return
     scorer = scorer_of(detector, EvaluationSpec(KEPT, spec.batch, THREADS))
@@ -155,7 +158,7 @@ def _measure_all(
     progress = Progress(sum(len(sets[name]) for name, _ in keys), "images")
     try:
         for name, cell in keys:
-            progress.about = f"{name}: {' '.join(cell) if cell else 'as they are'}"
+            progress.about = f"{name}: {' '.join(cell) if cell else 'clean images'}"
             source = CorruptedSource(sets[name], transform, size, cell, spec.seed, progress.add)
             yield (name, cell), measure(scorer(params, source), threshold)
     finally:
@@ -163,10 +166,10 @@ def _measure_all(
 
 
 def measure(found: Predictions, threshold: Threshold) -> dict:
-    """What a row says, as JSON: AUC of frames and videos with intervals, and both error rates of the videos.
+    """Return a row as JSON: AUC of frames and videos with intervals, and both error rates of the videos.
 
-    A photo is a video of its own. `false_alarm_rate` is the share of real videos that are called forged at the
-    threshold, `miss_rate` that of forged ones that are called real.
+    Each photo counts as one video. `false_alarm_rate` is the share of real videos classified as forged at the
+    threshold; `miss_rate` is the share of forged videos classified as real.
     """
     scored, grouped = found.binary_scores(), found.by_video()
     videos = grouped.binary_scores(scored.classes)
@@ -186,7 +189,7 @@ def measure(found: Predictions, threshold: Threshold) -> dict:
 
 
 def kept_threshold(detector: Detector | Serialized) -> Threshold:
-    """The threshold that a detector keeps for videos; one half if it was not calibrated, as the released code has."""
+    """Return the detector's threshold for videos; 0.5, as in the released code, if it was not calibrated."""
     kept = detector.thresholds("video")
     return kept[-1] if kept else thresholds.fixed(video.VIDEO_THRESHOLD)
 
@@ -221,7 +224,7 @@ def _describe_corruptions(cells: Iterable[Cell]) -> dict[str, dict]:
 
 
 def _identify(about: Mapping, source: LabelledSource, cell: Cell, spec: RobustnessSpec) -> dict:
-    """Everything that a row depends on: the batch may change its last bits, and is left out, as the path is."""
+    """Return everything that a row depends on, without batch size and path; the batch size may change the last bits."""
     return {
         **{name: value for name, value in about.items() if name not in ("checkpoint", "selection")},
         "dataset": source.name, "fingerprint": source.fingerprint, "seed": spec.seed,
@@ -236,7 +239,7 @@ def _part(folder: str, key: Key) -> str:
 
 
 def _read_part(folder: str, key: Key, identity: Mapping) -> dict | None:
-    """What an earlier call found, None if there was none; ValueError if it was asked something else."""
+    """Read the row of an earlier call, None if there is none; raise ValueError if its settings differ."""
     path = _part(folder, key)
     text = read_text(path)
     if text is None:
@@ -246,11 +249,11 @@ def _read_part(folder: str, key: Key, identity: Mapping) -> dict | None:
         before, found = kept["identity"], kept["found"]
         other = [f"{name} {before[name]}, not {now}" for name, now in identity.items() if before[name] != now]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: expected what this command writes ({error}); remove that file") from error
+        raise ValueError(f"{path}: expected a row written by this command ({error}); remove this file") from error
     if other:
         raise ValueError(
-            f"{path}: holds a row of another report: {'; '.join(other)}. Take another --output, or remove "
-            f"{os.path.join(folder, PARTS)} to have every row measured again"
+            f"{path}: found a row of another report: {'; '.join(other)}. Use another --output, or remove "
+            f"{os.path.join(folder, PARTS)} to measure every row again"
         )
     return found
 

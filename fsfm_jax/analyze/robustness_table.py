@@ -1,4 +1,4 @@
-"""The tables and plots of a robustness report, made of what its `results.json` holds."""
+"""The tables and plots of a robustness report, made from its `results.json`."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from fsfm_jax.figures.robustness import Line, Panel
 from fsfm_jax.run.workdir import write_text
 
 TABLE, NUMBERS = "table.md", "table.csv"
-NONE = "none"  # in place of corruption and strength
+NONE = "none"  # corruption and strength of clean images
 LEVELS = ("frame", "video")
 HEAD = (
     "data set", "corruption", "strength", "value", "frames", "videos", "frame AUC", "frame AUC low", "frame AUC high",
@@ -21,7 +21,7 @@ HEAD = (
 
 
 def write_tables(folder: str, content: Mapping, warnings: Sequence[str]) -> None:
-    """Write `table.md`, for people, and `table.csv`, with fractions and empty fields where a number is undefined."""
+    """Write `table.md` in percent, and `table.csv` with fractions and empty fields for undefined numbers."""
     write_text(os.path.join(folder, TABLE), to_markdown(content, warnings))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -31,7 +31,7 @@ def write_tables(folder: str, content: Mapping, warnings: Sequence[str]) -> None
 
 
 def list_rows(content: Mapping) -> list[list]:
-    """List the rows of `table.csv`, the columns of `HEAD` each; None where a number is undefined."""
+    """List the rows of `table.csv` with the columns of `HEAD`; undefined numbers are None."""
     rows = []
     for name, found in content["data"].items():
         for row in found["rows"]:
@@ -51,7 +51,7 @@ def list_rows(content: Mapping) -> list[list]:
 
 
 def to_markdown(content: Mapping, warnings: Sequence[str]) -> str:
-    """Write the tables of all sets as Markdown, in percent; what was measured how stands below them."""
+    """Return the tables of all sets as Markdown, in percent, with notes on the measurement below."""
     lines, reasons = [], []
     for name, found in content["data"].items():
         frames, videos = (found["rows"][0][level] for level in LEVELS)
@@ -79,20 +79,20 @@ def _notes(content: Mapping) -> list[str]:
     theirs = [name for name, row in content["corruptions"].items() if row["values_of"] == DEEPERFORENSICS]
     chosen = f"{kept['rule']}, chosen on {kept['split']}" if kept["split"] else f"{kept['rule']}, chosen on no data"
     notes = [
-        f"The picture that the network sees, {detector['image_size']} pixels wide, is corrupted; lengths are pixels of "
-        "a picture of 224. Faces are not searched again.",
-        f"AUC of videos, a photo being one, with {100 * content['bootstrap']['level']:g} % intervals from "
+        f"Corruptions are applied to the network's input, {detector['image_size']} pixels wide; lengths are in pixels "
+        "of a 224-pixel image. Faces are not detected again.",
+        f"AUC of videos (a photo counts as one), with {100 * content['bootstrap']['level']:g} % intervals from "
         f"{content['bootstrap']['resamples']:,} resamples of videos; 50 % is chance.",
-        f"False alarms are real videos called forged, missed are forged ones called real, at {kept['value']:.6g} "
-        f"({chosen}).",
+        "False alarms are real videos classified as forged; misses are forged ones classified as real, at "
+        f"{kept['value']:.6g} ({chosen}).",
     ]
     if theirs:
-        notes.append(f"Strengths of {', '.join(theirs)} are those of {DEEPERFORENSICS}, all others are ours.")
+        notes.append(f"Strengths of {', '.join(theirs)} are from {DEEPERFORENSICS}; the others are from fsfm_jax.")
     return notes
 
 
 def panels_of(content: Mapping) -> list[Panel]:
-    """Make a panel for each corruption, whose first place are the pictures as they are; AUC of videos, in percent."""
+    """Make a panel for each corruption, starting with the clean images; AUC of videos in percent."""
     panels = []
     for name, said in content["corruptions"].items():
         ticks = [NONE, *(f"{strength['value'][0]:.3g}" for strength in said["strengths"].values())]

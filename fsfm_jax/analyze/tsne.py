@@ -1,7 +1,7 @@
-"""Exact t-SNE (van der Maaten and Hinton 2008): places in the plane whose neighbours are those of the features.
+"""Exact t-SNE (van der Maaten and Hinton 2008): coordinates in the plane that preserve the neighbours of features.
 
-Every pair of points is computed, so time and memory grow with the square of their number: 5000 points take 100 MB an
-array. The approximations that larger sets need (Barnes-Hut, interpolation) are not here.
+All pairs of points are computed, so time and memory grow with the square of their number: 5000 points take 100 MB per
+array. The approximations for larger sets (Barnes-Hut, interpolation) are not implemented.
 """
 
 import functools
@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-MOST = 5000  # points
-ROWS = 512  # of the distances that are searched at once
-# Halvings of an interval of 100 in the logarithm of a width: float64 has no finer one.
+MOST = 5000  # maximum number of points
+ROWS = 512  # rows of the distance matrix processed at once
+# Bisections of an interval of 100 in the logarithm of a width; float64 cannot resolve more.
 HALVINGS, WIDEST = 60, 50.0
 # Affinities are multiplied by 12 while clusters form; momentum and gains as in the paper's section 3.4.
 EXAGGERATION, EARLY_STEPS, EARLY_MOMENTUM = 12.0, 250, 0.5
@@ -22,18 +22,18 @@ LEAST_RATE = 50.0
 
 
 def affinities(features: np.ndarray, perplexity: float) -> np.ndarray:
-    """Joint probabilities of pairs, `[n, D] -> [n, n] float64`, symmetric, with a zero diagonal and a sum of 1.
+    """Return the joint probabilities of pairs, `[n, D] -> [n, n] float64`, symmetric, zero diagonal, sum 1.
 
-    Row i starts from a Gaussian around point i whose width gives the other points an entropy of `log(perplexity)`;
-    p_ij is the mean of both directions divided by n (the paper's equation 1 and section 3.1).
+    Row i uses a Gaussian around point i. Its width gives the distribution over the other points an entropy of
+    `log(perplexity)`. p_ij is the mean of both directions divided by n (the paper's equation 1 and section 3.1).
 
     Raises:
-      ValueError: a perplexity that is not at least 1 and less than the number of other points, features that are not
-        finite, or more than 5000 points.
+      ValueError: if `perplexity` is less than 1 or not less than the number of other points, features are non-finite,
+        or there are more than 5000 points.
     """
     count = len(features)
     if count > MOST:
-        raise ValueError(f"t-SNE: expected at most {MOST} points, found {count}; take fewer faces, or --method=pca")
+        raise ValueError(f"t-SNE: expected at most {MOST} points, found {count}; lower --images or use --method=pca")
     if not 1 <= perplexity < count - 1:
         raise ValueError(f"t-SNE: expected a perplexity of 1 to less than {count - 1}, found {perplexity:g}")
     points = np.asarray(features, np.float64)
@@ -53,13 +53,13 @@ def _squared_distances(rows: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(squared: np.ndarray, first: int, perplexity: float) -> np.ndarray:
-    """Conditional probabilities of rows `first`, `first + 1`, ... from squared distances, `[r, n] -> [r, n]`."""
+    """Return conditional probabilities of rows `first`, `first + 1`, ... from squared distances, `[r, n] -> [r, n]`."""
     own = np.arange(len(squared)), first + np.arange(len(squared))
     squared[own] = np.inf
     squared -= squared.min(axis=1, keepdims=True)
     squared[own] = 0
     mean = squared.mean(axis=1, keepdims=True)
-    squared /= np.where(mean > 0, mean, 1)  # so that one interval of widths fits features of any scale
+    squared /= np.where(mean > 0, mean, 1)  # one interval of widths then fits features of any scale
     low, high = np.full((len(squared), 1), -WIDEST), np.full((len(squared), 1), WIDEST)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
@@ -79,7 +79,7 @@ def _gaussian(squared: np.ndarray, precision: np.ndarray, own: tuple) -> tuple[n
 
 
 def divergence(joint: np.ndarray, places: np.ndarray) -> float:
-    """KL(P || Q) in nats: what t-SNE minimises. `joint [n, n]` are affinities, Q is that of Student-t at `places`."""
+    """Return KL(P || Q) in nats, the loss of t-SNE, for affinities `joint [n, n]` and Student-t Q at `places`."""
     places = np.asarray(places, np.float64)
     weights = 1 / (1 + _squared_distances(places, places))
     np.fill_diagonal(weights, 0)
@@ -88,7 +88,7 @@ def divergence(joint: np.ndarray, places: np.ndarray) -> float:
 
 
 def gradient(joint: jax.Array, places: jax.Array) -> jax.Array:
-    """Gradient of `divergence` to the places, `[n, n], [n, 2] -> [n, 2]` (the paper's equation 5)."""
+    """Return the gradient of `divergence` by the places, `[n, n], [n, 2] -> [n, 2]` (the paper's equation 5)."""
     difference = places[:, None] - places[None]
     weights = 1 / (1 + jnp.sum(difference**2, axis=-1))
     weights = weights * (1 - jnp.eye(len(places), dtype=weights.dtype))
@@ -97,7 +97,7 @@ def gradient(joint: jax.Array, places: jax.Array) -> jax.Array:
 
 
 def embed(features: np.ndarray, start: np.ndarray, perplexity: float) -> np.ndarray:
-    """Places of the rows of `[n, D]` in the plane, `[n, 2] float32`, from `start [n, 2]`; nothing is drawn at random.
+    """Embed the rows of `[n, D]` in the plane, `[n, 2] float32`, from `start [n, 2]`; deterministic.
 
     Raises:
       ValueError: see `affinities`.
@@ -111,7 +111,7 @@ def embed(features: np.ndarray, start: np.ndarray, perplexity: float) -> np.ndar
 
 @functools.partial(jax.jit, static_argnames=("momentum", "steps"))
 def _descend(joint: jax.Array, places: jax.Array, rate: jax.Array, momentum: float, steps: int) -> jax.Array:
-    """Gradient descent with momentum and, for each coordinate, a gain that grows while the direction stays."""
+    """Run gradient descent with momentum and a gain for each coordinate, which grows while the direction stays."""
 
     def step(_, state):
         places, velocity, gains = state

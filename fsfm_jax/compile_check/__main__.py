@@ -1,13 +1,13 @@
-"""Compile a recipe for a TPU slice without a TPU: whether it fits, what it costs, and its bottleneck.
+"""Compile a recipe for a TPU slice without a TPU, and report memory, cost and bottleneck.
 
     pip install --require-hashes -r requirements/tpu.lock
     python -m fsfm_jax.compile_check --config=configs/pretrain_vitl.py --topology=v5e:4x4
 
-Any field can be changed as for a run: `--config.batch.per_device=64`. `--search` looks for the most images that a
-device can take at once. `--all` compiles every recipe of the same size, evaluations too. `--output` keeps all as JSON.
-`--topology=cpu:8` takes simulated devices: no TPU compiler is needed, and there are no limits and no times.
+Any field can be changed as for a run: `--config.batch.per_device=64`. `--search` finds the largest micro-batch of a
+device. `--all` compiles every recipe of the same model size, including evaluations. `--output` writes a JSON file.
+`--topology=cpu:8` uses simulated devices, which need no TPU compiler but have no memory limits and no times.
 
-Nothing is read: data and checkpoints need not be there. The exit code is 1 if something does not fit.
+Data and checkpoints are not read and need not exist. The exit code is 1 if a program does not fit.
 """
 
 import json
@@ -30,23 +30,23 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file, FILE.py or FILE.py:VARIANT.", lock_config=True
 )
 _DETECTOR = config_flags.DEFINE_config_file(
-    "detector", None, "Fine-tuning configuration of the detector that an evaluation looks with.", lock_config=True
+    "detector", None, "Fine-tuning configuration of the detector that an evaluation uses.", lock_config=True
 )
-_TOPOLOGY = flags.DEFINE_string("topology", None, "Slice such as v5e:4x4, or cpu:8 for simulated devices.")
-_EXAMPLES = flags.DEFINE_integer("examples", 3_100_000, "Training images; they decide about durations alone.", 1)
-_ALL = flags.DEFINE_bool("all", False, "Every recipe of the size of --config, whose changed fields stay its own.")
-_SEARCH = flags.DEFINE_bool("search", False, "Find the most images that a device can take at once.")
-_OUTPUT = flags.DEFINE_string("output", "", "File for the findings, as JSON.")
+_TOPOLOGY = flags.DEFINE_string("topology", None, "TPU slice such as v5e:4x4, or cpu:8 for simulated devices.")
+_EXAMPLES = flags.DEFINE_integer("examples", 3_100_000, "Number of training images; only affects durations.", 1)
+_ALL = flags.DEFINE_bool("all", False, "Check every recipe of the model size of --config, without its changed fields.")
+_SEARCH = flags.DEFINE_bool("search", False, "Find the largest micro-batch that fits on a device.")
+_OUTPUT = flags.DEFINE_string("output", "", "Output file for the results, as JSON.")
 
 
 def run(
     name: str, config: ConfigDict, on: Slice, examples: int, search: bool = False, everything: bool = False,
     detector: ConfigDict | None = None,
 ) -> list[dict]:  # fmt: skip
-    """Checks a configuration, with `everything` all of its size, and prints what it finds; the findings as JSON.
+    """Check a configuration, or with `everything` all recipes of its size, print the results, and return them as JSON.
 
     Raises:
-      ValueError: a configuration that does not fit the slice; with `everything` that is a finding of its own.
+      ValueError: if a configuration does not suit the slice. With `everything` this is part of the results instead.
     """
     if not everything:
         return [_check(name, config, on, examples, search, detector)]
@@ -88,19 +88,20 @@ def _search_sizes(
 
     first = round(outcome.micro_batch)
     best, tried = largest_fitting(choices, first, needs, outcome.step.held_bytes, outcome.available)
-    print(f"  search: {'nothing fits' if best is None else f'{best} images on a device at once fit'}", flush=True)
+    fits = "no micro-batch fits" if best is None else f"the largest micro-batch that fits has {best} images per device"
+    print(f"  search: {fits}", flush=True)
     return {"largest": best, "tried": {str(images): need for images, need in tried.items()}}
 
 
 def _name(flag: str) -> str:
-    """`FOLDER/NAME.py:VARIANT` -> `NAME:VARIANT`."""
+    """Shorten a configuration flag, `FOLDER/NAME.py:VARIANT` -> `NAME:VARIANT`."""
     path, colon, variant = flags.FLAGS[flag].config_filename.partition(":")
     return os.path.splitext(os.path.basename(path))[0] + colon + variant
 
 
 def main(arguments: list[str]) -> None:
     if len(arguments) > 1:
-        raise app.UsageError(f"unexpected arguments {arguments[1:]}; options are spelt --name=value")
+        raise app.UsageError(f"unexpected arguments {arguments[1:]}; write options as --name=value")
     absl_logging.set_verbosity(absl_logging.WARNING)
     try:
         kind, devices = parse(_TOPOLOGY.value)

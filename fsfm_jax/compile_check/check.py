@@ -1,4 +1,4 @@
-"""Compiling one step for a slice: what comes of it, whether it fits or not."""
+"""Compilation of one step for a slice, and its outcome."""
 
 import contextlib
 import dataclasses
@@ -16,9 +16,10 @@ from fsfm_jax.compile_check.roofline import Roofline, rooflines
 from fsfm_jax.compile_check.steps import Step
 from fsfm_jax.models.ops import trace_for
 
-# XLA's word on stderr for an array that all devices rebuild to split it in another way.
+# XLA's message on stderr for an array that all devices rematerialise to reshard it.
 REBUILT = "[SPMD] Involuntary full rematerialization"
-# Copies of the gradient from which on it is reduced again. Other sums may have as many numbers as a parameter.
+# Number of gradient copies that counts as a repeated reduction. It is above 1 because other sums may have the same size
+# as a parameter.
 TWICE = 1.5
 _UNITS = {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
 _AMOUNT = r"([\d.]+)([KMGT])"
@@ -26,15 +27,15 @@ _AMOUNT = r"([\d.]+)([KMGT])"
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What compiling a step for a slice gave. All numbers are of one device and one call.
+    """The outcome of compiling a step for a slice. All numbers are per device and call.
 
     Attributes:
-      images: that a device takes in a call.
-      needed: bytes in memory; None where the compiler refused without saying how many.
-      available: bytes that a program may use; None of simulated devices.
-      figures: None if it does not fit.
-      rebuilt: arrays that the compiler could split in another way only by rebuilding them everywhere.
-      rooflines: empty of simulated devices.
+      images: images of a device in one call.
+      needed: required memory in bytes; None if the compiler failed without reporting it.
+      available: memory in bytes that a program may use; None for simulated devices.
+      figures: figures of the compiled program; None if it does not fit.
+      rebuilt: number of arrays that could only be resharded by rematerialising them on all devices.
+      rooflines: performance bounds by name; empty for simulated devices.
     """
 
     step: Step
@@ -49,37 +50,38 @@ class Outcome:
 
     @property
     def fits(self) -> bool:
-        """Whether the compiler found room for everything."""
+        """Whether the program fits into memory."""
         return self.figures is not None
 
     @property
     def micro_batch(self) -> float:
-        """Images that a device takes at once."""
+        """Images of a device in one micro-batch."""
         return self.images / self.step.parts
 
     @property
     def flops_ratio(self) -> float | None:
-        """Compiled over model FLOPs."""
+        """Compiled FLOPs divided by model FLOPs."""
         return None if self.figures is None else self.figures.flops / (self.images * self.step.model_flops)
 
     def defects(self) -> list[str]:
-        """What should not be there, in sentences."""
+        """Return the unexpected properties of the program, as sentences."""
         found, figures = [], self.figures
         if self.rebuilt:
-            found.append(f"{self.rebuilt} arrays are rebuilt whole on every device to be split anew")
+            found.append(f"{self.rebuilt} arrays are rematerialised on every device to reshard them")
         if figures is None:
             return found
         if self.step.fsdp is False and figures.gathered_parameters:
             found.append(f"{figures.gathered_parameters} parameters are gathered although partition.fsdp is off")
         if self.step.trained and len(self.on.devices) > 1 and figures.gradient_copies > TWICE:
-            found.append(f"each gradient is reduced {figures.gradient_copies:.3g} times a step; once is enough")
+            found.append(f"each gradient is reduced {figures.gradient_copies:.3g} times per step; expected once")
         if figures.unknown_loops:
-            found.append(f"loops {', '.join(figures.unknown_loops)} are counted as one pass: their number is not known")
+            loops = ", ".join(figures.unknown_loops)
+            found.append(f"loops {loops} have an unknown number of iterations and are counted once")
         return found
 
 
 def check(step: Step, on: Slice) -> Outcome:
-    """Compiles a step; one that does not fit is an outcome, every other error of the compiler is raised."""
+    """Compile a step; return an outcome also if it does not fit, and raise every other error of the compiler."""
     images = step.images / len(on.devices)
     available = None if on.chip is None else on.chip.program_gib * GIB
     started = time.monotonic()
@@ -99,7 +101,7 @@ def check(step: Step, on: Slice) -> Outcome:
 
 
 def needed_bytes(error: str) -> float | None:
-    """Bytes that a program would need, from what the TPU compiler says when it gives up; None if it does not."""
+    """Return the bytes that a program needs, from the TPU compiler's out-of-memory error; None if it has no number."""
     for pattern in (rf"Used {_AMOUNT} of", rf"requires? (?:for [\w ]+)?\({_AMOUNT}\)", rf"temporaries \({_AMOUNT}\)"):
         found = re.search(pattern, error)
         if found:
@@ -109,9 +111,9 @@ def needed_bytes(error: str) -> float | None:
 
 @contextlib.contextmanager
 def capture_stderr() -> Iterator[list[str]]:
-    """What the process, XLA's C++ included, writes to stderr inside; the list has the text afterwards.
+    """Capture the stderr of the process, including XLA's C++; the yielded list has the text after the block.
 
-    It is passed on in the end, without the compiler's words on what is counted here.
+    The text is written to stderr at the end, without the compiler messages that are counted here.
     """
     kept, said = os.dup(2), []
     with tempfile.TemporaryFile() as file:

@@ -1,7 +1,7 @@
-"""The text of a compiled program: its computations, how often each runs, and the shapes in it.
+"""A parser for the text of a compiled program: its computations, how often each runs, and its shapes.
 
-XLA's own cost analysis counts the body of a loop once. Here every instruction comes with the number of times that it
-runs in one call of the program.
+XLA's cost analysis counts the body of a loop once. Here every instruction has the number of times that it runs in one
+call of the program.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ _CALL = re.compile(r"\s*([a-z][\w-]*)\(")
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """Type, lengths, and whether it lies on the chip (memory space 1), not in HBM."""
+    """A shape: type, axis lengths, and whether it is stored on the chip (memory space 1) and not in HBM."""
 
     dtype: str
     dims: tuple[int, ...]
@@ -39,7 +39,7 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One line: `%name = SHAPES op(operands), attributes`."""
+    """An instruction, one line of the text: `%name = SHAPES op(operands), attributes`."""
 
     name: str
     op: str
@@ -49,39 +49,39 @@ class Instruction:
 
     @functools.cached_property
     def shapes(self) -> tuple[Shape, ...]:
-        """What it gives; of a tuple each part."""
+        """The shapes of its result; one for each part of a tuple."""
         return shapes_of(self.result)
 
     @functools.cached_property
     def operands(self) -> tuple[str, ...]:
-        """Names of what it is given."""
+        """The names of its operands."""
         inside = _until_closed(self.rest)
         return tuple(re.findall(r"%([\w.$-]+)", inside)) or tuple(
             part.strip().split(" ")[-1] for part in inside.split(",") if part.strip()
         )
 
     def attribute(self, name: str) -> str | None:
-        """The computation that an attribute such as `body` or `calls` names."""
+        """Return the computation named by an attribute such as `body` or `calls`."""
         found = re.search(rf"\b{name}=%?([\w.$-]+)", self.rest)
         return found[1] if found else None
 
     @property
     def op_name(self) -> str:
-        """Where in the traced program it comes from."""
+        """Its origin in the traced program."""
         found = re.search(r'op_name="([^"]*)"', self.rest)
         return found[1] if found else ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Module:
-    """A program. `unknown_loops` run so often as nobody knows; they are counted as one pass."""
+    """A compiled program. `unknown_loops` have an unknown number of iterations and are counted once."""
 
     computations: dict[str, tuple[Instruction, ...]]
     entry: str
 
     @classmethod
     def parse(cls, text: str) -> "Module":
-        """Reads what `compiled.as_text()` says; ValueError if there is no entry computation."""
+        """Parse `compiled.as_text()`; raise ValueError if there is no entry computation."""
         computations, entry, lines = {}, None, None
         for line in text.splitlines():
             head = _HEAD.match(line)
@@ -95,18 +95,18 @@ class Module:
                 if instruction is not None:
                     lines.append(instruction)
         if entry is None:
-            raise ValueError("the program's text has no ENTRY computation; this XLA writes it in a way not known here")
+            raise ValueError("program text: expected an ENTRY computation, found none; this XLA version is unsupported")
         return cls({name: tuple(lines) for name, lines in computations.items()}, entry)
 
     def by_name(self, computation: str) -> dict[str, Instruction]:
-        """The instructions of a computation."""
+        """Return the instructions of a computation by name."""
         return {instruction.name: instruction for instruction in self.computations[computation]}
 
     @functools.cached_property
     def runs(self) -> dict[str, int]:
-        """How often each computation that instructions are scheduled from runs: the entry, and bodies of loops.
+        """How often each scheduled computation runs: the entry, and the bodies of loops.
 
-        Of a conditional every branch counts, as if it were taken.
+        Every branch of a conditional is counted as taken.
         """
         runs: dict[str, int] = {}
 
@@ -130,12 +130,12 @@ class Module:
 
     @functools.cached_property
     def unknown_loops(self) -> tuple[str, ...]:
-        """Loops whose number of passes the text does not show; each is counted as one pass."""
+        """Loops whose number of iterations is not in the text; each is counted as one iteration."""
         loops = [i for name in self.runs for i in self.computations[name] if i.op == "while"]
         return tuple(loop.name for loop in loops if self.trips(loop) is None)
 
     def trips(self, loop: Instruction) -> int | None:
-        """Passes of a loop that counts from 0: what XLA noted, or the constant its counter is compared with."""
+        """Return the iterations of a loop: XLA's annotation, or the bound of a counter from 0; None if unknown."""
         noted = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest)
         if noted:
             return int(noted[1])
@@ -147,13 +147,13 @@ class Module:
         return int(_until_closed(bounds[0].rest))
 
     def scheduled(self) -> Iterator[tuple[str, Instruction, int]]:
-        """Every instruction that runs on its own, with its computation and how often it runs."""
+        """Yield every scheduled instruction, with its computation and how often it runs."""
         for name, times in self.runs.items():
             for instruction in self.computations[name]:
                 yield name, instruction, times
 
     def everywhere(self) -> Iterator[tuple[str, Instruction, int]]:
-        """As `scheduled`, and what is inside of fusions and asynchronous calls."""
+        """Yield as `scheduled`, and also the instructions inside fusions and asynchronous calls."""
 
         def inside(name: str, times: int) -> Iterator[tuple[str, Instruction, int]]:
             for instruction in self.computations[name]:
@@ -167,7 +167,7 @@ class Module:
 
 
 def shapes_of(text: str) -> tuple[Shape, ...]:
-    """All shapes in a text, `f32[128,384]{1,0:T(8,128)S(1)}`; of types that are not known none."""
+    """Return all shapes in a text, such as `f32[128,384]{1,0:T(8,128)S(1)}`; skip unknown types."""
     return tuple(
         Shape(dtype, tuple(int(length) for length in dims.split(",") if length), "S(1)" in (layout or ""))
         for dtype, dims, layout in _SHAPE.findall(text)
@@ -188,7 +188,7 @@ def _instruction(line: str) -> Instruction | None:
 
 
 def _in_brackets(text: str) -> str:
-    """The part of a text that its first bracket encloses, brackets included."""
+    """Return the part of a text enclosed by its first bracket, brackets included."""
     depth = 0
     for position, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")
@@ -198,5 +198,5 @@ def _in_brackets(text: str) -> str:
 
 
 def _until_closed(text: str) -> str:
-    """What stands before the bracket that closes what is open at the start of a text."""
+    """Return the text before the bracket that closes the one opened before the text."""
     return _in_brackets("(" + text)[1:-1]

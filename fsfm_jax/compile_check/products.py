@@ -10,7 +10,7 @@ _PARTS = re.compile(r"dim_labels=(\w+)_(\w+)->(\w+)")
 
 
 def product_flops(module: Module) -> tuple[float, float]:
-    """Twice the multiply-adds of all products of one call, and the same with every loop taken for one pass."""
+    """Return the FLOPs of all products in one call, and the same with every loop counted as one iteration."""
     total = once = 0.0
     for computation, instruction, times in module.everywhere():
         if instruction.op in ("dot", "convolution"):
@@ -29,7 +29,10 @@ def _flops(instruction: Instruction, names: dict[str, Instruction]) -> float:
 
 
 def _multiply_adds(rest: str, left: Iterable[int], right: Iterable[int], result: Iterable[int]) -> int:
-    """Of a convolution. The TPU compiler writes products of batches as such, most of whose window is padding."""
+    """Count the multiply-adds of a convolution without padding.
+
+    The TPU compiler writes batched products as convolutions whose windows are mostly padding.
+    """
     inputs, kernel, output = _PARTS.search(rest).groups()
     left, right, result = (
         dict(zip(labels, dims, strict=True))
@@ -43,13 +46,13 @@ def _multiply_adds(rest: str, left: Iterable[int], right: Iterable[int], result:
 
 
 def _valid(rest: str, index: int, length: int, window: int, outputs: int) -> int:
-    """Pairs of an output's and a window's place that meet a number and not padding, along one axis."""
+    """Count the pairs of output and window position, along one axis, that meet an element and not padding."""
     stride, low = _window(rest, "stride", index, 1), _window(rest, "pad", index, 0)
     left_dilation, right_dilation = _window(rest, "lhs_dilate", index, 1), _window(rest, "rhs_dilate", index, 1)
     found = 0
     for place in range(window):
         start = place * right_dilation - low
-        # Outputs whose place, start + stride * output, is a multiple of the dilation and inside.
+        # Outputs whose position, start + stride * output, is a multiple of the dilation and inside the array.
         for output in range(outputs):
             position = start + stride * output
             found += position % left_dilation == 0 and 0 <= position // left_dilation < length
@@ -60,7 +63,7 @@ def _window(rest: str, name: str, index: int, absent: int) -> int:
     found = re.search(rf"window=\{{[^}}]*\b{name}=([\w-]+)", rest)
     if found is None:
         return absent
-    # Padding is LOW_HIGH for each axis; the high side follows from the number of outputs.
+    # Padding is written as LOW_HIGH for each axis; the high side follows from the number of outputs.
     return int(found[1].split("x")[index].split("_")[0])
 
 

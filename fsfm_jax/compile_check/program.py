@@ -1,4 +1,4 @@
-"""What a compiled program needs: memory, FLOPs, traffic, cycles and messages between devices; of one device."""
+"""The costs of a compiled program on one device: memory, FLOPs, traffic, cycles and messages between devices."""
 
 import dataclasses
 import re
@@ -9,14 +9,14 @@ from fsfm_jax.compile_check.hlo import Instruction, Module
 from fsfm_jax.compile_check.products import product_flops
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-# No work of their own: they rename, or the work is at the other end of the pair.
+# Instructions without work: they rename, or the work is counted at the other instruction of the pair.
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call", "conditional", "after-all"}
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Bytes on a device. What is aliased is counted in arguments and in outputs, and lies there once."""
+    """Memory on a device in bytes. Aliased arrays are counted in arguments and in outputs but stored once."""
 
     arguments: int
     outputs: int
@@ -27,19 +27,19 @@ class Memory:
 
     @property
     def needed(self) -> int:
-        """The compiler's peak; where it gives none, the sum of the parts."""
+        """The compiler's peak, or the sum of the parts if it reports none."""
         return self.peak or self.arguments + self.outputs - self.aliased + self.temporaries + self.code
 
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """Messages of one kind that carry one type, of one call of the program.
+    """Messages of one kind and one type in one call of the program.
 
     Attributes:
-      count: instructions times how often each runs.
-      bytes: of the results; of reduce-scatters what goes in.
-      sent: what a device sends if the algorithm is a ring.
-      group: devices that take part.
+      count: number of messages; an instruction in a loop counts once per iteration.
+      bytes: bytes of the results; for reduce-scatters, of the operands.
+      sent: bytes that a device sends with a ring algorithm.
+      group: number of participating devices.
     """
 
     kind: str
@@ -52,17 +52,18 @@ class Collective:
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """One call of a program on one device.
+    """Figures of one call of a program on one device.
 
     Attributes:
-      flops: of all operations: XLA's count, in which a loop is one pass, times what passes do to the products' share.
-      product_flops: of matrix products, each as often as it runs.
-      bytes_accessed: XLA's count of all memories, scaled as `flops`.
-      hbm_bytes: operands and results of all instructions that lie in HBM; whole arrays, also where a part is read.
-      cycles: the compiler's estimate of everything but messages; 0 where it gives none.
-      gradient_copies: elements of gradients in reductions over those that are trained; 1 if each is reduced once.
-      gathered_parameters: all-gathers that give a whole parameter, times how often they run.
-      unknown_loops: loops counted as one pass because the text does not say how many they make.
+      flops: FLOPs of all operations. XLA counts a loop as one iteration, so its count is scaled by the ratio of the
+        products' FLOPs with and without loop iterations.
+      product_flops: FLOPs of matrix products, each counted as often as it runs.
+      bytes_accessed: XLA's count for all memories, scaled like `flops`.
+      hbm_bytes: bytes of operands and results in HBM over all instructions; an array counts whole if a part is read.
+      cycles: the compiler's estimate without messages; 0 if there is none.
+      gradient_copies: reduced gradient elements divided by trained parameters; 1 if each gradient is reduced once.
+      gathered_parameters: number of all-gathers of a whole parameter, counted as often as they run.
+      unknown_loops: loops with an unknown number of iterations, counted as one.
     """
 
     memory: Memory
@@ -81,9 +82,9 @@ class Figures:
 def figures(
     compiled: Any, parameters: Iterable[tuple[int, ...]], devices: int, compared: tuple[int, ...] | None = None
 ) -> Figures:
-    """Reads a `jax.stages.Compiled`; `parameters` are the shapes of those that are trained.
+    """Compute the figures of a `jax.stages.Compiled`; `parameters` are the shapes of the trained parameters.
 
-    Arrays of the shape `compared` may be also gathered, whatever parameter has it.
+    All-gathers of arrays with the shape `compared` are allowed, also if a parameter has this shape.
     """
     module = Module.parse(compiled.as_text())
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
@@ -110,7 +111,7 @@ def figures(
 
 
 def estimated_cycles(module: Module) -> int:
-    """Sum of the compiler's estimates over everything that is scheduled on its own."""
+    """Return the sum of the compiler's cycle estimates over all scheduled instructions."""
     return sum(
         times * sum(int(number) for number in _CYCLES.findall(instruction.rest))
         for _, instruction, times in module.scheduled()
@@ -118,14 +119,14 @@ def estimated_cycles(module: Module) -> int:
 
 
 def hbm_bytes(module: Module) -> float:
-    """Bytes of operands and results in HBM over everything that is scheduled on its own."""
+    """Return the bytes of operands and results in HBM over all scheduled instructions."""
     total, names = 0.0, {name: module.by_name(name) for name in module.runs}
     for computation, instruction, times in module.scheduled():
         if instruction.op in _FREE or instruction.op.endswith("-start"):
             continue
         known = names[computation]
         given = [known[name] for name in instruction.operands if name in known]
-        if instruction.op.endswith("-done"):  # of the pair, what arrives and what was sent
+        if instruction.op.endswith("-done"):  # the end of an asynchronous pair counts its operand and result
             sent = [known[name] for start in given for name in start.operands[:1] if name in known]
             arrived = sum(shape.bytes for shape in instruction.shapes)
             from_hbm = any(not shape.on_chip for one in sent for shape in one.shapes)
@@ -138,7 +139,7 @@ def hbm_bytes(module: Module) -> float:
 
 
 def collectives(module: Module, devices: int) -> tuple[Collective, ...]:
-    """All messages, by kind and type; a part of a tuple counts as bytes, the tuple as one message."""
+    """Return all messages by kind and type; a tuple is one message with the bytes of all its parts."""
     found: dict[tuple[str, str, int], list[float]] = {}
     for instruction, kind, times in _messages(module):
         group = group_size(instruction.rest, devices)
@@ -156,7 +157,7 @@ def collectives(module: Module, devices: int) -> tuple[Collective, ...]:
 
 
 def group_size(rest: str, devices: int) -> int:
-    """Devices that take part in a message, from `replica_groups`; all if it names none."""
+    """Return the number of devices in a message from `replica_groups`; all devices if there is none."""
     iota = re.search(r"replica_groups=\[\d+,(\d+)\]", rest)
     if iota:
         return int(iota[1])
@@ -176,9 +177,9 @@ def group_size(rest: str, devices: int) -> int:
 def gathered_parameters(
     module: Module, parameters: Iterable[tuple[int, ...]], compared: tuple[int, ...] | None = None
 ) -> int:
-    """All-gathers whose result has the shape of a parameter of two or more axes, in any order of the axes.
+    """Count all-gathers whose result has the shape of a parameter with two or more axes, in any order of axes.
 
-    A parameter of the shape `compared` cannot be told from features that are gathered, and is not counted.
+    A parameter of the shape `compared` cannot be distinguished from gathered features and is not counted.
     """
     whole = {_sort(shape) for shape in parameters if len(_sort(shape)) > 1} - {_sort(compared or ())}
     return sum(
@@ -189,7 +190,7 @@ def gathered_parameters(
 
 
 def _gradients(module: Module, parameters: list, devices: int) -> tuple[dict[str, int], float]:
-    """Reductions that carry gradients by type, and copies of the gradient that they carry together."""
+    """Return the number of gradient reductions by type, and the total number of gradient copies in them."""
     trained = sum(_elements(shape) for shape in parameters)
     sizes = {_elements(shape) for shape in parameters if _elements(shape) > 1}
     reductions: dict[str, int] = {}
@@ -213,7 +214,7 @@ def _messages(module: Module) -> Iterable[tuple[Instruction, str, int]]:
 
 
 def _message_shapes(instruction: Instruction, kind: str) -> tuple:
-    """Shapes of what a message gives; the first half of an asynchronous all-gather's or permute's is what it took."""
+    """Return the result shapes of a message; for asynchronous all-gathers and permutes without the operands."""
     shapes = instruction.shapes
     if instruction.op == "all-gather-start":
         return shapes[len(shapes) // 2 :]
@@ -223,7 +224,7 @@ def _message_shapes(instruction: Instruction, kind: str) -> tuple:
 
 
 def _share(kind: str, group: int) -> float:
-    """What a ring of devices sends of each byte."""
+    """Return the share of each byte that a device sends in a ring."""
     if kind == "collective-permute":
         return 1.0
     return (2 if kind == "all-reduce" else 1) * (group - 1) / group

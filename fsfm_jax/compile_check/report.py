@@ -1,4 +1,4 @@
-"""What a check found, as text for people and as JSON for programs."""
+"""The results of a check, as text and as JSON."""
 
 import dataclasses
 from importlib import metadata
@@ -11,7 +11,7 @@ PACKAGES = ("jax", "jaxlib", "libtpu", "flax")
 
 
 def to_json(outcome: Outcome) -> dict:
-    """Everything that was found; numbers are of one device and one call unless their names say otherwise."""
+    """Return all results; numbers are per device and call unless their names say otherwise."""
     step, found, on = outcome.step, outcome.figures, outcome.on
     return {
         "config": step.name,
@@ -42,23 +42,23 @@ def to_json(outcome: Outcome) -> dict:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides about a compiled program; a package that is not installed is left out."""
+    """Return the versions of packages that affect a compiled program; omit packages that are not installed."""
     found = {}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # libtpu, where only simulated devices are asked for
+        except metadata.PackageNotFoundError:  # libtpu is not needed for simulated devices
             continue
     return found
 
 
 def describe(outcome: Outcome) -> str:
-    """Lines for people."""
+    """Describe the outcome in a few lines of text."""
     step, on, found = outcome.step, outcome.on, outcome.figures
     kind = "simulated devices" if on.chip is None else f"chips, {len(on.devices)} devices, {on.hosts} hosts"
     lines = [
-        f"{step.name} on {on.name} ({on.chips} {kind}): {step.images} images a step, {outcome.micro_batch:g} at once "
-        f"on a device in {step.parts} part(s); compiled in {outcome.seconds:.0f} s",
+        f"{step.name} on {on.name} ({on.chips} {kind}): {step.images} images per step, micro-batches of "
+        f"{outcome.micro_batch:g} images per device, {step.parts} per step; compiled in {outcome.seconds:.0f} s",
         _memory(outcome),
     ]
     if found is not None:
@@ -67,26 +67,26 @@ def describe(outcome: Outcome) -> str:
             f"  FLOPs per image: {_giga(step.model_flops)} of the model, {_giga(found.flops / images)} compiled "
             f"({outcome.flops_ratio:.4f}), {_giga(found.product_flops / images)} of them in matrix products",
             f"  traffic per step: {found.hbm_bytes / 1e9:.2f} GB of operands and results in HBM; "
-            f"{found.bytes_accessed / 1e9:.2f} GB in all memories by the compiler's count",
+            f"{found.bytes_accessed / 1e9:.2f} GB in all memories (compiler's count)",
             *_messages(outcome),
         ]
     for name, line in outcome.rooflines.items():
         parts = ", ".join(f"{what} {seconds * 1e3:.2f} ms" for what, seconds in line.seconds.items())
         lines.append(
-            f"  by {name}: at most {line.images_per_second:.0f} images/s a chip, MFU {line.mfu:.3f}, limited by "
-            f"{line.limit} ({parts} a step)"
+            f"  bound by {name}: at most {line.images_per_second:.0f} images/s per chip, MFU {line.mfu:.3f}; "
+            f"bottleneck: {line.limit} ({parts} per step)"
         )
     if on.chip is not None:
         chip = on.chip
         lines.append(
-            f"  with {chip.flops / 1e12:g} TFLOP/s, {chip.hbm_bandwidth / 1e9:g} GB/s of HBM and {chip.ici / 1e9:g} "
-            f"GB/s of links a chip, {chip.clock / 1e9:.2f} GHz"
+            f"  per chip: {chip.flops / 1e12:g} TFLOP/s, {chip.hbm_bandwidth / 1e9:g} GB/s of HBM, "
+            f"{chip.ici / 1e9:g} GB/s of links, {chip.clock / 1e9:.2f} GHz"
         )
     return "\n".join([*lines, *(f"  DEFECT: {defect}" for defect in outcome.defects())])
 
 
 def remedy(outcome: Outcome, choices: tuple[int, ...]) -> str:
-    """What would make room for a step that does not fit, in numbers; `choices` are the images a device may take."""
+    """Suggest changes, with numbers, for a step that does not fit; `choices` are the possible micro-batch sizes."""
     step, available = outcome.step, outcome.available
     state, shared = step.state_bytes
     held, ways = step.held_bytes, []
@@ -97,26 +97,24 @@ def remedy(outcome: Outcome, choices: tuple[int, ...]) -> str:
                 f"batch.per_device={best} with {round(outcome.images / best)} micro-batches should need "
                 f"{_gib(held + best * (outcome.needed - held) / outcome.micro_batch)}"
             )
-    # Micro-batches are cut from the step's images by a copy of them.
+    # Splitting a step's images into micro-batches copies them.
     if choices and 2 * step.batch_bytes > available / 4:
         ways.append(
-            f"the images of a step take {_gib(step.batch_bytes)} of a device, twice with micro-batches: a smaller "
-            "batch.size, or more chips"
+            f"reduce batch.size or use more chips (the images of a step take {_gib(step.batch_bytes)} on a device, "
+            "twice that with micro-batches)"
         )
     if step.remat not in (None, "full"):
-        ways.append(f"model.remat is {step.remat}: a stronger one keeps less (full: no activations of a block)")
+        ways.append(f"use a stronger model.remat than {step.remat} (full stores no activations of a block)")
     if step.fsdp is False and state - shared > 0:
-        ways.append(
-            f"partition.fsdp=True leaves {_gib(shared)} of the {_gib(state)} of state on a device"
-        )
+        ways.append(f"partition.fsdp=True reduces the state on a device from {_gib(state)} to {_gib(shared)}")
     if step.fsdp is None:
-        ways.append("a smaller evaluation.batch")
-    return "; ".join(ways or ["a smaller model, or chips with more memory"])
+        ways.append("reduce evaluation.batch")
+    return "; ".join(ways or ["use a smaller model, or chips with more memory"])
 
 
 def _memory(outcome: Outcome) -> str:
     if outcome.available is None:
-        return f"  memory: {_gib(outcome.needed)} on a device; simulated devices have no bound"
+        return f"  memory: {_gib(outcome.needed)} per device; simulated devices have no limit"
     if outcome.figures is None:
         if outcome.needed is None:
             return f"  DOES NOT FIT into the {_gib(outcome.available)} of a device"
@@ -125,7 +123,7 @@ def _memory(outcome: Outcome) -> str:
     memory, free = outcome.figures.memory, _gib(outcome.available - outcome.needed)
     return (
         f"  fits: {_gib(outcome.needed)} of the {_gib(outcome.available)} of a device, {free} free; arguments "
-        f"{_gib(memory.arguments)}, outputs {_gib(memory.outputs)} ({_gib(memory.aliased)} of both are the same), "
+        f"{_gib(memory.arguments)}, outputs {_gib(memory.outputs)} ({_gib(memory.aliased)} aliased), "
         f"temporaries {_gib(memory.temporaries)}, code {_gib(memory.code)}"
     )
 
@@ -133,14 +131,14 @@ def _memory(outcome: Outcome) -> str:
 def _messages(outcome: Outcome) -> list[str]:
     found = outcome.figures
     lines = [
-        f"  {one.kind} of {one.dtype}: {one.count} a step, {one.bytes / 1e6:.1f} MB among {one.group} devices"
+        f"  {one.kind} of {one.dtype}: {one.count} per step, {one.bytes / 1e6:.1f} MB among {one.group} devices"
         for one in found.collectives
     ] or ["  no messages between devices"]
     if outcome.step.trained and len(outcome.on.devices) > 1:
         kinds = ", ".join(f"{count} of {dtype}" for dtype, count in sorted(found.gradient_reductions.items())) or "none"
-        lines.append(f"  gradients: reductions {kinds}; each number {found.gradient_copies:.3g} times a step")
+        lines.append(f"  gradients: reductions {kinds}; each gradient {found.gradient_copies:.3g} times per step")
         if outcome.step.fsdp:
-            lines.append(f"  parameters gathered whole: {found.gathered_parameters} times a step, as FSDP does")
+            lines.append(f"  parameters gathered (FSDP): {found.gathered_parameters} times per step")
     return lines
 
 

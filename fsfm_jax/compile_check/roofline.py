@@ -1,4 +1,4 @@
-"""How fast a chip can run a program at best: by the compiler's cycles, and by peaks of products, memory and links."""
+"""Upper bounds on the speed of a program: from the compiler's cycles, and from peaks of products, memory and links."""
 
 import dataclasses
 
@@ -10,13 +10,13 @@ PRODUCTS, MEMORY, LINKS = "matrix products", "memory bandwidth", "links between 
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-    """Of one call of a program.
+    """A bound on the speed of one call of a program.
 
     Attributes:
-      seconds: by the name of what takes them at its peak.
-      limit: the name of the largest.
-      images_per_second: of one chip, if everything else were hidden behind the largest.
-      mfu: model FLOPs over what the chip could compute in that time.
+      seconds: time of each resource at its peak, by name.
+      limit: name of the bottleneck, the resource with the longest time.
+      images_per_second: per chip, if all other work overlaps with the bottleneck.
+      mfu: model FLOPs divided by the FLOPs that the chip can compute in that time.
     """
 
     seconds: dict[str, float]
@@ -26,9 +26,9 @@ class Roofline:
 
 
 def rooflines(found: Figures, model_flops: float, images: float, chip: Chip) -> dict[str, Roofline]:
-    """`cycles`, the compiler's estimate with the messages behind it, and `peaks`; `images` and FLOPs are one device's.
+    """Return the bounds `cycles` (the compiler's estimate, then the messages) and `peaks`.
 
-    Where a chip is two devices each has half of it.
+    `images` and `model_flops` are per device. If a chip has two devices, each gets half of the chip.
     """
     peak, share = chip.flops / chip.devices, 1 / chip.devices
     sent = sum(collective.sent for collective in found.collectives)

@@ -1,17 +1,17 @@
-"""The largest number of images that a device can take at once, found with few compilations."""
+"""A search for the largest micro-batch of a device with few compilations."""
 
 from collections.abc import Callable, Sequence
 
-# Whether a number of images fits, and the bytes that it needs; None if the compiler does not say.
+# A function from a micro-batch size to whether it fits and the bytes that it needs, None if unknown.
 Need = tuple[bool, float | None]
 
 
 def by_proportion(
     choices: Sequence[int], images: float, needed: float, state: float, available: float
 ) -> int | None:
-    """The largest choice that should fit, if what is needed beyond the state grows in proportion; None if none does.
+    """Predict the largest choice that fits, if memory beyond the state is proportional to images; None if none fits.
 
-    `images` need the bytes `needed`, of which `state` are there without any.
+    `images` images need `needed` bytes, and `state` of these do not depend on the images.
     """
     each = max(needed - state, 0.0) / images
     return max((choice for choice in choices if state + choice * each <= available), default=None)
@@ -20,13 +20,13 @@ def by_proportion(
 def largest_fitting(
     choices: Sequence[int], first: int, needs: Callable[[int], Need], state: float, available: float
 ) -> tuple[int | None, dict[int, Need]]:
-    """The largest of `choices` that fits, None if none does, and what was found of each that was tried.
+    """Return the largest of `choices` that fits (None if none does), and the result of each one tried.
 
-    `first`, one of them, is measured first. Then the one that should be the largest is tried, and its neighbours until
-    one fits and the next larger does not. `needs` compiles one.
+    `first`, one of them, is measured first. Next comes the predicted largest one, and then its neighbours until one
+    fits and the next larger one does not. `needs` compiles a choice.
     """
     choices, tried = sorted(choices), {}
-    # The largest known to fit, the smallest known not to, the next to try.
+    # Bounds of the search (largest known to fit, smallest known not to fit), and the next choice.
     low, high, guess = -1, len(choices), choices.index(first)
     while high - low > 1:
         images = choices[guess]

@@ -1,4 +1,4 @@
-"""What a configuration will run on the accelerator, ready to be compiled for devices that are not here."""
+"""The program that a configuration runs on the accelerator, prepared for compilation for absent devices."""
 
 import dataclasses
 import math
@@ -22,8 +22,8 @@ from fsfm_jax.resolve.finetune import resolve_finetuning
 from fsfm_jax.resolve.report import resolve_report
 from fsfm_jax.tasks.normalisation import STATISTICS
 
-OF = " of "  # between the names of an evaluation and of the fine-tuning whose detector it looks with
-CLASSES, REAL = 2, 1  # of data sets that name none: fake and real
+OF = " of "  # between the names of an evaluation and of the fine-tuning of its detector
+CLASSES, REAL = 2, 1  # fake and real, for configurations without class names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,17 +31,17 @@ class Step:
     """A train step, or the scoring of a batch.
 
     Attributes:
-      name: of its configuration.
-      lower: traces it for the slice.
-      images: of one call, on all devices.
+      name: name of its configuration.
+      lower: function that traces the step for the slice.
+      images: images of one call on all devices.
       parts: micro-batches of one call.
-      model_flops: per image, what the method needs.
-      trained: shapes of the parameters that are trained; none of an evaluation.
-      compared: shape of the features that the loss compares between all images at once, which devices have to gather
-        for it; None of other losses.
-      batch_bytes: of the images of a step on one device, before anything is computed of them.
-      state_bytes: of parameters, moments and target on one device, and those that FSDP would leave there.
-      remat, fsdp: as configured; None of an evaluation, which has neither.
+      model_flops: FLOPs of the method per image.
+      trained: shapes of the trained parameters; empty for an evaluation.
+      compared: shape of the features that the loss compares between all images, which devices must gather; None for
+        other losses.
+      batch_bytes: bytes of the input images of a step on one device.
+      state_bytes: bytes of parameters, moments and target on one device, as configured and with FSDP.
+      remat, fsdp: as configured; None for an evaluation, which has neither.
     """
 
     name: str
@@ -58,18 +58,18 @@ class Step:
 
     @property
     def held_bytes(self) -> int:
-        """What lies on a device however few images it takes at once: the state, and the images of the whole step."""
+        """Bytes on a device that do not depend on the micro-batch: the state, and the images of the whole step."""
         return self.state_bytes[1 if self.fsdp else 0] + self.batch_bytes
 
 
 def step_of(name: str, config: ConfigDict, on: Slice, examples: int, detector: ConfigDict | None = None) -> Step:
-    """The step of a configuration for `examples` training images on a slice.
+    """Return the step of a configuration for `examples` training images on a slice.
 
-    Nothing is opened: two classes, unless the configuration names them, and named statistics. An evaluation scores
-    with the network of the fine-tuning configuration `detector`.
+    No file is opened, so there are two classes unless the configuration names them, and statistics must be given by
+    name. An evaluation uses the network of the fine-tuning configuration `detector`.
 
     Raises:
-      ValueError: a field that is at odds with another or with the slice, or a job without a step.
+      ValueError: if fields conflict with each other or with the slice, or the job has no step.
     """
     job = one_of("config.job", config.job, ("pretrain", "finetune", "evaluate"))
     if job == "evaluate":
@@ -78,29 +78,29 @@ def step_of(name: str, config: ConfigDict, on: Slice, examples: int, detector: C
 
 
 def with_micro_batch(config: ConfigDict, per_device: int) -> ConfigDict:
-    """A copy of a training configuration whose devices take at most so many images at once."""
+    """Return a copy of a training configuration with micro-batches of at most `per_device` images per device."""
     changed = config.copy_and_resolve_references()
     changed.batch.per_device, changed.batch.accumulation = per_device, None
     return changed
 
 
 def micro_batches(config: ConfigDict, devices: int) -> tuple[int, ...]:
-    """Numbers of images that a device may take at once in a step of `batch.size`, the largest first."""
+    """Return the possible micro-batch sizes of a device for `batch.size`, the largest first."""
     share = config.batch.size // devices
     return tuple(share // parts for parts in range(1, share + 1) if share % parts == 0)
 
 
 def family(config: ConfigDict) -> Iterator[tuple[str, ConfigDict, ConfigDict | None]]:
-    """All recipes of the size of a training configuration, by name; an evaluation with that of its detector.
+    """Yield all recipes of the model size of a training configuration by name; evaluations with their detector's.
 
     Raises:
-      ValueError: a size that no recipe of the papers has.
+      ValueError: if no recipe of the papers has this size.
     """
     size = config.model.size
     jobs = ("pretrain_", "finetune_", "adapter_", "eval_")
     names = [name for name in list_shipped() if name.startswith(jobs)]
     word = next((word for word, of in SIZES.items() if of == size), "")
-    # The recipes for all sizes take theirs as the first word of the variant.
+    # Recipes for all sizes take the size as the first word of the variant.
     sized = [f"{name}:{word}" if name in FAMILIES and word else name for name in names]
     found = {name: load_recipe(name) for name in sized}
     mine = {name: c for name, c in found.items() if c.job != "evaluate" and c.model.size == size}
@@ -167,8 +167,8 @@ def _training(name: str, config: ConfigDict, resolved, program, cost: float, tra
 
 def _evaluation(name: str, config: ConfigDict, on: Slice, detector: ConfigDict | None) -> Step:
     if detector is None:
-        raise ValueError("an evaluation looks with a detector: name its recipe, --detector=FILE.py")
-    # The batches of its training have no part in this, and need not divide among the devices.
+        raise ValueError("an evaluation needs a detector: pass its fine-tuning recipe with --detector=FILE.py")
+    # The training batches are not used here, so the devices need not divide them.
     tuned = detector.copy_and_resolve_references()
     tuned.batch.size = tuned.batch.per_device = 2 * len(on.devices)
     task = _resolve_finetuning(tuned, on, 10**9).task
@@ -188,6 +188,6 @@ def _statistics(config: ConfigDict):
 
 def _bytes(leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> int:
     shape = sharding.shard_shape(leaf.shape)
-    # A typed key has two numbers of four bytes.
+    # A typed key is two 4-byte numbers.
     size = 8 if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype.itemsize
     return math.prod(shape) * size

@@ -85,14 +85,14 @@ class Validation:
     def chosen(self, last: int, params: dict) -> tuple[Choice, dict]:
         """The step that becomes the detector, and its parameters; those of step `last` are `params`."""
         if self._rule.kind == "last":
-            return Choice(last, math.nan, f"Step {last}, the last of the run; no score was looked at."), params
+            return Choice(last, math.nan, f"Step {last}, the last of the run; no score was used."), params
         choice = self._choice()
         for step in self._kept.steps():
             if step != choice.step:
                 self._kept.delete(step)
         dataset = self._held_out[SPLITS[self._rule.kind]].name
         found = read_parameters(self._folder, choice.step)[0]
-        return choice._replace(label=f"{choice.label} Looked at: {dataset}."), found
+        return choice._replace(label=f"{choice.label} Evaluated on: {dataset}."), found
 
     def close(self) -> None:
         if self._kept is not None:

@@ -11,15 +11,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 2  # plots side by side
-WIDEST = 12  # characters of a setting below its place
-Spread = tuple[float, float | None]  # mean and deviation in percent
+WIDEST = 12  # maximum characters of a setting's tick label
+Spread = tuple[float, float | None]  # mean and standard deviation in percent
 
 
 def draw_ablation(path: Path, panels: Mapping[str, Mapping[str, Spread]], settings: Sequence[str]) -> bool:
-    """Write `plot_ablation` as PNG; False if there is no point and nothing was written.
+    """Write `plot_ablation` as PNG; return False, without writing, if there is no point.
 
     Raises:
-      ValueError: see `plot_ablation`. OSError: the file cannot be written.
+      ValueError: see `plot_ablation`.
+      OSError: if the file cannot be written.
     """
     figure = plot_ablation(panels, settings)
     if figure is not None:
@@ -28,12 +29,12 @@ def draw_ablation(path: Path, panels: Mapping[str, Mapping[str, Spread]], settin
 
 
 def plot_ablation(panels: Mapping[str, Mapping[str, Spread]], settings: Sequence[str]) -> "Figure | None":
-    """Plot means with their deviations, one plot for each title; None without a point.
+    """Plot means with standard deviations, one plot for each title; return None without a point.
 
-    Settings that are numbers have their place on the axis, and their points a line; others stand in their order.
+    Numeric settings are placed by value and their points are connected; other settings are placed in order.
 
     Raises:
-      ValueError: a setting that is not one of `settings`, or a mean that is not within 0 to 100.
+      ValueError: if a setting is not one of `settings`, or a mean is not within 0 to 100.
     """
     panels = {title: points for title, points in panels.items() if points}
     for name, (mean, _) in (item for points in panels.values() for item in points.items()):
@@ -43,7 +44,7 @@ def plot_ablation(panels: Mapping[str, Mapping[str, Spread]], settings: Sequence
         return None
     columns = min(len(panels), COLUMNS)
     rows = -(-len(panels) // columns)
-    figure = plot.make_figure(4 * columns + 1, 3 * rows + 0.8, "What each setting finds")
+    figure = plot.make_figure(4 * columns + 1, 3 * rows + 0.8, "Mean score of each setting")
     plots = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (title, points) in zip(plots, panels.items(), strict=False):
         _plot_panel(axes, title, points, settings)
@@ -71,7 +72,7 @@ def _plot_panel(axes: "Axes", title: str, points: Mapping[str, Spread], settings
 
 
 def _numbers(settings: Sequence[str]) -> list[float]:
-    """The settings as numbers; empty if one is none."""
+    """Return the settings as numbers; empty if one is not a number."""
     try:
         return [float(name) for name in settings]
     except ValueError:

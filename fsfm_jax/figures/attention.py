@@ -1,8 +1,8 @@
-"""What the heads of an encoder look at: their weights, how far they look, and how much they differ.
+"""The attention of an encoder's heads: attention weights, mean attention distance, and divergence between heads.
 
-The encoder is watched from outside, by an interceptor of Flax: the queries and keys of each block are caught, and the
-weights computed once more, `softmax(q k^T E**-0.5)` in float32, with the bias of relative positions where there is one.
-FSFM supplement, Fig. 2 and 3.
+A Flax interceptor captures the queries and keys of each block, so the encoder's code is unchanged. The weights are
+recomputed as `softmax(q k^T E**-0.5)` in float32, plus the bias of relative positions if there is one. FSFM supplement,
+Fig. 2 and 3.
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PROJECTION, RELATIVE = "qkv", "relative_positions"
-# Weights below are taken for this much, so that a divergence is finite: float32 has none smaller that is exact.
+# Smaller weights are set to this value, the smallest normal number of float32, so that divergences stay finite.
 LEAST = float(np.finfo(np.float32).tiny)
 
 
 def attention_weights(encoder: Encoder, params: dict, patches: jax.Array) -> jax.Array:
-    """Weights of all blocks on whole images, `[B, N, P] -> [L, B, H, T, T] float32`; rows are queries and sum to 1."""
+    """Return the attention weights of all blocks, `[B, N, P] -> [L, B, H, T, T] float32`; rows (queries) sum to 1."""
     caught = {PROJECTION: [], RELATIVE: []}
 
     def watch(call, arguments, keywords, context):
@@ -49,17 +49,17 @@ def _weights(query: jax.Array, key: jax.Array, bias: jax.Array | None = None) ->
 
 
 def patch_distances(grid: int, patch_size: int) -> np.ndarray:
-    """Between the centres of all patches in pixels, `[N, N] float32`."""
+    """Return the distances between the centres of all patches in pixels, `[N, N] float32`."""
     row, column = np.divmod(np.arange(grid * grid), grid)
     across, down = column[:, None] - column[None], row[:, None] - row[None]
     return (patch_size * np.hypot(across, down)).astype(np.float32)
 
 
 def mean_distances(weights: jax.Array, grid: int, patch_size: int) -> jax.Array:
-    """How far each head looks on average, in pixels, `[..., B, H, T, T] -> [..., B, H]`.
+    """Return the mean attention distance of each head in pixels, `[..., B, H, T, T] -> [..., B, H]`.
 
-    For each patch as query the mean distance to the patches as keys, by their weights; then the mean over queries. The
-    class token, which is nowhere, is left out of both, and the weights of the patches are scaled to sum to 1.
+    For each query patch this is the weighted mean distance to the key patches, then the mean over query patches. The
+    class token has no position and is left out of queries and keys; the weights of the patches are scaled to sum to 1.
     """
     patches = weights[..., -(grid**2) :, -(grid**2) :]
     patches = patches / jnp.maximum(jnp.sum(patches, axis=-1, keepdims=True), LEAST)
@@ -68,10 +68,10 @@ def mean_distances(weights: jax.Array, grid: int, patch_size: int) -> jax.Array:
 
 
 def head_divergences(weights: jax.Array) -> jax.Array:
-    """How much each head differs from the others of its block, in nats, `[..., B, H, T, T] -> [..., B, H]`.
+    """Return the mean divergence of each head from the others of its block in nats, `[..., B, H, T, T] -> [..., B, H]`.
 
-    The mean over the other heads g, and over all tokens as queries, of KL(w_h || w_g) between their weights over all
-    tokens as keys. One head alone has 0.
+    It is the mean of KL(w_h || w_g) over the other heads g and over all query tokens, with weights over all key tokens.
+    It is 0 for a block with one head.
     """
     heads = weights.shape[-3]
     logs = jnp.log(jnp.maximum(weights, LEAST))
@@ -82,11 +82,12 @@ def head_divergences(weights: jax.Array) -> jax.Array:
 
 
 def class_token_maps(weights: jax.Array, grid: int) -> jax.Array:
-    """What the class token looks at, `[..., B, H, T, T] -> [..., B, H, G, G]`; shares of the patches, which sum to
-    less than 1 by what it keeps for itself and registers.
+    """Return the attention from the class token to patches, `[..., B, H, T, T] -> [..., B, H, G, G]`.
+
+    The sum over patches is less than 1, because the class token also attends to itself and registers.
 
     Raises:
-      ValueError: an encoder without a class token.
+      ValueError: if the encoder has no class token.
     """
     if weights.shape[-1] <= grid**2:
         raise ValueError(f"expected a class token before {grid**2} patches, found {weights.shape[-1]} tokens")
@@ -94,11 +95,11 @@ def class_token_maps(weights: jax.Array, grid: int) -> jax.Array:
 
 
 def plot_heads(encoders: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> "Figure":
-    """Plot distances in pixels and divergences in nats, `[L, H]` each, by block: a row for each named encoder.
+    """Plot distances in pixels and divergences in nats by block, `[L, H]` each, one row for each named encoder.
 
-    A head is a point, the mean of a block's heads is on the line. All encoders have the same vertical axes.
+    A point is a head; the line connects the means over the heads of a block. All encoders share the vertical axes.
     """
-    figure = plot.make_figure(7, 2.2 * len(encoders) + 0.5, "How far the heads look, and how much they differ")
+    figure = plot.make_figure(7, 2.2 * len(encoders) + 0.5, "Mean attention distance and divergence of heads")
     grid = figure.subplots(len(encoders), 2, sharey="col", squeeze=False)
     for row, (name, *quantities) in zip(grid, encoders, strict=True):
         for axes, values, unit in zip(row, quantities, ("distance, pixels", "divergence, nats"), strict=True):
@@ -108,6 +109,6 @@ def plot_heads(encoders: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> "Figur
             plot.style(axes, "block", unit)
             axes.locator_params(axis="x", integer=True)
         plot.add_legend(row[0], [(points[0], "a head"), (mean, "mean of the block")], 1.2, name, ncols=2)
-    for axes in grid[0]:  # once all values are there: it ends the search for the upper limit
+    for axes in grid[0]:  # last, because it fixes the upper limit
         axes.set_ylim(bottom=0)
     return figure

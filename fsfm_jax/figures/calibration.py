@@ -17,7 +17,8 @@ def draw_reliability(path: str | Path, title: str, diagrams: Mapping[str, Reliab
     """Write `plot_reliability` as PNG.
 
     Raises:
-      ValueError: see `plot_reliability`. OSError: the file cannot be written.
+      ValueError: see `plot_reliability`.
+      OSError: if the file cannot be written.
     """
     plot.save(path, plot_reliability(title, diagrams))
 
@@ -25,13 +26,12 @@ def draw_reliability(path: str | Path, title: str, diagrams: Mapping[str, Reliab
 def plot_reliability(title: str, diagrams: Mapping[str, Reliability]) -> "Figure":
     """Plot the observed share of each bin against its mean probability, and below it the bins' counts.
 
-    A calibrated detector lies on the diagonal, points below it are too sure of the event. Bins without examples have no
-    point.
+    A calibrated detector lies on the diagonal. Points below it are overconfident. Bins without examples have no point.
 
-    diagrams: up to four, by their names in the legend, such as "raw: ECE 5.2 %".
+    diagrams: up to four diagrams by their names in the legend, such as "raw: ECE 5.2 %".
 
     Raises:
-      ValueError: no diagram, or more than four.
+      ValueError: if there is no diagram, or more than four.
     """
     if not 0 < len(diagrams) <= len(plot.COLOURS):
         raise ValueError(f"diagrams: expected one to {len(plot.COLOURS)}, found {', '.join(diagrams) or 'none'}")

@@ -1,8 +1,8 @@
-"""Grad-CAM of a detector: where in a face the evidence for a class lies, seen from the last block.
+"""Grad-CAM of a detector: the evidence for a class at each patch of a face, computed at the last block.
 
-The network is watched from outside, by an interceptor of Flax, and stays as it is. With A the output of the last
-block's first norm and y the score of a class, the map is ReLU(sum_d w_d A[n, d]) over the patches n, where w_d is the
-mean over all tokens of dy / dA[., d] (Selvaraju et al. 2017, on tokens as on pixels).
+A Flax interceptor captures the activations, so the network's code is unchanged. With A the output of the last block's
+first norm and y the score of a class, the map is ReLU(sum_d w_d A[n, d]) over the patches n. Here w_d is the mean over
+all tokens of dy / dA[., d] (Selvaraju et al. 2017, applied to tokens instead of pixels).
 """
 
 import dataclasses
@@ -22,12 +22,12 @@ OPACITY = 0.5
 
 
 def class_activation(task: ClassifyTask, params, images: jax.Array, of: int) -> jax.Array:
-    """Maps of class `of`, `[B, S, S, 3] uint8 -> [B, G, G] float32`.
+    """Return the maps of class `of`, `[B, S, S, 3] uint8 -> [B, G, G] float32`.
 
-    Each image's map is divided by its largest value, so 0..1; all zero where nothing speaks for the class. The score y
-    is the log-probability.
+    Each map is divided by its maximum, so values are in 0..1. A map is zero if there is no evidence for the class. The
+    score y is the log-probability.
     """
-    # What is caught inside a rematerialised block may not leave it; the numbers are the same without.
+    # A rematerialised block must not leak traced values; without rematerialisation the numbers are the same.
     model = dataclasses.replace(task.model, remat="none")
     task = dataclasses.replace(task, model=model)
     path = ("encoder", f"block_{model.size.depth - 1:02d}", NORM)
@@ -47,7 +47,7 @@ def class_activation(task: ClassifyTask, params, images: jax.Array, of: int) -> 
         with nn.intercept_methods(watch):
             found = task.log_probabilities(params, images)
         (activation,) = seen
-        # Images do not see each other, so the gradient of the sum has that of each.
+        # Images are independent, so the gradient of the sum contains the gradient of each.
         return jnp.sum(found[:, of]), activation
 
     gradient, activation = jax.grad(score, has_aux=True)(zero)
@@ -59,14 +59,14 @@ def class_activation(task: ClassifyTask, params, images: jax.Array, of: int) -> 
 
 
 def enlarge(heat: np.ndarray, side: int) -> np.ndarray:
-    """A map `[G, G]`, finite numbers in 0..1, in the size of its picture, `[S, S] float32` in 0..1; ValueError."""
+    """Resize a map `[G, G]` of finite numbers in 0..1 to `[S, S] float32`; raise ValueError for an invalid map."""
     if np.ndim(heat) != 2 or not np.isfinite(heat).all():
-        raise ValueError(f"heat: expected a map [G, G] of finite numbers, found one of {list(np.shape(heat))}")
+        raise ValueError(f"heat: expected a map [G, G] of finite numbers, found shape {list(np.shape(heat))}")
     return cv2.resize(np.asarray(heat, np.float32), (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A face with its map over it, `[S, S, 3] uint8` and `[G, G]` in 0..1 `-> [S, S, 3] uint8` RGB; ValueError."""
+    """Draw a map over a face, `[S, S, 3] uint8`, `[G, G]` in 0..1 `-> [S, S, 3] uint8` RGB; ValueError if invalid."""
     records.check_image(image)
     wide = enlarge(heat, image.shape[0])
     colours = cv2.applyColorMap(np.round(wide * 255).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]

@@ -1,4 +1,4 @@
-"""The plot of a comparison: how many parameters of a network were trained against what it found."""
+"""The plot of a comparison: mean AUC over the number of trained parameters."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The first eight and a darker one of each.
+# Eight colours, and a darker version of each.
 COLOURS = (
     plot.BLUE, plot.ORANGE, plot.PURPLE, plot.SKY, plot.GREEN, plot.VERMILLION, plot.GREY, "#B8A000",
     "#003E63", "#7D5700", "#7A3F62", "#1B638C", "#00523C", "#6E3000", "#3D3D3D", "#5C5000",
 )  # fmt: skip
 SHAPES = "os^vDP"
 COLUMNS = 2  # plots side by side
-ROWS, MOST_COLUMNS = 4, 3  # of models in the legend: rows before a further column is taken, and columns with room
+ROWS, MOST_COLUMNS = 4, 3  # legend of the models: rows before another column starts, and maximum columns
 
 
 class Point(NamedTuple):
-    """A cell: parameters that were trained, at least one, and its mean AUC in percent, with its deviation if known."""
+    """A cell: number of trained parameters (at least 1), mean AUC in percent, standard deviation (None if unknown)."""
 
     model: str
     tuning: str
@@ -35,10 +35,11 @@ class Point(NamedTuple):
 def draw_comparison(
     path: Path, panels: Mapping[str, Sequence[Point]], models: Sequence[str], tunings: Sequence[str]
 ) -> bool:
-    """Write `plot_comparison` as PNG; False if there is no point and nothing was written.
+    """Write `plot_comparison` as PNG; return False, without writing, if there is no point.
 
     Raises:
-      ValueError: see `plot_comparison`. OSError: the file cannot be written.
+      ValueError: see `plot_comparison`.
+      OSError: if the file cannot be written.
     """
     figure = plot_comparison(panels, models, tunings)
     if figure is not None:
@@ -49,14 +50,14 @@ def draw_comparison(
 def plot_comparison(
     panels: Mapping[str, Sequence[Point]], models: Sequence[str], tunings: Sequence[str]
 ) -> "Figure | None":
-    """Plot the mean AUC over the trained parameters, one plot for each task by its title; None without a point.
+    """Plot the mean AUC over trained parameters, one plot per task; return None without a point.
 
-    A model keeps its colour and a tuning its shape, in the order of `models` and `tunings`, whichever points are there.
-    A task without points has no plot.
+    Colours of models and shapes of tunings follow the order of `models` and `tunings`, also if points are missing. A
+    task without points has no plot.
 
     Raises:
-      ValueError: more models than COLOURS or more tunings than SHAPES, no trained parameter, or an AUC that is not
-        within 0 to 100.
+      ValueError: if there are more models than COLOURS, more tunings than SHAPES, a point without trained parameters,
+        or an AUC that is not within 0 to 100.
     """
     if len(models) > len(COLOURS) or len(tunings) > len(SHAPES):
         most = f"{len(COLOURS)} models and {len(SHAPES)} tunings"
@@ -64,12 +65,12 @@ def plot_comparison(
     panels = {title: points for title, points in panels.items() if points}
     for point in (point for points in panels.values() for point in points):
         if point.trained < 1 or not 0 <= point.value <= 100:
-            raise ValueError(f"points: expected a trained parameter or more and an AUC in percent, found {point}")
+            raise ValueError(f"points: expected at least 1 trained parameter and an AUC in percent, found {point}")
     if not panels:
         return None
     columns = min(len(panels), COLUMNS)
     rows = -(-len(panels) // columns)
-    figure = plot.make_figure(8, 3 * rows + 1.5, "What is trained, and what it finds")
+    figure = plot.make_figure(8, 3 * rows + 1.5, "Mean AUC over trained parameters")
     plots = figure.subplots(rows, columns, squeeze=False).ravel()
     colours, shapes = dict(zip(models, COLOURS, strict=False)), dict(zip(tunings, SHAPES, strict=False))
     for axes, (title, points) in zip(plots, panels.items(), strict=False):
@@ -86,10 +87,10 @@ def _plot_task(
     from matplotlib.ticker import EngFormatter
 
     axes.set_xscale("log")
-    # First of all: matplotlib warns of a logarithmic axis that it finds limits for around one point.
+    # This comes first, because matplotlib warns if it computes the limits of a logarithmic axis from one point.
     powers = np.log10([point.trained for point in points])
     axes.set_xlim(10 ** np.floor(powers.min()), 10 ** max(np.ceil(powers.max()), np.floor(powers.min()) + 1))
-    # A deviation reaches no AUC below 0 or above 100.
+    # Error bars are clipped to 0 and 100.
     spread = [
         (point.trained, max(point.value - point.deviation, 0), min(point.value + point.deviation, 100), point.model)
         for point in points
@@ -112,7 +113,7 @@ def _plot_task(
 
 
 def _add_legends(figure: "Figure", colours: Mapping[str, str], shapes: Mapping[str, str]) -> None:
-    """Below the plots: colours of the models to the left, shapes of the tunings to the right."""
+    """Add legends below the plots: colours of the models on the left, shapes of the tunings on the right."""
     from matplotlib.lines import Line2D
 
     models = [("s", colour, name) for name, colour in colours.items()]

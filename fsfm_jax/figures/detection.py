@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BINS = 40
 POSITIVE, NEGATIVE = plot.GREEN, plot.VERMILLION
-WIDTHS = (3, 2, 1.4, 1)  # a curve that runs on another one leaves its rim
+WIDTHS = (3, 2, 1.4, 1)  # decreasing, so that curves that coincide stay visible
 
 
 def draw_scores(
@@ -26,22 +26,23 @@ def draw_scores(
     """Write `plot_scores` as PNG.
 
     Raises:
-      ValueError: see `plot_scores`. OSError: the file cannot be written.
+      ValueError: see `plot_scores`.
+      OSError: if the file cannot be written.
     """
     plot.save(path, plot_scores(title, levels, thresholds))
 
 
 def plot_scores(title: str, levels: Mapping[str, Scored], thresholds: Mapping[str, float] | None = None) -> "Figure":
-    """Plot the ROC curves of all levels, and beside them a histogram of the scores of each level.
+    """Plot the ROC curves of all levels, and next to them a histogram of the scores of each level.
 
-    A level with one class only has no curve; its legend says so.
+    A level with only one class has no curve; its legend says so.
 
-    levels: up to four, such as frames and videos; scores are probabilities. thresholds: by level, a vertical line in
-    its histogram, or a note in its legend if it is not between 0 and 1.
+    levels: up to four, such as frames and videos; scores are probabilities.
+    thresholds: thresholds by level, drawn as a vertical line in the histogram, or noted in its legend if outside 0..1.
 
     Raises:
-      ValueError: no level or more than four, scores that are not probabilities, or a threshold that is NaN or of no
-        level.
+      ValueError: if there is no level or more than four, scores are not probabilities, or a threshold is NaN or has an
+        unknown level.
     """
     thresholds = {} if thresholds is None else thresholds
     if not 0 < len(levels) <= len(plot.COLOURS):

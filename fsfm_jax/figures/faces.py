@@ -1,4 +1,4 @@
-"""Faces to look at, of any data set: photos, parsing maps where there are some, labels where there are some."""
+"""Faces of any data set for display: photos, and parsing maps and labels if the data set has them."""
 
 import dataclasses
 from collections.abc import Collection
@@ -16,14 +16,16 @@ from fsfm_jax.data.statistics import CARD_FILE, read_card
 
 @dataclasses.dataclass(frozen=True)
 class Faces:
-    """The faces of a data set, in its order or spread over it.
+    """Faces of a data set, in its order or spread over it.
 
     Attributes:
-      name: of the data set.
-      images: RGB, `[H, W, 3] uint8` each, of their own sizes.
-      maps: `[224, 224] uint8` each; None if the data set has none.
-      labels: names of their classes; None if it has none. videos: text.
-      methods: of manipulation or attack; "" where there is none. sources: where each face is from, for messages.
+      name: name of the data set.
+      images: RGB images, `[H, W, 3] uint8` each; sizes may differ.
+      maps: parsing maps, `[224, 224] uint8` each; None if the data set has none.
+      labels: class names; None if the data set has none.
+      videos: video ids.
+      methods: methods of manipulation or attack; "" if there is none.
+      sources: origin of each face for messages.
     """
 
     name: str
@@ -36,14 +38,16 @@ class Faces:
 
 
 def open_faces(spec: str, count: int) -> Faces:
-    """`count` faces of a data set, equally spaced, or all if there are fewer.
+    """Open `count` evenly spaced faces of a data set, or all if there are fewer.
 
     Args:
-      spec: as in `data.train` of pretraining (`samples`, `synthetic:N`, `PATH:SPLIT`) or of fine-tuning (`forged:...`,
-        `blended:...`, `PATH:SPLIT` with labels).
+      spec: a data set as in `data.train` of pretraining (`samples`, `synthetic:N`, `PATH:SPLIT`) or of fine-tuning
+        (`forged:...`, `blended:...`, `PATH:SPLIT` with labels).
+      count: number of faces, at least 1.
 
     Raises:
-      ValueError: no face is asked for, or what the data set refuses. FileNotFoundError: no such data set.
+      ValueError: if `count` is less than 1, or the data set raises it.
+      FileNotFoundError: if there is no such data set.
     """
     if count < 1:
         raise ValueError(f"--images: expected at least 1, found {count}")
@@ -52,23 +56,24 @@ def open_faces(spec: str, count: int) -> Faces:
 
 
 def open_methods(spec: str, count: int) -> Faces:
-    """`count` faces of each method of manipulation or attack, equally spaced, or all if there are fewer.
+    """Open `count` evenly spaced faces of each method of manipulation or attack, or all if there are fewer.
 
-    Faces without a method, such as real ones, are those of their class. The methods come in alphabetical order, faces
-    without one last. The data set is read once to find them.
+    Faces without a method, such as real faces, are grouped by class. Methods come in alphabetical order, followed by
+    faces without one. The data set is read once to find the methods.
 
     Args:
-      spec: as in `data.train` of fine-tuning.
+      spec: a data set as in `data.train` of fine-tuning.
+      count: number of faces of each method, at least 1.
 
     Raises:
-      ValueError: no face is asked for, a data set without labels, or what the data set refuses.
-      FileNotFoundError: no such data set.
+      ValueError: if `count` is less than 1, the data set has no labels, or the data set raises it.
+      FileNotFoundError: if there is no such data set.
     """
     if count < 1:
         raise ValueError(f"--images: expected at least 1 face of each method, found {count}")
     source = _open(spec)
     if not hasattr(source, "class_names"):
-        raise ValueError(f"--data: {spec} has no labels and no methods; take a labelled data set, or leave --by out")
+        raise ValueError(f"--data: {spec} has no labels and no methods; use a labelled data set, or leave out --by")
     groups: dict[tuple[bool, str], list[int]] = {}
     for index in range(len(source)):
         example = source[index]
@@ -83,10 +88,11 @@ def open_methods(spec: str, count: int) -> Faces:
 
 
 def find_maps(spec: str, sources: Collection[str]) -> dict[str, np.ndarray]:
-    """Parsing maps `[224, 224] uint8` of a data set by the source that is stored with each face, for some `sources`.
+    """Return the parsing maps `[224, 224] uint8` of the faces whose stored source is in `sources`, by source.
 
     Raises:
-      ValueError: a data set without maps, or what it refuses. FileNotFoundError: no such data set.
+      ValueError: if the data set has no maps, or raises it.
+      FileNotFoundError: if there is no such data set.
     """
     source, found = open_source(spec), {}
     for index in range(len(source)):
@@ -123,5 +129,7 @@ def _has_labels(spec: str) -> bool:
 def _decode(example: dict) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(example[records.IMAGE], np.uint8), READ_FLAGS)
     if image is None:
-        raise ValueError(f"photo {example[records.SOURCE]}: damaged, it cannot be decoded; make the data set again")
+        raise ValueError(
+            f"photo {example[records.SOURCE]}: expected a PNG or JPEG, found damaged data; prepare the data set again"
+        )
     return image

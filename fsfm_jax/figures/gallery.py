@@ -15,9 +15,9 @@ LARGE, SMALL = 7, 6  # points
 
 
 class Row(NamedTuple):
-    """Pictures `[S, S, 3] uint8` RGB side by side, drawn 224 pixels wide, and a text below one of them.
+    """A row of pictures `[S, S, 3] uint8` RGB, drawn 224 pixels wide, and a text below one of them.
 
-    under: number of the column that the text starts at.
+    under: index of the column where the text starts.
     """
 
     pictures: Sequence[np.ndarray]
@@ -26,11 +26,11 @@ class Row(NamedTuple):
 
 
 def write_gallery(path: str, titles: Sequence[str], rows: Sequence[Row], note: str = "") -> None:
-    """Writes a PNG.
+    """Write a gallery as PNG.
 
     Raises:
-      ValueError: a row with another number of pictures than titles, or pictures that are no squares.
-      OSError: the file cannot be written.
+      ValueError: if the number of pictures in a row differs from the number of titles, or a picture is not square.
+      OSError: if the file cannot be written.
     """
     height = HEADER + len(rows) * (CELL + LABEL) + LABEL
     canvas = np.full((height, len(titles) * (CELL + GAP) + GAP, 3), PAPER, np.uint8)
@@ -51,5 +51,5 @@ def write_gallery(path: str, titles: Sequence[str], rows: Sequence[Row], note: s
         save_pixels(path, canvas)
     except OSError as error:
         raise OSError(
-            f"cannot write the picture {path} ({error}); is the folder there and the disk not full?"
+            f"cannot write the picture {path} ({error}); check that the folder exists and that the disk has space"
         ) from error

@@ -1,4 +1,4 @@
-"""Pictures read back from where they were written."""
+"""Reading of picture files."""
 
 import cv2
 import numpy as np
@@ -6,13 +6,13 @@ from etils import epath
 
 
 def read_picture(path: str) -> np.ndarray:
-    """`[H, W, 3] uint8` RGB of a PNG or JPEG file, also in an object store.
+    """Read a PNG or JPEG file, also from an object store, as `[H, W, 3] uint8` RGB.
 
     Raises:
-      ValueError: no picture.
+      ValueError: if the file is not a picture.
     """
     data = np.frombuffer(epath.Path(path).read_bytes(), np.uint8)
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if picture is None:
-        raise ValueError(f"{path}: expected a picture; found {data.size} bytes that are none")
+        raise ValueError(f"{path}: expected a PNG or JPEG; found {data.size} bytes of something else")
     return picture[..., ::-1]

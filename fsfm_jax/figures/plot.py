@@ -1,6 +1,6 @@
-"""The style of every plot and the way it is written, with matplotlib's objects and none of its global state.
+"""The common style of plots and their output, with matplotlib's objects and without its global state.
 
-matplotlib is imported inside the functions: programs that draw nothing do not wait for it.
+matplotlib is imported inside the functions, so programs without plots do not wait for it.
 """
 
 import bisect
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
-# Okabe and Ito (2008), told apart by the colour-blind; their yellow is too faint on white.
+# The palette of Okabe and Ito (2008) for colour-blind readers, without yellow, which is too faint on white.
 BLUE, ORANGE, PURPLE, SKY, GREEN, VERMILLION = "#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#009E73", "#D55E00"
 INK, GREY, FAINT = "#262626", "#8C8C8C", "#DDDDDD"
-# One of each for the lines of a plot: colour alone does not tell them apart on paper.
+# Markers and line styles, because colours are hard to distinguish in black-and-white print.
 COLOURS, MARKERS = (BLUE, ORANGE, PURPLE, SKY), "os^D"
 
 DPI = 150
 FONT, POINTS = "DejaVu Sans", 9  # this font is part of matplotlib
 PNG_COMPRESSION = 6
-LONGEST = 200  # characters of a text that are measured
+LONGEST = 200  # maximum characters of a text that is measured
 
 
 def make_figure(width: float, height: float, title: str) -> "Figure":
@@ -49,9 +49,9 @@ def make_figure(width: float, height: float, title: str) -> "Figure":
 
 
 def _import_matplotlib() -> None:
-    """Import matplotlib as it imports itself, but for a screen that is not known here.
+    """Import matplotlib and ignore a backend from the environment that is not installed.
 
-    A notebook leaves the name of its screen to the programs that it starts, and their Python may have no such package.
+    A notebook passes the name of its backend to the programs that it starts, whose Python may lack this package.
     """
     if "matplotlib" in sys.modules:
         return
@@ -67,7 +67,7 @@ def _import_matplotlib() -> None:
 
 
 def style(axes: "Axes", across: str, up: str) -> None:
-    """Name the axes and give them the common look."""
+    """Label the axes and apply the common style."""
     axes.set_xlabel(cut(across, 3), fontsize=POINTS, color=INK)
     axes.set_ylabel(cut(up, 3), fontsize=POINTS, color=INK)
     axes.tick_params(which="both", labelsize=POINTS - 1, color=GREY, labelcolor=INK, labelfontfamily=FONT)
@@ -80,12 +80,14 @@ def style(axes: "Axes", across: str, up: str) -> None:
 def add_legend(
     owner: "Axes | Figure", entries: Sequence[tuple["Artist", str]], inches: float, title: str = "", **place
 ) -> "Legend":
-    """Add a legend without a frame, by default above the axes, where no curve runs.
+    """Add a legend without a frame, by default above the axes where it hides no curve.
 
     Args:
+      owner: axes or figure that gets the legend.
       entries: drawn artists and their texts, which may be untrusted.
-      inches: width of a text at which it is cut.
-      place: `loc`, `ncols` and the like, as matplotlib names them.
+      inches: maximum width of a text; longer texts are cut.
+      title: title of the legend, which may be untrusted.
+      place: `loc`, `ncols` and other keyword arguments of matplotlib's legend.
     """
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "borderpad": 0} | place
     legend = owner.legend(
@@ -98,7 +100,7 @@ def add_legend(
 
 
 def add_threshold(axes: "Axes", threshold: float, upright: bool) -> tuple["Line2D", str]:
-    """Draw a line at a threshold on an axis of scores from 0 to 1, none if it lies outside; return it and its name."""
+    """Draw a line at a threshold on an axis of scores in 0..1, unless it is outside; return the line and its label."""
     inside = 0 <= threshold <= 1
     data = ([threshold, threshold], [0, 1]) if inside else ([], [])
     along = axes.get_xaxis_transform() if upright else axes.get_yaxis_transform()
@@ -109,9 +111,9 @@ def add_threshold(axes: "Axes", threshold: float, upright: bool) -> tuple["Line2
 
 
 def cut(text: str, inches: float, points: float = POINTS) -> str:
-    """Escape untrusted text and cut its middle out if it is wider than `inches`.
+    """Escape untrusted text, and replace its middle by an ellipsis if it is wider than `inches`.
 
-    What is not printable, or has no letter in the font, is written as an escape.
+    Characters that are not printable or not in the font are escaped.
     """
     shown = _escape(text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 :]}")
     if _inches(shown, points) <= inches:
@@ -145,7 +147,7 @@ def _inches(text: str, points: float) -> float:
 
 
 def write_text(canvas: np.ndarray, text: str, points: float, colour: tuple[int, int, int]) -> None:
-    """Write a line of untrusted text into the middle of a strip of a picture, `[H, W, 3] uint8` RGB, from its left."""
+    """Write a line of untrusted text into a strip `[H, W, 3] uint8` RGB, left-aligned and vertically centred."""
     _import_matplotlib()
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.font_manager import FontProperties
@@ -153,7 +155,7 @@ def write_text(canvas: np.ndarray, text: str, points: float, colour: tuple[int, 
     height, width = canvas.shape[:2]
     renderer = RendererAgg(width, height, DPI)
     font = FontProperties(family=FONT, size=points)
-    # Letters reach from the base line about 0.73 of their size upwards.
+    # Letters extend about 0.73 of the font size above the baseline.
     base = (height + 0.73 * points * DPI / 72) / 2
     renderer.draw_text(renderer.new_gc(), 0, base, cut(text, width / DPI, points), font, 0)
     ink = np.asarray(renderer.buffer_rgba())[..., 3:] / 255
@@ -161,12 +163,12 @@ def write_text(canvas: np.ndarray, text: str, points: float, colour: tuple[int, 
 
 
 def draw(figure: "Figure") -> np.ndarray:
-    """Draw a figure, `[H, W, 3] uint8` RGB."""
+    """Render a figure as `[H, W, 3] uint8` RGB."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
-        # Names may hold a dollar sign, which would start a formula, or commands of TeX.
+        # Names may contain a dollar sign, which would start a formula, or TeX commands.
         text.set(parse_math=False, usetex=False, fontfamily=FONT)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -174,19 +176,19 @@ def draw(figure: "Figure") -> np.ndarray:
 
 
 def save(path: str | Path, figure: "Figure") -> None:
-    """Write a figure as PNG, to a folder or an object store; the same figure gives the same bytes.
+    """Write a figure as PNG to a file or an object store; equal figures give equal bytes.
 
     Raises:
-      OSError: the file cannot be written.
+      OSError: if the file cannot be written.
     """
     save_pixels(path, draw(figure))
 
 
 def save_pixels(path: str | Path, picture: np.ndarray) -> None:
-    """Write a PNG as `save` does; picture: `[H, W, 3] uint8` RGB.
+    """Write `picture [H, W, 3] uint8` RGB as PNG to a file or an object store.
 
     Raises:
-      OSError: the file cannot be written.
+      OSError: if the file cannot be written.
     """
     data = encode_png(np.ascontiguousarray(picture), PNG_COMPRESSION)
     with workdir.whole(path) as file:

@@ -31,7 +31,7 @@ CLASS_COLOURS = np.array(
 
 @dataclasses.dataclass(frozen=True)
 class Errors:
-    """Masked-reconstruction loss over the pictured faces, of untrained and trained parameters."""
+    """Masked-reconstruction loss over the pictured faces, for untrained and trained parameters."""
 
     faces: int
     before: float
@@ -48,10 +48,10 @@ def draw(
     untrained: Any,
     trained: Any,
 ) -> Errors:
-    """Writes the picture of the first `faces` examples of `source` to `path` (PNG).
+    """Write the picture of the first `faces` examples of `source` to `path` (PNG).
 
-    Masks are those of the run's strategy at stream positions 0, 1, ...; parameters may be sharded, every
-    process takes part, process 0 writes.
+    Masks are drawn by the run's strategy at stream positions 0, 1, ... Parameters may be sharded. All processes must
+    call this function; process 0 writes the file.
     """
     count = min(faces, len(source))
     examples = [source[index] for index in range(count)]
@@ -84,10 +84,10 @@ def draw(
 
 
 def reconstruct(params: Any, images: jax.Array, mask: jax.Array, task: PretrainTask) -> tuple[jax.Array, jax.Array]:
-    """Photos with their hidden patches replaced by predictions, and the masked loss.
+    """Replace the hidden patches of photos by predictions; also return the masked loss.
 
-    `[B, S, S, 3] uint8, [B, N] bool -> [B, N, P] uint8` and the mean over hidden patches of the batch. Every image
-    hides as many patches as `task.model` says.
+    `[B, S, S, 3] uint8, [B, N] bool -> [B, N, P] uint8` and the mean loss over the hidden patches of the batch. Every
+    image must have the number of hidden patches of `task.model`.
     """
     patches = task.patches(images)
     predicted = at_least_float32(OnlineNetwork(task.model).apply({"params": params}, patches, mask).pixels)
@@ -96,18 +96,18 @@ def reconstruct(params: Any, images: jax.Array, mask: jax.Array, task: PretrainT
 
 
 def reconstruct_any(params: Any, image: jax.Array, mask: jax.Array, task: PretrainTask) -> jax.Array:
-    """A photo with its hidden patches replaced by predictions; one program for any number of them.
+    """Replace the hidden patches of one photo by predictions, with one program for any number of hidden patches.
 
-    `[1, S, S, 3] uint8, [1, N] bool -> [1, N, P] uint8`, as `reconstruct` but for rounding.
+    `[1, S, S, 3] uint8, [1, N] bool -> [1, N, P] uint8`, equal to `reconstruct` up to rounding.
     """
     patches = task.patches(image)
     return _fill(patches, at_least_float32(predict_pixels(task.model, params, patches, mask)), mask, task)
 
 
 def _fill(patches: jax.Array, predicted: jax.Array, mask: jax.Array, task: PretrainTask) -> jax.Array:
-    """Normalised patches with hidden ones replaced by what was predicted, as pixels, `[B, N, P] uint8`."""
+    """Replace hidden patches by their predictions and convert to pixels, `-> [B, N, P] uint8`."""
     if task.loss_spec.normalise_pixels:
-        # The prediction is relative to each patch's own mean and deviation; only the photo knows these.
+        # The prediction is relative to each patch's mean and standard deviation, which are taken from the photo.
         mean = patches.mean(-1, keepdims=True)
         deviation = jnp.sqrt(patches.var(-1, keepdims=True, ddof=1) + losses.PIXEL_EPSILON)
         predicted = predicted * deviation + mean
@@ -118,10 +118,10 @@ def _fill(patches: jax.Array, predicted: jax.Array, mask: jax.Array, task: Pretr
 
 
 def mask_picture(image: np.ndarray, mask: np.ndarray, region_mask: np.ndarray, patch: int) -> np.ndarray:
-    """The visible patches of `image [S, S, 3] uint8`, the hidden ones grey, those of the covered region red.
+    """Draw the mask over `image [S, S, 3] uint8`: hidden patches grey, patches of the covered region red.
 
     Raises:
-      ValueError: an image of another kind, or masks that are not `[N] bool`, one for each of its patches.
+      ValueError: if `image` is invalid, or a mask is not `[N] bool` with N the number of patches.
     """
     records.check_image(image)
     patches = (image.shape[0] // patch) ** 2
@@ -132,7 +132,7 @@ def mask_picture(image: np.ndarray, mask: np.ndarray, region_mask: np.ndarray, p
     wide = [np.kron(m.reshape(grid, grid), np.ones((patch, patch), bool)) for m in (mask, region_mask)]
     picture = np.where(wide[0][..., None], HIDDEN, image)
     picture = np.where(wide[1][..., None], COVERED, picture).astype(np.uint8)
-    # A thin grid, so that single patches can be counted.
+    # A thin grid makes single patches countable.
     picture[::patch] = picture[::patch] * 0.8
     picture[:, ::patch] = picture[:, ::patch] * 0.8
     return picture
@@ -140,7 +140,7 @@ def mask_picture(image: np.ndarray, mask: np.ndarray, region_mask: np.ndarray, p
 
 def _write(path: str, rows: list[Row], errors: list[float], normalised: bool) -> None:
     titles = [*COLUMNS[:3], *(f"{name}: {e:.3f}" for name, e in zip(COLUMNS[3:], errors, strict=True))]
-    note = "red: the covered region; grey: other hidden patches; the figure over the last columns: masked loss."
+    note = "red: the covered region; grey: other hidden patches; the number above the last columns: masked loss."
     if normalised:
         note += " Predicted texture is shown with each patch's true mean and contrast."
     write_gallery(path, titles, rows, note)

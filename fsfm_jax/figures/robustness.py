@@ -19,7 +19,7 @@ CHANCE = 50.0
 
 
 class Line(NamedTuple):
-    """A data set in a plot, `[K]` each, in percent: AUC and its interval; NaN where there is none."""
+    """The line of a data set in a plot, `[K]` each, in percent: AUC and its interval; NaN if undefined."""
 
     values: Sequence[float]
     low: Sequence[float]
@@ -27,7 +27,7 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One plot: its title, the text below each of K places, and its lines by data set."""
+    """One plot: its title, its K tick labels, and its lines by data set."""
 
     title: str
     ticks: Sequence[str]
@@ -35,19 +35,21 @@ class Panel(NamedTuple):
 
 
 def plot_robustness(title: str, panels: Sequence[Panel]) -> "Figure":
-    """Plot all panels with one scale of AUC; a data set has the same colour in each.
+    """Plot all panels with one AUC scale; a data set has the same colour in every panel.
 
     Raises:
-      ValueError: no panel, more data sets than COLOURS, or a number that is not within 0 to 100.
+      ValueError: if there is no panel, more data sets than COLOURS, or a number that is not within 0 to 100.
     """
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     if not panels or len(names) > len(COLOURS):
-        raise ValueError(f"expected a panel or more and at most {len(COLOURS)} sets, found {len(panels)}, {len(names)}")
+        raise ValueError(
+            f"expected at least 1 panel and at most {len(COLOURS)} data sets; found {len(panels)} and {len(names)}"
+        )
     numbers = np.array([n for panel in panels for line in panel.lines.values() for part in line for n in part])
     known = numbers[np.isfinite(numbers)]
     if known.size and (known.min() < 0 or known.max() > 100):
         raise ValueError(f"AUC: expected percent, found {known.min():g} to {known.max():g}")
-    # Whole tens, with room below the lowest line.
+    # The limit is a multiple of ten, with space below the lowest line.
     bottom = max(0, 10 * math.floor((min(CHANCE, *known) - 2) / 10))
     columns = min(len(panels), COLUMNS)
     rows = -(-len(panels) // columns)

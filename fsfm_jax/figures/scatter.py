@@ -15,11 +15,11 @@ SHAPES = "os^"
 
 
 def plot_groups(title: str, places: np.ndarray, groups: Sequence[str], across: str, up: str) -> "Figure":
-    """Plot a point for each row of `places [n, 2]` in the look of its group.
+    """Plot a point for each row of `places [n, 2]` in the colour and marker of its group.
 
-    The first eighteen groups, in the order in which they appear, are named; the others are grey.
+    The first eighteen groups in order of appearance are named; the others are grey.
 
-    across, up: names of the axes, whose scales are equal and not written.
+    across, up: labels of the axes, which have equal scales and no tick labels.
     """
     names = list(dict.fromkeys(groups))
     numbers = {name: number for number, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""The plots of a study: the AUC of each arm on each source with its interval, and how each pretraining learnt."""
+"""The plots of a study: the AUC of each arm on each source with its interval, and the pretraining losses."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS = 2  # plots side by side
-WIDEST = 0.8  # of the way from a source to the next, over which its arms are spread
-SMOOTHED = 20  # steps in a point of a learning curve
+WIDEST = 0.8  # share of the distance between two sources over which the arms are spread
+SMOOTHED = 20  # steps per point of a learning curve
 
 
 def draw_study(path: Path, areas: Sequence[Area]) -> bool:
-    """Write the plot as PNG; False if there is nothing to draw.
+    """Write the plot as PNG; return False, without writing, if there is nothing to draw.
 
     Raises:
-      OSError: the file cannot be written.
+      OSError: if the file cannot be written.
     """
     tasks = list(dict.fromkeys(area.task for area in areas))
     if not tasks:
         return False
     arms = list(dict.fromkeys(area.arm for area in areas))
     rows = -(-len(tasks) // COLUMNS)
-    figure = plot.make_figure(4.6 * min(len(tasks), COLUMNS) + 0.6, 3.1 * rows + 0.7, "What each start finds")
+    figure = plot.make_figure(4.6 * min(len(tasks), COLUMNS) + 0.6, 3.1 * rows + 0.7, "AUC of each initialisation")
     axes = figure.subplots(rows, min(len(tasks), COLUMNS), squeeze=False).ravel()
     for panel, task in zip(axes, tasks, strict=False):
         _plot_task(panel, task, [area for area in areas if area.task == task], arms)
@@ -44,7 +44,7 @@ def _plot_task(axes: "Axes", task: str, areas: Sequence[Area], arms: Sequence[st
     colours = [*plot.COLOURS, plot.GREEN, plot.VERMILLION, plot.INK, plot.GREY]
     tried = [arm for arm in arms if any(area.arm == arm for area in areas)]
     for number, arm in enumerate(arms):
-        # From the second round of colours on, the markers are others.
+        # When the colours repeat, the markers change.
         marker = plot.MARKERS[(number + number // len(colours)) % len(plot.MARKERS)]
         if arm not in tried:
             axes.errorbar([], [], fmt=marker, markersize=4, color=colours[number % len(colours)], label=arm)
@@ -68,17 +68,17 @@ def _plot_task(axes: "Axes", task: str, areas: Sequence[Area], arms: Sequence[st
 
 
 def draw_curves(path: Path, curves: Mapping[str, Sequence[tuple[int, float]]]) -> bool:
-    """Write the masked loss of each pretraining over its steps as PNG; False if there is none.
+    """Write the masked loss of each pretraining over its steps as PNG; return False, without writing, if there is none.
 
-    Each point is the mean of `SMOOTHED` steps. Faces that are hidden at random are easier than whole regions, so losses
-    of different masks do not compare.
+    Each point is the mean of `SMOOTHED` steps. Random masks are easier than masks of whole regions, so losses under
+    different masks are not comparable.
 
     Raises:
-      OSError: the file cannot be written.
+      OSError: if the file cannot be written.
     """
     if not any(curves.values()):
         return False
-    figure = plot.make_figure(5.2, 3.2, "What is learnt without labels")
+    figure = plot.make_figure(5.2, 3.2, "Pretraining loss")
     axes = figure.subplots()
     for number, (arm, points) in enumerate(curves.items()):
         parts = [points[start : start + SMOOTHED] for start in range(0, len(points), SMOOTHED)]

@@ -1,4 +1,4 @@
-"""Plots of what was varied: results over a quantity such as a loss weight, a mask ratio or the size of a model."""
+"""Plots of sweeps: results over a varied quantity such as a loss weight, a mask ratio or the model size."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 2  # plots side by side
-WIDEST = 12  # characters of a setting below its place
+WIDEST = 12  # maximum characters of a setting's tick label
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A setting: its place on the axis, and in percent what was found and what is published of it, if anything.
+    """A setting: its place on the axis, and in percent the measured and the published result, if known.
 
     Raises:
-      ValueError: a number that is not within 0 to 100.
+      ValueError: if a number is not within 0 to 100.
     """
 
     setting: str
@@ -39,8 +39,9 @@ class Sweep:
     """One plot.
 
     Attributes:
-      title: what was measured. across: name of the axis.
-      points: in the order of their places.
+      title: the measured quantity.
+      across: label of the horizontal axis.
+      points: the points in the order of their places.
       numeric: whether places are values of one quantity; otherwise they only separate the settings.
     """
 
@@ -51,12 +52,12 @@ class Sweep:
 
 
 def plot_sweeps(title: str, sweeps: Sequence[Sweep]) -> "Figure":
-    """Plot each sweep: dots for our means with their deviations, rings for published numbers.
+    """Plot each sweep: dots for measured means with standard deviations, rings for published numbers.
 
-    Quantities have a logarithmic axis if they are positive and the largest is ten times the smallest.
+    The axis is logarithmic if all values are positive and the largest is at least ten times the smallest.
 
     Raises:
-      ValueError: nothing to plot.
+      ValueError: if there is nothing to plot.
     """
     if not sweeps:
         raise ValueError("sweeps: expected at least one with a mean or a published number, found none")

@@ -15,9 +15,9 @@ def plot_timeline(
     """Plot P(real) of the faces of a video, with the score of the whole and the threshold as horizontal lines.
 
     Args:
-      curves: for each face, place in the video and score.
-      unit: of the places, such as seconds.
-      verdict: stands beside the threshold in the legend; a threshold outside of 0 to 1 is there only.
+      curves: for each face, positions in the video and scores.
+      unit: unit of the positions, such as seconds.
+      verdict: text next to the threshold in the legend. A threshold outside 0..1 is not drawn.
     """
     figure = plot.make_figure(7, 3.2, "P(real) along the video")
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""AUC of one start on one source of forged faces: mean over seeds, with its interval over pictures."""
+"""AUC of one initialisation on one source of forged faces: mean over seeds, with a confidence interval over images."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ RESAMPLES, LEVEL = 1000, 0.95
 
 
 class Area(NamedTuple):
-    """AUC of an arm on a source, in fractions: mean over seeds, its interval over pictures, deviation over seeds."""
+    """AUC of an arm on a source in fractions: mean over seeds, interval over images, standard deviation over seeds."""
 
     task: str
     arm: str
@@ -28,15 +28,17 @@ class Area(NamedTuple):
 
 
 def mean_area(scores: Sequence[np.ndarray], labels: np.ndarray, seed: int = 0) -> tuple[float, float, float, float]:
-    """Return mean, low, high and deviation of the AUC of several detectors on the same pictures.
+    """Return mean, low, high and standard deviation of the AUC of several detectors on the same images.
 
     Args:
-      scores: `[N]` of each detector, higher is more real. labels: `[N] bool`, True is real.
+      scores: `[N]` for each detector, higher is more real.
+      labels: `[N] bool`, True is real.
+      seed: of the bootstrap.
     """
     scored = [Scored(each, labels, DEEPFAKE) for each in scores]
     numbers = np.arange(len(labels))
     areas = [binary.auc(each).value for each in scored]
-    # The same resamples for each detector, so that the interval is that of their mean.
+    # All detectors share the resamples, so this is the interval of their mean.
     drawn = bootstrap.draw(labels, RESAMPLES, seed)
     resampled = [bootstrap.resample(each, {"auc": curve.area}, numbers, drawn)["auc"] for each in scored]
     low, high = np.quantile(np.mean(resampled, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()

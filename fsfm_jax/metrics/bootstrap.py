@@ -1,4 +1,4 @@
-"""Percentile bootstrap intervals: how much a metric would move with other videos of the same kind."""
+"""Percentile bootstrap intervals: the variation of a metric under resampling of videos."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,22 +9,22 @@ import numpy as np
 from fsfm_jax.metrics.curve import Curve
 from fsfm_jax.metrics.scores import Scored
 
-# Counts that are held at once, in elements of one array: 1 MB as int64, about what a cache holds.
+# Elements of the array of counts in memory at once: 1 MB as int64, about the size of a cache.
 CHUNK_ELEMENTS = 1 << 17
 
-# One number per resample, `[R]`, from the counts of all resamples, `[R, K]`.
+# A function from the counts of all resamples, `[R, K]`, to one number per resample, `[R]`.
 Statistic = Callable[[Curve], np.ndarray]
 
 
 class Interval(NamedTuple):
-    """Bounds of the interval; NaN with a reason if there are none."""
+    """Bounds of a confidence interval; NaN with a reason if it is undefined."""
 
     low: float
     high: float
     reason: str = ""
 
     def as_json(self) -> dict:
-        """`low` and `high` for JSON, which has no NaN: null stands for it, with the reason beside it."""
+        """Return `low` and `high` for JSON; NaN becomes null, with the reason next to it."""
         if self.reason:
             return {"low": None, "high": None, "reason": self.reason}
         return {"low": self.low, "high": self.high}
@@ -38,19 +38,20 @@ def intervals(
     level: float,
     seed: int,
 ) -> dict[str, Interval]:
-    """Percentile interval of each statistic over `resamples` sets of videos drawn with replacement, class by class.
+    """Return the percentile interval of each statistic over `resamples` stratified resamples of videos.
 
-    Each resample has as many videos of each class as there are; all frames of a drawn video come along, so intervals of
-    frame metrics know that frames of a video resemble each other. For videos (or photos) each example is its own video.
+    Videos are drawn with replacement within each class, so a resample has the same number of videos of each class. All
+    frames of a drawn video are included, so intervals of frame metrics account for the correlation of frames. For
+    videos (or photos) each example is its own video.
 
     statistics: functions of `curve` by name, such as `curve.area`; `functools.partial` fills in a threshold. They share
     the resamples.
     videos: `[N] int64`, the video of each example numbered 0 to V - 1, as in `video.Videos.index`.
-    level: 0.95 for the 2.5th to the 97.5th percentile.
+    level: confidence level; 0.95 gives the 2.5th to the 97.5th percentile.
 
     Raises:
-      ValueError: `videos` has another length, skips a number or gives a video both labels; `level` is not inside
-        (0, 1); `resamples` is not positive.
+      ValueError: if `videos` has another length, skips a number or gives a video both labels, `level` is not inside
+        (0, 1), or `resamples` is not positive.
     """
     videos = np.asarray(videos)
     if videos.shape != scored.labels.shape or videos.dtype.kind not in "iu":
@@ -63,7 +64,7 @@ def intervals(
         return dict.fromkeys(statistics, Interval(math.nan, math.nan, scored.missing))
     labels = _label_of_video(scored, videos)
     for name, count in zip(scored.classes, (np.count_nonzero(labels), np.count_nonzero(~labels)), strict=True):
-        # One video is drawn again and again: the interval would leave out all that this class could vary.
+        # Every resample would contain this one video, so the interval would ignore the variation of this class.
         if count < 2:
             return dict.fromkeys(statistics, Interval(math.nan, math.nan, f"only one {name} video to resample"))
     values = resample(scored, statistics, videos, draw(labels, resamples, seed))
@@ -72,7 +73,7 @@ def intervals(
 
 
 def draw(labels: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """How often each video is drawn, `[V] bool -> [R, V] int32`; each row keeps the number of videos of each class."""
+    """Draw how often each video is in each resample, `[V] bool -> [R, V] int32`; rows keep the size of each class."""
     drawn = np.zeros((resamples, len(labels)), np.int32)
     generator = np.random.default_rng(seed)
     for label in (True, False):
@@ -86,15 +87,15 @@ def draw(labels: np.ndarray, resamples: int, seed: int) -> np.ndarray:
 def resample(
     scored: Scored, statistics: Mapping[str, Statistic], videos: np.ndarray, drawn: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Each statistic of each resample, `[R]` by name; drawn: `[R, V] int`, how often each video is in it."""
+    """Return each statistic of each resample, `[R]` by name; drawn: `[R, V] int`, how often each video is in it."""
     order, last = scored.descending
     thresholds, labels, videos = scored.curve.thresholds, scored.labels[order], videos[order]
-    # Without ties every place is the last of its score, and a view saves a copy.
+    # Without ties every place is the last one of its score, and a view avoids a copy.
     places = slice(None) if len(last) == len(order) else last
     rows = max(1, CHUNK_ELEMENTS // len(scored))
     values = {name: np.empty(len(drawn)) for name in statistics}
     for start in range(0, len(drawn), rows):
-        # Nothing is sorted again: an example that comes twice simply counts twice.
+        # Resamples need no sorting: an example that was drawn twice counts twice.
         weights = drawn[start : start + rows, videos]
         passed = np.cumsum(weights, axis=1, dtype=np.int64)[:, places]
         true = np.cumsum(weights * labels, axis=1, dtype=np.int64)[:, places]
@@ -105,7 +106,7 @@ def resample(
 
 
 def _label_of_video(scored: Scored, videos: np.ndarray) -> np.ndarray:
-    """`[V] bool`."""
+    """Return the label of each video, `[V] bool`; raise ValueError for invalid numbers or mixed labels."""
     if videos.min() < 0:
         raise ValueError(f"videos: expected numbers from 0, found {videos.min()}")
     counts, positive = np.bincount(videos), np.bincount(videos, scored.labels)

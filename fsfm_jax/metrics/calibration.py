@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say: temperature scaling, reliability bins, expected calibration error."""
+"""Calibration of probabilities: temperature scaling, reliability bins, expected calibration error."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from fsfm_jax.metrics.scores import check_labels, check_scores
 from fsfm_jax.metrics.value import Value, undefined
 
 MAX_ITERATIONS = 100
-# The search for 1/T ends when the derivative is this small part of its value at T = 0 and infinity.
+# The search for 1/T ends when the derivative is below this fraction of its values at T = 0 and infinity.
 GRADIENT_TOLERANCE = 1e-10
 # Temperatures outside 1e-6 to 1e6 mean that there is no minimum.
 INVERSE_RANGE = (1e-6, 1e6)
@@ -19,7 +19,7 @@ SPACINGS = ("width", "mass")
 
 
 class Temperature(NamedTuple):
-    """`softmax(logits / T)` with the T that fits a validation split best."""
+    """The temperature T of `softmax(logits / T)` that fits a validation split best."""
 
     temperature: Value
     loss_before: float  # mean cross-entropy at T = 1, in nats
@@ -28,9 +28,9 @@ class Temperature(NamedTuple):
 
 
 class Reliability(NamedTuple):
-    """A reliability diagram of K bins over the examples that were given; a bin without examples has NaN means."""
+    """A reliability diagram with K bins over the given examples; a bin without examples has NaN means."""
 
-    low: np.ndarray  # [K] float64, the bin holds low <= p < high (the last one p <= high)
+    low: np.ndarray  # [K] float64, a bin contains low <= p < high (the last one p <= high)
     high: np.ndarray  # [K] float64
     counts: np.ndarray  # [K] int64
     predicted: np.ndarray  # [K] float64, mean probability of the bin
@@ -38,23 +38,23 @@ class Reliability(NamedTuple):
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """`-log softmax(logits)[label]` of each example in nats, `[N, C], [N] -> [N]`, in float64."""
+    """Return `-log softmax(logits)[label]` of each example in nats, `[N, C], [N] -> [N]`, in float64."""
     logits, labels = _check(logits, labels)
     return logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, split: str) -> Temperature:
-    """The temperature that minimises the mean cross-entropy on a validation split (Guo et al. 2017, section 4.2).
+    """Fit the temperature that minimises the mean cross-entropy on a validation split (Guo et al. 2017, section 4.2).
 
-    The loss is convex in 1/T. Newton's method finds where its derivative is zero, kept inside a bracket that every step
-    narrows. Fit it on a split that is neither trained nor tested on.
+    The loss is convex in 1/T. Newton's method finds the zero of its derivative inside a bracket that every step
+    narrows. Use a split that is used neither for training nor for testing.
 
     logits: `[N, C]`, or `[N]` of a binary classifier (class 0 has logit 0). labels: `[N]`, 0 to C - 1.
-    split: name of the split, for reasons.
+    split: name of the split for messages.
 
     Raises:
-      ValueError: shapes do not match, a logit is not finite, or a label is not a class.
-      RuntimeError: no convergence.
+      ValueError: if shapes do not match, a logit is not finite, or a label is not a class.
+      RuntimeError: if the search does not converge.
     """
     logits, labels = _check(logits, labels)
     picked = logits[np.arange(len(labels)), labels]
@@ -70,15 +70,17 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, split: str) -> Tempe
 
     before = loss(1.0)
     if len(np.unique(labels)) < 2:
-        return Temperature(undefined(f"{split} has one class only"), before, np.nan, 0)
-    # The derivative rises with 1/T, from here ...
+        return Temperature(undefined(f"{split} has only one class"), before, np.nan, 0)
+    # The derivative rises with 1/T from this value ...
     low_end = float(np.mean(logits.mean(axis=1) - picked))
-    # ... to here, the mean distance of the right logit from the largest.
+    # ... to this one, the mean distance of the correct logit from the largest.
     high_end = float(np.mean(logits.max(axis=1) - picked))
     if low_end >= 0:
-        return Temperature(undefined(f"the logits say nothing about the labels of {split}"), before, np.nan, 0)
+        reason = f"the logits carry no information about the labels of {split}"
+        return Temperature(undefined(reason), before, np.nan, 0)
     if high_end == 0:
-        return Temperature(undefined(f"every example of {split} is right: T would go to 0"), before, np.nan, 0)
+        reason = f"every example of {split} is classified correctly, so T would go to 0"
+        return Temperature(undefined(reason), before, np.nan, 0)
     low, high = INVERSE_RANGE
     if derivatives(low)[0] >= 0 or derivatives(high)[0] <= 0:
         reason = f"no minimum for T from {1 / high:g} to {1 / low:g} on {split}"
@@ -90,20 +92,22 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, split: str) -> Tempe
             return Temperature(Value(1 / inverse), before, loss(inverse), iteration)
         low, high = (inverse, high) if slope < 0 else (low, inverse)
         step = inverse - slope / curvature if curvature > 0 else np.nan
-        # Outside the bracket Newton's step is no use; the middle is taken on the scale of T.
+        # A Newton step outside the bracket is replaced by bisection on the scale of T.
         inverse = step if low < step < high else np.sqrt(low * high)
     raise RuntimeError(f"temperature on {split}: no convergence in {MAX_ITERATIONS} iterations, slope {slope:g}")
 
 
 def reliability(probabilities: np.ndarray, outcomes: np.ndarray, bins: int, spacing: str) -> Reliability:
-    """Mean probability against observed share, bin by bin.
+    """Compute mean probability and observed share for each bin.
 
-    probabilities: `[N]` in [0, 1], of the event; outcomes: `[N]`, 1 where it happened.
-    spacing: "width" for `bins` intervals of equal width; "mass" for intervals that hold about N / bins examples each,
-    where equal probabilities share a bin, so there may be fewer.
+    probabilities: `[N]` in [0, 1], of the event.
+    outcomes: `[N]`, 1 if the event happened, else 0.
+    spacing: "width" for `bins` intervals of equal width; "mass" for intervals with about N / bins examples each. Equal
+    probabilities share a bin, so "mass" may give fewer bins.
 
     Raises:
-      ValueError: unequal lengths, not probabilities, outcomes other than 0 and 1, no bins, or another spacing.
+      ValueError: if lengths differ, probabilities are not in [0, 1], outcomes are not 0 and 1, `bins` is not positive,
+        or `spacing` is unknown.
     """
     probabilities, outcomes = check_scores(probabilities, "probabilities"), check_labels(outcomes)
     check_probabilities(probabilities)
@@ -116,7 +120,7 @@ def reliability(probabilities: np.ndarray, outcomes: np.ndarray, bins: int, spac
         edges = np.arange(bins + 1) / bins
     else:
         ranked = np.sort(probabilities)
-        # The smallest value of each bin; a run of equal values that crosses a border stays in one bin.
+        # The smallest value of each bin. A run of equal values across a border stays in one bin.
         starts = np.unique(ranked[np.arange(bins) * len(ranked) // bins])
         edges = np.append(starts, ranked[-1])
     place = np.searchsorted(edges[1:-1], probabilities, side="right")
@@ -128,7 +132,7 @@ def reliability(probabilities: np.ndarray, outcomes: np.ndarray, bins: int, spac
 
 
 def expected_calibration_error(diagram: Reliability) -> float:
-    """Mean over the examples of the distance between predicted and observed in their bin."""
+    """Return the mean over the examples of the distance between predicted and observed in their bin."""
     gaps = np.abs(diagram.predicted - diagram.observed)
     return float(np.sum(np.where(diagram.counts > 0, gaps, 0.0) * diagram.counts) / diagram.counts.sum())
 

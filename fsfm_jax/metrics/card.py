@@ -1,13 +1,13 @@
-"""What the card of a detector says, wherever the card lies: beside its parameters, or beside a serialized one."""
+"""The card of a detector, which is stored next to its parameters or next to an exported artifact."""
 
 from fsfm_jax.metrics.demonstration import FIELD, Demonstration
 from fsfm_jax.metrics.thresholds import Threshold
 
-MERGED = "merged"  # the tuning whose updates were added to the matrices that they belong to
+MERGED = "merged"  # the tuning of a network whose low-rank updates were added to its matrices
 
 
 class Carded:
-    """Reads `card`, the JSON that gives a detector's scores their meaning; the base of whatever has one."""
+    """A base class that reads `card`, the JSON that gives a detector's scores their meaning."""
 
     card: dict
 
@@ -23,24 +23,24 @@ class Carded:
 
     @property
     def temperature(self) -> float | None:
-        """What its logits are divided by for calibrated probabilities; None if it was not calibrated."""
+        """The divisor of the logits for calibrated probabilities; None if the detector was not calibrated."""
         return None if self.card["calibration"] is None else self.card["calibration"]["temperature"]
 
     @property
     def own_transform(self) -> str | None:
-        """What made images of crops when it was selected and calibrated; None if nothing says it."""
-        if "input" in self.card:  # of a serialized detector
+        """The transform of crops used for its selection and calibration; None if the card does not name it."""
+        if "input" in self.card:  # the card of an exported detector
             return self.card["input"].get("transform")
-        # The configuration of an imported one names its network alone.
+        # The configuration of an imported detector only describes its network.
         known = "config" in self.card and "official" not in self.card
         return self.card["config"]["evaluation.transform"] if known else None
 
     @property
     def demonstration(self) -> Demonstration | None:
-        """What makes it a demonstration; None for any other detector."""
+        """The facts about a demonstration detector; None for any other detector."""
         return Demonstration.from_json(self.card[FIELD]) if FIELD in self.card else None
 
     def thresholds(self, level: str) -> list[Threshold]:
-        """The thresholds it keeps for "frame" or "video"; empty if it was not calibrated."""
+        """Return its thresholds for `level` "frame" or "video"; empty if the detector was not calibrated."""
         calibration = self.card["calibration"]
         return [] if calibration is None else [Threshold.from_json(t) for t in calibration["thresholds"][level]]

@@ -1,10 +1,10 @@
-"""Split conformal prediction: sets of classes that hold the true one for a stated share of examples.
+"""Split conformal prediction: sets of classes that contain the true class for a given share of examples.
 
-With s_i = 1 - p_i(y_i) on n examples of a validation split, the set of a new example has every class c with
+With s_i = 1 - p_i(y_i) on n examples of a validation split, the set of a new example contains every class c with
 1 - p(c) <= q, where q is the k-th smallest s_i, k = ceil((n + 1)(1 - alpha)). If the new example and those n are
-exchangeable, the set holds its class with a probability of at least 1 - alpha, and of at most 1 - alpha + 1/(n + 1)
-where no two s_i are equal (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005; Lei et al., JASA
-2018). With fewer than 1/alpha - 1 examples there is no such k, and every set has all classes.
+exchangeable, the set contains the true class with a probability of at least 1 - alpha. If no two s_i are equal, this
+probability is at most 1 - alpha + 1/(n + 1) (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World",
+2005; Lei et al., JASA 2018). With fewer than 1/alpha - 1 examples no such k exists, and every set has all classes.
 """
 
 import math
@@ -17,13 +17,13 @@ from fsfm_jax.metrics.value import Value, undefined
 
 
 class Conformal(NamedTuple):
-    """Largest 1 - p of the classes in a set."""
+    """Thresholds of conformal sets: the largest 1 - p of a class in a set."""
 
     thresholds: np.ndarray  # [C] float64; infinity: the class is in every set
-    counts: np.ndarray  # [C] int64, how many examples chose each threshold
+    counts: np.ndarray  # [C] int64, number of examples used to fit each threshold
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
-        """The classes in the set of each example, `[N, C] -> [N, C] bool`; ValueError for another number of classes."""
+        """Return the set of each example, `[N, C] -> [N, C] bool`; raise ValueError for another number of classes."""
         probabilities = _check(probabilities)
         if probabilities.shape[1] != len(self.thresholds):
             raise ValueError(f"expected {len(self.thresholds)} classes, found {probabilities.shape[1]}")
@@ -31,25 +31,27 @@ class Conformal(NamedTuple):
 
 
 class Sets(NamedTuple):
-    """How good the sets of a test set are, in fractions."""
+    """Coverage and size of the conformal sets of a test set, in fractions."""
 
-    coverage: float  # share of examples whose set holds their class
-    of_class: tuple[Value, ...]  # the same of each class
+    coverage: float  # share of examples whose set contains their class
+    of_class: tuple[Value, ...]  # coverage of each class
     size: float  # mean number of classes in a set
     sizes: tuple[float, ...]  # share of the sets with 0, 1, ... C classes
 
 
 def fit_conformal(probabilities: np.ndarray, labels: np.ndarray, alpha: float, by_class: bool) -> Conformal:
-    """Choose the thresholds on a validation split that is neither trained nor tested on.
+    """Choose the thresholds on a validation split that is used neither for training nor for testing.
 
     Args:
-      probabilities: `[N, C]`, 0..1. labels: `[N]`, 0 to C - 1.
-      alpha: share of examples whose set may lack their class, in (0, 1).
-      by_class: a threshold for each class from its own examples, so that each class has the bound for itself
-        (Mondrian conformal prediction); otherwise one for all.
+      probabilities: `[N, C]`, 0..1.
+      labels: `[N]`, 0 to C - 1.
+      alpha: allowed share of examples whose set lacks their class, in (0, 1).
+      by_class: True fits a threshold for each class on its own examples, so the bound holds for each class (Mondrian
+        conformal prediction). False fits one threshold for all classes.
 
     Raises:
-      ValueError: no example, of some class if `by_class`; shapes, labels, probabilities or alpha that cannot be.
+      ValueError: if there is no example, or none of some class with `by_class`; if a shape, label, probability or
+        `alpha` is invalid.
     """
     probabilities = _check(probabilities)
     labels = _check_labels(labels, probabilities)
@@ -60,19 +62,22 @@ def fit_conformal(probabilities: np.ndarray, labels: np.ndarray, alpha: float, b
         return Conformal(np.full(classes, _quantile(scores, alpha)), np.full(classes, len(scores)))
     counts = np.bincount(labels, minlength=classes)
     if not counts.all():
-        raise ValueError(f"conformal sets by class: found no example of class {int(np.argmin(counts))} to fit them on")
+        raise ValueError(
+            "conformal sets by class: expected examples of every class; "
+            f"found no example of class {int(np.argmin(counts))}"
+        )
     return Conformal(np.array([_quantile(scores[labels == label], alpha) for label in range(classes)]), counts)
 
 
 def measure_sets(sets: np.ndarray, labels: np.ndarray) -> Sets:
-    """Count what the sets `[N, C] bool` of examples with these labels `[N]` hold.
+    """Measure coverage and size of the sets `[N, C] bool` of examples with the labels `[N]`.
 
     Raises:
-      ValueError: no example, shapes or labels that do not fit.
+      ValueError: if there is no example, or shapes or labels do not match.
     """
     sets = np.asarray(sets)
     if sets.ndim != 2 or not len(sets) or sets.dtype != bool:
-        raise ValueError(f"sets: expected [N, C] of truth values, N > 0; found {sets.dtype} of shape {sets.shape}")
+        raise ValueError(f"sets: expected [N, C] bool, N > 0; found {sets.dtype} of shape {sets.shape}")
     labels = _check_labels(labels, sets)
     held, classes = sets[np.arange(len(labels)), labels], sets.shape[1]
     of_class = tuple(
@@ -84,7 +89,7 @@ def measure_sets(sets: np.ndarray, labels: np.ndarray) -> Sets:
 
 
 def _quantile(scores: np.ndarray, alpha: float) -> float:
-    # In floats (n + 1)(1 - alpha) may be a little more than the whole number that it is, which moves the place by one.
+    # Rounding may put (n + 1)(1 - alpha) slightly above the exact integer, which would shift the rank by one.
     place = math.ceil((len(scores) + 1) * (1 - Fraction(str(alpha))))
     return float(np.sort(scores)[place - 1]) if place <= len(scores) else math.inf
 
@@ -94,7 +99,7 @@ def _check(probabilities: np.ndarray) -> np.ndarray:
     if probabilities.ndim != 2 or not len(probabilities) or probabilities.shape[1] < 2:
         raise ValueError(f"probabilities: expected [N, C] with N > 0 and C > 1; found shape {probabilities.shape}")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():  # NaN is neither
-        raise ValueError("probabilities: expected numbers from 0 to 1; found others or NaN")
+        raise ValueError("probabilities: expected numbers from 0 to 1; found numbers outside this range or NaN")
     return probabilities
 
 

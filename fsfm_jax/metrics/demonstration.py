@@ -1,10 +1,10 @@
-"""What the card of a demonstration detector says of it: its training data, and what was measured."""
+"""The entry of a demonstration detector in its card: training data and measured AUCs."""
 
 import dataclasses
 import math
 from typing import Any
 
-FIELD = "demonstration"  # of a card
+FIELD = "demonstration"  # field of a card
 MOST_SETS, LONGEST = 32, 500
 
 
@@ -13,9 +13,9 @@ class Measured:
     """The AUC on a data set.
 
     Attributes:
-      name: of the set.
-      auc: over images or frames, 0..1; None where it is undefined.
-      real, forged: how many images of each.
+      name: name of the data set.
+      auc: AUC over images or frames, 0..1; None if it is undefined.
+      real, forged: number of real and forged images.
     """
 
     name: str
@@ -26,12 +26,12 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True)
 class Demonstration:
-    """A detector that shows how the program works, and that nobody should rely on.
+    """A detector that demonstrates the program and must not be relied on.
 
     Attributes:
-      trained_on: in words.
-      licence: of the weights, as SPDX spells it.
-      measured: empty if nothing was.
+      trained_on: description of the training data.
+      licence: SPDX identifier of the weights' licence.
+      measured: AUCs by data set; empty if nothing was measured.
     """
 
     trained_on: str
@@ -40,10 +40,10 @@ class Demonstration:
 
     @classmethod
     def from_json(cls, kept: Any) -> "Demonstration":
-        """Reads the field of a card, which may come from anybody.
+        """Read the field of an untrusted card.
 
         Raises:
-          ValueError: something is missing or of another type; the message names it.
+          ValueError: if an entry is missing or has another type; the message names it.
         """
         if not isinstance(kept, dict):
             raise ValueError(f"expected a table, found {type(kept).__name__}")
@@ -53,7 +53,7 @@ class Demonstration:
         return cls(_text(kept, "trained_on"), _text(kept, "licence"), tuple(map(_measured, rows)))
 
     def describe(self) -> str:
-        """Returns what it is, in one sentence without a full stop."""
+        """Describe the detector in one sentence without a full stop."""
         if not self.measured:
             numbers = "how often it is right was not measured"
         else:
@@ -75,7 +75,7 @@ def _measured(row: dict) -> Measured:
         raise ValueError("measured.auc: expected a share from 0 to 1 or null")
     counts = [row.get("real"), row.get("forged")]
     if not all(type(count) is int and count >= 0 for count in counts):
-        raise ValueError("measured.real, measured.forged: expected numbers of images")
+        raise ValueError("measured.real, measured.forged: expected numbers of images, integers from 0 up")
     return Measured(_text(row, "name"), auc, *counts)
 
 

@@ -1,18 +1,19 @@
-"""How well a heat map finds a region that is known: overlap, and whether its peak lies inside.
+"""Localisation of a known region by a heat map: overlap, and whether the peak lies inside.
 
-A map `[H, W]` says how much of the evidence lies at each pixel, a region `[H, W] bool` where it should lie.
+A heat map `[H, W]` holds the evidence at each pixel; a region `[H, W] bool` marks where it should be.
 """
 
 import numpy as np
 
 
 def intersection_over_union(heat: np.ndarray, region: np.ndarray, share: float) -> float:
-    """IoU of the region and the pixels whose heat is at least `share` of the largest, 0..1.
+    """Return the IoU (0..1) of the region and the pixels whose heat is at least `share` of the maximum.
 
-    A map without a value above 0 marks nothing: 0.
+    A map without a positive value gives 0.
 
     Raises:
-      ValueError: other shapes, an empty region, heat that is negative or not finite, a share that is not in (0, 1].
+      ValueError: if shapes differ, the region is empty, the heat is negative or non-finite, or `share` is not in
+        (0, 1].
     """
     heat, region = _check(heat, region)
     if not 0 < share <= 1:
@@ -22,13 +23,13 @@ def intersection_over_union(heat: np.ndarray, region: np.ndarray, share: float) 
 
 
 def pointing_game(heat: np.ndarray, region: np.ndarray) -> float:
-    """Whether the hottest pixel lies in the region, 1 or 0; of several hottest ones the share that does.
+    """Return 1 if the hottest pixel lies in the region, else 0; for several hottest pixels the share that does.
 
-    The pointing game of Zhang et al. ("Top-down neural attention by excitation backprop", ECCV 2016) without its margin
-    of 15 pixels. A map without a value above 0 points nowhere: 0.
+    This is the pointing game of Zhang et al. ("Top-down neural attention by excitation backprop", ECCV 2016) without
+    its margin of 15 pixels. A map without a positive value gives 0.
 
     Raises:
-      ValueError: other shapes, an empty region, heat that is negative or not finite.
+      ValueError: if shapes differ, the region is empty, or the heat is negative or non-finite.
     """
     heat, region = _check(heat, region)
     return float(region[heat == heat.max()].mean()) if heat.max() > 0 else 0.0
@@ -38,11 +39,11 @@ def _check(heat: np.ndarray, region: np.ndarray) -> tuple[np.ndarray, np.ndarray
     heat, region = np.asarray(heat, np.float64), np.asarray(region)
     if heat.ndim != 2 or heat.shape != region.shape or region.dtype != bool:
         raise ValueError(
-            f"expected heat [H, W] and a region of its shape of truth values; found {heat.shape} and {region.dtype} "
+            f"expected heat [H, W] and a bool region of the same shape; found {heat.shape} and {region.dtype} "
             f"{region.shape}"
         )
     if not region.any():
         raise ValueError("region: expected at least one pixel, found none; leave this picture out")
     if not np.isfinite(heat).all() or heat.min() < 0:
-        raise ValueError("heat: expected finite numbers from 0 on; found others")
+        raise ValueError("heat: expected finite numbers of at least 0; found negative or non-finite numbers")
     return heat, region

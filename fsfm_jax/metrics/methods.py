@@ -1,4 +1,4 @@
-"""AUC of each manipulation of a test set: its forged faces against all real ones."""
+"""AUC of each manipulation method of a test set: its forged faces against all real faces."""
 
 import numpy as np
 
@@ -6,20 +6,20 @@ from fsfm_jax.metrics import binary, video
 from fsfm_jax.metrics.scores import Scored
 from fsfm_jax.metrics.value import split_reasons
 
-SEPARATOR = "/"  # of a scenario and a method within it, as in Celeb-DF++: FaceSwap/BlendFace
+SEPARATOR = "/"  # between a scenario and its method, as in Celeb-DF++: FaceSwap/BlendFace
 
 
 def auc_by_method(scored: Scored, videos: np.ndarray, frames: np.ndarray, methods: np.ndarray) -> dict[str, dict]:
-    """AUC and counts of frames and videos by method, sorted, as a dict for `json.dumps`.
+    """Return AUC and counts of frames and videos by method, sorted, as a dict for `json.dumps`.
 
-    A method `A/B` counts for itself and for `A`, which has all forged faces of that scenario. Forged faces without a
-    method are in no group. The real faces are the same in every group.
+    A method `A/B` is counted under itself and under `A`, which has all forged faces of that scenario. Forged faces
+    without a method are in no group. Every group has the same real faces.
 
-    methods: `[N] str`, how each forged example was made; that of a real one is ignored. videos, frames: `[N]`,
-    as in `video.aggregate`.
+    methods: `[N] str`, the manipulation method of each forged example; ignored for real examples.
+    videos, frames: `[N]`, as in `video.aggregate`.
 
     Raises:
-      ValueError: methods of another length, or what `video.aggregate` refuses.
+      ValueError: if `methods` has another length, or `video.aggregate` raises it.
     """
     videos, frames, methods = np.asarray(videos), np.asarray(frames), np.asarray(methods)
     if methods.shape != scored.labels.shape:
@@ -40,7 +40,7 @@ def auc_by_method(scored: Scored, videos: np.ndarray, frames: np.ndarray, method
 
 
 def _groups(name: str) -> list[str]:
-    """`A/B` -> A, A/B; nothing for an empty name."""
+    """Return the groups of a method, `A/B` -> A, A/B; none for an empty name."""
     parts = name.split(SEPARATOR) if name else []
     return [SEPARATOR.join(parts[: count + 1]) for count in range(len(parts))]
 

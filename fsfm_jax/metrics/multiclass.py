@@ -1,8 +1,8 @@
 """Metrics of a detector with two or more named classes, such as real, deepfake, diffusion and spoof.
 
-Fractions over the N examples that `ClassScores` holds. For videos average the probabilities of their frames with
-`video.mean_by_video` and give them as examples of their own. A class without examples makes undefined what needs it,
-and so every mean over the classes.
+All metrics are fractions over the N examples in `ClassScores`. For videos, average the probabilities of their frames
+with `video.mean_by_video` and pass the means as examples. If a class has no examples, the metrics that need it are
+undefined, including every mean over the classes.
 """
 
 import functools
@@ -14,9 +14,9 @@ from fsfm_jax.metrics import binary
 from fsfm_jax.metrics.scores import Classes, Scored
 from fsfm_jax.metrics.value import Value, mean, split_reasons, undefined
 
-# How far a row of C probabilities may miss 1, for each class. With the float32 rounding step e a softmax or the
-# exponential of a log-softmax misses by at most 2 e (its exponentials) + e C / 2 (their sum) + 1.5 e log C (logarithm
-# and rounding), which is less than 2 e C; twice that is for accelerators, whose exponentials are less exact.
+# Tolerance, per class, for the sum of a row of C probabilities. With the float32 rounding step e, the error of a
+# softmax or the exponential of a log-softmax is at most 2 e (exponentials) + e C / 2 (sum) + 1.5 e log C (logarithm and
+# rounding), which is less than 2 e C. The tolerance is twice that, because accelerators have less exact exponentials.
 SUM_TOLERANCE_PER_CLASS = 4 * float(np.finfo(np.float32).eps)
 
 
@@ -25,8 +25,9 @@ class ClassScores:
     """Class probabilities and labels of N examples (frames, videos or images).
 
     Raises:
-      ValueError: no example, unequal lengths, fewer than two classes, names that are not distinct or not one per
-        column; a row that is not finite, has a negative number or does not sum to 1; a label that is no class.
+      ValueError: if there is no example, lengths differ, there are fewer than two classes, or names are not distinct
+        or not one per column; if a row is non-finite, has a negative number or does not sum to 1; if a label is not a
+        class.
     """
 
     probabilities: np.ndarray  # [N, C] float64, rows sum to 1
@@ -44,7 +45,7 @@ class ClassScores:
 
     @functools.cached_property
     def predicted(self) -> np.ndarray:
-        """The most probable class, of equals the first, `[N] int64`."""
+        """The most probable class, the first one if several are equal, `[N] int64`."""
         return self.probabilities.argmax(axis=1)
 
     @functools.cached_property
@@ -53,7 +54,7 @@ class ClassScores:
         return np.bincount(self.labels * size + self.predicted, minlength=size * size).reshape(size, size)
 
     def index(self, name: str) -> int:
-        """Column of a class.
+        """Return the column of a class.
 
         Raises:
           ValueError: there is no such class.
@@ -63,44 +64,44 @@ class ClassScores:
         return self.class_names.index(name)
 
     def against_the_rest(self, name: str) -> Scored:
-        """One class as the positive one, scored by its probability; all others together are the negative one."""
+        """Return one class as positive, scored by its probability, against all others together as negative."""
         column = self.index(name)
         return Scored(self.probabilities[:, column], self.labels == column, Classes(name, f"class other than {name}"))
 
 
 def confusion(classified: ClassScores) -> np.ndarray:
-    """How often each true class (row) was predicted as each class (column), `[C, C] int64`."""
+    """Count how often each true class (row) was predicted as each class (column), `[C, C] int64`."""
     return classified._confusion.copy()
 
 
 def accuracy(classified: ClassScores) -> Value:
-    """Share of the examples whose most probable class is the right one; a class may be missing."""
+    """Return the share of the examples whose most probable class is correct; a class may be missing."""
     return Value(float(np.trace(classified._confusion) / len(classified)))
 
 
 def balanced_accuracy(classified: ClassScores) -> Value:
-    """Mean recall over all classes."""
+    """Return the mean recall over all classes."""
     return mean(*(recall(classified, name) for name in classified.class_names))
 
 
 def log_loss(classified: ClassScores) -> Value:
-    """Mean over the examples of `-log p(label)`, in nats; probabilities are kept 2.2e-16 away from 0 and 1."""
+    """Return the mean of `-log p(label)` over the examples, in nats; p is clipped to 2.2e-16 from 0 and 1."""
     picked = classified.probabilities[np.arange(len(classified)), classified.labels]
     return Value(float(-np.mean(np.log(np.clip(picked, binary.PROBABILITY_EPSILON, 1 - binary.PROBABILITY_EPSILON)))))
 
 
 def recall(classified: ClassScores, name: str) -> Value:
-    """Share of the examples of a class that are predicted as it.
+    """Return the share of the examples of a class that are predicted as it.
 
     Raises:
-      ValueError: there is no such class, here and below.
+      ValueError: if there is no such class; this holds for all functions below.
     """
     right, present, _ = _counts(classified, name)
     return Value(right / present) if present else undefined(_missing(classified, name))
 
 
 def precision(classified: ClassScores, name: str) -> Value:
-    """Share of the examples predicted as a class that are of it; undefined if none is predicted as it."""
+    """Return the share of the examples predicted as a class that belong to it; undefined without predictions of it."""
     right, _, predicted = _counts(classified, name)
     if not predicted:
         return undefined(f"none of {len(classified)} examples was predicted as {name}")
@@ -108,23 +109,23 @@ def precision(classified: ClassScores, name: str) -> Value:
 
 
 def f1(classified: ClassScores, name: str) -> Value:
-    """`2 right / (present + predicted)`, the harmonic mean of precision and recall; 0 if never predicted."""
+    """Return `2 correct / (present + predicted)`, the harmonic mean of precision and recall; 0 if never predicted."""
     right, present, predicted = _counts(classified, name)
     return Value(2 * right / (present + predicted)) if present else undefined(_missing(classified, name))
 
 
 def auc(classified: ClassScores, name: str) -> Value:
-    """Area under the ROC curve of a class against the rest; ties count half."""
+    """Return the area under the ROC curve of a class against the rest; ties count half."""
     return binary.auc(classified.against_the_rest(name))
 
 
 def summarise_classes(classified: ClassScores, split: str) -> dict:
-    """All of the above, as a dict that `json.dumps` takes without NaN.
+    """Return all metrics above as a dict for JSON, without NaN.
 
-    What is undefined is null in `metrics` and has its reason in `undefined`. Rows of `confusion` are true classes,
-    columns predicted ones, both in the order of `class_names`.
+    Undefined metrics are null in `metrics` and have their reason in `undefined`. Rows of `confusion` are true classes
+    and columns are predicted classes, both in the order of `class_names`.
 
-    split: its name.
+    split: name of the split.
     """
     by_class = {name: _summarise_class(classified, name) for name in classified.class_names}
     overall = {
@@ -151,7 +152,7 @@ def _summarise_class(classified: ClassScores, name: str) -> tuple[dict[str, int]
 
 
 def _counts(classified: ClassScores, name: str) -> tuple[int, int, int]:
-    """How many examples are of a class and predicted as it, are of it, are predicted as it."""
+    """Count the examples of a class that are predicted as it, all its examples, and all predictions of it."""
     index, counts = classified.index(name), classified._confusion
     return int(counts[index, index]), int(counts[index].sum()), int(counts[:, index].sum())
 
@@ -169,7 +170,7 @@ def _check_probabilities(probabilities: np.ndarray, names: tuple[str, ...]) -> N
     with np.errstate(invalid="ignore", over="ignore"):
         sums = probabilities.sum(axis=1)
     tolerance = SUM_TOLERANCE_PER_CLASS * shape[1]
-    # A NaN or an infinity makes its sum one, and then the comparison is false.
+    # A NaN or infinity makes the sum non-finite, and then the comparison is false.
     strange = ~(np.abs(sums - 1) <= tolerance) | (probabilities < 0).any(axis=1)
     if strange.any():
         place = int(np.argmax(strange))
@@ -181,7 +182,7 @@ def _check_probabilities(probabilities: np.ndarray, names: tuple[str, ...]) -> N
 
 
 def _check_labels(labels: np.ndarray, count: int, classes: int) -> np.ndarray:
-    """`labels` as `[N] int64`."""
+    """Return `labels` as `[N] int64`."""
     labels = np.asarray(labels)
     if labels.shape != (count,):
         raise ValueError(f"labels: expected shape ({count},) as the probabilities, found {labels.shape}")

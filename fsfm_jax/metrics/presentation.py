@@ -11,12 +11,12 @@ from fsfm_jax.metrics.value import Value, mean, undefined
 
 
 def apcer_by_species(scored: Scored, species: np.ndarray, threshold: float) -> dict[str, Value]:
-    """Attack presentation classification error rate: share of the attacks of each species that pass, by name.
+    """Return the attack presentation classification error rate: the share of attacks that pass, by species.
 
     species: `[N] str`, the attack instrument of each example, "" for bona fide.
 
     Raises:
-      ValueError: another length, an attack without a species, or a bona fide example with one.
+      ValueError: if `species` has another length, an attack has no species, or a bona fide example has one.
     """
     species = np.asarray(species)
     if species.shape != scored.labels.shape:
@@ -37,18 +37,18 @@ def apcer_by_species(scored: Scored, species: np.ndarray, threshold: float) -> d
 
 
 def apcer(scored: Scored, species: np.ndarray, threshold: float) -> Value:
-    """APCER of the species that passes most often: the standard reports the worst species, not their mean."""
+    """Return the APCER of the worst species, which the standard reports instead of the mean over species."""
     rates = apcer_by_species(scored, species, threshold)
     return max(rates.values(), key=float) if rates else undefined(scored.missing)
 
 
 def bpcer(scored: Scored, threshold: float) -> Value:
-    """Bona fide presentation classification error rate: share of the bona fide examples that are refused."""
+    """Return the bona fide presentation classification error rate: the share of bona fide examples rejected."""
     return binary.false_negative_rate(scored, threshold)
 
 
 def acer(scored: Scored, species: np.ndarray, threshold: float) -> Value:
-    """Mean of APCER (worst species) and BPCER; the standard has dropped it since, papers still print it.
+    """Return the mean of APCER (worst species) and BPCER; the standard has dropped it, papers still report it.
 
     With a single species it equals the half total error rate.
     """

@@ -10,7 +10,7 @@ from fsfm_jax.metrics.curve import Curve
 
 
 class Classes(NamedTuple):
-    """Names of the two classes, for reasons and reports."""
+    """Names of the two classes for messages and reports."""
 
     positive: str  # label 1, high scores
     negative: str  # label 0, low scores
@@ -21,10 +21,10 @@ ANTI_SPOOFING = Classes("bona fide", "attack")
 
 
 def check_labels(labels: np.ndarray) -> np.ndarray:
-    """`labels` as `[N] bool`.
+    """Return `labels` as `[N] bool`.
 
     Raises:
-      ValueError: not one axis, or a label other than 0 and 1.
+      ValueError: if there is not exactly one axis, or a label other than 0 and 1.
     """
     labels = np.asarray(labels)
     if labels.ndim != 1:
@@ -37,10 +37,10 @@ def check_labels(labels: np.ndarray) -> np.ndarray:
 
 
 def check_scores(scores: np.ndarray, name: str = "scores") -> np.ndarray:
-    """`scores` as `[N] float64`.
+    """Return `scores` as `[N] float64`.
 
     Raises:
-      ValueError: not one axis, empty, or NaN or infinite somewhere.
+      ValueError: if there is not exactly one axis, no element, or a non-finite element.
     """
     scores = np.asarray(scores, np.float64)
     if scores.ndim != 1 or not len(scores):
@@ -50,17 +50,17 @@ def check_scores(scores: np.ndarray, name: str = "scores") -> np.ndarray:
         place = int(np.argmax(strange))
         raise ValueError(
             f"{name}: expected finite numbers, found {scores[place]} at position {place} of {len(scores)} "
-            f"and {int(strange.sum()) - 1} more; look at what made them, do not drop them"
+            f"and {int(strange.sum()) - 1} more; find their cause and do not drop them"
         )
     return scores
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Scores and labels of N examples (frames, videos or images), what every metric starts from.
+    """Scores and labels of N examples (frames, videos or images), the input of every metric.
 
     Raises:
-      ValueError: empty or unequal lengths, a score that is NaN or infinite, a label other than 0 and 1.
+      ValueError: if lengths are zero or differ, a score is non-finite, or a label is not 0 or 1.
     """
 
     scores: np.ndarray  # [N] float64, higher = more likely the positive class
@@ -90,7 +90,7 @@ class Scored:
 
     @property
     def missing(self) -> str:
-        """Which class is absent, as a reason: `no fake among 20 examples`, or nothing."""
+        """The reason that names the missing class, such as `no fake among 20 examples`; empty if both are present."""
         if self.positives and self.negatives:
             return ""
         name = self.classes.negative if self.positives else self.classes.positive
@@ -98,7 +98,7 @@ class Scored:
 
     @functools.cached_property
     def descending(self) -> tuple[np.ndarray, np.ndarray]:
-        """Order of the examples by falling score `[N]`, and the last place in it of each distinct score `[K]`."""
+        """Order of the examples by falling score `[N]`, and the last place of each distinct score in it `[K]`."""
         order = np.argsort(self.scores)[::-1]
         ranked = self.scores[order]
         return order, np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)

@@ -1,14 +1,14 @@
-"""Which checkpoint of a run is reported, as data, with a sentence that every output can carry."""
+"""The rule that selects the reported checkpoint of a run, and a sentence about the choice for every output."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# The split each rule looks at; `last` looks at none.
+# The split that each rule uses; `last` uses none.
 SPLITS = {"oracle": "target-test", "source-validation": "source-validation", "last": ""}
 BETTER = ("lower", "higher")
-# What a step of fine-tuning can be chosen by (`detection.validation` says over what), and which way is better.
+# Metrics that can select a step of fine-tuning, and which direction is better; see `detection.validation`.
 METRICS = {"loss": "lower", "auc": "higher", "hter": "lower"}
 TIES = ("earlier", "later")
 
@@ -22,10 +22,10 @@ class Evaluated(NamedTuple):
 
 @dataclass(frozen=True)
 class SelectionRule:
-    """How to choose: `oracle` (on the target's test set), `source-validation`, or `last` (takes no metric).
+    """A selection rule: `oracle` (on the target's test set), `source-validation`, or `last` (without metric).
 
     Raises:
-      ValueError: a name that is not in `SPLITS`, `BETTER` or `TIES`, or no metric for a rule that needs one.
+      ValueError: if a name is not in `SPLITS`, `BETTER` or `TIES`, or a rule lacks the metric that it needs.
     """
 
     kind: str
@@ -51,7 +51,7 @@ LAST = SelectionRule("last")
 
 
 class Choice(NamedTuple):
-    """The chosen step, the value that won (NaN for `last`), and the sentence that goes with all its numbers."""
+    """The chosen step, its value (NaN for `last`), and the sentence that accompanies its numbers."""
 
     step: int
     value: float
@@ -59,10 +59,10 @@ class Choice(NamedTuple):
 
 
 def choose(rule: SelectionRule, evaluated: Sequence[Evaluated]) -> Choice:
-    """Applies `rule` to the checkpoints of one run, in any order; a NaN never wins, and the label counts them.
+    """Apply `rule` to the checkpoints of one run, in any order; NaN is never chosen, and the label counts NaNs.
 
     Raises:
-      ValueError: no checkpoint, a step given twice, no value under the rule's split and metric, or only NaN.
+      ValueError: if there is no checkpoint, a step is given twice, the rule's metric is missing, or all values are NaN.
     """
     steps = [checkpoint.step for checkpoint in evaluated]
     if not steps:
@@ -71,7 +71,7 @@ def choose(rule: SelectionRule, evaluated: Sequence[Evaluated]) -> Choice:
         twice = next(step for step in steps if steps.count(step) > 1)
         raise ValueError(f"evaluated: expected each step once, found step {twice} {steps.count(twice)} times")
     if rule.kind == "last":
-        return Choice(max(steps), math.nan, f"Step {max(steps)}, the last of {len(steps)}; no score was looked at.")
+        return Choice(max(steps), math.nan, f"Step {max(steps)}, the last of {len(steps)}; no score was used.")
     values = {checkpoint.step: _value(rule, checkpoint) for checkpoint in evaluated}
     known = {step: value for step, value in values.items() if not math.isnan(value)}
     if not known:
@@ -93,9 +93,9 @@ def _value(rule: SelectionRule, checkpoint: Evaluated) -> float:
 def _label(rule: SelectionRule, step: int, best: float, total: int, without: int, winners: int) -> str:
     where = {
         "oracle": "the target's own test set (an oracle: these numbers are optimistic)",
-        "source-validation": "a validation split; the test set was not looked at",
+        "source-validation": "a validation split; the test set was not used",
     }[rule.kind]
     extreme = {"lower": "lowest", "higher": "highest"}[rule.better]
-    notes = f" {winners} steps were equal, the {rule.ties} one was taken." if winners > 1 else ""
+    notes = f" {winners} steps were equal; the {rule.ties} one was chosen." if winners > 1 else ""
     notes += f" {without} of {total} steps had no value." if without else ""
-    return f"Step {step}, one of {total} looked at: the {extreme} {rule.metric} ({best:.6g}) on {where}.{notes}"
+    return f"Step {step}, one of {total} evaluated: the {extreme} {rule.metric} ({best:.6g}) on {where}.{notes}"

@@ -1,13 +1,13 @@
-"""Selective prediction: how many verdicts are wrong if only the most confident ones are given.
+"""Selective prediction: the share of wrong verdicts if only confident verdicts are given.
 
-Coverage is the share of examples with a verdict, risk the share of wrong ones among these. With r(k) the risk of the k
-most confident of N examples, the area under the risk-coverage curve is
+Coverage is the share of examples with a verdict. Risk is the share of wrong verdicts among these. With r(k) the risk of
+the k most confident of N examples, the area under the risk-coverage curve is
 
     AURC = 1/N sum_{k=1..N} r(k)
 
 (Geifman, Uziel and El-Yaniv, "Bias-reduced uncertainty estimation for deep neural classifiers", ICLR 2019; 0 is the
-best). It grows with the share of errors, so next to it stands its excess over the same errors ranked last, E-AURC of
-that paper. Among equal confidences any order may come: r(k) is the mean over all orders.
+best). It grows with the share of errors. E-AURC from that paper subtracts the AURC of the same errors ranked last. For
+equal confidences r(k) is the mean over all orders.
 """
 
 import math
@@ -21,7 +21,7 @@ from fsfm_jax.metrics.value import Value, undefined
 
 
 class RiskCoverage(NamedTuple):
-    """Counts at each of K distinct confidences, the highest first: what has at least that one gets a verdict."""
+    """Counts at each of K distinct confidences, highest first; examples with at least this confidence get a verdict."""
 
     thresholds: np.ndarray  # [K] float64, falling
     accepted: np.ndarray  # [K] int64, examples with a verdict
@@ -37,10 +37,11 @@ def risk_coverage(confidences: np.ndarray, wrong: np.ndarray) -> RiskCoverage:
     """Count verdicts and errors at every distinct confidence.
 
     Args:
-      confidences: `[N]`, higher is surer. wrong: `[N]`, 1 where the verdict is wrong.
+      confidences: `[N]`, higher is more confident.
+      wrong: `[N]`, 1 if the verdict is wrong, else 0.
 
     Raises:
-      ValueError: empty or unequal lengths, a confidence that is not finite, anything else than 0 and 1 in `wrong`.
+      ValueError: if lengths are zero or differ, a confidence is non-finite, or `wrong` has values other than 0 and 1.
     """
     confidences, wrong = check_scores(confidences, "confidences"), check_labels(wrong)
     if len(confidences) != len(wrong):
@@ -52,26 +53,26 @@ def risk_coverage(confidences: np.ndarray, wrong: np.ndarray) -> RiskCoverage:
 
 
 def area(curve: RiskCoverage) -> float:
-    """AURC, 0..1."""
+    """Return the AURC, 0..1."""
     ranks = np.arange(1, curve.examples + 1)
-    # Within equal confidences the mean over all orders has its errors spread evenly.
+    # The mean over all orders spreads errors evenly over examples with equal confidence.
     return float(np.mean(np.interp(ranks, [0, *curve.accepted], [0, *curve.errors]) / ranks))
 
 
 def excess_area(curve: RiskCoverage) -> float:
-    """AURC less that of the same errors ranked last, 0..1: what better confidences could gain."""
+    """Return the AURC minus that of the same errors ranked last, 0..1: the possible gain from better confidences."""
     ranks = np.arange(1, curve.examples + 1)
     best = np.maximum(ranks - (curve.examples - int(curve.errors[-1])), 0)
     return area(curve) - float(np.mean(best / ranks))
 
 
 def choose_confidence(curve: RiskCoverage, risk: float) -> float:
-    """The lowest confidence that keeps the risk of this split at most `risk`, infinity if none does.
+    """Return the lowest confidence with a risk of at most `risk` on this split; infinity if there is none.
 
-    It is what fits this split: on others the risk may be higher.
+    It is fitted to this split, so the risk may be higher on other splits.
 
     Raises:
-      ValueError: `risk` is not in [0, 1].
+      ValueError: if `risk` is not in [0, 1].
     """
     check_rate("risk", risk)
     kept = np.flatnonzero(curve.errors <= risk * curve.accepted)
@@ -79,12 +80,12 @@ def choose_confidence(curve: RiskCoverage, risk: float) -> float:
 
 
 def coverage_at(curve: RiskCoverage, confidence: float) -> float:
-    """Share of the examples with at least this confidence."""
+    """Return the share of the examples with at least this confidence."""
     return _counts(curve, confidence)[0] / curve.examples
 
 
 def risk_at(curve: RiskCoverage, confidence: float) -> Value:
-    """Share of wrong verdicts among those with at least this confidence; undefined without any."""
+    """Return the share of wrong verdicts among those with at least this confidence; undefined without any."""
     accepted, errors = _counts(curve, confidence)
     return Value(errors / accepted) if accepted else undefined(f"no verdict has a confidence of {confidence:.6g}")
 

@@ -1,4 +1,4 @@
-"""All metrics of one split as one JSON object, with a reason for each number that is missing."""
+"""All metrics of one split as one JSON object, with a reason for each undefined metric."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ DECISION: dict[str, Callable[[Scored, float], Value]] = {
     "half_total_error_rate": binary.half_total_error_rate,
 }
 
-# What a confidence interval is given for.
+# Metrics with a confidence interval.
 RESAMPLED = {
     "auc": curve.area,
     "average_precision": curve.average_precision,
@@ -42,7 +42,7 @@ RESAMPLED = {
 
 
 class Resampling(NamedTuple):
-    """Settings of the bootstrap: 1000 resamples of whole videos at level 0.95 are usual."""
+    """Settings of the bootstrap over videos; common values are 1000 resamples at level 0.95."""
 
     resamples: int
     level: float
@@ -60,18 +60,19 @@ def summarise(
     video_thresholds: Sequence[Threshold] = (),
     resampling: Resampling | None = None,
 ) -> dict:
-    """Metrics over the frames and over the videos of one split, as a dict that `json.dumps` takes without NaN.
+    """Return the metrics over frames and over videos of one split as a dict for JSON, without NaN.
 
-    All rates are fractions. What is undefined is null in `metrics` and has its reason in `undefined`. Both levels have
-    the fixed threshold of the released code (argmax for frames, `>= 0.5` for videos) and the given ones; a threshold
-    that was chosen on this very split is marked as an oracle.
+    All rates are fractions. Undefined metrics are null in `metrics` and have their reason in `undefined`. Both levels
+    use the fixed threshold of the released code (argmax for frames, `>= 0.5` for videos) and the given thresholds. A
+    threshold that was chosen on this split is marked as an oracle.
 
-    scored: the N frames, scores being probabilities. videos, frames: `[N]`, ids and numbers (see `video.aggregate`).
+    scored: the N frames; scores are probabilities.
+    videos, frames: `[N]`, ids and numbers (see `video.aggregate`).
     species: `[N] str`, attack instrument of each frame, "" for bona fide; one per video. Adds APCER, BPCER and ACER.
-    frame_thresholds, video_thresholds: chosen on other splits, on scores of the same level.
+    frame_thresholds, video_thresholds: thresholds chosen on other splits, for scores of the same level.
 
     Raises:
-      ValueError: scores that are not probabilities, or what `video.aggregate` and `presentation` refuse.
+      ValueError: if scores are not probabilities, or `video.aggregate` or `presentation` raise it.
     """
     grouped = video.aggregate(scored, videos, frames)
     video_species = None if species is None else _one_species_per_video(np.asarray(species), grouped)
@@ -131,7 +132,7 @@ def _at(scored: Scored, split: str, threshold: Threshold, species: np.ndarray | 
 
 
 def _one_species_per_video(species: np.ndarray, grouped: video.Videos) -> np.ndarray:
-    """`[N] -> [V]`."""
+    """Return the species of each video, `[N] -> [V]`; raise ValueError if a video has several."""
     if species.shape != grouped.index.shape:
         raise ValueError(f"species: expected shape {grouped.index.shape} as the scores, found {species.shape}")
     of_video = species[grouped.first_places()]

@@ -1,4 +1,4 @@
-"""A threshold together with the rule and the split that chose it."""
+"""Thresholds, with the rule and the split that chose them."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from fsfm_jax.metrics import binary
 from fsfm_jax.metrics.scores import Scored
 from fsfm_jax.metrics.value import Value, undefined
 
-# The anti-spoofing code tries 0, 0.0001, ..., 1, and 1.1, at which nothing passes.
+# The anti-spoofing code tries 0, 0.0001, ..., 1, and 1.1, which no score passes.
 RELEASED_GRID = np.append(np.arange(10001) / 10000, 1.1)
-# Names in JSON, and the fields that they stand for.
+# Names in JSON, and the fields of `Threshold` that they hold.
 STORED = {"false_alarm_rate": "false_negative_rate", "miss_rate": "false_positive_rate"}
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """`score >= value` means positive; the rates are those on the split on which it was chosen."""
+    """A threshold: `score >= value` means positive. The rates are measured on the split that chose it."""
 
     value: float
     rule: str  # such as "equal error" or "false positive rate <= 0.01"
@@ -26,14 +26,14 @@ class Threshold:
 
     @property
     def chosen_on(self) -> str:
-        """A phrase for tables."""
+        """The rule and its split, as a phrase for tables."""
         return f"{self.rule}, chosen on {self.split}" if self.split else f"{self.rule}, chosen on no data"
 
     def as_json(self) -> dict:
-        """What `from_json` makes a threshold of again; rates that are undefined are null.
+        """Return a dict for `from_json`; undefined rates are null.
 
-        The names say what is counted, for readers who do not know which class is positive: real is. `false_alarm_rate`
-        is the share of real examples that are called forged, `miss_rate` that of forged ones that are called real.
+        The names do not require the reader to know that real is the positive class. `false_alarm_rate` is the share of
+        real examples that are classified as forged; `miss_rate` is the share of forged ones classified as real.
         """
         rates = {name: getattr(self, field) for name, field in STORED.items()}
         known = {name: None if rate.reason else rate.value for name, rate in rates.items()}
@@ -41,15 +41,15 @@ class Threshold:
 
     @classmethod
     def from_json(cls, stored: dict) -> "Threshold":
-        """Reads what `as_json` wrote; cards of earlier versions have the names of the fields.
+        """Read the output of `as_json`; cards of earlier versions use the names of the fields.
 
         Raises:
-          KeyError: an entry is missing.
+          KeyError: if an entry is missing.
         """
         rates = {}
         for name, field in STORED.items():
             known = stored[name] if name in stored else stored[field]
-            rates[field] = undefined(f"{stored['split']} had one class only") if known is None else Value(known)
+            rates[field] = undefined(f"{stored['split']} had only one class") if known is None else Value(known)
         return cls(stored["value"], stored["rule"], stored["split"], **rates)
 
 
@@ -61,42 +61,44 @@ def _measure(value: float, rule: str, scored: Scored, split: str) -> Threshold:
 
 
 def fixed(value: float) -> Threshold:
-    """A threshold that was settled before any score was seen, such as 0.5.
+    """Return a threshold that was fixed before any score was seen, such as 0.5.
 
     Raises:
-      ValueError: NaN.
+      ValueError: if `value` is NaN.
     """
     if np.isnan(value):
         raise ValueError("threshold: expected a number, found NaN")
-    none = undefined("the threshold was fixed beforehand, on no split")
+    none = undefined("the threshold was fixed in advance without data")
     return Threshold(float(value), f"fixed at {value:g}", "", none, none)
 
 
 def at_equal_error(scored: Scored, split: str) -> Threshold:
-    """The score on `split` at which the two error rates differ least; of equals the higher one (fewer false positives).
+    """Choose the score on `split` at which the two error rates differ least; for ties the higher one.
+
+    The higher one gives fewer false positives.
 
     Raises:
-      ValueError: `split` has no name, or one class only.
+      ValueError: if the name `split` is empty, or a class is missing.
     """
     _refuse_one_class(scored, split, "equal error")
     counts = scored.curve
-    # Differences of the two rates times both class sizes: integers, so equals are exactly equal.
+    # The difference of the two rates times both class sizes is an integer, so ties are exact.
     false_negatives = counts.positives - counts.true_positives
     gap = np.abs(counts.false_positives * counts.positives - false_negatives * counts.negatives)
     return _measure(counts.thresholds[np.argmin(gap)], "equal error", scored, split)
 
 
 def on_released_grid(scored: Scored, split: str) -> Threshold:
-    """The released anti-spoofing rule: of 0, 0.0001, ..., 1 and 1.1 the last with the least |FRR - FAR|.
+    """Choose as the released anti-spoofing code: of 0, 0.0001, ..., 1 and 1.1 the last with the least |FRR - FAR|.
 
-    The half total error rate at this threshold, on the same split, is what that code calls both EER and HTER.
+    That code reports the half total error rate at this threshold, on the same split, as both EER and HTER.
 
     Raises:
-      ValueError: `split` has no name, or one class only.
+      ValueError: if the name `split` is empty, or a class is missing.
     """
     rule = "least |FRR - FAR| on the grid k/10000"
     _refuse_one_class(scored, split, rule)
-    # Numbers of positives refused and of negatives that pass at each grid value.
+    # Numbers of rejected positives and accepted negatives at each grid value.
     refused = np.searchsorted(np.sort(scored.scores[scored.labels]), RELEASED_GRID, side="left")
     passed = scored.negatives - np.searchsorted(np.sort(scored.scores[~scored.labels]), RELEASED_GRID, side="left")
     gap = np.abs(refused / scored.positives - passed / scored.negatives)
@@ -104,12 +106,12 @@ def on_released_grid(scored: Scored, split: str) -> Threshold:
 
 
 def at_false_negative_rate(scored: Scored, target: float, split: str) -> Threshold:
-    """The highest score on `split` with a false negative rate of at most `target`; needs positives only.
+    """Choose the highest score on `split` with a false negative rate of at most `target`; only needs positives.
 
-    With real or bona fide as positive this is a stated rate of false alarms (BPCER).
+    With real or bona fide as positive, this limits the rate of false alarms (BPCER).
 
     Raises:
-      ValueError: `split` has no name or no positives, or `target` is not in [0, 1].
+      ValueError: if the name `split` is empty, there are no positives, or `target` is not in [0, 1].
     """
     binary.check_rate("target", target)
     rule = f"false negative rate <= {target:g}"

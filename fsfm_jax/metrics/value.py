@@ -1,4 +1,4 @@
-"""A number, or NaN and the reason why there is none."""
+"""The value of a metric: a number, or NaN with a reason."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ class Value:
     """The value of a metric: a number with an empty `reason`, or NaN with the reason why it is undefined.
 
     Raises:
-      ValueError: NaN without a reason, or a number with one.
+      ValueError: if NaN has no reason, or a number has one.
     """
 
     value: float
@@ -25,12 +25,12 @@ class Value:
 
 
 def undefined(reason: str) -> Value:
-    """NaN because of `reason`."""
+    """Return NaN with `reason`."""
     return Value(math.nan, reason)
 
 
 def mean(*values: Value) -> Value:
-    """The mean of `values`; undefined, with the reason of the first undefined one, if any of them is."""
+    """Return the mean of `values`; undefined, with the reason of the first undefined value, if there is one."""
     for value in values:
         if value.reason:
             return value
@@ -38,7 +38,7 @@ def mean(*values: Value) -> Value:
 
 
 def split_reasons(values: Mapping[str, Value]) -> dict[str, dict]:
-    """`metrics` and `undefined` for JSON, which has no NaN: null stands for it, and the reason beside it."""
+    """Return `metrics` and `undefined` for JSON: NaN becomes null in `metrics`, with its reason in `undefined`."""
     return {
         "metrics": {name: None if value.reason else value.value for name, value in values.items()},
         "undefined": {name: value.reason for name, value in values.items() if value.reason},

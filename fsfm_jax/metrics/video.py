@@ -1,4 +1,4 @@
-"""From scores of frames to scores of videos."""
+"""Aggregation of frame scores to video scores."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ import numpy as np
 from fsfm_jax.metrics.scores import Classes, Scored
 from fsfm_jax.text import join_first
 
-# A video is called positive at this mean probability or above (the released code).
+# A video is classified as positive at this mean probability or above (released code).
 VIDEO_THRESHOLD = 0.5
 # A frame goes to the class with the larger probability, and a tie to class 0 (argmax): `score > 0.5`.
 FRAME_THRESHOLD = float(np.nextafter(0.5, 1.0))
@@ -21,23 +21,23 @@ class Videos(NamedTuple):
     ids: np.ndarray  # [V]
     scores: np.ndarray  # [V] float64, mean over the video's frames
     labels: np.ndarray  # [V] bool
-    frames: np.ndarray  # [V] int64, how many frames there were
+    frames: np.ndarray  # [V] int64, number of frames
     index: np.ndarray  # [N] int64, row of the video of each frame
 
     def binary_scores(self, classes: Classes) -> Scored:
-        """The videos as examples of their own."""
+        """Return the videos as examples."""
         return Scored(self.scores, self.labels, classes)
 
     def first_places(self) -> np.ndarray:
-        """`[V] int64`: position of the first given frame of each video."""
-        # Rows are numbered in the order of appearance: the largest number so far grows at each new video.
+        """Return the position of the first given frame of each video, `[V] int64`."""
+        # Rows are numbered in order of appearance, so the running maximum grows at each new video.
         return np.flatnonzero(np.diff(np.maximum.accumulate(self.index), prepend=-1))
 
 
 def index_videos(videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct ids `[V]` in the order of their first appearance, and the row of each frame `[N]`."""
+    """Return the distinct ids `[V]` in order of first appearance, and the row of each frame `[N]`."""
     videos = np.asarray(videos)
-    # Frames of a video mostly follow each other: each run of equals is looked up once. Sorting names costs far more.
+    # Frames of a video mostly follow each other, so each run of equal ids is looked up once. Sorting is far slower.
     starts = np.append(True, videos[1:] != videos[:-1])[: len(videos)]
     rows: dict = {}
     of_run = np.fromiter((rows.setdefault(name, len(rows)) for name in videos[starts].tolist()), np.int64)
@@ -45,8 +45,9 @@ def index_videos(videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_by_video(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Mean over the frames of each video: probabilities `[N] -> [V]`, or logits `[N, C] -> [V, C]`, in float64.
+    """Return the mean over the frames of each video in float64: `[N] -> [V]`, or `[N, C] -> [V, C]`.
 
+    values: probabilities `[N]` or logits `[N, C]` of the frames.
     index: `[N]`, the row of each frame, from `index_videos`.
     """
     values, counts = np.asarray(values, np.float64), np.bincount(index)
@@ -56,14 +57,14 @@ def mean_by_video(values: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 def aggregate(scored: Scored, videos: np.ndarray, frames: np.ndarray) -> Videos:
-    """Mean score of each video over its frames, each frame counting once.
+    """Return the mean score of each video over its frames, each frame counting once.
 
     videos: `[N]` ids, unique over the whole set (a name that two methods share is two ids).
-    frames: `[N]` frame numbers within their video, -1 for a photo. They only serve to find frames given twice, as
-    happens when padding is not taken off again.
+    frames: `[N]` frame numbers within their video, -1 for a photo. They are only used to detect duplicate frames, for
+    example from padding that was not removed.
 
     Raises:
-      ValueError: another length; a video with both labels; a frame of a video that is given twice.
+      ValueError: if lengths differ, a video has both labels, or a frame of a video is given twice.
     """
     videos, frames = np.asarray(videos), np.asarray(frames)
     for name, array in (("videos", videos), ("frames", frames)):

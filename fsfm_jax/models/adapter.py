@@ -1,6 +1,6 @@
-"""FS-Adapter: a bottleneck on the pooled features of a frozen encoder, and the features of its contrastive loss.
+"""FS-Adapter: a bottleneck on the pooled features of a frozen encoder, and the features for its contrastive loss.
 
-Its ablations put the bottleneck elsewhere: `INSERTIONS`.
+`INSERTIONS` lists other places for the bottleneck, which the ablations use.
 """
 
 from typing import Any, NamedTuple
@@ -15,10 +15,10 @@ from fsfm_jax.models.layers import Linear, torch_uniform
 
 CONCAT, ADD = "concat", "add"
 INSERTIONS = {
-    CONCAT: "behind the encoder, and the head sees its output beside the features (released)",
-    ADD: "behind the encoder, and its output is added to the features",
-    PARALLEL: "in each block beside the MLP",
-    SEQUENTIAL: "in each block behind the MLP",
+    CONCAT: "after the encoder, output concatenated to the features (released)",
+    ADD: "after the encoder, output added to the features",
+    PARALLEL: "in each block, parallel to the MLP",
+    SEQUENTIAL: "in each block, after the MLP",
 }
 IN_BLOCKS = (PARALLEL, SEQUENTIAL)
 
@@ -26,11 +26,11 @@ IN_BLOCKS = (PARALLEL, SEQUENTIAL)
 class Adapted(NamedTuple):
     """Output of the adapter.
 
-    features: `[B, 2 D]`, the pooled features and behind them what the bottleneck makes of them; `[B, D]` where it is
-      not concatenated.
-    contrast: `[B, D / r]` float32, unit rows, of the bottleneck.
-    open_units: `[]`, the share of the bottleneck's units that at least one image of the batch passes. Without biases
-      they close for good if every face closes them; at 0 the adapter adds nothing to the features. None in blocks.
+    features: `[B, 2 D]`, the pooled features followed by the bottleneck's output; `[B, D]` if not concatenated.
+    contrast: `[B, D / r]` float32, unit rows, features for the contrastive loss.
+    open_units: `[]`, the share of the bottleneck's units that are positive for at least one image of the batch. A unit
+      that is zero for every face gets no gradient and stays zero (dead ReLU). At 0 the adapter adds nothing to the
+      features. None for adapters in blocks.
     """
 
     features: jax.Array
@@ -39,14 +39,15 @@ class Adapted(NamedTuple):
 
 
 def adapt(features: jax.Array, reduction: int, insertion: str = CONCAT) -> Adapted:
-    """Applies modules `adapter` and `projector` inside the calling module, `[B, D]` -> see `Adapted`.
+    """Apply the modules `adapter` and `projector` inside the calling module, `[B, D]` -> `Adapted`.
 
-    `b = relu(W1 f)`, `a = relu(W2 b)` without biases, W1 to D / `reduction`; the result is `[f, a]`, and
-    `normalise(P b)` with a linear P for the contrastive loss (FS-VFM, FS-Adapter). With the insertion `add` it is
-    `f + a`. With one of `IN_BLOCKS` the features have been adapted already, and P is of f.
+    `b = relu(W1 f)`, `a = relu(W2 b)` without biases, W1 to D / `reduction`. The features are `[f, a]`, or `f + a` with
+    the insertion `add`. The contrastive loss gets `normalise(P b)` with a linear P (FS-VFM, FS-Adapter). With an
+    insertion from `IN_BLOCKS` the blocks have already adapted f. The features are f, and the loss gets
+    `normalise(P f)`.
 
     Raises:
-      ValueError: a width that `reduction` does not divide.
+      ValueError: if `reduction` does not divide the width.
     """
     narrow = bottleneck_width(features.shape[-1], reduction)
     if insertion in IN_BLOCKS:
@@ -58,7 +59,7 @@ def adapt(features: jax.Array, reduction: int, insertion: str = CONCAT) -> Adapt
 
 
 def block_adapter(spec: Any) -> BlockAdapterSpec | None:
-    """The bottleneck that each block has with the fields `reduction` and `insertion` of a network's spec."""
+    """Return the bottleneck in each block for `spec.reduction` and `spec.insertion`; None if there is none."""
     inside = spec.reduction is not None and spec.insertion in IN_BLOCKS
     return BlockAdapterSpec(spec.insertion, spec.reduction) if inside else None
 
@@ -69,7 +70,7 @@ def _project(x: jax.Array, features: int) -> jax.Array:
 
 
 class Adapter(nn.Module):
-    """Two linear maps without bias, each before a ReLU: `[B, D] -> [B, width], [B, D]`."""
+    """Two linear maps without bias, each followed by a ReLU: `[B, D] -> [B, width], [B, D]`."""
 
     width: int
 
@@ -80,7 +81,7 @@ class Adapter(nn.Module):
 
 
 def uniform_bias(fan_in: int):
-    """PyTorch's default start for the bias of a linear layer: U(+-1/sqrt(fan in))."""
+    """Return an initialiser U(+-1/sqrt(fan in)), PyTorch's default for the bias of a linear layer."""
     bound = fan_in**-0.5
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
 

@@ -27,17 +27,19 @@ class AntiSpoofSpec:
 
     Attributes:
       image_size: side of the square image in pixels.
-      norm_over: what each embedded feature is scaled by. `tokens`: its length over all tokens of the image, as
-        the released code does when it fine-tunes everything; so the prediction, made from the pooled token,
-        also depends on each patch's token. `features`: the length of the pooled token's feature vector, the method
-        as it was published for few-shot anti-spoofing and as the released adapters have it.
+      norm_over: the axis over which the scale of embedded features is computed, one of `NORM_AXES`. `tokens`: each
+        feature is scaled by its length over all tokens of the image. The released code does so in full fine-tuning;
+        the prediction from the pooled token then also depends on the tokens of the patches. `features`: the pooled
+        token is scaled by the length of its feature vector, as published for few-shot anti-spoofing and as in the
+        released adapters.
       drop_path: the last block's rate of stochastic depth while training (0 in the released recipes).
-      dropout: rate after the bottleneck while training (0.5 there).
-      reduction: by how much the bottleneck of FS-Adapter is narrower than the encoder; None: no adapter. With one
-        behind the encoder the bottleneck of this network sees the pooled token alone, so `norm_over` is `features`.
-      style, lora: of the encoder.
-      insertion: where FS-Adapter's bottleneck is, one of `adapter.INSERTIONS`.
-      any_grid: whether images may be of other sizes than `image_size`, as in training with several (`Encoder`).
+      dropout: dropout rate after the bottleneck while training (0.5 in the released recipes).
+      reduction: encoder width divided by the width of FS-Adapter's bottleneck; None: no adapter. With an adapter
+        behind the encoder, the network's own bottleneck sees only the pooled token, so `norm_over` is `features`.
+      style: the wiring of the encoder.
+      lora: low-rank updates of the encoder; None: no updates.
+      insertion: the place of FS-Adapter's bottleneck, one of `adapter.INSERTIONS`.
+      any_grid: whether images may have other sizes than `image_size`, as in multi-size training (see `Encoder`).
     """
 
     size: Size
@@ -59,7 +61,7 @@ class AntiSpoofSpec:
 
     @property
     def pooling(self) -> str:
-        """How patch tokens become one; there is no choice."""
+        """The pooling of patch tokens; this network has only one."""
         return MEAN_PATCHES
 
 
@@ -68,7 +70,7 @@ class AntiSpoofed(NamedTuple):
 
     features: `[B, T, 512]`, scaled; slot 0 is the pooled token. T is 1 + N with `tokens`, 1 with `features`.
     logits: `[B, 2]` of slot 0, attack and bona fide.
-    contrast, open_units: of an adapter, see `adapter.Adapted`; None without one.
+    contrast, open_units: outputs of the adapter, see `adapter.Adapted`; None without an adapter.
     """
 
     features: jax.Array
@@ -78,26 +80,32 @@ class AntiSpoofed(NamedTuple):
 
 
 class AntiSpoof(nn.Module):
-    """Parameters `encoder`, `fc_norm`, `embedder` and `classifier`; with an adapter also `adapter` and `projector`.
+    """The anti-spoofing network, with parameters `encoder`, `fc_norm`, `embedder` and `classifier`.
+
+    With an adapter it also has the parameters `adapter` and `projector`.
 
     Raises:
-      ValueError: a `norm_over` that is not one of `NORM_AXES`, or tokens where only the pooled one is there.
+      ValueError: if `norm_over` is not one of `NORM_AXES`, or is `tokens` when only the pooled token is available.
     """
 
     spec: AntiSpoofSpec
 
     @nn.compact
     def __call__(self, images: jax.Array | None, train: bool, features: jax.Array | None = None) -> AntiSpoofed:
-        """Classifies `images [B, H, W, 3]`, normalised; `train` needs "dropout" and (with a rate) "drop_path".
+        """Classify `images [B, H, W, 3]`, normalised.
 
-        `features [B, D]`, if given, are taken for the pooled tokens of the images, and the encoder is not run.
+        With `train` the random stream "dropout" is required, and "drop_path" if its rate is not 0. `features [B, D]`,
+        if given, are used as the pooled tokens of the images, and the encoder is not run.
         """
         spec = self.spec
         if spec.norm_over not in NORM_AXES:
             raise ValueError(f"model.norm_over: expected one of {', '.join(NORM_AXES)}; found {spec.norm_over!r}")
         behind = spec.reduction is not None and block_adapter(spec) is None
         if _sees_all(spec) and (behind or features is not None):
-            raise ValueError("model.norm_over: an adapter and stored features are pooled; use features, not tokens")
+            raise ValueError(
+                "model.norm_over: expected features, since an adapter and stored features only have the pooled token; "
+                "found tokens"
+            )
         patches, contrast, open_units = None, None, None
         if features is None:
             tokens = fine_tuned_encoder(spec, final_norm=False)(patchify(images, spec.size.patch_size), train=train)
@@ -107,7 +115,7 @@ class AntiSpoof(nn.Module):
             features, contrast, open_units = adapt(features, spec.reduction, spec.insertion)
         tokens = features[:, None]
         if _sees_all(spec):
-            # Slot 0 is the class token's; the patches go on without any norm.
+            # The pooled token replaces the class token in slot 0; the patches are not normed.
             tokens = jnp.concatenate([tokens, patches.astype(tokens.dtype)], axis=1)
         embed = Linear(
             EMBEDDING, spec.dtype, nn.initializers.normal(0.005), nn.initializers.constant(0.1), name="embedder"
@@ -124,15 +132,15 @@ def _sees_all(spec: AntiSpoofSpec) -> bool:
 
 
 def _scale(x: jax.Array, axis: int) -> jax.Array:
-    """`x / sqrt(2 |x|)` with the length over `axis`: half of the scale stays in the result."""
+    """Return `x / sqrt(2 |x|)` with the length over `axis`; the result keeps the square root of the length."""
     square = jnp.sum(x * x, axis=axis, keepdims=True)
-    # A feature that ReLU or dropout closed everywhere has length 0; the floor keeps root and derivative finite.
+    # A feature that ReLU or dropout zeroes everywhere has length 0; the floor keeps root and derivative finite.
     length = jnp.sqrt(jnp.maximum(square, LENGTH_FLOOR**2))
     return x / jnp.sqrt(2 * length)
 
 
 def unit_columns(kernel: jax.Array) -> jax.Array:
-    """Scales the two weights of each feature to length 1, `[E, 2] -> [E, 2]`; a feature with two zeros gives NaN."""
+    """Scale the two weights of each feature to length 1, `[E, 2] -> [E, 2]`; a feature with two zeros gives NaN."""
     return kernel / jnp.sqrt(jnp.sum(kernel * kernel, axis=-1, keepdims=True))
 
 
@@ -140,9 +148,9 @@ class _UnitClassifier(nn.Module):
     """Linear map with unit columns, `[B, E] -> [B, 2]`.
 
     The released code overwrites the weight by its unit columns before each use and differentiates with respect
-    to what it wrote. So does this: the value is that of the unit columns, and the gradient of the parameter
-    is the gradient of the unit columns, without the projection and the division by the length that
-    differentiating the normalisation would add. See `with_unit_classifier` for the writing.
+    to the overwritten weight. This module does the same: its value uses the unit columns, and the gradient of the
+    parameter is the gradient of the unit columns. The projection and the division by the length, which the derivative
+    of the normalisation would add, are left out. `with_unit_classifier` overwrites the weight.
     """
 
     @nn.compact
@@ -158,12 +166,12 @@ class _UnitClassifier(nn.Module):
 
 
 def with_unit_classifier(params: dict) -> dict:
-    """`params` with the classifier's weight replaced by its unit columns; predictions stay as they are.
+    """Return `params` with the classifier's weight replaced by its unit columns; predictions do not change.
 
-    Called after every optimizer step, it makes training the released one: there each forward pass starts by
-    this, and gradient, decay and moments then see the unit weight. Fresh parameters are unit already. Left
-    out, each forward pass still normalises, but the lengths drift away from 1 (Adam's steps have a radial
-    part that is no longer removed), and a step turns a column of length n by 1 / n of the angle.
+    Call this after every optimizer step to train as the released code does. There each forward pass begins with this
+    replacement, so gradient, decay and moments see the unit weight. Fresh parameters already have unit columns.
+    Without this call each forward pass still normalises, but the lengths drift away from 1, because the radial part of
+    Adam's steps is not removed. A step then turns a column of length n by only 1 / n of the angle.
     """
     classifier = params["classifier"]
     return params | {"classifier": classifier | {"kernel": unit_columns(classifier["kernel"])}}

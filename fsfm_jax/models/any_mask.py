@@ -1,8 +1,8 @@
-"""The pixels that the online network predicts under a mask that hides any number of patches, with one program for all.
+"""Pixel predictions of the online network under a mask with any number of hidden patches, from one compiled program.
 
-`OnlineNetwork` drops hidden patches, so each number of them is a program of its own. Here the encoder takes all
-patches, and hidden ones weigh nothing as keys of its attention: no visible token sees them. The result is the same but
-for the order of sums; the encoder costs what it costs without a mask.
+`OnlineNetwork` drops hidden patches, so each number of hidden patches needs its own compiled program. Here the encoder
+takes all patches, and hidden patches have weight 0 as attention keys, so no visible token sees them. The result is
+equal up to the order of sums. The encoder costs as much as without a mask.
 """
 
 from typing import Any
@@ -16,21 +16,21 @@ from fsfm_jax.models.layers import Attention
 
 
 class _Screen:
-    """Stands for a `View`: all tokens are in their places, hidden ones are replaced."""
+    """A substitute for `View`: all tokens stay in place, and hidden tokens are replaced by the mask token."""
 
     def __init__(self, mask: jax.Array):
         self._mask = mask
 
     def fill(self, tokens: jax.Array, mask_token: jax.Array) -> jax.Array:
-        """`[B, N, D]`, `[D] -> [B, N, D]`."""
+        """Replace hidden tokens by the mask token, `[B, N, D]`, `[D] -> [B, N, D]`."""
         return jnp.where(self._mask[:, :, None], mask_token[None, None].astype(tokens.dtype), tokens)
 
 
 def predict_pixels(spec: ModelSpec, params: Any, patches: jax.Array, mask: jax.Array) -> jax.Array:
-    """Predict every patch of one image, `[1, N, P]` and `[1, N] bool -> [1, N, P]`; `spec.seen` does not count.
+    """Predict every patch of one image, `[1, N, P]` and `[1, N] bool -> [1, N, P]`; `spec.seen` is ignored.
 
     Raises:
-      ValueError: several images, whose masks may differ.
+      ValueError: if `patches` holds more than one image, since their masks may differ.
     """
     if patches.shape[0] != 1:
         raise ValueError(f"patches: expected one image, [1, N, P]; found {list(patches.shape)}")

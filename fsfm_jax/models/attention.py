@@ -1,7 +1,7 @@
-"""Softmax attention with a gradient of its own.
+"""Softmax attention with a custom gradient.
 
-Differentiating the formula keeps several of the large arrays `[B, H, T, T]` and transposes them. Here one of them is
-kept, the weights, in the type of the products.
+Automatic differentiation stores several arrays `[B, H, T, T]` and transposes them. This gradient stores one of them,
+the attention weights, in the type of the products.
 """
 
 import functools
@@ -12,26 +12,25 @@ import jax.numpy as jnp
 
 from fsfm_jax.models.ops import at_least_float32, for_cpu, for_tpu
 
-# Of a TPU's vectors. A sum along the lanes of several costs more than a product with ones, which the compiler takes for
-# such a sum if it has a single column.
+# Lanes and rows of a TPU vector register. A sum along the lanes of several registers costs more than a product with
+# ones. The compiler turns a product with a single column back into such a sum, so there is a column for each row.
 LANES, ROWS = 128, 8
-# XLA's runtime for CPUs computes the products of many small matrices on a single core, but products that do not need
-# each other at once: the heads of a step are cut into groups. Fewer groups leave cores idle, more cost overhead.
+# XLA's CPU runtime computes one batched product of small matrices on a single core, but runs independent products in
+# parallel. So the heads are split into groups. Fewer groups leave cores idle; more groups cost overhead.
 HEADS_OF_A_GROUP = 2
 
 
 @jax.custom_vjp
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array | None) -> jax.Array:
-    """Each query's mean of the values, `3 x [B, H, T, E] -> [B, H, T, E]`; scale `E**-0.5`. Reverse mode only.
+    """Compute softmax attention, `3 x [B, H, T, E] -> [B, H, T, E]`; scale `E**-0.5`, reverse-mode gradients only.
 
-    There may be more or fewer queries than keys. `bias`, if given, is added to the logits: `[T]` to those of each key,
-    or `[H, T, T]` to those of each head, query and key. Products are in the type of the arguments, the softmax in
-    float32 or higher.
+    The number of queries may differ from the number of keys. `bias`, if given, is added to the logits: `[T]` per key,
+    or `[H, T, T]` per head, query and key. Products run in the type of the arguments, the softmax in float32 or higher.
     """
     if not for_cpu():
         return _forward(query, key, value, bias)[0]
-    # Without a gradient to come nothing of `[B, H, T, T]` is kept, and divided at the end all of this is a single loop
-    # of XLA's on all processors; as a softmax it is two, one of them on a single processor.
+    # This path runs without gradients, so no array `[B, H, T, T]` is stored. With the division at the end XLA fuses
+    # everything into one loop on all cores; a softmax would be two loops, one of them on a single core.
     weights = _exponentials(_logits(query * query.shape[-1] ** -0.5, key, bias))
     mixed = _product(weights.astype(value.dtype), value, 3, 2, weights.dtype)
     return (mixed / jnp.sum(weights, axis=-1, keepdims=True)).astype(value.dtype)
@@ -51,7 +50,7 @@ def _attend(query, key, value, bias):
     if not (for_tpu() and key.shape[2] > LANES):
         weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
         return _product(weights, value, 3, 2), (query, key, value, weights, None, bias)
-    # The softmax is divided by its sum after the product, on fewer numbers.
+    # The division by the softmax's sum comes after the product, where it needs fewer operations.
     weights = _exponentials(logits).astype(value.dtype)
     ones = jnp.ones((*value.shape[:3], ROWS), value.dtype)
     share = 1 / _product(weights, ones, 3, 2, logits.dtype)[..., :1]
@@ -90,13 +89,13 @@ attend.defvjp(_forward, _backward)
 
 
 def _groups(*arrays: jax.Array) -> Iterator[tuple[jax.Array, ...]]:
-    """The same few heads of each array, `[B, H, T, E] -> [B, HEADS_OF_A_GROUP, T, E]`, the last group perhaps fewer."""
+    """Split each array into groups of heads, `[B, H, T, E] -> [B, HEADS_OF_A_GROUP, T, E]`; the last may be smaller."""
     starts = list(range(HEADS_OF_A_GROUP, arrays[0].shape[1], HEADS_OF_A_GROUP))
     return zip(*(jnp.split(array, starts, axis=1) for array in arrays), strict=True)
 
 
 def _bias_of_groups(bias: jax.Array | None, heads: int) -> list[jax.Array | None]:
-    """The part of `bias` for each of `_groups`: all of it, or that of its heads."""
+    """Return `bias` for each of `_groups`: the whole `[T]`, or the heads of the group from `[H, T, T]`."""
     starts = list(range(HEADS_OF_A_GROUP, heads, HEADS_OF_A_GROUP))
     if bias is None or bias.ndim == 1:
         return [bias] * (len(starts) + 1)
@@ -104,17 +103,17 @@ def _bias_of_groups(bias: jax.Array | None, heads: int) -> list[jax.Array | None
 
 
 def _logits(query: jax.Array, key: jax.Array, bias: jax.Array | None) -> jax.Array:
-    """`[B, H, T, T]`, float32 or higher, of queries that are scaled already."""
+    """Return the logits `[B, H, T, T]`, float32 or higher; `query` is already scaled."""
     logits = at_least_float32(_product(query, key, 3, 3))
     return logits if bias is None else logits + bias.astype(logits.dtype)[(None,) * (4 - bias.ndim)]
 
 
 def _exponentials(logits: jax.Array) -> jax.Array:
-    """Of each row less its largest: the softmax times a number."""
+    """Return `exp(logits - max)` for each row: the softmax before the division by the row's sum."""
     return jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
 
 
 def _product(a: jax.Array, b: jax.Array, axis_of_a: int, axis_of_b: int, dtype: jnp.dtype | None = None) -> jax.Array:
-    """Matrix products over one axis of each, image by image and head by head, in `dtype` or the type of both."""
+    """Multiply matrices of each image and head over one axis of each; result in `dtype` or the type of both."""
     axes = ((axis_of_a,), (axis_of_b,)), ((0, 1), (0, 1))
     return jax.lax.dot_general(a, b, axes, preferred_element_type=dtype)

@@ -1,4 +1,4 @@
-"""The base models that fine-tuning may start from, by name: how each differs from FSFM's ViT."""
+"""The base models that fine-tuning may start from, by name, and how each differs from FSFM's ViT."""
 
 import dataclasses
 
@@ -15,10 +15,10 @@ class Base:
 
     Attributes:
       style: the wiring of its encoder.
-      sizes: names in `vit.SIZES` that its files may have; heads leave no trace in the arrays, so that a size is known
-        by its family alone.
-      statistics: name of the channel statistics that it was trained with; None: a file beside the weights says it.
-      resizing: how its authors fit absolute positions to another grid than that of the file.
+      sizes: names in `vit.SIZES` that its files may have. The arrays do not show the number of heads, so the family
+        is needed to identify a size.
+      statistics: name of the channel statistics used in training; None: a file next to the weights names them.
+      resizing: how the authors resize absolute positions to another grid than that of the file.
     """
 
     style: Style
@@ -30,30 +30,30 @@ class Base:
 _STANDARD = ("vit_s16_6h", "vit_b16", "vit_l16")  # heads of 64
 _CLIP = Style(pre_norm=True, gelu="quick", epsilon=1e-5)
 _DINOV2 = ("vit_s14_6h", "vit_b14", "vit_l14")
-# Their keys have no bias: it is masked in training (DINOv3's public code).
+# DINOv3's keys have no bias: its public code masks the bias in training.
 _DINOV3 = Rotary(100.0, CENTRED, columns_first=False, neighbours=False, key_bias=False)
 _PERCEPTION = Rotary(10000.0, COUNTED, columns_first=True, neighbours=True, key_bias=True)
 
 BASES = {
-    # Ours, and the official files of FSFM and FS-VFM; also our masked autoencoders.
+    # Encoders of this project, including masked autoencoders, and the official files of FSFM and FS-VFM.
     OWN: Base(
         PLAIN, ("vit_s16", "vit_b16", "vit_l16", "vit_h14", "mini16", "demo16", "tiny32", "tiny16", "tiny8"), None
     ),
-    # timm's `augreg` weights and their like; its norms have 1e-6.
+    # timm's `augreg` weights and similar ones; their norms have epsilon 1e-6.
     "supervised": Base(PLAIN, _STANDARD, "inception"),
     "deit": Base(PLAIN, _STANDARD, "imagenet"),
     "mae": Base(PLAIN, (*_STANDARD, "vit_h14"), "imagenet"),
     "dino": Base(PLAIN, _STANDARD, "imagenet"),
-    # OpenAI's weights. Retrainings of others may have the exact GELU, which their arrays do not show.
+    # OpenAI's weights. Retrained CLIP models may use the exact GELU, which the arrays do not show.
     "clip": Base(_CLIP, ("vit_b16", "vit_l14"), "clip"),
     "mcf": Base(PLAIN, ("vit_b16",), "imagenet"),
-    # PyTorch's default epsilon; pixels are divided by 255 and no more.
+    # PyTorch's default epsilon; pixels are only divided by 255.
     "marlin": Base(Style(class_token=False, epsilon=1e-5), _STANDARD, "unit"),
-    # Its files have 37 x 37 patches. Without registers it was evaluated with an offset, with them antialiased; timm
-    # antialiases both, transformers has no offset.
+    # The files have 37 x 37 patches. The model without registers was evaluated with an offset, the one with registers
+    # with antialiasing. timm antialiases both; transformers uses no offset.
     "dinov2": Base(Style(layer_scale=1e-5), _DINOV2, "imagenet", Resizing(offset=0.1)),
     "dinov2_reg": Base(Style(registers=4, layer_scale=1e-5), _DINOV2, "imagenet", Resizing(antialias=True)),
-    # The weights that were trained on photos of the web; those of satellite images have statistics of their own.
+    # The weights trained on web photos; those trained on satellite images use other statistics.
     "dinov3": Base(
         Style(epsilon=1e-5, registers=4, layer_scale=1e-5, positions=False, rotary=_DINOV3), _STANDARD, "imagenet"
     ),
@@ -62,11 +62,11 @@ BASES = {
         Style(epsilon=1e-5, registers=4, layer_scale=1e-5, positions=False, rotary=_DINOV3, gated=True),
         ("vit_s16_6h", "vit_l16", "vit_h16_20h"), "imagenet",
     ),
-    # The start of layer scale is that of ViT-B; ViT-L has 1e-5.
+    # The initial layer scale is that of ViT-B; ViT-L has 1e-5.
     "beitv2": Base(Style(layer_scale=0.1, positions=False, relative=True), ("vit_b16", "vit_l16"), "imagenet"),
-    # The image encoder of CLIP, trained on faces with captions and hidden patches.
+    # CLIP's image encoder, trained on captioned faces and with masked patches.
     "farl": Base(_CLIP, ("vit_b16",), "clip"),
-    # PE core; its pooling by attention is left out. Files of B have 14 x 14 patches, of S and L 24 x 24.
+    # PE core without its attention pooling. Files of size B have 14 x 14 patches, those of S and L 24 x 24.
     "pe_core": Base(
         Style(pre_norm=True, epsilon=1e-5, rotary=_PERCEPTION), ("vit_s16_6h", "vit_b16", "vit_l14"), "inception",
         Resizing(BILINEAR),

@@ -1,4 +1,4 @@
-"""Bottlenecks inside the blocks of a frozen encoder, an ablation of FS-Adapter: parallel to the MLP, or behind it."""
+"""Bottlenecks inside the blocks of a frozen encoder, an ablation of FS-Adapter: parallel to the MLP, or after it."""
 
 import dataclasses
 
@@ -15,12 +15,12 @@ _UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 @dataclasses.dataclass(frozen=True)
 class BlockAdapterSpec:
-    """Which bottleneck each block has.
+    """Place and width of the bottleneck in each block.
 
     Attributes:
-      place: `parallel` sees what the MLP sees, and both are added (AdaptFormer, section 3.2); `sequential` sees what
-        the MLP gives, and is added to it (Houlsby et al., 2019, the second of their two).
-      reduction: by how much it is narrower than the encoder.
+      place: `parallel` takes the input of the MLP, and the outputs are added (AdaptFormer, section 3.2). `sequential`
+        takes the output of the MLP and is added to it (Houlsby et al., 2019, the second of their two adapters).
+      reduction: encoder width divided by the bottleneck's width.
     """
 
     place: str
@@ -28,7 +28,10 @@ class BlockAdapterSpec:
 
 
 def add_adapter(spec: BlockAdapterSpec | None, before: jax.Array, after: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """`after` with what the module `adapter` adds to it, inside a block; `before` and `after` the MLP, `[B, T, D]`."""
+    """Return `after` plus the output of the module `adapter`, for use inside a block.
+
+    `before` and `after` are the input and the output of the MLP, `[B, T, D]`.
+    """
     if spec is None:
         return after
     seen = before if spec.place == PARALLEL else after
@@ -36,13 +39,13 @@ def add_adapter(spec: BlockAdapterSpec | None, before: jax.Array, after: jax.Arr
 
 
 class BlockAdapter(nn.Module):
-    """`relu(x W1) W2` without biases, W1 to D / `reduction`, `[B, T, D] -> [B, T, D]`.
+    """A bottleneck `relu(x W1) W2` without biases, W1 to D / `reduction`, `[B, T, D] -> [B, T, D]`.
 
-    W2 starts at zero, so that the network starts as the frozen one. Unlike FS-Adapter's bottleneck there is no ReLU
-    behind it: at zero it would pass no gradient, and it could only add.
+    W2 starts at zero, so training starts from the function of the frozen network. Unlike FS-Adapter there is no ReLU
+    after W2: it would block the gradient at zero and allow only positive outputs.
 
     Raises:
-      ValueError: a width that `reduction` does not divide.
+      ValueError: if `reduction` does not divide the width.
     """
 
     reduction: int
@@ -57,7 +60,7 @@ class BlockAdapter(nn.Module):
 
 
 def bottleneck_width(width: int, reduction: int) -> int:
-    """`width / reduction`; ValueError if that is not whole."""
+    """Return `width / reduction`; raise ValueError if `reduction` does not divide `width`."""
     if reduction < 1 or width % reduction:
         raise ValueError(f"tuning.reduction: expected a divisor of the width {width}; found {reduction}")
     return width // reduction

@@ -1,4 +1,4 @@
-"""The fine-tuned classifier: a pretrained encoder, pooling and one linear layer, and how it gets its weights."""
+"""The fine-tuned classifier (pretrained encoder, pooling, one linear layer), and the transfer of pretrained weights."""
 
 import dataclasses
 import math
@@ -22,13 +22,13 @@ from fsfm_jax.models.style import PLAIN, Style
 from fsfm_jax.models.vit import Encoder, Size, patchify
 
 POOLINGS = MEAN_PATCHES, CLASS_TOKEN = "mean_patches", "cls"
-HEAD_DEVIATION = 2e-5  # so small that the first predictions are even (MAE, released code)
+HEAD_DEVIATION = 2e-5  # so small that the first predictions are uniform (MAE, released code)
 POSITIONS = "encoder/pos_embed"
 CLASS_TOKEN = "encoder/cls_token"
 
-# Parts of a pretraining tree that a classifier has no use for, by path.
+# Parts of a pretraining tree that a classifier does not use, by path, with the reason.
 _DROPPED = (
-    (r"encoder/norm/.*", "the final norm of pretraining; the pooled features have a fresh norm of their own"),
+    (r"encoder/norm/.*", "the final norm of pretraining; the pooled features have a separate fresh norm"),
     (r"mask_token", "stands for hidden patches; a classifier sees all"),
     (r"rep_decoder/.*", "the representation decoder of pretraining"),
     (r"regressor/.*", "the latent regressor of pretraining"),
@@ -50,10 +50,11 @@ class ClassifierSpec:
       pooling: `mean_patches`, the mean without the class token and then a fresh norm (FSFM); or `cls`, the class
         token after the encoder's final norm.
       drop_path: the last block's rate of stochastic depth while training.
-      reduction: by how much the bottleneck of FS-Adapter is narrower than the encoder; None: no adapter.
-      style, lora: of the encoder.
-      insertion: where FS-Adapter's bottleneck is, one of `adapter.INSERTIONS`.
-      any_grid: whether images may be of other sizes than `image_size`, as in training with several (`Encoder`).
+      reduction: encoder width divided by the width of FS-Adapter's bottleneck; None: no adapter.
+      style: the wiring of the encoder.
+      lora: low-rank updates of the encoder; None: no updates.
+      insertion: the place of FS-Adapter's bottleneck, one of `adapter.INSERTIONS`.
+      any_grid: whether images may have other sizes than `image_size`, as in multi-size training (see `Encoder`).
       unit_features: whether features are scaled to length 1 before the head (GenD).
     """
 
@@ -77,15 +78,15 @@ class ClassifierSpec:
 
     @property
     def norm_over(self) -> None:
-        """Features are not scaled, as those of anti-spoofing are."""
+        """None: unlike in anti-spoofing, features are not scaled."""
 
 
 class ClassifierOutput(NamedTuple):
     """Output of the classifier, float32.
 
-    features: `[B, D]`, pooled and normed; with `unit_features` unit rows.
+    features: `[B, D]`, pooled and normed; unit rows with `unit_features`.
     logits: `[B, C]`.
-    contrast, open_units: of an adapter, see `adapter.Adapted`; None without one.
+    contrast, open_units: outputs of the adapter, see `adapter.Adapted`; None without an adapter.
     """
 
     features: jax.Array
@@ -95,21 +96,22 @@ class ClassifierOutput(NamedTuple):
 
 
 class Classifier(nn.Module):
-    """ViT with learnt positions, pooling and a linear head; parameters `encoder`, `fc_norm` and `head`.
+    """A ViT with learnt positions, pooling and a linear head; parameters `encoder`, `fc_norm` and `head`.
 
-    With an adapter `adapter` and `projector` are added, and the head is twice as wide where they are concatenated.
+    An adapter adds the parameters `adapter` and `projector`. If its output is concatenated, the head's input is twice
+    as wide.
 
     Raises:
-      ValueError: a pooling that is not one of `POOLINGS`, or that the encoder has no token for.
+      ValueError: if `pooling` is not one of `POOLINGS`, or is `cls` for an encoder without class token.
     """
 
     spec: ClassifierSpec
 
     @nn.compact
     def __call__(self, images: jax.Array | None, train: bool, features: jax.Array | None = None) -> ClassifierOutput:
-        """Classifies `images [B, H, W, 3]`, normalised; `train` needs the stream "drop_path" if there is a rate.
+        """Classify `images [B, H, W, 3]`, normalised; `train` requires the stream "drop_path" if its rate is not 0.
 
-        `features [B, D]`, if given, are taken for those of the images, and the encoder is not run.
+        `features [B, D]`, if given, are used as the pooled features of the images, and the encoder is not run.
         """
         spec = self.spec
         if features is None:
@@ -117,11 +119,11 @@ class Classifier(nn.Module):
         if spec.unit_features:
             features = l2_normalise(features)
         behind, contrast, open_units = features, None, None
-        head_start = nn.initializers.normal(HEAD_DEVIATION)  # the reference's cut at +-2 is far outside
+        head_start = nn.initializers.normal(HEAD_DEVIATION)  # the reference truncates at +-2, far outside
         bias_start = nn.initializers.zeros_init()
         if spec.reduction is not None:
             behind, contrast, open_units = adapt(features, spec.reduction, spec.insertion)
-            # The released code replaces the head after its initialisation, and then only the weight.
+            # The released code creates a new head after the initialisation, and then initialises only its weight.
             bias_start = uniform_bias(behind.shape[-1])
         logits = Linear(spec.classes, behind.dtype, head_start, bias_start, name="head")(behind)
         return ClassifierOutput(features, logits, contrast, open_units)
@@ -130,7 +132,7 @@ class Classifier(nn.Module):
 class PooledEncoder(nn.Module):
     """The part of a fine-tuned network before its head: `[B, H, W, 3]`, normalised, to features `[B, D]` in float32.
 
-    Parameters `encoder` and `fc_norm`, as they are in the whole network.
+    It has the parameters `encoder` and `fc_norm` of the whole network.
     """
 
     spec: Any
@@ -141,23 +143,25 @@ class PooledEncoder(nn.Module):
 
 
 def pool(spec: Any, images: jax.Array, train: bool) -> jax.Array:
-    """Pooled and normed features `[B, D]` in float32 of `images`, for use inside a module.
+    """Return the pooled and normed features `[B, D]` of `images` in float32, for use inside a module.
 
     Raises:
-      ValueError: a pooling that is not one of `POOLINGS`, or that the encoder has no token for.
+      ValueError: if `spec.pooling` is not one of `POOLINGS`, or is `cls` for an encoder without class token.
     """
     pooling = spec.pooling
     if pooling not in POOLINGS:
         raise ValueError(f"model.pooling: expected one of {', '.join(POOLINGS)}; found {pooling!r}")
     if pooling == "cls" and not spec.style.class_token:
-        raise ValueError("model.pooling: this base model has no class token; use mean_patches")
+        raise ValueError(
+            "model.pooling: expected mean_patches, since this base model has no class token; found cls"
+        )
     encoder = fine_tuned_encoder(spec, final_norm=pooling == "cls")
     tokens = encoder(patchify(images, spec.size.patch_size), train=train)
     return at_least_float32(tokens[:, 0]) if pooling == "cls" else mean_patches(patches_of(spec, tokens))
 
 
 def fine_tuned_encoder(spec: Any, final_norm: bool) -> Encoder:
-    """The module `encoder` of a fine-tuned network; to be called inside the network's own method.
+    """Return the module `encoder` of a fine-tuned network; call this inside the network's compact method.
 
     `spec` has the fields `size`, `grid`, `dtype`, `remat`, `drop_path`, `style`, `lora`, `reduction`, `insertion`
     and `any_grid`.
@@ -170,25 +174,25 @@ def fine_tuned_encoder(spec: Any, final_norm: bool) -> Encoder:
 
 
 def patches_of(spec: Any, tokens: jax.Array) -> jax.Array:
-    """The tokens of the patches, `[B, N, D]`: all but those that the encoder has in front."""
+    """Return the tokens of the patches, `[B, N, D]`: all but the prefix tokens of the encoder."""
     return tokens[:, spec.style.prefix :]
 
 
 def mean_patches(patches: jax.Array) -> jax.Array:
-    """`fc_norm` of the mean over patches, `[B, N, D] -> [B, D]` in float32; for use inside a module."""
+    """Apply `fc_norm` to the mean over patches, `[B, N, D] -> [B, D]` in float32; for use inside a module."""
     mean = jnp.mean(at_least_float32(patches), axis=1)
     return layer_norm(mean.dtype, "fc_norm")(mean)
 
 
 @dataclasses.dataclass(frozen=True)
 class Initialised:
-    """Where each parameter of an initialised network comes from; paths, sorted.
+    """The origin of each parameter of an initialised network, as sorted paths.
 
     Attributes:
-      loaded: taken from pretraining as they are.
-      resized: taken from pretraining and fitted to another grid.
-      dropped: path in the pretraining tree -> why it is not used.
-      new: keep their fresh values.
+      loaded: parameters copied from pretraining.
+      resized: parameters taken from pretraining and resized to another grid.
+      dropped: path in the pretraining tree -> the reason why it is not used.
+      new: parameters that keep their fresh values.
     """
 
     loaded: tuple[str, ...]
@@ -197,14 +201,14 @@ class Initialised:
     new: tuple[str, ...]
 
     def to_json(self) -> dict:
-        """The report as lists, dicts and text."""
+        """Return the report as lists, dicts and text."""
         return {
             "loaded": list(self.loaded), "resized": list(self.resized), "dropped": dict(self.dropped),
             "new": list(self.new),
         }  # fmt: skip
 
     def summary(self) -> str:
-        """A text of a few lines for the start of a run."""
+        """Return a text of a few lines for the log of a run."""
         reasons = {reason: sum(other == reason for other in self.dropped.values()) for reason in self.dropped.values()}
         return "\n".join(
             [
@@ -219,20 +223,21 @@ class Initialised:
 def initialise(
     pretrained: dict, fresh: dict, grid: int, resizing: Resizing = RELEASED
 ) -> tuple[dict, Initialised]:
-    """Puts a pretrained encoder into a fresh network; pure, on trees of NumPy or JAX arrays.
+    """Copy a pretrained encoder into a fresh network; a pure function on trees of NumPy or JAX arrays.
 
     Args:
       pretrained: parameters of the online network (or another tree with an `encoder`), pretrained on
-        `grid * grid` patches. Its positions are fixed there, so they are computed unless the tree has them.
+        `grid * grid` patches. If the tree has no positions, they were fixed and are computed.
       fresh: parameters of a `Classifier` or another network with the same `encoder`.
-      resizing: how positions are fitted to another grid, as `Base.resizing` says.
+      grid: side of the pretraining grid in patches.
+      resizing: how positions are resized to another grid, see `Base.resizing`.
 
     Returns:
-      A tree with the structure of `fresh`, and the report that accounts for every path of both trees.
+      A tree with the structure of `fresh`, and a report that accounts for every path of both trees.
 
     Raises:
-      ValueError: arrays of another shape or type, parts of the encoder that pretraining does not have, and
-        parts of either tree that are not known; all of them are named.
+      ValueError: if arrays differ in shape or type, parts of the encoder are missing in `pretrained`, or either tree
+        has unknown parts. The message lists all of them.
     """
     source, result = (dict(flatten_dict(tree, sep="/")) for tree in (pretrained, fresh))
     if POSITIONS in result and POSITIONS not in source:
@@ -259,19 +264,19 @@ def initialise(
             value, kept = resize_relative(value, table_grid(want.shape[0])), resized
         if value.shape != want.shape or value.dtype != want.dtype:
             have = f"{value.dtype}{list(value.shape)}"
-            complaints.append(f"{path}: {have} pretrained, {want.dtype}{list(want.shape)} expected")
+            complaints.append(f"{path}: expected {want.dtype}{list(want.shape)}; found {have} in pretraining")
         kept.append(path)
         result[path] = value
     for path in sorted(source):
         reason = next((reason for pattern, reason in _DROPPED if re.fullmatch(pattern, path)), None)
         if reason is None:
-            complaints.append(f"{path}: pretrained, but the network has no place for it")
+            complaints.append(f"{path}: in the pretrained parameters, but unknown to the network")
         else:
             dropped[path] = reason
     if complaints:
         raise ValueError(
             f"the pretrained parameters do not fit the network, {len(complaints)} differences:\n  "
             + "\n  ".join(complaints)
-            + "\nChoose the model.size that was pretrained."
+            + "\nSet model.size to the size that was pretrained."
         )
     return unflatten_dict(result, sep="/"), Initialised(tuple(loaded), tuple(resized), dropped, tuple(new))

@@ -1,4 +1,4 @@
-"""Which tokens a network sees, and the two decoders that put the hidden ones back."""
+"""The visible tokens of a network, and the two decoders that insert tokens for the hidden patches."""
 
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ from fsfm_jax.models.ops import layer_norm
 class View(NamedTuple):
     """The K of N patches that a network sees.
 
-    places: `[B, K] int32`, grid place of each seen patch, ascending.
-    rank: `[B, N] int32`, index of each place among the seen ones; K and more where it is hidden.
+    places: `[B, K] int32`, grid places of the visible patches, ascending.
+    rank: `[B, N] int32`, index of each grid place among the visible patches; K or more for hidden patches.
     """
 
     places: jax.Array
@@ -26,23 +26,23 @@ class View(NamedTuple):
         return self.places.shape[1]
 
     def take(self, patches: jax.Array) -> jax.Array:
-        """The seen patches, `[B, N, P] -> [B, K, P]`."""
+        """Return the visible patches, `[B, N, P] -> [B, K, P]`."""
         return jnp.take_along_axis(patches, self.places[:, :, None], axis=1)
 
     @property
     def hidden(self) -> jax.Array:
-        """Grid place of each patch that is not seen, `[B, N - K] int32`, ascending where the mask hides N - K."""
+        """The grid places of the hidden patches, `[B, N - K] int32`; ascending if the mask hides exactly N - K."""
         return jnp.argsort(self.rank, axis=1)[:, self.seen :].astype(jnp.int32)
 
     def fill(self, tokens: jax.Array, mask_token: jax.Array) -> jax.Array:
-        """Puts seen tokens back in their places and `mask_token [D]` elsewhere, `[B, K, D] -> [B, N, D]`."""
+        """Put visible tokens at their places and `mask_token [D]` elsewhere, `[B, K, D] -> [B, N, D]`."""
         here = _put(tokens, self.places, self.rank)
         return jnp.where((self.rank < self.seen)[:, :, None], here, mask_token[None, None].astype(tokens.dtype))
 
 
 @jax.custom_vjp
 def _put(tokens: jax.Array, places: jax.Array, rank: jax.Array) -> jax.Array:
-    """Token `rank[b, n]` at place `n`, the last one at hidden places, `[B, K, D] -> [B, N, D]`."""
+    """Put token `rank[b, n]` at place `n`, and the last token at hidden places, `[B, K, D] -> [B, N, D]`."""
     return jnp.take_along_axis(tokens, jnp.minimum(rank, tokens.shape[1] - 1)[:, :, None], axis=1)
 
 
@@ -51,8 +51,8 @@ def _put_forward(tokens, places, rank):
 
 
 def _put_backward(places, gradient):
-    # Each token stands at one place that counts: its gradient is read from there. Differentiating the
-    # gather would scatter-add instead, which is slow on every backend; hidden places have zero gradient.
+    # Each token has one visible place, so its gradient is gathered from there. The automatic gradient of a gather is a
+    # scatter-add, which is slow on every backend. Hidden places have zero gradient.
     return jnp.take_along_axis(gradient, places[:, :, None], axis=1), None, None
 
 
@@ -60,10 +60,10 @@ _put.defvjp(_put_forward, _put_backward)
 
 
 def view_of(mask: jax.Array, seen: int) -> View:
-    """The first `seen` patches that `mask [B, N] bool` leaves visible (True = hidden).
+    """Return the first `seen` patches that `mask [B, N] bool` leaves visible (True = hidden).
 
-    When a mask leaves more than `seen` visible, the surplus is dropped: the released code does so for
-    ratios that do not divide the grid. Masks of this project always leave exactly `seen`.
+    If a mask leaves more than `seen` patches visible, the surplus is dropped. The released code does so for ratios that
+    do not divide the grid. Masks of this project always leave exactly `seen` patches visible.
     """
     order = jnp.argsort(mask, axis=1, stable=True).astype(jnp.int32)
     rank = jnp.argsort(order, axis=1).astype(jnp.int32)
@@ -71,14 +71,15 @@ def view_of(mask: jax.Array, seen: int) -> View:
 
 
 class RepresentationDecoder(nn.Module):
-    """Predicts the representation of the whole face from encoder tokens, as one pooled vector.
+    """A network that predicts the representation of the whole face from encoder tokens, as one pooled vector.
 
-    Linear map, mask tokens inserted, positions added, two blocks, norm, mean over all N + 1 tokens (class
-    token included), linear map. The mean stands before the last map because both are linear.
+    It consists of a linear map, inserted mask tokens, added positions, `depth` blocks, a norm, the mean over all
+    N + 1 tokens (class token included), and a linear map. The mean is taken before the last map, because both are
+    linear and this is cheaper.
 
-    With `positions="zeros"`, as in every released weight, all mask tokens are equal going in and therefore
-    coming out: they are computed once and counted N - K times in softmax and mean. Exact, and a tenth of a
-    ViT-B training step cheaper.
+    With `positions="zeros"`, as in all released weights, all mask tokens of an image are equal in every layer. One of
+    them is computed and counted N - K times in softmax and mean. This is exact and saves a tenth of a ViT-B training
+    step.
     """
 
     depth: int
@@ -90,7 +91,10 @@ class RepresentationDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: jax.Array, mask_token: jax.Array, view: View | None) -> jax.Array:
-        """`[B, 1 + K, D]`, `[D]` -> `[B, D]`; `view` None means that all patches are there, in order."""
+        """Predict from `tokens [B, 1 + K, D]` and `mask_token [D]`, `-> [B, D]`.
+
+        `view` None means that all patches are visible, in order.
+        """
         width, patches = tokens.shape[-1], self.grid**2
         x = Linear(width, self.dtype, name="embed")(tokens)
         count = np.ones(x.shape[1])
@@ -110,17 +114,17 @@ class RepresentationDecoder(nn.Module):
 
 
 def mean_tokens(x: jax.Array, count: np.ndarray | None = None) -> jax.Array:
-    """Mean over tokens in float32, token `t` counted `count[t]` times, `[B, T, D] -> [B, D]`."""
+    """Return the mean over tokens in float32, token `t` counted `count[t]` times, `[B, T, D] -> [B, D]`."""
     share = np.full(x.shape[1], 1 / x.shape[1]) if count is None else count / count.sum()
     wide = jnp.promote_types(x.dtype, jnp.float32)
     return jnp.einsum("btd,t->bd", x.astype(wide), share.astype(wide)).astype(x.dtype)
 
 
 class PixelDecoder(nn.Module):
-    """Predicts the pixels of every patch from encoder tokens, `[B, 1 + K, D] -> [B, N, P]`.
+    """A decoder that predicts the pixels of every patch from encoder tokens, `[B, 1 + K, D] -> [B, N, P]`.
 
-    The mask token lives in encoder width and passes the same linear map as the visible tokens; mapped
-    once here and inserted afterwards, which is the same.
+    The mask token has the encoder's width and passes the same linear map as the visible tokens. It is mapped once and
+    then inserted, which gives the same result.
     """
 
     width: int

@@ -1,12 +1,13 @@
-"""FLOPs of the networks per image, counted by hand: what the method needs, not what a compiler makes of it.
+"""FLOPs of the networks per image, counted analytically from the method and not from the compiled program.
 
-Twice the multiply-adds of all products with weights and of attention. Elementwise work, means, losses, the one mask
-token of a batch and the optimizer are left out. The count has what the code saves without changing a number: hidden
-patches are not embedded, representation decoders average before their last map, and equal mask tokens are one token.
-Activations that are computed again (`remat`) are no work of the method, and not counted.
+FLOPs are twice the multiply-adds of attention and of all products with weights. Elementwise operations, means, losses,
+the mask token shared by a batch and the optimizer are not counted. The count includes exact savings of the code:
+hidden patches are not embedded, representation decoders average before their last map, and equal mask tokens are one
+token. Recomputed activations (`remat`) are not part of the method and are not counted.
 
-A network is a list of steps in the order in which data pass them. Backward, a product costs its own FLOPs once for the
-gradient of its weight, if that is trained, and once for that of its input, if anything before it is trained.
+A network is a list of steps in data-flow order. In the backward pass a product costs its own FLOPs once for the
+gradient of its weight, if the weight is trained, and once for the gradient of its input, if anything before it is
+trained.
 """
 
 import dataclasses
@@ -25,12 +26,12 @@ from fsfm_jax.models.vit import Size
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A product or a parameter on the way of the data.
+    """A product or a parameter in the data flow of a network.
 
     Attributes:
-      flops: forward, per image; 0 of what is added or scaled.
-      weights: paths of the weights that are multiplied; none of attention, whose two factors are both data.
-      added: paths of what is added or scaled after it: trained, they need the gradient of everything behind.
+      flops: FLOPs of the forward pass per image; 0 for parameters that are only added or scaled.
+      weights: paths of the weights in the product; empty for attention, whose two factors are both activations.
+      added: paths of parameters added or scaled after the product. If one is trained, all later steps need gradients.
     """
 
     flops: float = 0.0
@@ -39,27 +40,27 @@ class Step:
 
 
 def forward(steps: Iterable[Step]) -> float:
-    """FLOPs of an inference."""
+    """Return the FLOPs of a forward pass."""
     return sum(step.flops for step in steps)
 
 
 def backward(steps: Iterable[Step], trained: str) -> float:
-    """FLOPs of the gradients of the parameters whose path `trained` matches as a whole."""
+    """Return the FLOPs of the gradients of all parameters whose full path matches the pattern `trained`."""
     total, before = 0.0, False
     for step in steps:
         learns = any(re.fullmatch(trained, path) for path in step.weights)
         if step.weights:
             total += step.flops * (learns + before)
-        else:  # both factors of attention are data
+        else:  # both factors of attention are activations
             total += step.flops * 2 * before
         before = before or learns or any(re.fullmatch(trained, path) for path in step.added)
     return total
 
 
 def pretraining(spec: ModelSpec) -> float:
-    """One image of a training step: online network forward and backward, target forward.
+    """Return the FLOPs per image of a training step: online network forward and backward, target network forward.
 
-    The branches of the online network part behind its encoder, whose gradient is that of their sum.
+    The branches of the online network start at the encoder output. One encoder backward pass serves their sum.
     """
     seen, patches, width = spec.seen, spec.patches, spec.size.width
     encoder = [*_encoder(spec.size, seen, PLAIN, None), Step(added=("encoder/norm/scale",))]
@@ -74,19 +75,22 @@ def pretraining(spec: ModelSpec) -> float:
         target += forward(_encoder(spec.size, shown, PLAIN, None)) + forward(_head("projector", width, spec))
         if spec.rep_decoded == "both":
             target += forward(_rep_decoder(spec, shown))
-    # Everything is trained, so a branch begins behind something trained.
+    # The encoder is trained, so the first product of each branch also needs the gradient of its input.
     behind = [Step(added=("encoder",))]
     gradients = backward(encoder, ".*") + sum(backward([*behind, *branch], ".*") for branch in online[1:])
     return sum(forward(branch) for branch in online) + gradients + target
 
 
 def detector(spec: ClassifierSpec | AntiSpoofSpec, cached: bool = False) -> float:
-    """Inference of one image; `cached`: from stored features. What only an adapter's loss needs is not computed."""
+    """Return the FLOPs of inference on one image; `cached`: from stored features, without the encoder.
+
+    The adapter's projector serves only its loss and is not counted.
+    """
     return forward(step for step in _detector(spec, cached) if "projector/kernel" not in step.weights)
 
 
 def finetuning(spec: ClassifierSpec | AntiSpoofSpec, trained: str, cached: bool = False) -> float:
-    """One image of a training step in which the paths that `trained` matches are trained."""
+    """Return the FLOPs per image of a training step that trains the paths matching the pattern `trained`."""
     steps = list(_detector(spec, cached))
     return forward(steps) + backward(steps, trained)
 
@@ -96,9 +100,9 @@ def _map(path: str, rows: float, inputs: int, outputs: int, bias: bool = True) -
 
 
 def _updated(path: str, rows: float, inputs: int, outputs: int, lora: LoraSpec | None) -> Iterator[Step]:
-    """A map of a block, and its low-rank update where it has one."""
+    """Yield a linear map of a block, and its low-rank update if it has one."""
     yield _map(path, rows, inputs, outputs)
-    if lora is not None:  # beside the product, whose input gradient it shares: each has its own
+    if lora is not None:  # in parallel to the product: each computes a gradient of the shared input
         yield Step(2.0 * rows * inputs * lora.rank, (f"{path}/{DOWN}",))
         yield Step(2.0 * rows * lora.rank * outputs, (f"{path}/{UP}",))
 
@@ -121,7 +125,7 @@ def _blocks(
         yield Step(4.0 * tokens * tokens * width)
         yield from _updated(f"{name}/attn/proj", tokens, width, width, update_of(low, PROJ))
         yield Step(added=(f"{name}/ls1/scale", f"{name}/norm2/scale", f"{name}/norm2/bias"))
-        if style.gated:  # beside the next product, whose input gradient it shares: each has its own
+        if style.gated:  # in parallel to the next product: each computes a gradient of the shared input
             yield from _updated(f"{name}/mlp/gate", tokens, width, 4 * width, update_of(low, MLP))
         yield from _updated(f"{name}/mlp/fc1", tokens, width, 4 * width, update_of(low, MLP))
         yield from _updated(f"{name}/mlp/fc2", tokens, 4 * width, width, update_of(low, MLP))

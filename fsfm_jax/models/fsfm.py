@@ -15,7 +15,7 @@ from fsfm_jax.models.vit import Encoder, Size
 TARGET_VIEWS = FULL, OTHER_VISIBLE, MASKED = "full", "other_visible", "masked"
 DECODED = ("both", "online", "neither")
 REGRESSED = "regressed"
-# The designs of FSFM's supplement (Fig. 4, C.1): what the target sees, and what decodes.
+# The designs in FSFM's supplement (Fig. 4, C.1): the target's view, and which networks have a representation decoder.
 DESIGNS = {
     "4a": (OTHER_VISIBLE, "neither"),
     "4b": (MASKED, REGRESSED),
@@ -31,17 +31,17 @@ class ModelSpec:
     """Everything that fixes the networks' shapes and wiring.
 
     Attributes:
-      size: the encoder; the representation decoder has its width.
+      size: size of the encoder; the representation decoder has the same width.
       image_size: side of the square image in pixels.
-      seen: patches that the online encoder sees, K.
-      instance_discrimination: False leaves a plain masked autoencoder without target network.
-      target_view: what the target sees (FSFM supplement, Fig. 4): the `full` face; the visible patches of an
-        `other_visible` mask; the `masked` patches of the same mask.
-      rep_decoded: which networks have a representation decoder (supplement C.1); or `regressed`: the online one has a
-        latent regressor for the patches that are hidden from it, and both pool these patches alone.
-      rep_positions: positions inside the representation decoder. The paper draws them, released weights
-        have zeros.
-      reconstructs: False leaves the ID branch alone, without pixel decoder.
+      seen: K, the number of patches that the online encoder sees.
+      instance_discrimination: False gives a plain masked autoencoder without target network.
+      target_view: view of the target network (FSFM supplement, Fig. 4): the `full` face, the visible patches of
+        another mask (`other_visible`), or the patches hidden by the same mask (`masked`).
+      rep_decoded: networks with a representation decoder (supplement C.1), one of `DECODED`. With `regressed` the
+        online network has a latent regressor for its hidden patches, and both networks pool only these patches.
+      rep_positions: positions inside the representation decoder, one of `POSITIONS`. The paper shows positions; the
+        released weights have zeros.
+      reconstructs: False gives the instance-discrimination branch without pixel decoder.
     """
 
     size: Size
@@ -83,7 +83,7 @@ class Online(NamedTuple):
 
 
 class _Backbone(nn.Module):
-    """What both networks have: encoder, mask token, representation decoder, projector."""
+    """The parts of both networks: encoder, mask token, representation decoder, projector."""
 
     spec: ModelSpec
 
@@ -104,11 +104,11 @@ class _Backbone(nn.Module):
         return self.encoder(view.take(patches), view.places)
 
     def pool(self, tokens: jax.Array, view: View | None) -> jax.Array:
-        """Encoder tokens to one vector, `[B, 1 + K, D] -> [B, D]`."""
+        """Pool encoder tokens to one vector, `[B, 1 + K, D] -> [B, D]`."""
         return self.rep_decoder(tokens, self.mask_token[0, 0], view) if self.decodes else mean_tokens(tokens)
 
     def project(self, tokens: jax.Array, view: View | None) -> jax.Array:
-        """Encoder tokens to the projection, `[B, 1 + K, D] -> [B, E]`."""
+        """Project encoder tokens, `[B, 1 + K, D] -> [B, E]`."""
         return self.projector(self.pool(tokens, view))
 
 
@@ -138,7 +138,7 @@ class OnlineNetwork(_Backbone):
         return super().pool(tokens, view)
 
     def __call__(self, patches: jax.Array, mask: jax.Array) -> Online:
-        """`patches [B, N, P]` of normalised images, `mask [B, N] bool` with K places False."""
+        """Run on `patches [B, N, P]` of normalised images; K entries of `mask [B, N] bool` are False (visible)."""
         view = view_of(mask, self.spec.seen)
         tokens = self.encode(patches, view)
         pixels = self.pixel_decoder(tokens, self.mask_token[0, 0], view) if self.spec.reconstructs else None
@@ -155,11 +155,11 @@ class TargetNetwork(_Backbone):
         return self.spec.rep_decoded == "both"
 
     def pool(self, tokens: jax.Array, view: View | None) -> jax.Array:
-        # As the regressor does: the hidden patches, without the class token.
+        # The mean over the hidden patches without the class token, as in the regressor.
         return mean_tokens(tokens[:, 1:]) if self.spec.rep_decoded == REGRESSED else super().pool(tokens, view)
 
     def __call__(self, patches: jax.Array, mask: jax.Array, other_mask: jax.Array) -> jax.Array:
-        """Projection of `patches [B, N, P]`, `[B, E]`, not normalised; only views that need the masks look at them."""
+        """Project `patches [B, N, P]`, `-> [B, E]`, not normalised; the masks are used only if the view needs them."""
         view = self.view(mask, other_mask)
         return self.project(self.encode(patches, view), view)
 
@@ -172,7 +172,7 @@ class TargetNetwork(_Backbone):
 
 
 def target_parameters(online: dict, spec: ModelSpec) -> dict:
-    """The part of the online parameters that the target has too: all but pixel decoder, regressor and predictor."""
+    """Return the online parameters that the target also has: all but pixel decoder, regressor and predictor."""
     names = ["encoder", "mask_token"]
     if spec.rep_decoded == "both":
         names.append("rep_decoder")

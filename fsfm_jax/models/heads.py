@@ -7,14 +7,14 @@ import jax.numpy as jnp
 from fsfm_jax.models.layers import Linear
 from fsfm_jax.models.ops import at_least_float32, layer_norm
 
-# torch's default: the reference gives its transformers 1e-6 and forgets the heads (FSFM released code).
+# PyTorch's default. The released code of FSFM sets 1e-6 in its transformers but not in the heads.
 HEAD_NORM_EPSILON = 1e-5
 
 
 class ProjectionHead(nn.Module):
-    """Linear, layer norm, ReLU, linear: the projector (D -> 4096 -> 256) and the predictor (256 -> 4096 -> 256).
+    """Linear map, layer norm, ReLU, linear map, `[B, D] -> [B, features]`, not normalised.
 
-    `[B, D] -> [B, features]`, not normalised.
+    Used as the projector (D -> 4096 -> 256) and the predictor (256 -> 4096 -> 256).
     """
 
     hidden: int
@@ -29,9 +29,9 @@ class ProjectionHead(nn.Module):
 
 
 def l2_normalise(x: jax.Array) -> jax.Array:
-    """Scales each row to unit length, in float32 or higher, `[B, E] -> [B, E]`; a zero row stays zero.
+    """Scale each row to unit length, in float32 or higher, `[B, E] -> [B, E]`; a zero row stays zero.
 
-    One that is not finite becomes NaN: it must not pass for a zero row.
+    A non-finite row becomes NaN and never zero.
     """
     x = at_least_float32(x)
     square = jnp.sum(x * x, axis=-1, keepdims=True)

@@ -3,8 +3,7 @@
 Letters used in every shape of `models/`: B batch, N patches of the grid, K kept patches, T tokens,
 D width, H heads, E head dimension, P pixels of a patch (3 p**2).
 
-Matrix products run in `dtype`; softmax and layer norms run in float32 (or higher) whatever `dtype` is,
-and parameters are float32.
+Matrix products run in `dtype`. Softmax and layer norms always run in float32 or higher. Parameters are float32.
 """
 
 import functools
@@ -27,7 +26,7 @@ from fsfm_jax.models.style import PLAIN, Style
 
 @functools.lru_cache
 def sincos_positions(width: int, grid: int) -> np.ndarray:
-    """Fixed 2-D sine-cosine positions, `[1 + grid**2, width] float32`; the class token's row is zero.
+    """Return fixed 2-D sine-cosine positions, `[1 + grid**2, width] float32`; the row of the class token is zero.
 
     Row `1 + i * grid + j` is `[sin(j w), cos(j w), sin(i w), cos(i w)]` with `w_k = 10000**(-k / (D / 4))`:
     the first half encodes the column, the second the row (as in MAE).
@@ -43,9 +42,9 @@ def sincos_positions(width: int, grid: int) -> np.ndarray:
 
 
 class Linear(nn.Module):
-    """Affine map of the last axis, `[..., D] -> [..., features]`; Xavier-uniform weight and zero bias unless told.
+    """Affine map of the last axis, `[..., D] -> [..., features]`; by default with Xavier-uniform weight and zero bias.
 
-    With `lora` the weight has a low-rank update of its own parameters.
+    With `lora` a low-rank update with its own parameters is added to the weight.
     """
 
     features: int
@@ -67,22 +66,22 @@ class Linear(nn.Module):
 
 
 def _low_rank(module: nn.Module, lora: LoraSpec, inputs: int, outputs: int) -> tuple[jax.Array, jax.Array]:
-    """The two factors of the update of a matrix of `module`, `[inputs, rank]` and `[rank, outputs]`."""
-    # PyTorch's default for a linear layer, as LoRA's authors start it.
+    """Create the two factors of a low-rank update in `module`, `[inputs, rank]` and `[rank, outputs]`."""
+    # The authors of LoRA start it with PyTorch's default for a linear layer.
     down = module.param(DOWN, torch_uniform, (inputs, lora.rank))
     return down, module.param(UP, nn.initializers.zeros_init(), (lora.rank, outputs))
 
 
 def torch_uniform(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
-    """PyTorch's default for the weight of a linear layer, `[fan in, fan out]`: U(+-1/sqrt(fan in))."""
+    """Draw a weight `[fan in, fan out]` from U(+-1/sqrt(fan in)), PyTorch's default for a linear layer."""
     return jax.random.uniform(key, shape, dtype, -(shape[0] ** -0.5), shape[0] ** -0.5)
 
 
 class Attention(nn.Module):
     """Multi-head self-attention, `[B, T, D] -> [B, T, D]`; scale `E**-0.5`, no dropout.
 
-    `key_weight [T]`, if given, counts token `t` as `key_weight[t]` equal keys. `turns [2, B or 1, 1, T, E]` are those
-    of `style.rotary` (see `rotary.rotate`).
+    `key_weight [T]`, if given, counts token `t` as `key_weight[t]` equal keys. `turns [2, B or 1, 1, T, E]` are the
+    cosines and sines of `style.rotary` (see `rotary.rotate`).
     """
 
     heads: int
@@ -109,14 +108,14 @@ class Attention(nn.Module):
 
 
 class _QueryKeyValue(nn.Module):
-    """Queries, keys and values of each head, `[B, T, D] -> 3 x [B, H, T, E]`; `rotary` turns the first two.
+    """Queries, keys and values of each head, `[B, T, D] -> 3 x [B, H, T, E]`; `rotary` rotates queries and keys.
 
-    Softmax does not see a key bias (it adds the same number to a whole row), so its exact gradient is zero.
-    Applied, Adam would turn the rounding noise of that gradient into steps of up to one learning rate, and
-    two machines would disagree about it. The parameter stays, for the checkpoints, and is not added. A rotated bias
-    is seen, and added where `rotary` says that its networks have one.
+    A key bias adds the same number to a whole row of logits, so softmax ignores it and its exact gradient is zero.
+    If the bias were added, Adam would turn the rounding noise of that gradient into steps of up to one learning
+    rate, and two machines would get different weights. The parameter stays for compatible checkpoints but is not
+    added. A rotated key bias does change the softmax. It is added if `rotary.key_bias` is set.
 
-    With `lora` the matrix has a low-rank update of its own parameters `lora_down` and `lora_up`.
+    With `lora` a low-rank update with its own parameters `lora_down` and `lora_up` is added to the matrix.
     """
 
     heads: int
@@ -147,7 +146,7 @@ class _QueryKeyValue(nn.Module):
 
 
 class _Projection(nn.Module):
-    """Affine map of all heads side by side, `[B, H, T, E] -> [B, T, features]`; `lora` as in `Linear`."""
+    """Affine map of the concatenated heads, `[B, H, T, E] -> [B, T, features]`; `lora` as in `Linear`."""
 
     features: int
     dtype: jnp.dtype
@@ -169,8 +168,8 @@ class _Projection(nn.Module):
 class Mlp(nn.Module):
     """Two linear maps around a GELU, exact (erf) or `quick`, hidden width 4 D, `[B, T, D] -> [B, T, D]`.
 
-    `gated` has SwiGLU instead: the hidden features are multiplied by the SiLU, `y sigmoid(y)`, of a third map `gate`.
-    `lora` updates each map.
+    With `gated` it is SwiGLU: the hidden features are multiplied by the SiLU, `y sigmoid(y)`, of a third map `gate`.
+    With `lora` each map has a low-rank update.
     """
 
     dtype: jnp.dtype
@@ -192,19 +191,19 @@ class Mlp(nn.Module):
 
 
 def drop_path(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
-    """Stochastic depth: each image's branch is zero with probability `rate`, else divided by `1 - rate`.
+    """Apply stochastic depth: zero each image's branch with probability `rate`, else divide it by `1 - rate`.
 
-    `[B, T, D] -> [B, T, D]`, so that the mean over draws is `x`; `key` is a typed key.
+    `[B, T, D] -> [B, T, D]`; the mean over draws is `x`. `key` is a typed key.
     """
     kept = jax.random.bernoulli(key, 1 - rate, (x.shape[0], 1, 1))
     return jnp.where(kept, x / (1 - rate), 0)
 
 
 def drop_path_rates(rate: float, depth: int) -> tuple[float, ...]:
-    """The rate of each of `depth` blocks, from 0 in the first in equal steps to `rate` in the last.
+    """Return the rate of each of `depth` blocks, in equal steps from 0 in the first to `rate` in the last.
 
     Raises:
-      ValueError: a rate outside [0, 1).
+      ValueError: if `rate` is outside [0, 1).
     """
     if not 0 <= rate < 1:
         raise ValueError(f"drop_path: expected a probability of at least 0 and less than 1; found {rate}")
@@ -212,7 +211,7 @@ def drop_path_rates(rate: float, depth: int) -> tuple[float, ...]:
 
 
 class LayerScale(nn.Module):
-    """Each feature of a branch times a learnt factor, `[B, T, D] -> [B, T, D]` (CaiT, section 2)."""
+    """A learnt factor for each feature of a branch, `[B, T, D] -> [B, T, D]` (CaiT, section 2)."""
 
     start: float
 
@@ -223,10 +222,10 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """`x += attention(norm1(x)); x += mlp(norm2(x))`, `[B, T, D] -> [B, T, D]`.
+    """A transformer block: `x += attention(norm1(x)); x += mlp(norm2(x))`, `[B, T, D] -> [B, T, D]`.
 
-    With `drop_path` each of the two additions is left out by chance, drawn from the stream "drop_path". An `adapter`
-    adds to the second.
+    `drop_path` is the probability that an addition is skipped for an image; draws use the random stream "drop_path".
+    An `adapter` adds its output to the second addition.
     """
 
     heads: int
@@ -273,10 +272,10 @@ def blocks(
     turns: jax.Array | np.ndarray | None = None,
     adapter: BlockAdapterSpec | None = None,
 ) -> jax.Array:
-    """Applies `depth` blocks named `block_00`, `block_01`, ... inside the calling module.
+    """Apply `depth` blocks named `block_00`, `block_01`, ... inside the calling module, `[B, T, D] -> [B, T, D]`.
 
-    `remat` says what the backward pass computes again instead of keeping it, one of `remat.REMATS`.
-    `drop_path` is the last block's rate (see `drop_path_rates`). `turns` are those of `style.rotary`.
+    `remat` is one of `remat.REMATS`: it selects the activations that the backward pass recomputes instead of storing.
+    `drop_path` is the last block's rate (see `drop_path_rates`). `turns` are the cosines and sines of `style.rotary`.
     """
     kind = rematerialise_block(Block, remat)
     for index, rate in enumerate(drop_path_rates(drop_path, depth)):

@@ -6,17 +6,21 @@ import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 DOWN, UP = "lora_down", "lora_up"
-# Of a block: query, key and value, as they are one matrix here; the map behind attention; all maps of the MLP.
+# The maps of a block: query, key and value, which are one matrix here; the map after attention; all maps of the MLP.
 PROJECTIONS = QKV, PROJ, MLP = "qkv", "proj", "mlp"
 
 
 @dataclasses.dataclass(frozen=True)
 class LoraSpec:
-    """`W + (alpha / rank) down up`: `down [I, rank]` starts uniform, `up [rank, O]` at zero (section 4.1).
+    """Low-rank updates `W + (alpha / rank) down up` (section 4.1).
+
+    `down [I, rank]` starts uniform and `up [rank, O]` at zero.
 
     Attributes:
-      projections: which maps of a block have an update of their own, of `PROJECTIONS` (section 7.1).
-      blocks: which blocks, 0 = first; None: all.
+      rank: inner width of the update, at least 1.
+      alpha: numerator of the update's scale.
+      projections: maps of a block that have an update, from `PROJECTIONS` (section 7.1).
+      blocks: indices of the blocks with updates, 0 = first; None: all blocks.
     """
 
     rank: int
@@ -29,7 +33,7 @@ class LoraSpec:
             raise ValueError(f"tuning.rank: expected at least 1; found {self.rank}")
 
     def in_block(self, index: int) -> "LoraSpec | None":
-        """What block `index` has of it; None: nothing."""
+        """Return the specification for block `index`; None if the block has no update."""
         return self if self.blocks is None or index in self.blocks else None
 
     @property
@@ -38,12 +42,12 @@ class LoraSpec:
 
 
 def update_of(lora: LoraSpec | None, projection: str) -> LoraSpec | None:
-    """What the maps `projection` of a block have of its updates; None: nothing."""
+    """Return `lora` if it updates the maps `projection` of a block, else None."""
     return lora if lora is not None and projection in lora.projections else None
 
 
 def merge(params: dict, spec: LoraSpec) -> dict:
-    """The same network without LoRA: `params` with each update added to the matrix that it belongs to."""
+    """Return `params` with each low-rank update added to its matrix: the same network without LoRA."""
     flat = dict(flatten_dict(params, sep="/"))
     for path in [path for path in flat if path.endswith(f"/{DOWN}")]:
         layer = path.removesuffix(f"/{DOWN}")

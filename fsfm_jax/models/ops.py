@@ -1,7 +1,7 @@
 """The parts that all networks share: precision, platform, GELU, affine maps and layer norm.
 
-A few forms of the same numbers suit one of CPU, GPU and TPU. The choice is part of the key of JAX's caches of traced,
-lowered and compiled functions: what was traced for one platform is never used for another.
+Some operations have a different implementation for CPU, GPU or TPU. The platform is part of the key of JAX's caches of
+traced, lowered and compiled functions, so a function traced for one platform is never reused for another.
 """
 
 import contextlib
@@ -14,24 +14,25 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-NORM_EPSILON = 1e-6  # every norm of the transformers; torch's default 1e-5 only in the heads
+NORM_EPSILON = 1e-6  # of all norms in the transformers; only heads have PyTorch's default 1e-5
 
 _PLATFORM = jax.make_user_context(default_value=None)
-# JAX's names of kinds of GPU in lowering and export; both have one form.
+# JAX's platform names for GPUs in lowering and export; both use the same implementation.
 _GPUS = ("cuda", "rocm")
 
 
 @contextlib.contextmanager
 def trace_for(platform: str) -> Iterator[None]:
-    """What is traced inside is for `platform`, one of jax's names, instead of the one that this process computes on."""
+    """Trace functions inside this context for `platform`, a JAX name, instead of the platform of this process."""
     with _PLATFORM("gpu" if platform in _GPUS else platform):
         yield
 
 
 def for_each(platforms: tuple[str, ...], function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` in the form of each of `platforms`, "cuda" and not "gpu"; where it is lowered for decides which runs.
+    """Return `function` with an implementation for each of `platforms`, selected by the platform it is lowered for.
 
-    Without it, a function that is exported for other platforms carries the form of the platform it was traced on.
+    Platforms are JAX's names for lowering: "cuda", not "gpu". Without this wrapper an exported function carries the
+    implementation for the platform that it was traced on.
     """
 
     def form(platform: str) -> Callable[..., Any]:
@@ -47,17 +48,20 @@ def for_each(platforms: tuple[str, ...], function: Callable[..., Any]) -> Callab
 
 
 def for_tpu() -> bool:
-    """Whether what is traced now is for a TPU."""
+    """Return whether the current trace is for a TPU."""
     return _platform() == "tpu"
 
 
 def for_cpu() -> bool:
-    """Whether what is traced now is for a CPU."""
+    """Return whether the current trace is for a CPU."""
     return _platform() == "cpu"
 
 
 def _platform() -> str:
-    """That of `trace_for`, of `jax.default_device`, which is in the keys of the caches too, or of the process."""
+    """Return the platform of `trace_for`, else of `jax.default_device`, else of the process.
+
+    The first two are part of JAX's cache keys.
+    """
     device = jax.config.jax_default_device
     if _PLATFORM.value is not None or device is None:
         return _PLATFORM.value or jax.default_backend()
@@ -65,15 +69,16 @@ def _platform() -> str:
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
-    """`x` in float32, or in float64 if it is that already: for statistics, softmaxes and losses."""
+    """Return `x` as float32, or as float64 if it already is; for statistics, softmaxes and losses."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 @jax.custom_vjp
 def gelu(x: jax.Array) -> jax.Array:
-    """`x Phi(x)`, Phi the distribution function of the normal distribution; any shape, in the type of `x`.
+    """Compute `x Phi(x)`, Phi the cumulative normal distribution; any shape, in the type of `x`.
 
-    Computed in float32 or higher: in bfloat16 `1 + erf` would lose all digits on the left. Reverse mode only.
+    The computation runs in float32 or higher, because in bfloat16 `1 + erf` loses all digits for negative `x`.
+    Reverse-mode gradients only.
     """
     wide = at_least_float32(x)
     return (wide * (0.5 * (1 + jax.lax.erf(wide * math.sqrt(0.5))))).astype(x.dtype)
@@ -85,7 +90,7 @@ def _gelu_forward(x):
 
 def _gelu_backward(x, gradient):
     wide = at_least_float32(x)
-    # With erf(x) here XLA would see the expression of the forward pass and keep a third array of this size; erf is odd.
+    # erf is odd. With erf(x) XLA would reuse the expression of the forward pass and store a third array of this size.
     below = 0.5 * (1 - jax.lax.erf(wide * -math.sqrt(0.5)))
     slope = below + wide * (jnp.exp(-0.5 * wide * wide) / math.sqrt(2 * math.pi))
     return ((gradient * slope).astype(x.dtype),)
@@ -94,13 +99,13 @@ def _gelu_backward(x, gradient):
 gelu.defvjp(_gelu_forward, _gelu_backward)
 
 
-# Affine maps, in the form that the compiler of the platform does best. CPUs want one product of two matrices,
-# `[B T, D]`. The TPU compiler would have to copy arrays for that, since 197 tokens are no multiple of the rows of its
-# tiles, and likes queries, keys and values to be projected straight to heads.
+# Affine maps, in the fastest implementation for each platform. CPUs are fastest with one product of two matrices,
+# `[B T, D]`. The TPU compiler would copy arrays for that, since 197 tokens are not a multiple of its tile rows. It is
+# faster when queries, keys and values are projected directly to heads.
 
 
 def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """`x kernel + bias` in `dtype`, `[..., D], [D, F], [F] -> [..., F]`."""
+    """Compute `x kernel + bias` in `dtype`, `[..., D], [D, F], [F] -> [..., F]`."""
     x, kernel, bias = (a.astype(dtype) for a in (x, kernel, bias))
     if for_tpu():
         return x @ kernel + bias.reshape(*[1] * (x.ndim - 1), -1)
@@ -111,19 +116,22 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: jnp.dtype) -
 def to_heads(
     x: jax.Array, kernel: jax.Array, bias: jax.Array, heads: int, dtype: jnp.dtype, maps: int = 3
 ) -> list[jax.Array]:
-    """`affine` for several maps side by side, each cut into heads, `[B, T, D], [D, 3 F], [3 F] -> 3 x [B, H, T, E]`."""
+    """Apply `maps` concatenated affine maps and split each into heads.
+
+    `[B, T, D], [D, 3 F], [3 F] -> 3 x [B, H, T, E]` for three maps.
+    """
     if not for_tpu():
-        # Cut before they are transposed: so their gradients are put side by side, otherwise they are padded and added.
+        # With the split before the transpose the gradients are concatenated; after it they would be padded and added.
         parts = jnp.split(affine(x, kernel, bias, dtype), maps, axis=-1)
         return [part.reshape(*x.shape[:2], heads, -1).transpose(0, 2, 1, 3) for part in parts]
     x, kernel = x.astype(dtype), kernel.astype(dtype).reshape(x.shape[-1], maps, heads, -1)
     bias = bias.astype(dtype).reshape(maps, 1, heads, 1, -1)
-    # Three products: of one, the compiler would copy the parts.
+    # One product per map: the compiler would copy the parts of a single product.
     return [jnp.einsum("btd,dhe->bhte", x, kernel[:, part]) + bias[part] for part in range(maps)]
 
 
 def from_heads(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """`affine` of heads side by side, `[B, H, T, E], [D, F], [F] -> [B, T, F]`."""
+    """Apply an affine map to the concatenated heads, `[B, H, T, E], [D, F], [F] -> [B, T, F]`."""
     if not for_tpu():
         side_by_side = x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1)
         return affine(side_by_side, kernel, bias, dtype)
@@ -132,17 +140,17 @@ def from_heads(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: jnp.dtyp
 
 
 def layer_norm(dtype: jnp.dtype, name: str, epsilon: float = NORM_EPSILON) -> nn.Module:
-    """The norm called `name` with a `scale` and a `bias`, `[..., D] -> [..., D]`, the result in `dtype`."""
+    """Return the layer norm module `name` with `scale` and `bias`, `[..., D] -> [..., D]`, result in `dtype`."""
     if for_cpu():
         return _OnCpu(dtype, epsilon, name=name)
-    # The one-pass variance E[x^2] - E[x]^2 in float32 is off by about E[x]^2 / 2**23, where rounding x itself to 8 bits
-    # is off by E[x]^2 / 2**17: nothing is lost there, and a pass is saved. In float32 half the digits would be.
+    # The one-pass variance E[x^2] - E[x]^2 has an error of about E[x]^2 / 2**23 in float32. Rounding x itself to 8 bits
+    # has an error of E[x]^2 / 2**17, so in bfloat16 one pass loses nothing. In float32 it would lose half the digits.
     one_pass = jnp.finfo(dtype).bits < 32
     return nn.LayerNorm(epsilon=epsilon, dtype=dtype, use_fast_variance=one_pass, name=name)
 
 
 class _OnCpu(nn.Module):
-    """Flax's layer norm with `normalise`: the same parameters and numbers."""
+    """Flax's layer norm computed by `normalise`, with the same parameters and results."""
 
     dtype: jnp.dtype
     epsilon: float
@@ -156,10 +164,11 @@ class _OnCpu(nn.Module):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def normalise(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
-    """`scale (x - mean) / sqrt(variance + epsilon) + bias`, `[..., D], [D], [D] -> [..., D]`. Reverse mode only.
+    """Compute `scale (x - mean) / sqrt(variance + epsilon) + bias`, `[..., D], [D], [D] -> [..., D]`.
 
-    Computed and given in float32 or higher. With the gradient that jax would derive, XLA's compiler for CPUs computes
-    the gradient of the residual stream anew, from the last block on, wherever it is needed; with this one it does not.
+    The computation and the result are in float32 or higher; reverse-mode gradients only. With JAX's own gradient, XLA
+    for CPUs recomputes the gradient of the residual stream from the last block on at each use. With this one it does
+    not.
     """
     return _norm_forward(x, scale, bias, epsilon)[0]
 
@@ -186,5 +195,5 @@ normalise.defvjp(_norm_forward, _norm_backward)
 
 
 def _rows(x: jax.Array) -> jax.Array:
-    """`[..., D] -> [rows, D]`, float32 or higher."""
+    """Flatten to rows in float32 or higher, `[..., D] -> [rows, D]`."""
     return at_least_float32(x).reshape(-1, x.shape[-1])

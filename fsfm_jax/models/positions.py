@@ -1,4 +1,4 @@
-"""Tables of positions fitted to another grid, as the library does that trained with them."""
+"""Resizing of position tables to another grid, as the library that trained the network does it."""
 
 import dataclasses
 import functools
@@ -17,13 +17,13 @@ CUBIC, SMOOTH_CUBIC = -0.75, -0.5
 
 @dataclasses.dataclass(frozen=True)
 class Resizing:
-    """How a table `[G * G, D]` becomes one of `g * g` rows; the defaults are those of the released code of FSFM.
+    """How a table `[G * G, D]` is resized to `g * g` rows; the defaults follow the released code of FSFM.
 
     Attributes:
-      kernel: one of `KERNELS`, both as PyTorch has them, cell centres at halves.
-      antialias: whether the kernel widens where the grid shrinks.
-      offset: DINOv2 asks for a grid of g + 0.1 cells, which moves the centres towards the first row and column; its
-        networks were evaluated so.
+      kernel: one of `KERNELS`, both as in PyTorch with cell centres at halves.
+      antialias: whether the kernel widens when the grid shrinks.
+      offset: added to g when the scale is computed. DINOv2 uses 0.1, which moves the centres towards the first row and
+        column; its networks were evaluated with this offset.
     """
 
     kernel: str = BICUBIC
@@ -40,7 +40,10 @@ RELEASED = Resizing()
 
 @functools.lru_cache
 def _weights(old: int, new: int, resizing: Resizing) -> np.ndarray:
-    """`[new, old]`: each new cell's centre from the old ones near it; without antialiasing the border is repeated."""
+    """Return weights `[new, old]` of old cells for the centre of each new cell.
+
+    Without antialiasing the border is repeated.
+    """
     step = old / (new + resizing.offset)
     centre = (np.arange(new) + 0.5) * step - 0.5
     if resizing.antialias:
@@ -55,7 +58,7 @@ def _weights(old: int, new: int, resizing: Resizing) -> np.ndarray:
 
 
 def _kernel(x: np.ndarray, kernel: str, slope: float) -> np.ndarray:
-    """Weight at a distance of `x` cells; 0 from 2 on (bicubic) or 1 (bilinear)."""
+    """Return the weight at a distance of `x` cells; 0 from distance 2 (bicubic) or 1 (bilinear)."""
     x = np.abs(x)
     if kernel == BILINEAR:
         return np.maximum(1 - x, 0)
@@ -67,12 +70,12 @@ def _kernel(x: np.ndarray, kernel: str, slope: float) -> np.ndarray:
 def resize_positions(
     table: jax.Array | np.ndarray, grid: int, class_token: bool = True, resizing: Resizing = RELEASED
 ) -> jax.Array | np.ndarray:
-    """Positions of another grid, `[1, 1 + G**2, D] -> [1, 1 + grid**2, D]`; the same grid gives `table` back.
+    """Resize positions to another grid, `[1, 1 + G**2, D] -> [1, 1 + grid**2, D]`; return `table` if it is the same.
 
-    The class token's row stays. Without a class token the tables have no row for it.
+    The class token's row is copied. Without a class token the tables have no row for it.
 
     Raises:
-      ValueError: a table that is not that row and a square.
+      ValueError: if `table` does not have the rows of a square grid and, with a class token, one more.
     """
     first = int(class_token)
     old = round((table.shape[1] - first) ** 0.5)
@@ -86,14 +89,14 @@ def resize_positions(
 
 
 def resize_relative(table: jax.Array | np.ndarray, grid: int) -> jax.Array | np.ndarray:
-    """Relative positions of another grid, `[(2 G - 1)**2 + 3, H] -> [(2 grid - 1)**2 + 3, H]`, as timm resizes them.
+    """Resize relative positions as timm does, `[(2 G - 1)**2 + 3, H] -> [(2 grid - 1)**2 + 3, H]`.
 
-    Displacements are stretched so that the longest of both grids meet: those near 0 little, the further ones more, by
-    a geometric progression (BEiT). Between them it is linear here and in timm, a cubic spline in the code of BEiT. The
-    three rows of the class token stay.
+    Displacements are stretched by a geometric progression, small ones less than large ones, so that the largest
+    displacements of both grids coincide (BEiT). Values between them are interpolated linearly, as in timm; BEiT's code
+    uses a cubic spline. The three rows of the class token are copied.
 
     Raises:
-      ValueError: a table that is not those rows and a square.
+      ValueError: if `table` does not have `(2 G - 1)**2 + 3` rows for some G.
     """
     old = table_grid(table.shape[0])
     if table.ndim != 2 or (2 * old - 1) ** 2 + EXTRA != table.shape[0]:
@@ -109,21 +112,21 @@ def resize_relative(table: jax.Array | np.ndarray, grid: int) -> jax.Array | np.
 
 @functools.lru_cache
 def _stretched_weights(old: int, new: int) -> np.ndarray:
-    """`[2 new - 1, 2 old - 1]`: each displacement of the new grid from the two stretched ones of the old beside it."""
-    low, high = 1.01, 1.5  # between which BEiT looks for the ratio
+    """Return weights `[2 new - 1, 2 old - 1]` that interpolate new displacements between stretched old ones."""
+    low, high = 1.01, 1.5  # the bounds of BEiT's search for the ratio
     while high - low > 1e-6:
         ratio = (low + high) / 2
         too_long = (1 - ratio ** (old - 1)) / (1 - ratio) > new - 1
         low, high = (low, ratio) if too_long else (ratio, high)
     right = np.cumsum(ratio ** np.arange(old - 1))
     stretched = np.concatenate([-right[::-1], [0.0], right])
-    # Beyond the longest displacement its value is repeated.
+    # Beyond the largest displacement its value is repeated.
     wanted = np.arange(1 - new, new, dtype=float)
     return np.stack([np.interp(wanted, stretched, row) for row in np.eye(2 * old - 1)], axis=1).astype(np.float32)
 
 
 def _resize(rows: jax.Array | np.ndarray, weights: np.ndarray) -> jax.Array:
-    """`[G * G, D]` with the same `weights [g, G]` down and across, `-> [g * g, D]`."""
+    """Apply `weights [g, G]` to rows and columns, `[G * G, D] -> [g * g, D]`."""
     new, old = weights.shape
     square = rows.reshape(old, old, -1)
     resized = jnp.einsum("ir,jc,rcd->ijd", weights, weights, square, precision=jax.lax.Precision.HIGHEST)

@@ -12,14 +12,15 @@ from fsfm_jax.models.remat import rematerialise_attention, rematerialise_block
 
 
 class LatentRegressor(nn.Module):
-    """Predicts the representation of the hidden patches from encoder tokens, as one pooled vector.
+    """A network that predicts the representation of the hidden patches from encoder tokens, as one pooled vector.
 
-    Linear map of the encoder's tokens, positions added; each hidden patch is the mask token plus its position. In every
-    block the hidden ones are queries, and keys and values are all tokens: those of the encoder, which stay as they are,
-    and the hidden ones as the block before left them (CAE, section 3.1). Norm, mean over the hidden patches, linear
-    map; the mean stands before the last map because both are linear.
+    The encoder tokens pass a linear map, and positions are added. Each hidden patch starts as the mask token plus its
+    position. In every block the hidden patches are the queries. Keys and values are all tokens: the encoder tokens,
+    which no block changes, and the hidden patches from the previous block (CAE, section 3.1). The output is normed,
+    averaged over the hidden patches and passed through a linear map. The mean is taken before the last map, because
+    both are linear and this is cheaper.
 
-    Positions are always sine and cosine. Without them all queries would be equal, and none could ask for its place.
+    Positions are always sine-cosine. Without positions all queries, and so all predictions, would be equal.
     """
 
     depth: int
@@ -30,7 +31,10 @@ class LatentRegressor(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: jax.Array, mask_token: jax.Array, view: View) -> jax.Array:
-        """`[B, 1 + K, D]`, `[D]` -> `[B, D]`; the K patches that `view` shows are behind the class token."""
+        """Predict from `tokens [B, 1 + K, D]`, the class token and the K patches of `view`, and `mask_token [D]`.
+
+        Returns `[B, D]`.
+        """
         width = tokens.shape[-1]
         shown = Linear(width, self.dtype, name="embed")(tokens)
         positions = jnp.asarray(sincos_positions(width, self.grid), shown.dtype)
@@ -45,7 +49,10 @@ class LatentRegressor(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """`x += attention(norm1(x), norm_all([shown, x])); x += mlp(norm2(x))`, `[B, M, D], [B, T, D] -> [B, M, D]`."""
+    """A block with cross-attention, `[B, M, D], [B, T, D] -> [B, M, D]`.
+
+    `x += attention(norm1(x), norm_all([shown, x])); x += mlp(norm2(x))`.
+    """
 
     heads: int
     dtype: jnp.dtype
@@ -62,7 +69,7 @@ class CrossBlock(nn.Module):
 class CrossAttention(nn.Module):
     """Multi-head attention of queries to other tokens, `[B, M, D], [B, T, D] -> [B, M, D]`; scale `E**-0.5`.
 
-    Keys have no bias: softmax would not see it.
+    Keys have no bias, because it would not change the softmax.
     """
 
     heads: int
@@ -83,7 +90,7 @@ class CrossAttention(nn.Module):
 
 
 class _Heads(nn.Module):
-    """A linear map cut into heads, `[B, T, D] -> [B, H, T, E]`."""
+    """A linear map whose output is split into heads, `[B, T, D] -> [B, H, T, E]`."""
 
     heads: int
     dtype: jnp.dtype

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 TABLE = "table"
-TABLES = rf"encoder/block_\d+/attn/relative_positions/{TABLE}"  # paths of all of them
-EXTRA = 3  # rows behind those of displacements: class token to patch, patch to class token, class token to itself
+TABLES = rf"encoder/block_\d+/attn/relative_positions/{TABLE}"  # paths of all tables
+EXTRA = 3  # rows after the displacements: class token to patch, patch to class token, class token to itself
 
 
 @functools.lru_cache
 def displacement_rows(grid: int) -> np.ndarray:
-    """Row of the table for each query and key, `[1 + N, 1 + N] int32`; token 0 is the class token.
+    """Return the row of the table for each query and key, `[1 + N, 1 + N] int32`; token 0 is the class token.
 
     With side = 2 G - 1, two patches have row `side (i - k + G - 1) + (j - l + G - 1)`: the query is at row i, column j
     of the grid and the key at row k, column l.
@@ -30,12 +30,12 @@ def displacement_rows(grid: int) -> np.ndarray:
 
 
 def table_shape(grid: int, heads: int) -> tuple[int, int]:
-    """Shape of the table of a grid of G by G patches, `[(2 G - 1)**2 + 3, H]`."""
+    """Return the shape of the table for a grid of G by G patches, `[(2 G - 1)**2 + 3, H]`."""
     return (2 * grid - 1) ** 2 + EXTRA, heads
 
 
 def table_grid(rows: int) -> int:
-    """The grid whose table has `rows` rows, rounded down and at least 1."""
+    """Return the side of the grid whose table has `rows` rows, rounded down and at least 1."""
     return max((math.isqrt(max(rows - EXTRA, 0)) + 1) // 2, 1)
 
 
@@ -47,7 +47,7 @@ class RelativePositions(nn.Module):
     @nn.compact
     def __call__(self, tokens: int) -> jax.Array:
         grid = math.isqrt(tokens - 1)
-        assert grid * grid == tokens - 1, f"{tokens} tokens are no class token and a square of patches"
+        assert grid * grid == tokens - 1, f"expected a class token and a square of patches; found {tokens} tokens"
         table = self.param(TABLE, nn.initializers.zeros_init(), table_shape(grid, self.heads))
-        # All rows are there: nothing has to be filled in.
+        # No index is out of range, so `take` needs no fill value.
         return jnp.take(table, displacement_rows(grid), axis=0, mode="clip").transpose(2, 0, 1)

@@ -1,4 +1,4 @@
-"""Which activations of a block are kept for the backward pass, and which are computed again there."""
+"""The choice of activations that are stored for the backward pass; the others are recomputed in it."""
 
 from collections.abc import Callable
 
@@ -16,19 +16,19 @@ REMATS = {
 
 
 def rematerialise_block(block: type[nn.Module], remat: str) -> type[nn.Module]:
-    """`block` as `remat`, one of `REMATS`, has it.
+    """Return `block` wrapped for the strategy `remat`, one of `REMATS`.
 
     Raises:
-      ValueError: another name.
+      ValueError: if `remat` is not one of `REMATS`.
     """
     if remat not in REMATS:
         raise ValueError(f"model.remat: expected one of {', '.join(REMATS)}; found {remat!r}")
     if remat == DOTS:
-        # Products of activations with weights; those of activations with each other have a batch dimension.
+        # Products with weights have no batch dimensions; the products inside attention have.
         return nn.remat(block, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable)
     return nn.remat(block) if remat == FULL else block
 
 
 def rematerialise_attention(attend: Callable, remat: str) -> Callable:
-    """The function from queries, keys and values to the mixed values, as `remat` has it."""
+    """Return `attend`, wrapped to recompute its activations if `remat` is `attention`."""
     return jax.checkpoint(attend) if remat == ATTENTION else attend

@@ -1,6 +1,6 @@
-"""The fresh weights of the released fine-tuning network: where training without pretraining starts there.
+"""The initial weights of fine-tuning without pretraining, as the released code draws them.
 
-They are not those of pretraining, which draws matrices Xavier-uniform: this is timm's ViT.
+They follow timm's ViT. Pretraining differs: it draws matrices Xavier-uniform.
 """
 
 import hashlib
@@ -21,14 +21,14 @@ def _keep(key, value, params):
 
 
 def _normal(key, value, params):
-    # Officially cut at +-2, a hundred deviations: nothing to cut. But the official draws go through the inverse error
-    # function, whose argument is exactly -1 about once in 2**24 times, and come out as -2: a few weights of a ViT-B.
-    # That is rounding, not method, and is left out.
+    # The official code truncates at +-2, a hundred standard deviations, which never happens by chance. But its draws
+    # use the inverse error function. About once in 2**24 draws the argument is exactly -1 and the weight becomes -2,
+    # which affects a few weights of a ViT-B. This is a rounding error and not part of the method; it is left out.
     return DEVIATION * jax.random.normal(key, value.shape, value.dtype)
 
 
 def _convolution(key, value, params):
-    """PyTorch's default for weight and bias, which nothing resets: U(+-1/sqrt(fan in))."""
+    """Draw weight or bias from U(+-1/sqrt(fan in)), PyTorch's default, which the released code does not reset."""
     bound = params[PATCH_KERNEL].shape[0] ** -0.5
     return jax.random.uniform(key, value.shape, value.dtype, -bound, bound)
 
@@ -37,7 +37,7 @@ def _constant(number):
     return lambda key, value, params: jnp.full(value.shape, number, value.dtype)
 
 
-# The first rule that fits a path decides.
+# The first rule that matches a path applies.
 _RULES = (
     (r"(fc_norm|head|embedder|classifier)/.*", _keep),
     (r"encoder/(cls_token|reg_token|pos_embed)", _normal),
@@ -52,29 +52,35 @@ _RULES = (
 
 
 def scratch_initialisation(params: dict, key: jax.Array) -> dict:
-    """Fresh parameters of a fine-tuned network as the released code draws them; pure.
+    """Draw fresh parameters of a fine-tuned network as the released code does; a pure function.
 
-    Matrices, class token and positions (no sine and cosine) are normal with deviation 0.02, biases 0, norms 1 and
-    0; the patch embedding is uniform between -1/sqrt(P) and 1/sqrt(P), weight and bias. Relative positions are 0, heads
-    and layer scale stay as they are.
+    Matrices, class token and positions are normal with standard deviation 0.02; positions are not sine and cosine.
+    Biases are 0; norms have scale 1 and bias 0. Weight and bias of the patch embedding are uniform between -1/sqrt(P)
+    and 1/sqrt(P). Relative positions are 0. Heads and layer scale keep the values of `params`.
 
     Args:
-      params: parameters of a `Classifier` or an `AntiSpoof` network; their values matter in the heads only.
-      key: typed key. Each parameter has the stream of its path: it does not depend on what else is there.
+      params: parameters of a `Classifier` or an `AntiSpoof` network; only the values of heads and layer scale are used.
+      key: typed key. Each parameter uses a random stream derived from its path, independent of other parameters.
 
     Raises:
-      ValueError: parameters that no rule covers; all of them are named.
+      ValueError: if no rule covers some parameters; the message lists all of them.
     """
     flat = flatten_dict(params, sep="/")
     rules = {path: next((rule for pattern, rule in _RULES if re.fullmatch(pattern, path)), None) for path in flat}
     uncovered = sorted(path for path, rule in rules.items() if rule is None)
     if uncovered:
-        raise ValueError(f"from scratch: no rule says how these parameters start: {', '.join(uncovered)}")
+        raise ValueError(
+            f"from scratch: no initialisation rule matches these parameters: {', '.join(uncovered)}; "
+            "add a rule for them to fsfm_jax/models/scratch.py"
+        )
     return unflatten_dict({path: rules[path](_stream(key, path), value, flat) for path, value in flat.items()}, sep="/")
 
 
 def _stream(key: jax.Array, path: str) -> jax.Array:
-    """The stream of a parameter: by a digest, since a step for each letter of 150 paths takes a minute to compile."""
+    """Return the random key of a parameter by path.
+
+    It folds in a digest, because one step for each letter of 150 paths takes a minute to compile.
+    """
     digest = hashlib.sha256(path.encode()).digest()
     for start in (0, 4):
         key = jax.random.fold_in(key, int.from_bytes(digest[start : start + 4], "little"))

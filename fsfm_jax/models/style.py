@@ -1,4 +1,4 @@
-"""In what the vision transformers of published base models differ from each other."""
+"""The differences in architecture between the vision transformers of published base models."""
 
 import dataclasses
 
@@ -15,14 +15,13 @@ class Style:
       class_token: whether a class token stands before the patches. Without one the encoder's output is `[B, N, D]`.
       pre_norm: whether the embedded tokens pass a norm before the first block (CLIP).
       gelu: one of `GELUS`; `quick` is `x sigmoid(1.702 x)` (OpenAI's CLIP).
-      epsilon: of the norms of the encoder.
-      registers: tokens without a place between class token and patches, as DINOv2 has; they have no positions.
-      layer_scale: start of the factors that each branch of a block is multiplied by, one for each of the D features
-        (CaiT, DINOv2); None: no factors.
+      epsilon: epsilon of the encoder's layer norms.
+      registers: number of tokens without a position between class token and patches (DINOv2).
+      layer_scale: initial value of the D learnt factors of each branch of a block (CaiT, DINOv2); None: no factors.
       positions: whether an absolute position is added to the patches and the class token; False in DINOv3 and BEiT v2.
-      rotary: how queries and keys are turned by the place of their patch (DINOv3, Perception Encoder); None: not.
-      relative: whether each block has a bias of its logits by the displacement between two patches (BEiT v2).
-      gated: whether the MLP is SwiGLU (Shazeer, 2020), as in the larger DINOv3; it has no GELU then.
+      rotary: rotary positions of queries and keys (DINOv3, Perception Encoder); None: no rotary positions.
+      relative: whether each block adds to its logits a bias that depends on the displacement of patches (BEiT v2).
+      gated: whether the MLP is SwiGLU (Shazeer, 2020), as in the larger DINOv3 models; `gelu` is then not used.
     """
 
     class_token: bool = True
@@ -40,7 +39,7 @@ class Style:
         if self.gelu not in GELUS:
             raise ValueError(f"gelu: expected one of {', '.join(GELUS)}; found {self.gelu!r}")
         if self.registers < 0 or (self.registers and not self.class_token):
-            raise ValueError(f"registers: expected 0 or more behind a class token; found {self.registers}")
+            raise ValueError(f"registers: expected 0, or more with a class token; found {self.registers}")
         if self.relative and self.prefix != 1:
             raise ValueError(
                 "relative: expected a class token and no registers, since the table has rows for a class token alone; "
@@ -49,7 +48,7 @@ class Style:
 
     @property
     def prefix(self) -> int:
-        """Tokens in front of those of the patches."""
+        """The number of tokens before the patches."""
         return int(self.class_token) + self.registers
 
 

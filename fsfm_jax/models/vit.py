@@ -30,14 +30,14 @@ class Size:
 
     @property
     def pixels(self) -> int:
-        """P, the values of a patch."""
+        """P, the number of values in a patch: 3 x pixels."""
         return CHANNELS * self.patch_size**2
 
     def grid(self, image_size: int) -> int:
-        """Rows of patches of a square image of `image_size` pixels.
+        """Return the number of rows of patches in a square image of side `image_size` pixels.
 
         Raises:
-          ValueError: no whole number of patches; the message begins with "image size".
+          ValueError: if `image_size` is not a multiple of the patch size; the message begins with "image size".
         """
         patch = self.patch_size
         if type(image_size) is not int or image_size < 1 or image_size % patch:
@@ -50,50 +50,50 @@ class Size:
 
 
 SIZES = {
-    "vit_s16": Size(384, 12, 12, 16),  # 12 heads of 32, as MoCo v3, not timm's 6
+    "vit_s16": Size(384, 12, 12, 16),  # 12 heads of 32 as in MoCo v3; timm has 6
     "vit_b16": Size(768, 12, 12, 16),
     "vit_l16": Size(1024, 24, 16, 16),
     "vit_h14": Size(1280, 32, 16, 14),
     "vit_s16_6h": Size(384, 12, 6, 16),  # the ViT-S of timm, DeiT and DINO: 6 heads of 64
     "vit_s14_6h": Size(384, 12, 6, 14),  # DINOv2's
     "vit_b14": Size(768, 12, 12, 14),  # DINOv2's
-    "vit_l14": Size(1024, 24, 16, 14),  # of CLIP, DINOv2 and the Perception Encoder
+    "vit_l14": Size(1024, 24, 16, 14),  # the ViT-L of CLIP, DINOv2 and the Perception Encoder
     "vit_h16_20h": Size(1280, 32, 20, 16),  # DINOv3's ViT-H+, 20 heads of 64
-    # For real faces on CPUs: the width and heads of ViT-Ti, five blocks of its twelve, 2.4 million parameters. Two
-    # cores pretrain it on 30,000 faces in an hour; ViT-Ti would take more than two.
+    # For real faces on CPUs: width and heads of ViT-Ti with five of its twelve blocks, 2.4 million parameters. Two
+    # cores pretrain it on 30,000 faces in an hour; ViT-Ti would take more than two hours.
     "mini16": Size(192, 5, 3, 16),
     "demo16": Size(128, 4, 4, 16),  # for two CPU cores; not a size of the paper
-    "tiny32": Size(64, 2, 4, 32),  # for tests that learn something: a quarter of the patches
+    "tiny32": Size(64, 2, 4, 32),  # for tests of real training: a quarter of the patches
     "tiny16": Size(48, 2, 4, 16),  # for tests
-    "tiny8": Size(48, 2, 4, 8),  # of the golden numbers, with images of 32 pixels
+    "tiny8": Size(48, 2, 4, 8),  # for the golden numbers, with images of 32 pixels
 }
 
 
 def patchify(images: jax.Array, patch_size: int) -> jax.Array:
-    """Cuts images into patches, `[B, H, W, 3] -> [B, N, P]`; their rows, `[B, H, 3 W]`, are cut alike.
+    """Cut images into patches, `[B, H, W, 3]` or `[B, H, 3 W]` -> `[B, N, P]`.
 
-    Patches row by row; inside a patch the order is pixel row, pixel column, channel.
+    Patches come row by row. Inside a patch the order is pixel row, pixel column, channel.
     """
     batch, height = images.shape[:2]
-    # Rows of a patch stay together: a TPU would fill arrays whose last axis are 3 channels up to 128.
+    # Rows of a patch stay together, because a TPU pads a last axis of 3 channels to 128.
     cut = images.reshape(batch, height // patch_size, patch_size, -1, patch_size * CHANNELS).swapaxes(2, 3)
     patches = cut.reshape(batch, -1, patch_size**2 * CHANNELS)
-    # Left to itself a TPU's compiler cuts them anew wherever they are used.
+    # Without the barrier the TPU compiler cuts the images again at each use of the patches.
     return jax.lax.optimization_barrier(patches) if for_tpu() else patches
 
 
 def unpatchify(patches: np.ndarray, patch_size: int) -> np.ndarray:
-    """Puts patches together again, `[N, P] -> [H, W, 3]` (one image, on the host)."""
+    """Assemble an image from its patches, `[N, P] -> [H, W, 3]` (one image, on the host)."""
     grid = round(len(patches) ** 0.5)
     cut = patches.reshape(grid, grid, patch_size, patch_size, CHANNELS).swapaxes(1, 2)
     return cut.reshape(grid * patch_size, grid * patch_size, CHANNELS)
 
 
 class PatchEmbed(nn.Module):
-    """Linear map of each patch, `[B, K, P] -> [B, K, D]`; the convolution of the reference as one product.
+    """Linear map of each patch, `[B, K, P] -> [B, K, D]`; equal to the convolution of the reference.
 
-    Weight Xavier-uniform on the `(D, P)` view; the bias keeps a convolution's default in PyTorch,
-    U(-1/sqrt(P), 1/sqrt(P)), which the reference never resets.
+    The weight starts Xavier-uniform on the `(D, P)` view. The bias starts from U(-1/sqrt(P), 1/sqrt(P)), PyTorch's
+    default for a convolution, which the reference does not reset.
     """
 
     width: int
@@ -112,18 +112,18 @@ class PatchEmbed(nn.Module):
 
 
 class Encoder(nn.Module):
-    """ViT on all or some patches, with the tokens of its style in front.
+    """A ViT on all or some patches; the class token and registers of its style precede the patches.
 
     Attributes:
-      learnt_positions: False adds the fixed sine-cosine positions; True makes them the parameter `pos_embed`,
-        which starts there, class token's row included (fine-tuning). A style without positions has neither.
+      learnt_positions: False adds the fixed sine-cosine positions. True (fine-tuning) adds the parameter `pos_embed`,
+        initialised with them, including the class token's row. A style without positions has neither.
       final_norm: whether the tokens pass the norm after the last block.
       drop_path: the last block's rate of stochastic depth while training (see `layers.drop_path_rates`).
-      style: the wiring of another base model; without a class token the positions have no row for one.
-      lora: low-rank updates of the maps of blocks.
-      adapter: a bottleneck in each block.
-      any_grid: whether all patches of an image may be those of another square grid, to which learnt positions are then
-        resized (ViT, section 3.2); not with relative ones.
+      style: the wiring of the base model; without a class token the positions have no row for one.
+      lora: low-rank updates of the linear maps in blocks; None: no updates.
+      adapter: the bottleneck in each block; None: no bottleneck.
+      any_grid: whether images may have another square grid of patches. Learnt positions are then resized to it (ViT,
+        section 3.2). Relative positions do not support this.
     """
 
     size: Size
@@ -140,11 +140,13 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, patches: jax.Array, places: jax.Array | None = None, train: bool = False) -> jax.Array:
-        """Encodes patches, `[B, K, P] -> [B, R + K, D]`, R = `style.prefix`, 1 for all but few base models.
+        """Encode patches, `[B, K, P] -> [B, R + K, D]`, R = `style.prefix`, which is 1 for most base models.
 
-        `places [B, K] int32` are the grid places of the patches; None means all N in order. Only what is
-        given is embedded, so that hidden patches cost nothing. `train` with a `drop_path` needs the random
-        stream "drop_path".
+        `places [B, K] int32` are the grid places of the patches; None means all N in order. Only the given patches are
+        embedded, so hidden patches cost nothing. `train` with a `drop_path` requires the random stream "drop_path".
+
+        Raises:
+          ValueError: if `places` is given to an encoder with relative positions.
         """
         width, style, grid = self.size.width, self.style, self.grid
         if self.any_grid:
@@ -178,7 +180,10 @@ class Encoder(nn.Module):
         if style.pre_norm:
             x = layer_norm(self.dtype, "pre_norm", style.epsilon)(x)
         if style.relative and places is not None:
-            raise ValueError("places: an encoder with relative positions sees all patches of an image in order")
+            raise ValueError(
+                "places: expected None, since an encoder with relative positions sees all patches in order; "
+                f"found places {list(places.shape)}"
+            )
         turns = None
         if style.rotary is not None:
             turns = turns_of_tokens(style.rotary, grid, width // self.size.heads, style.prefix, places)

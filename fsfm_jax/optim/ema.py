@@ -10,8 +10,8 @@ import jax.numpy as jnp
 class TargetState(NamedTuple):
     """State of the moving average.
 
-    count: `[] int32`, updates that were due so far; the index into the momentum schedule.
-    params: the target's parameters, float32, a part of the online tree.
+    count: `[] int32`, number of scheduled updates so far; the index into the momentum schedule.
+    params: the target's parameters, float32, with the structure of a part of the online tree.
     """
 
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride] its name in checkpoints, as in optax
@@ -26,9 +26,9 @@ class TargetUpdate(NamedTuple):
 
 
 def moving_average(rate: Callable[[jax.Array], jax.Array], part: Callable[[Any], Any]) -> TargetUpdate:
-    """`target <- target + rate(count) (online - target)` over the part of the online tree that `part` takes.
+    """Return the update `target <- target + rate(count) (online - target)` on the online parameters from `part`.
 
-    `rate` is 1 - momentum. With rate 0 the target stays bit for bit as it is.
+    `rate` is 1 - momentum. With rate 0 the target stays bit-identical.
     """
 
     def init(online):
@@ -43,5 +43,5 @@ def moving_average(rate: Callable[[jax.Array], jax.Array], part: Callable[[Any],
 
 
 def frozen(part: Callable[[Any], Any]) -> TargetUpdate:
-    """A target that keeps its first parameters: what the released code does on several GPUs."""
+    """Return an update that keeps the initial target, as the released code does on several GPUs."""
     return moving_average(lambda count: jnp.zeros(()), part)

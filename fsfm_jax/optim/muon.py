@@ -1,7 +1,7 @@
 """Muon for the matrices of transformer blocks, AdamW for every other parameter.
 
-Muon (Jordan et al., 2024) replaces the momentum of a matrix by the nearest orthogonal one, so that all directions of it
-learn alike. Embeddings, heads, norms, biases and tokens are not such maps; they stay with AdamW.
+Muon (Jordan et al., 2024) replaces the momentum of a matrix by the nearest orthogonal matrix, so all directions get
+steps of equal size. Embeddings, heads, norms, biases and tokens are trained with AdamW.
 """
 
 import math
@@ -14,17 +14,17 @@ from optax import contrib
 
 from fsfm_jax.optim import tuning
 
-# Whole paths, as in every other rule by path: the kernels of attention and MLP, in encoder and decoders.
+# Matched against the full path: the kernels of attention and MLP, in encoder and decoders.
 MATRICES = r"(.*/)?block_\d+/(attn|mlp)/\w+/kernel"
-ITERATIONS = 5  # of Newton and Schulz: singular values of the direction are between about 0.7 and 1.2 then
-QUERY_KEY_VALUE = 3  # maps that one kernel `[D, 3 D]` holds side by side
+ITERATIONS = 5  # Newton-Schulz iterations; singular values of the direction are then between about 0.7 and 1.2
+QUERY_KEY_VALUE = 3  # number of maps concatenated in one kernel `[D, 3 D]`
 
 
 class MuonState(NamedTuple):
-    """State of both parts; their moments are trees of their own parameters alone.
+    """State of both optimizers; the moments of each cover only the parameters that it trains.
 
     muon: optax's `MuonState`: `count []`, `mu` and the coefficients `ns_coeffs [3]`.
-    rest: its `ScaleByAdamState`: `count []`, `mu` and `nu`.
+    rest: optax's `ScaleByAdamState`: `count []`, `mu` and `nu`.
     """
 
     muon: optax.OptState
@@ -32,10 +32,10 @@ class MuonState(NamedTuple):
 
 
 def scale_by_muon(momentum: float, rms: float, rest: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Turns gradients into directions: `MATRICES` by Muon with Nesterov momentum, every other parameter by `rest`.
+    """Turn gradients into directions: `MATRICES` by Muon with Nesterov momentum, every other parameter by `rest`.
 
-    A matrix `[I, O]` gets `rms sqrt(max(I, O)) U V^T`, whose entries have about `rms` as root mean square whatever its
-    shape (Liu et al., 2025). With 0.2 that is the size of AdamW's, so one learning rate and one decay serve both.
+    A matrix `[I, O]` gets the direction `rms sqrt(max(I, O)) U V^T`. Its entries have a root mean square of about `rms`
+    for every shape (Liu et al., 2025). With 0.2 this matches AdamW, so both share one learning rate and one decay.
     """
     muon = contrib.scale_by_muon(ns_steps=ITERATIONS, beta=momentum, weight_dimension_numbers=_axes)
 
@@ -54,12 +54,12 @@ def scale_by_muon(momentum: float, rms: float, rest: optax.GradientTransformatio
 
 
 def _axes(tree: Any) -> Any:
-    """In and out of each matrix; an axis between them counts separate maps."""
+    """Return the input and output axis of each matrix; an axis between them counts separate maps."""
     return jax.tree.map(lambda x: contrib.MuonDimensionNumbers(0, x.ndim - 1), tree)
 
 
 def _stack(tree: Any) -> Any:
-    """`[D, 3 D] -> [D, 3, D]` for kernels of queries, keys and values: each map is made orthogonal by itself."""
+    """Reshape kernels of queries, keys and values, `[D, 3 D] -> [D, 3, D]`; each map is orthogonalised separately."""
     return _reshape(tree, lambda x: (len(x), QUERY_KEY_VALUE, -1))
 
 

@@ -1,7 +1,7 @@
 """The table of optimizers, clipping, and rules by parameter path.
 
-An optimizer is a row of `OPTIMIZERS`: how its direction is made, what it is told, and what it remembers. Clipping comes
-before the direction, weight decay and factors of the learning rate behind it, for every row alike.
+Each optimizer is a row of `OPTIMIZERS` with its direction, settings and state. For every row clipping comes before the
+direction; factors of the learning rate, and decoupled weight decay, come after it.
 """
 
 import dataclasses
@@ -20,16 +20,18 @@ DECAYS = ("decoupled", "coupled")
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSpec:
-    """An optimizer with its numbers; by default AdamW as in PyTorch: bias-corrected moments, epsilon outside the root.
+    """An optimizer and its settings; by default AdamW as in PyTorch: bias-corrected moments, epsilon outside the root.
 
     Attributes:
-      weight_decay_rules: ordered (pattern, decay) pairs; the first pattern that matches a whole parameter path
-        decides. A path without a match is an error.
-      clip_norm: the gradient is scaled down to this global L2 norm; None never scales it.
+      beta1, beta2: decay rates of the first and second moment.
+      epsilon: added to the root of the second moment.
+      weight_decay_rules: ordered (pattern, decay) pairs. The first pattern that matches the full parameter path
+        applies. A path without a match is an error.
+      clip_norm: global L2 norm to which a larger gradient is scaled down; None: no clipping.
       decay: one of `DECAYS`.
-      rate_rules: factors of the learning rate, by path like the decay; empty means 1 everywhere.
+      rate_rules: factors of the learning rate as (pattern, factor) pairs; empty means 1 everywhere.
       name: a key of `OPTIMIZERS`.
-      options: numbers that only this optimizer has, by name; those that are left out are its row's.
+      options: settings that only this optimizer has, by name; missing ones have the defaults of its row.
     """
 
     beta1: float
@@ -46,7 +48,8 @@ class OptimizerSpec:
 class Counterpart(NamedTuple):
     """The optimizer of `torch.optim` that keeps the same state.
 
-    name: of its class. keys: its name of each moment -> ours. Its `step` is our `count`.
+    name: name of its class.
+    keys: PyTorch's name of each moment -> optax's name. PyTorch's `step` is optax's `count`.
     """
 
     name: str
@@ -55,16 +58,16 @@ class Counterpart(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """One row: everything that is particular to an optimizer.
+    """A row of `OPTIMIZERS`: everything that is specific to one optimizer.
 
     Attributes:
-      direction: makes the transformation of gradients to directions; takes the specification, and each of `options` by
-        name. The caller subtracts the direction times the learning rate.
-      takes: fields of `OptimizerSpec` that it uses, of beta1, beta2 and epsilon.
-      options: its own numbers and their defaults.
-      decays: which of `DECAYS` it can have.
-      state: type of the optax state that has its moments.
-      counterpart: what can be exported to PyTorch and imported from it; None if nothing can.
+      direction: function from the specification, and each of `options` by name, to the transformation of gradients to
+        directions. The caller subtracts the direction times the learning rate.
+      takes: the fields of `OptimizerSpec` that it uses, from beta1, beta2 and epsilon.
+      state: type of the optax state that holds its moments.
+      options: its own settings and their defaults.
+      decays: the values of `DECAYS` that it supports.
+      counterpart: the PyTorch optimizer for import and export of the state; None: not supported.
     """
 
     direction: Callable[..., optax.GradientTransformation]
@@ -75,7 +78,7 @@ class Optimizer:
     counterpart: Counterpart | None = None
 
     def find_moments(self, stored: Any) -> dict | None:
-        """Fields of `state` in what a checkpoint has of an optax state, dicts and lists; None without a counterpart."""
+        """Return the fields of `state` from an optax state stored as dicts and lists; None without a counterpart."""
         if self.counterpart is None:
             return None
         if isinstance(stored, dict) and stored.keys() == set(self.state._fields):
@@ -84,7 +87,7 @@ class Optimizer:
         return next((found for item in inner if (found := self.find_moments(item)) is not None), None)
 
     def with_moments(self, state: Any, moments: Mapping) -> Any:
-        """The optax state with these fields of `state`; as it is, if there are none or without a counterpart."""
+        """Return the optax state with its moments replaced; unchanged if `moments` is empty or without counterpart."""
         if not moments or self.counterpart is None:
             return state
 
@@ -98,7 +101,7 @@ def _adam(spec: OptimizerSpec) -> optax.GradientTransformation:
     return optax.scale_by_adam(spec.beta1, spec.beta2, spec.epsilon)
 
 
-# One row for each optimizer. More can be added before a run is started: docs/extending.md.
+# One row for each optimizer. To add one, see docs/extending.md.
 OPTIMIZERS: dict[str, Optimizer] = {
     "adamw": Optimizer(
         direction=_adam,
@@ -107,13 +110,13 @@ OPTIMIZERS: dict[str, Optimizer] = {
         decays=DECAYS,
         counterpart=Counterpart("AdamW", {"exp_avg": "mu", "exp_avg_sq": "nu"}),
     ),
-    # Chen et al., 2023: the sign of a mixture of gradient and momentum, one moment.
+    # Chen et al., 2023: the sign of a weighted sum of gradient and momentum; one moment.
     "lion": Optimizer(
         direction=lambda spec: optax.scale_by_lion(spec.beta1, spec.beta2),
         takes=("beta1", "beta2"),
         state=optax.ScaleByLionState,
     ),
-    # beta1, beta2 and epsilon are those of AdamW for what is no matrix.
+    # beta1, beta2 and epsilon are those of AdamW for all parameters except the matrices.
     "muon": Optimizer(
         direction=lambda spec, momentum, rms: scale_by_muon(momentum, rms, _adam(spec)),
         takes=("beta1", "beta2", "epsilon"),
@@ -124,10 +127,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 def by_rule(params: Any, rules: tuple[tuple[str, float], ...]) -> Any:
-    """The tree of values that ordered full-match path rules give, in the shape of `params`.
+    """Return a tree like `params` with the value of the first rule that matches each full path.
 
     Raises:
-      ValueError: paths that no rule covers, all listed.
+      ValueError: if no rule matches some paths; the message lists all of them.
     """
     uncovered = []
 
@@ -142,13 +145,14 @@ def by_rule(params: Any, rules: tuple[tuple[str, float], ...]) -> Any:
     tree = jax.tree_util.tree_map_with_path(value, params)
     if uncovered:
         raise ValueError(
-            f"no rule of {[pattern for pattern, _ in rules]} covers {', '.join(uncovered)}; end the rules with '.*'"
+            f"expected a matching rule for every parameter; none of {[pattern for pattern, _ in rules]} "
+            f"matches {', '.join(uncovered)}; add '.*' as the last rule"
         )
     return tree
 
 
 def add_decay(rules: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
-    """Adds `decay * parameter` to each update, the decay chosen by path."""
+    """Add `decay * parameter` to each update; the decay is chosen by path."""
 
     def update(updates, state, params=None):
         decay = by_rule(params, rules)
@@ -158,10 +162,10 @@ def add_decay(rules: tuple[tuple[str, float], ...]) -> optax.GradientTransformat
 
 
 def scale_by_rules(rules: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
-    """Multiplies each update by a factor chosen by path.
+    """Multiply each update by a factor chosen by path.
 
-    At the end of the chain the factor acts on decay and gradient alike, as a learning rate of its own does;
-    peak and floor of a schedule are scaled with it.
+    At the end of the chain the factor applies to decay and gradient, like a separate learning rate. Peak and floor of
+    a schedule are scaled with it.
     """
 
     def update(updates, state, params=None):
@@ -171,12 +175,12 @@ def scale_by_rules(rules: tuple[tuple[str, float], ...]) -> optax.GradientTransf
 
 
 def make_optimizer(spec: OptimizerSpec) -> optax.GradientTransformation:
-    """Gradients to the direction of the optimizer; the caller multiplies by minus the learning rate.
+    """Return the transformation of gradients to directions; the caller multiplies by minus the learning rate.
 
-    The learning rate stays outside so that it can follow the run's step even when an update is skipped.
+    The learning rate is applied outside, so it follows the run's step even if an update is skipped.
 
     Raises:
-      ValueError: `spec.name` is not in `OPTIMIZERS`, or its row has no such `spec.decay` or option.
+      ValueError: if `spec.name` is not in `OPTIMIZERS`, or its row does not support `spec.decay` or an option.
     """
     if spec.name not in OPTIMIZERS:
         raise ValueError(f"optimizer.name: expected one of {', '.join(OPTIMIZERS)}; found {spec.name!r}")
@@ -186,10 +190,10 @@ def make_optimizer(spec: OptimizerSpec) -> optax.GradientTransformation:
         raise ValueError(f"optimizer.decay: expected one of {', '.join(row.decays)}; {found}")
     unknown = [name for name, _ in spec.options if name not in row.options]
     if unknown:
-        known = f"of {', '.join(row.options)}" if row.options else "none, it has no options of its own"
+        known = f"options from {', '.join(row.options)}" if row.options else "no options for this optimizer"
         raise ValueError(f"optimizer.options: {spec.name}: expected {known}; found {', '.join(unknown)}")
     direction = row.direction(spec, **dict(row.options) | dict(spec.options))
-    # A decay that is coupled is a part of the gradient: it enters before the moments.
+    # A coupled decay is part of the gradient, so it is added before the moments.
     steps = [direction, add_decay(spec.weight_decay_rules)]
     return optax.chain(
         *([optax.clip_by_global_norm(spec.clip_norm)] if spec.clip_norm is not None else []),

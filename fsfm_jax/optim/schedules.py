@@ -1,7 +1,7 @@
-"""Learning rate, target momentum and the rate of an average as functions of a step, traceable.
+"""Learning rate, target momentum and the rate of a weight average as traceable functions of the step.
 
-All take the step as a number, so that they can be evaluated inside the jitted step; the reference counts
-in micro-iterations, and a caller that wants its values passes fractions of steps.
+The step may be a traced number and may be fractional. The reference counts micro-iterations; pass fractions of steps
+to get its values.
 """
 
 import math
@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 
 def warmup_cosine(step: jax.Array, peak: float, floor: float, warmup: float, total: float) -> jax.Array:
-    """Learning rate: linear from 0 to `peak` over `warmup` steps, then half a cosine to `floor` at `total`.
+    """Return a learning rate that rises linearly from 0 to `peak`, then falls along half a cosine to `floor`.
 
-    `peak s / w` for s < w, else `floor + (peak - floor) (1 + cos(pi (s - w) / (T - w))) / 2`
+    It is `peak s / w` for s < w, else `floor + (peak - floor) (1 + cos(pi (s - w) / (T - w))) / 2`
     (FSFM supplement D.1). `warmup` and `total` are in steps and need not be whole.
     """
     step = jnp.asarray(step).astype(jnp.result_type(float))
@@ -23,18 +23,18 @@ def warmup_cosine(step: jax.Array, peak: float, floor: float, warmup: float, tot
 
 
 def constant(step: jax.Array, rate: float) -> jax.Array:
-    """Learning rate: `rate` at every step (face anti-spoofing)."""
+    """Return the learning rate `rate` at every step (face anti-spoofing)."""
     return jnp.full_like(jnp.asarray(step), rate, jnp.result_type(float))
 
 
 def target_rate(
     count: jax.Array, momentum: float, total: float, warmup: float = 0.0, warmup_momentum: float = 0.0
 ) -> jax.Array:
-    """1 - momentum of the target network at update `count` of `total`.
+    """Return 1 - momentum of the target network at update `count` of `total`.
 
-    `m_t = 1 - (1 - m_0) (1 + cos(pi t / T)) / 2` (BYOL, implementation details; FSFM supplement D.1), optionally after
-    `warmup` updates that go linearly from `warmup_momentum` to `momentum`, ends included. Returned as 1 - m
-    because float32 has nothing between 1 - 6e-8 and 1; the half-angle form keeps it from cancelling.
+    `m_t = 1 - (1 - m_0) (1 + cos(pi t / T)) / 2` (BYOL, implementation details; FSFM supplement D.1). During the first
+    `warmup` updates, if any, the momentum goes linearly from `warmup_momentum` to `momentum`, ends included. The result
+    is 1 - m because float32 has no number between 1 - 6e-8 and 1. The half-angle form avoids cancellation.
     """
     count = jnp.asarray(count).astype(jnp.result_type(float))
     angle = 0.5 * math.pi * jnp.clip((count - warmup) / max(total - warmup, 1e-9), 0.0, 1.0)
@@ -45,11 +45,11 @@ def target_rate(
 
 
 def average_rate(count: jax.Array, decay: float) -> jax.Array:
-    """1 - decay of the average of trained weights at update `count`, 0 = first: `1 - min(decay, (1 + t) / (10 + t))`.
+    """Return 1 - decay of the weight average at update `count`, 0 = first: `1 - min(decay, (1 + t) / (10 + t))`.
 
-    Averaging the iterates is Polyak and Juditsky (1992); Inception v3 (section 8) evaluates an exponential average. The
-    ramp is that of TensorFlow's ExponentialMovingAverage with `num_updates`: without it a short run would keep much of
-    the weights it starts from.
+    Weight averaging is due to Polyak and Juditsky (1992). Inception v3 (section 8) evaluates an exponential average.
+    The ramp follows TensorFlow's ExponentialMovingAverage with `num_updates`. Without it the average of a short run
+    would be dominated by the initial weights.
     """
     count = jnp.asarray(count).astype(jnp.result_type(float))
     return jnp.maximum(1 - decay, 9 / (10 + count))

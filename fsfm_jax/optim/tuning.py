@@ -1,7 +1,6 @@
-"""Which parameters of a network are trained: named rules by path, and the tree taken apart and put together again.
+"""Named rules that select the trained parameters by path; splitting and joining of parameter trees.
 
-What a rule leaves out is frozen: no gradient of it is computed, the optimizer has no state of it, and it keeps every
-bit.
+All other parameters are frozen: they get no gradient and no optimizer state, and stay bit-identical.
 """
 
 import re
@@ -13,11 +12,11 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 FULL, ADAPTER, LORA = "full", "fs_adapter", "lora"
 _HEAD = r"(head|embedder|classifier)/.*"
 
-# Whole paths; what is new for the task is always trained.
+# Patterns match full paths. Parts that are new for the task are always trained.
 TUNINGS = {
     FULL: r".*",
-    # FS-Adapter (FS-VFM): the bottleneck behind the encoder, or those in its blocks. The pooled features' norm stays at
-    # scale 1 and bias 0.
+    # FS-Adapter (FS-VFM): the bottleneck after the encoder, or those in its blocks. The norm of pooled features stays
+    # at scale 1 and bias 0.
     ADAPTER: rf"(encoder/block_\d+/)?adapter/.*|projector/.*|{_HEAD}",
     # The head alone, on normed features.
     "linear_probe": _HEAD,
@@ -25,15 +24,15 @@ TUNINGS = {
     "layer_norm": rf"(.*/)?(fc_|pre_)?norm\d?/(scale|bias)|{_HEAD}",
     # BitFit (Ben Zaken et al., 2022): every bias.
     "bias": rf".*/bias|{_HEAD}",
-    # LoRA (Hu et al., 2022): low-rank updates of the maps that have some.
+    # LoRA (Hu et al., 2022): all low-rank updates.
     LORA: rf".*/lora_(down|up)|{_HEAD}",
 }
-# Those that leave the encoder as it is, FS-Adapter unless it is in the blocks: its features can be computed once.
+# Tunings with an unchanged encoder, whose features can be computed once (FS-Adapter unless it is in the blocks).
 BEHIND_THE_ENCODER = (ADAPTER, "linear_probe")
 
 
 def split(params: dict, trained: str) -> tuple[dict, dict]:
-    """The part of a tree whose paths `trained` matches as a whole, and the rest; both may be empty."""
+    """Split a tree into the paths that the pattern `trained` fully matches, and the rest; both may be empty."""
     flat = flatten_dict(params, sep="/")
     chosen = {path: value for path, value in flat.items() if re.fullmatch(trained, path)}
     rest = {path: value for path, value in flat.items() if path not in chosen}
@@ -41,10 +40,10 @@ def split(params: dict, trained: str) -> tuple[dict, dict]:
 
 
 def join(trained: Any, frozen: Any) -> dict:
-    """The tree of which `split` made the two parts."""
+    """Join the two parts that `split` returned."""
     return unflatten_dict(flatten_dict(trained, sep="/") | flatten_dict(frozen, sep="/"), sep="/")
 
 
 def count(params: Any) -> int:
-    """Numbers in a tree of arrays or shapes."""
+    """Return the number of elements in a tree of arrays or shapes."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

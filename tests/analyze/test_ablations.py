@@ -64,8 +64,8 @@ def test_published_numbers_are_rings_beside_ours_and_marks_are_no_part_of_them(t
 
 
 @pytest.mark.parametrize("rows, text", [
-        ((), "no run has ended and nothing is published"),
-        (("S,dfd,AUC,,,,",), "no run has ended and nothing is published"),
+        ((), "expected at least one measured or published number, found none"),
+        (("S,dfd,AUC,,,,",), "expected at least one measured or published number, found none"),
         (("S,dfd,AUC,many,,,",), "line 2: expected numbers in percent"),
         (("S,dfd,AUC,101,,,",), "line 2: .*expected a mean in percent, found 101"),
         (("S,dfd",), "line 2: expected numbers in percent"),

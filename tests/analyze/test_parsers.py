@@ -101,7 +101,7 @@ def test_faces_that_nobody_parses_are_no_comparison(tmp_path, monkeypatch):
         raise NoFace("none")
 
     monkeypatch.setattr(parsers, "make_parser", lambda name, weights: refuse)
-    with pytest.raises(ValueError, match="--data: no face of samples is parsed by all of stored, boxes"):
+    with pytest.raises(ValueError, match="--data: expected a face that all of stored, boxes can parse; found none"):
         compared(tmp_path)
     bare = dataclasses.replace(open_faces("samples", 1), maps=None)
     with pytest.raises(ValueError, match="found boxes; stored is absent: samples has no parsing maps"):

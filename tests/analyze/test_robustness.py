@@ -123,7 +123,7 @@ def test_tables_and_picture_hold_the_same(reported, content, detector):
     digest = digest_parameters(open_saved(detector).params)[:12]
     assert "## A: 18 images, 5 videos (" in table and f"- weights, SHA-256: {digest}\n" in table
     assert table.count("\n## Facts\n") == 1 and "- compression: A: JPEG of quality" in table
-    assert f"at 0.25 ({RULE}, chosen on val)" in table and "Strengths of noise are those of Deeper" in table
+    assert f"at 0.25 ({RULE}, chosen on val)" in table and "Strengths of noise are from Deeper" in table
     assert cv2.imread(str(reported / "robustness.png")).std() > 10
     areas = [row["video"]["metrics"]["auc"] for row in content["data"]["A"]["rows"]]
     jpeg, noise = panels_of(content)
@@ -157,7 +157,7 @@ def test_a_report_that_was_stopped_resumes_and_has_the_same_bytes(reported, dete
 def test_rows_of_another_report_are_not_taken_for_ones_own(reported, detector, tmp_path):
     before = {name: (reported / name).read_bytes() for name in WRITTEN}
     for options, text in (
-        ({"seed": 1}, "none.json: holds a row of another report: seed 0, not 1. Take another --output, or remove"),
+        ({"seed": 1}, "none.json: found a row of another report: seed 0, not 1. Use another --output, or remove"),
         ({"data": DATA.replace("18:2", "18:4")}, "dataset forged:blend:18:2:0, not forged:blend:18:4:0"),
     ):
         with pytest.raises(ValueError, match=text):
@@ -168,7 +168,7 @@ def test_rows_of_another_report_are_not_taken_for_ones_own(reported, detector, t
     assert before == {name: (reported / name).read_bytes() for name in WRITTEN}
     (tmp_path / "parts" / "A").mkdir(parents=True)
     (tmp_path / "parts" / "A" / "none.json").write_text("{")
-    with pytest.raises(ValueError, match="none.json: expected what this command writes .*; remove that file"):
+    with pytest.raises(ValueError, match="none.json: expected a row written by this command .*; remove this file"):
         report(tmp_path, detector)
 
 
@@ -192,7 +192,7 @@ def test_a_serialized_detector_and_a_set_of_one_class(content, detector, tmp_pat
         ({"strengths": ["sever"]}, "--strengths: expected one of faint, .*; found 'sever'; did you mean 'severe'"),
         ({"strengths": []}, "--strengths: expected some of faint, .*; found nothing"),
         ({"seed": -1}, "--seed: expected 0 to 4294967295, found -1"),
-        ({"batch": 12}, "--batch: 12 images do not divide among 8 devices"),
+        ({"batch": 12}, "--batch: expected a multiple of 8 devices; found 12"),
         ({"data": "samples"}, "--data: expected NAME=SPEC,NAME=SPEC with each name once; found 'samples'"),
         ({"data": "a=forged:print:8"}, "the detector was trained on fake, real with real as real"),
         ({"data": ",".join(f"a{n}=forged:blend:4" for n in range(17))}, "--data: expected at most 16 sets, found 17"),

@@ -73,7 +73,7 @@ def test_equal_points_are_no_trouble():
 
 
 @pytest.mark.parametrize("points, perplexity, text", [
-        (np.zeros((5001, 1)), 30, "at most 5000 points, found 5001; take fewer faces, or --method=pca"),
+        (np.zeros((5001, 1)), 30, "at most 5000 points, found 5001; lower --images or use --method=pca"),
         (np.zeros((5, 2)), 4, "a perplexity of 1 to less than 4, found 4"),
         (np.full((5, 2), np.nan), 2, "finite features, found NaN"),
     ])  # fmt: skip

@@ -159,7 +159,7 @@ def test_fine_tuning_an_adapter_and_evaluating_are_checked_too():
 
 
 def test_an_evaluation_needs_a_detector_and_a_batch_has_to_divide():
-    with pytest.raises(ValueError, match="an evaluation looks with a detector: name its recipe, --detector"):
+    with pytest.raises(ValueError, match="an evaluation needs a detector: pass its fine-tuning recipe with --detector"):
         checked(evaluate.evaluate(), 2)
     with pytest.raises(ValueError, match="batch.size: 16 images do not divide among 3 devices; use 18 or 15"):
         checked(pretraining(), 3)
@@ -172,7 +172,7 @@ def test_findings_are_json_and_text(by_devices):
     assert found["figures"]["memory"]["temporaries"] == outcome.figures.memory.temporaries
     assert found["rooflines"] == {} and found["chip"] is None and found["versions"]["jax"] == jax.__version__
     text = report.describe(outcome)
-    assert "tiny on cpu:4 (4 simulated devices): 16 images a step, 4 at once on a device in 1 part(s)" in text
+    assert "tiny on cpu:4 (4 simulated devices): 16 images per step, micro-batches of 4 images per device, 1" in text
     assert "gradients: reductions" in text and "DEFECT" not in text
 
 
@@ -205,8 +205,8 @@ def test_what_does_not_fit_is_an_outcome_with_a_remedy_and_other_errors_are_rais
     # 2 GiB of state and one for each image.
     assert report.remedy(outcome, (32, 16, 8)).split("; ") == [
         "batch.per_device=8 with 4 micro-batches should need 10.00 GiB",
-        "model.remat is none: a stronger one keeps less (full: no activations of a block)",
-        "partition.fsdp=True leaves 0.50 GiB of the 2.00 GiB of state on a device",
+        "use a stronger model.remat than none (full stores no activations of a block)",
+        "partition.fsdp=True reduces the state on a device from 2.00 GiB to 0.50 GiB",
     ]
     assert json.loads(json.dumps(report.to_json(outcome)))["figures"] is None
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
@@ -217,12 +217,15 @@ def test_remedies_that_were_taken_are_not_offered_and_images_that_fill_the_memor
     outcome = refused("RESOURCE_EXHAUSTED: Used 17.00G of 15.75G hbm.", fsdp=True, remat="full")
     # Half a gibibyte of state is left on a device; 16 images need the half of 16.5 and it.
     assert report.remedy(outcome, (32, 16)) == "batch.per_device=16 with 2 micro-batches should need 8.75 GiB"
-    assert report.remedy(refused("RESOURCE_EXHAUSTED", fsdp=None, remat=None), ()) == "a smaller evaluation.batch"
+    assert report.remedy(refused("RESOURCE_EXHAUSTED", fsdp=None, remat=None), ()) == "reduce evaluation.batch"
     # 9 of the 15.75 GiB are images and 2 state: 7 for 32 images at once, of which 4.75 leave 21.7.
     outcome = refused("RESOURCE_EXHAUSTED: Used 18.00G of 15.75G hbm.", batch_bytes=9 * GIB, remat="full")
     first, second, _ = report.remedy(outcome, (32, 16)).split("; ")
     assert first == "batch.per_device=16 with 2 micro-batches should need 14.50 GiB"
-    assert second.startswith("the images of a step take 9.00 GiB of a device, twice with micro-batches: a smaller")
+    assert second == (
+        "reduce batch.size or use more chips (the images of a step take 9.00 GiB on a device, twice that with "
+        "micro-batches)"
+    )
 
 
 def test_what_the_compiler_would_need():

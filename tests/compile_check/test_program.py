@@ -116,7 +116,7 @@ def test_cycles_are_those_of_every_pass_and_traffic_leaves_out_what_stays_on_the
     reduced = 3 * 4 * 32 * 4  # of the all-reduce, the one part that is not on the chip
     # The fusion reads two arrays; the copy reads one; the negation writes one.
     assert program.hbm_bytes(hlo.Module.parse(TPU)) == 8 * (left + right + reduced) + moved + moved
-    with pytest.raises(ValueError, match="no ENTRY computation"):
+    with pytest.raises(ValueError, match="expected an ENTRY computation, found none"):
         hlo.Module.parse("HloModule nothing")
 
 

@@ -58,7 +58,7 @@ def test_the_best_step_wins_its_parameters_are_kept_and_it_pushes_nothing_out(tm
     validation.close()
     assert choice.step == 2 and params["p"] == np.float32(0.4)
     assert choice.value == pytest.approx(-np.log(0.9), rel=1e-6)
-    assert "the lowest loss (" in choice.label and choice.label.endswith("Looked at: val.")
+    assert "the lowest loss (" in choice.label and choice.label.endswith("Evaluated on: val.")
     # When the choice is made, only it is left.
     assert stored(tmp_path) == [2]
 
@@ -103,7 +103,7 @@ def test_the_last_step_is_kept_by_nobody_and_without_data_nothing_is_looked_at(t
     validation = looks(tmp_path, LAST, [(1, 0.4), (2, 0.1)])
     choice, params = validation.chosen(2, {"p": 7})
     validation.close()
-    assert (choice.step, params) == (2, {"p": 7}) and "no score was looked at" in choice.label
+    assert (choice.step, params) == (2, {"p": 7}) and "no score was used" in choice.label
     assert not (tmp_path / FOLDER).exists()
     validation = Validation({}, LAST, Scorer(), [], str(tmp_path / "none"))
     validation(1, state(1, 0.1))

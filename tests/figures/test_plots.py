@@ -232,7 +232,7 @@ LONELY = Reliability(*(np.zeros(1) for _ in range(5)))
         (draw_reliability, (dict.fromkeys("abcde", LONELY),), "diagrams: expected one to 4, found a, b, c, d, e"),
         (draw_comparison, ([POINTS[0]._replace(value=np.nan)], MODELS), "an AUC in percent, found Point"),
         (draw_comparison, ([POINTS[0]._replace(value=101)], MODELS), "an AUC in percent, found Point"),
-        (draw_comparison, ([POINTS[0]._replace(trained=0)], MODELS), "expected a trained parameter or more"),
+        (draw_comparison, ([POINTS[0]._replace(trained=0)], MODELS), "expected at least 1 trained parameter"),
         (draw_comparison, (POINTS, [*"abcdefghijklmnopq"]), "at most 16 models and 6 tunings, found 17 and 2"),
     ])  # fmt: skip
 def test_what_cannot_be_drawn_is_refused(tmp_path, draw, arguments, message):

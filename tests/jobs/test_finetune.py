@@ -58,8 +58,8 @@ def test_a_run_ends_with_a_detector_that_knows_what_its_scores_mean_and_is_teste
     detector = open_saved(tuned)
     card = detector.card
     best = min(looks(tuned), key=lambda line: line["splits"]["source-validation"]["loss"])["step"]
-    assert card["step"] == best and f"Step {best}, one of 2 looked at: the lowest loss (" in card["selection"]["label"]
-    assert card["selection"]["label"].endswith("Looked at: forged:blend:16:1:0.") and not card["selection"]["oracle"]
+    assert card["step"] == best and f"Step {best}, one of 2 evaluated: the lowest loss (" in card["selection"]["label"]
+    assert card["selection"]["label"].endswith("Evaluated on: forged:blend:16:1:0.") and not card["selection"]["oracle"]
     assert (detector.class_names, detector.real) == (("fake", "real"), 1)
     assert card["statistics"] == read_parameters(f"{pretrained}/checkpoints")[1]["statistics"]
     assert card["origin"]["kind"] == "run" and card["origin"]["path"] == pretrained

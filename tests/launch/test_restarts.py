@@ -82,7 +82,7 @@ def test_gcloud_without_a_word_on_the_state(stand_ins):
     stand_ins.answer("list", "code 1")
     ran = stand_ins.run("tpu_vm.sh", *RESTART)
     assert (verbs(stand_ins), ran.returncode) == ([], 1)
-    assert "could not tell the state of n (10 of 10)" in ran.stderr
+    assert "could not report the state of n (attempt 10 of 10)" in ran.stderr
 
 
 PYTHON3 = r"""
@@ -164,9 +164,9 @@ def test_a_run_on_a_worker_outlives_its_connection_and_saves_when_the_machine_go
     appears(folder / "log", "up")
     supervisor = int((folder / "supervisor").read_text())
     assert os.getsid(supervisor) == supervisor
-    assert "goes on already" in worker(*start).stderr
+    assert "is already active" in worker(*start).stderr
     other = worker(*start[:-1], "exit 3")
-    assert other.returncode == 2 and "goes on with other options" in other.stderr
+    assert other.returncode == 2 and "is active with other options" in other.stderr
     # The machine goes down: everything hears of it, the supervisor too.
     for name in ("supervisor", "program"):
         os.kill(int((folder / name).read_text()), signal.SIGTERM)
@@ -180,7 +180,7 @@ def test_a_run_on_a_worker_outlives_its_connection_and_saves_when_the_machine_go
     appears(folder / "log", "up\nup")
     assert worker("stop", "n").returncode == 0
     assert worker("follow", "n").returncode == 0
-    assert "does not go on" in worker("stop", "n").stderr
+    assert "is not active on this worker" in worker("stop", "n").stderr
     # Killed together with its supervisor: no code, and no success.
     worker("start", "n", "-", *start[3:])
     appears(folder / "log", "up\nup\nup")

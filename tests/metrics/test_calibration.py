@@ -59,10 +59,10 @@ def test_temperature_and_large_logits_by_hand():
 
 
 @pytest.mark.parametrize(("logits", "labels", "reason"), [
-        ([1.0, 2.0], [1, 1], "validation has one class only"),
-        ([1.0, -2.0], [1, 0], "every example of validation is right"),
-        ([-1.0, 2.0], [1, 0], "the logits say nothing about the labels of validation"),
-        ([0.0, 0.0], [1, 0], "the logits say nothing about the labels of validation"),
+        ([1.0, 2.0], [1, 1], "validation has only one class"),
+        ([1.0, -2.0], [1, 0], "every example of validation is classified correctly"),
+        ([-1.0, 2.0], [1, 0], "the logits carry no information about the labels of validation"),
+        ([0.0, 0.0], [1, 0], "the logits carry no information about the labels of validation"),
     ])  # fmt: skip
 def test_without_a_minimum_there_is_a_reason(logits, labels, reason):
     found = calibration.fit_temperature(np.array(logits), np.array(labels), "validation")

@@ -30,7 +30,7 @@ def test_each_class_has_a_threshold_of_its_own():
     real, labels = np.array([0.2, 0.4, 0.1, 0.95, 0.9, 0.3]), np.array([0, 0, 0, 1, 1, 1])
     found = fit_conformal(probabilities(real), labels, 0.5, by_class=True)
     assert found.thresholds.tolist() == [1 - (1 - 0.2), 1 - 0.9] and found.counts.tolist() == [3, 3]
-    with pytest.raises(ValueError, match="by class: found no example of class 0"):
+    with pytest.raises(ValueError, match="by class: expected examples of every class; found no example of class 0"):
         fit_conformal(probabilities(real[3:]), labels[3:], 0.5, by_class=True)
 
 

@@ -26,8 +26,10 @@ def test_several_peaks_count_in_part_and_an_empty_map_finds_nothing():
 
 @pytest.mark.parametrize(("heat", "region", "text"), [
     (np.ones((2, 3)), np.zeros((2, 3), bool), "region: expected at least one pixel"),
-    (np.ones((2, 2)), REGION, "a region of its shape"), (np.ones((2, 3)), REGION * 1.0, "truth values"),
-    (np.full((2, 3), np.nan), REGION, "heat: expected finite"), (-np.ones((2, 3)), REGION, "numbers from 0 on"),
+    (np.ones((2, 2)), REGION, "a bool region of the same shape; found .2, 2. and bool"),
+    (np.ones((2, 3)), REGION * 1.0, "a bool region of the same shape; found .2, 3. and float64"),
+    (np.full((2, 3), np.nan), REGION, "heat: expected finite"),
+    (-np.ones((2, 3)), REGION, "numbers of at least 0; found negative"),
     (np.zeros((0, 0)), np.zeros((0, 0), bool), "at least one pixel"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused(heat, region, text):

@@ -24,19 +24,19 @@ def test_the_released_anti_spoofing_rule_takes_the_later_tie_in_any_order_and_ca
     assert (
         "lowest hter (0.1) on the target's own test set (an oracle: these numbers are optimistic)" in choice.label
     )
-    assert "2 steps were equal, the later one was taken" in choice.label
+    assert "2 steps were equal; the later one was chosen" in choice.label
     assert choose(RELEASED_ANTI_SPOOFING, RUN[::-1]) == choose(RELEASED_ANTI_SPOOFING, RUN)
 
 
 def test_the_released_fine_tuning_rule_looks_at_the_source_only_and_the_last_step_at_nothing():
     choice = choose(RELEASED_FINE_TUNING, RUN)
     assert (choice.step, choice.value) == (100, 0.3)
-    assert "a validation split; the test set was not looked at" in choice.label
+    assert "a validation split; the test set was not used" in choice.label
     assert "oracle" not in choice.label
     assert "1 of 4 steps had no value" in choice.label
     choice = choose(LAST, [Evaluated(5, {}), Evaluated(7, {}), Evaluated(6, {})])
     assert choice.step == 7 and math.isnan(choice.value)
-    assert choice.label == "Step 7, the last of 3; no score was looked at."
+    assert choice.label == "Step 7, the last of 3; no score was used."
 
 
 @pytest.mark.parametrize(("ties", "step"), [("earlier", 200), ("later", 300)])

@@ -72,7 +72,7 @@ def test_rules_by_hand_and_a_fixed_threshold():
     chosen = thresholds.fixed(0.5)
     assert (chosen.value, chosen.split) == (0.5, "")
     assert chosen.chosen_on == "fixed at 0.5, chosen on no data"
-    assert math.isnan(chosen.false_positive_rate.value) and "on no split" in chosen.false_negative_rate.reason
+    assert math.isnan(chosen.false_positive_rate.value) and "without data" in chosen.false_negative_rate.reason
     with pytest.raises(ValueError, match="found NaN"):
         thresholds.fixed(math.nan)
 

@@ -188,7 +188,7 @@ def test_the_summary_names_what_matters(golden):
     _, report = initialise(pretrained, fresh(spec()), grid=4)
     lines = report.summary().split("\n")
     assert lines[0] == "from pretraining: 28 parameters"
-    assert "not used: 2 (the final norm of pretraining; the pooled features have a fresh norm of their own)" in lines
+    assert "not used: 2 (the final norm of pretraining; the pooled features have a separate fresh norm)" in lines
     assert lines[-1] == "new: fc_norm/bias, fc_norm/scale, head/bias, head/kernel"
 
 
@@ -234,11 +234,11 @@ def test_what_does_not_fit_is_named_in_full(golden):
     with pytest.raises(ValueError, match="6 differences") as error:
         initialise(unflatten_dict(flat, sep="/"), unflatten_dict(start, sep="/"), grid=4)
     for line in (
-        "encoder/cls_token: float32[1, 1, 40] pretrained, float32[1, 1, 48] expected",
-        "encoder/block_00/norm1/bias: bfloat16[48] pretrained, float32[48] expected",
+        "encoder/cls_token: expected float32[1, 1, 48]; found float32[1, 1, 40] in pretraining",
+        "encoder/block_00/norm1/bias: expected float32[48]; found bfloat16[48] in pretraining",
         "encoder/block_01/mlp/fc1/kernel: not in the pretrained parameters",
-        "encoder/block_02/norm1/bias: pretrained, but the network has no place for it",
-        "memory_bank: pretrained, but the network has no place for it",
+        "encoder/block_02/norm1/bias: in the pretrained parameters, but unknown to the network",
+        "memory_bank: in the pretrained parameters, but unknown to the network",
         "tail/kernel: not a known part of a fine-tuned network",
     ):
         assert line in str(error.value)

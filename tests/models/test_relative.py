@@ -74,7 +74,7 @@ def test_a_table_of_zeros_is_no_table_and_every_row_is_trained():
 
 def test_hidden_patches_and_registers_are_refused():
     encoder = Encoder(Size(16, 1, 2, 2), 2, jnp.float32, "none", style=RELATIVE)
-    with pytest.raises(ValueError, match="places: an encoder with relative positions sees all patches of an image"):
+    with pytest.raises(ValueError, match="places: expected None, since an encoder with relative positions sees"):
         encoder.init(jax.random.key(0), jnp.zeros((1, 2, 12)), jnp.zeros((1, 2), jnp.int32))
     with pytest.raises(ValueError, match="relative: expected a class token and no registers.*found 3 tokens"):
         Style(relative=True, registers=2)

@@ -128,6 +128,6 @@ def test_a_parameter_without_a_rule_is_named():
     params["encoder"]["block_00"]["gate"] = {"kernel": np.zeros(3)}
     params["adapter"] = {"linear1": np.zeros(3)}
     params["encoder"]["cls_token2"] = np.zeros(3)
-    expected = "how these parameters start: adapter/linear1, encoder/block_00/gate/kernel, encoder/cls_token2$"
+    expected = "matches these parameters: adapter/linear1, encoder/block_00/gate/kernel, encoder/cls_token2; add a rule"
     with pytest.raises(ValueError, match=expected):
         scratch_initialisation(params, jax.random.key(0))

@@ -258,9 +258,9 @@ def test_what_may_not_be_part_of_the_package_is_not_written(runs, tmp_path, monk
     detector, folder = str(runs / "finetune_whole"), tmp_path / "weights"
     imported = str(tmp_path / "official")
     from_torch.convert([str(GOLDEN / "checkpoint-599.pth")], imported, "vggface2", pixel_heads=4, rep_heads=4)
-    with pytest.raises(ValueError, match="CC BY-NC 4.0 and stay so .* They may not be part of the package"):
+    with pytest.raises(ValueError, match="CC BY-NC 4.0 and stay so .* They cannot be part of the package"):
         small.make_weights(imported, detector, folder, ABOUT)
-    with pytest.raises(ValueError, match="data.train of samples alone; found blend, forged in 'forged:blend:24'. If"):
+    with pytest.raises(ValueError, match="data.train with only samples; found blend, forged in 'forged:blend:24'. If"):
         small.make_weights(str(runs / "pretrain"), detector, folder, ABOUT | {"may_have_seen": ["samples"]})
     with pytest.raises(ValueError, match="from step 2 of pretrain, as --encoder is; found step 4 of pretrain_whole"):
         small.make_weights(str(runs / "pretrain"), detector, folder, ABOUT)
@@ -283,7 +283,7 @@ def test_digests_are_written_into_the_table_of_the_module(tmp_path):
         text = module.read_text()
         assert f"\nDIGESTS: dict[str, str] = {{\n{rows}}}\n" in text and text.count("DIGESTS:") == 1
     module.write_text("DIGESTS = {}\n")
-    with pytest.raises(ValueError, match="expected one table DIGESTS, found 0"):
+    with pytest.raises(ValueError, match="expected exactly one table DIGESTS, found 0"):
         small.write_digests(module, {})
 
 
