@@ -143,7 +143,8 @@ def stage(folder: Path) -> list[str]:
         place = folder / PAGES / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8")
-    shutil.copyfile(HERE / "style.css", folder / PAGES / "style.css")
+    for name in ("style.css", "iframe-worker.js"):
+        shutil.copyfile(HERE / name, folder / PAGES / name)
     shutil.copyfile(HERE / "zensical.toml", folder / "zensical.toml")
     return [*map(staged_name, done)]
 
