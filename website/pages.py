@@ -19,6 +19,7 @@ from website import reference
 ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent
 HOME, NOTEBOOK = "README.md", "docs/quickstart.ipynb"
+STARTS = (HOME, NOTEBOOK, "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")  # pages beside those of docs/
 PAGES = "docs"  # of the staging folder, and of the checkout
 # A fenced block or inline code, which are passed over, or the target of a link.
 LINK = re.compile(r"(^ *```.*?^ *```|`[^`\n]+`)|(?<=\]\()([^)\s]+)(?=\))", re.MULTILINE | re.DOTALL)
@@ -117,8 +118,7 @@ def stage(folder: Path) -> list[str]:
       ValueError: a broken link.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    todo = [HOME, NOTEBOOK, *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / PAGES).glob("*.md")))]
-    todo += ["SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+    todo = [*STARTS, *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / PAGES).glob("*.md")))]
     done: dict[str, None] = {}
     while todo:
         path = todo.pop(0)
