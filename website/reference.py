@@ -27,13 +27,17 @@ JOBS: dict[str, Callable[[], ConfigDict]] = {
 }  # fmt: skip
 NESTED = ("alarms", "skip_limit")  # functions that make a section
 GENERAL = "general"  # section of the fields without a dot
-# What others import, call or extend: a heading and its modules.
+# What others import, call or extend: headings and the modules below them.
 PYTHON = {
-    "The package": ("fsfm_jax.apps.public", "fsfm_jax.apps.drawn_masks"),
-    "Recipes": ("fsfm_jax.config.recipes",),
-    "To extend": ("fsfm_jax.losses", "fsfm_jax.optim.optimizer", "fsfm_jax.run.writers", "fsfm_jax.tasks.base"),
-}
+    "fsfm_jax": "fsfm_jax.apps.public",
+    **{name: name for name in (
+        "fsfm_jax.config.recipes", "fsfm_jax.losses", "fsfm_jax.optim.optimizer", "fsfm_jax.run.writers",
+        "fsfm_jax.tasks.base",
+    )},
+}  # fmt: skip
 OPTION = re.compile(r"  --(\w+): (.*?)(?: \(default: (.*)\))?")
+CHOICES, STATED = re.compile(r"^<([^>]+)>: "), r"\1: "  # of an enumeration
+QUOTE = "'"
 Helps = Mapping[tuple[str, str], str]  # help text by command and --format, "" for the usual one
 
 
@@ -143,16 +147,17 @@ def command_page(helps: Helps) -> str:
         if examples:
             parts.append("\n".join(["```", *(line.strip() for line in examples.strip().splitlines()), "```"]))
         parts += [about.strip(), "| option | default | meaning |\n|---|---|---|"]
-        for row in filter(None, rows):
-            parts[-1] += f"\n| `--{row[1]}` | {'`' + row[3].strip(chr(39)) + '`' if row[3] else ''} | {_cell(row[2])} |"
+        for option, said, default in (row.groups() for row in rows if row):
+            value = f"`{default.strip(QUOTE)}`" if default else ""
+            parts[-1] += f"\n| `--{option}` | {value} | {_cell(CHOICES.sub(STATED, said))} |"
     return "\n\n".join(parts) + "\n"
 
 
 def python_page() -> str:
     """Return the page of the Python interface, for mkdocstrings to fill."""
-    parts = ["# Python interface"]
-    for heading, modules in PYTHON.items():
-        parts += [f"## {heading}", *(f"::: {module}" for module in modules)]
+    parts = ["# Python interface", "The names below `fsfm_jax` are stable. The other modules are those to extend."]
+    for heading, module in PYTHON.items():
+        parts += [f"## `{heading}`", f"::: {module}"]
     return "\n\n".join(parts) + "\n"
 
 
