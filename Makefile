@@ -16,7 +16,7 @@ export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/jax
 # No tool may go looking for weights or data on the network at run time.
 export NO_GCE_CHECK := true
 
-.PHONY: demo study has-chromium test test-beam test-pages test-parity test-tpu test-wheel wheel lint types check bench fuzz locks sbom clean
+.PHONY: demo study has-chromium test test-beam test-pages test-parity test-tpu test-wheel wheel lint types check bench docs fuzz locks sbom clean
 
 $(VENV)/.runtime: requirements/run.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "fsfm_jax needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % v[:2])'
@@ -64,6 +64,12 @@ $(VENV)-locks/.made: requirements/locks.lock
 	$(VENV)-locks/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/locks.lock
 	@touch $@
 
+# What builds the site; the pages of the reference are made from the code, in the environment of the checkout.
+$(VENV)-docs/.made: requirements/docs.lock
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/docs.lock
+	@touch $@
+
 # What builds the wheel, without any of its requirements.
 $(VENV)-build/.made: requirements/build.lock
 	$(PYTHON) -m venv $(VENV)-build
@@ -80,6 +86,13 @@ $(VENV)-wheel/.made: requirements/run.lock
 locks: $(VENV)-locks/.made
 	$(VENV)-locks/bin/python -m supply.locks
 	$(VENV)-locks/bin/python -m supply.licences
+
+# The documentation as a site, site/html/index.html. A broken link or anchor fails, and so does a page that would ask
+# another host for anything.
+docs: $(VENV)/.runtime $(VENV)-docs/.made
+	$(BIN)/python -m website.pages site
+	cd site && $(abspath $(VENV)-docs)/bin/python -m zensical build --strict --clean
+	$(BIN)/python -m website.self_contained site/html
 
 # A bill of materials of all locks, in CycloneDX.
 sbom:
@@ -155,5 +168,5 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.batch
 
 clean:
-	rm -rf $(VENV) $(VENV)-beam $(VENV)-build $(VENV)-fuzz $(VENV)-locks $(VENV)-pages $(VENV)-parity $(VENV)-tpu \
-	    $(VENV)-wheel .cache dist runs sbom
+	rm -rf $(VENV) $(VENV)-beam $(VENV)-build $(VENV)-docs $(VENV)-fuzz $(VENV)-locks $(VENV)-pages $(VENV)-parity $(VENV)-tpu \
+	    $(VENV)-wheel .cache dist runs sbom site

@@ -25,7 +25,8 @@ SHORT = 40  # maximum characters of a licence's name; a longer text is the licen
 # Licence names in package metadata -> SPDX identifiers. "BSD" without a number of clauses stays as it is.
 SPELLED = {
     "apache software license": "Apache-2.0", "apache 2.0": "Apache-2.0", "apache license, version 2.0": "Apache-2.0",
-    "apache license": "Apache-2.0", "apache 2.0 license": "Apache-2.0", "mit license": "MIT", "bsd license": "BSD",
+    "apache license": "Apache-2.0", "apache 2.0 license": "Apache-2.0", "mit license": "MIT", "mit licence": "MIT",
+    "bsd license": "BSD",
     "bsd 3-clause license": "BSD-3-Clause", "3-clause bsd license": "BSD-3-Clause",
     "boost software license": "BSL-1.0", "isc license": "ISC", "isc license (iscl)": "ISC",
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0", "python software foundation license": "PSF-2.0",

@@ -14,6 +14,7 @@ from fsfm_jax.config import ablate, compare, evaluate, finetune, options, pretra
 from fsfm_jax.config.fields import flat
 from fsfm_jax.config.recipes import find_recipe, list_shipped, load_recipe, name_files, split_size
 from fsfm_jax.train import loop
+from website.reference import command_page
 
 ROOT = Path(__file__).parents[1]
 
@@ -112,6 +113,17 @@ def test_every_command_has_examples_and_every_option_a_help_text(answers, name):
     others = ("jax", "deepfakebench") if name == "export" else ()
     other = "".join(answers[name, f"--format={form}", "--help"][1] for form in others)
     assert used <= {option for option, _ in shown} | {*re.findall(r"(?m)^  --(\w+):", other)}
+
+
+def test_the_page_of_the_site_has_every_command_and_every_option(answers):
+    helps = {(name, ""): answers[name, "--help"][1] for name in cli.COMMANDS}
+    helps |= {("export", form): answers["export", f"--format={form}", "--help"][1] for form in ("jax", "deepfakebench")}
+    page = command_page(helps)
+    assert all(f"\n## `fsfm {name}`\n" in page for name in cli.COMMANDS)
+    shown = [option for text in helps.values() for option in re.findall(r"(?m)^  --(\w+): ", text)]
+    assert len(shown) > 80 and re.findall(r"(?m)^\| `--(\w+)` \|", page) == shown
+    with pytest.raises(ValueError, match="fsfm serve: expected options as"):
+        command_page({("serve", ""): "About.\n\noptions of fsfm serve:\n  port\n"})
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -86,6 +86,7 @@ def test_the_table_of_licences_has_every_pin_and_nothing_else():
         ({"license_expression": "Apache-2.0 AND MIT", "license": "x"}, "Apache-2.0 AND MIT"),
         ({"license": "Apache License, Version 2.0"}, "Apache-2.0"),
         ({"license": "MIT License\n\nCopyright (c) 2022 ...", "classifier": []}, "MIT"),
+        ({"license": "MIT Licence"}, "MIT"),
         ({"license": "Copyright " + "x" * 60, "classifier": ["License :: OSI Approved :: BSD License"]}, "BSD"),
         ({"license": "UNKNOWN", "classifier": ["A :: B", "License :: OSI Approved :: ISC License (ISCL)"]}, "ISC"),
         ({"license": "Google Cloud Platform Terms of Service"}, "Google Cloud Platform Terms of Service"),

@@ -1,23 +1,22 @@
 """What `import fsfm_jax` offers: encoders, detectors, masks and the face parser. The page docs/python.md shows each."""
 
 import dataclasses
-import functools
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsfm_jax import records, regions
+from fsfm_jax import records
 from fsfm_jax.apps.certainty import limits_of
+from fsfm_jax.apps.drawn_masks import Masks, crfr_p, crfr_r, fasking_i, frp, random
 from fsfm_jax.apps.outputs import warnings
 from fsfm_jax.apps.readers import Readers
 from fsfm_jax.apps.reading import EVERY, Settings
 from fsfm_jax.apps.scoring import score_readings
 from fsfm_jax.apps.verdict import FALSE_ALARM, Verdict, choose_rule
-from fsfm_jax.data.masking import MaskSpec, draw_masks
 from fsfm_jax.data.resizing import for_evaluation, resize_whole
 from fsfm_jax.detection.encoder import LoadedEncoder, open_encoder
 from fsfm_jax.detection.opener import Unsaid
@@ -30,7 +29,10 @@ from fsfm_jax.prepare.parse.parser import make_parser
 from fsfm_jax.tasks.normalisation import normalise
 from fsfm_jax.weights.bundled import as_text
 
-PATCH_SIZE = 16
+__all__ = [
+    "Detector", "Encoder", "Masks", "Parser", "crfr_p", "crfr_r", "fasking_i", "frp", "load_detector", "load_encoder",
+    "load_parser", "random",
+]  # fmt: skip
 
 
 class Encoder:
@@ -155,19 +157,6 @@ class Detector:
             self._readers = None
 
 
-class Masks(NamedTuple):
-    """Masks of a batch.
-
-    Attributes:
-      mask: `[B, N] bool`, True is hidden.
-      region_mask: `[B, N] bool`, the region that is covered completely, a part of `mask`; empty for strategies
-        without one.
-    """
-
-    mask: np.ndarray
-    region_mask: np.ndarray
-
-
 class Parser:
     """A face parser with the detector that finds the face."""
 
@@ -227,7 +216,8 @@ def load_detector(
     Args:
       checkpoint: working directory, .pth, .safetensors, .jax or .onnx file, folder for Hugging Face, or an address
         `hf://...`; "small", or nothing, for the small demonstration detector of the package.
-      classes, statistics: what an official file does not say, see docs/predicting.md.
+      classes: of an official file, its outputs by index, such as "fake,real".
+      statistics: of an official file without any beside it, "vggface2", "ffpp" or "imagenet".
       dtype: of the matrix products, "float32" or "bfloat16"; by default the detector's own.
       batch: crops that are scored at a time.
       threshold: which kept threshold `predict` uses, "false_alarm" or "equal_error", or a number as text.
@@ -250,48 +240,6 @@ def load_parser(name: str = "embedded", weights: str = "", detector: str = "dlib
       RuntimeError: a package that the parser needs is not installed.
     """
     return Parser(name, weights, detector)
-
-
-def _draw(
-    strategy: str, parsing_maps: np.ndarray, ratio: float = 0.75, seed: int = 0, patch_size: int = PATCH_SIZE,
-    first: int = 0,
-) -> Masks:  # fmt: skip
-    """Draw a mask for each parsing map, `[B, H, W] integer -> Masks`.
-
-    Args:
-      parsing_maps: labels 0..10 of `regions.CLASSES` for each pixel.
-      ratio: share of hidden patches, between 0 and 1.
-      seed: masks of other seeds are independent.
-      patch_size: side of a patch in pixels; N is (H / patch_size) * (W / patch_size).
-      first: position of the first map in a stream; a mask depends on seed and position alone.
-
-    Raises:
-      ValueError: maps of another shape or type, labels outside 0..10, or a ratio that hides nothing or everything.
-    """
-    maps = np.asarray(parsing_maps)
-    if maps.ndim != 3 or maps.shape[1] != maps.shape[2] or maps.shape[1] % patch_size:
-        raise ValueError(
-            f"parsing_maps: expected [B, S, S] with S a multiple of {patch_size}, found {list(maps.shape)}"
-        )
-    checked = [regions.check_parsing_map(one, maps.shape[1], f"face {number}") for number, one in enumerate(maps)]
-    patches = (maps.shape[1] // patch_size) ** 2
-    bits = np.stack([regions.patch_bits(one, patch_size) for one in checked] or [np.zeros(patches, np.uint16)])
-    positions = np.arange(first, first + len(bits), dtype=np.int64)
-    drawn = draw_masks(MaskSpec(strategy, ratio, "image", "exact"), bits, positions, seed, 1)
-    return Masks(*(part[: len(maps)] for part in drawn))
-
-
-def _strategy(name: str, about: str) -> Any:
-    draw = functools.partial(_draw, name)
-    draw.__doc__ = f"{about}\n\n{_draw.__doc__}"
-    return draw
-
-
-random = _strategy("random", "Hide patches drawn uniformly (MAE).")
-fasking_i = _strategy("fasking_i", "Hide facial components first; background and skin stay visible.")
-frp = _strategy("frp", "Hide the same share of every facial region.")
-crfr_r = _strategy("crfr_r", "Cover one random region completely, the rest uniformly.")
-crfr_p = _strategy("crfr_p", "Cover one random region completely and every other region in proportion (FSFM).")
 
 
 def _of_side(images: np.ndarray, side: int) -> np.ndarray:

@@ -8,12 +8,12 @@ def looking() -> ConfigDict:
     c = ConfigDict()
     c.evaluation = ConfigDict()
     c.evaluation.transform = "resize_center"  # shorter side 256, middle 224; "resize": the whole crop to 224
-    c.evaluation.batch = 320
+    c.evaluation.batch = 320  # images that are scored at a time, over all devices
     c.evaluation.threads = 2  # that decode photos
 
     c.bootstrap = ConfigDict()
     c.bootstrap.resamples = 1000  # of whole videos
-    c.bootstrap.level = 0.95
+    c.bootstrap.level = 0.95  # of the confidence intervals
 
     c.report = ConfigDict()
     c.report.layout = "dfd"  # table of deepfake detection; "diff": of images; "fas": error rates; "classes": of each

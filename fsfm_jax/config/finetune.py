@@ -63,7 +63,7 @@ def finetune() -> ConfigDict:
     c.model.network = "classifier"  # or "antispoof": bottleneck and unit columns behind the encoder
     c.model.pooling = "mean_patches"  # or "cls"
     c.model.unit_features = False  # of "classifier": features are scaled to length 1 before the head (GenD)
-    c.model.drop_path = 0.1
+    c.model.drop_path = 0.1  # probability that a block is left out, rising linearly with depth (stochastic depth)
     c.model.dropout = 0.5  # of "antispoof"
     c.model.norm_over = "tokens"  # of "antispoof": released code; "features": the few-shot method it builds on
     c.model.dtype = "bfloat16"
@@ -82,10 +82,10 @@ def finetune() -> ConfigDict:
     # Of "lora": which maps of a block have updates, of "qkv,proj,mlp" (Hu et al., 2022, section 7.1), and which blocks,
     # as in "0-3,11", 0 = first; "": all.
     c.tuning.projections = "qkv"
-    c.tuning.blocks = ""
+    c.tuning.blocks = ""  # of "lora": the blocks with updates, as in "0-3,11"; "": all
 
-    # Folder where features of a frozen encoder are kept and trained from, each image seen once; "": none.
     c.features = ConfigDict()
+    # Folder where features of a frozen encoder are kept and trained from, each image seen once; "": none.
     c.features.cache = ""
 
     c.augment = ConfigDict()
@@ -93,7 +93,7 @@ def finetune() -> ConfigDict:
     # section 2), and positions are resized to it; "": model.image_size. The detector's images are of model.image_size.
     c.augment.sizes = ""
     c.augment.crop = True  # random resized crop; False: the whole face
-    c.augment.flip = 0.5
+    c.augment.flip = 0.5  # probability of a mirrored image
     c.augment.rand_augment = "rand-m9-mstd0.5-inc1"  # or "none"
     c.augment.interpolation = "bicubic"  # what the recipe asks for; "bilinear": what the released code does
     c.augment.erase = 0.25  # probability of random erasing
@@ -101,22 +101,22 @@ def finetune() -> ConfigDict:
     c.augment.overflow = "clip"  # of that jitter; "wrap": released code, modulo 256
 
     c.mix = ConfigDict()
-    c.mix.mixup = 0.8  # 0: never
-    c.mix.cutmix = 1.0
-    c.mix.probability = 1.0
-    c.mix.switch = 0.5
+    c.mix.mixup = 0.8  # alpha of the Beta distribution of mixup; 0: never
+    c.mix.cutmix = 1.0  # alpha of the Beta distribution of CutMix; 0: never
+    c.mix.probability = 1.0  # share of batches that are mixed
+    c.mix.switch = 0.5  # share of mixed batches with CutMix, where both are on
 
     c.loss = ConfigDict()
     c.loss.smoothing = 0.1  # share of a label that is spread over all classes (Inception v3, section 7)
     # Gamma of the focal loss, in the place of cross-entropy, such as 2.0 (Lin et al., 2017, equation 5); 0: none. Its
     # alpha: forged faces count alpha, real ones 1 - alpha; None: all count 1 (equation 4).
     c.loss.focusing = 0.0
-    c.loss.alpha = config_dict.placeholder(float)
+    c.loss.alpha = config_dict.placeholder(float)  # of the focal loss: forged faces count alpha, real ones 1 - alpha
     # Weights of two losses of features of unit length, within a micro-batch; 0: none. GenD (Yermakov et al., 2026) has
     # 0.5 and 0.1. Uniformity: features lie evenly on the sphere; alignment: those of a class near each other (Wang and
     # Isola, 2020, sections 4.1.2 and 4.1.1).
     c.loss.uniformity = 0.0
-    c.loss.alignment = 0.0
+    c.loss.alignment = 0.0  # weight of the alignment loss, see loss.uniformity
     c.loss.contrast = 0.0  # weight of the contrastive loss of FS-Adapter; 0: none
     c.loss.contrast_kind = "real_anchor"  # or "real_real", "real_fake", "none"
     c.loss.temperature = 0.07  # of that loss

@@ -27,9 +27,9 @@ def test_it_runs_to_its_end(notebook):
     nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=folder).execute()
     texts = ["".join(out.text for out in cell.outputs if out.output_type == "stream") for cell in cells]
     kinds = [{kind for out in cell.outputs if "data" in out for kind in out.data} for cell in cells]
-    assert "hidden patches of 196: [147 147 147 147]" in texts[2] and "masked" in texts[3]
-    assert "| home | " in texts[5] and "- scored: 8 videos, 32 frames" in texts[5]
-    assert "pd_nasa_astronaut_pan.mp4        32     32 of 32" in texts[6]
+    assert "hidden patches of 196: [147 147 147 147]" in texts[3] and "masked" in texts[4]
+    assert "| home | " in texts[6] and "- scored: 8 videos, 32 frames" in texts[6]
+    assert "pd_nasa_astronaut_pan.mp4        32     32 of 32" in texts[7]
     assert sum(bool(kind & {"image/png", "image/jpeg"}) for kind in kinds) == 5
     # The file that is taken along says what the detector said.
     loaded, before = re.search(r"P\(real\) ([\d.]+), before ([\d.]+)", texts[-1]).groups()
