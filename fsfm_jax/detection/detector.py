@@ -1,14 +1,14 @@
-"""A finished detector: parameters, and a card of everything that gives its scores their meaning.
+"""A finished detector: its parameters, and a card that describes its scores.
 
-A fine-tuning run ends with one in `WORKDIR/detector`, a checkpoint whose `run` item is the card:
+A fine-tuning run saves it in `WORKDIR/detector`, a checkpoint whose `run` item is the card:
 
-    class_names, real    what the scores are of, by index
-    statistics           channel mean and deviation of the pixels it takes
-    step, selection      which step of the run it is, and the sentence on how that was chosen
+    class_names, real    class names by index, and the index of the real class
+    statistics           channel mean and standard deviation of its input pixels
+    step, selection      the step of the run, and a sentence on how that step was chosen
     calibration          temperature and thresholds from a validation split, or null
-    seen                 the videos it was trained on (`detection.video_overlap`)
-    image_size           side of its images, if it is not that of the records
-    config, origin, ...  the recipe, where its pretraining came from, versions
+    seen                 hashes of its training videos (`detection.video_overlap`)
+    image_size           side of its images in pixels, if it differs from that of the records
+    config, origin, ...  the recipe, the origin of its pretraining, versions
 """
 
 import dataclasses
@@ -30,13 +30,13 @@ from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.train.identity import check_place, parameters_of
 
 FOLDER = "detector"
-REPEATS = "seed_{}"  # folder of one of several runs
+REPEATS = "seed_{}"  # folder of one seed of a run with several
 
 
 class Kept(NamedTuple):
-    """Parameters of a step, as they are stored without the optimizer.
+    """Parameters of a step, stored without the optimizer.
 
-    carried: arrays of an official file that its network does not use, by official name; to give it back as it was.
+    carried: arrays of an official file that its network does not use, by official name; an export writes them back.
     """
 
     step: jax.Array
@@ -46,10 +46,10 @@ class Kept(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Detector(Carded):
-    """A network with parameters and card.
+    """A network with its parameters and its card.
 
     Attributes:
-      name: what messages call it, the path it was opened from.
+      name: the path it was opened from, used in messages.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Detector(Carded):
 
 
 def save_detector(workdir: str, step: int, params: Any, card: dict, carried: Mapping | None = None) -> None:
-    """Writes `WORKDIR/detector`, in place of another one if there is; `carried` as in `Kept`."""
+    """Write `WORKDIR/detector`, replacing an existing one; `carried` as in `Kept`."""
     checkpoints = Checkpoints(os.path.join(workdir, FOLDER), Retention(1, 0), asynchronous=False)
     try:
         for old in checkpoints.steps():
@@ -73,11 +73,11 @@ def save_detector(workdir: str, step: int, params: Any, card: dict, carried: Map
 
 
 def open_saved(workdir: str) -> Detector:
-    """The detector that the fine-tuning run in `workdir` ended with, its parameters as NumPy arrays.
+    """Open the detector of the finished fine-tuning run in `workdir`, its parameters as NumPy arrays.
 
     Raises:
-      FileNotFoundError: no such run, or it has not ended yet.
-      ValueError: a run of another job, or the folder of several runs.
+      FileNotFoundError: there is no such run, or it has not finished.
+      ValueError: the run is of another job, or the folder holds several runs.
     """
     check_place(workdir, "checkpoint")
     directory = os.path.join(workdir, FOLDER)
@@ -87,15 +87,15 @@ def open_saved(workdir: str) -> Detector:
             raise ValueError(f"checkpoint: {workdir} holds {len(several)} runs; name one of them, such as {several[0]}")
         saved = parameters_of(workdir, "finetune", "checkpoint")[1]
         raise FileNotFoundError(
-            f"checkpoint: the run at {workdir} has not ended, it is at step {saved['step']}; run its command again to "
-            "go on, and it leaves a detector"
+            f"checkpoint: the run at {workdir} has not finished, it is at step {saved['step']}. Run its command again "
+            "to resume it; it saves a detector when it finishes"
         )
     params, card = read_parameters(directory)
     return Detector(workdir, task_of(card), params, card)
 
 
 def read_carried(workdir: str) -> dict[str, np.ndarray]:
-    """What an imported detector carries of its official file, by official name."""
+    """Return the unused arrays of the official file that an imported detector carries, by official name."""
     parts, _ = read_parts(os.path.join(workdir, FOLDER), ("carried",))
     return flatten_dict(parts["carried"], sep=".") if parts.get("carried") else {}
 
@@ -103,8 +103,8 @@ def read_carried(workdir: str) -> dict[str, np.ndarray]:
 def digest_parameters(params: Mapping) -> str:
     """Return the SHA-256 of all parameters by name, dtype, shape and bytes, in hexadecimal.
 
-    A run and its exports hold the same parameters, and so have the same digest. Parameters that are split over hosts
-    are gathered: then all hosts must ask.
+    A run and its exports hold the same parameters, so their digests are equal. Parameters sharded over hosts are
+    gathered, so all hosts must call this function.
     """
     digest = hashlib.sha256()
     for name, leaf in sorted(flatten_dict(params, sep="/").items()):

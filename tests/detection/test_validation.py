@@ -103,7 +103,7 @@ def test_the_last_step_is_kept_by_nobody_and_without_data_nothing_is_looked_at(t
     validation = looks(tmp_path, LAST, [(1, 0.4), (2, 0.1)])
     choice, params = validation.chosen(2, {"p": 7})
     validation.close()
-    assert (choice.step, params) == (2, {"p": 7}) and "no score was looked at" in choice.label
+    assert (choice.step, params) == (2, {"p": 7}) and "there was no validation" in choice.label
     assert not (tmp_path / FOLDER).exists()
     validation = Validation({}, LAST, Scorer(), [], str(tmp_path / "none"))
     validation(1, state(1, 0.1))
