@@ -126,7 +126,7 @@ class Sweep:
     def __init__(self, task: ClassifyTask, function: Function, key: str, batch: int, mesh: Mesh):
         """Make a sweep; `function` gets `batch[key] [B, ...]`, `batch` is B. ValueError if devices do not divide B."""
         if batch % mesh.size:
-            raise ValueError(f"evaluation.batch: expected a multiple of {mesh.size} devices, found {batch} images")
+            raise ValueError(f"evaluation.batch: {batch} images do not divide among {mesh.size} devices")
         self._key, self._batch, self._mesh = key, batch, mesh
         self._apply = _jitted(task, function, mesh)
 

@@ -50,7 +50,7 @@ def check(folder, features=None, info=None) -> None:
         ({"a": float("nan")}, "a: expected a text"),
         ({"a": None}, "a: expected a text"),
         (nested(13), "expected at most 12 levels"),
-        ({"type": "antigravity.Feature", "content": {}}, "no class in the form of old versions"),
+        ({"type": "antigravity.Feature", "content": {}}, "no class in the format of old versions"),
         ([1], "expected an object, found list"),
         (b"{", "expected JSON"),
         (b"[" * 100_000, "expected JSON"),

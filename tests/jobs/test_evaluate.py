@@ -168,7 +168,7 @@ def test_abstention_and_sets_are_fitted_on_the_threshold_split_alone(tuned, tmp_
     assert "selective" not in metrics(split)["data"]["A"] and "Abstention" not in (split / "table.md").read_text()
     for changed, text in (
         ({"data__threshold": ""}, "report.selective: it is fitted on data.threshold, which is empty"),
-        ({"data__threshold": "forged:blend:64:2"}, "share 16 videos"),
+        ({"data__threshold": "forged:blend:64:2"}, "no common videos, found 16"),
         ({"report__selective__calibration": "platt"}, "calibration: expected one of none, temperature"),
         ({"report__selective__alpha": 0.0}, "report.selective.alpha: expected more than 0"),
     ):
