@@ -374,7 +374,7 @@ def test_runs_and_features_that_cannot_be_shown_say_why(detector, tmp_path):
     with pytest.raises(ValueError, match="runs/x has no pixel decoder"):
         galleries.task_of(SimpleNamespace(params={}), "runs/x", 0.75)
     run = SimpleNamespace(params={"pixel_decoder": {}}, statistics=None)
-    with pytest.raises(ValueError, match="the channel statistics of runs/x are unknown"):
+    with pytest.raises(ValueError, match="nothing says the channel statistics of runs/x"):
         galleries.task_of(run, "runs/x", 0.75)
     with pytest.raises(ValueError, match="--images: expected at least 4 faces to compare, found 3"):
         features.embed(np.zeros((3, 2)), "pca")

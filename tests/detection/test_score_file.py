@@ -46,7 +46,7 @@ WRONG = {
     "NUL": (GOOD + "A,a\0b,0,fake,0.1\n", "line 5: expected text without NUL characters|line contains NUL"),
     "label": (GOOD + "A,y,0,1,0.1\n", "line 5: label: expected real or fake, found '1'"),
     "frame": (GOOD + "A,y,1.0,fake,0.1\n", "line 5: frame: expected a whole number, found '1.0'"),
-    "logit": (GOOD + "A,y,0,fake,3.5\n", "line 5: fake: expected a probability from 0 to 1, found '3.5'; the logistic"),
+    "logit": (GOOD + "A,y,0,fake,3.5\n", "line 5: fake: expected a probability from 0 to 1, found '3.5'; convert"),
     "negative": (GOOD + "A,y,0,fake,-0.1\n", "line 5: fake: expected a probability"),
     "nan": (GOOD + "A,y,0,fake,nan\n", "found 'nan'"),
     "underscore": (GOOD + "A,y,0,fake,0_1\n", "found '0_1'"),
