@@ -1,4 +1,4 @@
-"""Bytes of a file from a download, which may be anything."""
+"""Read bytes of an untrusted file from a download."""
 
 import os
 import stat
@@ -9,7 +9,7 @@ PART = 1 << 22  # bytes
 
 
 def first_bytes(path: str | os.PathLike, length: int) -> bytes:
-    """The first `length` bytes, or all when there are fewer.
+    """Read the first `length` bytes, or all if there are fewer.
 
     Raises:
       Unusable: "unreadable" or "empty_file".
@@ -18,7 +18,7 @@ def first_bytes(path: str | os.PathLike, length: int) -> bytes:
 
 
 def all_bytes(path: str | os.PathLike, limit: int) -> bytes:
-    """The whole content of a file of at most `limit` bytes.
+    """Read a file of at most `limit` bytes.
 
     Raises:
       Unusable: "unreadable", "empty_file" or "too_large".
@@ -31,7 +31,7 @@ def all_bytes(path: str | os.PathLike, limit: int) -> bytes:
 
 def _read(path: str | os.PathLike, length: int) -> bytes:
     try:
-        # Before opening: to open a named pipe would wait forever for somebody to write into it.
+        # Check before opening: opening a named pipe would block until somebody writes to it.
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
             kind = "a pipe, a device or a socket"
@@ -40,7 +40,7 @@ def _read(path: str | os.PathLike, length: int) -> bytes:
             raise Unusable("unreadable", f"expected a regular file, found {kind}")
         data = bytearray()
         with open(path, "rb") as file:
-            # In parts: to ask for all at once would take as much memory as the largest file may have.
+            # In parts: one read would allocate memory for the largest allowed file.
             while len(data) < length and (part := file.read(min(PART, length - len(data)))):
                 data += part
     except OSError as error:
