@@ -205,7 +205,7 @@ def put(name: str, value: bytes):
 
 
 @pytest.mark.parametrize("spoil, text", [
-        (put(records.IMAGE, encode_png(face(0, 6)[0], 1)[:-5]), "photo train 6: cut off"),
+        (put(records.IMAGE, encode_png(face(0, 6)[0], 1)[:-5]), "photo train 6: truncated"),
         (lambda feature: feature.__delitem__(records.IMAGE), ""),
         (put(records.PARSING_MAP, bytes(50176)), "Error -3 while decompressing"),
         (put(records.PARSING_MAP, zlib.compress(bytes(10**8))), "parsing_map: expected 50176 numbers, found 50177"),
