@@ -1,7 +1,7 @@
-"""Arrays of numbers in files of NumPy (.npy), from whoever made them.
+"""Read arrays of numbers from untrusted NumPy files (.npy).
 
-NumPy's own reader parses the header as Python, takes as much memory as that asks for, and opens archives. Here the
-header must be as `numpy.save` writes it, for an array that may be that large, and all of its bytes must be there.
+NumPy's own reader parses the header as Python, allocates as much memory as it asks for, and opens archives. Here the
+header must have the form that `numpy.save` writes, the array must be within a limit, and all bytes must be present.
 """
 
 import math
@@ -21,13 +21,13 @@ LONGEST_HEADER = 1000
 
 
 def read_numbers(path: str | os.PathLike, most: int) -> np.ndarray:
-    """The array of a file of at most `most` bytes of numbers, of any type of them or bool.
+    """Read an array of at most `most` bytes, of any numeric dtype or bool.
 
     Raises:
-      ValueError: not such a file, cut off, larger, or of another type; the text does not name the file.
+      ValueError: the file has another format or dtype, is truncated or too large; the message does not name the file.
       OSError: the file cannot be read.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+    if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would block
         raise ValueError("expected a regular file, found a folder, a pipe or a device")
     with open(path, "rb") as file:
         start = file.read(LONGEST_HEADER)
@@ -35,7 +35,7 @@ def read_numbers(path: str | os.PathLike, most: int) -> np.ndarray:
             found = "an archive; use numpy.save" if start.startswith(b"PK") else f"bytes starting with {start[:8]!r}"
             raise ValueError(f"expected one array as numpy.save writes it, found {found}")
         if len(start) < 12 or start[6] not in (1, 2):
-            raise ValueError(f"expected a header of NumPy of version 1 or 2, found {start[6:12]!r}")
+            raise ValueError(f"expected a NumPy header of version 1 or 2, found {start[6:12]!r}")
         begin = 10 if start[6] == 1 else 12
         end = begin + int.from_bytes(start[8:begin], "little")
         matched = HEADER.fullmatch(start[begin:end])
@@ -44,7 +44,7 @@ def read_numbers(path: str | os.PathLike, most: int) -> np.ndarray:
         try:
             dtype = np.dtype(matched[1].decode())
         except TypeError as error:
-            raise ValueError(f"expected a type of numbers, found {matched[1].decode()}") from error
+            raise ValueError(f"expected a numeric dtype, found {matched[1].decode()}") from error
         shape = tuple(int(side.rstrip(b"L ")) for side in matched[3].replace(b" ", b"").split(b",") if side)
         length = math.prod(shape) * dtype.itemsize
         if length > most:
@@ -52,5 +52,5 @@ def read_numbers(path: str | os.PathLike, most: int) -> np.ndarray:
         file.seek(end)
         data = file.read(length)
     if len(data) != length:
-        raise ValueError(f"expected {length} bytes for {list(shape)} {dtype}, found {len(data)}: it is cut off")
+        raise ValueError(f"expected {length} bytes for {list(shape)} {dtype}, found {len(data)}: the file is truncated")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if matched[2] == b"True" else "C")

@@ -1,7 +1,7 @@
-"""What training does to a face crop on the host: colour, crop, mirror image, RandAugment, and the box to erase.
+"""Augment a face crop on the host for training: colour, crop, flip, RandAugment, and the box to erase.
 
-Every draw is a function of (seed, position in the stream): it does not depend on hosts, workers or batch size,
-and an image met again later in the stream is changed in another way.
+Every draw is a function of (seed, position in the stream). It does not depend on hosts, workers or batch size, and an
+image that occurs again later in the stream is augmented differently.
 """
 
 import dataclasses
@@ -18,15 +18,15 @@ from fsfm_jax.records import check_image
 
 @dataclasses.dataclass(frozen=True)
 class AugmentSpec:
-    """The parts of the training transform, in the order in which they are applied; None leaves a part out.
+    """The parts of the training transform, in order of application; None leaves a part out.
 
     Deepfake detection and diffusion forgery: crop, flip, RandAugment and erasing. Anti-spoofing: saturation and flip.
 
     Attributes:
       size: side of the result in pixels, >= 1.
-      interpolation: of the random crop and of the operations that move pixels. `bicubic` is what the recipe asks
-        for; the released code also says so, but runs `bilinear`. Without a crop the image is resized bicubically.
-      saturation: colour jitter of the face crop, before anything else.
+      interpolation: filter of the random crop and of operations that move pixels. The recipe asks for `bicubic`; so
+        does the released code, but it runs `bilinear`. Without a crop the image is resized bicubically.
+      saturation: colour jitter of the face crop, applied first.
       crop: random resized crop; None resizes the whole image.
       flip: probability of the mirror image, 0..1.
       rand_augment: RandAugment on the resized image.
@@ -52,11 +52,11 @@ class AugmentSpec:
 
 
 def augment(spec: AugmentSpec, image: np.ndarray, position: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """One face crop as training sees it.
+    """Augment one face crop for training.
 
     Args:
       image: `[H, W, 3] uint8`, RGB, any size; it is not changed.
-      position: of the image in the stream.
+      position: position of the image in the stream.
       seed: draws with other seeds are independent.
 
     Returns:
@@ -64,7 +64,7 @@ def augment(spec: AugmentSpec, image: np.ndarray, position: int, seed: int) -> t
       result, all zero for none.
 
     Raises:
-      ValueError: another kind of image.
+      ValueError: the image has another shape or dtype.
     """
     check_image(image)
     if spec.saturation is not None:

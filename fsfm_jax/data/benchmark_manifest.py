@@ -1,10 +1,10 @@
-"""Manifests of DeepfakeBench: which frames of which videos are in a split, in JSON.
+"""Read manifests of DeepfakeBench: the frames and videos of each split, in JSON.
 
     {"UADFV": {"UADFV_Real": {"test": {"0000": {"label": "UADFV_Real", "frames": ["UADFV/real/frames/0000/000.png"]}}}}}
 
-The levels are data set, label, split and video. Data sets with several compressions have a level of their names, such
-as `c23`, between split and video. The form is that of the README of DeepfakeBench ("Rearrangement") and of published
-manifests. DF40 comes with manifests of the same form.
+The levels are data set, label, split and video. Data sets with several compressions have one more level, such as `c23`,
+between split and video. The format follows the README of DeepfakeBench ("Rearrangement") and published manifests. DF40
+uses the same format.
 """
 
 import json
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from fsfm_jax.data.regular_file import read_regular
 
-MOST = 1 << 30  # bytes of a file; that of FaceForensics++ has about 1e8
+MOST = 1 << 30  # largest file in bytes; that of FaceForensics++ has about 1e8
 REAL = re.compile(r".+[-_]real", re.IGNORECASE)
-# Names of the parts of FaceForensics++ do not say that they are forged.
+# These labels of FaceForensics++ do not end in _fake.
 FAKE = re.compile(r".+[-_]fake[AB]?|FF-(DF|F2F|FS|NT|FH|SH)", re.IGNORECASE)
 
 
@@ -25,8 +25,8 @@ class Video:
     """One video of a manifest.
 
     Attributes:
-      compression: such as "c23"; "" where the manifest has no such level.
-      frames: paths as they are in the file.
+      compression: name such as "c23"; "" if the manifest has no such level.
+      frames: paths as written in the file.
     """
 
     dataset: str
@@ -38,10 +38,10 @@ class Video:
 
 
 def is_real(label: str) -> bool:
-    """Tell whether a label is that of real faces: `UADFV_Real` is, `UADFV_Fake`, `DFDCP_FakeA` and `FF-DF` are not.
+    """Return whether a label means real faces: `UADFV_Real` does, `UADFV_Fake`, `DFDCP_FakeA` and `FF-DF` do not.
 
     Raises:
-      ValueError: neither.
+      ValueError: the label is neither real nor fake.
     """
     if REAL.fullmatch(label):
         return True
@@ -56,8 +56,8 @@ def read_manifest(path: Path) -> list[Video]:
     """Read all videos of a manifest, in the order of the file.
 
     Raises:
-      FileNotFoundError: no such file.
-      ValueError: no JSON, another form, a key that is there twice, or a label that is neither real nor fake.
+      FileNotFoundError: the file does not exist.
+      ValueError: the file is not JSON or has another form, a key is repeated, or a label is neither real nor fake.
     """
     data = read_regular(path, MOST)
     try:
@@ -78,7 +78,7 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} is there twice")
+        raise ValueError(f"expected each key once, found {twice!r} twice")
     return found
 
 
@@ -89,7 +89,7 @@ def _object(value: object, where: str) -> dict:
 
 
 def _videos(dataset: str, label: str, split: str, inside: dict) -> list[Video]:
-    """The videos of a split: all of them, or those of each compression."""
+    """Return the videos of a split, of all compressions."""
     if any(isinstance(value, dict) and "frames" in value for value in inside.values()):
         levels = {"": inside}
     else:

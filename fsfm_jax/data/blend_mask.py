@@ -1,4 +1,4 @@
-"""The soft mask under which a part of a face is replaced: drawn from a parsing map for self-blended images.
+"""Draw the soft mask for replacing a part of a face, from a parsing map, for self-blended images.
 
 "Paper" is section 3.2 of Shiohara and Yamasaki, "Detecting Deepfakes with Self-Blended Images" (CVPR 2022).
 """
@@ -13,14 +13,14 @@ from fsfm_jax import regions
 from fsfm_jax.data.distributions import between, uniforms
 
 GRID = 5  # points a side at which the deformation is drawn
-OUTLINE = 96  # points of the outline that are deformed, with its corners
+OUTLINE = 96  # points on the deformed outline, besides its corners
 
 
 def _table(*classes: int) -> np.ndarray:
     return np.isin(np.arange(256), classes).astype(np.uint8)
 
 
-# Which classes are pixels of a part, `[256] uint8` of 0 and 1; those of "below_brows" are the face's, from a row on.
+# Membership tables from class to part, `[256] uint8` of 0 and 1; "below_brows" is the face from a row downwards.
 _CLASSES_OF = {
     "face": _table(*range(1, 10)), "brows": _table(2, 3), "features": _table(*range(2, 10)),
     "upper": _table(2, 3, 4, 5, 6), "lower": _table(6, 7, 8, 9),
@@ -31,18 +31,18 @@ PARTS = (*(name for name in _CLASSES_OF if name != "brows"), "below_brows")
 
 @dataclasses.dataclass(frozen=True)
 class BlendMaskSpec:
-    """How masks are drawn; every span is uniform from its low to its high end. "Ours" are values chosen by eye.
+    """How masks are drawn; every span is uniform from low to high. "Ours" marks values chosen by eye.
 
     Attributes:
-      parts: what is replaced, one of them by chance: the convex hull of all of the face, of what lies below the tops of
-        the brows, of brows, eyes, nose and mouth, of brows, eyes and nose, or of nose and mouth. Paper: hulls of
-        landmarks or of some of them.
-      margin: by how much hulls of features grow before anything else, a share of their size: boundaries lie in skin,
-        not along brows and lips. Ours; it makes up for what the first filter takes away.
-      elastic: largest shift of the points of a grid of 5 x 5 that deforms the outline, in image sides. Paper: an
-        elastic deformation; amount ours.
-      first_blur, second_blur: standard deviation of the two Gaussian filters, in image sides. What the first leaves
-        below 1 becomes 0, so that the mask shrinks before the second softens it. Paper: both filters; spans ours.
+      parts: candidates for the replaced part, one drawn at random: the convex hull of the whole face, of the area below
+        the tops of the brows, of brows, eyes, nose and mouth, of brows, eyes and nose, or of nose and mouth. Paper:
+        hulls of landmarks or of some of them.
+      margin: growth of feature hulls before anything else, a share of their size, so that boundaries lie in skin, not
+        along brows and lips. Ours; it makes up for the shrinking by the first filter.
+      elastic: largest shift of the points of a 5 x 5 grid that deforms the outline, in image sides. Paper: an elastic
+        deformation; amount ours.
+      first_blur, second_blur: standard deviation of the two Gaussian filters, in image sides. Values below 1 after the
+        first become 0, so the mask shrinks before the second softens it. Paper: both filters; spans ours.
     """
 
     parts: tuple[str, ...] = ("face", "below_brows", "features", "upper", "lower")
@@ -66,13 +66,13 @@ class BlendMaskSpec:
 
 
 def draw_mask(spec: BlendMaskSpec, parsing_map: np.ndarray, matrix: np.ndarray, position: int, seed: int) -> np.ndarray:
-    """The soft mask `[H, W] float32`, 0..1, of one face, a function of (seed, position) and of the map.
+    """Draw the soft mask `[H, W] float32`, 0..1, of one face, a function of (seed, position) and the map.
 
     Args:
-      matrix: `[2, 3]`, how the source moves; the mask moves with it.
+      matrix: `[2, 3]`, the motion of the source; the mask moves with it.
 
     Raises:
-      ValueError: not a parsing map, or one without a face.
+      ValueError: the map is not a parsing map, or has no face.
     """
     part, first, second, *shifts = uniforms(seed, "self blend mask", position, 3 + 2 * GRID**2)
     name = spec.parts[int(part * len(spec.parts))]
@@ -94,9 +94,9 @@ def draw_mask(spec: BlendMaskSpec, parsing_map: np.ndarray, matrix: np.ndarray, 
 
 
 def soften(mask: np.ndarray, first: float, second: float) -> np.ndarray:
-    """A mask of 0 and 1, `[H, W] float32`, shrunk by a blur of deviation `first` pixels, softened by one of `second`.
+    """Shrink a mask of 0 and 1, `[H, W] float32`, by a blur of std `first` pixels, then soften it by one of `second`.
 
-    A part that is too thin to be shrunk keeps its size, and the largest value is always 1.
+    A part too thin to shrink keeps its size. The largest value is always 1.
     """
     shrunk = mask
     if first > 0:
@@ -109,9 +109,9 @@ def soften(mask: np.ndarray, first: float, second: float) -> np.ndarray:
 
 
 def part_corners(parsing_map: np.ndarray, part: str) -> np.ndarray:
-    """Corners `[K, 2] int32` (x, y) of the convex hull of a part of the largest face of a map.
+    """Return the corners `[K, 2] int32` (x, y) of the convex hull of a part of the largest face of a map.
 
-    A face without what makes the part, such as eyes behind sunglasses, gives the hull of all of it.
+    A face that lacks the part, such as eyes behind sunglasses, gives the hull of the whole face.
 
     Raises:
       ValueError: not a parsing map, or one without a face.
@@ -133,24 +133,24 @@ def part_corners(parsing_map: np.ndarray, part: str) -> np.ndarray:
         brows = np.flatnonzero((cv2.LUT(parsing_map, _CLASSES_OF["brows"]) & face).any(1))
         face[: brows[0] if brows.size else 0] = 0
         return hull_of(face)
-    # Features may be apart from the skin, as a brow behind hair is.
+    # Features may be disconnected from the skin, such as a brow behind hair.
     inside = cv2.fillConvexPoly(np.zeros_like(face), hull, 1)
     chosen = cv2.LUT(parsing_map, _CLASSES_OF[part]) & inside
     return hull_of(chosen) if chosen.any() else hull
 
 
 def hull_of(chosen: np.ndarray) -> np.ndarray:
-    """Corners `[K, 2] int32` (x, y) of the convex hull of the pixels of `chosen [H, W]`, at least one; 0 is none."""
+    """Return the corners `[K, 2] int32` (x, y) of the convex hull of the nonzero pixels of `chosen [H, W]`."""
     rows = np.flatnonzero(chosen.any(1))
     first = chosen[rows].argmax(1)
     last = chosen.shape[1] - 1 - chosen[rows, ::-1].argmax(1)
-    # The ends of the rows have the hull of all pixels, which takes thirty times as long.
+    # The row ends have the same hull as all pixels, which would take thirty times as long.
     ends = np.stack([np.concatenate([first, last]), np.concatenate([rows, rows])], 1)
     return cv2.convexHull(ends.astype(np.int32))[:, 0]
 
 
 def _outline(corners: np.ndarray) -> np.ndarray:
-    """The corners `[K, 2]` and `OUTLINE` equally spaced points of the line through them, in order, `[P, 2] float32`."""
+    """Return the corners `[K, 2]` and `OUTLINE` equally spaced points of their polygon, in order, `[P, 2] float32`."""
     closed = np.concatenate([corners, corners[:1]]).astype(np.float32)
     lengths = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
     at = np.union1d(np.linspace(0, lengths[-1], OUTLINE, endpoint=False), lengths[:-1])

@@ -1,10 +1,10 @@
-"""Real faces and their self-blended forgeries, labelled: training data for detectors without a single forgery.
+"""A labelled source of real faces and their self-blended forgeries: training data that needs no forgeries.
 
     blended:PATH[:SPLIT]           the real faces of a records directory with parsing maps
     blended:samples[:SPLIT], blended:synthetic:COUNT[:SEED]
 
-Example 2 k is face k blended with itself, example 2 k + 1 is the face. Read here, a blend is fixed by its index. In a
-training stream it is drawn anew at each position, next to its real face (`data.stream.order`).
+Example 2 k is face k blended with itself, example 2 k + 1 is the face. Here, the index determines the blend. A training
+stream draws a new blend at each position, next to its real face (`data.stream.order`).
 """
 
 import copy
@@ -24,18 +24,18 @@ PREFIX = "blended:"
 CLASS_NAMES, FAKE, REAL = ("fake", "real"), 0, 1
 METHOD = "self_blended"
 STORED = (records.IMAGE, records.PARSING_MAP, records.SOURCE, records.VIDEO, records.FRAME)
-COMPRESSION = 0  # blends are handed out as PNG and decoded at once, so only time counts
-FIXED_SEED = 0  # of blends that are fixed by their index
-SUFFIX = " self-blended"  # of the video ids of blends, whose frames are scored apart from the real ones
+COMPRESSION = 0  # blends are encoded as PNG and decoded at once, so only time matters
+FIXED_SEED = 0  # seed of the blends that their index determines
+SUFFIX = " self-blended"  # suffix of the video ids of blends, so that they are scored apart from the real videos
 
 
 class BlendedSource:
-    """Two examples of each face, as `LabelledSource` has them: first its blend, then the face itself."""
+    """A `LabelledSource` with two examples of each face: first its blend, then the face itself."""
 
     class_names, real, paired = CLASS_NAMES, REAL, True
 
     def __init__(self, faces: Source, dataset: str, indices: np.ndarray, spec: SelfBlendSpec):
-        """Takes the examples `indices [n] int64` of `faces`, which are all real; `dataset` is what they are of."""
+        """Take the examples `indices [n] int64` of `faces`, all real; `dataset` is the name of their data set."""
         self.name, self.dataset, self.pixel_sums = f"{PREFIX}{faces.name}", dataset, faces.pixel_sums
         self._faces, self._indices, self._spec, self.provenance = faces, indices, spec, provenance_of(faces)
         self._drawn_later = False
@@ -44,7 +44,7 @@ class BlendedSource:
         return 2 * len(self._indices)
 
     def __getitem__(self, index: int) -> dict:
-        """Reads one example; ValueError if it is damaged, or has no face to blend."""
+        """Read one example; raise ValueError if it is damaged or has no face to blend."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name}: example {index} of {len(self)}")
         face = self._faces[int(self._indices[index // 2])]
@@ -67,7 +67,7 @@ class BlendedSource:
         return example
 
     def for_training(self) -> "BlendedSource":
-        """The same examples, whose blends the stream draws: they hold the real photo, its map and the spec."""
+        """Return the same examples with the real photo, its map and the spec, so that the stream draws the blends."""
         later = copy.copy(self)
         later._drawn_later = True
         return later
@@ -90,23 +90,23 @@ class BlendedSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the faces, the specification and the first blend, which stands for the way blends are made."""
+        """SHA-256 over the faces, the specification and the first blend, which represents the blending code."""
         words = (self._faces.fingerprint, repr(self._spec), str(len(self._indices)))
         return hashlib.sha256("\n".join(words).encode() + self[0][records.IMAGE]).hexdigest()
 
     def _video(self, row: int, face: dict) -> str:
         if records.VIDEO in face:
             return str(face[records.VIDEO])
-        # Drawn faces of one seed are the same in sets of all sizes.
+        # Drawn faces depend on the seed and the index only, not on the size of the set.
         kind, _, seed = self._faces.name.rpartition(":")
         return f"seed {seed} face {row}" if kind.startswith("synthetic") else face[records.SOURCE]
 
 
 def blend_example(example: dict, image: np.ndarray, position: int, seed: int) -> np.ndarray:
-    """The blend `[H, W, 3] uint8` of an example for training, whose photo is `image`.
+    """Make the blend `[H, W, 3] uint8` of a training example whose photo is `image`.
 
     Raises:
-      ValueError: its map has no face; the photo is named.
+      ValueError: its map has no face; the message names the photo.
     """
     try:
         return self_blend(example[records.SELF_BLEND], image, example[records.PARSING_MAP], position, seed)[0]
@@ -115,11 +115,11 @@ def blend_example(example: dict, image: np.ndarray, position: int, seed: int) ->
 
 
 def open_blended(text: str) -> BlendedSource:
-    """Opens `blended:SPEC`; the forms are listed at the top of this file.
+    """Open `blended:SPEC`; the forms are listed at the top of this file.
 
     Raises:
-      ValueError: a malformed spec, records without parsing maps, or labelled ones without a real face.
-      FileNotFoundError: no such folder.
+      ValueError: the spec is malformed, the records have no parsing maps, or labelled records have no real face.
+      FileNotFoundError: the folder does not exist.
     """
     spec = text.strip().removeprefix(PREFIX)
     head = spec.partition(":")[0]
@@ -136,6 +136,6 @@ def open_blended(text: str) -> BlendedSource:
         if not indices.size:
             raise ValueError(
                 f"data {text!r}: expected real faces, found none among the classes {', '.join(card.class_names)}; "
-                "take a data set or a split that has some"
+                "choose a data set or a split with real faces"
             )
     return BlendedSource(faces, card.name, indices, SelfBlendSpec())

@@ -1,6 +1,6 @@
-"""Random boxes: the part of a face crop that is shown (random resized crop), and the part that is erased.
+"""Draw random boxes: the visible part of a face crop (random resized crop), and the erased part.
 
-Both draw the area uniformly and the shape uniformly in the logarithm of width / height, ten times at most.
+Both draw the area uniformly and width / height log-uniformly, in at most ten tries.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ TRIES = 10
 
 
 class Box(NamedTuple):
-    """A box in pixels; with height or width 0 it holds nothing."""
+    """A box in pixels; it is empty if height or width is 0."""
 
     top: int
     left: int
@@ -46,7 +46,7 @@ class EraseSpec:
     """Random erasing (the released code's values are the defaults).
 
     Attributes:
-      probability: share of the images that lose a box, 0..1.
+      probability: share of the images with an erased box, 0..1.
       area: smallest and largest share of the image's area, 0 < low <= high <= 1.
       ratio: smallest and largest width / height of the box, 0 < low <= high.
     """
@@ -62,9 +62,9 @@ class EraseSpec:
 
 
 def draw_crop(spec: CropSpec, height: int, width: int, position: int, seed: int) -> Box:
-    """The part to show of an image of `height` x `width` pixels, a function of (seed, position).
+    """Draw the visible part of an image of `height` x `width` pixels, a function of (seed, position).
 
-    If no try fits, the largest centred box whose shape is in `spec.ratio`.
+    If no try fits, return the largest centred box whose shape is in `spec.ratio`.
     """
     drawn = uniforms(seed, "augment crop", position, 4 * TRIES)
     found = _first_that_fits(drawn, spec.area, spec.ratio, height, width, height, width)
@@ -77,7 +77,7 @@ def draw_crop(spec: CropSpec, height: int, width: int, position: int, seed: int)
 
 
 def draw_erased(spec: EraseSpec, size: int, position: int, seed: int) -> Box:
-    """The part to erase of an image of `size` x `size` pixels, a function of (seed, position); mostly `NOTHING`.
+    """Draw the part to erase of an image of `size` x `size` pixels, a function of (seed, position), or `NOTHING`.
 
     The box never spans a whole side, as in the released code. If no try fits, nothing is erased.
     """
@@ -88,13 +88,13 @@ def draw_erased(spec: EraseSpec, size: int, position: int, seed: int) -> Box:
 
 
 def check_probability(field: str, value: float) -> None:
-    """Refuses what is no probability; ValueError naming the field."""
+    """Raise ValueError with the field unless `value` is in 0..1."""
     if not 0 <= value <= 1:
         raise ValueError(f"{field}: expected a probability, 0 to 1; found {value!r}")
 
 
 def _first_that_fits(drawn, area, ratio, height, width, most_rows, most_columns) -> Box | None:
-    """The first box of `drawn [4 tries]` with 1..most_rows rows and 1..most_columns columns."""
+    """Return the first box of `drawn [4 tries]` with 1..most_rows rows and 1..most_columns columns, None if none."""
     for share, shape, row, column in zip(*(drawn[k::4] for k in range(4)), strict=True):
         pixels, aspect = height * width * between(share, *area), log_between(shape, *ratio)
         rows, columns = round(math.sqrt(pixels / aspect)), round(math.sqrt(pixels * aspect))

@@ -1,4 +1,4 @@
-"""Labelled sources in other roles: seen in the classes of another detector, or several of them as one."""
+"""Map labelled sources to the classes of a detector, and join several sources into one."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from fsfm_jax.data.sources import path_and_split
 
 
 def open_classed(spec: str, class_names: tuple[str, ...], real: int) -> LabelledSource:
-    """Opens `CLASS=SPEC`, whose forged faces are of class CLASS; SPEC alone if it has just these classes itself.
+    """Open `CLASS=SPEC`, whose forged faces are of class CLASS; SPEC alone if its classes are exactly these.
 
-    Of records without labels CLASS, which may be the real one, is the class of all faces.
+    For records without labels, CLASS (which may be the real one) is the class of all faces.
 
     Raises:
-      ValueError: CLASS is not one of `class_names`, or is the real one of records with labels; there is none although
-        the data set has other classes; or what `open_labelled` refuses.
+      ValueError: CLASS is not one of `class_names`, CLASS is real for records with labels, CLASS is missing although
+        the data set has other classes, or `open_labelled` refuses SPEC.
     """
     name, equals, rest = spec.strip().partition("=")
     others = [other for index, other in enumerate(class_names) if index != real]
@@ -38,8 +38,8 @@ def open_classed(spec: str, class_names: tuple[str, ...], real: int) -> Labelled
         if (source.class_names, source.real) == (class_names, real):
             return source
         raise ValueError(
-            f"{spec.strip()} has the classes {', '.join(source.class_names)}, asked for are {', '.join(class_names)}; "
-            f"say which class its forgeries are of, as {others[0]}={spec.strip()}"
+            f"{spec.strip()}: expected the classes {', '.join(class_names)}, found {', '.join(source.class_names)}; "
+            f"name the class of its forgeries, such as {others[0]}={spec.strip()}"
         )
     if name not in others:
         raise ValueError(f"{spec.strip()}: expected one of {', '.join(others)} before the =, found {name!r}")
@@ -47,7 +47,7 @@ def open_classed(spec: str, class_names: tuple[str, ...], real: int) -> Labelled
 
 
 class Relabelled:
-    """A source whose real faces are real among `class_names`, and whose other faces are all of class `forged`."""
+    """A source with the classes `class_names`: its real faces stay real, all others become class `forged`."""
 
     def __init__(self, source: LabelledSource, forged: str, class_names: tuple[str, ...], real: int):
         self.name, self.dataset = f"{forged}={source.name}", source.dataset
@@ -63,7 +63,7 @@ class Relabelled:
         return {**example, records.LABEL: self._label(example[records.LABEL])}
 
     def for_training(self) -> "Relabelled":
-        """The same of the source as a training stream reads it."""
+        """Return the same mapping of the source as a training stream reads it."""
         return Relabelled(for_training(self._source), self._name, self.class_names, self.real)
 
     def _label(self, label: int) -> int:
@@ -92,9 +92,9 @@ class Relabelled:
 
 
 class Together:
-    """Several sources one after the other, for evaluation; their classes must agree.
+    """A concatenation of sources for evaluation; their classes must agree.
 
-    Video ids are unique within a data set only, so where there are several they get its name in front.
+    Video ids are unique only within a data set, so with several data sets its name is prepended.
     """
 
     def __init__(self, sources: Sequence[LabelledSource]):
@@ -141,11 +141,11 @@ class Together:
 
 
 def open_together(text: str, opened=open_labelled) -> LabelledSource:
-    """Opens `SPEC,SPEC` as one source; `opened` opens one of them."""
+    """Open `SPEC,SPEC` as one source; `opened` opens one of them."""
     sources = [opened(spec) for spec in text.split(",")]
     return sources[0] if len(sources) == 1 else Together(sources)
 
 
 def parts_of(source: LabelledSource) -> tuple[LabelledSource, ...]:
-    """The sources that `source` was put together from, or itself."""
+    """Return the sources that `source` was joined from, or itself."""
     return source.parts if isinstance(source, Together) else (source,)

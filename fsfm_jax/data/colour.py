@@ -1,6 +1,6 @@
-"""The colour part of a strong augmentation: jitter, grey, blur.
+"""Apply the colour part of a strong augmentation: jitter, grey, blur.
 
-Numbers are those of SimSiam (Chen and He, 2021, appendix A), whose loss FSFM uses. FSFM's supplement (C.2) has none.
+Values are those of SimSiam (Chen and He, 2021, appendix A), whose loss FSFM uses. FSFM's supplement (C.2) gives none.
 """
 
 import dataclasses
@@ -23,9 +23,9 @@ class ColourSpec:
 
     Attributes:
       jitter: probability of the jitter, 0..1.
-      strength: of the jitter: factors of brightness, contrast and saturation are uniform over 1 +- strength, hue is
-        turned by up to that share of the circle.
-      grey: probability of a picture without colours.
+      strength: strength of the jitter: factors of brightness, contrast and saturation are uniform over 1 +- strength,
+        hue is turned by up to that share of the circle.
+      grey: probability of a greyscale picture.
       blur: probability of a Gaussian blur; sigma: smallest and largest standard deviation in pixels.
     """
 
@@ -37,10 +37,10 @@ class ColourSpec:
 
 
 class ColourDraw(NamedTuple):
-    """What is done to one picture.
+    """The draw for one picture.
 
-    jitter: names of `JITTERED` in the order in which they are applied, with a factor, or of hue the turn; empty: none.
-    sigma: of the blur in pixels; 0: none.
+    jitter: names of `JITTERED` in order of application, with a factor (for hue, the turn); empty: none.
+    sigma: standard deviation of the blur in pixels; 0: none.
     """
 
     jitter: tuple[tuple[str, float], ...]
@@ -49,7 +49,7 @@ class ColourDraw(NamedTuple):
 
 
 def draw_colour(spec: ColourSpec, position: int, seed: int, stream: str) -> ColourDraw:
-    """The change of one picture: a function of (seed, stream, position)."""
+    """Draw the change of one picture, a function of (seed, stream, position)."""
     jittered, grey, blurred, size, *rest = uniforms(seed, stream, position, _DRAWS)
     amounts, order = rest[: len(JITTERED)], rest[len(JITTERED) :]
     jitter = []
@@ -62,7 +62,7 @@ def draw_colour(spec: ColourSpec, position: int, seed: int, stream: str) -> Colo
 
 
 def apply_colour(draw: ColourDraw, image: np.ndarray) -> np.ndarray:
-    """`image [H, W, 3] uint8` after `draw`, same shape and type; ValueError if it is none."""
+    """Apply `draw` to `image [H, W, 3] uint8`, same shape and dtype; raise ValueError if it is not an image."""
     check_image(image)
     changed = Image.fromarray(image)
     for name, amount in draw.jitter:

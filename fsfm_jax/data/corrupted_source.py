@@ -1,4 +1,4 @@
-"""A labelled source whose pictures are corrupted, as a network sees them."""
+"""A labelled source with corrupted pictures, to test robustness."""
 
 from collections.abc import Callable
 
@@ -13,23 +13,23 @@ from fsfm_jax.data.resizing import for_evaluation
 
 
 class CorruptedSource:
-    """A labelled source whose pictures are what a network sees, `[size, size, 3]`, after one corruption.
+    """A labelled source whose pictures are network inputs, `[size, size, 3]`, after one corruption.
 
-    The corruption follows the transform of the face crop, so that a strength means the same for crops of every size.
-    The transform "resize" leaves these pictures as they are.
+    The corruption follows the transform of the face crop, so a strength means the same for crops of every size.
+    The transform "resize" leaves these pictures unchanged.
     """
 
     def __init__(
         self, source: LabelledSource, transform: str, size: int, chosen: tuple[str, str] | None, seed: int,
         met: Callable[[], None] = lambda: None,
     ):  # fmt: skip
-        """Wraps a source.
+        """Wrap a source.
 
         Args:
-          transform: of the crops, as in `for_evaluation`.
-          chosen: name and strength as in `corrupt`; None leaves the pictures as they are.
-          seed: of noise and places, which also depend on the index of a picture.
-          met: called after each picture, by any thread.
+          transform: transform of the crops, as in `for_evaluation`.
+          chosen: name and strength as in `corrupt`; None leaves the pictures unchanged.
+          seed: seed of noise and places, which also depend on the index of a picture.
+          met: callback after each picture, called from any thread.
         """
         self.name, self.dataset = source.name, source.dataset
         self.class_names, self.real = source.class_names, source.real
@@ -40,7 +40,7 @@ class CorruptedSource:
         return len(self._source)
 
     def __getitem__(self, index: int) -> dict:
-        """Reads one example; ValueError if its photo cannot be decoded."""
+        """Read one example; raise ValueError if its photo cannot be decoded."""
         example = self._source[index]
         image = for_evaluation(self._transform, decode(example), self._size)
         if self._chosen is not None:

@@ -1,8 +1,8 @@
-"""Damage that pictures meet on their way: compression, blur, loss of size, noise, colours, covered parts.
+"""Corrupt pictures: compression, blur, low resolution, noise, colour shifts, covered parts.
 
 `CORRUPTIONS` has a row for each kind, with a value for each of `STRENGTHS`. Six of the seven distortions of
-DeeperForensics-1.0 (Jiang et al., CVPR 2020) are here with the five levels of its published program; the
-seventh, video compression, needs a video. What is ours is marked in the column `source`:
+DeeperForensics-1.0 (Jiang et al., CVPR 2020) have the five levels of its published program; the
+seventh, video compression, needs a video. The column `source` marks our own values:
 
 | row          | what is done                                        | values                                          |
 |--------------|-----------------------------------------------------|-------------------------------------------------|
@@ -18,8 +18,8 @@ seventh, video compression, needs a video. What is ours is marked in the column 
 | `blocks`     | grey squares of 8 pixels at random places           | number; theirs                                  |
 | `social`     | what a messenger does: smaller, and two JPEGs       | factor, both qualities; ours                    |
 
-Pixels are those of a picture of 224: in one of another size lengths are scaled with its shorter side. Every function is
-pure; places and noise are a function of (seed, index), and those of a weaker strength are part of a stronger one's.
+Lengths are in pixels of a 224-pixel picture and scale with the shorter side of the picture. Every function is pure.
+Places and noise are a function of (seed, index), and those of a weaker strength are contained in a stronger one's.
 """
 
 import zlib
@@ -36,7 +36,7 @@ from fsfm_jax.text import did_you_mean
 
 STRENGTHS = ("faint", "mild", "medium", "strong", "severe")
 BLOCK, GREY = 8, 128  # side in pixels, and level of a covered block
-LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # of red, green and blue in grey (BT.601, as JPEG has it)
+LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # weights of red, green and blue in grey (BT.601, as in JPEG)
 DEEPERFORENSICS, OURS = "DeeperForensics-1.0", "ours"
 
 
@@ -47,7 +47,7 @@ def compress(image: np.ndarray, quality: int) -> np.ndarray:
 
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Blur by a Gaussian of `sigma` pixels of a picture of 224, cut at three sigma; 0 changes nothing."""
+    """Blur by a Gaussian of `sigma` (in pixels of a 224-pixel picture), cut at three sigma; 0 changes nothing."""
     return cv2.GaussianBlur(image, (0, 0), sigma * _scale(image)) if sigma else image.copy()
 
 
@@ -57,7 +57,7 @@ def resize(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def pixelate(image: np.ndarray, factor: float) -> np.ndarray:
-    """Shrink to one part in `factor` of the size and enlarge again, both bilinear and unfiltered; 1 changes nothing."""
+    """Shrink to 1 / `factor` of the size and enlarge again, both bilinear and unfiltered; 1 changes nothing."""
     height, width = _shrunk(image, 1 / factor)
     return cv2.resize(cv2.resize(image, (width, height)), image.shape[1::-1])
 
@@ -85,7 +85,7 @@ def warm(image: np.ndarray, share: float) -> np.ndarray:
 
 
 def cover(image: np.ndarray, count: int, seed: int, index: int) -> np.ndarray:
-    """Cover `count` squares of 8 pixels of a picture of 224 with grey; places are a function of (seed, index)."""
+    """Cover `count` squares of 8 (224-pixel picture) pixels with grey; places are a function of (seed, index)."""
     side = max(1, round(BLOCK * _scale(image)))
     room = np.array(image.shape[:2]) - side + 1
     covered = image.copy()
@@ -105,11 +105,11 @@ class Corruption:
     """A row of `CORRUPTIONS`.
 
     Attributes:
-      title: of a plot.
-      text: what a value means, with a place for each of its numbers.
-      values: arguments of `apply` behind the image, for each of `STRENGTHS`.
-      source: whose values these are.
-      apply: `[H, W, 3] uint8` to the same.
+      title: title of a plot.
+      text: format string for a value, with a placeholder for each of its numbers.
+      values: arguments of `apply` after the image, for each of `STRENGTHS`.
+      source: where the values come from.
+      apply: function from `[H, W, 3] uint8` to the same shape and dtype.
       random: whether `apply` also takes seed and index.
     """
 
@@ -163,15 +163,15 @@ CORRUPTIONS = {
 
 
 def corrupt(name: str, strength: str, image: np.ndarray, seed: int, index: int) -> np.ndarray:
-    """Damage a picture; `[H, W, 3] uint8` to the same.
+    """Corrupt a picture; `[H, W, 3] uint8` to the same shape and dtype.
 
     Args:
-      name, strength: of `CORRUPTIONS` and `STRENGTHS`.
-      image: it is not changed.
-      seed, index: choose noise and places; index is that of the picture in its data set.
+      name, strength: keys of `CORRUPTIONS` and of `STRENGTHS`.
+      image: the picture; it is not changed.
+      seed, index: select noise and places; index is that of the picture in its data set.
 
     Raises:
-      ValueError: another name or strength, or no image.
+      ValueError: the name or strength is unknown, or the picture has another shape or dtype.
     """
     check_image(image)
     for what, word, known in (("corruption", name, CORRUPTIONS), ("strength", strength, STRENGTHS)):
@@ -184,7 +184,7 @@ def corrupt(name: str, strength: str, image: np.ndarray, seed: int, index: int) 
 
 
 def _scale(image: np.ndarray) -> float:
-    """How many pixels of `image` one pixel of a picture of 224 is."""
+    """Return the number of pixels of `image` per pixel of a 224-pixel picture."""
     return min(image.shape[:2]) / IMAGE_SIZE
 
 

@@ -1,4 +1,4 @@
-"""Procedural faces as a source: drawn when asked for, and remembered."""
+"""A source of procedural faces, drawn on demand and cached."""
 
 import hashlib
 from functools import cached_property
@@ -32,7 +32,7 @@ class SyntheticSource(DrawnSource):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over count, seed and the first face, which stands for the way faces are drawn."""
+        """SHA-256 over count, seed and the first face, which represents the drawing code."""
         image, parsing_map = self._face(0)
         return hashlib.sha256(self.name.encode() + image.tobytes() + parsing_map.tobytes()).hexdigest()
 

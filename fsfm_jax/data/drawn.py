@@ -1,4 +1,4 @@
-"""Examples that are drawn when they are asked for; what synthetic sources have in common."""
+"""The base class of synthetic sources, whose examples are drawn on demand."""
 
 import abc
 from functools import cached_property
@@ -7,12 +7,12 @@ from fsfm_jax import records
 from fsfm_jax.data.photo import decode_image
 from fsfm_jax.data.statistics import PixelSums
 
-KEPT = 1024  # examples that a process remembers, about 150 MB
-SUMMED = 256  # enough for the channel statistics
+KEPT = 1024  # examples cached by a process, about 150 MB
+SUMMED = 256  # pictures summed; enough for the channel statistics
 
 
 class DrawnSource(abc.ABC):
-    """A random-access source of `count` examples, each a function of its index; the first 1024 are remembered."""
+    """A random-access source of `count` examples, each a function of its index; the first 1024 are cached."""
 
     def __init__(self, name: str, count: int):
         self.name, self._count = name, count
@@ -38,6 +38,6 @@ class DrawnSource(abc.ABC):
 
     @cached_property
     def pixel_sums(self) -> PixelSums:
-        """Sums over the first 256 pictures at most, drawn once when first asked for."""
+        """Sums over at most the first 256 pictures, computed on first use."""
         photos = (self[index][records.IMAGE] for index in range(min(self._count, SUMMED)))
         return sum((PixelSums.of(decode_image(photo, self.name)) for photo in photos), PixelSums())

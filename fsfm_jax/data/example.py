@@ -1,4 +1,4 @@
-"""A stored example, read without TensorFlow: the one parser of what `records.FEATURES` describes."""
+"""Parse stored examples, described by `records.FEATURES`, without TensorFlow."""
 
 import math
 import zlib
@@ -11,7 +11,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from fsfm_jax.records import CLASS, COMPRESSED, FEATURES, PICTURE, TEXT, Feature
 
-# What a damaged shard or example raises; RuntimeError is ArrayRecord's, of a file whose checksum is wrong.
+# Errors of a damaged shard or example; ArrayRecord raises RuntimeError for a wrong checksum.
 DAMAGE = (RuntimeError, DecodeError, zlib.error, ValueError)
 
 
@@ -19,11 +19,11 @@ def parse(record: bytes, names: Iterable[str]) -> dict[str, Any]:
     """Parse the features `names` of a serialised `tf.train.Example`.
 
     Returns:
-      Pictures as bytes, text as str, single numbers as int or float, others as arrays (perhaps read-only).
+      Pictures as bytes, text as str, single numbers as int or float, others as arrays (possibly read-only).
 
     Raises:
-      ValueError: a feature is missing, or has other numbers than `FEATURES` says.
-      DecodeError: it is no such message.
+      ValueError: a feature is missing, or its numbers do not match `FEATURES`.
+      DecodeError: the record is not such a message.
       zlib.error: compressed numbers are damaged.
     """
     stored = tf_example_pb2.Example.FromString(record).features.feature
@@ -53,7 +53,7 @@ def _value(name: str, feature: Feature, stored: Any) -> Any:
 
 def _unpack(name: str, feature: Feature, packed: bytes) -> np.ndarray:
     size = math.prod(feature.shape)
-    # Never more than there should be, whatever the compressed bytes would grow to.
+    # Never decompress more than the expected size: the record may be a decompression bomb.
     numbers = np.frombuffer(zlib.decompressobj().decompress(packed, size + 1), np.uint8)
     if len(numbers) != size:
         raise ValueError(f"{name}: expected {size} numbers, found {len(numbers)}")

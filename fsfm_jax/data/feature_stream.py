@@ -1,4 +1,4 @@
-"""Batches of features that were computed beforehand: of the same examples, in the same order, as of their photos."""
+"""Stream batches of precomputed features, in the same order as the photos of the same examples."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -11,15 +11,15 @@ from fsfm_jax.data.labels import LabelledSource, is_paired
 from fsfm_jax.data.stream import Batch, Batches, arrange
 
 FEATURES = "features"
-# What the training transform is without any augmentation, by its name among those of evaluation.
+# The training transform without augmentation, by its name among the evaluation transforms.
 UNAUGMENTED = "resize"
 
 
 class FeatureSource:
-    """A labelled source with features `[n, D] float32` in the place of its photos."""
+    """A labelled source with features `[n, D] float32` instead of photos."""
 
     def __init__(self, source: LabelledSource, features: np.ndarray):
-        """Raises ValueError unless there is one row for each example."""
+        """Take a source and its features; raise ValueError unless there is one row for each example."""
         if len(features) != len(source):
             raise ValueError(f"{source.name}: expected features of {len(source)} examples, found {len(features)} rows")
         self.name, self.class_names, self.real = source.name, source.class_names, source.real
@@ -38,7 +38,7 @@ class FeatureSource:
 
 
 class FeatureStream(Batches):
-    """The endless batches of `LabelledStream` as `features [b, D] float32` and `label [b] int32`.
+    """The endless batches of `LabelledStream`, as `features [b, D] float32` and `label [b] int32`.
 
     b = global batch / hosts. There is no augmentation and no mixing.
     """
@@ -52,7 +52,7 @@ class FeatureStream(Batches):
         hosts: int,
     ):
         examples = arrange(sources, spec)
-        # Rows come from memory: a loader process would get a copy of all of them, and only send them back.
+        # Rows are in memory: a loader process would need a copy of all of them, only to send them back.
         spec = dataclasses.replace(spec, workers=0)
         super().__init__(examples, _load, _finish, spec, start_step, host, hosts)
 
@@ -66,7 +66,7 @@ def _finish(spec: LabelledSpec, batch: Batch) -> Batch:
 
 
 def feature_batches(features: np.ndarray, global_batch: int, host: int, hosts: int) -> Iterator[Batch]:
-    """Every row of `features [n, D]` once, in order; the last batch is filled up with `valid` False.
+    """Yield every row of `features [n, D]` once, in order; the last batch is padded with `valid` False.
 
     Each batch has `features [b, D]`, `index [b] int32` and `valid [b] bool`, b = global batch / hosts; host h has the
     rows h, h + hosts, ... of the global batch.

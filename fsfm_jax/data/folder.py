@@ -1,9 +1,9 @@
-"""Face photos in a folder, in the layout of the official FSFM pretraining data.
+"""Read face photos from a folder in the layout of the official FSFM pretraining data.
 
     images/NAME.png           face crop of 224x224 (.png, .jpg, .jpeg or .webp)
     parsing_maps/NAME.npy     parsing class of each pixel, `[1, 224, 224] int8` or `[224, 224]`
 
-Good for a few thousand photos; more are packed into records first, which read faster and know their
+This suits a few thousand photos. Pack more into records first, which read faster and store their
 statistics (`python -m fsfm_jax.prepare.build`).
 """
 
@@ -24,11 +24,11 @@ IMAGES, PARSING_MAPS = "images", "parsing_maps"
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAP_SUFFIX = ".npy"
 MAX_MAP = 8 * records.IMAGE_SIZE**2  # bytes: a number has at most eight
-SHOWN = 10  # offenders named in an error; all of them are counted
+SHOWN = 10  # files named in an error; all of them are counted
 
 
 class Offenders:
-    """What is wrong with a folder: the first ten complaints, and the number of all."""
+    """The problems of a folder: the first ten messages, and the count of all."""
 
     def __init__(self):
         self.count = 0
@@ -45,13 +45,13 @@ class Offenders:
 
 
 def list_photos(directory: str | os.PathLike) -> list[str]:
-    """File names of the photos of a folder, sorted by stem; every one has its parsing map.
+    """List the file names of the photos of a folder, sorted by stem; each has its parsing map.
 
-    Only names are looked at and kept, some hundred bytes a photo. Hidden files are passed over.
+    Only names are read and stored, some hundred bytes a photo. Hidden files are skipped.
 
     Raises:
       FileNotFoundError: the folder or one of its two sub-folders is missing.
-      ValueError: no photos, or names that do not pair up; ten are named and all counted.
+      ValueError: there are no photos, or names do not pair up; the message names ten and counts all.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -85,7 +85,7 @@ def list_photos(directory: str | os.PathLike) -> list[str]:
     if offenders.count:
         raise ValueError(
             f"{directory}: expected every photo to have one parsing map and every parsing map one photo, "
-            f"found {offenders.count} that do not fit:{offenders}"
+            f"found {offenders.count} unmatched files:{offenders}"
         )
     if not photos:
         raise ValueError(f"{directory}/{IMAGES} is empty; expected photos ({', '.join(PHOTO_SUFFIXES)})")
@@ -93,35 +93,35 @@ def list_photos(directory: str | os.PathLike) -> list[str]:
 
 
 def read_photo(directory: str | os.PathLike, photo: str) -> bytes:
-    """The bytes of a photo as they are in the file, unchecked."""
+    """Return the bytes of a photo file, unchecked."""
     return (Path(directory) / IMAGES / photo).read_bytes()
 
 
 def read_parsing_map(directory: str | os.PathLike, photo: str) -> np.ndarray:
-    """The parsing map of a photo of the folder, `[224, 224] uint8`; raises as `load_parsing_map`."""
+    """Read the parsing map of a photo of the folder, `[224, 224] uint8`; raise as `load_parsing_map`."""
     return load_parsing_map(Path(directory) / PARSING_MAPS / (os.path.splitext(photo)[0] + MAP_SUFFIX))
 
 
 def load_parsing_map(path: Path) -> np.ndarray:
-    """The parsing map in a file of NumPy, `[224, 224] uint8`.
+    """Read the parsing map in a NumPy file, `[224, 224] uint8`.
 
     Raises:
-      ValueError: not an array file, or not a parsing map of the right size and classes.
+      ValueError: the file is not an array, or not a parsing map of the right size and classes.
     """
     try:
         loaded = read_numbers(path, MAX_MAP)
     except (ValueError, OSError) as error:
         raise ValueError(
-            f"parsing map {path}: it cannot be read as an array: {error}; parse the photo again"
+            f"parsing map {path}: cannot be read as an array: {error}; parse the photo again"
         ) from error
     return regions.check_parsing_map(loaded, records.IMAGE_SIZE, str(path))
 
 
 class FolderSource:
-    """A folder of photos as a random-access source; files are read when an example is asked for."""
+    """A folder of photos as a random-access source; files are read on access."""
 
     def __init__(self, directory: str | os.PathLike, name: str, photos: Iterable[str] | None = None):
-        """Takes all photos of `directory`, or those whose file names are in `photos`, in that order."""
+        """Take all photos of `directory`, or those whose file names are in `photos`, in that order."""
         self.name = name
         self._directory = str(directory)
         self._photos = tuple(list_photos(directory) if photos is None else photos)
@@ -144,7 +144,7 @@ class FolderSource:
 
     @cached_property
     def pixel_sums(self) -> PixelSums:
-        """Sums over all photos, decoded once when first asked for."""
+        """Sums over all photos, decoded once on first use."""
         photos = ((name, read_photo(self._directory, name)) for name in self._photos)
         return sum((PixelSums.of(decode_image(data, name)) for name, data in photos), PixelSums())
 
@@ -161,6 +161,6 @@ class FolderSource:
 
 
 def _names(directory: Path) -> list[str]:
-    # Sorted, since the order in which a folder is listed differs from one file system to the next.
+    # Sorted, since the listing order differs between file systems.
     with os.scandir(directory) as entries:
         return sorted(entry.name for entry in entries if not entry.name.startswith("."))

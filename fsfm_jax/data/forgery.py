@@ -1,21 +1,21 @@
-"""Drawn faces with simple forgeries, labelled: for tests and demonstrations of the three downstream tasks.
+"""A labelled source of drawn faces with simple forgeries, for tests and demos of the three downstream tasks.
 
-They stand for data sets that may not be passed on. Four kinds of forgery leave what real ones are known for:
+They replace data sets that may not be redistributed. Four kinds of forgery imitate the artefacts of real ones:
 
-| kind        | class names       | what it leaves in the picture                                                  |
+| kind        | class names       | artefacts in the picture                                                       |
 |-------------|-------------------|--------------------------------------------------------------------------------|
 | `blend`     | fake, real        | a face of less detail and another tone, with a lattice, moved and blended in   |
 | `diffusion` | fake, real        | texture that is too smooth, and the faint lattice of an upsampling network     |
 | `print`     | attack, bona_fide | rows of halftone dots, the tint of paper, less contrast                        |
 | `replay`    | attack, bona_fide | pixel stripes, moire, rolling bands, colour temperature, a tilt                |
 
-Lattice, dots and stripes are regular and in step with the pixels on purpose, and a mirror does not change them: a small
-network learns them in minutes. Real ones are not so, though networks that enlarge by whole factors do leave a lattice
-(Odena et al., "Deconvolution and checkerboard artifacts", 2016).
+Lattice, dots and stripes are intentionally regular, aligned with the pixels and unchanged by flips, so a small network
+learns them in minutes. Real artefacts are less regular, though networks that upsample by whole factors do leave a
+lattice (Odena et al., "Deconvolution and checkerboard artifacts", 2016).
 
-The rest is the same for both classes. Videos come in pairs of one drawn person, one real and one forged, and each
-frame is taken by a camera of `DOMAINS`, which does not know the class. Tints and tones go either way as often, and the
-camera tops up the detail of the picture to a level drawn before, so neither colour nor file size tells the class.
+Everything else is the same for both classes. Videos come in pairs of one drawn person, one real and one forged. Each
+frame is taken by a camera of `DOMAINS`, independent of the class. Tints and tones vary equally in both directions, and
+the camera adds noise up to a detail level drawn before, so neither colour nor file size reveals the class.
 """
 
 import hashlib
@@ -37,9 +37,9 @@ from fsfm_jax.data.provenance import DRAWN, Provenance
 from fsfm_jax.data.synthetic import synthetic_face
 
 CLASS_NAMES = {("blend", "diffusion"): ("fake", "real"), ("print", "replay"): ("attack", "bona_fide")}
-FORGED, REAL, FRAMES = 0, 1, 4  # the labels, and how many frames a video has
-PEOPLE = 256  # drawn people that a process remembers, 51 MB
-PARTS = tuple(range(2, 10)), tuple(range(1, 10))  # of the parsing map that a blend replaces: inner face, or all of it
+FORGED, REAL, FRAMES = 0, 1, 4  # the labels, and the frames per video
+PEOPLE = 256  # drawn people cached by a process, 51 MB
+PARTS = tuple(range(2, 10)), tuple(range(1, 10))  # classes that a blend replaces: inner face, or whole face
 LATTICE, DOTS, STRIPES = 8, 8, 16 / 3  # pixels of a period: 224 has whole ones, blur of 1 leaves 0.73 of a wave of 8
 Range = tuple[float, float]
 
@@ -48,16 +48,16 @@ Range = tuple[float, float]
 class Domain:
     """The range of each property of the cameras of one domain; levels are those of 0..255."""
 
-    strength: Range  # of the forgeries, 1 = as `forge` makes them
-    quality: Range  # of the JPEG, 0..100
+    strength: Range  # strength of the forgeries, 1 = default of `forge`
+    quality: Range  # JPEG quality, 0..100
     blur: Range  # standard deviation in pixels
     noise: Range  # levels; the deviation of white noise that equals the detail of the picture, see `photograph`
-    brightness: Range  # levels that are added
+    brightness: Range  # added levels
     contrast: Range  # factor, about the mean level
     warmth: Range  # share by which red gains and blue loses
 
 
-# The home of a model; then a compressed video, a phone in the dark and a soft webcam in cold light.
+# The training domain; then a compressed video, a phone in the dark and a soft webcam in cold light.
 DOMAINS = (
     Domain((0.9, 1.3), (82, 97), (0.2, 0.7), (4.0, 10), (-15, 15), (0.75, 1.15), (-0.06, 0.06)),
     Domain((0.8, 1.2), (60, 80), (0.3, 0.9), (4.0, 10), (-15, 15), (0.75, 1.15), (-0.06, 0.06)),
@@ -69,17 +69,18 @@ DOMAINS = (
 def forge(
     kind: str, image: np.ndarray, parsing_map: np.ndarray, seed: int, index: int, strength: float = 1.0
 ) -> np.ndarray:
-    """Returns a forgery `[S, S, 3] uint8` of a face, a function of the arguments alone.
+    """Return a forgery `[S, S, 3] uint8` of a face, a pure function of the arguments.
 
     Args:
       kind: "blend", "diffusion", "print" or "replay".
       image: `[S, S, 3] uint8` RGB; it is not changed.
-      parsing_map: `[S, S] uint8`, labels of `regions.CLASSES`; only "blend" looks at it.
-      seed, index: choose tones, places and periods; the frames of a video share them.
-      strength: 0 leaves the image as it is, 1 can be seen (a blend plainly), 2 is crude.
+      parsing_map: `[S, S] uint8`, labels of `regions.CLASSES`; only "blend" uses it.
+      seed, index: select tones, places and periods; the frames of a video share them.
+      strength: 0 changes nothing, 1 is visible (a blend clearly), 2 is crude.
 
     Raises:
-      ValueError: unknown kind, negative strength, an image or map of another kind, or no face in it for "blend".
+      ValueError: the kind is unknown, the strength is negative, the image or map has another shape or dtype, or there
+        is no face for "blend".
     """
     _check_kinds([kind])
     records.check_image(image)
@@ -92,7 +93,7 @@ def forge(
 
 
 def blend_mask(parsing_map: np.ndarray, seed: int, index: int) -> np.ndarray:
-    """The soft mask `[S, S] float32` of `forge("blend", ...)`: 1 = replaced, 0 = left as it is, to the last bit."""
+    """Return the soft mask `[S, S] float32` of `forge("blend", ...)`: 1 = replaced, 0 = bitwise unchanged."""
     regions.check_labels(parsing_map)
     rng, size = _generator(seed, "blend mask", index), parsing_map.shape[0]
     parts = PARTS[rng.integers(len(PARTS)) :]
@@ -106,9 +107,9 @@ def blend_mask(parsing_map: np.ndarray, seed: int, index: int) -> np.ndarray:
 
 
 def photograph(image: np.ndarray, domain: int, seed: int, video: int, frame: int) -> bytes:
-    """Takes a picture, a JPEG, of an image `[224, 224, 3] uint8` with the camera that a video has in a domain.
+    """Encode an image `[224, 224, 3] uint8` as a JPEG, as taken by a video's camera in a domain.
 
-    Exposure, blur, noise level and JPEG quality are the video's; the noise and a flicker of 1 level the frame's.
+    Exposure, blur, noise level and JPEG quality are drawn per video; noise and a flicker of 1 level per frame.
     """
     rng = _generator(seed, f"camera {domain}", video)
     _, quality, blur, noise, brightness, contrast, warmth = (rng.uniform(*r) for r in astuple(DOMAINS[domain]))
@@ -116,7 +117,7 @@ def photograph(image: np.ndarray, domain: int, seed: int, video: int, frame: int
     white = np.array((1 + warmth, 1, 1 - warmth))
     offset = white * (image.mean() * (1 - contrast) + brightness + rng.normal())
     seen = cv2.GaussianBlur(image * np.float32(white * contrast) + np.float32(offset), (7, 7), blur)
-    # White noise differs from the mean of its 3x3 pixels by 8/9 of its variance; mean magnitude, as edges are few.
+    # White noise minus its 3x3 mean has 8/9 of its variance. The mean magnitude is robust, as edges are few.
     detail = cv2.absdiff(seen, cv2.blur(seen, (3, 3))).mean() * np.sqrt(np.pi / 2 * 9 / 8)
     seen += np.float32(max(noise**2 - detail**2, 1) ** 0.5) * rng.standard_normal(image.shape, np.float32)
     return encode_jpeg(_levels(seen), round(quality))
@@ -131,7 +132,7 @@ class ForgedSource(DrawnSource):
     """
 
     def __init__(self, kinds: Sequence[str], count: int, seed: int = 0, domain: int = 0):
-        """Raises ValueError unless all kinds are of one row of `CLASS_NAMES`, for no face and an unknown domain."""
+        """Make a source; raise ValueError for kinds of several rows of `CLASS_NAMES`, no face or an unknown domain."""
         self.class_names, self.real = _check_kinds(kinds), REAL
         if count < 1 or not 0 <= domain < len(DOMAINS):
             limits = f"a count of 1 or more and a domain 0..{len(DOMAINS) - 1}"
@@ -144,7 +145,7 @@ class ForgedSource(DrawnSource):
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """`[count] int64`, the label of every example; nothing is drawn for it."""
+        """`[count] int64`, the label of every example; no face is drawn for it."""
         videos = np.arange(self._count) // FRAMES
         return np.where(videos % 2 == integers(self._seed, "real of a pair", videos // 2, 2), REAL, FORGED)
 
@@ -160,7 +161,7 @@ class ForgedSource(DrawnSource):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the name and a picture of either class and each kind, which stand for the way all are made."""
+        """SHA-256 over the name and a picture of either class and each kind, which represent the drawing code."""
         digest = hashlib.sha256(self.name.encode())
         for index in range(0, min(self._count, 2 * FRAMES * len(self._kinds)), FRAMES):
             digest.update(decode_image(self._picture(index), self.name).tobytes())
@@ -178,7 +179,7 @@ class ForgedSource(DrawnSource):
         }
 
     def _video(self, index: int) -> str:
-        # Sources of one seed show the same people: their videos share ids, so that none is judged by another's people.
+        # Sources of one seed show the same people. Their videos share ids, so evaluation refuses people trained on.
         return f"forged seed {self._seed} video {index // FRAMES}"
 
     def _method(self, index: int) -> str:
@@ -198,7 +199,7 @@ class ForgedSource(DrawnSource):
 
 
 def open_forged(spec: str) -> ForgedSource:
-    """Opens `forged:KIND[+KIND]:COUNT[:SEED[:DOMAIN]]`, seed and domain 0 if not given; ValueError for other text."""
+    """Open `forged:KIND[+KIND]:COUNT[:SEED[:DOMAIN]]`, seed and domain default to 0; ValueError for other text."""
     match = re.fullmatch(r"forged:([^:]+):(\d+)(?::(\d+)(?::(\d+))?)?", spec)
     if not match:
         raise ValueError(f"data {spec!r}: expected forged:KIND[+KIND]:COUNT[:SEED[:DOMAIN]], such as forged:blend:99")
@@ -206,7 +207,7 @@ def open_forged(spec: str) -> ForgedSource:
 
 
 def _check_kinds(kinds: Sequence[str]) -> tuple[str, str]:
-    """The class names of `kinds`; the same kind twice is also refused."""
+    """Return the class names of `kinds`; raise ValueError for kinds of different rows or a repeated kind."""
     for row, class_names in CLASS_NAMES.items():
         if kinds and set(kinds) <= set(row) and len(set(kinds)) == len(kinds):
             return class_names
@@ -224,31 +225,31 @@ def _levels(image: np.ndarray) -> np.ndarray:
 
 @lru_cache(PEOPLE)
 def _person(seed: int, person: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image and parsing map of a person, drawn once for the frames of both videos."""
+    """Return image and parsing map of a person, drawn once for the frames of both videos."""
     image, parsing_map = synthetic_face(seed, person, records.IMAGE_SIZE)
     image.flags.writeable = parsing_map.flags.writeable = False
     return image, parsing_map
 
 
 def _turn(image: np.ndarray, angle: float, zoom: float, x: float, y: float, flags: int = 1) -> np.ndarray:
-    """`image` turned by `angle` degrees, scaled about its middle and shifted by x and y, in image widths."""
+    """Rotate `image` by `angle` degrees, scale it about its centre and shift it by x and y, in image widths."""
     matrix = cv2.getRotationMatrix2D(((len(image) - 1) / 2,) * 2, angle, zoom)
     matrix[:, 2] += np.array((x, y)) * len(image)
     return cv2.warpAffine(image, matrix, image.shape[1::-1], flags=flags, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def _wave(size: int, period: float) -> np.ndarray:
-    """A wave `[size] float32` of height 1; if `size` has whole periods, its mirror image is the same."""
+    """Return a wave `[size] float32` of height 1; it is symmetric if `size` has whole periods."""
     return np.cos((np.arange(size, dtype=np.float32) + 0.5) * np.float32(2 * np.pi / period))
 
 
 def _lattice(size: int, height: float) -> np.ndarray:
-    """The checkerboard `[size, size, 1] float32` of an upsampling network: a wave down plus a wave across."""
+    """Return the checkerboard `[size, size, 1] float32` of an upsampling network: a vertical plus a horizontal wave."""
     return np.add.outer(_wave(size, LATTICE), _wave(size, LATTICE))[..., None] * np.float32(height)
 
 
 def _blend(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """A part that was made at about half the size, in another tone and place, is blended in under `mask`."""
+    """Blend in, under `mask`, a copy made at about half the size, in another tone and place."""
     size, share = image.shape[0], rng.uniform(0.35, 0.5)
     angle, zoom, x, y = rng.uniform((-3, -0.05, -0.012, -0.012), (3, 0.05, 0.012, 0.012)) * strength
     tone = np.float32(rng.uniform(8, 14, 3) * rng.choice((-1, 1), 3) * strength)
@@ -259,13 +260,13 @@ def _blend(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, streng
 
 
 def _diffusion(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Texture is smoothed between edges, then comes the lattice."""
+    """Smooth the texture between edges, then add the lattice."""
     smooth = cv2.bilateralFilter(image, 5, 60, 3).astype(np.float32)
     return image + min(strength, 1) * (smooth - image) + _lattice(len(image), rng.uniform(2.5, 4) * strength)
 
 
 def _print(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Dots in rows along the diagonals, strongest in the middle tones, on tinted paper."""
+    """Print dots in rows along the diagonals, strongest in the middle tones, on tinted paper."""
     (height, fade, tint), sign = rng.uniform((0.2, 0.04, 0.02), (0.3, 0.12, 0.06)) * strength, rng.choice((-1, 1))
     faded = image / np.float32(255)
     faded += np.float32(min(fade, 1)) * (faded.mean() - faded)
@@ -274,7 +275,7 @@ def _print(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.n
 
 
 def _replay(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """A screen seen at a slight tilt: stripes of its pixels, coloured moire, rolling bands, another white."""
+    """Show a screen at a slight tilt: stripes of its pixels, coloured moire, rolling bands, another white."""
     size = len(image)
     corners = np.float32([(0, 0), (1, 0), (1, 1), (0, 1)]) * (size - 1)
     seen = corners + np.float32(rng.uniform(-0.02, 0.02, (4, 2)) * size * strength)

@@ -1,4 +1,4 @@
-"""Batches of labelled faces: endless and augmented for training, once and in order for evaluation.
+"""Stream batches of labelled faces: endless and augmented for training, once and in order for evaluation.
 
 As in pretraining, every random choice is a function of (seed, position), so the batches of a step are the same for
 any number of hosts and loader workers.
@@ -23,9 +23,9 @@ from fsfm_jax.data.resizing import for_evaluation
 from fsfm_jax.data.sampling import NATURAL
 from fsfm_jax.data.stream import Batch, Batches, arrange
 
-# Keys of an evaluation batch beside the image.
+# Keys of an evaluation batch besides the image.
 VALID, INDEX, DETAILS = "valid", "index", "details"
-# What is kept of an example beside its photo, in this order.
+# Details kept of an example besides its photo, in this order.
 DETAIL_COLUMNS = (records.LABEL, records.VIDEO, records.FRAME, records.METHOD, records.SOURCE)
 
 
@@ -34,13 +34,13 @@ class LabelledSpec:
     """How labelled examples become training batches.
 
     Attributes:
-      seed: of everything random in the stream.
+      seed: seed of every random choice in the stream.
       global_batch: images of one optimizer step, over all hosts.
-      augment: what is done to each image.
-      mix: how images are mixed in pairs; None: not at all.
-      balanced: every batch holds as many real as fake faces, and as many of each data set.
+      augment: augmentation of each image.
+      mix: how images are mixed in pairs; None: no mixing.
+      balanced: whether every batch holds equally many real and fake faces, and equally many of each data set.
       sampling: one of `sampling.SAMPLINGS`.
-      sizes: sides of the images, of which each step has one, instead of that of `augment`; empty: that.
+      sizes: image sides, one drawn for each step, replacing that of `augment`; empty: use that of `augment`.
       workers: loader processes; 0 loads in threads of this process.
       threads: loader threads of each process.
     """
@@ -56,7 +56,7 @@ class LabelledSpec:
     sizes: tuple[int, ...] = ()
 
     def size_of(self, step: int) -> int:
-        """Side of the images of optimizer step `step`, 0 = first: each of `sizes` is as likely as every other."""
+        """Return the image side of optimizer step `step`, 0 = first, uniform over `sizes`."""
         if not self.sizes:
             return self.augment.size
         return self.sizes[int(integers(self.seed, "image size", np.array([step]), len(self.sizes))[0])]
@@ -82,15 +82,15 @@ class LabelledStream(Batches):
 
 
 def decode(example: dict) -> np.ndarray:
-    """The photo of an example, `[H, W, 3] uint8`, RGB; ValueError if it cannot be decoded."""
+    """Decode the photo of an example, `[H, W, 3] uint8`, RGB; raise ValueError if that fails."""
     image = cv2.imdecode(np.frombuffer(example[records.IMAGE], np.uint8), READ_FLAGS)
     if image is None:
-        raise ValueError(f"photo {example[records.SOURCE]}: damaged, it cannot be decoded; make the data set again")
+        raise ValueError(f"photo {example[records.SOURCE]}: damaged, cannot be decoded; make the data set again")
     return image
 
 
 def load_labelled(spec: LabelledSpec, example: dict) -> dict:
-    """Decodes, blends where that is asked for, and augments one example."""
+    """Decode one example, blend it if it has a spec for that, and augment it."""
     position = example[records.POSITION]
     image = decode(example)
     if records.SELF_BLEND in example:
@@ -103,7 +103,7 @@ def load_labelled(spec: LabelledSpec, example: dict) -> dict:
 
 
 def mix_batch(spec: LabelledSpec, batch: Batch) -> Batch:
-    """Adds the draw of how this batch is mixed."""
+    """Add the draw that mixes this batch."""
     step = int(batch.pop(records.POSITION)[0]) // spec.global_batch
     rows = len(batch[records.LABEL])
     draw = draw_mixture(spec.mix or MixSpec(mixup=0.0, cutmix=0.0), spec.size_of(step), step, spec.seed)
@@ -117,7 +117,7 @@ def mix_batch(spec: LabelledSpec, batch: Batch) -> Batch:
 def evaluation_batches(
     source: LabelledSource, transform: str, size: int, global_batch: int, threads: int, host: int, hosts: int
 ) -> Iterator[Batch]:
-    """Every example once, in order; the last batch is filled up with `valid` False, so that all are of one size.
+    """Yield every example once, in order; the last batch is padded with `valid` False, so all have one size.
 
     Each batch has `image [b, size, size, 3] uint8`, `index [b] int32` and `valid [b] bool`, b = global batch /
     hosts, and `details`, the `DETAIL_COLUMNS` of each valid row; host h has the rows h, h + hosts, ... of the global
@@ -152,5 +152,5 @@ def evaluation_batches(
 
 
 def details_of(example: dict) -> tuple:
-    """The `DETAIL_COLUMNS` of an example."""
+    """Return the `DETAIL_COLUMNS` of an example."""
     return tuple(example[name] for name in DETAIL_COLUMNS)

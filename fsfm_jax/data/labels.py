@@ -1,7 +1,6 @@
-"""Random-access sources of labelled faces: records with labels, self-blended and forged synthetic faces.
+"""Open random-access sources of labelled faces: records with labels, self-blended and forged synthetic faces.
 
-Beside its examples a labelled source knows label and video of each of them, which balanced sampling and the check
-for leaks need.
+A labelled source also has the label and video of each example, for balanced sampling and the check for leaks.
 """
 
 import hashlib
@@ -26,21 +25,21 @@ STORED = (records.IMAGE, records.LABEL, records.VIDEO, records.FRAME, records.ME
 
 
 class LabelledSource(Protocol):
-    """What a labelled source has.
+    """The interface of a labelled source.
 
     An example is a dict: `records.IMAGE` bytes of a PNG or JPEG of any size, `records.LABEL` index into
     `class_names`, `records.VIDEO`, `records.FRAME`, `records.METHOD` and `records.SOURCE`.
     """
 
     name: str
-    dataset: str  # the data set that this is a split of; video ids are unique within one
+    dataset: str  # the data set that this is a split of; video ids are unique within it
     class_names: tuple[str, ...]
     real: int  # the label of real (bona fide) faces
     fingerprint: str
     pixel_sums: PixelSums
     labels: np.ndarray  # [n] int64
     videos: np.ndarray  # [n] text
-    methods: np.ndarray  # [n] text, the manipulation of every example; "" for real faces, and where it is not known
+    methods: np.ndarray  # [n] text, the manipulation of every example; "" for real faces, and if unknown
 
     def __len__(self) -> int: ...
 
@@ -48,11 +47,11 @@ class LabelledSource(Protocol):
 
 
 def open_labelled(spec: str) -> LabelledSource:
-    """Opens `PATH[:SPLIT]`, `blended:...` (see `data.blended_source`) or `forged:...` (see `data.forgery`).
+    """Open `PATH[:SPLIT]`, `blended:...` (see `data.blended_source`) or `forged:...` (see `data.forgery`).
 
     Raises:
-      ValueError: a malformed spec, an unknown split, or a data set without labels or without a known real class.
-      FileNotFoundError: no such folder.
+      ValueError: the spec is malformed, the split is unknown, or the data set has no labels or no known real class.
+      FileNotFoundError: the folder does not exist.
     """
     spec = spec.strip()
     if spec.startswith(BLENDED):
@@ -61,22 +60,22 @@ def open_labelled(spec: str) -> LabelledSource:
 
 
 def is_made(spec: str) -> bool:
-    """Whether a spec asks for labelled faces that are made here, not for records with labels."""
+    """Return whether a spec asks for generated labelled faces, not for records."""
     return spec.strip().startswith((BLENDED, "forged:"))
 
 
 def for_training(source: "LabelledSource") -> "LabelledSource":
-    """The source as a training stream reads it: with what is drawn at each position, where it has such."""
+    """Return the source as a training stream reads it: with the inputs of random draws, if it has any."""
     return source.for_training() if hasattr(source, "for_training") else source
 
 
 def is_paired(source: object) -> bool:
-    """Whether each real face of a source has a forgery of its own; the two have the same place within their classes."""
+    """Return whether each real face of a source has its own forgery, at the same place within its class."""
     return getattr(source, "paired", False)
 
 
 class Records:
-    """One split of a records directory, read as examples with a label; what its labels mean is a subclass's."""
+    """One split of a records directory, read as labelled examples; subclasses define the labels."""
 
     def __init__(self, path: epath.Path, split: str, card: Card):
         statistics = card.splits[split]
@@ -92,7 +91,7 @@ class Records:
         return self._length
 
     def __getitem__(self, index: int) -> dict:
-        """Reads one example; ValueError if the record is damaged."""
+        """Read one example; raise ValueError if the record is damaged."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name}: example {index} of {len(self)}")
         try:
@@ -123,7 +122,7 @@ class Records:
 
     @property
     def methods(self) -> np.ndarray:
-        """`[n]` text, the manipulation of every example, "" where there is none or it is not known."""
+        """`[n]` text, the manipulation of every example, "" if there is none or it is unknown."""
         return self._index[2]
 
 
@@ -138,8 +137,8 @@ class LabelledRecords(Records):
             )
             raise ValueError(
                 f"data set {path}: expected labels and a real class, found {found}; make it with {BUILD} from a "
-                "labelled data set, with --real=NAME if the classes are your own; of records without labels say the "
-                f"class of all faces: data.classes=real,fake and real={path}"
+                "labelled data set, with --real=NAME if the classes are your own. For records without labels, name "
+                f"the class of all faces: data.classes=real,fake and real={path}"
             )
         super().__init__(path, split, card)
         self.class_names, self.real = card.class_names, card.real
@@ -160,58 +159,58 @@ class RecordsOfOneClass(Records):
         self.fingerprint = hashlib.sha256("\n".join((self.fingerprint, *class_names, name)).encode()).hexdigest()
 
     def __getitem__(self, index: int) -> dict:
-        """Reads one example; ValueError if the record is damaged."""
+        """Read one example; raise ValueError if the record is damaged."""
         method = "" if self._label == self.real else self.dataset
         return {**super().__getitem__(index), records.LABEL: self._label, records.METHOD: method}
 
 
 def has_labels(spec: str) -> bool:
-    """Returns whether `spec` is of records with labels, or drawn; False for records without.
+    """Return whether `spec` names records with labels or generated faces; False for records without labels.
 
     Raises:
-      ValueError: a malformed spec or an unknown split. FileNotFoundError: no such folder.
+      ValueError: the spec is malformed or the split unknown. FileNotFoundError: the folder does not exist.
     """
     return is_made(spec) or bool(read_split_card(*path_and_split(spec))[1].class_names)
 
 
 def read_split_card(directory: str | os.PathLike, split: str) -> tuple[epath.Path, Card]:
-    """Reads the card of records that must have `split`.
+    """Read the card of records that must have `split`.
 
     Raises:
-      ValueError: an unknown split. FileNotFoundError: no data set there.
+      ValueError: the split is unknown. FileNotFoundError: there is no data set.
     """
     path = epath.Path(directory)
     if not (path / records.CARD_FILE).exists():
         raise FileNotFoundError(f"no data set at {path}; make one with {BUILD} --dataset=NAME --output={path}")
     card = read_card(path)
     if split not in card.splits:
-        raise ValueError(f"data set {path}: no split {split!r}, there is {', '.join(sorted(card.splits))}")
+        raise ValueError(f"data set {path}: no split {split!r}, its splits are {', '.join(sorted(card.splits))}")
     return path, card
 
 
 def check_disjoint(one: LabelledSource, other: LabelledSource) -> None:
-    """Refuses two sets of which one would be judged by videos of the other.
+    """Refuse two sets that share videos, since training videos must not be used for evaluation.
 
     Only sets of one data set can share a video: ids are unique within a data set.
 
     Raises:
-      ValueError: with how many videos they share, and the first of them.
+      ValueError: the sets share videos; the message has their count and the first of them.
     """
     if one.dataset != other.dataset:
         return
     shared = np.intersect1d(one.videos, other.videos)
     if shared.size:
         raise ValueError(
-            f"{one.name} and {other.name} share {shared.size} videos, first {shared[0]}: what is trained on cannot "
-            "judge; prepare the data set with its official splits"
+            f"{one.name} and {other.name}: expected no common videos, found {shared.size}, first {shared[0]}. Training "
+            "videos are refused at evaluation; prepare the data set with its official splits"
         )
 
 
 def check_classes(sources: list[LabelledSource]) -> tuple[tuple[str, ...], int]:
-    """The class names and the real class that all sources share.
+    """Return the class names and the real class that all sources share.
 
     Raises:
-      ValueError: sources that disagree.
+      ValueError: the sources disagree.
     """
     first = sources[0]
     for source in sources[1:]:
@@ -225,13 +224,13 @@ def check_classes(sources: list[LabelledSource]) -> tuple[tuple[str, ...], int]:
 
 
 def check_labels(sources: list[LabelledSource], purpose: str, every_class: bool) -> None:
-    """Refuses sources that together lack a class that is needed, or have labels that no class has.
+    """Refuse sources that together lack a required class, or have labels outside the classes.
 
-    Training needs `every_class`; to judge, real faces and forged faces of any class are enough. `purpose` is the field
-    that names the sources, for the message.
+    Training needs `every_class`; evaluation needs real faces and forged faces of any class. `purpose` is the field that
+    names the sources, for the message.
 
     Raises:
-      ValueError: with the classes that are missing, or the source and the label.
+      ValueError: a class is missing or a label is invalid; the message names the classes, or the source and label.
     """
     names, real = sources[0].class_names, sources[0].real
     counts = np.zeros(len(names), np.int64)
@@ -246,4 +245,4 @@ def check_labels(sources: list[LabelledSource], purpose: str, every_class: bool)
     missing = [name for name, count in zip(names, counts, strict=True) if not count]
     if missing and (every_class or names[real] in missing or len(missing) == len(names) - 1):
         named = " and ".join(source.name for source in sources)
-        raise ValueError(f"{purpose}: no face of class {', '.join(missing)} in {named}; add data that has some")
+        raise ValueError(f"{purpose}: no face of class {', '.join(missing)} in {named}; add data with such faces")

@@ -1,10 +1,10 @@
-"""The masking strategies, on class bits of patches, for a whole batch at once.
+"""Draw masks with the masking strategies, from class bits of patches, for a whole batch at once.
 
-`STRATEGIES` at the end of this file has a row for each; nothing else in the package knows their names.
+`STRATEGIES` at the end of this file has a row for each; nothing else in the package uses their names.
 
 Every draw is a pure function of (seed, position in the stream), so a mask does not depend on hosts,
 workers or batch size. There is no loop over patches or images: a strategy is one sort of
-(region, random number, patch) per image, in slices of a batch that stay in the processor's cache.
+(region, random number, patch) per image, in slices of a batch that fit into the processor's cache.
 """
 
 import dataclasses
@@ -20,12 +20,12 @@ REGION_DRAWS = ("image", "batch")
 COUNTS = ("exact", "released")
 
 _SLICE = 128  # images per slice: 200 kB of sort keys
-MOST_PATCHES = 1 << 12  # of an image, as the keys that patches are sorted by have room for
+MOST_PATCHES = 1 << 12  # patches of an image; the sort keys have 12 bits for them
 _NO_REGION = regions.NUM_COVERABLE  # row of the claim table in which no region is covered
 _COVERED = 0  # group of the covered region's patches; region r has group r + 1
 _GROUPS = len(regions.REGIONS) + 1
 
-# MARLIN's queue of what stays visible: background, skin, then the components in random order.
+# MARLIN's order of visible classes: background, skin, then the components in random order.
 _KEPT_FIRST = ((0,), (1,))
 _COMPONENTS = ((2, 4), (3, 5), (6,), (7, 8, 9), (10,))
 
@@ -38,15 +38,15 @@ class MaskSpec:
       strategy: a key of `STRATEGIES`.
       ratio: share of hidden patches, 0 < ratio < 1.
       region_draw: the covered region is drawn per `image` (the paper) or once per `batch` (released code).
-      count: `exact` hides N - K patches always; `released` repeats the truncations of the released code, where
-        the count may be off by one when ratio * N is not whole.
+      count: `exact` always hides N - K patches; `released` repeats the truncations of the released code, whose
+        count may be off by one if ratio * N is not an integer.
     """
 
     strategy: str
     ratio: float
     region_draw: str
     count: str
-    # With the specification, so that loader processes have rows that were added in another process.
+    # Part of the spec, so that loader processes get rows that were added in the main process.
     row: Strategy = dataclasses.field(init=False, compare=False, repr=False)
 
     def __post_init__(self):
@@ -59,10 +59,10 @@ class MaskSpec:
 
 
 def seen_patches(patches: int, ratio: float) -> int:
-    """Patches that stay visible, `floor(N (1 - ratio))` in exact arithmetic of the ratio as written.
+    """Return the number of visible patches, `floor(N (1 - ratio))` in exact arithmetic on the ratio as written.
 
     Raises:
-      ValueError: nothing would be visible, or nothing hidden; or more patches than masks can be drawn for.
+      ValueError: no patch would be visible or none hidden, or there are more patches than masks can be drawn for.
     """
     if patches > MOST_PATCHES:
         raise ValueError(f"masks: expected at most {MOST_PATCHES} patches of an image; found {patches}")
@@ -75,7 +75,7 @@ def seen_patches(patches: int, ratio: float) -> int:
 def draw_masks(
     spec: MaskSpec, bits: np.ndarray, positions: np.ndarray, seed: int, draw_group: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws one mask per image.
+    """Draw one mask per image.
 
     Args:
       bits: `[B, N] uint16`, class bits of the patches.
@@ -86,10 +86,10 @@ def draw_masks(
 
     Returns:
       mask `[B, N] bool`, True = hidden, and region_mask `[B, N] bool`, the completely covered region, a subset
-      of mask (empty for strategies without one and for images that lack the region).
+      of mask (empty for strategies without one, and for images that lack the region).
 
     Raises:
-      ValueError: bits or positions of another kind or shape.
+      ValueError: bits or positions have another shape or dtype.
     """
     regions.check_bits(bits)
     positions = np.asarray(positions)
@@ -106,13 +106,13 @@ def draw_masks(
 
 
 def draw_region(spec: MaskSpec, positions: np.ndarray, seed: int, draw_group: int) -> np.ndarray:
-    """The region to cover for each image, `[B] int64`: uniform over the six coverable regions."""
+    """Draw the region to cover for each image, `[B] int64`: uniform over the six coverable regions."""
     keys = positions if spec.region_draw == "image" else positions // draw_group
     return counter_random.integers(seed, "region", keys, regions.NUM_COVERABLE)
 
 
 def covered_names(spec: MaskSpec, positions: np.ndarray, seed: int, draw_group: int) -> list[str]:
-    """Name of the region to cover for each image, for captions; "" with strategies that cover none."""
+    """Return the name of the region to cover for each image, for captions; "" for strategies that cover none."""
     if not spec.row.covers_region:
         return [""] * len(positions)
     return [regions.REGIONS[region] for region in draw_region(spec, positions, seed, draw_group)]
@@ -161,11 +161,11 @@ def _draw_crfr_p(faces):
 
 
 def _cover(faces: Faces, region: np.ndarray, proportional: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Hides `region [B]` completely and then as many others as are missing: of every region the same share, or any."""
+    """Hide `region [B]` completely, then the missing number of others: the same share of every region, or any."""
     group = _CLAIM[region[:, None], faces.bits]
     covered = group == _COVERED
     missing = _missing(faces, covered)
-    # The covered region alone reaches the budget: it is hidden as far as the budget goes, nothing else is.
+    # If the covered region alone exceeds the budget, only the budget's number of its patches is hidden.
     extreme = missing <= 0
     if proportional:
         mask = _proportional(group, np.maximum(missing, 0), faces.random("patches", group.shape[1]))
@@ -187,12 +187,12 @@ def _missing(faces: Faces, mask: np.ndarray) -> np.ndarray:
 
 
 def _count(mask: np.ndarray) -> np.ndarray:
-    """`[B, N] bool -> [B] uint16`; as bytes, since NumPy counts rows of booleans four times slower."""
+    """Count per row, `[B, N] bool -> [B] uint16`; as bytes, since NumPy counts rows of booleans four times slower."""
     return mask.view(np.uint8).sum(1, dtype=np.uint16)
 
 
 def _claim_table() -> np.ndarray:
-    """`[7, 2**11] uint8`: group of a patch by covered region and class bits; the first region in order wins."""
+    """Return `[7, 2**11] uint8`: group of a patch by covered region and class bits; the first region in order wins."""
     member = regions.REGION_OF_BITS
     table = np.empty((regions.NUM_COVERABLE + 1, len(member)), np.uint8)
     for covered in range(len(table)):
@@ -209,9 +209,9 @@ _CLAIM = _claim_table()
 
 
 def _proportional(group: np.ndarray, missing: np.ndarray, random: np.ndarray) -> np.ndarray:
-    """Hides the covered group and the same share of every other, `[B, N] bool`.
+    """Hide the covered group and the same share of every other, `[B, N] bool`.
 
-    Share = missing / (N - covered); of a group of n patches `round(n * share)` are hidden, halves to even,
+    Share = missing / (N - covered). A group of n patches loses `round(n * share)`, rounding half to even,
     all in float32 as in the released code.
     """
     images, patches = group.shape
@@ -229,7 +229,7 @@ def _proportional(group: np.ndarray, missing: np.ndarray, random: np.ndarray) ->
 
 
 def _toggle(mask: np.ndarray, pool: np.ndarray, count: np.ndarray, random: np.ndarray) -> np.ndarray:
-    """Flips `count [B]` random patches among `pool [B, N]` in `mask [B, N]`."""
+    """Flip `count [B]` random patches among `pool [B, N]` in `mask [B, N]`."""
     mask = mask.copy()
     todo = np.flatnonzero(count > 0)
     if len(todo):
@@ -241,7 +241,7 @@ def _toggle(mask: np.ndarray, pool: np.ndarray, count: np.ndarray, random: np.nd
 
 
 def _sort_patches(group: np.ndarray, random: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Patches of each image by group, in random order inside a group: their indices and their groups."""
+    """Sort the patches of each image by group, in random order within a group; return their indices and groups."""
     patches = group.shape[1]
     # One integer per patch - 4 bits group, 48 random, 12 index - sorts several times faster than an argsort.
     keys = group.astype(np.uint64) << np.uint64(60)
@@ -252,7 +252,7 @@ def _sort_patches(group: np.ndarray, random: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _fasking_visible(bits: np.ndarray, seen: int, random: np.ndarray) -> np.ndarray:
-    """At least `seen` visible patches: whole classes in the order of the queue until there are enough."""
+    """Return at least `seen` visible patches: whole classes in queue order until there are enough."""
     visible = np.zeros(bits.shape, bool)
     shuffled = random.argsort(axis=1)
     wanted = np.array([sum(1 << c for c in classes) for classes in (*_KEPT_FIRST, *_COMPONENTS)], np.uint16)
@@ -265,13 +265,13 @@ def _fasking_visible(bits: np.ndarray, seen: int, random: np.ndarray) -> np.ndar
 
 
 STRATEGIES = {
-    "random": Strategy(_draw_random, "Random", "Hides patches drawn uniformly from the whole picture, as in MAE."),
+    "random": Strategy(_draw_random, "Random", "Hides patches drawn uniformly from the whole image, as in MAE."),
     "fasking_i": Strategy(
         _draw_fasking_i, "Fasking-I",
         "Shows background first, then skin, then whole facial components in random order, until enough is visible; "
         "a surplus is hidden at random (after MARLIN).",
     ),
-    "frp": Strategy(_draw_frp, "FRP", "Hides the same share of every region; no region is covered on purpose."),
+    "frp": Strategy(_draw_frp, "FRP", "Hides the same share of every region; no region is covered completely."),
     "crfr_r": Strategy(
         _draw_crfr_r, "CRFR-R",
         "Covers one random region completely (eyebrows, eyes, nose, mouth, boundary or hair), then hides patches drawn "
@@ -285,4 +285,4 @@ STRATEGIES = {
         covers_region=True,
     ),
 }  # fmt: skip
-DEFAULT = "crfr_p"  # of galleries and the page
+DEFAULT = "crfr_p"  # strategy shown in galleries and on the page

@@ -1,7 +1,7 @@
-"""The files of TensorFlow Datasets in a folder of records, checked before TFDS reads them.
+"""Validate the TensorFlow Datasets files in a folder of records before TFDS reads them.
 
-TFDS takes them for its own: it imports whatever module a feature names, reads whatever path a name or a template gives,
-and believes every number. In an untrusted folder all of it must be what `prepare` writes.
+TFDS trusts these files: it imports any module that a feature names, reads any path that a name or template gives, and
+accepts every number. In an untrusted folder, all of this must be what `prepare` writes.
 """
 
 import json
@@ -12,23 +12,23 @@ from fsfm_jax.data.regular_file import check_regular, read_regular
 
 FEATURES, INFO = "features.json", "dataset_info.json"
 MAX_BYTES = 1 << 24
-MAX_DEPTH = 12  # of objects and lists within each other; features have 8
-LONGEST = 10_000  # letters of a text
-# Ours; every other feature of TFDS may read files and build things of its own.
+MAX_DEPTH = 12  # nesting of objects and lists; features have 8
+LONGEST = 10_000  # characters of a text
+# The features that we write; other features of TFDS may read files and create objects.
 FEATURE_CLASS = re.compile(
     r"tensorflow_datasets\.core\.features\."
     r"(tensor_feature\.Tensor|scalar\.Scalar|image_feature\.Image|class_label_feature\.ClassLabel|text_feature\.Text|"
     r"features_dict\.FeaturesDict)"
 )
-# Names of the class of a feature, in the present form and in that of old versions, which is not read.
+# Keys of a feature's class, in the current form and in that of old versions, which is refused.
 CLASS, OLD_CLASS = ("python_class_name",), ("type", "proto_cls")
 MODULES = ("module_name", "config_name")
-# A data set, a split and a feature are parts of file names.
+# Names of data sets, splits and features are parts of file names.
 NAME = re.compile(r"[A-Za-z][\w-]{0,199}")
 VERSION = re.compile(r"\d{1,4}\.\d{1,4}\.\d{1,4}")
 TEMPLATE = re.compile(r"([\w-]|\.(?!\.)|\{(DATASET|SPLIT|FILEFORMAT|SHARD_X_OF_Y|SHARD_INDEX|NUM_SHARDS)\})+", re.ASCII)
 FILE_FORMAT = "array_record"
-# The largest value of the numbers, which JSON may hold as text.
+# Largest values of numbers, which JSON may store as text.
 NUMBERS = {
     "shard_lengths": 1 << 40, "num_bytes": 1 << 62, "download_size": 1 << 62, "num_shards": 1 << 20,
     "dimensions": 1 << 20, "num_classes": 1 << 16,
@@ -41,12 +41,12 @@ INFO_ENTRIES = {
 
 
 def check_metadata(directory: os.PathLike) -> None:
-    """Refuses metadata that `prepare` would not have written in `directory`, which may be of an object store.
+    """Refuse metadata that `prepare` would not have written in `directory`, which may be in an object store.
 
     Raises:
       FileNotFoundError: one of the two files is missing.
-      ValueError: no JSON, a feature that is not ours, a module, a path, a number that cannot be, or a pipe or device
-        in the folder.
+      ValueError: the files are not JSON, have a foreign feature, a module, a path or an impossible number, or the
+        folder holds a pipe or a device.
     """
     check_regular(directory)
     for name in (FEATURES, INFO):
@@ -64,19 +64,19 @@ def _read(path: os.PathLike) -> dict:
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: expected JSON, found something else ({str(error)[:200]}); copy it again") from error
+        raise ValueError(f"{path}: expected JSON, found other content ({str(error)[:200]}); copy it again") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected an object, found {type(content).__name__}; copy it again")
     return content
 
 
 def _plain_key(key: str) -> str:
-    """A key in the spelling of protocol buffers, which take `shardLengths` and `shard_lengths`."""
+    """Return a key in snake case, since protocol buffers accept both `shardLengths` and `shard_lengths`."""
     return re.sub(r"(?<=[a-z])[A-Z]", lambda letter: "_" + letter[0].lower(), key)
 
 
 def _check_values(path: os.PathLike, content: dict) -> None:
-    """Checks every entry, wherever it is."""
+    """Check every entry at every level."""
     todo: list[tuple[str, object, int]] = [("", content, 0)]
     while todo:
         key, value, depth = todo.pop()
@@ -89,7 +89,7 @@ def _check_values(path: os.PathLike, content: dict) -> None:
         elif isinstance(value, list):
             todo += [(key, inner, depth + 1) for inner in value]
         elif not isinstance(value, str | bool) or (isinstance(value, str) and len(value) > LONGEST):
-            raise _refusal(path, key, f"a text of at most {LONGEST} letters", value)
+            raise _refusal(path, key, f"a text of at most {LONGEST} characters", value)
         if not isinstance(value, dict | list):
             _check_text(path, key, value)
 
@@ -99,7 +99,7 @@ def _check_text(path: os.PathLike, key: str, value: str | bool | int) -> None:
     if key in CLASS and not (named and FEATURE_CLASS.fullmatch(value)):
         raise _refusal(path, key, "a feature of tensorflow_datasets that prepare writes", value)
     if key in OLD_CLASS and named and "." in value:
-        raise _refusal(path, key, "no class in the form of old versions", value)
+        raise _refusal(path, key, "no class in the format of old versions", value)
     if key in MODULES and value:
         raise _refusal(path, key, "none", value)
     if key == "filepath_template" and not (named and TEMPLATE.fullmatch(value)):
@@ -108,11 +108,11 @@ def _check_text(path: os.PathLike, key: str, value: str | bool | int) -> None:
 
 def _check_number(path: os.PathLike, key: str, value: object) -> None:
     for one in value if isinstance(value, list) else [value]:
-        # A truth value is a whole number to Python; a dimension of -1 is left open.
+        # In Python a bool is an int, so refuse it. A dimension of -1 is unspecified.
         whole = type(one) is int or (isinstance(one, str) and re.fullmatch(r"-?[0-9]{1,19}", one, re.ASCII))
         least = -1 if key == "dimensions" else 0
         if not whole or not least <= int(one) <= NUMBERS[key]:
-            raise _refusal(path, key, f"whole numbers of {least} to {NUMBERS[key]}", one)
+            raise _refusal(path, key, f"whole numbers from {least} to {NUMBERS[key]}", one)
 
 
 def _check_info(path: os.PathLike, content: dict) -> None:
@@ -132,7 +132,7 @@ def _check_info(path: os.PathLike, content: dict) -> None:
         entries = _entries(path, split, SPLIT_ENTRIES)
         name = entries.get("name")
         if not (isinstance(name, str) and NAME.fullmatch(name)) or name in names:
-            raise _refusal(path, "name of a split", "different ones of letters, digits, - and _", name)
+            raise _refusal(path, "name of a split", "distinct names of letters, digits, - and _", name)
         names.add(name)
         for key, kind in (("filepath_template", str), ("shard_lengths", list)):
             if key in entries and not isinstance(entries[key], kind):
@@ -140,7 +140,7 @@ def _check_info(path: os.PathLike, content: dict) -> None:
 
 
 def _entries(path: os.PathLike, content: object, allowed: set[str]) -> dict:
-    """The entries of an object by plain keys; a key that prepare does not write is refused, and so is one twice."""
+    """Return the entries of an object by plain keys; refuse unknown and repeated keys."""
     if not isinstance(content, dict):
         raise _refusal(path, "splits", "objects", content)
     entries = {_plain_key(key): value for key, value in content.items()}
@@ -151,7 +151,7 @@ def _entries(path: os.PathLike, content: object, allowed: set[str]) -> dict:
 
 
 def _check_features(path: os.PathLike, content: dict) -> None:
-    """A feature's name is that of a file with its labels."""
+    """Check the features; their names become names of label files."""
     outer = content.get("featuresDict", content.get("features_dict", {}))
     features = outer.get("features", {}) if isinstance(outer, dict) else outer
     if not isinstance(features, dict):
@@ -163,5 +163,5 @@ def _check_features(path: os.PathLike, content: dict) -> None:
 
 def _refusal(path: os.PathLike, key: str, expected: str, found: object) -> ValueError:
     return ValueError(
-        f"{path}: {key}: expected {expected}, found {str(found)[:100]!r}; take data sets of `prepare` only"
+        f"{path}: {key}: expected {expected}, found {str(found)[:100]!r}; use only data sets made by `prepare`"
     )

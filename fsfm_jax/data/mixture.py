@@ -1,6 +1,6 @@
-"""How the images of a batch are mixed in pairs: mixup (Zhang et al., 2018) or CutMix (Yun et al., 2019), by chance.
+"""Draw how a batch is mixed in pairs: mixup (Zhang et al., 2018) or CutMix (Yun et al., 2019), at random.
 
-One draw serves the whole global batch and is a function of (seed, step): every host makes the same.
+One draw applies to the whole global batch. It is a function of (seed, step), so all hosts draw the same.
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ class MixSpec:
     """How mixing is drawn (the released code's values are the defaults).
 
     Attributes:
-      mixup: alpha of mixup's ratio ~ Beta(alpha, alpha), 0.05..100; 0 for never mixup.
+      mixup: alpha of mixup's ratio ~ Beta(alpha, alpha), 0.05..100; 0 for no mixup.
       cutmix: the same for CutMix.
-      probability: share of the batches that are mixed at all, 0..1.
-      switch: share of CutMix among these if both have an alpha, 0..1.
+      probability: share of mixed batches, 0..1.
+      switch: share of CutMix among mixed batches if both have an alpha, 0..1.
     """
 
     mixup: float = 0.8
@@ -38,12 +38,12 @@ class MixSpec:
 
 
 class Mixture(NamedTuple):
-    """One batch's draw, the arguments of `tasks.mixing`.
+    """The draw of one batch, the arguments of `tasks.mixing`.
 
     Attributes:
       use_cutmix: `bool`, False for mixup.
-      ratio: `float32`, the share that an image keeps in mixup, 0..1. CutMix counts the pixels of its box instead.
-      box: `[4] int32`, top, left, height, width: what CutMix takes from the partner; zero for mixup.
+      ratio: `float32`, the share of the image itself in mixup, 0..1. CutMix counts the pixels of its box instead.
+      box: `[4] int32`, top, left, height, width of the box that CutMix takes from the partner; zero for mixup.
     """
 
     use_cutmix: np.bool_
@@ -52,7 +52,7 @@ class Mixture(NamedTuple):
 
 
 def draw_mixture(spec: MixSpec, size: int, step: int, seed: int) -> Mixture:
-    """The draw of optimizer step `step` for images of `size` x `size` pixels; ratio 1 for a batch that is not mixed."""
+    """Draw the mixture of optimizer step `step` for images of `size` x `size` pixels; ratio 1 for an unmixed batch."""
     mixed, switch, row, column = uniforms(seed, "mixture", step, 4)
     cutmix = switch < spec.switch if spec.mixup and spec.cutmix else bool(spec.cutmix)
     alpha = spec.cutmix if cutmix else spec.mixup
@@ -64,7 +64,7 @@ def draw_mixture(spec: MixSpec, size: int, step: int, seed: int) -> Mixture:
 
 
 def cut_box(ratio: float, size: int, row: int, column: int) -> Box:
-    """CutMix's box around (`row`, `column`): sides `int(size sqrt(1 - ratio))`, halved downwards, inside the image."""
+    """Return CutMix's box around (`row`, `column`): sides `int(size sqrt(1 - ratio))`, half rounded down, clipped."""
     half = int(size * math.sqrt(1 - ratio)) // 2
     top, left = max(row - half, 0), max(column - half, 0)
     return Box(top, left, min(row + half, size) - top, min(column + half, size) - left)

@@ -1,8 +1,8 @@
-"""Encoded photos: what their header says, whether they are whole, and their pixels.
+"""Check encoded photos by header and completeness, decode them, and encode images.
 
-Checked before decoding, because the decoder would be too late or too kind: a header of a few bytes can
-ask for gigabytes, and a JPEG that breaks off is filled up with grey and handed out without a word.
-Pixels are RGB; a rotation noted in EXIF is ignored, since the parsing map was made of the stored pixels.
+Checks come before decoding: a header of a few bytes can ask for gigabytes, and decoders silently fill a
+truncated JPEG with grey. Pixels are RGB. An EXIF rotation is ignored, since the parsing map was made from
+the stored pixels.
 """
 
 import re
@@ -15,26 +15,26 @@ import numpy as np
 from fsfm_jax.records import IMAGE_SIZE, check_image
 
 PNG_START, JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-# Any marker but those within compressed data: restarts (D0 .. D7), stuffing (00), fill (FF) and TEM (01).
+# Any marker except those within compressed data: restarts (D0 .. D7), stuffing (00), fill (FF) and TEM (01).
 JPEG_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 JPEG_END = 0xD9
-# Start-of-frame markers of JPEG; C4, C8 and CC of that range mean something else.
+# Start-of-frame markers of JPEG; C4, C8 and CC in that range have other meanings.
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 READ_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes of a photo say about it."""
+    """The properties of a photo in its first bytes."""
 
     encoding: str  # "png", "jpeg" or "webp"
     height: int
     width: int
-    plain: bool  # 8 bits in three channels: what any reader decodes to `[H, W, 3] uint8`
+    plain: bool  # 8 bits in three channels, which any reader decodes to `[H, W, 3] uint8`
 
 
 def encoding_of(data: bytes) -> str | None:
-    """The encoding that the first bytes tell: "png", "jpeg" or "webp"; None for anything else."""
+    """Return the encoding by the first bytes: "png", "jpeg" or "webp"; None for anything else."""
     if data.startswith(PNG_START):
         return "png"
     if data.startswith(JPEG_START):
@@ -43,10 +43,10 @@ def encoding_of(data: bytes) -> str | None:
 
 
 def read_header(data: bytes, name: str) -> Header:
-    """Reads encoding and size of an encoded photo without decoding it.
+    """Read encoding and size of an encoded photo without decoding it.
 
     Raises:
-      ValueError: not PNG, JPEG or WebP, or it ends within the header; `name` is in the text.
+      ValueError: the data is not PNG, JPEG or WebP, or its header is truncated; `name` is in the message.
     """
     encoding = encoding_of(data)
     if encoding is None:
@@ -56,14 +56,14 @@ def read_header(data: bytes, name: str) -> Header:
         )
     header = {"png": _png_header, "jpeg": _jpeg_header, "webp": _webp_header}[encoding](data)
     if header is None:
-        raise ValueError(f"photo {name}: its header is damaged or cut off; copy or make the file again")
+        raise ValueError(f"photo {name}: its header is damaged or truncated; copy or make the file again")
     return header
 
 
 def is_whole(data: bytes, encoding: str) -> bool:
-    """Whether the end of a photo of that encoding is there; bytes behind the end, which cameras append, do no harm.
+    """Return whether the end of a photo of that encoding is present; extra bytes after it, as cameras append, are fine.
 
-    A JPEG that was cut off and then given an end marker passes: only the decoder's eyes could tell.
+    A truncated JPEG with an appended end marker passes: only decoding could detect it.
     """
     if encoding == "webp":
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
@@ -73,10 +73,10 @@ def is_whole(data: bytes, encoding: str) -> bool:
 
 
 def check_photo(data: bytes, name: str) -> Header:
-    """Returns the header of a photo that is whole and of the size that is stored.
+    """Return the header of a photo that is complete and has the stored size.
 
     Raises:
-      ValueError: unknown format, wrong size, or the end of the file is missing; `name` is in the text.
+      ValueError: the format is unknown, the size is wrong, or the end of the file is missing; `name` is in the message.
     """
     header = read_header(data, name)
     if (header.height, header.width) != (IMAGE_SIZE, IMAGE_SIZE):
@@ -86,24 +86,24 @@ def check_photo(data: bytes, name: str) -> Header:
         )
     if not is_whole(data, header.encoding):
         raise ValueError(
-            f"photo {name}: cut off, the end of the {header.encoding.upper()} file is missing after "
+            f"photo {name}: truncated, the end of the {header.encoding.upper()} file is missing after "
             f"{len(data)} bytes; copy or make the file again"
         )
     return header
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
-    """Decodes a whole photo of the stored size to `[224, 224, 3] uint8`, RGB.
+    """Decode a complete photo of the stored size to `[224, 224, 3] uint8`, RGB.
 
     Raises:
-      ValueError: whatever `check_photo` refuses, or data that cannot be decoded; `name` is in the text.
+      ValueError: `check_photo` refuses the photo, or it cannot be decoded; `name` is in the message.
     """
     check_photo(data, name)
     return decode_checked(data, name)
 
 
 def decode_checked(data: bytes, name: str) -> np.ndarray:
-    """Decodes a photo that `check_photo` has passed, as `decode_image`, without looking at its headers again."""
+    """Decode a photo that `check_photo` has accepted, as `decode_image`, without checking its headers again."""
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), READ_FLAGS)
     except cv2.error as error:
@@ -131,9 +131,9 @@ def encode_png(image: np.ndarray, compression: int, strategy: int = cv2.IMWRITE_
 
 
 def encode_jpeg(image: np.ndarray, quality: int, halve_colour: bool = False) -> bytes:
-    """Encodes `[H, W, 3] uint8` RGB as JPEG of `quality` 0..100; ValueError if it is none.
+    """Encode `[H, W, 3] uint8` RGB as JPEG of `quality` 0..100; raise ValueError for another array.
 
-    Colour has the full resolution (4:4:4), or half of it in both directions (4:2:0), as most programs have it.
+    Colour has the full resolution (4:4:4), or half of it in both directions (4:2:0), as in most programs.
     """
     check_image(image)
     colour = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if halve_colour else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
@@ -158,12 +158,12 @@ def _png_has_end(data: bytes) -> bool:
 
 
 def jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
-    """The markers of a JPEG, each with the position behind it; garbage between segments is passed over."""
+    """Yield the markers of a JPEG, each with the position after it; garbage between segments is skipped."""
     at = 2
     while found := JPEG_MARKER.search(data, at):
         at = found.end()
         yield data[at - 1], at
-        # Over the segment at once: an EXIF thumbnail in it is a JPEG of its own.
+        # Skip the segment as a whole: it may contain an EXIF thumbnail, which is itself a JPEG.
         at += int.from_bytes(data[at : at + 2], "big")
 
 

@@ -1,30 +1,30 @@
-"""How the faces of a labelled source were made: what published numbers of one data set differ by."""
+"""Record how the faces of a labelled source were made, since published numbers depend on it."""
 
 import dataclasses
 from typing import Any
 
 from fsfm_jax.data.statistics import Card
 
-COMPRESSIONS = ("c23", "c40", "raw")  # of FaceForensics++, whose variants are called so
-COMPRESSION = {"ffpp_originals": "c23"}  # of data sets whose variants are something else
+COMPRESSIONS = ("c23", "c40", "raw")  # names of FaceForensics++ variants that are compressions
+COMPRESSION = {"ffpp_originals": "c23"}  # compression of data sets whose variants mean something else
 READY, DRAWN = "none", "drawn"
 
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """What is known about the faces of one split; None is not known.
+    """The known origin of the faces of one split; None is not known.
 
     Attributes:
       detector: name of the face detector; READY: ready-made crops; DRAWN: faces that were drawn.
-      detector_version: with the version of its library.
+      detector_version: detector with the version of its library.
       scale: side of a crop over that of the detector's box.
       image_size: side of the stored crops in pixels; 0: each has its own size.
-      frames: the rule by which frames of a video were taken.
-      compression: of the videos or photos as they were released.
-      encoding: of the stored crops.
-      items: photos and videos that were looked at.
-      dropped: how often a face was not kept, by reason.
-      shortfalls: what the download lacked, a sentence each.
+      frames: the rule that selected the frames of a video.
+      compression: compression of the released videos or photos.
+      encoding: encoding of the stored crops.
+      items: number of photos and videos processed.
+      dropped: counts of dropped faces by reason.
+      shortfalls: parts missing from the download, a sentence each.
     """
 
     detector: str | None = None
@@ -40,11 +40,11 @@ class Provenance:
 
     @classmethod
     def from_card(cls, card: Card, split: str) -> "Provenance":
-        """Read what the card of a records directory says about a split; older cards say less."""
+        """Read the provenance of a split from the card of a records directory; older cards have fewer entries."""
         said, statistics = card.prepared, card.splits[split]
         options = _entry(said, "options", dict) or {}
         dataset, variant = _entry(said, "dataset", str), _entry(said, "variant", str)
-        counted = statistics.items > 0  # 0 is what is written for cards that did not count
+        counted = statistics.items > 0  # cards that did not count have 0
         return cls(
             detector=_entry(options, "detector", str),
             detector_version=_entry(said, "detector", str),
@@ -60,11 +60,11 @@ class Provenance:
 
 
 def provenance_of(source: object) -> Provenance:
-    """What a source says about its faces; nothing is known of one that says nothing."""
+    """Return the provenance of a source, with all fields None if it has none."""
     return getattr(source, "provenance", Provenance())
 
 
 def _entry(said: dict, name: str, kind: Any) -> Any:
-    """An entry of a card, which anybody may have written; None if it is absent or of another kind."""
+    """Return an entry of an untrusted card; None if it is absent or of another type."""
     value = said.get(name)
     return value if isinstance(value, kind) else None

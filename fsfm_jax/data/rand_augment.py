@@ -1,6 +1,6 @@
-"""RandAugment (Cubuk et al., 2020): a few random changes of colour and shape, of random strength.
+"""Apply RandAugment (Cubuk et al., 2020): a few random changes of colour and shape, of random strength.
 
-The variant is the one in which every operation grows stronger with its magnitude. Magnitudes run from 0 to 10:
+This is the variant in which every operation grows stronger with its magnitude. Magnitudes are 0 to 10:
 
 | operation                                  | argument at magnitude m                                     |
 |--------------------------------------------|-------------------------------------------------------------|
@@ -36,11 +36,11 @@ class RandAugmentSpec:
     """How operations are drawn (the released code's values are the defaults).
 
     Attributes:
-      fill: RGB colour 0..255 of what comes in from outside the image; see `fill_colour`.
+      fill: RGB colour 0..255 of pixels from outside the image; see `fill_colour`.
       operations: operations drawn per image, with replacement, >= 1.
       probability: chance that a drawn operation is applied, 0..1.
       magnitude: mean of an operation's magnitude, 0..10.
-      deviation: its standard deviation, >= 0; what lies outside 0..10 is moved to the nearer end.
+      deviation: its standard deviation, >= 0; magnitudes are clipped to 0..10.
     """
 
     fill: tuple[int, int, int]
@@ -72,10 +72,11 @@ class Operation(NamedTuple):
 
 
 def parse(text: str, fill: tuple[int, int, int]) -> RandAugmentSpec | None:
-    """The usual short form, such as `rand-m9-mstd0.5-inc1` (also `-n2`, the number of operations); `none` for None.
+    """Parse the usual short form, such as `rand-m9-mstd0.5-inc1` (also `-n2`, the number of operations), or `none`.
 
     Raises:
-      ValueError: another form, a part twice or missing, or without `inc1`: other variants are not here.
+      ValueError: the text has another form, a part is repeated or missing, or `inc1` is missing (other variants are not
+        supported).
     """
     if text == "none":
         return None
@@ -97,13 +98,13 @@ def parse(text: str, fill: tuple[int, int, int]) -> RandAugmentSpec | None:
 
 
 def fill_colour(mean: tuple[float, float, float]) -> tuple[int, int, int]:
-    """The mean colour of the normalisation (0..1) as grey levels, so that what comes in is about 0 for the network."""
+    """Return the mean colour of the normalisation (0..1) as levels 0..255, so that fill is about 0 for the network."""
     red, green, blue = (min(255, round(255 * channel)) for channel in mean)
     return red, green, blue
 
 
 def draw_operations(spec: RandAugmentSpec, position: int, seed: int) -> list[Operation]:
-    """The operations to apply to one image, in order: a function of (seed, position)."""
+    """Draw the operations to apply to one image, in order: a function of (seed, position)."""
     drawn = uniforms(seed, "augment operations", position, _DRAWS * spec.operations)
     found = []
     for name, chosen, radius, angle, sign in zip(*(drawn[k::_DRAWS] for k in range(_DRAWS)), strict=True):
@@ -117,7 +118,7 @@ def draw_operations(spec: RandAugmentSpec, position: int, seed: int) -> list[Ope
 def apply_operations(
     operations: list[Operation], image: np.ndarray, interpolation: str, fill: tuple[int, int, int]
 ) -> np.ndarray:
-    """`image [H, W, 3] uint8` after `operations`, same shape and type; ValueError if it is none."""
+    """Apply `operations` to `image [H, W, 3] uint8`, same shape and dtype; raise ValueError for another array."""
     check_image(image)
     if not operations:
         return image
@@ -129,7 +130,7 @@ def apply_operations(
 
 
 def argument(operation: Operation) -> float | None:
-    """The number that the operation works with; see the table above. None for operations without."""
+    """Return the argument of an operation; see the table above. None for operations without one."""
     of_share, _ = _TABLE[operation.name]
     return None if of_share is None else of_share(operation.magnitude / MOST, operation.sign)
 
@@ -163,7 +164,7 @@ def _enhance_with(enhance: Callable) -> tuple:
 
 
 def _move_by(most: float, matrix: Callable) -> tuple:
-    """An affine change: `matrix(value, image size)` leads from places in the result to places in the image."""
+    """Make an affine change: `matrix(value, image size)` maps places in the result to places in the image."""
 
     def change(image, value, resample, fill):
         where = matrix(value, image.size)

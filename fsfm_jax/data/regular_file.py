@@ -1,18 +1,18 @@
-"""Files of a folder from anybody: a pipe or a device in it would make its reader wait forever."""
+"""Read files of untrusted folders, refusing pipes and devices, which would block the reader."""
 
 import os
 import stat
 from pathlib import Path
 
-PART = 1 << 20  # bytes that are read at once: `read(most)` makes room for `most`, however small the file is
+PART = 1 << 20  # bytes per read: `read(most)` allocates `most` bytes even for a small file
 
 
 def read_regular(path: os.PathLike, most: int) -> bytes:
-    """The content of a file of at most `most` bytes; `path` may be of an object store.
+    """Read a file of at most `most` bytes; `path` may be in an object store.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is larger, or no regular file.
+      FileNotFoundError: the file does not exist.
+      ValueError: the file is larger, or not a regular file.
     """
     if not _is_remote(path):
         _check_kind(path, os.stat(path).st_mode)
@@ -27,11 +27,11 @@ def read_regular(path: os.PathLike, most: int) -> bytes:
 
 
 def check_regular(directory: os.PathLike) -> None:
-    """Refuses a folder that holds anything but files, folders and links to them; a link to nothing is let pass.
+    """Refuse a folder that holds anything but files, folders and links to them; dangling links are accepted.
 
     Raises:
-      FileNotFoundError: there is no such folder.
-      ValueError: a pipe, a device or a socket; its path is in the text.
+      FileNotFoundError: the folder does not exist.
+      ValueError: there is a pipe, a device or a socket; its path is in the message.
     """
     if _is_remote(directory):
         return

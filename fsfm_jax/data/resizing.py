@@ -1,4 +1,4 @@
-"""Face crops of any size to the size of the network, with Pillow, whose filters widen when they shrink an image."""
+"""Resize face crops to the network's input size with Pillow, whose filters widen when they shrink an image."""
 
 import numpy as np
 from PIL import Image
@@ -11,29 +11,29 @@ EVALUATIONS = ("resize", "resize_center")
 
 
 def resize_box(image: np.ndarray, box: Box, size: int, interpolation: str) -> np.ndarray:
-    """The pixels of `image [H, W, 3] uint8` in `box`, as `[size, size, 3] uint8`; ValueError if no image."""
+    """Crop `image [H, W, 3] uint8` to `box` and resize it to `[size, size, 3] uint8`; ValueError for another array."""
     check_image(image)
     part = image[box.top : box.top + box.height, box.left : box.left + box.width]
     return _resize(part, size, size, INTERPOLATIONS[interpolation])
 
 
 def resize_whole(image: np.ndarray, size: int) -> np.ndarray:
-    """`image [H, W, 3] uint8` as `[size, size, 3] uint8`, bicubic, without keeping its shape; ValueError."""
+    """Resize `image [H, W, 3] uint8` to `[size, size, 3] uint8`, bicubic, ignoring its aspect ratio; ValueError."""
     return resize_to(image, size, size)
 
 
 def resize_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """`image [H, W, 3] uint8` as `[height, width, 3] uint8`, bicubic; ValueError if it is none."""
+    """Resize `image [H, W, 3] uint8` to `[height, width, 3] uint8`, bicubic; raise ValueError for another array."""
     check_image(image)
     return _resize(image, height, width, Image.Resampling.BICUBIC)
 
 
 def for_evaluation(name: str, image: np.ndarray, size: int) -> np.ndarray:
-    """A face crop as the network sees it in validation and tests.
+    """Transform a face crop for validation and tests.
 
     Args:
-      name: `resize`, the whole crop, or `resize_center`, the shorter side to 8/7 of `size` (256 for 224) and the
-        centre of that, which loses an eighth of the face; the released code validates with the second and tests
+      name: `resize` resizes the whole crop. `resize_center` resizes the shorter side to 8/7 of `size` (256 for 224) and
+        takes the centre, which loses an eighth of the face. The released code validates with the second and tests
         with either.
       image: `[H, W, 3] uint8`, any size.
 
@@ -41,7 +41,7 @@ def for_evaluation(name: str, image: np.ndarray, size: int) -> np.ndarray:
       `[size, size, 3] uint8`.
 
     Raises:
-      ValueError: another name, or another kind of image.
+      ValueError: the name is unknown, or the image has another shape or dtype.
     """
     check_image(image)
     if name == "resize":
@@ -51,14 +51,14 @@ def for_evaluation(name: str, image: np.ndarray, size: int) -> np.ndarray:
     height, width = image.shape[:2]
     shorter, room = min(height, width), size * 8 // 7
     height, width = room * height // shorter, room * width // shorter
-    # Halves go to the even row or column, as in the released code.
+    # Half rounds to the even row or column, as in the released code.
     top, left = round((height - size) / 2), round((width - size) / 2)
     image = _resize(image, height, width, Image.Resampling.BICUBIC)
     return np.ascontiguousarray(image[top : top + size, left : left + size])
 
 
 def _resize(image: np.ndarray, height: int, width: int, resample: Image.Resampling) -> np.ndarray:
-    # Columns, then rows, as every Pillow up to 12 does. Pillow 13 takes the cheaper order, which changes the
-    # rounding of a quarter of the values; written as two steps, the result is the same in all versions.
+    # Columns, then rows, as in Pillow up to 12. Pillow 13 takes the cheaper order, which changes the
+    # rounding of a quarter of the values. In two steps, the result is the same in all versions.
     across = Image.fromarray(image).resize((width, image.shape[0]), resample)
     return np.array(across.resize((width, height), resample))

@@ -1,4 +1,4 @@
-"""Groups of labelled examples that come equally often in training: classes, and the manipulations in them."""
+"""Group labelled examples for balanced sampling, by class, and by manipulation within a class."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from fsfm_jax.data.labels import is_paired
 
-# How often labelled examples come: as they are there, or so that classes take turns, or in them manipulations as well.
+# Sampling of labelled examples: by natural frequency, by class in turn, or also by manipulation within a class.
 SAMPLINGS = NATURAL, BY_CLASS, BY_METHOD = "natural", "classes", "methods"
 
 
 class Subset:
-    """Some examples of a source, as a source."""
+    """A source made of some examples of another source."""
 
     def __init__(self, source, indices: np.ndarray):
         self._source, self._indices = source, indices
@@ -24,10 +24,10 @@ class Subset:
 
 
 def group_examples(sources: Sequence[tuple], sampling: str) -> dict[tuple[int, str], list[Subset]]:
-    """The examples of each class, and with `BY_METHOD` of each manipulation in it, by label and method, sorted.
+    """Group examples by class, and with `BY_METHOD` by manipulation, keyed by (label, method), sorted.
 
-    Each group is a list, with a part of each of the labelled `sources` (with weights) that has some. Real faces are one
-    group, forged ones of an unknown manipulation another.
+    Each group is a list of parts, one of each of the labelled `sources` (with weights) that has such examples. Real
+    faces are one group, forged ones of unknown manipulation another.
     """
     groups: dict[tuple[int, str], list[Subset]] = {}
     for source, _ in sources:
@@ -41,21 +41,21 @@ def group_examples(sources: Sequence[tuple], sampling: str) -> dict[tuple[int, s
 
 
 def check_turns(sources: Sequence[tuple], global_batch: int) -> None:
-    """Refuses sources whose classes cannot take turns in batches of `global_batch`.
+    """Refuse sources whose classes cannot take turns in batches of `global_batch`.
 
     Raises:
-      ValueError: weights, pairs of a face and its forgery, or classes that do not divide the batch.
+      ValueError: a source has a weight or pairs of a face and its forgery, or the classes do not divide the batch.
     """
     for source, weight in sources:
         if weight is not None:
             raise ValueError(
-                f"data.sampling: it decides how often each face comes, and {source.name} has the weight {weight:g}; "
+                f"data.sampling: balanced sampling expects no weights, but {source.name} has the weight {weight:g}; "
                 "leave the weights of data.train out, or set data.sampling to natural"
             )
         if is_paired(source):
             raise ValueError(
-                f"data.sampling: the faces of {source.name} come in pairs, which keep together; set it to natural, and "
-                "data.balanced for as many of each data set"
+                f"data.sampling: the faces of {source.name} come in pairs, which stay together; set it to natural, and "
+                "set data.balanced to balance the data sets"
             )
     classes = len(np.unique(np.concatenate([source.labels for source, _ in sources])))
     if global_batch % classes:

@@ -1,4 +1,4 @@
-"""The colour jitter of face anti-spoofing: the saturation of a face crop times a random factor."""
+"""Apply the colour jitter of face anti-spoofing: scale the saturation of a face crop by a random factor."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from fsfm_jax.data.distributions import between, uniforms
 from fsfm_jax.records import check_image
 
 OVERFLOWS = ("clip", "wrap")
-SPAN = (0.8, 1.2)  # of the released code
+SPAN = (0.8, 1.2)  # as in the released code
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +18,11 @@ class SaturationSpec:
     """How the saturation is changed.
 
     Attributes:
-      probability: share of the images that are changed, 0..1.
+      probability: share of changed images, 0..1.
       factor: smallest and largest factor, 0 <= low <= high.
-      overflow: `clip` keeps saturations at most 1 and rounds to the nearest grey level. `wrap` repeats the
-        released code: a saturation above 1 makes negative colours, which come back as bright ones (modulo 256),
-        and every value is cut to the grey level below, also in images whose saturation is not changed.
+      overflow: `clip` limits saturation to 1 and rounds to the nearest level. `wrap` repeats the released code: a
+        saturation above 1 makes negative colours, which wrap around to bright ones (modulo 256), and every value is
+        rounded down, even in images whose saturation is not changed.
     """
 
     probability: float = 0.5
@@ -42,13 +42,13 @@ class SaturationSpec:
 
 
 def draw_factor(spec: SaturationSpec, position: int, seed: int) -> float:
-    """The factor of one image, 1 for those that stay: a function of (seed, position)."""
+    """Draw the factor of one image, 1 for unchanged ones: a function of (seed, position)."""
     chosen, size = uniforms(seed, "augment saturation", position, 2)
     return between(size, *spec.factor) if chosen < spec.probability else 1.0
 
 
 def scale_saturation(image: np.ndarray, factor: float, overflow: str) -> np.ndarray:
-    """`image [H, W, 3] uint8` (RGB) with `factor` times its saturation (of hue, saturation, value); ValueError."""
+    """Scale the HSV saturation of `image [H, W, 3] uint8` (RGB) by `factor`; raise ValueError for another array."""
     check_image(image)
     if overflow == "clip" and factor == 1:
         return image
@@ -58,5 +58,5 @@ def scale_saturation(image: np.ndarray, factor: float, overflow: str) -> np.ndar
         # Clipping here, not the colours afterwards, keeps the hue.
         np.minimum(hsv[..., 1], 1, out=hsv[..., 1])
         return np.clip(np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)), 0, 255).astype(np.uint8)
-    # By way of int32: what a negative float becomes in uint8 depends on the processor.
+    # Via int32: the conversion of a negative float to uint8 depends on the processor.
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.int32).astype(np.uint8)

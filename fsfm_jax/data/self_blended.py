@@ -1,11 +1,11 @@
-"""Self-blended images: forgeries made of a real face alone (Shiohara and Yamasaki, "Detecting Deepfakes with
+"""Make self-blended images: forgeries from a single real face (Shiohara and Yamasaki, "Detecting Deepfakes with
 Self-Blended Images", CVPR 2022).
 
-A face is copied twice. One of the copies, by a coin, changes a little in colour and sharpness, and the source copy
-moves a little. Then a part of the source covers the target through a soft mask. What is left are the traces that face
-swaps have in common: a boundary, and two sides of it that do not quite match.
+A face is copied twice. One copy, chosen at random, changes a little in colour and sharpness, and the source copy moves
+a little. Then a part of the source covers the target through a soft mask. The result has the common traces of face
+swaps: a boundary whose two sides do not quite match.
 
-The paper finds the part with facial landmarks. Here it comes from the parsing map that records carry.
+The paper finds the part with facial landmarks. Here it comes from the parsing map in the records.
 """
 
 import dataclasses
@@ -22,30 +22,30 @@ from fsfm_jax.data.distributions import between, log_between, uniforms
 
 Span = tuple[float, float]
 SPANS = ("shift", "hue", "saturation", "value", "brightness", "contrast", "downscale", "sharpen", "scale")
-# A rotation about the grey axis mixes the channels by this (Rodrigues); luma weights are those of Rec. 601.
+# Channel mixing of a rotation about the grey axis (Rodrigues); luma weights are those of Rec. 601.
 _CROSS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
 @dataclasses.dataclass(frozen=True)
 class SelfBlendSpec:
-    """How self-blended images are drawn; every span is uniform from its low to its high end.
+    """How self-blended images are drawn; every span is uniform from low to high.
 
-    "Paper" is section 3.2 of Shiohara and Yamasaki (2022) with its supplement. "Ours" are values chosen by eye.
+    "Paper" is section 3.2 of Shiohara and Yamasaki (2022) with its supplement. "Ours" marks values chosen by eye.
 
     Attributes:
-      swap: chance that the target, not the source, changes in colour and sharpness. Paper: either, at random.
-      shift: levels added to red, green and blue, each drawn for itself. Paper: the transform; span ours.
+      swap: probability that the target, not the source, changes in colour and sharpness. Paper: either, at random.
+      shift: levels added to red, green and blue, drawn independently. Paper: the transform; span ours.
       hue: turn of the hue in degrees. Paper: the transform; span ours.
       saturation, value: their relative change. Paper: the transforms; spans ours.
-      brightness: levels that are added. contrast: relative change about grey 128. Paper: the transforms; spans ours.
-      coarser: chance of a lower resolution, otherwise the copy is sharpened. Paper: one of the two, at random.
-      downscale: how many times smaller a coarser copy was, >= 1. Paper: the transform; span ours.
-      sharpen: share of the fine detail that is added once more. Paper: the transform; span ours.
+      brightness: added levels. contrast: relative change about grey 128. Paper: the transforms; spans ours.
+      coarser: probability of a lower resolution, otherwise the copy is sharpened. Paper: one of the two, at random.
+      downscale: factor by which a coarser copy is shrunk, >= 1. Paper: the transform; span ours.
+      sharpen: share of the fine detail that is added again. Paper: the transform; span ours.
       move: largest shift of the source to either side, in widths and heights of the image. Paper: 3 % and 1.5 %.
-      scale: size of the source, uniform in its logarithm, each axis for itself. Paper: 0.95 to 1 / 0.95.
-      mask: what is replaced, and how soft its boundary is.
-      ratios: what the mask is multiplied by, one of them by chance. Paper: 1/4, 1/2, 3/4, 1, 1, 1.
+      scale: size of the source, log-uniform, independent for each axis. Paper: 0.95 to 1 / 0.95.
+      mask: the replaced part, and the softness of its boundary.
+      ratios: factors of the mask, one drawn at random. Paper: 1/4, 1/2, 3/4, 1, 1, 1.
     """
 
     swap: float = 0.5
@@ -82,7 +82,7 @@ class SelfBlendSpec:
 def self_blend(
     spec: SelfBlendSpec, image: np.ndarray, parsing_map: np.ndarray, position: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Blends a face with itself: a function of (seed, position) and of the face.
+    """Blend a face with itself: a function of (seed, position) and the face.
 
     Args:
       image: `[H, W, 3] uint8`, RGB; it is not changed.
@@ -91,10 +91,10 @@ def self_blend(
 
     Returns:
       The blend `[H, W, 3] uint8`, and the mask `[H, W] float32`, 0..1: the share of the source in each pixel. Where it
-      is 0 pixels are those of the target to the last bit.
+      is 0, pixels equal the target bitwise.
 
     Raises:
-      ValueError: an image or a map of another kind or size, or a map without a face.
+      ValueError: the image or map has another shape, dtype or size, or the map has no face.
     """
     records.check_image(image)
     if image.shape[:2] != parsing_map.shape:
@@ -114,7 +114,7 @@ def self_blend(
 def blend(source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Mix two images, `mask source + (1 - mask) target`, rounded.
 
-    `[H, W, 3] uint8` of two such images and a mask `[H, W] float32`, 0..1.
+    Images and result are `[H, W, 3] uint8`, the mask is `[H, W] float32`, 0..1.
     """
     moved = cv2.subtract(source, target, dtype=cv2.CV_32F)
     moved *= mask[..., None]
@@ -124,8 +124,8 @@ def blend(source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarra
 def change_colour(spec: SelfBlendSpec, image: np.ndarray, drawn: Iterator[float]) -> np.ndarray:
     """Shift the colours of `image [H, W, 3] uint8` by the next eight numbers of `drawn`; same shape and type.
 
-    All shifts are one matrix, so levels are rounded once. By way of HSV of 8 bits a face would be left with grain that
-    no forgery has.
+    All shifts are one matrix, so levels are rounded once. Converting through 8-bit HSV would add grain that no forgery
+    has.
     """
     shifts = np.array([between(next(drawn), *spec.shift) for _ in range(3)])
     names = ("hue", "saturation", "value", "brightness", "contrast")
@@ -151,7 +151,7 @@ def change_sharpness(spec: SelfBlendSpec, image: np.ndarray, drawn: Iterator[flo
 
 
 def _draw_move(spec: SelfBlendSpec, shape: tuple[int, int], drawn: Iterator[float]) -> np.ndarray:
-    """`[2, 3]`: where the source's pixels go, scaled about the middle of the image."""
+    """Draw the motion of the source, `[2, 3]`, scaled about the centre of the image."""
     height, width = shape
     x, y = (between(next(drawn), -1, 1) * most * side for most, side in zip(spec.move, (width, height), strict=True))
     across, down = (log_between(next(drawn), *spec.scale) for _ in range(2))

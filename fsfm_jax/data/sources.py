@@ -1,11 +1,11 @@
-"""Random-access sources of faces, and the words by which a data set is asked for.
+"""Open random-access sources of faces from data set specs.
 
     PATH[:SPLIT]                a records directory (`prepare.build`); the split is `train` if none is given
     samples[:train|:heldout]    the 24 bundled faces, or 19 and 5 of them
-    synthetic:COUNT[:SEED]      procedural faces, drawn when asked for; the seed is 0 if none is given
+    synthetic:COUNT[:SEED]      procedural faces, drawn on demand; the seed is 0 if none is given
 
-A mixture is a comma-separated list of these, each followed by `@WEIGHT` or none of them. Sources can be
-pickled and read from several threads. They hand out the encoded photo: decoding is the reader's.
+A mixture is a comma-separated list of these, with `@WEIGHT` after each or after none. Sources can be
+pickled and read from several threads. They return the encoded photo; the reader decodes it.
 """
 
 import math
@@ -39,9 +39,9 @@ SPLIT_PATTERN = re.compile(r"[A-Za-z]\w*")
 
 
 class Source(Protocol):
-    """What a source of faces has; `grain.MapDataset.source` takes one.
+    """The interface of a source of faces; `grain.MapDataset.source` takes one.
 
-    An example is a dict: `records.IMAGE` bytes of a photo that `check_photo` has passed, `records.PARSING_MAP`
+    An example is a dict: `records.IMAGE` bytes of a photo that `check_photo` accepted, `records.PARSING_MAP`
     `[224, 224] uint8` (perhaps read-only), `records.REGION_BITS` `[196] uint16`, `records.SOURCE` text for messages.
     """
 
@@ -55,11 +55,11 @@ class Source(Protocol):
 
 
 def open_source(spec: str) -> Source:
-    """Opens the data set that `spec` asks for; the forms are listed at the top of this file.
+    """Open the data set that `spec` names; the forms are listed at the top of this file.
 
     Raises:
-      ValueError: malformed spec, unknown split, or a folder that is not a finished data set.
-      FileNotFoundError: no such folder, or a shard of it is missing.
+      ValueError: the spec is malformed, the split is unknown, or the folder is not a finished data set.
+      FileNotFoundError: the folder or a shard of it does not exist.
     """
     spec = spec.strip()
     head, colon, tail = spec.partition(":")
@@ -72,12 +72,12 @@ def open_source(spec: str) -> Source:
 
 
 def open_mixture(text: str, opened=open_source) -> list[tuple[Source, float | None]]:
-    """Opens comma-separated specs, each `SPEC` or each `SPEC@WEIGHT`; the weight is None where none is given.
+    """Open comma-separated specs, all `SPEC` or all `SPEC@WEIGHT`; the weight is None if not given.
 
-    `opened` opens one spec; labelled sources have an opener of their own (`data.labelled`).
+    `opened` opens one spec; labelled sources have their own opener (`data.labels`).
 
     Raises:
-      ValueError: an empty entry, a weight that is not a positive number, weights for some entries only.
+      ValueError: an entry is empty, a weight is not a positive number, or only some entries have weights.
     """
     entries = [_spec_and_weight(entry.strip(), text) for entry in text.split(",")]
     bare = [spec for spec, weight in entries if weight is None]
@@ -93,13 +93,13 @@ class RecordSource:
     """One split of a records directory; a read takes about 150 microseconds."""
 
     def __init__(self, directory: str | os.PathLike, split: str = "train", features: Sequence[str] = STORED):
-        """`features` are what an example has, names of `records.FEATURES`."""
+        """Open a split; `features` are the features of its examples, names of `records.FEATURES`."""
         path = epath.Path(directory)
         _check_directory(path)
         card = read_card(path)
         if split not in card.splits:
             raise ValueError(
-                f"data set {path}: no split {split!r}, there is {', '.join(sorted(card.splits))}"
+                f"data set {path}: no split {split!r}, its splits are {', '.join(sorted(card.splits))}"
                 f"{did_you_mean(split, card.splits)}"
             )
         if not card.parsing_maps or card.image_size != records.IMAGE_SIZE:
@@ -115,7 +115,7 @@ class RecordSource:
         builder = open_builder(path, split, statistics.shard_lengths)
         self._files = [os.fspath(file) for file in builder.info.splits[split].filepaths]
         self._ends = list(accumulate(statistics.shard_lengths))
-        # Parsed below: the deserializer of TFDS is built for any features and takes twice the time.
+        # Parsed below, since the general deserializer of TFDS takes twice the time.
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
         self._records = builder.as_data_source(split, deserialize_method=raw)
 
@@ -123,15 +123,15 @@ class RecordSource:
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> dict:
-        """Reads one example.
+        """Read one example.
 
         Raises:
-          ValueError: the record is damaged; data set, index and file are in the text.
+          ValueError: the record is damaged; the message names data set, index and file.
         """
         return self.read(index, self._features)
 
     def read(self, index: int, features: Sequence[str]) -> dict:
-        """Reads some features of one example; ValueError as for all of them."""
+        """Read some features of one example; raise ValueError if the record is damaged."""
         _check_index(self, index)
         try:
             example = parse(self._records[index], features)
@@ -146,14 +146,14 @@ class RecordSource:
 
 
 def open_builder(path: epath.Path, split: str, lengths: tuple[int, ...]) -> tfds.core.DatasetBuilder:
-    """Opens the records of a split by what TFDS makes of the metadata in their folder.
+    """Open the records of a split through TFDS, after validating the metadata in their folder.
 
     Args:
-      lengths: examples in each shard, by the card.
+      lengths: number of examples in each shard, from the card.
 
     Raises:
       FileNotFoundError: metadata or shards are missing.
-      ValueError: metadata that `prepare` would not have written, or that contradict the card.
+      ValueError: `prepare` would not have written the metadata, or they contradict the card.
     """
     _check_present(path, [os.fspath(path / file) for file in (INFO, FEATURES)])
     check_metadata(path)
@@ -161,7 +161,7 @@ def open_builder(path: epath.Path, split: str, lengths: tuple[int, ...]) -> tfds
         builder = tfds.builder_from_directory(path)
         found = builder.info.splits[split]
         suffix, told, files = builder.info.file_format.file_suffix, found.shard_lengths, found.filepaths
-    except Exception as error:  # TFDS does not check what it parses: garbage may raise anything
+    except Exception as error:  # TFDS does not validate its input: garbage may raise any error
         raise ValueError(
             f"data set {path}: {INFO} and {FEATURES} do not describe its split {split} "
             f"({type(error).__name__}: {one_line(error)}); copy them again, or make it with {BUILD}"
@@ -173,10 +173,10 @@ def open_builder(path: epath.Path, split: str, lengths: tuple[int, ...]) -> tfds
         )
     if tuple(told) != lengths:
         raise ValueError(
-            f"data set {path}: its card tells of shards with {list(lengths)} examples, dataset_info.json of {told}; "
+            f"data set {path}: its card lists shards of {list(lengths)} examples, dataset_info.json of {told}; "
             f"copy the folder again, or make it with {BUILD}"
         )
-    # The metadata were checked; what counts is where they lead.
+    # The metadata are valid; also check that the shards they name are in this folder.
     outside = [os.fspath(file) for file in files if file.parent not in (path, path.expanduser())]
     if outside:
         raise ValueError(f"data set {path}: expected shards in this folder, found {outside[0]!r}; make it with {BUILD}")
@@ -185,7 +185,7 @@ def open_builder(path: epath.Path, split: str, lengths: tuple[int, ...]) -> tfds
 
 
 def one_line(error: Exception) -> str:
-    """The words of others, on one line."""
+    """Return the text of a foreign error on one line."""
     return plain(" ".join(str(error).split())[:500])
 
 
@@ -195,7 +195,7 @@ def _check_index(source: Source, index: int) -> None:
 
 
 def _check_directory(path: epath.Path) -> None:
-    """Raises unless `path` is a directory with a card."""
+    """Raise an error unless `path` is a directory with a card."""
     if not path.is_dir():
         raise FileNotFoundError(
             f"no data set at {path}; make one with {BUILD} --dataset=NAME --input=FOLDER --output={path}. "
@@ -204,7 +204,7 @@ def _check_directory(path: epath.Path) -> None:
     if (path / records.CARD_FILE).exists():
         return
     if (path / UNFINISHED).exists():
-        raise ValueError(f"data set {path} is unfinished: it was being written; run {BUILD} again for it")
+        raise ValueError(f"data set {path} is unfinished, its build was interrupted; run {BUILD} again to resume it")
     if (path / IMAGES).is_dir() and (path / PARSING_MAPS).is_dir():
         raise ValueError(
             f"{path} is a folder of photos; make records of it first: "
@@ -243,14 +243,14 @@ def _open_samples(split: str | None) -> FolderSource:
     }
     if split not in choices:
         raise ValueError(
-            f"data samples: no split {split!r}, there is heldout, train"
-            f"{did_you_mean(split, ('heldout', 'train'))}; samples alone means both"
+            f"data samples: no split {split!r}, its splits are heldout, train"
+            f"{did_you_mean(split, ('heldout', 'train'))}; plain samples means both"
         )
     return FolderSource(SAMPLES, "samples" if split is None else f"samples:{split}", choices[split])
 
 
 def path_and_split(spec: str) -> tuple[str, str]:
-    """Path and split of `PATH[:SPLIT]`; the colon of `gs://` and those before a slash belong to the path."""
+    """Split `PATH[:SPLIT]` into path and split; the colon of `gs://` and colons before a slash belong to the path."""
     path, colon, split = spec.rpartition(":")
     if not colon or "/" in split or Path(spec).is_dir():
         path, split = spec, "train"

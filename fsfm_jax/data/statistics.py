@@ -1,8 +1,7 @@
-"""Statistics of a data set: exact pixel sums, and the card beside the records that keeps them.
+"""Compute statistics of a data set (exact pixel sums), and read and write the card that stores them with the records.
 
-Sums are Python integers, so the mean and deviation of several data sets pooled are those of one data set
-holding all the photos, whatever the order of adding. The card is written last: records without a card
-were never finished.
+Sums are Python integers, so pooled mean and standard deviation are exact and do not depend on the order of
+adding. The card is written last: records without a card are unfinished.
 """
 
 import json
@@ -17,9 +16,9 @@ from etils import epath
 from fsfm_jax.data.regular_file import read_regular
 from fsfm_jax.records import CARD_FILE, IMAGE_SIZE, SCHEMA_VERSION, check_image
 
-# Folder beside the shards for as long as they are being made; what it holds is the maker's.
+# Folder next to the shards during a build; only the builder uses its content.
 UNFINISHED = "fsfm_unfinished"
-MAX_CARD = 1 << 26  # bytes
+MAX_CARD = 1 << 26  # largest card in bytes
 BUILD = "python -m fsfm_jax.prepare.build"
 Channels = tuple[int, int, int]
 
@@ -28,13 +27,13 @@ Channels = tuple[int, int, int]
 class PixelSums:
     """Sums over pixels, one per channel (R, G, B), of values 0..255; `PixelSums()` is the empty sum."""
 
-    pixels: int = 0  # how many pixels were summed in each channel
+    pixels: int = 0  # number of pixels summed in each channel
     total: Channels = (0, 0, 0)
     squares: Channels = (0, 0, 0)
 
     @classmethod
     def of(cls, image: np.ndarray) -> "PixelSums":
-        """Sums of one image, `[H, W, 3] uint8`; ValueError if it is none."""
+        """Sum one image, `[H, W, 3] uint8`; raise ValueError for another array."""
         check_image(image)
         # Counting the 256 values first is exact and seven times faster than squaring every pixel.
         counts = [np.bincount(image[..., channel].ravel(), minlength=256) for channel in range(3)]
@@ -44,7 +43,7 @@ class PixelSums:
 
     @property
     def possible(self) -> bool:
-        """Whether pixels of 0..255 have such sums."""
+        """Return whether pixels of 0..255 can have such sums."""
         return self.pixels >= 0 and all(
             0 <= total <= squares <= 255 * total and total**2 <= self.pixels * squares
             for total, squares in zip(self.total, self.squares, strict=True)
@@ -58,41 +57,41 @@ class PixelSums:
         return PixelSums(self.pixels + other.pixels, total, squares)
 
     def mean_std(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Mean and population standard deviation of each channel, pixels scaled to 0..1.
+        """Return mean and population standard deviation of each channel, pixels scaled to 0..1.
 
         Raises:
           ValueError: nothing was summed.
         """
         if self.pixels == 0:
-            raise ValueError("mean of no pixels: expected the sums of at least one photo")
+            raise ValueError("mean of pixels: expected the sums of at least one photo, found none")
         means = [Fraction(total, 255 * self.pixels) for total in self.total]
         seconds = [Fraction(square, 255**2 * self.pixels) for square in self.squares]
-        # Subtracted as fractions: in floats a nearly constant channel would lose all its digits.
+        # Subtract as fractions: in floats a nearly constant channel would lose all digits.
         stds = [math.sqrt(second - mean**2) for second, mean in zip(seconds, means, strict=True)]
         return tuple(map(float, means)), tuple(stds)
 
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """What the card says about one split."""
+    """The card's entry for one split."""
 
     shard_lengths: tuple[int, ...]  # records of each shard, in order
-    num_bytes: int  # of all serialised records
-    fingerprint: str  # SHA-256 over the SHA-256 of each record, in order: the same however records are sharded
+    num_bytes: int  # size of all serialised records
+    fingerprint: str  # SHA-256 over the SHA-256 of each record, in order; independent of sharding
     image_encoding: str  # "png", "jpeg" or "png+jpeg"
     pixel_sums: PixelSums  # over the decoded photos, as they are stored
     project_version: str  # of the fsfm_jax that wrote the split
     class_counts: tuple[int, ...] = ()  # records of each label; () = unlabelled
-    items: int = 0  # photos and videos that were looked at
-    dropped: dict[str, int] = field(default_factory=dict)  # how often a face was not kept, by reason
-    noted: dict[str, int] = field(default_factory=dict)  # how often a kept one was worth a note, by reason
+    items: int = 0  # number of photos and videos processed
+    dropped: dict[str, int] = field(default_factory=dict)  # counts of dropped faces by reason
+    noted: dict[str, int] = field(default_factory=dict)  # counts of notes on kept faces by reason
 
     @property
     def examples(self) -> int:
         return sum(self.shard_lengths)
 
     def as_json(self) -> dict:
-        """The split's entry of the card."""
+        """Return the split's entry of the card."""
         return {
             "examples": self.examples,
             "shard_lengths": list(self.shard_lengths),
@@ -111,11 +110,11 @@ class SplitStatistics:
 
     @classmethod
     def from_json(cls, entry: dict) -> "SplitStatistics":
-        """Inverse of `as_json`; KeyError or TypeError if `entry` is something else."""
+        """Read an entry of `as_json`; raise KeyError or TypeError if `entry` is malformed."""
         _check_kinds(entry, SPLIT_KINDS)
         sums = PixelSums(entry["pixels"], tuple(entry["pixel_sum"]), tuple(entry["pixel_square_sum"]))
         if len(sums.total) != 3 or len(sums.squares) != 3 or not sums.possible or min([0, *entry["shard_lengths"]]) < 0:
-            raise TypeError("pixel sums or shard lengths that no photos have")
+            raise TypeError("impossible pixel sums or shard lengths")
         return cls(
             tuple(entry["shard_lengths"]),
             entry["num_bytes"],
@@ -132,7 +131,7 @@ class SplitStatistics:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known about a records directory: its splits, its classes and how it was made."""
+    """The card of a records directory: its splits, its classes and how it was made."""
 
     name: str
     splits: dict[str, SplitStatistics]
@@ -143,7 +142,7 @@ class Card:
     prepared: dict = field(default_factory=dict)  # data set, detector, parser, options and versions, in JSON
 
     def as_text(self) -> str:
-        """The card as JSON with sorted keys: the same records give the same bytes."""
+        """Return the card as JSON with sorted keys: the same records give the same bytes."""
         content = {
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
@@ -157,12 +156,12 @@ class Card:
         return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
-# What a card of schema version 1 does not say: it had no labels, and photos with parsing maps only.
+# Defaults for cards of schema version 1, which had no labels, and only photos with parsing maps.
 VERSION_1_SPLIT = {"class_counts": [], "items": 0, "dropped": {}, "noted": {}}
 VERSION_1_CARD = {"class_names": [], "real": None, "image_size": IMAGE_SIZE, "parsing_maps": True, "prepared": {}}
 
 
-# What the entries of a card are: a type, `[type]` for a list of it, `{type}` for names with values of it.
+# Types of the entries of a card: a type, `[type]` for a list, `{type}` for a dict from names to that type.
 SPLIT_KINDS = {
     "pixels": int, "pixel_sum": [int], "pixel_square_sum": [int], "shard_lengths": [int], "num_bytes": int,
     "fingerprint": str, "image_encoding": str, "project_version": str, "class_counts": [int], "items": int,
@@ -175,22 +174,22 @@ CARD_KINDS = {
 
 
 def _check_kinds(content: dict, kinds: dict) -> None:
-    """Raises TypeError for an entry of another kind, KeyError for one that is missing."""
+    """Raise TypeError for an entry of another type, KeyError for a missing one."""
     for name, kind in kinds.items():
         value = content[name]
         outer, inner = (list, *kind) if type(kind) is list else (dict, *kind) if type(kind) is set else (kind, None)
         parts = [] if inner is None else value.values() if type(value) is dict else value
-        # A truth value is a whole number to Python.
+        # In Python a bool is an int, so refuse it explicitly.
         if not isinstance(value, outer) or (type(value) is bool and outer is not bool) or {*map(type, parts)} - {inner}:
             raise TypeError(f"{name}: {str(value)[:100]!r}")
 
 
 def read_card(directory: str | os.PathLike) -> Card:
-    """Reads the card of a records directory.
+    """Read the card of a records directory.
 
     Raises:
-      FileNotFoundError: no card there.
-      ValueError: not a card of this project, or of a newer schema.
+      FileNotFoundError: there is no card.
+      ValueError: the file is not a card of this project, or has a newer schema.
     """
     path = epath.Path(directory) / CARD_FILE
     text = read_regular(path, MAX_CARD)

@@ -1,4 +1,4 @@
-"""What a masking strategy is given, and what a row of `masking.STRATEGIES` says of one."""
+"""The input of a masking strategy, and the type of a row of `masking.STRATEGIES`."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,14 +10,14 @@ from fsfm_jax.data import counter_random
 
 @dataclasses.dataclass(frozen=True)
 class Faces:
-    """What a strategy draws from: images of a batch by the class bits of their patches.
+    """The input of a strategy: the images of a batch as class bits of their patches.
 
     Attributes:
-      bits: `[B, N] uint16`, bit c is set where class c of `regions.CLASSES` has a pixel in the patch.
+      bits: `[B, N] uint16`, bit c is set if class c of `regions.CLASSES` has a pixel in the patch.
       region: `[B] int64`, the region to cover, an index into `regions.REGIONS`; None unless `Strategy.covers_region`.
-      seen: patches that stay visible, K.
-      budget: float32, patches to hide: N - K, or the product that the released code truncates at every use.
-      seed: of all masks. positions: `[B]`, of the images in the stream.
+      seen: number of visible patches, K.
+      budget: float32, number of patches to hide: N - K, or the product that the released code truncates at every use.
+      seed: seed of all masks. positions: `[B]`, positions of the images in the stream.
     """
 
     bits: np.ndarray
@@ -28,12 +28,12 @@ class Faces:
     positions: np.ndarray
 
     def random(self, purpose: str, count: int) -> np.ndarray:
-        """Random bits, `[B, count] uint64`, a function of seed, purpose and position."""
+        """Draw random bits, `[B, count] uint64`, a function of seed, purpose and position."""
         return counter_random.bits(self.seed, purpose, self.positions, count)
 
     @property
     def none(self) -> np.ndarray:
-        """A mask that hides nothing, `[B, N] bool`."""
+        """Return a mask that hides nothing, `[B, N] bool`."""
         return np.zeros(self.bits.shape, bool)
 
 
@@ -42,11 +42,11 @@ class Strategy:
     """A row of `STRATEGIES`.
 
     Attributes:
-      draw: `Faces` -> mask `[B, N] bool`, True = hidden, N - K of each image, and the covered patches `[B, N] bool`, a
-        subset of it; with `covers_region` False, none.
-      title: what pictures and pages call it.
-      about: one sentence, what it hides.
-      covers_region: whether a drawn region is hidden completely.
+      draw: maps `Faces` to a mask `[B, N] bool`, True = hidden, N - K for each image, and the covered patches
+        `[B, N] bool`, a subset of it; all False if `covers_region` is False.
+      title: its name in pictures and pages.
+      about: a sentence on what it hides.
+      covers_region: whether it hides a drawn region completely.
     """
 
     draw: Callable[[Faces], tuple[np.ndarray, np.ndarray]]

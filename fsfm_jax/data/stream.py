@@ -1,8 +1,8 @@
-"""The endless stream of batches: the only file that imports grain.
+"""Stream endless batches; this is the only file that imports grain.
 
-The order is fixed: shuffle and repeat, note each example's position in the stream, only then take this
-host's share, decode, batch, mask. Every random choice is a function of (seed, position), so the stream is
-the same for any number of hosts and loader workers, and it can start at any step without a saved iterator.
+The order is fixed: shuffle and repeat, note each example's position in the stream, then take this host's
+share, decode, batch, mask. Every random choice is a function of (seed, position). So the stream is the same
+for any number of hosts and loader workers, and can start at any step without a saved iterator.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from fsfm_jax.data.sources import Source
 from fsfm_jax.data.views import ViewSpec
 
 Batch = dict[str, np.ndarray]
-# What Grain says of a process that is gone, with a RuntimeError like any other.
+# Grain's message for a process that ended; the type is only RuntimeError.
 KILLED = "Worker process was terminated unexpectedly"
 
 
@@ -32,17 +32,17 @@ class StreamSpec:
     """How examples become batches.
 
     Attributes:
-      seed: of everything random in the stream.
+      seed: seed of every random choice in the stream.
       global_batch: images of one optimizer step, over all hosts.
-      patch_size: of the model; for 16 the stored class bits are used, for others the parsing map.
-      online: what is done to the photo of the online network.
-      target: what is done to that of the target network; None: both networks have one photo.
+      patch_size: patch size of the model; the stored class bits are used for 16, the parsing map for others.
+      online: view of the online network.
+      target: view of the target network; None: both networks share one view.
       mask: how masks are drawn.
       draw_group: images that share a covered region when `mask.region_draw` is "batch".
       other_mask: also draw an independent second mask.
       workers: loader processes; 0 loads in threads of this process.
       threads: loader threads of each process.
-      image_size: side S of the images that the model takes; photos and maps of another side are resized together.
+      image_size: side S of the model's input images in pixels; photos and maps of another side are resized together.
     """
 
     seed: int
@@ -59,8 +59,8 @@ class StreamSpec:
 
 
 def load_example(spec: StreamSpec, example: dict) -> dict:
-    """Decodes one example: `image [S, S, 3] uint8`, `bits [N] uint16`, `position`; with a target view both of it."""
-    photo = decode_checked(example[records.IMAGE], example[records.SOURCE])  # every source checks what it reads
+    """Decode one example: `image [S, S, 3] uint8`, `bits [N] uint16`, `position`; also those of a target view."""
+    photo = decode_checked(example[records.IMAGE], example[records.SOURCE])  # every source validates its photos
     shape = spec.seed, spec.image_size, spec.patch_size
     image, bits = views.make_view(spec.online, views.ONLINE, photo, example, *shape)
     loaded = {records.IMAGE: image, records.REGION_BITS: bits, records.POSITION: example[records.POSITION]}
@@ -71,23 +71,23 @@ def load_example(spec: StreamSpec, example: dict) -> dict:
 
 
 def mask_batch(spec: StreamSpec, batch: Batch) -> Batch:
-    """Replaces class bits by masks: the batch as the train step takes it."""
+    """Replace class bits by masks, to make the batch of a train step."""
     bits, positions = batch[records.REGION_BITS], batch[records.POSITION]
     mask, region_mask = draw_masks(spec.mask, bits, positions, spec.seed, spec.draw_group)
     masked = {records.IMAGE: batch[records.IMAGE], records.MASK: mask, records.REGION_MASK: region_mask}
     if spec.target is not None:
         masked[records.TARGET_IMAGE], bits = batch[records.TARGET_IMAGE], batch[records.TARGET_BITS]
     if spec.other_mask:
-        # An independent draw, of the target's own view: the seeds' streams have nothing in common.
+        # An independent draw for the target's own view: streams of different seeds are independent.
         masked[records.OTHER_MASK] = draw_masks(spec.mask, bits, positions, spec.seed ^ 0x5EED, spec.draw_group)[0]
     return masked
 
 
 def order(sources: Sequence[tuple[Source, float | None]], seed: int) -> grain.MapDataset:
-    """The endless example stream: data sets concatenated and shuffled, or mixed by weight, each shuffled.
+    """Return the endless example stream: data sets concatenated and shuffled, or mixed by weight, each shuffled.
 
-    Paired sources keep their pairs together: a face and its forgery have positions 2 k and 2 k + 1 among those of their
-    source. With one of them, sources without weights are mixed by their sizes.
+    Paired sources keep their pairs together: a face and its forgery have positions 2 k and 2 k + 1 within their source.
+    If there is a paired source, sources without weights are mixed in proportion to their sizes.
     """
     paired = any(is_paired(source) for source, _ in sources)
     if sources[0][1] is None and paired:
@@ -100,26 +100,26 @@ def order(sources: Sequence[tuple[Source, float | None]], seed: int) -> grain.Ma
 
 
 def _shuffle(source: Source, seed: int) -> grain.MapDataset:
-    """The endless shuffled examples of one source; of a paired one its pairs, shuffled."""
+    """Return the endless shuffled examples of one source; a paired source is shuffled by pairs."""
     if is_paired(source):
         return grain.MapDataset.mix([_shuffle(half, seed) for half in _classes(source)])
     return grain.MapDataset.source(source).seed(seed).shuffle().repeat(None)
 
 
 def arrange(sources: Sequence[tuple], spec) -> grain.MapDataset:
-    """The endless example stream of labelled sources with their weights, as a `LabelledSpec` asks for it."""
+    """Return the endless example stream of labelled, weighted sources, as configured by a `LabelledSpec`."""
     if spec.sampling != NATURAL:
         return take_turns(sources, spec)
     return balance([source for source, _ in sources], spec) if spec.balanced else order(sources, spec.seed)
 
 
 def balance(sources: Sequence, spec) -> grain.MapDataset:
-    """The endless stream in which the classes of all labelled sources take turns, each shuffled for itself.
+    """Return the endless stream in which the classes of all labelled sources take turns, each shuffled separately.
 
-    With two classes every source must have both; with more, a data set may hold one kind of forgery only.
+    With two classes every source must have both. With more, a data set may hold only one kind of forgery.
 
     Raises:
-      ValueError: a source without real or without forged faces, or a batch that the groups do not divide.
+      ValueError: a source has no real or no forged faces, or the batch is not a multiple of the number of groups.
     """
     groups = []
     for source in sources:
@@ -128,7 +128,7 @@ def balance(sources: Sequence, spec) -> grain.MapDataset:
             absent = f"of class {source.class_names[source.real]!r}" if source.real not in present else "that is forged"
             raise ValueError(f"{source.name}: no face {absent}; a balanced batch needs real and forged faces of each")
         classes = _classes(source)
-        # Classes of a paired source share their order, so a face and its forgery follow each other.
+        # Classes of a paired source share their order, so a face and its forgery are adjacent.
         first = len(groups)
         groups += [_shuffle(c, spec.seed + (first if is_paired(source) else first + k)) for k, c in enumerate(classes)]
     if spec.global_batch % len(groups):
@@ -141,15 +141,15 @@ def balance(sources: Sequence, spec) -> grain.MapDataset:
 
 
 def take_turns(sources: Sequence[tuple], spec) -> grain.MapDataset:
-    """The endless stream in which the classes of all labelled sources together come equally often.
+    """Return the endless stream in which the classes of all labelled sources together are equally frequent.
 
-    That is class-balanced sampling (Kang et al., ICLR 2020, section 3, with q = 0), exact in every batch: of C classes
-    each has a C-th of it, at places that are shuffled batch by batch. With `BY_METHOD` the manipulations of a forged
-    class, by their names, come equally often in it: each once in every as many examples of the class as it has
-    manipulations. Faces of each group are shuffled anew whenever all of them were seen.
+    This is class-balanced sampling (Kang et al., ICLR 2020, section 3, with q = 0), exact in every batch: each of C
+    classes has B / C examples, at places that are shuffled for each batch. With `BY_METHOD`, the manipulations of a
+    forged class are equally frequent: each occurs once in every M examples of a class with M manipulations. Faces of a
+    group are reshuffled after each pass.
 
     Raises:
-      ValueError: what `check_turns` refuses.
+      ValueError: `check_turns` refuses the sources.
     """
     check_turns(sources, spec.global_batch)
     classes: dict[int, list[grain.MapDataset]] = {}
@@ -157,12 +157,12 @@ def take_turns(sources: Sequence[tuple], spec) -> grain.MapDataset:
         together = grain.MapDataset.concatenate([grain.MapDataset.source(part) for part in parts])
         classes.setdefault(label, []).append(together.seed((spec.seed + number) % 2**32).shuffle().repeat(None))
     turns = grain.MapDataset.mix([grain.MapDataset.mix(kinds) for kinds in classes.values()])
-    # Else mixing in pairs, which goes by the place in the batch, would pair each class with the same other one.
+    # Otherwise mixing, which pairs by place in the batch, would pair each class with the same other class.
     return grain.experimental.WindowShuffleMapDataset(turns, window_size=spec.global_batch, seed=spec.seed % 2**31)
 
 
 def _classes(source) -> list[Subset]:
-    """The examples of each class that a labelled source has, in its order."""
+    """Return the examples of each class of a labelled source, in its order."""
     return [Subset(source, np.flatnonzero(source.labels == label)) for label in np.unique(source.labels)]
 
 
@@ -175,14 +175,14 @@ def _stack(examples: Sequence[dict]) -> Batch:
 
 
 class LoaderEnded(ValueError):
-    """A loader process ended, and nothing here ended it."""
+    """A loader process ended unexpectedly."""
 
 
 class Batches:
-    """Batches of one host from step `start_step` on; close it to end the loader's processes."""
+    """The batches of one host from step `start_step` on; close it to end the loader's processes."""
 
     def __init__(self, examples: grain.MapDataset, load, finish, spec, start_step: int, host: int, hosts: int):
-        """`load` makes an example of a stored one, `finish` a batch of stacked examples."""
+        """Start the loader; `load` decodes a stored example, `finish` completes a batch of stacked examples."""
         if spec.global_batch % hosts:
             raise ValueError(f"data: a batch of {spec.global_batch} does not divide among {hosts} hosts")
         cv2.setNumThreads(0)  # grain's threads and processes are the parallelism
@@ -202,11 +202,11 @@ class Batches:
         return self
 
     def __next__(self) -> Batch:
-        """The next batch.
+        """Return the next batch.
 
         Raises:
           LoaderEnded: a loader process was killed.
-          Whatever reading an example raises.
+          ValueError, OSError: an example cannot be read.
         """
         try:
             return next(self._iterator)
@@ -214,21 +214,21 @@ class Batches:
             if KILLED not in str(error):
                 raise
             raise LoaderEnded(
-                "data.workers: expected loader processes to live as long as the run, found one that was ended from "
-                f"outside ({str(error).split('. ')[0]}), as systems do when memory runs out. Start the same command "
-                "again, with fewer of them if it happens once more"
+                "data.workers: expected loader processes to live as long as the run, found one that was killed "
+                f"({str(error).split('. ')[0]}), probably because memory ran out. Start the same command again, with "
+                "fewer data.workers if it happens again"
             ) from error
 
     def close(self) -> None:
-        """Ends loader processes, which would outlive this one otherwise."""
+        """End the loader processes, which would otherwise outlive this one."""
         self._iterator.close()
 
 
 class FirstBatch:
-    """The first batch of a stream again and again, without its loader: what remains is the speed of the device."""
+    """The first batch of a stream, repeated without a loader, to measure the speed of the device alone."""
 
     def __init__(self, batches: Batches):
-        """Takes a batch of `batches` and closes it."""
+        """Take a batch of `batches` and close it."""
         self._batch = next(batches)
         batches.close()
 
@@ -236,7 +236,7 @@ class FirstBatch:
         return self._batch
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class Stream(Batches):

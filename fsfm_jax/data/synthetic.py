@@ -1,9 +1,9 @@
-"""Procedural faces with exact parsing maps, for runs and tests without photographs.
+"""Draw procedural faces with exact parsing maps, for runs and tests without photographs.
 
-A face is drawn in face units: the origin lies between eyes and mouth, x points right and y down in the
+A face is drawn in face units: the origin is between eyes and mouth, x points right and y down in the
 image, the chin is near y = 1. Features sit on a dome that is turned a little (yaw, pitch) and are placed
 in the image by one similarity transform. Image and parsing map are painted from the same polygons. Neck,
-clothes and ears are background and a beard is skin, since none of them has a class of its own.
+clothes and ears are background and a beard is skin, since none of them has its own class.
 """
 
 import cv2
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from fsfm_jax.regions import CLASSES
 
-MIN_SIZE = 32  # below this features vanish; at it, one face in 200 lacks a lip
+MIN_SIZE = 32  # below this size features vanish; at this size, one face in 200 lacks a lip
 
 # RGB in 0..1; skin and hair lie anywhere between two neighbours.
 SKIN_TONES = [(0.97, 0.84, 0.76), (0.87, 0.67, 0.54), (0.62, 0.43, 0.31), (0.35, 0.23, 0.17)]
@@ -28,13 +28,13 @@ CIRCLE = np.stack([np.cos(np.pi * ARC), np.sin(np.pi * ARC)], 1)
 
 
 def synthetic_face(seed: int, index: int, size: int = 224) -> tuple[np.ndarray, np.ndarray]:
-    """Draws face `index` of the endless series `seed`; the same arguments give the same bytes.
+    """Draw face `index` of the endless series `seed`; the same arguments give the same bytes.
 
     Returns an image `[size, size, 3] uint8` RGB and a parsing map `[size, size] uint8` with the labels of
-    `regions.CLASSES`. Every size shows the same face. A bald one has no hair, a closed mouth no inside.
+    `regions.CLASSES`. Every size shows the same face. A bald face has no hair, a closed mouth no inner mouth.
     """
     if size < MIN_SIZE:
-        raise ValueError(f"size of a synthetic face: expected at least {MIN_SIZE}, found {size}; draw larger")
+        raise ValueError(f"size of a synthetic face: expected at least {MIN_SIZE} pixels, found {size}")
     face = _Face(np.random.default_rng([seed, index]), size)
     face.paint_surroundings()
     face.paint_head()
@@ -46,10 +46,10 @@ def synthetic_face(seed: int, index: int, size: int = 224) -> tuple[np.ndarray, 
 
 
 class _Face:
-    """One face being painted: `image [3, S, S] float32` in 0..1 and `labels [S, S] uint8`."""
+    """A face during painting: `image [3, S, S] float32` in 0..1 and `labels [S, S] uint8`."""
 
     def __init__(self, rng: np.random.Generator, size: int):
-        """Draws pose, light, colours and proportions."""
+        """Draw pose, light, colours and proportions."""
         self.rng, self.size = rng, size
         self.yaw, self.pitch, sway = rng.uniform((-0.33, -0.12, -1), (0.33, 0.12, 1)).tolist()
         self.scale = size * rng.uniform(0.31, 0.39)
@@ -74,7 +74,7 @@ class _Face:
         self.crown, self.opening = self.hair_shape()
 
     def project(self, points: ArrayLike) -> np.ndarray:
-        """Turns frontal points `[n, 2]` on the dome with its nose by yaw and pitch; all in face units."""
+        """Rotate frontal points `[n, 2]` on the dome with its nose by yaw and pitch; all in face units."""
         x, y = np.asarray(points, float).T
         depth = 0.72 * np.sqrt((1 - (x / 0.86) ** 2 - (y / 1.4) ** 2).clip(0))
         depth += 0.25 * np.exp(-((x / 0.13) ** 2) - ((y - 0.25) / 0.25) ** 2)
@@ -82,29 +82,29 @@ class _Face:
         return np.stack([x, y * np.cos(self.pitch) + (depth - 0.5) * np.sin(self.pitch)], 1)
 
     def fill(self, points: np.ndarray) -> np.ndarray:
-        """Antialiased mask `[S, S] uint8` of a polygon `[n, 2]` in face units."""
+        """Return the antialiased mask `[S, S] uint8` of a polygon `[n, 2]` in face units."""
         pixels = points @ self.to_pixels[:, :2].T + self.to_pixels[:, 2]
         mask = np.zeros((self.size, self.size), np.uint8)
         cv2.fillPoly(mask, [np.round(pixels * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
         return mask
 
     def band(self, at: tuple[float, float], half: float, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-        """Mask of what lies between two curves `[25]` over `ARC`, `half` wide to both sides of `at`."""
+        """Return the mask of the area between two curves `[25]` over `ARC`, `half` wide on both sides of `at`."""
         edge = np.stack([np.concatenate([ARC, ARC[::-1]]) * half, np.concatenate([top, bottom[::-1]])], 1)
         return self.fill(self.project(edge + at))
 
     def soften(self, mask: np.ndarray, radius: float) -> np.ndarray:
-        """Blurs a mask by about `radius` face units; two boxes, as a wide Gaussian takes ten times longer."""
+        """Blur a mask by about `radius` face units, with two box filters: a wide Gaussian takes ten times longer."""
         box = (2 * int(1.2 * radius * self.scale + 0.5) + 1,) * 2
         return cv2.blur(cv2.blur(mask, box), box)
 
     def shadow(self, mask: np.ndarray) -> np.ndarray:
-        """Mask of the soft shadow of another mask: a little below it and away from the light."""
+        """Return the mask of the soft shadow of another mask: a little below it and away from the light."""
         fall = np.round(self.scale * np.array((0.06, -0.08 * self.light[0]))).astype(int)
         return self.soften(np.roll(mask, fall, (0, 1)), 0.06)
 
     def paint(self, mask: np.ndarray, colour: ArrayLike, opacity: float = 1.0, label: str = "") -> None:
-        """Blends in, under `mask`, a colour `[3]`, lit like the head, or `[3, S, S]`, as it is."""
+        """Blend in, under `mask`, a colour `[3]` with the head's lighting, or a picture `[3, S, S]` unchanged."""
         left, top, width, height = cv2.boundingRect(mask)
         box = slice(top, top + height), slice(left, left + width)
         part, target, colour = mask[box], self.image[:, *box], np.float32(colour)
@@ -112,11 +112,11 @@ class _Face:
         change *= part * np.float32(opacity / 255)
         target += change
         if label:
-            # A part thinner than a pixel covers none by half: its best pixels then carry the label.
+            # A part thinner than a pixel covers no pixel by half, so its most covered pixels get the label.
             self.labels[box][part >= min(128, part.max(initial=1))] = CLASSES.index(label)
 
     def spots(self, *rows: tuple[float, ...]) -> np.ndarray:
-        """Sum `[96, 96]` of soft spots (x, y, spreads, height) on the dome; x > 0 stands for both sides."""
+        """Return the sum `[96, 96]` of soft spots (x, y, spreads, height) on the dome; x > 0 means both sides."""
         x, y, spread_x, spread_y, height = np.array([*rows, *((-r[0], *r[1:]) for r in rows if r[0] > 0)]).T
         x, y = self.project(np.stack([x, y], 1)).T
         across = np.exp(-0.5 * ((GRID[:, None] - x) / spread_x) ** 2)
@@ -124,7 +124,7 @@ class _Face:
         return (down @ across.T).astype(np.float32)
 
     def light_head(self) -> tuple[np.ndarray, np.ndarray]:
-        """Skin under the light: colour `[3, S, S] float32` and brightness `[S, S] float32`, about 1."""
+        """Light the skin: return colour `[3, S, S] float32` and brightness `[S, S] float32`, about 1."""
         rng, eye_x, eye, nose, mouth = self.rng, self.eye_x, self.eye_y, self.nose_y, self.mouth_y
         ambient, folds, flush, oil = rng.uniform((0.25, 0, 0.1, 0.02), (0.65, 0.12, 1, 0.2)).tolist()
         relief = 0.72 * np.sqrt((1 - (GRID / 0.88) ** 2 - ((GRID[:, None] + 0.08) / 1.35) ** 2).clip(0.04))
@@ -155,7 +155,7 @@ class _Face:
         return lit[:3], lit[3]
 
     def paint_surroundings(self) -> None:
-        """Paints what lies behind the face: the hair that falls at the back, neck, clothes and ears."""
+        """Paint everything behind the face: hair at the back, neck, clothes and ears."""
         half, collar, opening = self.rng.uniform((0.45, 1.2, 0), (0.6, 1.5, 0.3))
         self.paint(self.crown, self.hair * 0.5, label="hair")
         neck = self.fill(_contour([(half, 0.0), (half, 0.8), (half + 0.1, 1.3), (2.5, 1.7), (2.5, 3)]))
@@ -168,7 +168,7 @@ class _Face:
             self.paint(ear, self.skin * (0.80, 0.70, 0.68), label="background")
 
     def paint_head(self) -> None:
-        """Paints the skin of the head, which is shaded to a nose already, and the nostrils."""
+        """Paint the skin of the head, already shaded to form a nose, and the nostrils."""
         width, end, top = self.nose_width, self.nose_y, self.eye_y
         self.paint(self.head, self.head_skin, label="skin")
         half = [(0.03, top - 0.06), (0.05, top), (0.07, 0.08), (width * 0.8, end - 0.12), (width, end - 0.02)]
@@ -179,7 +179,7 @@ class _Face:
             self.paint(self.soften(self.fill(nostril), 0.012), self.skin * (0.3, 0.2, 0.18), 0.85)
 
     def paint_eyes(self) -> None:
-        """Paints brows, lids and eyeballs; the eye labels cover what shows between the lids."""
+        """Paint brows, lids and eyeballs; the eye labels cover the visible eye between the lids."""
         rng, bow, dark = self.rng, BOW**0.8, self.skin * (0.25, 0.18, 0.16)
         thick, arch, slant, raised = rng.uniform((0.02, 0, -0.03, 0.2), (0.05, 0.07, 0.05, 0.26))
         half, opening, tilt, lash = rng.uniform((0.14, 0.04, -0.02, 0.008), (0.175, 0.085, 0.03, 0.03))
@@ -205,7 +205,7 @@ class _Face:
             self.paint(self.band(at, half, upper - lash * bow, upper + 0.004), dark * 0.6, 0.85)
 
     def paint_mouth(self) -> None:
-        """Paints lips and, when the mouth is open, teeth and the dark behind them."""
+        """Paint lips and, if the mouth is open, teeth and the dark behind them."""
         rng, at = self.rng, (0, self.mouth_y)
         half, smile, thin, full = rng.uniform((0.23, -0.02, 0.04, 0.06), (0.33, 0.08, 0.085, 0.125))
         gap, teeth = rng.uniform((0.03, 0.3), (0.16, 1.0)) * (rng.random() < 0.45)
@@ -224,7 +224,7 @@ class _Face:
         self.paint(self.soften(seam, 0.006), self.skin * (0.3, 0.15, 0.15), 0.8)
 
     def hair_shape(self) -> tuple[np.ndarray, np.ndarray]:
-        """Masks `[S, S] uint8` of all the hair, as if there were no face, and of its opening in front."""
+        """Return masks `[S, S] uint8` of all the hair, including that behind the face, and of its front opening."""
         volume, rough, part, rise = self.rng.uniform((1.0, 0.006, -0.35, -0.08), (1.17, 0.03, 0.35, 0.12))
         sideburn, end = self.rng.uniform((-0.1, 0.75), (0.25, 1.9))
         outer, side = [(0.83, -0.1), (0.5, 0.1)], [(0.73, sideburn), (1.0, sideburn + 0.1), (1.0, 0.6)]
@@ -241,13 +241,13 @@ class _Face:
         return crown * np.uint8(self.style != "bald"), opening
 
     def paint_hair(self) -> None:
-        """Paints the hair in front and its shadow on the face."""
+        """Paint the hair in front and its shadow on the face."""
         hair = cv2.subtract(self.crown, self.opening)
         self.paint(np.minimum(self.shadow(hair), self.head), self.skin * (0.25, 0.17, 0.15), 0.45)
         self.paint(self.soften(hair, 0.008), self.strands(), label="hair")
 
     def strands(self) -> np.ndarray:
-        """Hair `[3, S, S] float32`: strands that run from the parting down both sides."""
+        """Draw hair `[3, S, S] float32`: strands that run from the parting down both sides."""
         rng, steps = self.rng, np.arange(self.size, dtype=np.float32)
         to_face = cv2.invertAffineTransform(self.to_pixels).tolist()
         x, y = (a * steps + (b * steps[:, None] + c) for a, b, c in to_face)
@@ -259,16 +259,16 @@ class _Face:
         tone = (1 + depth * texture) * (0.85 + 0.35 * self.light[0] * x - 0.15 * x * x)
         gleam = shine * np.exp(-(((along - 0.45) / 0.16) ** 2)) * (1 + texture)
         colour = np.multiply.outer(np.float32(self.hair), tone.clip(0.2, 2))
-        return np.add(colour, gleam, out=colour)  # in place: fresh memory is what costs the time here
+        return np.add(colour, gleam, out=colour)  # in place, since allocating memory dominates the time here
 
 
 def _between(tones: list[tuple[float, ...]], place: float) -> np.ndarray:
-    """Colour `[3]` at `place`, 0..1, on the way through four tones."""
+    """Interpolate a colour `[3]` at `place`, 0..1, along four tones."""
     return np.array([np.interp(place * 3, range(4), channel) for channel in zip(*tones, strict=True)])
 
 
 def _contour(half: list[tuple[float, float]]) -> np.ndarray:
-    """Smooth closed curve `[12 n, 2]` (Catmull and Rom) from the points of its right half, top first."""
+    """Return a smooth closed curve `[12 n, 2]` (Catmull and Rom) from the points of its right half, top first."""
     points = np.concatenate([half, np.array(half[::-1]) * (-1, 1)])
     a, b, c, d = (np.roll(points, shift, 0)[:, None] for shift in (1, 0, -1, -2))
     t = np.arange(6)[:, None] / 6
@@ -276,12 +276,12 @@ def _contour(half: list[tuple[float, float]]) -> np.ndarray:
 
 
 def _draw_muted(rng: np.random.Generator) -> np.ndarray:
-    """A colour `[3]` in 0..1, seldom a bright one."""
+    """Draw a colour `[3]` in 0..1, seldom a bright one."""
     return (rng.uniform(0.05, 0.95) + rng.normal(0, 0.1, 3)).clip(0, 1)
 
 
 def _backdrop(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A scene out of focus, `[3, S, S] float32` in 0..1: a gradient and blobs."""
+    """Draw a scene out of focus, `[3, S, S] float32` in 0..1: a gradient and blobs."""
     slopes = rng.normal(0, 0.08, (2, 1)) + rng.normal(0, 0.03, (2, 3))
     scene = np.float32(_draw_muted(rng) + GRID[:, None] * slopes[0] + GRID[:, None, None] * slopes[1])
     for x, y, radius in rng.integers((0, 0, 3), (96, 96, 24), (rng.integers(0, 14), 3)).tolist():
@@ -291,7 +291,7 @@ def _backdrop(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Adds what a camera does: white balance, exposure, contrast, blur, noise; `-> [S, S, 3] uint8`."""
+    """Apply camera effects: white balance, exposure, contrast, blur, noise; `-> [S, S, 3] uint8`."""
     contrast, lift, blur, noise = rng.uniform((0.8, -0.04, 0.1, 1), (1.18, 0.06, 1, 16)).tolist()
     image *= (contrast * rng.uniform(0.85, 1.12) * rng.uniform(0.93, 1.07, (3, 1, 1))).astype(np.float32)
     photo = cv2.GaussianBlur(cv2.merge(list(image)), (5, 5), blur * image.shape[1] / 224)

@@ -1,6 +1,6 @@
-"""What is done to a photo and its parsing map together: another size, and the optional random crop and flip.
+"""Transform a photo and its parsing map together: resize, and optionally random crop and flip.
 
-The released code has the same augmentation for the photo only, which would pull masks and faces apart.
+The released code augments only the photo, which would misalign masks and faces.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from fsfm_jax.data.resizing import resize_whole
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-    """A box in pixels and whether it is mirrored afterwards."""
+    """A box in pixels, and whether it is mirrored afterwards."""
 
     top: int
     left: int
@@ -34,8 +34,11 @@ def draw_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     stream: str = "crop",
 ) -> Crop:
-    """Random resized crop of a `size` x `size` image: share of the area uniform in `area`, aspect log-uniform in
-    `ratio`, ten tries, else the whole image; mirrored with probability 1/2. A function of (seed, stream, position)."""
+    """Draw a random resized crop of a `size` x `size` image, a function of (seed, stream, position).
+
+    The share of the area is uniform in `area`, the aspect log-uniform in `ratio`; after ten tries it is the whole
+    image. It is mirrored with probability 1/2.
+    """
     words = counter_random.words(seed, stream, position, 41)
     uniform = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
     flip = bool(uniform[40] < 0.5)
@@ -50,9 +53,9 @@ def draw_crop(
 
 
 def resize_pair(image: np.ndarray, parsing_map: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Resizes a photo, `[S, S, 3] uint8`, bicubic, and its map, `[S, S] uint8`, nearest, to `size`.
+    """Resize a photo, `[S, S, 3] uint8`, bicubic, and its map, `[S, S] uint8`, nearest, to `size`.
 
-    Both sample at the centres of pixels, so that masks stay on what they are of.
+    Both sample at pixel centres, so that photo and map stay aligned.
     """
     if image.shape[0] == size:
         return image, parsing_map
@@ -63,10 +66,10 @@ def resize_pair(image: np.ndarray, parsing_map: np.ndarray, size: int) -> tuple[
 def apply_crop(
     crop: Crop, image: np.ndarray, parsing_map: np.ndarray, size: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Crops both, `[S, S, 3] uint8` bicubic and `[S, S] uint8` nearest, to `size`, by default the size they had.
+    """Crop photo `[S, S, 3] uint8` (bicubic) and map `[S, S] uint8` (nearest) and resize to `size`, by default S.
 
     Raises:
-      ValueError: an image or a map of another kind, or of another size than the other.
+      ValueError: the image or map has another shape or dtype, or their sizes differ.
     """
     records.check_image(image)
     regions.check_labels(parsing_map)
@@ -80,5 +83,5 @@ def apply_crop(
 
 
 def flip_pair(image: np.ndarray, parsing_map: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mirrors a photo, `[H, W, 3] uint8`, and its map, `[H, W] uint8`, whose left and right classes change places."""
+    """Mirror a photo, `[H, W, 3] uint8`, and its map, `[H, W] uint8`, and swap the map's left and right classes."""
     return np.ascontiguousarray(image[:, ::-1]), regions.flip_map(parsing_map)

@@ -1,7 +1,7 @@
-"""What is done to a face before a network sees it: none, crop, mirror image, colour (FSFM supplement, C.2).
+"""Make the view of a face for a network: unchanged, crop, flip, colour (FSFM supplement, C.2).
 
-The online and the target network have a view each. Photo and parsing map of a view are moved by one draw, so that masks
-fit the photo that they hide parts of. Every draw is a function of (seed, view, position in the stream).
+The online and the target network each have a view. One draw moves photo and parsing map of a view, so masks stay
+aligned with the photo. Every draw is a function of (seed, view, position in the stream).
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from fsfm_jax import records, regions
 from fsfm_jax.data import transforms
 from fsfm_jax.data.colour import ColourSpec, apply_colour, draw_colour
 
-ONLINE, TARGET = "", "target "  # in front of the names of their random streams
+ONLINE, TARGET = "", "target "  # prefixes of their random streams
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +20,9 @@ class ViewSpec:
     """How a view is made.
 
     Attributes:
-      crop: a random resized crop, a fifth of the face or more.
-      flip: the mirror image, with probability 1/2.
-      colour: jitter, grey and blur, of the photo alone.
+      crop: whether to take a random resized crop, a fifth of the face or more.
+      flip: whether to mirror with probability 1/2.
+      colour: whether to apply jitter, grey and blur, to the photo only.
     """
 
     crop: bool = False
@@ -31,7 +31,7 @@ class ViewSpec:
 
     @property
     def moves(self) -> bool:
-        """Whether pixels lie elsewhere than in the stored photo."""
+        """Return whether the view moves pixels relative to the stored photo."""
         return self.crop or self.flip
 
 
@@ -41,11 +41,11 @@ WHOLE = ViewSpec()
 def make_view(
     view: ViewSpec, whose: str, image: np.ndarray, example: dict, seed: int, size: int, patch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The photo and the class bits of a view, `[size, size, 3] uint8` and `[N] uint16`.
+    """Make the photo and the class bits of a view, `[size, size, 3] uint8` and `[N] uint16`.
 
     Args:
       whose: `ONLINE` or `TARGET`; their draws are independent.
-      image: the decoded photo of `example`, which has its parsing map, its class bits and its position.
+      image: the decoded photo of `example`, which has the parsing map, class bits and position.
     """
     position, bits = example[records.POSITION], example[records.REGION_BITS]
     if view.moves:

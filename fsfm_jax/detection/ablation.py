@@ -1,4 +1,4 @@
-"""The table of an ablation: settings x the papers' average columns, as Markdown and, one number a row, as CSV."""
+"""Write the table of an ablation: settings x the papers' averages, as Markdown, and as CSV with one number a row."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,14 +7,14 @@ from pathlib import Path
 from fsfm_jax.detection import comparison, facts, published_numbers, tables
 from fsfm_jax.detection.comparison import Entry, Row
 
-# Means over the test sets of a task, as in the supplement's tables of ablations (C and E).
+# Means over the test sets of a task, as in the ablation tables of the supplement (C and E).
 AVERAGES = {"dfd": ("frame AUC", "video AUC"), "diff": ("AUC",), "fas": ("HTER", "AUC")}
 HEAD = ("setting", "task", "metric", "mean", "deviation", "seeds", "published")
-BELOW = "Means over the test sets of a task, in percent; ± is the deviation over seeds."
+BELOW = "Means over the test sets of a task, in percent; ± is the standard deviation over seeds."
 
-# Published numbers of a setting: text by family of tasks and metric.
+# Published numbers by setting: text by task family and metric.
 Published = Mapping[str, Mapping[tuple[str, str], str]]
-# What published ablations call these averages.
+# Names of these averages in the published ablations.
 COLUMNS = {
     ("dfd", "frame AUC"): "dfd frame AUC", ("dfd", "video AUC"): "dfd video AUC", ("diff", "AUC"): "diff frame AUC",
     ("fas", "HTER"): "fas video HTER", ("fas", "AUC"): "fas video AUC",
@@ -22,10 +22,10 @@ COLUMNS = {
 
 
 def find_published(text: str, settings: Sequence[str]) -> tuple[Published, list[str]]:
-    """Return the published numbers of `settings` in `text`, PAPER/TABLE/ABLATION or nothing, and whose they are.
+    """Return the published numbers of `settings` and the notes on their sources; `text` is PAPER/TABLE/ABLATION or "".
 
     Raises:
-      ValueError: another form, or no such ablation; the message has those that there are.
+      ValueError: `text` has another form, or names no published ablation; the message lists the published ones.
     """
     if not text:
         return {}, []
@@ -47,7 +47,7 @@ def find_published(text: str, settings: Sequence[str]) -> tuple[Published, list[
 
 
 def averages(entries: Iterable[Entry]) -> dict[tuple[str, str], dict[str, comparison.Spread | None]]:
-    """Return the mean of each family's metrics by setting; None where a cell has not ended."""
+    """Return the mean of each family's metrics by setting; None where a cell has not finished."""
     found = {}
     for family, rows in comparison.rows(entries).items():
         for metric in AVERAGES[rows[0].entries[0].layout]:
@@ -56,7 +56,7 @@ def averages(entries: Iterable[Entry]) -> dict[tuple[str, str], dict[str, compar
 
 
 def table(settings: Sequence[str], entries: Sequence[Entry], published: Published, notes: Sequence[str]) -> str:
-    """Return the table with the published numbers next to ours; cells that have not ended are left empty."""
+    """Return the table, with published numbers in columns of their own; unfinished cells are left empty."""
     found = averages(entries)
     beside = [key for key in found if any(key in published.get(name, {}) for name in settings)]
     head = ["setting"]
@@ -76,7 +76,7 @@ def table(settings: Sequence[str], entries: Sequence[Entry], published: Publishe
 
 
 def write_csv(path: Path, settings: Sequence[str], entries: Sequence[Entry], published: Published) -> None:
-    """Write a row for each setting and average that is known or published, in percent."""
+    """Write a row for each setting and average that was measured or published, in percent."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(HEAD)

@@ -1,7 +1,7 @@
-"""What a detector learns on a validation split when its training is over: a temperature, and thresholds to keep.
+"""Calibrate a trained detector on a validation split: fit its temperature and choose its thresholds.
 
-Thresholds are of scores as the network says them (T = 1), which are the ones that papers compare. They do not change
-the temperature, nor it them.
+Thresholds apply to uncalibrated scores (T = 1), which papers compare. Thresholds and temperature do not affect
+each other.
 """
 
 from fsfm_jax.detection.prediction import Predictions
@@ -13,19 +13,19 @@ LEVELS = ("frame", "video")
 
 
 def calibrate(found: Predictions, false_alarm_rate: float) -> dict:
-    """Temperature and thresholds on a validation split, as JSON.
+    """Return temperature and thresholds fitted on a validation split, as JSON.
 
     Args:
       found: predictions of the split, with real and forged faces.
       false_alarm_rate: share of the real examples of each level that may be called forged, 0..1.
 
     Returns:
-      `split`; `temperature`, null with a reason in `undefined` if there is none; `log_loss` and `calibration_error`
-      (of P(real), in bins of equal mass) of the frames, before and after; `thresholds` of frames and videos: at equal
-      error and at the false alarm rate.
+      `split`; `temperature`, null with a reason in `undefined` if none can be fitted; `log_loss` and
+      `calibration_error` (of P(real), in bins of equal mass) over frames, before and after; `thresholds` for frames
+      and videos: at equal error and at the false alarm rate.
 
     Raises:
-      ValueError: one class only, or a rate outside 0..1.
+      ValueError: the split has one class only, or the rate is outside 0..1.
     """
     fitted = calibration.fit_temperature(found.log_probabilities, found.labels, found.dataset)
     chosen = choose(found, false_alarm_rate)
@@ -45,30 +45,30 @@ def calibrate(found: Predictions, false_alarm_rate: float) -> dict:
 
 
 def choose(found: Predictions, false_alarm_rate: float | None) -> dict[str, list[Threshold]]:
-    """Thresholds on a split for frames and for videos: at equal error and, if one is given, at a false alarm rate."""
+    """Choose thresholds on a split for frames and videos: at equal error and, if given, at a false alarm rate."""
     levels = {"frame": found.binary_scores(), "video": found.by_video().binary_scores(found.binary_scores().classes)}
     chosen = {}
     for level, scored in levels.items():
         chosen[level] = [thresholds.at_equal_error(scored, found.dataset)]
         if false_alarm_rate is not None:
-            # A false alarm is a real face that is called forged; real is the positive class.
+            # A false alarm is a real face classified as forged; real is the positive class.
             chosen[level].append(thresholds.at_false_negative_rate(scored, false_alarm_rate, found.dataset))
     return chosen
 
 
 def calibration_error(found: Predictions, temperature: float) -> float:
-    """Expected calibration error of P(real) over the frames, in bins of equal mass."""
+    """Return the expected calibration error of P(real) over the frames, in bins of equal mass."""
     return calibration.expected_calibration_error(diagram(found, temperature))
 
 
 def diagram(found: Predictions, temperature: float) -> calibration.Reliability:
-    """Reliability of P(real) over the frames, in bins of equal mass."""
+    """Return the reliability diagram of P(real) over the frames, in bins of equal mass."""
     scored = found.binary_scores(temperature)
     return calibration.reliability(scored.scores, scored.labels, CALIBRATION_BINS, "mass")
 
 
 def calibrated_metrics(found: Predictions, temperature: float) -> dict[str, dict[str, float]]:
-    """Log loss, Brier score and calibration error of P(real) over the frames, at T = 1 and `temperature`, as JSON."""
+    """Return log loss, Brier score and calibration error of P(real) over frames, at T = 1 and `temperature`."""
     return {
         name: {
             "temperature": t,

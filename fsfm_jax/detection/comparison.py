@@ -1,6 +1,6 @@
-"""The table of a comparison: models x tunings x test sets, as Markdown and, one number a row, as CSV.
+"""Write the table of a comparison: models x tunings x test sets, as Markdown, and as CSV with one number a row.
 
-Below the models that were tuned here stand those whose scores were imported, then published numbers of the same sets.
+Models trained here come first, then imported scores, then published numbers on the same test sets.
 """
 
 import csv
@@ -22,36 +22,36 @@ from fsfm_jax.metrics.card import MERGED
 from fsfm_jax.optim import tuning
 from fsfm_jax.resolve.task import task_of
 
-TEST_FOLDER = "test"  # of a fine-tuning
-# Columns of the table, by layout, and what published tables call them.
+TEST_FOLDER = "test"  # in the working directory of a fine-tuning run
+# Columns of the table by layout, and their names in published tables.
 MAIN = {
     "dfd": {"frame AUC": "frame AUC", "video AUC": "video AUC"},
     "diff": {"AUC": "frame AUC"},
     "fas": {"HTER": "video HTER", "AUC": "video AUC"},
 }
-AUC = {layout: [*titles][-1] for layout, titles in MAIN.items()}  # the column that the picture shows
+AUC = {layout: [*titles][-1] for layout, titles in MAIN.items()}  # the column shown in the picture
 MEAN = "mean"
 HEAD = (
     "task", "model", "tuning", "data set", "metric", "mean", "deviation", "seeds", "trained parameters",
     "all parameters", "trust", "source",
 )  # fmt: skip
-IMPORTED = "scores"  # in place of a tuning, and of the trust in a number
-THRESHOLD = "HTER is at the threshold of equal error on the validation split."
-MEANS = "Means of published rows are computed here, over the same test sets as ours."
-ORACLE = "The step was chosen on the test set itself, by an oracle; these numbers are optimistic: "
+IMPORTED = "scores"  # stands in the columns `tuning` and `trust`
+THRESHOLD = "HTER uses the threshold of equal error on the validation split."
+MEANS = "Means of published rows are computed here, over the test sets of this table."
+ORACLE = "The step was chosen on the test set itself (oracle), so these numbers are optimistic: "
 
-Spread = tuple[float, float | None]  # mean and deviation in percent; no deviation with one seed
+Spread = tuple[float, float | None]  # mean and standard deviation in percent; no deviation with one seed
 
 
 @dataclasses.dataclass(frozen=True)
 class CellResult:
-    """What a finished cell found.
+    """The results of a finished cell.
 
     Attributes:
-      trained, parameters: numbers that were trained, and all; None where scores were imported.
-      summaries: of the test sets by name, for each seed.
-      facts: of the detector of each seed, and of the test sets.
-      oracle: whether its step was chosen on the test set.
+      trained, parameters: counts of trained and of all parameters; None for imported scores.
+      summaries: summaries of the test sets by name, for each seed.
+      facts: facts of the detector of each seed, and of the test sets.
+      oracle: whether the step was chosen on the test set.
     """
 
     trained: int | None
@@ -63,9 +63,9 @@ class CellResult:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A cell: its place, the names of its test sets, and what it found, None before it has ended.
+    """A cell: its place, the names of its test sets, and its results, None before it has finished.
 
-    `source` says where scores come from that were imported, and is empty for a cell that is run here.
+    `source` names the origin of imported scores; it is empty for a cell that is run here.
     """
 
     task: str
@@ -78,12 +78,12 @@ class Entry:
 
     @property
     def family(self) -> str:
-        """The task without its target: those of one family share a table."""
+        """The task without its target; tasks of one family share a table."""
         return self.task.partition("_")[0]
 
 
 class Row:
-    """A model with a tuning: its entries of all tasks of a family, one behind the other."""
+    """A model with a tuning: its entries for all tasks of a family, in order."""
 
     def __init__(self, entries: Sequence[Entry]):
         self.entries = entries
@@ -91,12 +91,12 @@ class Row:
 
     @property
     def counts(self) -> tuple[int, int] | None:
-        """Trained and all parameters, None while nothing has ended and where scores were imported."""
+        """Counts of trained and of all parameters; None while no cell has finished and for imported scores."""
         ended = [entry.found for entry in self.entries if entry.found and entry.found.trained is not None]
         return (ended[0].trained, ended[0].parameters) if ended else None
 
     def mean(self, metric: str) -> Spread | None:
-        """Over all test sets, and the deviation of that mean over seeds; None if a set is missing or undefined."""
+        """Return the mean over all test sets and its standard deviation over seeds; None if a set has no value."""
         seeds = [values(entry, name, metric) for entry in self.entries for name in entry.sets]
         if any(each is None or None in each for each in seeds) or len({len(each) for each in seeds}) > 1:
             return None
@@ -104,17 +104,17 @@ class Row:
 
 
 def read(workdir: str, seeds: Sequence[int]) -> CellResult:
-    """What a fine-tuning with these seeds found, from the results that it left.
+    """Read the results of a fine-tuning with these seeds from `workdir`.
 
     Raises:
-      FileNotFoundError: there are none of one of the seeds.
+      FileNotFoundError: the results of a seed are missing.
     """
     folders = [os.path.join(workdir, REPEATS.format(seed)) for seed in seeds] if len(seeds) > 1 else [workdir]
     files = [Path(folder, TEST_FOLDER, METRICS) for folder in folders]
     missing = [str(file) for file in files if not file.exists()]
     if missing:
         gone = ", ".join(missing)
-        raise FileNotFoundError(f"{workdir} has ended, but {gone} is gone; remove that folder to run it again")
+        raise FileNotFoundError(f"{workdir} has finished, but {gone} is missing. Remove {workdir} to run it again")
     contents = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     trained, parameters = count(contents[0]["detector"])
     return CellResult(
@@ -127,17 +127,17 @@ def read(workdir: str, seeds: Sequence[int]) -> CellResult:
 
 
 def count(card: dict) -> tuple[int, int]:
-    """Numbers that were trained, and all, in the network of a detector with this card."""
-    learnt = {name: value for name, value in card.items() if name != MERGED}  # updates as they were trained
+    """Count the trained and all parameters in the network of a detector with this card."""
+    learnt = {name: value for name, value in card.items() if name != MERGED}  # counts unmerged updates
     params = jax.eval_shape(task_of(learnt).init, jax.random.key(0))
     trained, _ = tuning.split(params, tuning.TUNINGS[card["config"]["tuning.method"]])
     return tuning.count(trained), tuning.count(params)
 
 
 def values(entry: Entry, name: str, metric: str) -> list[float | None] | None:
-    """A metric of a test set in percent for each seed, None where it is undefined.
+    """Return a metric of a test set in percent for each seed, None where it is undefined.
 
-    None instead of the list if the cell has not ended, or if the scores that were imported are not of that set.
+    Return None instead of the list if the cell has not finished, or if its imported scores lack that set.
     """
     if entry.found is None or name not in entry.found.summaries[0]:
         return None
@@ -148,7 +148,7 @@ def values(entry: Entry, name: str, metric: str) -> list[float | None] | None:
 
 
 def spread_of(each: Sequence[float | None]) -> Spread | None:
-    """Mean and deviation over seeds, the deviation divided by their number; None if one is undefined."""
+    """Return mean and population standard deviation over seeds; None if a value is undefined."""
     if None in each:
         return None
     mean, deviation = spread(each)
@@ -156,7 +156,7 @@ def spread_of(each: Sequence[float | None]) -> Spread | None:
 
 
 def rows(entries: Iterable[Entry]) -> dict[str, list[Row]]:
-    """The rows of each family, in the order of the entries."""
+    """Return the rows of each family, in the order of the entries."""
     grouped: dict[str, dict[tuple[str, str], list[Entry]]] = {}
     for entry in entries:
         grouped.setdefault(entry.family, {}).setdefault((entry.model, entry.tuning), []).append(entry)
@@ -164,10 +164,10 @@ def rows(entries: Iterable[Entry]) -> dict[str, list[Row]]:
 
 
 def write_csv(path: Path, entries: Sequence[Entry]) -> None:
-    """Writes a row for each cell that has ended, test set and metric, in percent, then the mean over the task's sets.
+    """Write a row for each finished cell, test set and metric, in percent, then the mean over the task's sets.
 
-    Mean and deviation are over seeds; what is undefined is left empty. Then come the published numbers of these sets;
-    `trust` and `source` say whose they are, and are empty for cells that were run here.
+    Mean and deviation are over seeds; undefined values are left empty. The published numbers on these sets follow.
+    `trust` and `source` name their origin, and are empty for cells that were run here.
     """
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -193,9 +193,9 @@ def write_csv(path: Path, entries: Sequence[Entry]) -> None:
 
 
 def table(entries: Sequence[Entry], notes: Sequence[str]) -> str:
-    """A table for each family of tasks: a row for each model and tuning, its main metrics in percent, their means.
+    """Return a table for each task family: a row for each model and tuning, its main metrics in percent, their means.
 
-    Cells that have not ended are left empty. Below the tables stand `notes` and the facts.
+    Unfinished cells are left empty. `notes` and the facts follow the tables.
     """
     parts = [_section(family, found) for family, found in rows(entries).items()]
     imported = {f"{entry.model}: {entry.source}" for entry in entries if entry.source}
@@ -205,7 +205,7 @@ def table(entries: Sequence[Entry], notes: Sequence[str]) -> str:
 
 
 def facts_of(entries: Iterable[Entry]) -> Facts:
-    """The facts of all that has ended, each detector by its place in the table and its run."""
+    """Return the facts of all finished cells; a detector is named by its place in the table and its run."""
     found = []
     for entry in entries:
         each = () if entry.found is None else entry.found.facts
@@ -249,7 +249,7 @@ def _section(family: str, found: Sequence[Row]) -> str:
 
 
 def _asked(row: Row) -> tuple[dict[str, str], list[str]]:
-    """The columns and the test sets of a row's family, of which published numbers are looked for."""
+    """Return the columns and test sets of a row's family, to look up published numbers."""
     return MAIN[row.entries[0].layout], [name for entry in row.entries for name in entry.sets]
 
 
@@ -262,6 +262,6 @@ def _show(entry: Entry, name: str, metric: str) -> str:
 
 
 def show_spread(cell: Spread) -> str:
-    """Return a mean with its deviation, if there is one, as text."""
+    """Return a mean as text, with its standard deviation if there is one."""
     mean, deviation = cell
     return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"

@@ -1,14 +1,14 @@
-"""A finished detector: parameters, and a card of everything that gives its scores their meaning.
+"""A finished detector: its parameters, and a card that describes its scores.
 
-A fine-tuning run ends with one in `WORKDIR/detector`, a checkpoint whose `run` item is the card:
+A fine-tuning run saves it in `WORKDIR/detector`, a checkpoint whose `run` item is the card:
 
-    class_names, real    what the scores are of, by index
-    statistics           channel mean and deviation of the pixels it takes
-    step, selection      which step of the run it is, and the sentence on how that was chosen
+    class_names, real    class names by index, and the index of the real class
+    statistics           channel mean and standard deviation of its input pixels
+    step, selection      the step of the run, and a sentence on how that step was chosen
     calibration          temperature and thresholds from a validation split, or null
-    seen                 the videos it was trained on (`detection.video_overlap`)
-    image_size           side of its images, if it is not that of the records
-    config, origin, ...  the recipe, where its pretraining came from, versions
+    seen                 hashes of its training videos (`detection.video_overlap`)
+    image_size           side of its images in pixels, if it differs from that of the records
+    config, origin, ...  the recipe, the origin of its pretraining, versions
 """
 
 import dataclasses
@@ -25,15 +25,15 @@ from fsfm_jax.metrics.card import Carded
 from fsfm_jax.tasks.classify import ClassifyTask
 
 FOLDER = "detector"
-REPEATS = "seed_{}"  # folder of one of several runs
+REPEATS = "seed_{}"  # folder of one seed of a run with several
 
 
 @dataclasses.dataclass(frozen=True)
 class Detector(Carded):
-    """A network with parameters and card.
+    """A network with its parameters and its card.
 
     Attributes:
-      name: what messages call it, the path it was opened from.
+      name: the path it was opened from, used in messages.
     """
 
     name: str
@@ -45,8 +45,8 @@ class Detector(Carded):
 def digest_parameters(params: Mapping) -> str:
     """Return the SHA-256 of all parameters by name, dtype, shape and bytes, in hexadecimal.
 
-    A run and its exports hold the same parameters, and so have the same digest. Parameters that are split over hosts
-    are gathered: then all hosts must ask.
+    A run and its exports hold the same parameters, so their digests are equal. Parameters sharded over hosts are
+    gathered, so all hosts must call this function.
     """
     digest = hashlib.sha256()
     for name, leaf in sorted(flatten_dict(params, sep="/").items()):

@@ -1,4 +1,4 @@
-"""The encoder of whatever has one, to be looked at: a pretraining run, a detector, an official file."""
+"""Load the encoder of a pretraining run, a detector or an official file, to inspect it."""
 
 import dataclasses
 import functools
@@ -28,8 +28,8 @@ class LoadedEncoder:
     """An encoder with its parameters.
 
     Attributes:
-      name: of the checkpoint. encoder: computes in float32.
-      statistics: of its channels. image_size: side of its images in pixels.
+      name: the checkpoint's name. encoder: the module; it computes in float32.
+      statistics: channel statistics. image_size: side of its images in pixels.
     """
 
     name: str
@@ -44,10 +44,10 @@ class LoadedEncoder:
         return self.encoder.size.patch_size
 
     def patches(self, faces: np.ndarray) -> jax.Array:
-        """Normalised patches of `[B, H, W, 3] uint8`, resized whole if they have another size, `[B, N, P]`.
+        """Return normalised patches of `[B, H, W, 3] uint8`, resized without cropping to `image_size`, `[B, N, P]`.
 
         Raises:
-          ValueError: faces of another kind.
+          ValueError: the faces have another shape or dtype.
         """
         check_images(faces)
         if faces.shape[1:3] != (self.image_size, self.image_size):
@@ -55,10 +55,14 @@ class LoadedEncoder:
         return patchify(normalise(jnp.asarray(faces), self.statistics), self.patch_size)
 
     def features(self, faces: np.ndarray, batch: int = 8) -> np.ndarray:
-        """Mean of the last block's patch tokens, `[n, H, W, 3] uint8 -> [n, D] float32`, n from 1 on; ValueError."""
+        """Return the mean over the last block's patch tokens, `[n, H, W, 3] uint8 -> [n, D] float32`.
+
+        Raises:
+          ValueError: there is no face, or the faces have another shape or dtype.
+        """
         check_images(faces)
         if not len(faces):
-            raise ValueError("faces: expected at least one, found none")
+            raise ValueError("faces: expected at least one face, found none")
         apply = jax.jit(functools.partial(_pool, encoder=self.encoder))
         parts = []
         for start in range(0, len(faces), batch):
@@ -74,17 +78,17 @@ def _pool(params: dict, patches: jax.Array, encoder: Encoder) -> jax.Array:
 
 
 def open_encoder(checkpoint: str | None, unsaid: Unsaid, base: str = OWN) -> LoadedEncoder:
-    """Opens the encoder of a run, of an export of one, of a weight file, or of the package.
+    """Open the encoder of a run, an export, a weight file or the package.
 
     Args:
-      checkpoint: working directory of a pretraining or fine-tuning, file, folder or address of the Hub; `small` or None
-        for that of the package.
-      unsaid: with `classes` a weight file is taken for a fine-tuned one.
-      base: of a weight file that is not of FSFM, a key of `models.bases.BASES`.
+      checkpoint: working directory of a pretraining or fine-tuning run, a file, a folder or a Hub address; `small` or
+        None opens the encoder of the package.
+      unsaid: with `classes`, a weight file is read as a fine-tuned one.
+      base: layout of a weight file that is not from FSFM, a key of `models.bases.BASES`.
 
     Raises:
-      FileNotFoundError: nothing there.
-      ValueError: what the openers refuse, or no channel statistics.
+      FileNotFoundError: the checkpoint does not exist.
+      ValueError: an opener refuses the checkpoint, or the channel statistics are unknown.
     """
     name = bundled.NAME if checkpoint is None else checkpoint
     checkpoint = checkpoint_place.resolve(checkpoint, bundled.ENCODER)
@@ -97,14 +101,14 @@ def open_encoder(checkpoint: str | None, unsaid: Unsaid, base: str = OWN) -> Loa
         return LoadedEncoder(name, made, detector.params["encoder"], detector.task.statistics, model.image_size)
     found = open_pretrained(checkpoint, base)
     if found.statistics is None:
-        raise ValueError(f"--checkpoint: nothing says the channel statistics of {checkpoint}; see docs/interchange.md")
+        raise ValueError(f"--checkpoint: the channel statistics of {checkpoint} are unknown; see docs/interchange.md")
     size = SIZES[found.origin["size"]]
     made = _make(found.params["encoder"], size, BASES[base].style, found.grid)
     return LoadedEncoder(name, made, found.params["encoder"], found.statistics, made.grid * size.patch_size)
 
 
 def _make(params: dict, size: Size, style: Style, grid: int, **inside: Any) -> Encoder:
-    """The module whose parameters these are."""
+    """Return the module that `params` belong to."""
     return Encoder(
         size, grid, jnp.float32, "none", learnt_positions="pos_embed" in params, final_norm="norm" in params,
         style=style, **inside,

@@ -1,4 +1,4 @@
-"""Detectors that `to_torch` exported, with the card that they had."""
+"""Read detectors that `to_torch` exported, with their cards."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,26 +16,26 @@ from fsfm_jax.weights.export_file import PRETRAINED, Export, read_weights
 from fsfm_jax.weights.sidecar_file import COPY
 
 FIELD = "checkpoint"
-_EXPORT = "export"  # of the card: from where it was brought back
+_EXPORT = "export"  # key of the card: the file that it was imported from
 _KEPT = ("class_names", "real", "statistics", "image_size", "step", "selection", "calibration", "config", "versions")
 
 
 def open_export(export: Export) -> tuple[Detector, Mapping[str, np.ndarray]]:
-    """Opens an exported detector.
+    """Open an exported detector.
 
     Returns:
-      The detector, with its card and the network that its configuration names; and the arrays of the official network
-      that it does not use, by official name.
+      The detector, with its card and the network that its configuration names; and the arrays of the official file
+      that this network does not use, by official name.
 
     Raises:
-      FileNotFoundError: no such file.
-      ValueError: a pretrained encoder, a file that the sidecar does not vouch for, or arrays of another network.
+      FileNotFoundError: the file does not exist.
+      ValueError: the file holds a pretrained encoder, does not match its sidecar, or has arrays of another network.
     """
     path, said = export.path, export.said
     if not export.is_detector:
         raise ValueError(
-            f"{FIELD}: {path}: {export.beside} says {PRETRAINED}: an encoder, which tells nothing apart yet; fine-tune "
-            f"it first, with init={path}"
+            f"{FIELD}: {path}: expected a detector, but {export.beside} says {PRETRAINED}: an encoder without a "
+            f"classifier. Fine-tune it first, with init={path}"
         )
     card = _card(export)
     try:
@@ -50,7 +50,7 @@ def open_export(export: Export) -> tuple[Detector, Mapping[str, np.ndarray]]:
 
 
 def _card(export: Export) -> dict[str, Any]:
-    """The card of the detector before it was exported, as far as the sidecar has it."""
+    """Return the card that the detector had before its export, as far as the sidecar stores it."""
     said = export.said
     card = {name: said.get(name) for name in _KEPT} | {"origin": said.get("origin"), "seen": said.get("seen")}
     card |= {name: said[name] for name in ("official", MERGED, DEMONSTRATION) if name in said}
@@ -61,6 +61,6 @@ def _card(export: Export) -> dict[str, Any]:
 
 
 def with_dtype(detector: Detector, dtype: Any) -> Detector:
-    """The same detector with matrix products in another dtype."""
+    """Return the same detector with matrix products in another dtype."""
     model = dataclasses.replace(detector.task.model, dtype=dtype)
     return dataclasses.replace(detector, task=dataclasses.replace(detector.task, model=model))

@@ -1,7 +1,7 @@
-"""The facts that numbers of this field differ by: one block, the same in every table, and as JSON in `metrics.json`.
+"""Describe the settings that results depend on: one block, the same in every table, and as JSON in `metrics.json`.
 
-Each fact has a line: the detector's first, then those of the test sets. A fact that nothing says is "not known". Where
-detectors or sets share a fact it is said once, otherwise it stands behind their names.
+Each fact has a line, first those of the detector, then those of the test sets. An unrecorded fact is "not known".
+A fact that all detectors or sets share is printed once; otherwise each name is printed with its value.
 """
 
 import dataclasses
@@ -19,24 +19,24 @@ from fsfm_jax.metrics.card import Carded
 from fsfm_jax.resolve.report import RESAMPLING_SEED
 
 HEADING, UNKNOWN = "## Facts", "not known"
-KEY = "facts"  # of `metrics.json`
-SHOWN = 12  # digits of a SHA-256
-OWN_RULE = "as the data set's rule says"  # of the card of records without --frames
+KEY = "facts"  # key in `metrics.json`
+SHOWN = 12  # digits shown of a SHA-256
+OWN_RULE = "as the data set's rule says"  # in the card of records prepared without --frames
 
 
 class Facts(NamedTuple):
-    """What is known of the detectors and the test sets of a table, by their names; a name may come twice."""
+    """The facts of the detectors and test sets of a table, as pairs with their names; a name may occur twice."""
 
     detectors: Sequence[tuple[str, Mapping]]
     sets: Sequence[tuple[str, Mapping]]
 
 
 def describe_detector(detector: Carded, weights: Any, transform: str, image_size: int) -> dict:
-    """Say what the numbers of a detector depend on, as JSON; null is not known.
+    """Describe what the numbers of a detector depend on, as JSON; null is not known.
 
     Args:
-      weights: its parameters; None of a serialized detector, whose file is digested.
-      transform, image_size: how pictures are made of face crops here.
+      weights: its parameters; None for a serialized detector, whose file is hashed instead.
+      transform, image_size: how this evaluation turns face crops into input images.
     """
     if weights is None:
         digest, of = detector.card["artifact"]["sha256"], "the file"
@@ -50,10 +50,10 @@ def describe_detector(detector: Carded, weights: Any, transform: str, image_size
 
 
 def describe_set(source: LabelledSource, frames: np.ndarray, frames_of_video: np.ndarray) -> dict:
-    """Say how a test set was made and how much of it was scored, as JSON; null is not known.
+    """Describe how a test set was made and how much of it was scored, as JSON; null is not known.
 
     Args:
-      frames: `[n]` frame number of each example, -1 for a photo. frames_of_video: `[V]`, how many each video has.
+      frames: `[n]` frame number of each example, -1 for a photo. frames_of_video: `[V]` frame count of each video.
     """
     return {
         "videos": len(frames_of_video),
@@ -68,16 +68,16 @@ def describe_set(source: LabelledSource, frames: np.ndarray, frames_of_video: np
 
 
 def describe_whole(source: LabelledSource) -> dict:
-    """Say what `describe_set` says of a set of which every example is scored; each is read once."""
+    """Return `describe_set` for a set of which every example is scored; each example is read once."""
     frames = np.array([source[index][records.FRAME] for index in range(len(source))])
     return describe_set(source, frames, np.unique(source.videos, return_counts=True)[1])
 
 
 def read(content: Mapping, name: str = "") -> Facts:
-    """The facts of a `metrics.json`; results from before have some of them elsewhere and do not say the others.
+    """Read the facts of a `metrics.json`. Older results store some of them elsewhere and lack the others.
 
     Args:
-      name: of the detector, instead of the one there.
+      name: name of the detector, replacing the stored one.
     """
     if KEY in content:
         found = content[KEY]
@@ -93,17 +93,17 @@ def read(content: Mapping, name: str = "") -> Facts:
 
 
 def join(parts: Iterable[Facts]) -> Facts:
-    """The facts of a table that is made of several results."""
+    """Join the facts of several results into those of one table."""
     parts = list(parts)
     return Facts([one for part in parts for one in part.detectors], [one for part in parts for one in part.sets])
 
 
 def block(facts: Facts) -> str:
-    """The section of a table with its facts, as Markdown; empty if there is neither a detector nor a set."""
+    """Return the facts section of a table, as Markdown; empty if there is neither a detector nor a set."""
     if not facts.detectors and not facts.sets:
         return ""
     lines = []
-    alone = len({name for name, _ in facts.detectors}) == 1  # several stand behind their names
+    alone = len({name for name, _ in facts.detectors}) == 1  # with several detectors each fact is printed with a name
     named = {"detector": _known("name")} if alone else {}
     for rows, found in ((named | DETECTOR_ROWS, facts.detectors), (SET_ROWS, facts.sets)):
         for title, say in rows.items() if found else ():
@@ -113,14 +113,14 @@ def block(facts: Facts) -> str:
 
 
 def _group(said: Sequence[tuple[str, str]]) -> str:
-    """What all say, or what each says behind the names of those who do."""
+    """Return the text that all share, or each text preceded by the names it applies to."""
     names: dict[str, dict[str, None]] = {}
     for name, text in said:
         names.setdefault(text, {})[name] = None
     if len(names) == 1:
         return _plain(next(iter(names)))
     each = [_plain(f"{', '.join(of)}: {text}") for text, of in names.items()]
-    # Sentences have a line each.
+    # Long texts (several parts) get a line each.
     return "".join(f"\n  - {one}" for one in each) if any(";" in text for text in names) else "; ".join(each)
 
 
@@ -129,7 +129,7 @@ def _plain(text: str) -> str:
 
 
 def _of_card(card: Mapping, selection: Mapping) -> dict:
-    """What the card of a detector says about its training; an official file says nothing."""
+    """Return what the card of a detector says about its training; an official file says nothing."""
     fields = {**(card.get("config") or {}), **(card.get("all_fields") or {})}
     data = card.get("data")
     train = data["train"] if isinstance(data, Mapping) else fields.get("data.train")
@@ -177,7 +177,7 @@ def _frames(fact: Mapping) -> str:
 
 
 def _of_parts(say: Callable[[Mapping], str]) -> Callable[[Mapping], str]:
-    """What the parts of a set say, each thing once."""
+    """Describe the parts of a set, each distinct text once."""
     return lambda fact: " and ".join(dict.fromkeys(map(say, fact["parts"]))) or UNKNOWN
 
 

@@ -1,13 +1,13 @@
-"""Pooled features of a frozen encoder: computed once for every image, kept on disk, scored by the head alone.
+"""Cache pooled features of a frozen encoder on disk: compute them once per image, then run the head alone.
 
 A set of features is two files in the folder of the cache:
 
     DIGEST.npy     `[n, D] float32`, one row per example of a data set
-    DIGEST.json    in words what they are features of, and the checksum of the rows
+    DIGEST.json    a description of their inputs, and the checksum of the rows
 
-The digest is of everything that decides about the values: the encoder's parameters and wiring, the statistics, the
-transform and the data set. So runs, seeds and tunings share a folder, and what differs in any of these is another file.
-The number of images that the encoder sees at a time is not part of it: that is rounding.
+The digest covers everything that the values depend on: the encoder's parameters and wiring, the statistics, the
+transform and the data set. Runs, seeds and tunings can therefore share a folder.
+The digest leaves out the batch size, which only changes rounding.
 """
 
 import dataclasses
@@ -45,39 +45,40 @@ from fsfm_jax.run.whole_file import whole_file
 from fsfm_jax.tasks.classify import ClassifyTask
 
 LOG = logging.getLogger("fsfm_jax")
-FIRST_FIELDS = ("class_token", "pre_norm", "gelu", "epsilon")  # of `Style`
-FORMAT = 1  # raised when the same encoder would find other features by new code
+FIRST_FIELDS = ("class_token", "pre_norm", "gelu", "epsilon")  # fields of `Style` in the first format
+FORMAT = 1  # raise it when new code computes other features with the same encoder
 ENCODER = ("encoder", "fc_norm")  # the parameters that features depend on
 WHAT = "Pooled features of a frozen encoder, [examples, width] float32, one row per example of the data set."
 
 
 class FeatureCache:
-    """The features of data sets by one encoder, from a folder or computed and put there."""
+    """A folder of the features that one encoder computes of data sets; missing ones are computed and stored."""
 
     def __init__(self, folder: str, task: ClassifyTask, params: dict, spec: EvaluationSpec, mesh: Mesh):
-        """`params` has the encoder of the task's network; it is copied. `spec.transform` plays no part.
+        """Make a cache in `folder`; `params` has the encoder of the task's network and is copied.
+        `spec.transform` is not used.
 
         Raises:
-          ValueError: a folder that is not on a file system, or a batch that the devices do not divide.
+          ValueError: the folder is not on a local file system, or the batch is not a multiple of the device count.
         """
         if "://" in folder:
-            raise ValueError(f"features.cache: expected a local folder, whose files can be mapped; found {folder}")
+            raise ValueError(f"features.cache: expected a local folder, as files are memory-mapped; found {folder}")
         self._folder, self._task, self._spec = folder, task, spec
         self._sweep = Sweep(task, ClassifyTask.pool_images, records.IMAGE, spec.batch, mesh)
-        # On the host, and a copy: training gives the arrays of its state away.
+        # A copy on the host: training donates the arrays of its state.
         placed = self._sweep.place({name: params[name] for name in ENCODER if name in params})
         self._encoder = jax.tree.map(np.array, placed)
         self._about = _about(task, self._encoder)
         self._opened: dict[str, np.ndarray] = {}
 
     def of(self, source: LabelledSource, transform: str) -> np.ndarray:
-        """Features of all examples of `source` after `transform`, `[n, D] float32`, mapped from the file.
+        """Return features of all examples of `source` after `transform`, `[n, D] float32`, memory-mapped.
 
-        They are computed if the folder does not have them. A file that is damaged, cut short or of another shape or
-        type is not believed: it is computed again, since nothing is lost by that, and a warning says so.
+        They are computed if the folder lacks them. A file that is damaged, truncated or of another shape or dtype is
+        computed again, with a warning.
 
         Raises:
-          ValueError: a photo that cannot be decoded, or a feature that is not finite; nothing is kept then.
+          ValueError: a photo cannot be decoded, or a feature is non-finite; then nothing is stored.
         """
         about = self._describe(source, transform)
         name = _digest(about)
@@ -86,7 +87,7 @@ class FeatureCache:
         return self._opened[name]
 
     def prepare(self, wanted: Iterable[tuple[LabelledSource, str]]) -> None:
-        """Finds or computes the features of sources by their transforms, and says how many there were."""
+        """Find or compute the features of sources with their transforms, and log how many were found."""
         wanted = {_digest(self._describe(*one)): one for one in wanted}
         found = [name for name, one in wanted.items() if self._find(name, self._describe(*one))]
         counts = [sum(len(wanted[name][0]) for name in names) for names in (wanted, found)]
@@ -98,7 +99,7 @@ class FeatureCache:
             self.of(source, transform)
 
     def key(self, source: LabelledSource, transform: str) -> str:
-        """The name of the files of a source and a transform, without their endings."""
+        """Return the file name for a source and a transform, without the suffix."""
         return _digest(self._describe(source, transform))
 
     def _describe(self, source: LabelledSource, transform: str) -> dict:
@@ -106,11 +107,11 @@ class FeatureCache:
         return same_json(self._about | data | {"transform": transform})
 
     def _find(self, name: str, about: dict) -> bool:
-        """Whether the features are known, on all hosts alike."""
+        """Return whether every host has the features; all hosts return the same."""
         if name in self._opened:
             return True
         found = self._open(name, about)
-        # Computing needs every host: one that misses the file makes all compute.
+        # Computing needs every host, so all hosts compute if one lacks the file.
         if jax.process_count() > 1:
             known = multihost_utils.process_allgather(np.array(found is not None))
             found = found if known.all() else None
@@ -123,7 +124,7 @@ class FeatureCache:
         batches = image_batches(source, about["transform"], self._task.model.image_size, self._spec)
         found, _ = self._sweep(self._sweep.place(self._encoder), batches, len(source))
         check_finite(source, found, "features", "the encoder's weights")
-        # Other hosts keep what they gathered, so they need not wait for the file.
+        # Other hosts keep the gathered values, so they need not wait for the file.
         self._opened[name] = found
         if jax.process_index() == 0:
             self._write(name, about, found)
@@ -139,7 +140,7 @@ class FeatureCache:
             with open(self._path(name, "json"), encoding="utf-8") as file:
                 card = json.load(file)
             values = np.lib.format.open_memmap(path, mode="r")
-        except FileNotFoundError:  # the text is the last to be written: without it the rows are not finished
+        except FileNotFoundError:  # the JSON is written last: without it the rows may be incomplete
             return None
         except (ValueError, EOFError) as error:
             LOG.warning("features.cache: %s cannot be read (%s); it is computed again", path, error)
@@ -148,7 +149,7 @@ class FeatureCache:
         if values.shape != shape or values.dtype != np.float32:
             wrong = f"expected {list(shape)} float32, found {list(values.shape)} {values.dtype}"
         elif card != _card(about, values):
-            wrong = "not what its text says, or its checksum is another"
+            wrong = "its description or its checksum does not match"
         else:
             return values
         LOG.warning("features.cache: %s is damaged (%s); it is computed again", path, wrong)
@@ -164,26 +165,26 @@ class FeatureCache:
 
 
 class FeatureScorer:
-    """A `Scorer` that takes the features of a cache for those of the photos; the head is compiled once."""
+    """A `Scorer` that reads features from a cache instead of encoding photos; the head is compiled once."""
 
     def __init__(self, task: ClassifyTask, spec: EvaluationSpec, mesh: Mesh, cache: FeatureCache):
-        """`cache` is of the encoder of all parameters that are scored; ValueError as `Scorer`."""
+        """Make a scorer; all scored parameters must share the encoder of `cache`. Raise ValueError as `Scorer`."""
         self._spec, self._cache = spec, cache
         self._sweep = Sweep(task, ClassifyTask.log_probabilities_of_features, FEATURES, spec.batch, mesh)
         self._details: dict[str, dict[int, tuple]] = {}
 
     def place(self, params: Any) -> Any:
-        """What of `params` is behind the encoder, as arrays on every device of the mesh."""
+        """Return the parameters behind the encoder, as arrays on every device of the mesh."""
         return self._sweep.place({name: part for name, part in params.items() if name not in ENCODER})
 
     def __call__(self, params: Any, source: LabelledSource) -> Predictions:
-        """Scores all examples of `source`; `params` are what `place` made of them.
+        """Score all examples of `source`; `params` come from `place`.
 
         Raises:
-          ValueError: as `FeatureCache.of`, or a score that is not finite.
+          ValueError: as `FeatureCache.of`, or a score is non-finite.
         """
         features, key = self._cache.of(source, self._spec.transform), self._cache.key(source, self._spec.transform)
-        if key not in self._details:  # a set is looked at often, its texts are read once
+        if key not in self._details:  # a set is scored often, its details are read once
             own = range(jax.process_index(), len(source), jax.process_count())
             self._details[key] = gather({index: details_of(source[index]) for index in own})
         batches = feature_batches(features, self._spec.batch, jax.process_index(), jax.process_count())
@@ -192,7 +193,7 @@ class FeatureScorer:
 
 
 def _about(task: ClassifyTask, encoder: dict) -> dict:
-    """What of an encoder decides about features, as JSON."""
+    """Return what the features of an encoder depend on, as JSON."""
     model, digest = task.model, hashlib.sha256()
     for path, value in sorted(flatten_dict(encoder, sep="/").items()):
         digest.update(f"{path} {value.dtype} {value.shape}\n".encode())
@@ -201,7 +202,7 @@ def _about(task: ClassifyTask, encoder: dict) -> dict:
         "format": FORMAT,
         "encoder": digest.hexdigest(),
         "size": dataclasses.asdict(model.size),
-        # Later fields only where they say something, so that features computed before them stay known.
+        # Add later fields only where they differ from the default, so that older cached features stay valid.
         "style": {
             name: value for name, value in dataclasses.asdict(model.style).items()
             if name in FIRST_FIELDS or value != getattr(PLAIN, name)

@@ -1,4 +1,4 @@
-"""Fine-tuned official files as detectors; what they do not say has to be said by whoever evaluates them."""
+"""Open fine-tuned official files as detectors; the user supplies what these files do not store."""
 
 import dataclasses
 
@@ -14,8 +14,8 @@ from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.weights.official_file import Content
 
-SELECTION = "An official file: how its step was chosen is not in it. The released anti-spoofing code chooses on the "
-SELECTION += "target's test set, the others on a validation set."
+SELECTION = "An official file: it does not say how its step was chosen. The released anti-spoofing code chooses on the "
+SELECTION += "target's test set, the other released code on a validation set."
 
 
 def open_official(
@@ -26,33 +26,34 @@ def open_official(
     dtype: jnp.dtype,
     content: Content | None = None,
 ) -> Detector:
-    """Opens a fine-tuned official `.pth` or `.safetensors`.
+    """Open a fine-tuned official `.pth` or `.safetensors`.
 
     Args:
-      classes: its class names by index, such as "fake,real"; the file does not have them.
-      statistics: where no statistics lie beside the file.
-      norm_over: what an anti-spoofing network normalises over.
-      content: of the file, if it was read before.
+      classes: class names by index, such as "fake,real"; the file does not store them.
+      statistics: channel statistics, used if the folder of the file has none.
+      norm_over: the axis that an anti-spoofing network normalises over.
+      content: content of the file, if it was read before.
 
     Raises:
-      ValueError: no class names or another number of them than outputs, no statistics, or another kind of file.
-      FileNotFoundError: no such file.
+      ValueError: the class names are missing or do not match the outputs, there are no statistics, or the file is of
+        another kind.
+      FileNotFoundError: the file does not exist.
     """
     if not classes:
         raise ValueError(
-            f"official.classes: {path} does not say what its outputs are; name them by index, such as fake,real (the "
-            "official code numbers folders by name)"
+            f"official.classes: {path} does not store its class names; give them by index, such as fake,real (the "
+            "official code sorts the class folders by name)"
         )
     names, real = parse_classes(classes, "official.classes")
     return detector_of(path, read_detector(path, names, real, statistics, content=content), norm_over, dtype)
 
 
 def detector_of(path: str, found: ReleasedDetector, norm_over: str, dtype: jnp.dtype) -> Detector:
-    """The detector that was found in the file at `path`."""
+    """Make a detector of the network that was read from the file at `path`."""
     shared = dict(size=SIZES[found.size], image_size=found.image_size, drop_path=0.0, dtype=dtype, remat="none")
     shared["reduction"] = found.reduction
     if found.network == "antispoof":
-        # A released adapter sees the pooled token alone, whatever the field says.
+        # A released adapter sees only the pooled token; the value of the field does not matter.
         norm_over = norm_over if found.reduction is None else "features"
         model = AntiSpoofSpec(norm_over=norm_over, dropout=0.0, **shared)
     else:

@@ -1,4 +1,4 @@
-"""A fine-tuned weight file as a detector in a working directory, as if a run had ended with it."""
+"""Import a fine-tuned weight file as the detector of a working directory, as if a run had saved it."""
 
 import json
 from typing import Any
@@ -18,13 +18,13 @@ from fsfm_jax.tasks.normalisation import Statistics
 from fsfm_jax.weights.export_file import Export
 from fsfm_jax.weights.official_file import Content
 
-NO_DROP_PATH = "the file does not say its rate of stochastic depth, which scores do not depend on; taken for 0"
+NO_DROP_PATH = "the file does not store its rate of stochastic depth; 0 is recorded, scores do not depend on it"
 
 
 def import_detector(
     path: str, workdir: str, classes: str, statistics: Statistics | None, norm_over: str, content: Content | None = None
 ) -> Detector:
-    """Reads a fine-tuned official file and writes `WORKDIR/detector`; the arguments are those of `open_official`.
+    """Read a fine-tuned official file and write `WORKDIR/detector`; the arguments are those of `open_official`.
 
     Raises:
       ValueError: see `open_official`.
@@ -45,21 +45,21 @@ def import_detector(
 
 
 def import_export(export: Export, workdir: str) -> Detector:
-    """Reads a detector that `to_torch` exported and writes `WORKDIR/detector`, with the card that it had.
+    """Read a detector that `to_torch` exported and write `WORKDIR/detector`, with its original card.
 
     Raises:
       ValueError: see `open_export`.
       FileNotFoundError: no such file.
     """
     detector, unused = open_export(export)
-    # What our network never had is made anew when it is exported again.
+    # Arrays that our network never had are made again by the next export.
     carried = unused if "official" in detector.card else {}
     save_detector(workdir, detector.card["step"] or 0, detector.params, detector.card, carried)
     return Detector(workdir, detector.task, detector.params, detector.card)
 
 
 def _fields(detector: Detector, drop_path: float) -> dict[str, Any]:
-    """The fields of a configuration that name the network of this detector; nothing else is known of its recipe."""
+    """Return the configuration fields that name the detector's network; the rest of its recipe is unknown."""
     model = detector.task.model
     fields = {
         "job": "finetune",

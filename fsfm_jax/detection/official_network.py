@@ -1,4 +1,4 @@
-"""Fine-tuned weight files of the official code, as detectors to evaluate."""
+"""Read fine-tuned weight files of the official code, as detectors to evaluate."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,21 +22,21 @@ _PLAIN = (official_file.CLASSIFIER, official_file.ADAPTER)
 
 @dataclasses.dataclass(frozen=True)
 class ReleasedDetector:
-    """A detector as a file has it.
+    """A detector as read from a file.
 
     Attributes:
       params: nested NumPy arrays in our layout, float32.
       network: "classifier" or "antispoof".
-      pooling: of a classifier, `mean_patches` or `cls`, from the norm that it has; None of anti-spoofing.
-      reduction: of FS-Adapter, from the width of its bottleneck; None without one.
-      size: name in the table of sizes.
-      image_size: side of its images in pixels, from its grid of positions.
-      statistics: how its images are normalised.
-      class_names: in the order of its outputs; real: the index of real (bona fide) faces.
-      drop_path: the rate that the options in the file say; None if they do not.
-      unused: official name -> array that the official network has and does not use.
-      said: what the file has beside the network and the optimizer.
-      origin: as JSON: `kind`, `path`, `sha256`, `size`, `epoch` and `threshold` (of a file that says them), `notes`.
+      pooling: `mean_patches` or `cls` for a classifier, inferred from its norm; None for anti-spoofing.
+      reduction: reduction of FS-Adapter, inferred from the width of its bottleneck; None without an adapter.
+      size: its name in the table of sizes.
+      image_size: side of its images in pixels, inferred from its position grid.
+      statistics: channel statistics that normalise its images.
+      class_names: class names in the order of its outputs; real: the index of real (bona fide) faces.
+      drop_path: the stochastic depth rate among the file's options; None if missing.
+      unused: official name -> array of the file that the official network does not use.
+      said: entries of the file other than the network and the optimizer.
+      origin: JSON of `kind`, `path`, `sha256`, `size`, `epoch` and `threshold` (if the file has them), `notes`.
     """
 
     params: dict
@@ -62,30 +62,31 @@ def read_detector(
     sizes: Mapping[str, Size] = SIZES,
     content: official_file.Content | None = None,
 ) -> ReleasedDetector:
-    """Reads a fine-tuned classifier or anti-spoofing network from a .pth, .pt, .pth.tar or .safetensors file.
+    """Read a fine-tuned classifier or anti-spoofing network from a .pth, .pt, .pth.tar or .safetensors file.
 
     Args:
-      class_names: in the order of the outputs. The file does not say it: the official code numbers the folders of
-        its data sets by name, so that fake is 0 and real is 1.
+      class_names: class names in the order of the outputs, which the file does not store. The official code sorts the
+        class folders by name, so fake is 0 and real is 1.
       real: index of real faces in `class_names`.
-      content: of the file, if it was read before.
-      statistics: used where the folder of the file has no `pretrain_ds_mean_std.txt`; those win, as officially.
+      content: content of the file, if it was read before.
+      statistics: used if the folder of the file has no `pretrain_ds_mean_std.txt`, which takes precedence as in the
+        official code.
 
     Raises:
-      FileNotFoundError: no file there.
-      ValueError: another kind of network, names or shapes that do not fit, another number of outputs than
-        names, or no statistics.
+      FileNotFoundError: the file does not exist.
+      ValueError: the network is of another kind, array names or shapes do not fit, the outputs do not match the class
+        names, or there are no statistics.
     """
     if len(set(class_names)) != len(class_names) or not 0 <= real < len(class_names):
         raise ValueError(
-            f"{FIELD}: {path}: expected class names that differ, and the index of the real one among them; "
+            f"{FIELD}: {path}: expected distinct class names and the index of the real one among them; "
             f"found {', '.join(class_names)} and {real}"
         )
     file = official_file.open_file(path, FIELD, content)
     if file.network == official_file.PRETRAINED:
         raise ValueError(
-            f"{FIELD}: {path} holds {official_file.NETWORKS[file.network]}, which tells nothing apart yet; "
-            f"fine-tune it first, with init={path}"
+            f"{FIELD}: {path}: expected a detector, found {official_file.NETWORKS[file.network]}, which has no "
+            f"classifier. Fine-tune it first, with init={path}"
         )
     table, head = official_file.TABLES[file.network], "head" if file.network in _PLAIN else "classifier"
     params, notes = official_file.parameters(file, table)
@@ -93,15 +94,15 @@ def read_detector(
     if outputs is None or outputs.shape != (len(class_names),):
         found = "no such array" if outputs is None else f"shape {list(outputs.shape)}"
         raise ValueError(
-            f"{FIELD}: {path}: {len(class_names)} class names, {', '.join(class_names)}, so as many outputs are "
-            f"expected in {head}/bias; found {found}. Name the classes in the order of the outputs"
+            f"{FIELD}: {path}: expected {len(class_names)} outputs in {head}/bias for the class names "
+            f"{', '.join(class_names)}; found {found}. Name every class, in the order of the outputs"
         )
     try:
         size = recognise_size(params, sizes)
     except ValueError as error:
         raise ValueError(f"{FIELD}: {path}: {error}") from error
     if "pos_embed" not in params["encoder"]:
-        raise ValueError(f"{FIELD}: {path}: there is no pos_embed; a fine-tuned network has learnt positions")
+        raise ValueError(f"{FIELD}: {path}: expected pos_embed (learned positions), found no such array")
     image_size = position_grid(params, sizes[size], PLAIN) * sizes[size].patch_size
     pooling = ("mean_patches" if "fc_norm" in params else "cls") if file.network in _PLAIN else None
     reduction = _reduction(file.path, params, sizes[size])
@@ -110,8 +111,8 @@ def read_detector(
     notes += _statistics_notes(own, statistics)
     if own is None and statistics is None:
         raise ValueError(
-            f"{FIELD}: {path}: nothing says how its images are normalised, there is no {STATISTICS_FILE} beside it; "
-            "choose official.statistics (the official code takes those of vggface2 then, without a word)"
+            f"{FIELD}: {path}: expected channel statistics in {STATISTICS_FILE} in the same folder, found none; "
+            "set official.statistics (the official code silently uses vggface2 in this case)"
         )
     return ReleasedDetector(
         params,
@@ -131,7 +132,7 @@ def read_detector(
 
 
 def _drop_path(options: Any) -> float | None:
-    """The rate of stochastic depth among the options of a file."""
+    """Return the stochastic depth rate among the options of a file, None if missing."""
     rate = options.get("drop_path") if isinstance(options, dict) else None
     return float(rate) if type(rate) in (int, float) and 0 <= rate < 1 else None
 
@@ -170,5 +171,5 @@ def _check_arrays(
 
 def _statistics_notes(own: Statistics | None, given: Statistics | None) -> list[str]:
     if own is not None and given is not None and own != given:
-        return [f"normalised by {STATISTICS_FILE} beside the file, not by the statistics that were given"]
+        return [f"normalised by {STATISTICS_FILE} in the folder of the file, not by the given statistics"]
     return []

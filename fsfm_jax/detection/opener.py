@@ -1,4 +1,4 @@
-"""Open a detector from whatever holds one: a finished run, an export, a serialized detector or an official file."""
+"""Open a detector from a finished run, an export, a serialized detector or an official file."""
 
 import dataclasses
 import os
@@ -16,18 +16,18 @@ from fsfm_jax.weights.export_file import find_export
 from fsfm_jax.weights.official_file import content_of, kind_of
 from fsfm_jax.weights.sidecar_file import read_table
 
-OFFICIAL_DTYPE = "bfloat16"  # as an evaluation takes official files
+OFFICIAL_DTYPE = "bfloat16"  # default of an evaluation of official files
 SERIALIZED = (".jax", ".onnx")
 
 
 @dataclasses.dataclass(frozen=True)
 class Unsaid:
-    """What official files do not say; "" for not given.
+    """Settings that official files do not store; "" means not given.
 
     Attributes:
-      classes: names by index, such as "fake,real".
-      statistics: where none lie beside the file, one of `STATISTICS`.
-      norm_over: of anti-spoofing networks, one of `NORM_AXES`; the first if not given.
+      classes: class names by index, such as "fake,real".
+      statistics: one of `STATISTICS`, used if the folder of the file has none.
+      norm_over: axis for anti-spoofing networks, one of `NORM_AXES`; the first if not given.
     """
 
     classes: str = ""
@@ -36,7 +36,7 @@ class Unsaid:
 
 
 def is_official(checkpoint: str) -> bool:
-    """Whether a checkpoint is a weight file without a sidecar, which says neither its classes nor its dtype."""
+    """Return whether a checkpoint is a weight file without a sidecar, which stores neither classes nor dtype."""
     if hub_file.is_address(checkpoint):
         checkpoint = hub_file.fetch_checkpoint(checkpoint)
     return bool(checkpoint) and kind_of(checkpoint) is not None and find_export(checkpoint) is None
@@ -45,16 +45,16 @@ def is_official(checkpoint: str) -> bool:
 def open_scorer(
     checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named: str = "--{}"
 ) -> Detector | artifact.Artifact | onnx_artifact.OnnxArtifact:
-    """Opens what scores face crops: as `open_detector`, or a detector that `serialize` wrote for JAX or in ONNX.
+    """Open a scorer of face crops: as `open_detector`, or a detector that `serialize` wrote for JAX or in ONNX.
 
     Raises:
-      FileNotFoundError: nothing there, or a serialized detector without its sidecar.
-      ValueError: what `open_detector`, `artifact.read` and `onnx_artifact.read` refuse.
+      FileNotFoundError: the checkpoint does not exist, or a serialized detector lacks its sidecar.
+      ValueError: `open_detector`, `artifact.read` or `onnx_artifact.read` refuses it.
     """
     if checkpoint is None or checkpoint == bundled.NAME or not _is_serialized(checkpoint):
         return open_detector(checkpoint, unsaid, dtype, named)
     if dtype:
-        raise ValueError(f"{named.format('dtype')}: {checkpoint} is serialized, in the dtype that it has; leave it out")
+        raise ValueError(f"{named.format('dtype')}: {checkpoint} is serialized in a fixed dtype; leave this out")
     kind = artifact.read_card(checkpoint)["artifact"]["kind"]
     found = (onnx_artifact if kind == onnx_artifact.KIND else artifact).read(checkpoint)
     check_agrees(unsaid, named, checkpoint, found.class_names, found.card["statistics"], None)
@@ -62,20 +62,20 @@ def open_scorer(
 
 
 def open_detector(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named: str = "--{}") -> Detector:
-    """Opens the detector of a finished fine-tuning run, of an export, or of an official fine-tuned file.
+    """Open the detector of a finished fine-tuning run, an export, or an official fine-tuned file.
 
     Args:
-      checkpoint: the --workdir of a run, a weight file, the folder of an export, an address of the Hub, or `small`;
-        None: that of the package.
-      unsaid: for official files alone; an export says it itself, so what is given has to agree.
-      dtype: of the matrix products; "": the detector's own, and bfloat16 for official files.
-      named: what errors call the fields of `unsaid` and the dtype, "--{}" on a command line.
+      checkpoint: the --workdir of a run, a weight file, the folder of an export, a Hub address, or `small`; None opens
+        the detector of the package.
+      unsaid: settings for official files only; an export stores them, so given values must agree.
+      dtype: dtype of the matrix products; "": the detector's own, bfloat16 for official files.
+      named: pattern for field names in errors, "--{}" on a command line.
 
     Raises:
-      FileNotFoundError: nothing there, or a run that has not ended.
-      ValueError: what `open_saved`, `open_export` and `open_official` refuse, a field for another kind of
-        checkpoint, or one that contradicts an export.
-      ModuleNotFoundError, ValueError, OSError: an address that `hub_file.fetch_checkpoint` refuses.
+      FileNotFoundError: the checkpoint does not exist, or its run has not finished.
+      ValueError: `open_saved`, `open_export` or `open_official` refuses it, a field is for another kind of
+        checkpoint, or a field contradicts an export.
+      ModuleNotFoundError, ValueError, OSError: `hub_file.fetch_checkpoint` refuses the address.
     """
     if checkpoint is not None and hub_file.is_address(checkpoint):
         fetched = open_detector(hub_file.fetch_checkpoint(checkpoint), unsaid, dtype, named)
@@ -83,7 +83,7 @@ def open_detector(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named
     chosen = DTYPES[one_of(named.format("dtype"), dtype, DTYPES)] if dtype else None
     own, checkpoint = bundled.is_named(checkpoint), bundled.resolve_name(checkpoint, bundled.DETECTOR)
     if _is_serialized(checkpoint):
-        raise ValueError(f"checkpoint: {checkpoint} is serialized, it scores and no more: name what it was made from")
+        raise ValueError(f"checkpoint: {checkpoint} is serialized and can only score; name the run or file it is from")
     export = find_export(checkpoint)
     if export is not None:
         detector, _ = open_export(export)
@@ -96,7 +96,8 @@ def open_detector(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named
         given = [named.format(name) for name, value in dataclasses.asdict(unsaid).items() if value]
         if given:
             raise ValueError(
-                f"{', '.join(given)}: expected for official files alone; {checkpoint} is a run, which says it itself"
+                f"{', '.join(given)}: expected for official files only, but {checkpoint} is a run, which stores it; "
+                "leave it out"
             )
         from fsfm_jax.detection.saved import open_saved  # Orbax, a second that weight files should not wait for
 
@@ -105,8 +106,8 @@ def open_detector(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named
     content = content_of(checkpoint, "checkpoint")
     if not unsaid.classes:
         raise ValueError(
-            f"{named.format('classes')}: {checkpoint} does not say what its outputs are; name them by index, such as "
-            "fake,real (the official code numbers folders by name)"
+            f"{named.format('classes')}: {checkpoint} does not store its class names; give them by index, such as "
+            "fake,real (the official code sorts the class folders by name)"
         )
     known = None
     if unsaid.statistics:
@@ -116,7 +117,7 @@ def open_detector(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named
 
 
 def _is_serialized(checkpoint: str) -> bool:
-    """Whether `serialize` wrote it, by its sidecar; or by its name, so that a missing sidecar is named."""
+    """Return whether `serialize` wrote it, by its sidecar; or by its name, so that an error names a missing sidecar."""
     if "://" in checkpoint or not os.path.isfile(checkpoint):
         return False
     if checkpoint.endswith(SERIALIZED):
@@ -130,7 +131,7 @@ def _is_serialized(checkpoint: str) -> bool:
 def check_agrees(
     unsaid: Unsaid, named: str, checkpoint: str, class_names: tuple[str, ...], statistics: dict, norm_over: str | None
 ) -> None:
-    """Refuses what contradicts a detector that says it itself; ValueError names the field."""
+    """Raise ValueError with the field if a given setting contradicts the detector's own."""
     said = {}
     if unsaid.classes:
         said["classes"] = unsaid.classes, ",".join(class_names), parse_classes(unsaid.classes)[0] == class_names
@@ -143,4 +144,4 @@ def check_agrees(
     for name, (given, has, agrees) in said.items():
         if not agrees:
             field = named.format(name)
-            raise ValueError(f"{field}: {checkpoint} says it itself, {has}; found {given}. Leave {field} out")
+            raise ValueError(f"{field}: expected {has}, as {checkpoint} says; found {given}. Leave {field} out")

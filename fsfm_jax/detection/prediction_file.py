@@ -1,14 +1,14 @@
-"""Tables of predictions in files: CSV for people and every tool, Parquet for millions of rows.
+"""Read and write tables of predictions: CSV for people and every tool, Parquet for millions of rows.
 
-Both hold the same: float64, int64 and text, every digit and every character. In a CSV text is quoted and numbers are
-not, so that a video called 007 stays text.
+Both store float64, int64 and text without loss. In a CSV, text is quoted and numbers are not, so that a video called
+007 stays text.
 
-Text is stored as it is, also where names come from strangers. A spreadsheet takes text for a formula if it begins with
-=, +, - or @, quoted or not; a prefix would protect it, but then names would no longer be those of the files. Import the
-columns as text there, or look at such a table with something else.
+Text is stored unchanged, even if names are untrusted. A spreadsheet reads text as a formula if it begins with =, +, -
+or @, quoted or not. A prefix would prevent this, but then names would no longer match the files. Import the columns as
+text, or open such a table with another tool.
 
-CSV is read with Python's own module: pyarrow's guesses types whether a field is quoted or not, and takes a file that
-ends within a quoted field for a whole one.
+CSV is read with Python's own module: pyarrow guesses types whether a field is quoted or not, and accepts a file that
+ends within a quoted field.
 """
 
 import csv
@@ -25,30 +25,30 @@ from fsfm_jax.run import workdir
 from fsfm_jax.text import plain
 
 SUFFIXES = (".csv", ".parquet")
-# Rows that are Python objects at the same time, and those of a row group of a Parquet file.
+# Rows held as Python objects at a time, and rows per row group of a Parquet file.
 CHUNK_ROWS, GROUP_ROWS = 1 << 14, 1 << 20
-# The longest field that Python's CSV reader takes.
+# The longest field that Python's CSV reader accepts.
 MAX_TEXT = 131072
 
 EXPECTED = "int64, float64 or text"
-# By the kind of a NumPy array.
+# Keys are the `kind` of a NumPy dtype.
 _TYPES = {"f": pyarrow.float64(), "i": pyarrow.int64(), "U": pyarrow.string()}
 
 Columns = dict[str, np.ndarray]
 
 
 def write_predictions(path: str | Path, columns: Mapping[str, np.ndarray | Sequence]) -> None:
-    """Writes a table; its suffix decides how: `.csv` (UTF-8) or `.parquet` (zstd, text as a dictionary).
+    """Write a table in the format of its suffix: `.csv` (UTF-8) or `.parquet` (zstd, text as a dictionary).
 
-    The file appears under its name only when it is complete.
+    The file gets its name only when it is complete.
 
-    columns: by name and in their order, `[N]` each, N > 0: integers, finite floats or text. Narrower numbers become
-    int64 and float64.
+    columns: columns by name, in order, `[N]` each, N > 0: integers, finite floats or text. Narrower numbers are
+    widened to int64 and float64.
 
     Raises:
-      ValueError: another suffix, no column, no row, unequal lengths, another type, mixed types, NaN or infinity, an
-        integer beyond int64, or text with a NUL, half a surrogate pair (a file name that is not UTF-8) or more than
-        131072 characters.
+      ValueError: the suffix is another, there is no column or no row, lengths differ, a column has another type, mixed
+        types, NaN or infinity, an integer beyond int64, or text with a NUL, half a surrogate pair (a file name that is
+        not UTF-8) or more than 131072 characters.
       OSError: the file cannot be written.
     """
     write = {".csv": _write_csv, ".parquet": _write_parquet}[_suffix(path)]
@@ -58,11 +58,11 @@ def write_predictions(path: str | Path, columns: Mapping[str, np.ndarray | Seque
 
 
 def read_predictions(path: Path) -> Columns:
-    """The columns of a file of `write_predictions`, `[N]` each: float64, int64 or text (`<U`).
+    """Read the columns of a file of `write_predictions`, `[N]` each: float64, int64 or text (`<U`).
 
     Raises:
-      ValueError: another suffix, or a file that `write_predictions` would not have written, such as a CSV that a
-        spreadsheet has stored again.
+      ValueError: the suffix is another, or `write_predictions` did not write the file, such as a CSV saved by a
+        spreadsheet.
       OSError: the file cannot be read.
     """
     read = {".csv": _read_csv, ".parquet": _read_parquet}[_suffix(path)]
@@ -82,17 +82,17 @@ def _suffix(path: str | Path) -> str:
 def _check(columns: Mapping[str, np.ndarray | Sequence]) -> Columns:
     for name in columns:
         if not isinstance(name, str) or not name or not _is_sound(name):
-            raise ValueError(f"columns: expected names of UTF-8 without NUL, found {name!r}")
+            raise ValueError(f"columns: expected names in UTF-8 without NUL, found {name!r}")
     checked = {name: _column(name, values) for name, values in columns.items()}
     lengths = {name: len(values) for name, values in checked.items()}
     if not lengths or len(set(lengths.values())) > 1 or 0 in lengths.values():
-        raise ValueError(f"columns: expected at least one, of the same length above 0; found lengths {lengths}")
+        raise ValueError(f"columns: expected at least one column, all of one length above 0; found lengths {lengths}")
     return checked
 
 
 def _column(name: str, values: np.ndarray | Sequence) -> np.ndarray:
-    """float64, int64 or text."""
-    # Left to itself NumPy turns numbers beside text into text, and integers beyond int64 into floats.
+    """Return the values as float64, int64 or text."""
+    # By default NumPy turns a mix of numbers and text into text, and integers beyond int64 into floats.
     array = values if isinstance(values, np.ndarray) else np.asarray(values, object)
     if array.ndim != 1:
         raise ValueError(f"column {name}: expected one axis [N], found shape {array.shape}")
@@ -113,11 +113,11 @@ def _column(name: str, values: np.ndarray | Sequence) -> np.ndarray:
 
 
 def _to_array(name: str, values: list) -> np.ndarray:
-    """Python objects as an array of their common type."""
+    """Return Python objects as an array of their common type."""
     found = {kind.__name__ for kind in map(type, values)}
     try:
         if found <= {"str", "str_"}:
-            # Before NumPy takes NULs at the end for padding.
+            # Check first: NumPy drops NULs at the end as padding.
             _check_text(name, values)
             return np.array(values, np.str_)
         if found <= {"int", "int64", "int32"}:
@@ -136,7 +136,7 @@ def _check_text(name: str, texts: np.ndarray | list[str]) -> None:
             continue
         row = next(row for row, text in enumerate(chunk) if not _is_sound(text) or len(text) > MAX_TEXT)
         raise ValueError(
-            f"column {name}: expected text of UTF-8 without NUL and of at most {MAX_TEXT} characters, "
+            f"column {name}: expected text in UTF-8 without NUL and at most {MAX_TEXT} characters, "
             f"found {chunk[row][:40]!r} with {len(chunk[row])} characters in row {start + row}"
         )
 
@@ -156,7 +156,7 @@ def _chunks(columns: Columns, rows: int) -> Iterator[list[np.ndarray]]:
 
 def _write_csv(file: BinaryIO, columns: Columns) -> None:
     with open(file.fileno(), "w", encoding="utf-8", newline="", closefd=False) as text:
-        # Floats are written by `repr`, the shortest digits that make the same number again.
+        # Floats are written by `repr`, the shortest digits that give the same number back.
         writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(columns)
         for chunk in _chunks(columns, CHUNK_ROWS):
@@ -179,7 +179,7 @@ def _read_csv(path: Path) -> Columns:
 
 
 def _names_and_kinds(path: Path) -> tuple[list[str], list[str]]:
-    """Names and kinds of the columns, from the first row: text is quoted, and only floats have a point or exponent."""
+    """Infer names and kinds of columns from the first row: text is quoted, only floats have a point or exponent."""
     plain, typed = [], []
     for rows, quoting in ((plain, csv.QUOTE_MINIMAL), (typed, csv.QUOTE_NONNUMERIC)):
         with open(path, encoding="utf-8", newline="") as file:
@@ -187,10 +187,10 @@ def _names_and_kinds(path: Path) -> tuple[list[str], list[str]]:
                 rows.extend(itertools.islice(csv.reader(file, quoting=quoting, strict=True), 2))
             except ValueError as error:
                 raise ValueError(
-                    f"expected numbers and quoted text; {error}; was it stored by another tool?"
+                    f"expected numbers and quoted text; {error}. If another tool saved the file, write it again"
                 ) from error
     if len(plain) < 2 or len(set(plain[0])) < len(plain[0]):
-        raise ValueError(f"expected a line of distinct column names and at least one row, found {plain}")
+        raise ValueError(f"expected distinct column names in the first line and at least one row, found {plain}")
     kinds = [
         "U" if isinstance(value, str) else "f" if set(text) & set(".eE") else "i"
         for value, text in zip(typed[1], plain[1], strict=True)
@@ -224,9 +224,9 @@ def _read_parquet(path: Path) -> Columns:
         with pyarrow.parquet.ParquetFile(path) as file:
             table = file.read()
     except OSError as error:
-        if error.errno is not None:  # of the system; those of a damaged file have no number
+        if error.errno is not None:  # an error of the system; a damaged file gives no errno
             raise
-        raise ValueError(f"it cannot be read as Parquet ({error})") from error
+        raise ValueError(f"cannot be read as Parquet ({error})") from error
     names = table.column_names
     if len(set(names)) < len(names):
         raise ValueError(f"expected distinct column names, found {names}")

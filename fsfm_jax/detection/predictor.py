@@ -15,21 +15,21 @@ from fsfm_jax.records import check_images
 from fsfm_jax.weights import bundled
 from fsfm_jax.weights.signed_files import open_signed, restore_paths
 
-# Of images at a time, beside the largest: what does not fill one is padded to the next, and each is compiled once.
+# Batch sizes besides the largest one. A smaller batch is padded to the next size; each size is compiled once.
 SMALL = (1, 4)
-TRANSFORM = "resize_center"  # of detectors that do not say theirs; the released code validates with it
-NO_HEAT = "a serialized detector has no gradient, which the heat map is made of: name the run or the file it came from"
+TRANSFORM = "resize_center"  # default for detectors that do not store theirs; the released code validates with it
+NO_HEAT = "a serialized detector has no gradients, so no heat maps: name the run or the file it came from"
 
 
 class Predictor(Carded):
-    """Scores crops in batches of a few fixed sizes.
+    """A scorer of face crops, in batches of a few fixed sizes.
 
     Attributes:
-      name: what messages call it.
-      card: what gives its scores their meaning, see `detection.detector`.
+      name: its name in messages.
+      card: the description of its scores, see `detection.detector`.
       image_size: side of its images in pixels.
-      transform: what makes such an image of a crop, "resize" or "resize_center".
-      explains: whether there are heat maps.
+      transform: how a crop becomes such an image, "resize" or "resize_center".
+      explains: whether it can compute heat maps.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class Predictor(Carded):
         batch: int,
         digest: Callable[[], str],
     ):
-        """`score` and `heat` take `[n, S, S, 3] uint8`; `batch` is the largest n that they are given.
+        """Make a predictor; `score` and `heat` take `[n, S, S, 3] uint8` with n up to `batch`.
 
         `digest` returns the SHA-256 of the parameters, or of the file of a serialized detector.
         """
         if batch < 1:
-            raise ValueError(f"batch: expected at least 1 image at a time, found {batch}")
+            raise ValueError(f"batch: expected at least 1 image, found {batch}")
         self.name, self.card, self.image_size, self.transform = name, card, image_size, transform
         self.explains, self.batch = heat is not None, batch
         self._score, self._heat, self._digest = score, heat, digest
@@ -56,31 +56,32 @@ class Predictor(Carded):
 
     @functools.cached_property
     def weights_sha256(self) -> str:
-        """Says which weights these are: the digest of `facts.describe_detector`, in hexadecimal."""
+        """Return the SHA-256 of the weights in hexadecimal, as in `facts.describe_detector`."""
         return self._digest()
 
     def log_probabilities(self, crops: np.ndarray) -> np.ndarray:
-        """Natural logarithms of the class probabilities, `[n, S, S, 3] uint8 -> [n, C] float32`, any n from 0 on.
+        """Return natural logarithms of class probabilities, `[n, S, S, 3] uint8 -> [n, C] float32`, n >= 0.
 
         Raises:
-          ValueError: crops of another kind, or a score that is not finite: damaged weights, or bfloat16 is too coarse.
+          ValueError: the crops have another shape or dtype, or a score is non-finite (damaged weights, or bfloat16
+            overflows).
         """
         check_images(crops, self.image_size)
         found = self._in_batches(self._score, crops, (0, len(self.class_names)))
         if not np.isfinite(found).all():
             raise ValueError(
-                f"{self.name}: scores that are not finite; its weights or statistics are damaged, or bfloat16 is too "
-                "coarse for it (try --dtype=float32)"
+                f"{self.name}: expected finite scores, found non-finite ones. Check its weights and statistics, or try "
+                "--dtype=float32 if bfloat16 overflows"
             )
         return found
 
     def heat(self, crops: np.ndarray) -> np.ndarray:
-        """Where Grad-CAM finds what speaks for a forgery, `[n, S, S, 3] uint8 -> [n, G, G] float32`, 0..1.
+        """Return Grad-CAM maps of the evidence for a forgery, `[n, S, S, 3] uint8 -> [n, G, G] float32`, 0..1.
 
-        It is that of the forged class that is likeliest over these crops.
+        They are for the forged class that is likeliest over these crops.
 
         Raises:
-          ValueError: a serialized detector.
+          ValueError: the detector is serialized.
         """
         if self._heat is None:
             raise ValueError(f"{self.name}: {NO_HEAT}")
@@ -104,16 +105,17 @@ class Predictor(Carded):
 def open_predictor(
     checkpoint: str | None, unsaid: Unsaid, dtype: str = "", batch: int = 16, signed_by: str | None = None
 ) -> Predictor:
-    """Opens whatever holds a detector, see `open_scorer`.
+    """Open a checkpoint for scoring, see `open_scorer`.
 
     Args:
       unsaid, dtype: see `open_scorer`.
-      batch: images at a time.
+      batch: largest number of images scored at a time.
       signed_by: a public key; only files that it verifies are loaded (`signed_files.open_signed`).
 
     Raises:
-      FileNotFoundError: nothing there, or no signature.
-      ValueError: not a detector, a flag for another kind of checkpoint, or files that are not what was signed.
+      FileNotFoundError: the checkpoint or its signature does not exist.
+      ValueError: the checkpoint is not a detector, a flag is for another kind of checkpoint, or the files are not those
+        that were signed.
       ModuleNotFoundError: a signature is required, and the extra `sign` is not installed.
     """
     if signed_by is not None:
@@ -131,7 +133,7 @@ def open_predictor(
 
 
 def predictor_of(detector: Detector, batch: int = 16) -> Predictor:
-    """A detector of fsfm_jax, its parameters placed on the first device."""
+    """Make a predictor of a detector of fsfm_jax, with its parameters on the first device."""
     params = jax.device_put(jax.tree.map(jnp.asarray, detector.params))
     score = jax.jit(detector.task.log_probabilities)
     heat = jax.jit(functools.partial(class_activation, detector.task), static_argnames="of")

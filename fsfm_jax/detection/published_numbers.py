@@ -1,7 +1,7 @@
-"""Numbers that have been published, from `published_numbers.toml`, with how far each is to be trusted.
+"""Read published numbers from `published_numbers.toml`, each with a level of trust.
 
-A number is the paper's own, the authors' number as somebody else prints it, or somebody else's measurement. The last
-two carry a mark wherever they are shown, and a sentence below that says whose they are.
+A number is the paper's own, the authors' number printed elsewhere, or a third party's measurement. The last two carry
+a mark wherever they are shown, and a sentence below the table that names the source.
 """
 
 import functools
@@ -34,8 +34,8 @@ class Number(NamedTuple):
     """A published number.
 
     Attributes:
-      value: in percent unless the table says otherwise; printed: the same with all digits of the source.
-      trust: a key of `MARKS`; source: whose number it is, as tables name it.
+      value: the number, in percent unless the table says otherwise; printed: the same with all digits of the source.
+      trust: a key of `MARKS`; source: the publication, as tables name it.
     """
 
     value: float
@@ -52,14 +52,14 @@ class Row:
     """A row of a published table.
 
     Attributes:
-      paper: one of `PAPERS`; table: its number, or what the source is.
-      trust, source: of all its numbers.
-      task: the layout that it stands in, or "".
+      paper: one of `PAPERS`; table: number of the table, or a name of the source.
+      trust, source: trust and source of all its numbers.
+      task: the layout that shows it, or "".
       oracle: whether step and threshold were chosen on the test set.
-      ablation: what is varied, or "".
-      about: how the numbers came about.
-      model, setting: what was measured; the setting is the pretraining or the ablated value.
-      numbers: by column, "SET LEVEL METRIC".
+      ablation: the varied setting, or "".
+      about: how the numbers were obtained.
+      model, setting: the measured model, and its pretraining or ablated value.
+      numbers: numbers by column, "SET LEVEL METRIC".
     """
 
     paper: str
@@ -77,17 +77,17 @@ class Row:
 
 @functools.cache
 def read_rows() -> tuple[Row, ...]:
-    """Every row of the file, in its order."""
+    """Read every row of the file, in order."""
     with open(FILE, "rb") as file:
-        # Decimals keep a zero at the end: 97.30 is more than 97.3 says.
+        # Decimals keep trailing zeros: 97.30 is more precise than 97.3.
         return parse_rows(tomllib.load(file, parse_float=Decimal))
 
 
 def parse_rows(content: Mapping[str, Any]) -> tuple[Row, ...]:
-    """The rows of a file's content.
+    """Parse the rows of a file's content.
 
     Raises:
-      ValueError: a block with another field or value than the file's head describes, or a number that is there twice.
+      ValueError: a block has a field or value that the file's header does not describe, or a number occurs twice.
     """
     found: list[Row] = []
     seen: dict[tuple[str, ...], Number] = {}
@@ -95,7 +95,7 @@ def parse_rows(content: Mapping[str, Any]) -> tuple[Row, ...]:
         where = f"{FILE.name}: {block.get('paper')}, {block.get('table')}"
         missing, unknown = _FIELDS - block.keys(), block.keys() - _FIELDS - _OPTIONAL.keys()
         if missing or unknown:
-            raise ValueError(f"{where}: missing {sorted(missing)}, unknown {sorted(unknown)}")
+            raise ValueError(f"{where}: missing fields {sorted(missing)}, unknown fields {sorted(unknown)}")
         one_of(f"{where}: paper", block["paper"], PAPERS)
         one_of(f"{where}: trust", block["trust"], MARKS)
         for column in block["columns"]:
@@ -118,7 +118,7 @@ def _numbers(where: str, block: Mapping[str, Any], row: Sequence[str | Decimal])
         raise ValueError(f"{where}: expected {len(block['columns'])} numbers, found {len(row) - 2}")
     numbers = {}
     for column, cell in zip(block["columns"], row[2:], strict=True):
-        if cell == "":  # the source has none
+        if cell == "":  # the source prints no number
             continue
         if not isinstance(cell, Decimal) or not cell.is_finite():
             raise ValueError(f"{where}: {column}: expected a number with a point or an empty text, found {cell!r}")
@@ -127,48 +127,48 @@ def _numbers(where: str, block: Mapping[str, Any], row: Sequence[str | Decimal])
 
 
 def find_rows(**fields: str) -> list[Row]:
-    """The rows that have these values in these fields, such as `paper="fsfm-supp", table="4"`."""
+    """Return the rows with these field values, such as `paper="fsfm-supp", table="4"`."""
     return [row for row in read_rows() if all(getattr(row, name) == value for name, value in fields.items())]
 
 
 def of_ablation(paper: str, table: str, ablation: str) -> dict[str, dict[str, Number]]:
-    """An ablation's numbers by setting, then by column, as in the "0.75" and "dfd video AUC" of a mask ratio.
+    """Return an ablation's numbers by setting, then by column, such as "0.75" and "dfd video AUC" for a mask ratio.
 
     Raises:
-      ValueError: no such ablation; the message has those that there are.
+      ValueError: the ablation is not published; the message lists those that are.
     """
     found = {row.setting: dict(row.numbers) for row in find_rows(paper=paper, table=table, ablation=ablation)}
     if not found or not ablation:
         there = {f"{row.paper}/{row.table}/{row.ablation}": None for row in read_rows() if row.ablation}
         asked = f"{paper}/{table}/{ablation}"
-        raise ValueError(f"expected an ablation that is published, one of {', '.join(there)}; found {asked}")
+        raise ValueError(f"expected a published ablation, one of {', '.join(there)}; found {asked}")
     return found
 
 
 def of_set(model: str, name: str, level: str, metric: str) -> tuple[Number, ...]:
-    """Everything published of a model on a test set, in the order of the file; sources may contradict each other."""
+    """Return all published numbers of a model on a test set, in the order of the file; sources may disagree."""
     found = (row.numbers.get(f"{name} {level} {metric}") for row in find_rows(model=model))
     return tuple(number for number in found if number is not None)
 
 
 def show(numbers: Iterable[Number]) -> str:
-    """Numbers as a cell has them, each with its mark; "" if there is none."""
+    """Format numbers for a table cell, each with its mark; "" if there is none."""
     return ", ".join(map(str, numbers))
 
 
 def undisputed(numbers: Sequence[Number]) -> float | None:
-    """The value of a single number that is the paper's own; None for none, several, or a number of another kind."""
+    """Return the value if there is a single number and it is the paper's own; None otherwise."""
     return numbers[0].value if len(numbers) == 1 and numbers[0].trust == PAPER else None
 
 
 def mean(cells: Sequence[Sequence[Number]]) -> float | None:
-    """The mean over test sets, None unless each has one number that is the paper's own."""
+    """Return the mean over test sets, None unless each has a single number that is the paper's own."""
     values = [undisputed(numbers) for numbers in cells]
     return None if not values or None in values else math.fsum(values) / len(values)
 
 
 def legend(numbers: Iterable[Number]) -> list[str]:
-    """A sentence for each kind of trust among `numbers`, with their sources."""
+    """Return a sentence for each level of trust among `numbers`, with the sources."""
     sources: dict[str, dict[str, None]] = {}
     for number in numbers:
         sources.setdefault(number.trust, {})[number.source] = None

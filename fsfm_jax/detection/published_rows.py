@@ -1,4 +1,4 @@
-"""Rows of published numbers for the table of a comparison: of the same test sets and metrics as ours."""
+"""Find rows of published numbers for a comparison table, on the same test sets and metrics."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,23 +6,23 @@ from typing import NamedTuple
 
 from fsfm_jax.detection.published_numbers import MARKS, PAPER, QUOTED, THIRD_PARTY, Number, find_rows
 
-# What stands in place of a tuning.
+# Text in the column `tuning`.
 KINDS = {PAPER: "published", QUOTED: f"quoted{MARKS[QUOTED]}", THIRD_PARTY: f"by others{MARKS[THIRD_PARTY]}"}
 
 
 class PublishedRow(NamedTuple):
-    """A published model: its name with its pretraining, what kind of number it has, and these by test set and title."""
+    """A published model: its name with its pretraining, the kind of its numbers, and the numbers by set and title."""
 
     name: str
     kind: str
     numbers: Mapping[tuple[str, str], Number]
 
     def show(self, name: str, title: str) -> str:
-        """The cell of a test set, with its mark; "" where nothing is published."""
+        """Return the cell of a test set, with its mark; "" where nothing is published."""
         return str(self.numbers.get((name, title), ""))
 
     def mean(self, names: Sequence[str], title: str) -> str:
-        """The mean over these test sets, computed here, with the mark of its numbers; "" unless all are published."""
+        """Return the mean over these test sets, computed here, with its mark; "" unless all are published."""
         every = [self.numbers[name, title] for name in names if (name, title) in self.numbers]
         if len(every) < len(names):
             return ""
@@ -30,12 +30,12 @@ class PublishedRow(NamedTuple):
 
 
 def find(task: str, measures: Mapping[str, str], names: Iterable[str]) -> list[PublishedRow]:
-    """The rows that have a published number on one of the test sets `names`, in the order of the file.
+    """Find the rows with a published number on at least one of the test sets `names`, in the order of the file.
 
-    What one table prints of a model in several blocks, frames in one and videos in another, is one row.
+    Blocks of one table for the same model (such as frames and videos) become one row.
 
     Args:
-      measures: "LEVEL METRIC" of published tables, by the title that it has in ours.
+      measures: "LEVEL METRIC" of published tables, by its column title here.
     """
     columns = {(name, title): f"{name} {measure}" for title, measure in measures.items() for name in names}
     found: dict[tuple, PublishedRow] = {}

@@ -1,4 +1,4 @@
-"""Several runs that differ in their seed only: a table of all of them, their mean and their deviation."""
+"""Tabulate runs that differ only in their seed, with their mean and standard deviation."""
 
 import csv
 import io
@@ -14,14 +14,14 @@ CSV, TABLE = "repeats.csv", "repeats.md"
 
 
 def write_repeats(workdir: str, results: Mapping[int, Mapping[str, dict]], layout: str, known: Facts) -> None:
-    """Writes `repeats.csv` and `repeats.md`: a row for each data set and seed, then mean and deviation, in percent.
+    """Write `repeats.csv` and `repeats.md`: a row for each data set and seed, then mean and deviation, in percent.
 
-    The deviation is that of the seeds at hand, divided by their number as in the released code. What is undefined for
-    a seed is left empty, and so are mean and deviation of that column.
+    The deviation is the population standard deviation over the seeds, as in the released code. A value that is
+    undefined for a seed is left empty, and so are mean and deviation of that column.
 
     Args:
       results: summaries by seed, then by name of the data set.
-      known: the facts of all seeds, which stand below the table.
+      known: the facts of all seeds, printed below the table.
     """
     head, rows = repeats(results, layout)
     text = io.StringIO(newline="")
@@ -33,7 +33,7 @@ def write_repeats(workdir: str, results: Mapping[int, Mapping[str, dict]], layou
 
 
 def repeats(results: Mapping[int, Mapping[str, dict]], layout: str) -> tuple[list[str], list[list]]:
-    """Head and rows: name of the data set, seed or "mean" or "std", and the layout's own numbers in percent or None."""
+    """Return header and rows: data set, seed or "mean" or "std", and the layout's numbers in percent or None."""
     first = next(iter(results.values()))
     columns = [column for column in tables.columns(layout, first) if not column.published]
     rows = []
@@ -51,6 +51,6 @@ def repeats(results: Mapping[int, Mapping[str, dict]], layout: str) -> tuple[lis
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and deviation of `values`, the deviation divided by their number."""
+    """Return mean and population standard deviation of `values`."""
     mean = math.fsum(values) / len(values)
     return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))

@@ -1,10 +1,10 @@
-"""What an evaluation leaves: everything below one folder.
+"""Write the results of an evaluation below one folder.
 
     predictions/NAME.csv       one row per frame (or .parquet)
-    metrics.json               all metrics of all data sets, with the reason for each number that is missing
-    table.md                   the table of the papers, ours beside the published numbers, and the facts behind them
+    metrics.json               all metrics of all data sets, with the reason for each missing number
+    table.md                   the papers' table with our and the published numbers, and the facts behind them
     figures/NAME.png           ROC curve and histogram of the scores, frames and videos
-    figures/NAME_calibration.png    reliability, before and after the detector's temperature if it has one
+    figures/NAME_calibration.png    reliability, without and with the detector's temperature if it has one
 """
 
 import json
@@ -45,15 +45,15 @@ def evaluate_sets(
     scorer: Scorer,
     held_out: LabelledSource | None,
 ) -> dict[str, dict]:
-    """Scores every set, writes everything below `folder` (process 0) and returns the summaries by name.
+    """Score every set, write all results below `folder` (process 0) and return the summaries by name.
 
     Args:
-      chooser: a split on which thresholds at equal error are chosen; None takes those that the detector keeps.
-      scorer: of the detector's task.
-      held_out: the split on which what `spec.selective` asks for is fitted; None if it asks for nothing.
+      chooser: a split to choose thresholds at equal error on; None takes the detector's own thresholds.
+      scorer: scorer for the detector's task.
+      held_out: the split to fit `spec.selective` on; None if that is off.
 
     Raises:
-      ValueError: `folder` has the results of another detector or of other sets.
+      ValueError: `folder` holds the results of another detector or of other sets.
     """
     _check_own(folder, detector, sets, spec)
     params = scorer.place(detector.params)
@@ -101,20 +101,20 @@ def read_results(folder: str) -> dict:
 
 
 def check_no_results(folder: str) -> None:
-    """Refuses a folder with the results of an evaluation, whose table another would replace; ValueError."""
+    """Raise ValueError if a folder holds the results of an evaluation, whose table would be overwritten."""
     if read_text(os.path.join(folder, METRICS)) is not None:
         raise ValueError(f"{folder}: holds the results of an evaluation ({METRICS}, {TABLE}). Take another --workdir")
 
 
 def _check_own(folder: str, detector: Detector, sets: Mapping[str, LabelledSource], spec: ReportSpec) -> None:
-    """Refuses to replace results that the same evaluation would not write again; ValueError says what differs."""
+    """Raise ValueError with the differences if `folder` holds the results of another evaluation."""
     text = read_text(os.path.join(folder, METRICS))
     if text is None:
         if read_text(os.path.join(folder, TABLE)) is not None:
-            raise ValueError(f"{folder}: holds a {TABLE} that is of no evaluation. Take another --workdir")
+            raise ValueError(f"{folder}: holds a {TABLE} without {METRICS}. Take another --workdir")
         return
     kept = json.loads(text)
-    # Results from before have no `dataset`.
+    # Older results have no `dataset`.
     before = {name: summary.get("dataset") for name, summary in kept["data"].items()}
     lost = [name for name, data in before.items() if name not in sets or data not in (None, sets[name].name)]
     found = [f"the data sets {', '.join(kept['data'])}"] if lost else []
@@ -122,18 +122,18 @@ def _check_own(folder: str, detector: Detector, sets: Mapping[str, LabelledSourc
         found += [f"{name} {kept[name]}, not {now}"] if kept[name] != now else []
     if found:
         raise ValueError(
-            f"{folder}: holds the results of another evaluation: {'; '.join(found)}. Take another --workdir, or remove "
-            f"{METRICS} and {TABLE} there to have them replaced"
+            f"{folder}: holds the results of another evaluation: {'; '.join(found)}. Take another --workdir, or "
+            f"remove {METRICS} and {TABLE} there to replace them"
         )
 
 
 def summary_of(
     found: Predictions, chosen: Mapping[str, list[Threshold]], temperature: float | None, resampling: Resampling
 ) -> dict:
-    """All metrics of one data set as JSON: frames, videos, each manipulation, classes, and calibration.
+    """Return all metrics of one data set as JSON: frames, videos, each manipulation, classes, and calibration.
 
-    Beside the `chosen` thresholds there is the one of the released anti-spoofing code, which is fitted to the set
-    itself: it is marked as an oracle, for comparison with published numbers.
+    In addition to the `chosen` thresholds, the summary has that of the released anti-spoofing code. It is fitted to
+    the test set, so it is marked as an oracle; it allows comparison with published numbers.
     """
     scored, video = found.binary_scores(), found.by_video()
     by_video = video.binary_scores(scored.classes)
@@ -154,7 +154,7 @@ def summary_of(
 
 
 def line(summary: dict) -> str:
-    """A data set's result in a few words."""
+    """Return a one-line summary of a data set's results."""
     shown = []
     for level in ("frame", "video"):
         value = summary[level]["metrics"]["auc"]
@@ -178,7 +178,7 @@ def _draw(
 
 
 def _write(folder: str, results: dict[str, dict], detector: Detector, spec: ReportSpec, known: dict) -> None:
-    # Long and of no use to a reader.
+    # Long, and not useful to a reader.
     card = {name: value for name, value in detector.card.items() if name not in ("seen", "evaluated")}
     content = {
         "checkpoint": detector.name,
@@ -197,7 +197,7 @@ def _write(folder: str, results: dict[str, dict], detector: Detector, spec: Repo
 
 
 def named_by_hand(detector: Detector) -> bool:
-    """Tell whether nothing but a user says what the detector's outputs are."""
+    """Return whether the user named the detector's classes, because its file does not store them."""
     return detector.card["selection"].get("rule") is None
 
 

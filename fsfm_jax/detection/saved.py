@@ -19,9 +19,9 @@ from fsfm_jax.train.identity import check_place, parameters_of
 
 
 class Kept(NamedTuple):
-    """Parameters of a step, as they are stored without the optimizer.
+    """Parameters of a step, stored without the optimizer.
 
-    carried: arrays of an official file that its network does not use, by official name; to give it back as it was.
+    carried: arrays of an official file that its network does not use, by official name; an export writes them back.
     """
 
     step: jax.Array
@@ -30,7 +30,7 @@ class Kept(NamedTuple):
 
 
 def save_detector(workdir: str, step: int, params: Any, card: dict, carried: Mapping | None = None) -> None:
-    """Writes `WORKDIR/detector`, in place of another one if there is; `carried` as in `Kept`."""
+    """Write `WORKDIR/detector`, replacing an existing one; `carried` as in `Kept`."""
     checkpoints = Checkpoints(os.path.join(workdir, FOLDER), Retention(1, 0), asynchronous=False)
     try:
         for old in checkpoints.steps():
@@ -44,11 +44,11 @@ def save_detector(workdir: str, step: int, params: Any, card: dict, carried: Map
 
 
 def open_saved(workdir: str) -> Detector:
-    """The detector that the fine-tuning run in `workdir` ended with, its parameters as NumPy arrays.
+    """Open the detector of the finished fine-tuning run in `workdir`, its parameters as NumPy arrays.
 
     Raises:
-      FileNotFoundError: no such run, or it has not ended yet.
-      ValueError: a run of another job, or the folder of several runs.
+      FileNotFoundError: there is no such run, or it has not finished.
+      ValueError: the run is of another job, or the folder holds several runs.
     """
     check_place(workdir, "checkpoint")
     directory = os.path.join(workdir, FOLDER)
@@ -58,14 +58,14 @@ def open_saved(workdir: str) -> Detector:
             raise ValueError(f"checkpoint: {workdir} holds {len(several)} runs; name one of them, such as {several[0]}")
         saved = parameters_of(workdir, "finetune", "checkpoint")[1]
         raise FileNotFoundError(
-            f"checkpoint: the run at {workdir} has not ended, it is at step {saved['step']}; run its command again to "
-            "go on, and it leaves a detector"
+            f"checkpoint: the run at {workdir} has not finished, it is at step {saved['step']}. Run its command again "
+            "to resume it; it saves a detector when it finishes"
         )
     params, card = read_parameters(directory)
     return Detector(workdir, task_of(card), params, card)
 
 
 def read_carried(workdir: str) -> dict[str, np.ndarray]:
-    """What an imported detector carries of its official file, by official name."""
+    """Return the unused arrays of the official file that an imported detector carries, by official name."""
     parts, _ = read_parts(os.path.join(workdir, FOLDER), ("carried",))
     return flatten_dict(parts["carried"], sep=".") if parts.get("carried") else {}

@@ -1,13 +1,13 @@
-"""Scores of detectors that are not ours, in one CSV format, so that our metrics and tables can have them.
+"""Read scores of other detectors from a CSV file, for our metrics and tables.
 
-UTF-8, commas, one line of names and one row for each frame or video:
+The file is UTF-8 with commas, a header line, and one row for each frame or video:
 
     dataset,video,frame,label,fake
     CDFv2,Celeb-synthesis/id0_id1_0000,12,fake,0.973
 
-`dataset` is the name that the test set has in our tables, `video` and `frame` are those of our records. `frame` may be
-left out; a row is then a whole video. `label` is `real` or `fake`, bona fide faces being real and attacks fake. The
-last column is named `fake` or `real` and is the probability of that, from 0 to 1: its name says which way scores point.
+`dataset` is the name of the test set in our tables; `video` and `frame` are the ids in our records. Without the column
+`frame` a row is a whole video. `label` is `real` (also for bona fide faces) or `fake` (also for attacks).
+The last column is named `fake` or `real` and holds the probability of that class, from 0 to 1.
 """
 
 import csv
@@ -26,18 +26,18 @@ from fsfm_jax.text import did_you_mean, join_first, plain
 
 KEYS, FRAME, LABELS = ("dataset", "video", "label"), "frame", ("fake", "real")
 NAMES = (*KEYS, FRAME, *LABELS)
-MOST = 1 << 30  # bytes of a file
+MOST = 1 << 30  # largest file in bytes
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 WHOLE = re.compile(r"-?\d{1,18}")
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The scores of one data set, `[N]` each in the order of the file.
+    """The scores of one data set, each column `[N]` in the order of the file.
 
     Attributes:
-      videos: text; frames: int64, or None where a row is a whole video.
-      real: bool, the label; scores: float64, the probability of being real.
+      videos: video ids, text; frames: int64 frame numbers, or None where a row is a whole video.
+      real: bool, the labels; scores: float64, the probabilities of being real.
     """
 
     videos: np.ndarray
@@ -48,7 +48,7 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class ScoreFile:
-    """A file of scores: its path, the SHA-256 of its bytes in hexadecimal, and the scores by name of the data set."""
+    """A score file: its path, the SHA-256 of its bytes in hexadecimal, and the scores by data set name."""
 
     path: str
     sha256: str
@@ -56,17 +56,17 @@ class ScoreFile:
 
 
 def read_scores(path: str) -> ScoreFile:
-    """Reads a file of scores.
+    """Read a score file.
 
     Raises:
-      FileNotFoundError: no such file.
-      ValueError: another format, a value that is none, or a row that is there twice; the message says in which line.
+      FileNotFoundError: the file does not exist.
+      ValueError: the format differs, a value is invalid, or a row is repeated; the message names the line.
     """
     data = read_regular(Path(path), MOST)
     try:
         return ScoreFile(path, hashlib.sha256(data).hexdigest(), _sets(data.decode("utf-8-sig")))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8, byte {error.start} is none; save the table as UTF-8") from error
+        raise ValueError(f"{path}: expected UTF-8, found another byte at {error.start}; save it as UTF-8") from error
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}: {plain(str(error)[:1000])}") from error
 
@@ -81,11 +81,11 @@ def _sets(text: str) -> dict[str, Scores]:
         key = name, row[0], row[1]
         if key in seen:
             what = f"video {row[0]!r}" + ("" if row[1] is None else f", frame {row[1]}")
-            raise ValueError(f"line {line}: {name}, {what} is in line {seen[key]} already; give each one score")
+            raise ValueError(f"line {line}: {name}, {what} repeats line {seen[key]}; keep one row for each")
         seen[key] = line
         found.setdefault(name, []).append(row)
     if not found:
-        raise ValueError("expected a row of scores below the names of the columns, found none")
+        raise ValueError("expected a row of scores below the header line, found none")
     return {name: _columns(rows, FRAME in head) for name, rows in found.items()}
 
 
@@ -99,13 +99,13 @@ def _check_head(head: Sequence[str]) -> None:
     pointing = [name for name in LABELS if name in head]
     if missing or len(pointing) != 1 or len(set(head)) < len(head):
         raise ValueError(
-            f"line 1: expected the columns {', '.join(KEYS)}, perhaps {FRAME}, and either fake or real, each once; "
+            f"line 1: expected the columns {', '.join(KEYS)}, optionally {FRAME}, and either fake or real, each once; "
             f"found {', '.join(head) or 'nothing'}"
         )
 
 
 def _rows(reader: Iterator[list[str]], head: Sequence[str]) -> Iterator[tuple[int, str, tuple]]:
-    """The line, the data set, and video, frame, label and score of each row."""
+    """Return an iterator over rows: line number, data set, and (video, frame, label, score)."""
     pointing = next(name for name in LABELS if name in head)
     for row in reader:
         line = reader.line_num
@@ -125,8 +125,8 @@ def _rows(reader: Iterator[list[str]], head: Sequence[str]) -> Iterator[tuple[in
         score = float(text) if NUMBER.fullmatch(text) else math.nan
         if not 0 <= score <= 1:
             raise ValueError(
-                f"line {line}: {pointing}: expected a probability from 0 to 1, found {text!r}; the logistic function "
-                "makes one of a logit"
+                f"line {line}: {pointing}: expected a probability from 0 to 1, found {text!r}; convert logits with the "
+                "logistic function"
             )
         frame = int(value[FRAME]) if FRAME in head else None
         # Two probabilities of fake below 1e-16 become one score, as they do where our networks say them.
@@ -145,4 +145,4 @@ def _check_labels(videos: Sequence[str], real: Sequence[bool]) -> None:
     labels: dict[str, bool] = {}
     mixed = {video for video, label in zip(videos, real, strict=True) if labels.setdefault(video, label) != label}
     if mixed:
-        raise ValueError(f"videos that are called both real and fake: {join_first(sorted(mixed))}")
+        raise ValueError(f"expected one label a video, found both real and fake: {join_first(sorted(mixed))}")

@@ -1,7 +1,7 @@
-"""Scores from elsewhere on one of our test sets: checked against its videos, frames and labels, then measured as ours.
+"""Check imported scores against the videos, frames and labels of a test set, then compute our metrics from them.
 
-Every video of the set, and every frame where the file has frames, must have exactly one score: a method that leaves out
-what it finds hard would look better than it is.
+Every video of the set, and every frame if the file has frames, must have exactly one score. A method that skips hard
+examples would otherwise look better than it is.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ from fsfm_jax.metrics.video import aggregate
 from fsfm_jax.text import join_first
 
 NO_FRAMES = "the file has one score a video"
-NAMED = 3  # ids in one sentence
+NAMED = 3  # ids listed in an error
 CLASSES = Classes("real", "fake")
 LABEL = {True: CLASSES.positive, False: CLASSES.negative}
 
 
 class Key(NamedTuple):
-    """What a score is of: a video and a frame number; of a whole video the number is None."""
+    """The example that a score belongs to: a video id and a frame number, None for a whole video."""
 
     video: str
     frame: int | None
@@ -35,15 +35,15 @@ class Key(NamedTuple):
 
 
 def summarise_scores(scores: Scores, source: LabelledSource, where: str) -> dict:
-    """All metrics of a data set from scores of its frames or videos, as for our own detectors.
+    """Compute all metrics of a data set from scores of its frames or videos, as for our own detectors.
 
-    Where the scores are of videos and the set has videos of several frames, metrics of frames are undefined.
+    If the scores are per video and videos have several frames, frame metrics are undefined.
 
     Args:
-      where: file and data set, for errors.
+      where: file and data set, named in errors.
 
     Raises:
-      ValueError: ids that the set lacks, ids of the set without a score, or labels that contradict the set's.
+      ValueError: the file has ids that the set lacks, lacks scores for ids of the set, or its labels differ.
     """
     check_match(scores, source, where)
     alone = scores.frames is None
@@ -65,7 +65,7 @@ def summarise_scores(scores: Scores, source: LabelledSource, where: str) -> dict
 
 
 def check_match(scores: Scores, source: LabelledSource, where: str) -> None:
-    """Refuses scores that are not of exactly this data set; ValueError says how many differ and the first of them."""
+    """Raise ValueError with the count and the first ids if scores do not match the data set exactly."""
     real = source.labels == source.real
     if scores.frames is None:
         expected = {Key(video, None): bool(label) for video, label in zip(source.videos.tolist(), real, strict=True)}
@@ -90,7 +90,7 @@ def check_match(scores: Scores, source: LabelledSource, where: str) -> None:
     if wrong:
         raise ValueError(
             f"{where}: {_some(wrong)} of {len(found)} {what} have another label than in {source.name}, where the first "
-            f"is {LABEL[expected[wrong[0]]]}; check the order of the classes where the file was made"
+            f"is {LABEL[expected[wrong[0]]]}; check the class order in the program that wrote the file"
         )
 
 

@@ -1,7 +1,7 @@
-"""Verdicts on videos with abstention, and conformal sets: fitted on a validation split, reported of a test set.
+"""Fit verdicts with abstention and conformal sets for videos on a validation split, and report them on a test set.
 
-A verdict is the likelier of the two classes, real or not, by the mean P(real) of a video's frames; its confidence is
-the probability of that class. Probabilities are calibrated on the same split as the rest is fitted on.
+A verdict is the likelier of the two classes, real or forged, by the mean P(real) over a video's frames. Its confidence
+is the probability of that class. Probabilities are calibrated on the same validation split.
 """
 
 import dataclasses
@@ -19,18 +19,18 @@ from fsfm_jax.metrics.summary import CALIBRATION_BINS
 from fsfm_jax.metrics.value import Value, split_reasons
 from fsfm_jax.resolve.report import AS_IT_IS, ISOTONIC, TEMPERATURE, SelectiveSpec
 
-NO_TEMPERATURE = "the detector has no temperature; take report.selective.calibration=isotonic or none"
-CLASSES = ("forged", "real")  # by index, as conformal sets have them
+NO_TEMPERATURE = "the detector has no temperature; set report.selective.calibration=isotonic or none"
+CLASSES = ("forged", "real")  # by index, as in conformal sets
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """What was chosen on a validation split.
+    """Settings fitted on a validation split.
 
     Attributes:
-      split: its name. videos: how many it has.
-      temperature, isotonic: what calibrates the probabilities, if that is asked for.
-      confidence: least one of a verdict; infinity if none keeps the risk.
+      split: name of the split. videos: its number of videos.
+      temperature, isotonic: calibration of the probabilities, if configured.
+      confidence: smallest confidence of a verdict; infinity if no value keeps the risk.
     """
 
     spec: SelectiveSpec
@@ -42,18 +42,18 @@ class Fitted:
     conformal: Conformal
 
     def calibrate(self, found: Predictions) -> Scored:
-        """Calibrated P(real) of each video."""
+        """Return the calibrated P(real) of each video."""
         return _calibrate(found, self.temperature, self.isotonic)
 
 
 def fit_selective(found: Predictions, spec: SelectiveSpec, temperature: float | None) -> Fitted | str:
-    """Choose everything on a validation split; the reason instead if the detector has not what it takes.
+    """Fit everything on a validation split; return a reason instead if the detector lacks what it needs.
 
     Args:
-      temperature: of the detector, None if it has none.
+      temperature: temperature of the detector, None if it has none.
 
     Raises:
-      ValueError: one class only.
+      ValueError: the split has one class only.
     """
     if spec.calibration == TEMPERATURE and temperature is None:
         return NO_TEMPERATURE
@@ -67,7 +67,7 @@ def fit_selective(found: Predictions, spec: SelectiveSpec, temperature: float | 
 
 
 def report_selective(found: Predictions, fitted: Fitted | str) -> dict:
-    """What was fitted and what it does on a test set, as JSON; null where there is no number, with the reason."""
+    """Return the fitted settings and their results on a test set, as JSON; null, with a reason, if undefined."""
     if isinstance(fitted, str):
         return {"undefined": fitted}
     spec, scored = fitted.spec, fitted.calibrate(found)
@@ -105,7 +105,7 @@ def _calibrate(found: Predictions, temperature: float, isotonic: Isotonic | None
 
 
 def _of_classes(scored: Scored) -> np.ndarray:
-    """Probabilities of `CLASSES`, `[V, 2]`."""
+    """Return the probabilities of `CLASSES`, `[V, 2]`."""
     return np.stack([1 - scored.scores, scored.scores], axis=1)
 
 
@@ -115,7 +115,7 @@ def _curve(scored: Scored) -> RiskCoverage:
 
 
 def _quality(scored: Scored) -> dict:
-    """Errors, areas and calibration of P(real) over videos."""
+    """Return error rate, area under the risk-coverage curve and calibration of P(real) over videos."""
     curve = _curve(scored)
     diagram = calibration.reliability(scored.scores, scored.labels, CALIBRATION_BINS, "mass")
     return {

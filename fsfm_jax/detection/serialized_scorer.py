@@ -1,4 +1,4 @@
-"""Scores labelled data sets with a serialized detector, on one device, or with whatever detector there is."""
+"""Score labelled data sets with a serialized detector, on one device; make the scorer of any detector."""
 
 from typing import Any
 
@@ -18,22 +18,22 @@ Serialized = Artifact | OnnxArtifact
 
 
 class SerializedScorer:
-    """Scores as `prediction.Scorer` does; the parameters are in the detector's file."""
+    """A scorer like `prediction.Scorer`, whose parameters are in the detector's file."""
 
     def __init__(self, detector: Serialized, spec: EvaluationSpec):
-        """Raises ValueError where there are several processes."""
+        """Make a scorer; raise ValueError if there are several processes."""
         if jax.process_count() > 1:
-            raise ValueError(f"checkpoint: {detector.name} is serialized, which one process scores with; name the run")
+            raise ValueError(f"checkpoint: expected one process, as {detector.name} is serialized; name the run")
         self._detector, self._spec = detector, spec
 
     def place(self, params: None) -> None:
-        """Nothing: there are no parameters beside the file."""
+        """Do nothing: the file holds the parameters."""
 
     def __call__(self, params: None, source: LabelledSource) -> Predictions:
-        """Scores all examples of `source`.
+        """Score all examples of `source`.
 
         Raises:
-          ValueError: a photo that cannot be decoded, or a score that is not finite.
+          ValueError: a photo cannot be decoded, or a score is non-finite.
         """
         scores = np.full((len(source), len(self._detector.class_names)), np.nan, np.float32)
         details: dict[int, Any] = {}
@@ -47,7 +47,7 @@ class SerializedScorer:
 
 
 def scorer_of(detector: Detector | Serialized, spec: EvaluationSpec) -> Scorer | SerializedScorer:
-    """Make the scorer of a detector: on all devices, or on one if it is serialized; ValueError as the two."""
+    """Make the scorer of a detector: on all devices, or on one if it is serialized; raise ValueError as they do."""
     if isinstance(detector, Detector):
         return Scorer(detector.task, spec, partition.make_mesh())
     return SerializedScorer(detector, spec)

@@ -1,4 +1,4 @@
-"""The data sets of an evaluation, by the names that they have in its files and tables."""
+"""Open the data sets of an evaluation, by their names in its files and tables."""
 
 import re
 from collections.abc import Callable
@@ -9,26 +9,26 @@ from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.serialized_scorer import Serialized
 from fsfm_jax.detection.video_overlap import check_unseen
 
-PARTS = re.compile(r"\+(?=\w+=)")  # drawn forgeries also have a + between their kinds
+PARTS = re.compile(r"\+(?=\w+=)")  # a + without NAME= separates kinds of drawn forgeries
 
 
 def open_sets(text: str, field: str, opened: Callable[[str], LabelledSource]) -> dict[str, LabelledSource]:
-    """Opens what `parse_sets` reads; `opened` opens one part.
+    """Open the sets that `parse_sets` reads; `opened` opens one part.
 
     Raises:
-      ValueError: see `parse_sets`, or parts of other classes.
+      ValueError: see `parse_sets`, or the parts of a set have different classes.
     """
     sets = {name: [opened(part) for part in parts] for name, parts in parse_sets(text, field).items()}
     return {name: parts[0] if len(parts) == 1 else Together(parts) for name, parts in sets.items()}
 
 
 def parse_sets(text: str, field: str) -> dict[str, list[str]]:
-    """Parses `NAME=SPEC,NAME=SPEC`; names are letters, digits, `-` and `_`, since files are called by them.
+    """Parse `NAME=SPEC,NAME=SPEC`; names consist of letters, digits, `-` and `_`, since they become file names.
 
-    A set of several parts is `NAME=CLASS=SPEC+CLASS=SPEC`, with the classes of the detector.
+    A set of several parts is `NAME=CLASS=SPEC+CLASS=SPEC`, with classes of the detector.
 
     Raises:
-      ValueError: an entry of another form, or a name twice.
+      ValueError: an entry has another form, or a name is repeated.
     """
     sets = {}
     for entry in text.split(","):
@@ -40,11 +40,11 @@ def parse_sets(text: str, field: str) -> dict[str, list[str]]:
 
 
 def open_for(detector: Detector | Serialized, spec: str) -> LabelledSource:
-    """Open a data set in the classes of a detector, which saw no video of it in training.
+    """Open a data set in the classes of a detector; refuse videos that the detector was trained on.
 
     Raises:
-      ValueError: other classes, videos that were trained on, or what `open_labelled` and `open_classed` refuse.
-      FileNotFoundError: no such data set.
+      ValueError: the classes differ, the set has training videos, or `open_labelled` or `open_classed` refuses it.
+      FileNotFoundError: the data set does not exist.
     """
     if "=" in spec:
         source = open_classed(spec, detector.class_names, detector.real)
@@ -53,9 +53,9 @@ def open_for(detector: Detector | Serialized, spec: str) -> LabelledSource:
     trained, real = detector.class_names, detector.real
     if (source.class_names, source.real) != (trained, real):
         raise ValueError(
-            f"{source.name} has the classes {', '.join(source.class_names)} with {source.class_names[source.real]} as "
-            f"real, the detector was trained on {', '.join(trained)} with {trained[real]} as real; scores would mean "
-            "something else. CLASS=SPEC says of which of its classes the forged faces are"
+            f"{source.name}: expected the detector's classes {', '.join(trained)} with {trained[real]} as real, found "
+            f"{', '.join(source.class_names)} with {source.class_names[source.real]} as real. Write CLASS=SPEC to "
+            "assign the forged faces to one of the detector's classes"
         )
     if detector.card.get("seen") is not None:
         check_unseen(source, detector.card["seen"], detector.name)

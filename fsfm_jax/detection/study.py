@@ -1,9 +1,9 @@
-"""The numbers of a study: AUC of each source of forged faces with its control beside it, and false alarms by group.
+"""Compute the numbers of a study: AUC of each source of forged faces and of its control, and false alarms by group.
 
-Everything is counted from the stored predictions. An AUC is the mean over seeds; its interval is that of the mean when
-other pictures of the same sources are drawn (percentile bootstrap, the same pictures for every seed), its deviation is
-that over seeds. The control of a task is the AUC with real faces of a source that nothing learnt from in the place of
-forged ones: where it is as far from 50 % as the task, the task may have learnt to tell sources apart.
+Everything is computed from the stored predictions. An AUC is the mean over seeds. Its interval is the percentile
+bootstrap of that mean over pictures (the same pictures for every seed); its deviation is the standard deviation over
+seeds. The control of a task replaces the forged faces by real faces of a source that was not trained on. If its AUC is
+as far from 50 % as the task's, the detector may have learned to distinguish sources.
 """
 
 import csv
@@ -26,12 +26,12 @@ from fsfm_jax.metrics.area import LEVEL, RESAMPLES, Area, mean_area
 from fsfm_jax.resolve.study import CONTROL_SET, FORGED_SET, Cell, Study
 
 JSON, TABLE, CSV, PICTURE = "study.json", "table.md", "table.csv", "study.png"
-AGES = (30, 45, 60)  # numbers of more than one digit are counted in these spans
+AGES = (30, 45, 60)  # bounds of the spans that numbers of more than one digit are grouped into
 HEAD = ("task", "arm", "tested on", "control", "auc", "low", "high", "deviation", "seeds", "real", "forged")
 
 
 class Alarms(NamedTuple):
-    """How many real faces of a group were called forged at the detector's own threshold, summed over seeds."""
+    """Counts of a group's real faces classified as forged at the detector's own threshold, summed over seeds."""
 
     task: str
     arm: str
@@ -42,9 +42,9 @@ class Alarms(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Everything that was counted so far, and the facts behind it.
+    """The results so far, and the facts behind them.
 
-    `seconds` are those of all seeds of a cell, by task and arm.
+    `seconds` is the run time of all seeds of a cell, by task and arm.
     """
 
     areas: tuple[Area, ...]
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
 
 def summarise(groups: str, ended: Sequence[tuple[Cell, float]]) -> Found:
-    """Count what the cells that have `ended` found, each with its seconds; `groups` is the field of the configuration.
+    """Summarise the results of `ended` cells, each with its seconds; `groups` is the field of the configuration.
 
     Raises:
       ValueError: `groups` is malformed. OSError: predictions cannot be read.
@@ -77,27 +77,27 @@ def summarise(groups: str, ended: Sequence[tuple[Cell, float]]) -> Found:
 
 
 def _facts(cell: Cell, folder: str, seed: int) -> Facts:
-    """The facts of one seed of a cell, whose test sets are called like those of all other tasks."""
+    """Return the facts of one seed of a cell; sets get the task's name, since all tasks name their sets alike."""
     found = facts.read(read_results(os.path.join(folder, "test")), f"{cell.task.name}, {cell.arm}, seed {seed}")
     return found._replace(sets=[(f"{cell.task.name}, {name}", fact) for name, fact in found.sets])
 
 
 def parse_groups(text: str) -> dict[str, re.Pattern]:
-    """Parse `NAME=PATTERN`, one a line; ValueError for a pattern that is none, or that names no part."""
+    """Parse `NAME=PATTERN`, one a line; raise ValueError for an invalid pattern or one without named groups."""
     patterns = {}
     for line in filter(None, (line.strip() for line in text.splitlines())):
         name, _, pattern = line.partition("=")
         try:
             patterns[name] = re.compile(pattern)
         except re.error as error:
-            raise ValueError(f"groups: {pattern!r} is no regular expression: {error}") from error
+            raise ValueError(f"groups: expected a regular expression, found {pattern!r}: {error}") from error
         if not patterns[name].groupindex:
-            raise ValueError(f"groups: expected named parts (?P<age>...) in the pattern of {name}, found {pattern!r}")
+            raise ValueError(f"groups: expected named groups (?P<age>...) in the pattern of {name}, found {pattern!r}")
     return patterns
 
 
 def _areas(cell: Cell, seeds: Sequence[Mapping[str, np.ndarray]], control: bool) -> list[Area]:
-    """The AUC of each source of a test set, whose faces that are not real have its name as method."""
+    """Return the AUC of each source of a test set; faces that are not real have the source's name as method."""
     first = seeds[0]
     real = first["class"] == "real"
     found = []
@@ -114,7 +114,7 @@ def _alarms(
     cell: Cell, seeds: Sequence[Mapping[str, np.ndarray]], thresholds: Sequence[float],
     patterns: Mapping[str, re.Pattern], name: str,
 ) -> list[Alarms]:  # fmt: skip
-    """False alarms on real faces: of each source that is tested as real, and in the control set of the control."""
+    """Count false alarms on real faces, for each real source of the test set and for the control source."""
     control = name == CONTROL_SET
     first = seeds[0]
     chosen = (first["class"] == "real") != control
@@ -127,7 +127,7 @@ def _alarms(
         source, _, picture = video.partition("/")
         for group in ["all", *_groups_of(picture, patterns.get(source))]:
             members.setdefault((source, group), []).append(row)
-    # Sources by name, all of their faces first.
+    # Sources by name, each first with all faces, then by group.
     return [
         Alarms(cell.task.name, cell.arm, source, group, int(called[rows].sum()), len(rows) * len(seeds))
         for (source, group), rows in sorted(
@@ -142,7 +142,7 @@ def _groups_of(picture: str, pattern: re.Pattern | None) -> list[str]:
 
 
 def _span(value: str) -> str:
-    """`value`, or the span of `AGES` that a number of more than one digit falls into."""
+    """Return `value`, or the span of `AGES` that contains it if it is a number of more than one digit."""
     if not value.isdecimal() or len(value) < 2:
         return value
     above = [age for age in AGES if int(value) >= age]
@@ -151,7 +151,7 @@ def _span(value: str) -> str:
 
 
 def wilson(called: int, faces: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson, 1927)."""
+    """Return the 95 % confidence interval of the share `called / faces` (Wilson, 1927)."""
     z, share = 1.959964, called / faces
     middle = (share + z * z / (2 * faces)) / (1 + z * z / faces)
     half = z / (1 + z * z / faces) * math.sqrt(share * (1 - share) / faces + z * z / (4 * faces * faces))
@@ -159,7 +159,7 @@ def wilson(called: int, faces: int) -> tuple[float, float]:
 
 
 def _threshold(folder: str) -> float:
-    """The threshold for single faces that the detector of a run keeps."""
+    """Return the threshold for single faces that the detector of a run stores."""
     kept = read_results(os.path.join(folder, "test"))["detector"]["calibration"]
     return kept["thresholds"]["frame"][-1]["value"]
 
@@ -181,7 +181,7 @@ def table(planned: Study, found: Found, costs: Mapping[str, float], notes: Seque
             rows.append([arm, *shown, per_seed])
         text.append(_lines(rows))
     if found.alarms:
-        text.append("### Real faces called forged, at the threshold that each detector keeps\n")
+        text.append("### Real faces called forged, at each detector's own threshold\n")
         rows = [["task", "arm", "source", "group", "called forged", "of", "share, 95 % interval"]]
         for one in found.alarms:
             low, high = wilson(one.called, one.faces)
@@ -193,14 +193,14 @@ def table(planned: Study, found: Found, costs: Mapping[str, float], notes: Seque
 
 
 BELOW = (
-    "\nImage AUC in percent, mean over seeds ± deviation over seeds, and the 95 % interval over pictures. A control "
-    "has real faces of a source that was never seen in the place of forged ones; 50 is what it should be. Faces called "
-    "forged are summed over seeds, so the intervals of shares are a little too narrow.\n"
+    "\nImage AUC in percent: mean ± standard deviation over seeds, and the 95 % interval over pictures. A control "
+    "replaces the forged faces by real faces of an unseen source; its AUC should be 50. Faces called forged are "
+    "summed over seeds, so the intervals of shares are a little too narrow.\n"
 )
 
 
 def show(area: Area) -> str:
-    """`82.1 ± 0.9 (79.0 to 85.1)`, in percent."""
+    """Format an AUC as `82.1 ± 0.9 (79.0 to 85.1)`, in percent."""
     mean, low, high, deviation = (100 * value for value in (area.auc, area.low, area.high, area.deviation))
     return f"{mean:.1f} ± {deviation:.1f} ({low:.1f} to {high:.1f})"
 

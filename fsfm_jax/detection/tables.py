@@ -1,10 +1,9 @@
-"""Results as the papers' tables: Markdown, in percent, ours beside the published numbers.
+"""Format results as the papers' tables: Markdown, in percent, with the published numbers.
 
-A layout is a list of columns; a column takes the summary of a data set (`metrics.summary`) and gives a number as a
-fraction, or None if it is undefined. The last row is the mean over the data sets, left empty where one is undefined.
-A column of published numbers takes the name of the data set alone. Below the tables of deepfakes and diffusion
-forgeries stands a second one, with the AUC of each manipulation. How many videos there are is among the facts
-(`detection.facts`).
+A layout is a list of columns; a column maps the summary of a data set (`metrics.summary`) to a fraction, or None if it
+is undefined. The last row is the mean over the data sets, left empty where a value is undefined.
+A column of published numbers needs only the name of the data set. Tables of deepfakes and diffusion forgeries are
+followed by a second one, with the AUC of each manipulation. The facts give the number of videos (`detection.facts`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,36 +15,36 @@ from fsfm_jax.resolve.report import LAYOUTS
 
 Summary = Mapping
 UNDEFINED, EMPTY = "undefined", "–"
-SELECTIVE = "selective"  # of a summary, see `detection.selective`
+SELECTIVE = "selective"  # key of a summary, see `detection.selective`
 ORACLE_RULE = "least |FRR - FAR| on the grid k/10000"
-OWN = "FSFM ViT-B"  # whose numbers are the columns "published", in every table
-OTHERS = ("FS-VFM ViT-L",)  # further models, which have columns where something is published of them
-# Layouts with a second table. Anti-spoofing has APCER by species in `metrics.json` instead.
+OWN = "FSFM ViT-B"  # the model of the columns "published", in every table
+OTHERS = ("FS-VFM ViT-L",)  # further models, which get columns if they have published numbers
+# Layouts with a second table. Anti-spoofing instead has APCER by species in `metrics.json`.
 BY_METHOD = ("dfd", "diff")
 METHODS = (
-    "Each manipulation against all real faces of its set; A has the forged faces of every A/B. Those whose "
-    "manipulation is not known are left out."
+    "Each manipulation against all real faces of its set; A includes the forged faces of every A/B. Faces of unknown "
+    "manipulation are left out."
 )
 NOTES = {
     "dfd": f"Columns called published are of {OWN}.",
     "diff": f"Columns called published are of {OWN}.",
-    "fas": "HTER is at the threshold of equal error on the validation split, the oracle's at one fitted to this set. "
+    "fas": "HTER uses the threshold of equal error on the validation split; HTER (oracle) fits it to the test set. "
     f"Columns called published are of {OWN}; step and threshold were chosen on the target.",
     "classes": "",
 }
 
 
 class Column(NamedTuple):
-    """One column: how its number is found, and whether the bootstrap's interval of that metric stands behind it."""
+    """A column: how to compute its number, and the metric whose bootstrap interval is printed after it, if any."""
 
     title: str
     value: Callable[[str, Summary], float | None]
     interval: tuple[str, str] | None = None  # level and metric
-    published: Callable[[str], tuple[Number, ...]] | None = None  # instead of `value`, of a data set by its name
+    published: Callable[[str], tuple[Number, ...]] | None = None  # replaces `value`; takes a data set's name
 
 
 def table(results: Mapping[str, Summary], layout: str, notes: Sequence[str]) -> str:
-    """The table of `results` by name of the data set, with `notes` and the reasons of what is undefined below it.
+    """Return the table of `results` by data set name; `notes` and reasons for undefined values follow.
 
     Raises:
       ValueError: another layout.
@@ -57,7 +56,7 @@ def table(results: Mapping[str, Summary], layout: str, notes: Sequence[str]) -> 
     rows += [[name, *(_cell(column, name, summary) for column in shown)] for name, summary in results.items()]
     if len(results) > 1:
         rows.append(["mean", *(_mean(column, results) for column in shown)])
-    # A set's levels lack the same class, so one reason for each metric of the set will do.
+    # All levels of a set lack the same class, so one reason for each metric is enough.
     reasons = sorted({
         f"{name}: {metric} is undefined, {why}"
         for name, summary in results.items()
@@ -69,7 +68,7 @@ def table(results: Mapping[str, Summary], layout: str, notes: Sequence[str]) -> 
 
 
 def _selective(results: Mapping[str, Summary]) -> str:
-    """The section with abstention and conformal sets, empty if no summary has them."""
+    """Return the section on abstention and conformal sets, empty if no summary has them."""
     rows, below = [], {}
     for name, summary in results.items():
         found = summary.get(SELECTIVE)
@@ -86,9 +85,9 @@ def _selective(results: Mapping[str, Summary]) -> str:
         risk, bound = (f"{100 * share:g} %" for share in (kept["accepted_risk"], sets["bound"]))
         below[
             f"Fitted on {found['fitted_on']}, {found['fitted_videos']:,} videos (calibration: {found['calibration']}). "
-            f"Verdicts are given where at most {risk} of those videos were wrong; sets hold the class of at least "
-            f"{bound} of {'each class' if sets['by_class'] else 'all videos'} as long as videos are of the same kind "
-            "as those."
+            f"The confidence threshold keeps at most {risk} of those verdicts wrong. Sets contain the true class for "
+            f"at least {bound} of {'each class' if sets['by_class'] else 'all videos'}, if the test videos are of "
+            "the same kind."
         ] = None
     if not below:
         return ""
@@ -99,12 +98,12 @@ def _selective(results: Mapping[str, Summary]) -> str:
 
 
 def _methods(results: Mapping[str, Summary], title: str, levels: Sequence[str]) -> str:
-    """The section with the AUC of each manipulation, empty if no set names any."""
+    """Return the section with the AUC of each manipulation, empty if no set names any."""
     areas = [f"{level} AUC" for level in levels] if len(levels) > 1 else ["AUC"]
     head = ["data set", "manipulation", f"forged {title}", f"real {title}", *areas]
     rows, reasons = [head, ["---"] * len(head)], []
     for name, summary in results.items():
-        # Results from before have no `methods`.
+        # Older results have no `methods`.
         for method, found in summary.get("methods", {}).items():
             last = found[levels[-1]]
             cells = [_percent(found[level]["metrics"]["auc"]) for level in levels]
@@ -118,12 +117,15 @@ def _methods(results: Mapping[str, Summary], title: str, levels: Sequence[str]) 
 
 
 def ranking(level: str, metric: str) -> Callable[[str, Summary], float | None]:
-    """A metric that needs no threshold."""
+    """Return a function that reads a metric that needs no threshold."""
     return lambda name, summary: summary[level]["metrics"][metric]
 
 
 def decision(level: str, rule: str, metric: str, oracle: bool = False) -> Callable[[str, Summary], float | None]:
-    """A metric at the threshold of a rule, chosen on another split or (`oracle`) on this one; None without one."""
+    """Return a function that reads a metric at a rule's threshold, chosen on another split or (`oracle`) on this one.
+
+    The function returns None if there is no such threshold.
+    """
 
     def value(name: str, summary: Summary) -> float | None:
         for found in summary[level]["thresholds"]:
@@ -135,7 +137,7 @@ def decision(level: str, rule: str, metric: str, oracle: bool = False) -> Callab
 
 
 def columns(layout: str, results: Mapping[str, Summary]) -> list[Column]:
-    """The columns of a layout; those of "classes" depend on the classes that `results` have.
+    """Return the columns of a layout; those of "classes" depend on the classes in `results`.
 
     Raises:
       ValueError: another layout.
@@ -176,14 +178,14 @@ def columns(layout: str, results: Mapping[str, Summary]) -> list[Column]:
 
 
 def sources(layout: str, shown: Iterable[Column], names: Iterable[str]) -> list[str]:
-    """What stands below a table: how its layout is meant, and whose the published numbers of these data sets are."""
+    """Return the notes below a table: on its layout, and on the sources of published numbers for these data sets."""
     names = list(names)
     numbers = [number for column in shown if column.published for name in names for number in column.published(name)]
     return [NOTES[layout], *published_numbers.legend(numbers)]
 
 
 def _published(results: Iterable[str], *measures: tuple[str, str, str]) -> list[Column]:
-    """The columns of published numbers, each with its title, level and metric: always of `OWN`, of `OTHERS` if any."""
+    """Return the columns of published numbers for (title, level, metric): always `OWN`, and `OTHERS` if published."""
 
     def column(title: str, model: str, level: str, metric: str) -> Column:
         def published(name: str) -> tuple[Number, ...]:

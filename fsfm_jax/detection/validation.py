@@ -1,4 +1,4 @@
-"""The looks at validation data while a detector learns, and which step they make the detector."""
+"""Validate periodically during training, and choose the step that becomes the detector."""
 
 import json
 import logging
@@ -23,16 +23,16 @@ from fsfm_jax.train.state import TrainState
 
 LOG = logging.getLogger("fsfm_jax")
 FILE, FOLDER = "validation.jsonl", "selected"
-# What the values of a split are called where metrics go.
+# Prefixes of the metric names of a split.
 GROUPS = {"source-validation": "validation", "target-test": "target_test"}
-# A run that is killed goes back to a checkpoint before its last looks; what would win there must still be there.
+# A killed run resumes from a checkpoint before its last validations; the best step up to there must still be stored.
 KEPT = Retention(3, 0)
 
 
 class Validation:
-    """Looks at splits at a step, remembers what it saw, and keeps the parameters of the step that is best so far.
+    """A callback that validates at a step, records the results, and keeps the parameters of the best step so far.
 
-    The memory is `history`, a part of the run's checkpoints: a run that goes on goes on with it, and looks at no step
+    The record is `history`, a part of the run's checkpoints. A resumed run continues with it and validates no step
     twice. `validation.jsonl` is a copy for people.
     """
 
@@ -41,13 +41,13 @@ class Validation:
         workdir: str, write: Callable[[int, Mapping[str, float]], None] = lambda step, values: None,
         weights: Callable[[TrainState], Any] = lambda state: state.params,
     ):  # fmt: skip
-        """Opens what was kept of earlier looks.
+        """Open the parameters kept from earlier validations.
 
         Args:
-          held_out: the sources by the names of `metrics.selection.SPLITS`.
-          history: of the checkpoint.
-          write: takes the values of each look, by names such as `validation/auc`.
-          weights: the parameters of a state that are looked at and kept.
+          held_out: sources by the names of `metrics.selection.SPLITS`.
+          history: the record from the checkpoint.
+          write: receives the values of each validation, by names such as `validation/auc`.
+          weights: returns the parameters of a state to evaluate and keep.
         """
         self.history = history
         self._held_out, self._rule, self._scorer, self._values_to = held_out, rule, scorer, write
@@ -63,7 +63,7 @@ class Validation:
         self._write()
 
     def __call__(self, number: int, state: TrainState) -> None:
-        """Looks at the state after step `number`."""
+        """Validate the state after step `number`."""
         if not self._held_out or any(entry["step"] == number for entry in self.history):
             return
         params = self._weights(state)
@@ -83,7 +83,7 @@ class Validation:
             self._kept.wait()
 
     def chosen(self, last: int, params: dict) -> tuple[Choice, dict]:
-        """The step that becomes the detector, and its parameters; those of step `last` are `params`."""
+        """Return the step that becomes the detector, and its parameters; `params` are those of step `last`."""
         if self._rule.kind == "last":
             return Choice(last, math.nan, f"Step {last}, the last of the run; no score was used."), params
         choice = self._choice()
@@ -112,7 +112,7 @@ class Validation:
 
 
 def _look(found: Predictions) -> dict:
-    """What is remembered of a look, as JSON: `loss` over frames, `auc` and `hter` over videos; undefined is null."""
+    """Return the record of a validation as JSON: `loss` over frames, `auc` and `hter` over videos; else null."""
     frames = found.binary_scores()
     videos = found.by_video().binary_scores(frames.classes)
     hter = _half_total_error(videos, found.dataset)
@@ -122,7 +122,7 @@ def _look(found: Predictions) -> dict:
 
 
 def _half_total_error(videos: Scored, split: str) -> Value:
-    """HTER as the released anti-spoofing code has it, at the threshold that it fits to the same split."""
+    """Return the HTER of the released anti-spoofing code, at the threshold that it fits to the same split."""
     if videos.missing:
         return undefined(videos.missing)
     return binary.half_total_error_rate(videos, thresholds.on_released_grid(videos, split).value)

@@ -1,11 +1,11 @@
-"""Makes records for training of the raw download of a data set.
+"""Make training records from the raw download of a data set.
 
     python -m fsfm_jax.prepare.build --dataset=vggface2 --input=DOWNLOAD --output=data/vggface2
     python -m fsfm_jax.prepare.build --list
 
-Finds the faces in photos and videos, crops them as the papers do, parses them into the 11 classes where the data
-are for pretraining, and writes TFDS records, a card, a page, a list of what was not kept and a contact sheet. A run
-that was interrupted is resumed by the same command; the records do not depend on the number of workers.
+The command finds faces in photos and videos and crops them as the papers do. For pretraining data it also parses them
+into the 11 classes. It writes TFDS records, a card, a page, a list of dropped faces and a contact sheet. The same
+command resumes an interrupted run; the records do not depend on the number of workers.
 """
 
 import signal
@@ -40,25 +40,25 @@ def _summary(card: Card, directory: str) -> str:
 
 
 def define_flags() -> None:
-    # Not when imported: flags are shared by the whole process, and other programs have an --input too.
-    flags.DEFINE_bool("list", False, "List the data sets, detectors and parsers, and end.")
-    flags.DEFINE_string("dataset", None, "Which data set, as NAME or NAME:VARIANT; --list shows them.")
-    flags.DEFINE_string("input", None, "Folder of the download.")
-    flags.DEFINE_string("output", None, "Folder to make the records in.")
-    flags.DEFINE_string("name", "", "Name of the records; by default that of the output folder.")
-    flags.DEFINE_integer("workers", 0, "Processes; by default one for each core.", lower_bound=0)
-    flags.DEFINE_string("beam", None, "Options of Apache Beam, to run there and not in processes of this machine.")
-    flags.DEFINE_string("detector", "", f"One of {', '.join(DETECTORS)}, or none for crops.")
-    flags.DEFINE_string("parser", "", f"One of {', '.join(PARSERS)}, or none.")
-    flags.DEFINE_string("parser_weights", "", "File with the weights of the parser, where it has none of its own.")
+    # Not at import: flags are shared by the whole process, and other programs also define --input.
+    flags.DEFINE_bool("list", False, "List the data sets, detectors and parsers, and exit.")
+    flags.DEFINE_string("dataset", None, "Data set to prepare, NAME or NAME:VARIANT; --list shows all.")
+    flags.DEFINE_string("input", None, "Folder of the downloaded data set.")
+    flags.DEFINE_string("output", None, "Folder to write the records to.")
+    flags.DEFINE_string("name", "", "Name of the records (default: name of the output folder).")
+    flags.DEFINE_integer("workers", 0, "Number of worker processes; 0: one for each core.", lower_bound=0)
+    flags.DEFINE_string("beam", None, "Apache Beam options; builds with Beam instead of local processes.")
+    flags.DEFINE_string("detector", "", f"Face detector: {', '.join(DETECTORS)}, or none for ready crops.")
+    flags.DEFINE_string("parser", "", f"Face parser: {', '.join(PARSERS)}, or none.")
+    flags.DEFINE_string("parser_weights", "", "Weight file of the parser, for farl and bisenet.")
     flags.DEFINE_float("scale", SCALE, "Side of the crop divided by the longer side of the face box.")
-    flags.DEFINE_string("frames", "", "Frames of each video: a number, or all; by default the data set's rule.")
-    flags.DEFINE_string("image_size", "", "Side of the stored crops in pixels, or native.")
-    flags.DEFINE_enum("image_encoding", "keep", IMAGE_ENCODINGS, "PNG (ready-made crops stay as they are), or JPEG.")
-    flags.DEFINE_string("real", "", "Name of the class of real faces, in data sets with classes of your own.")
-    flags.DEFINE_string("shares", "", "Splits by a hash of the names, where there are none: train=70,val=10,test=20.")
-    flags.DEFINE_integer("faces_per_shard", FACES_PER_SHARD, "About how many faces go into a file.", lower_bound=1)
-    flags.DEFINE_bool("allow_incomplete", False, "Go on although the download lacks something.")
+    flags.DEFINE_string("frames", "", "Frames per video: a number, or all (default: the data set's rule).")
+    flags.DEFINE_string("image_size", "", "Side of the stored crops in pixels, or native for their own size.")
+    flags.DEFINE_enum("image_encoding", "keep", IMAGE_ENCODINGS, "keep: PNG, ready crops unchanged; or jpeg.")
+    flags.DEFINE_string("real", "", "Name of the real class, for data sets with your own classes.")
+    flags.DEFINE_string("shares", "", "Make splits by a hash of the names, such as train=70,val=10,test=20.")
+    flags.DEFINE_integer("faces_per_shard", FACES_PER_SHARD, "Approximate number of faces per shard.", lower_bound=1)
+    flags.DEFINE_bool("allow_incomplete", False, "Continue although parts of the download are missing.")
 
 
 SETTINGS = (
@@ -87,7 +87,7 @@ def _runner(workers: int, beam: str | None) -> Runner:
 
 
 def main(argv: list[str]) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}: expected options of the form --name=value")
     chosen = flags.FLAGS
@@ -97,8 +97,8 @@ def main(argv: list[str]) -> None:
     missing = [name for name in ("dataset", "input", "output") if getattr(chosen, name) is None]
     if missing:
         raise app.UsageError(f"expected --dataset, --input and --output; missing: {', '.join(missing)}")
-    logging.set_verbosity(logging.WARNING)  # TFDS narrates
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the workers too
+    logging.set_verbosity(logging.WARNING)  # silence progress messages of TFDS
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also ends the workers
     try:
         card = build(
             chosen.dataset,
@@ -108,7 +108,7 @@ def main(argv: list[str]) -> None:
             **{name: getattr(chosen, name) for name in SETTINGS},
         )
     except KeyboardInterrupt:
-        sys.exit("stopped; run the same command again to go on")
+        sys.exit("stopped; run the same command again to resume")
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"error: {error}")
     print(_summary(card, chosen.output))

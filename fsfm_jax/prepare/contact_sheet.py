@@ -1,4 +1,4 @@
-"""A picture of random faces of a split, each beside its parsing map, to see at a glance whether it went right."""
+"""Draw random faces of a split, each next to its parsing map, to check a data set at a glance."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from fsfm_jax.data.photo import READ_FLAGS, encode_png
 from fsfm_jax.data.statistics import Card
 
 FACES, COLUMNS, CELL, GAP, LABEL, LETTER = 48, 8, 112, 4, 14, 8  # pixels, but for the first two
-# One colour for each class of `regions.CLASSES`, of which neighbours differ.
+# One colour for each class of `regions.CLASSES`; colours of adjacent regions differ.
 PALETTE = np.array(
     [
         [40, 40, 44], [226, 178, 148], [122, 80, 40], [176, 120, 60], [70, 150, 230], [40, 90, 190],
@@ -19,11 +19,11 @@ PALETTE = np.array(
     ],
     np.uint8,
 )  # fmt: skip
-MAP_SHARE = 0.6  # of the map's colour over the grey photo
+MAP_SHARE = 0.6  # opacity of the map's colour over the grey photo
 
 
 def write_contact_sheet(directory: Path, split: str, card: Card, path: Path) -> None:
-    """Draws up to 48 faces of a split into a PNG; the same data set gives the same picture."""
+    """Draw up to 48 faces of a split into a PNG; the same data set gives the same picture."""
     source = tfds.builder_from_directory(directory).as_data_source(
         split, decoders={records.IMAGE: tfds.decode.SkipDecoding()}
     )
@@ -38,7 +38,7 @@ def write_contact_sheet(directory: Path, split: str, card: Card, path: Path) -> 
 
 
 def _cell(example: dict, card: Card) -> np.ndarray:
-    """One face, its map beside it, and a line of text below, `[H, W, 3] uint8`."""
+    """Draw one face, its map next to it, and a line of text below, `[H, W, 3] uint8`."""
     photo = cv2.imdecode(np.frombuffer(example[records.IMAGE], np.uint8), READ_FLAGS)
     photo = cv2.resize(photo, (CELL, CELL), interpolation=cv2.INTER_AREA)
     parts = [photo, _over(photo, example[records.PARSING_MAP])] if card.parsing_maps else [photo]
@@ -71,5 +71,5 @@ def _text(value) -> str:
 
 
 def _ascii(words: str) -> str:
-    # OpenCV draws question marks for anything else.
+    # OpenCV draws question marks for other characters.
     return words.encode("ascii", "replace").decode()

@@ -1,7 +1,7 @@
-"""From the box of a detector to the face crop of the papers: a square, 30 % larger, not aligned.
+"""Make the papers' face crop from a detector's box: a square, 30 % larger, not aligned.
 
-The 30 % follow FaceForensics++. The rule is that of the released preprocessing of FSFM, integer by integer: a
-square that leaves the picture is moved inside at the upper left and made smaller at the lower right.
+The 30 % follow FaceForensics++. The integer arithmetic is that of the released preprocessing of FSFM: a
+square that leaves the picture is moved inside at the upper left and reduced at the lower right.
 """
 
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ SCALE = 1.3
 
 @dataclass(frozen=True)
 class Detection:
-    """A face found in a picture; edges in pixels, both inclusive, perhaps outside of the picture."""
+    """A face found in a picture; edges in pixels, inclusive, possibly outside the picture."""
 
     left: int
     top: int
     right: int
     bottom: int
-    score: float  # higher is surer; comparable within one detector only
+    score: float  # higher is more certain; comparable only within one detector
 
 
 class NoFace(ValueError):
-    """There is no face in the box that a detector gave."""
+    """The parser found no face in a detector's box."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Square:
 
 
 def square_of(box: Detection, height: int, width: int, scale: float = SCALE) -> Square:
-    """The crop of a face in a picture of `height` x `width`.
+    """Return the crop of a face in a picture of `height` x `width`.
 
     Raises:
-      ValueError: nothing of the square lies in the picture.
+      ValueError: the square does not overlap the picture.
     """
     size = int(scale * max(box.right - box.left, box.bottom - box.top))
     x = max((box.left + box.right) // 2 - size // 2, 0)
@@ -55,12 +55,12 @@ def square_of(box: Detection, height: int, width: int, scale: float = SCALE) -> 
 
 
 def cut(image: np.ndarray, square: Square, size: int | None) -> np.ndarray:
-    """The square of a picture `[H, W, 3] uint8`, resized to `[size, size, 3]`; its own size if None.
+    """Cut the square from a picture `[H, W, 3] uint8` and resize it to `[size, size, 3]`; None keeps its size.
 
     The resize is Pillow's bicubic (antialiased), as in the released preprocessing.
 
     Raises:
-      ValueError: another kind of picture.
+      ValueError: the picture has another shape or dtype.
     """
     records.check_image(image)
     face = image[square.y : square.y + square.size, square.x : square.x + square.size]

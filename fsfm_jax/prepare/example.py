@@ -1,4 +1,4 @@
-"""One face as it is stored: a serialised TFDS example, made without TensorFlow."""
+"""Encode a face as a serialised TFDS example, without TensorFlow."""
 
 import math
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from fsfm_jax import records, regions
 from fsfm_jax.text import utf8
 
 NOT_KNOWN = -1
-OF_MAPS = (records.PARSING_MAP, records.REGION_BITS)  # of data sets with parsing maps alone
+OF_MAPS = (records.PARSING_MAP, records.REGION_BITS)  # features of data sets with parsing maps
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face that is to be stored; see `records` for the meaning of the fields."""
+    """A face to store; see `records` for the meaning of the fields."""
 
-    image: bytes  # a whole PNG or JPEG with three channels of 8 bits
+    image: bytes  # a complete PNG or JPEG with three channels of 8 bits
     parsing_map: np.ndarray | None  # [224, 224] uint8, or None in a data set without maps
     source: str
     video: str
@@ -33,13 +33,13 @@ class Face:
 def features(
     image_encoding: str, image_size: int | None, parsing_maps: bool, class_names: tuple[str, ...]
 ) -> tfds.features.FeaturesDict:
-    """The features of a record.
+    """Return the features of a record.
 
     Args:
       image_encoding: as in the card: "png", "jpeg" or "png+jpeg".
       image_size: height and width of all crops; None if each has its own.
     """
-    # To TFDS no encoding means that it may differ from record to record.
+    # In TFDS, no encoding means that it may differ between records.
     encoding = None if image_encoding == "png+jpeg" else image_encoding
     left_out = () if parsing_maps else OF_MAPS
     made = {}
@@ -63,7 +63,7 @@ def features(
 
 
 class ExampleEncoder:
-    """Turns faces into bytes; the same face gives the same bytes."""
+    """An encoder from faces to bytes; the same face gives the same bytes."""
 
     def __init__(self, image_size: int | None, parsing_maps: bool, class_names: tuple[str, ...]):
         self._stored = {
@@ -73,10 +73,10 @@ class ExampleEncoder:
         self._serializer = ExampleSerializer(self._features.get_serialized_info())
 
     def __call__(self, face: Face) -> bytes:
-        """The serialised `tf.train.Example` of a face."""
+        """Return the serialised `tf.train.Example` of a face."""
         example = {name: self._value(name, feature, face) for name, feature in self._stored.items()}
         encoded = self._serializer.get_tf_example(self._features.encode_example(example))
-        # The order of a protobuf map is left open unless asked for.
+        # The order of a protobuf map is unspecified unless requested.
         return encoded.SerializeToString(deterministic=True)
 
     def _value(self, name: str, feature: records.Feature, face: Face) -> object:

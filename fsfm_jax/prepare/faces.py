@@ -1,7 +1,7 @@
-"""From a photo or video to its faces: decode, detect, crop, parse, encode.
+"""Make faces from a photo or video: decode, detect, crop, parse, encode.
 
-What cannot be used is not dropped silently: for every photo, frame or video without a face an `Incident` says
-why. Nothing a foreign file does raises here, apart from a crash of the decoder itself.
+Nothing is dropped silently: for every photo, frame or video without a face, an `Incident` gives the reason. Broken
+files raise no errors here, apart from a crash of the decoder itself.
 """
 
 import math
@@ -33,11 +33,11 @@ JPEG_QUALITY = 95
 PNG_COMPRESSION = 6
 # Filtered pixels of photographs have no long repetitions: looking for none is four times as fast, at 3 % more bytes.
 PNG_STRATEGY = cv2.IMWRITE_PNG_STRATEGY_RLE
-# What the libraries raise for a picture they cannot cope with; anything else is a bug of fsfm_jax and ends the run.
+# Errors of the libraries for pictures that they cannot process; any other error is a bug and ends the run.
 FAILURES = (ValueError, RuntimeError, ArithmeticError, IndexError, MemoryError, OSError, cv2.error)
 
 DROPPED, NOTED = "dropped", "noted"
-# Reasons given here; those of unusable files are in `unusable.REASONS`.
+# Reasons of this file; those of unusable files are in `unusable.REASONS`.
 REASONS = {
     "no_face": "the detector found no face",
     "several_faces": "the detector found several faces; the one with the highest score was kept",
@@ -48,13 +48,13 @@ REASONS = {
     "bad_map": "the ready-made parsing map is damaged or not one",
     "next_frame": "no face in the frame that was asked for; a later one was kept",
     "failed": "detector, parser or encoder failed",
-    "died": "the process died while it was at this file, twice",
+    "died": "the process died at this file, twice",
 }
 
 
 @dataclass(frozen=True)
 class Incident:
-    """Something that was dropped, or kept with a note."""
+    """A record of something that was dropped, or kept with a note."""
 
     path: str
     frame: int
@@ -64,7 +64,7 @@ class Incident:
 
 
 class FaceMaker:
-    """Makes the faces of items; holds the detector and the parser, which take a second to load."""
+    """A maker of faces from items; it holds the detector and the parser, which take a second to load."""
 
     def __init__(self, options: Options, decoders: Decoders = HERE):
         self._options, self._decoders = options, decoders
@@ -72,11 +72,11 @@ class FaceMaker:
         self._parser: Parser | None = (
             make_parser(options.parser, options.parser_weights) if options.parser not in (NONE, GIVEN) else None
         )
-        # Threads of OpenCV gain nothing beside one process per core, and sums may depend on their number.
+        # With one process per core, OpenCV threads gain nothing, and sums may depend on their number.
         cv2.setNumThreads(1)
 
     def __call__(self, root: Path, item: Item) -> Iterator[Face | Incident]:
-        """The faces of one item below `root`, and what happened otherwise."""
+        """Yield the faces of one item below `root`, and an incident for each failure or note."""
         try:
             if item.sampling == PHOTO or _is_photo(root / item.path):
                 yield from self._of_photo(root, item)
@@ -103,7 +103,7 @@ class FaceMaker:
                 yield Incident(item.path, item.frame, NOTED, "reservation", note)
 
     def _of_chain(self, video, item: Item, chain: range) -> Iterator[Face | Incident]:
-        """The first frame of a chain that has a face; the incidents of the last one tried if none has."""
+        """Yield the first frame of a chain that has a face; if none has, the incidents of the last frame tried."""
         outcome: list[Face | Incident] = []
         for frame in chain:
             try:
@@ -162,7 +162,7 @@ class FaceMaker:
     def _of_crop(
         self, image: np.ndarray, item: Item, frame: int, root: Path | None = None
     ) -> Iterator[Face | Incident]:
-        """A picture that is a face crop already; if it is a file below `root`, its bytes are kept where possible."""
+        """Yield a picture that already is a face crop; the bytes of a file below `root` are kept where possible."""
 
         def dropped(reason: str, error: Exception) -> Incident:
             return Incident(item.path, frame, DROPPED, reason, f"{type(error).__name__}: {error}")
@@ -188,10 +188,10 @@ class FaceMaker:
         yield Face(data, parsing_map, item.path, item.video, frame, item.label, item.method)
 
     def _keep_file(self, path: Path, crop: np.ndarray) -> bytes:
-        """The file if it is stored as asked for and decodes to `crop` wherever it is read; else `crop` encoded."""
+        """Return the file if it has the requested encoding and every reader decodes it to `crop`; else encode it."""
         data = path.read_bytes()
         kept = ("jpeg",) if self._options.image_encoding == "jpeg" else ("png", "jpeg")
-        # Readers of records ignore a rotation noted in EXIF: such a photo is encoded anew.
+        # Readers of records ignore an EXIF rotation, so such a photo is encoded again.
         fits = encoding_of(data) in kept and read_header(data, path.name).plain
         if fits and np.array_equal(stored_pixels(data), crop):
             return data
@@ -204,11 +204,11 @@ class FaceMaker:
 
 
 def _is_photo(path: Path) -> bool:
-    """Whether a file that is called a video is a photo: the content decides."""
+    """Return whether a file named as a video is a photo, by its content."""
     try:
         return format_of(first_bytes(path, START_LENGTH)) is not None
     except Unusable:
-        return False  # the reader of videos says why
+        return False  # the video reader gives the reason
 
 
 def _describe_search(height: int, width: int) -> str:
@@ -217,12 +217,12 @@ def _describe_search(height: int, width: int) -> str:
 
 
 def stored_pixels(data: bytes) -> np.ndarray | None:
-    """What a reader of records decodes `data` to, `[H, W, 3] uint8`; None if it cannot."""
+    """Decode `data` as a reader of records does, `[H, W, 3] uint8`; None if it cannot."""
     return cv2.imdecode(np.frombuffer(data, np.uint8), READ_FLAGS)
 
 
 def _whole(image: np.ndarray) -> Detection:
-    """The box of a picture that is a face crop."""
+    """Return a box around the whole picture, for a face crop."""
     height, width = image.shape[:2]
     return Detection(0, 0, width - 1, height - 1, math.nan)
 

@@ -1,7 +1,7 @@
-"""The last step of a build: from finished shards to a data set with metadata, report, pictures and card.
+"""Finish a build: make a data set with metadata, report, pictures and card from finished shards.
 
-Every part can be done again, so that a run killed in between ends with the same files. The card is written last:
-records without one are never read.
+Every step can be repeated, so a run killed in between ends with the same files when it is resumed. The card is written
+last: records without a card are never read.
 """
 
 import hashlib
@@ -23,24 +23,24 @@ from fsfm_jax.prepare.options import Options
 from fsfm_jax.prepare.page import PAGE_FILE, page
 from fsfm_jax.prepare.shard import ShardJob, ShardResult, sync
 
-TFDS_VERSION = "1.0.0"  # TFDS asks for one; what the records hold is told by `records.SCHEMA_VERSION`
+TFDS_VERSION = "1.0.0"  # required by TFDS; `records.SCHEMA_VERSION` versions the content
 
 
 def report_file(split: str) -> str:
-    """Name of the list of everything that was dropped or noted in a split, one JSON object a line."""
+    """Return the file name of a split's list of dropped and noted items, one JSON object a line."""
     return f"fsfm_report_{split}.jsonl"
 
 
 def contact_sheet_file(split: str) -> str:
-    """Name of the picture of random faces of a split."""
+    """Return the file name of the picture of random faces of a split."""
     return f"fsfm_contact_sheet_{split}.png"
 
 
 def finish(directory: Path, name: str, jobs: Sequence[ShardJob], options: Options, real: int | None, prepared: dict):
-    """Makes a data set of the finished shards `jobs` and returns its card.
+    """Make a data set of the finished shards `jobs` and return its card.
 
     Raises:
-      ValueError: a split has no face at all.
+      ValueError: a split has no face.
     """
     by_split: dict[str, list[ShardJob]] = {}
     for job in jobs:
@@ -50,7 +50,7 @@ def finish(directory: Path, name: str, jobs: Sequence[ShardJob], options: Option
         _join([job.incidents for job in by_split[split]], directory / report_file(split))
         if not statistics.examples:
             raise ValueError(
-                f"split {split}: none of {statistics.items} photos and videos gave a face, dropped: "
+                f"split {split}: expected faces, found none in {statistics.items} photos and videos, dropped: "
                 f"{_counts(statistics.dropped)}; {directory / report_file(split)} names each"
             )
     card = Card(name, splits, options.class_names, real, options.image_size, options.parsing_maps, prepared)
@@ -105,12 +105,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def _partial(path: Path) -> Path:
-    # In the folder of unfinished things, which is on the same file system.
+    # In the folder of unfinished files, which is on the same file system.
     return path.parent / UNFINISHED / (path.name + ".partial")
 
 
 def _write_metadata(directory: Path, card: Card) -> None:
-    """Writes what TFDS reads, `dataset_info.json` and `features.json`, for all splits of `card`."""
+    """Write the files that TFDS reads, `dataset_info.json` and `features.json`, for all splits of `card`."""
     encodings = {split.image_encoding for split in card.splits.values()}
     identity = DatasetIdentity(
         name=card.name, version=tfds.core.Version(TFDS_VERSION), data_dir=str(directory), module_name=""

@@ -1,4 +1,4 @@
-"""How faces are made of photos and videos: everything that the bytes of a record depend on, besides its source."""
+"""The settings that turn photos and videos into faces: everything that a record depends on, besides its source."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,20 +12,20 @@ NONE, GIVEN = "none", "given"
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of a build, in types that JSON has.
+    """The settings of a build, in JSON types.
 
     Raises:
-      ValueError: settings that do not go together.
+      ValueError: the settings are not compatible.
     """
 
-    detector: str  # name of a detector, or "none": the photos are face crops already
+    detector: str  # name of a detector, or "none": the photos already are face crops
     parser: str  # name of a parser, "given": parsing maps come with the photos, or "none": records without maps
     class_names: tuple[str, ...] = ()
     parser_weights: str = ""
-    scale: float = SCALE  # side of the crop over that of the detector's box
+    scale: float = SCALE  # side of the crop divided by that of the detector's box
     image_size: int | None = records.IMAGE_SIZE  # None: crops keep their own size
-    image_encoding: str = "keep"  # "keep": PNG, and crops that are PNG or JPEG already stay as they are; or "jpeg"
-    black_borders: bool = False  # crops lie on black, which is cut off
+    image_encoding: str = "keep"  # "keep": PNG, but existing PNG or JPEG crops stay unchanged; or "jpeg"
+    black_borders: bool = False  # whether to cut off black borders of crops
 
     def __post_init__(self):
         if self.image_encoding not in IMAGE_ENCODINGS:
@@ -42,15 +42,15 @@ class Options:
 
     @property
     def parsing_maps(self) -> bool:
-        """Whether records have parsing maps."""
+        """Return whether records have parsing maps."""
         return self.parser != NONE
 
     def as_text(self) -> str:
-        """The options as JSON; `from_text` reads them."""
+        """Return the options as JSON; `from_text` reads them."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_text(cls, text: str) -> "Options":
-        """Inverse of `as_text`."""
+        """Read options from the JSON of `as_text`."""
         content = json.loads(text)
         return cls(**{**content, "class_names": tuple(content["class_names"])})

@@ -1,4 +1,4 @@
-"""The readable page of a data set: what is in it, what is not, and how it was made."""
+"""Write the readable page of a data set: its content, what was dropped, and how it was made."""
 
 import json
 
@@ -11,7 +11,7 @@ REASONS = {**unusable.REASONS, **faces.REASONS}
 
 
 def page(card: Card, contact_sheets: dict[str, str]) -> str:
-    """The card of a data set as a page in Markdown; `contact_sheets` are the files of pictures by split."""
+    """Return the card of a data set as a Markdown page; `contact_sheets` are the picture files by split."""
     parts = [f"# {card.name}", _summary(card)]
     for split, statistics in card.splits.items():
         parts += [f"## Split {split}", _split(statistics, card), f"![random faces of {split}]({contact_sheets[split]})"]
@@ -39,7 +39,7 @@ def _split(statistics: SplitStatistics, card: Card) -> str:
     rows = [
         ("faces", f"{statistics.examples:,}"),
         *((f"of them {name}", f"{n:,}") for name, n in zip(card.class_names, statistics.class_counts, strict=True)),
-        ("photos and videos looked at", f"{statistics.items:,}"),
+        ("photos and videos processed", f"{statistics.items:,}"),
         ("shards", f"{len(statistics.shard_lengths):,}"),
         ("size", f"{statistics.num_bytes / 1e6:,.1f} MB"),
         ("bytes a face", f"{statistics.num_bytes / statistics.examples:,.0f}"),
@@ -73,5 +73,5 @@ def _reading(card: Card) -> str:
         "```python\nimport tensorflow_datasets as tfds\n\n"
         f'source = tfds.builder_from_directory("PATH").as_data_source("{split}")\n'
         'print(len(source), source[0]["image"].shape)\n```\n\n'
-        "`fsfm_report_*.jsonl` name every photo, video or frame that was not kept, with the reason."
+        "`fsfm_report_*.jsonl` list every photo, video or frame that was dropped, with the reason."
     )

@@ -1,7 +1,7 @@
-"""The plan of a build: which items make which shard, and what the run is, so that it can be resumed.
+"""Plan a build: assign items to shards, and record the run's identity so that it can be resumed.
 
-The plan depends on the download and the options alone, never on the number of workers. It is laid down before the
-first shard is begun; a run that is started again makes it again and compares.
+The plan depends only on the download and the options, never on the number of workers. It is written before the first
+shard is started; a resumed run makes it again and compares.
 """
 
 import hashlib
@@ -17,20 +17,20 @@ from fsfm_jax.prepare.sampling import ALL, PAIR, PHOTO
 from fsfm_jax.prepare.shard import ShardJob, item_line, sync
 
 FACES_PER_SHARD = 4096  # about ten minutes of work, and 350 MB of PNG photos of 224x224
-FACES_OF_A_VIDEO = 400  # taken for a video of which all frames are wanted; only the size of shards depends on it
+FACES_OF_A_VIDEO = 400  # assumed for a video whose frames are all used; only the size of shards depends on it
 PLAN_FILE = "plan.json"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be made of the items of all splits."""
+    """The shards to make of the items of all splits."""
 
-    shards: dict[str, int]  # of each split
+    shards: dict[str, int]  # number of shards of each split
     items: dict[str, int]
     digest: str  # SHA-256 over all items, in order, and their shards
 
     def jobs(self, root: Path, directory: Path, name: str) -> list[ShardJob]:
-        """The shards of all splits."""
+        """Return the jobs for the shards of all splits."""
         return [
             ShardJob(str(root), str(directory), name, split, index, total)
             for split, total in self.shards.items()
@@ -44,14 +44,14 @@ def make_plan(
     sampling: str | None = None,
     write: Callable[[str, int, str], None] = lambda split, shard, line: None,
 ) -> Plan:
-    """Divides the items of a walk into shards.
+    """Divide the items of a walk into shards.
 
     Args:
-      sampling: replaces which frames are taken of videos (but not of those that give a pair).
+      sampling: rule that replaces the frame selection of videos (except "pair").
       write: called with split, shard and line for each item.
 
     Raises:
-      ValueError: a split without items.
+      ValueError: a split has no items.
     """
     digest, shards, items = hashlib.sha256(), {}, Counter()
     for split, listed in walk.splits.items():
@@ -85,7 +85,7 @@ def _expected_faces(sampling: str) -> int:
 
 
 def lay_down(walk: Walk, faces_per_shard: int, sampling: str | None, directory: Path, identity: dict) -> Plan:
-    """Makes the plan of a new run and writes it below `directory`; `identity` says which run it is."""
+    """Make the plan of a new run and write it below `directory`; `identity` identifies the run."""
     open_file, current = None, None
 
     def write(split: str, shard: int, line: str) -> None:
@@ -105,19 +105,19 @@ def lay_down(walk: Walk, faces_per_shard: int, sampling: str | None, directory: 
     partial = directory / UNFINISHED / (PLAN_FILE + ".partial")
     partial.write_text(json.dumps({**identity, "items_digest": plan.digest}, indent=2, sort_keys=True))
     sync(partial)
-    # Last of all: a plan without this file was never finished.
+    # Written last: a plan without this file is unfinished.
     partial.replace(directory / UNFINISHED / PLAN_FILE)
     return plan
 
 
 def read_identity(directory: Path) -> dict | None:
-    """Which run laid down the plan in `directory`; None if none did."""
+    """Read the identity of the run that wrote the plan in `directory`; None if there is none."""
     path = directory / UNFINISHED / PLAN_FILE
     return json.loads(path.read_text()) if path.exists() else None
 
 
 def differences(before: dict, now: dict) -> list[str]:
-    """The fields in which two identities differ, one sentence each."""
+    """Return the fields in which two identities differ, one sentence each."""
     return [
         f"{name}: {before.get(name)!r} then, {now.get(name)!r} now"
         for name in sorted(before.keys() | now.keys())

@@ -1,4 +1,4 @@
-"""Runs shards on the cores of one machine, and survives the death of a worker.
+"""Run shards on the cores of one machine, and survive the death of a worker.
 
 Decoders are written in C, and a broken file can kill them. The pool is then made anew; the shards that were being made
 are tried again one at a time, and a file at which the process dies a second time is skipped and listed. The same
@@ -33,7 +33,7 @@ def run(
     progress: Callable[[], None],
     seconds_per_face: float = SECONDS_PER_FACE,
 ) -> None:
-    """Makes the shards that are not done yet, in `workers` processes.
+    """Build the unfinished shards in `workers` processes.
 
     Args:
       progress: called about once a second.
@@ -62,7 +62,7 @@ def run(
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -115,7 +115,7 @@ def _kill_the_stuck(jobs: Sequence[ShardJob], seconds_per_face: float) -> None:
 
 
 def _start(options: str) -> None:
-    """Makes a worker ready: detector and parser are loaded once for all of its shards."""
+    """Prepare a worker: load detector and parser once for all of its shards."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker["options"] = Options.from_text(options)

@@ -1,6 +1,6 @@
-"""Makes the records of a data set: walks the download, plans, runs the shards, finishes.
+"""Make the records of a data set: walk the download, plan, run the shards, finish.
 
-The command line is `build`; what runs the shards (processes of this machine, or Apache Beam) is handed in.
+The command line is `build`; it passes in the runner of the shards (local processes, or Apache Beam).
 """
 
 import re
@@ -31,7 +31,7 @@ DEFAULT_DETECTOR, DEFAULT_PARSER = "dlib", "embedded"
 NATIVE = "native"
 OWN = ("folder", "photos")  # data sets without a fixed layout
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
-# What the bytes of a record depend on besides this project.
+# Packages that the bytes of a record depend on.
 LIBRARIES = (
     "ai-edge-litert", "av", "dlib-bin", "h5py", "numpy", "opencv-python-headless", "pi-heif", "pillow",
     "tensorflow-datasets",
@@ -58,20 +58,20 @@ def build(
     faces_per_shard: int = FACES_PER_SHARD,
     allow_incomplete: bool = False,
 ) -> Card:
-    """Makes the data set in `directory`, or goes on with it, and returns its card.
+    """Make or resume the data set in `directory`, and return its card.
 
-    The flags of `build` say what the arguments are; what is left out ("") is chosen by the data set.
+    The flags of `build` describe the arguments; the data set chooses the value of an empty one ("").
 
     Raises:
-      ValueError: a wrong or incomplete download, settings that do not fit, another run's folder.
-      FileExistsError: `directory` holds something else, or another process is at it.
+      ValueError: the download is wrong or incomplete, settings are not compatible, or the folder is another run's.
+      FileExistsError: `directory` holds something else, or is locked by another process.
       OSError: the disk is full, or a folder cannot be read or written.
     """
     spec, variant = find(dataset)
     name = _check_name(name, directory)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {root}; expected the download of {spec.name}:\n{spec.layout}")
-    # Folders of one's own hold anything; in the others only what their layout names is taken.
+    # Users' own folders hold anything; from others only files of their layout are taken.
     unread = survey(root, kinds=spec.name in OWN)
     if unread and not allow_incomplete:
         _refuse_incomplete(root, spec, unread)
@@ -96,7 +96,7 @@ def build(
         "libraries": {library: version(library) for library in LIBRARIES},
         "shortfalls": list(shortfalls),
     }
-    if shares:  # cards of those without it stay as they were
+    if shares:  # cards without shares keep their content
         identity["shares"] = shares
     finished = read_finished_card(directory)
     if finished is not None:
@@ -121,12 +121,12 @@ def _refuse_incomplete(root: Path, spec: DataSet, shortfalls: Sequence[str]) -> 
     raise ValueError(
         f"{root} is not the complete {spec.name}:\n  "
         + "\n  ".join(shortfalls)
-        + "\nadd what is missing, or go on without it with --allow_incomplete (the card will say so)"
+        + "\nadd the missing parts, or continue without them with --allow_incomplete (the card will say so)"
     )
 
 
 class _Progress:
-    """Shows how many items are done, in finished shards and in those that are being made."""
+    """A progress bar of finished items, in finished and in current shards."""
 
     def __init__(self, jobs: Sequence[ShardJob], bar: tqdm):
         self._jobs, self._bar = jobs, bar
@@ -181,7 +181,7 @@ def _parser_version(options: Options) -> str:
 
 
 def _sampling(frames: str) -> str | None:
-    """The rule that `--frames` asks for; None to leave it to the data set."""
+    """Return the sampling rule for `--frames`; None leaves it to the data set."""
     if frames in ("", ALL):
         return frames or None
     if not frames.isdigit():
@@ -190,7 +190,7 @@ def _sampling(frames: str) -> str | None:
 
 
 def _check_name(name: str, directory: Path) -> str:
-    """The data set's name in file names: `name`, or that of its folder with _ for what does not fit."""
+    """Return the data set's name for files: `name`, or that of its folder with _ for invalid characters."""
     checked = name or re.sub(r"[^a-z0-9]+", "_", directory.resolve().name.lower())
     if not NAME_PATTERN.fullmatch(checked):
         raise ValueError(
@@ -204,6 +204,6 @@ def _check_same(before: dict, now: dict, directory: Path) -> None:
     found = differences(before, now)
     if found:
         raise ValueError(
-            f"{directory} was begun as another data set:\n  " + "\n  ".join(found) + "\n"
-            "run the command it was begun with, or choose another folder (or remove this one)"
+            f"{directory} was started as another data set:\n  " + "\n  ".join(found) + "\n"
+            "run its original command, or choose another folder (or remove this one)"
         )

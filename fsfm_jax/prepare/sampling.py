@@ -1,11 +1,11 @@
-"""Which frames of a video are taken.
+"""Select the frames of a video.
 
     photo         not a video
-    spaced:N      N frames from the first to the last, equally spaced; a short video gives each of its frames once
+    spaced:N      N frames from the first to the last, evenly spaced; a short video gives each of its frames once
     all           every frame
-    pair          two frames, 6 and 6 + n // 2; where no face is found the next frame is tried (face anti-spoofing)
+    pair          two frames, 6 and 6 + n // 2; if no face is found, the next frame is tried (face anti-spoofing)
 
-Frames are chains of candidates: the first frame of a chain in which a face is found is the one that is kept.
+Frames are chains of candidates: the first frame of a chain with a face is kept.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ PAIR_START = 6
 
 
 def describe_spacing(count: int) -> str:
-    """The words for `count` equally spaced frames."""
+    """Return the rule for `count` evenly spaced frames."""
     if count < 1:
-        raise ValueError(f"frames: expected at least 1 of a video, found {count}")
+        raise ValueError(f"frames: expected at least 1 frame per video, found {count}")
     return f"spaced:{count}"
 
 
 def chains(sampling: str, count: int) -> Sequence[range]:
-    """Chains of candidate frames of a video of `count` frames, ascending, none in two chains.
+    """Return chains of candidate frames of a video of `count` frames, ascending and disjoint.
 
     "spaced" is `linspace(0, count - 1, N)` cut to integers, as in the released preprocessing of FSFM. "pair" is that
     of its face anti-spoofing, except that a chain ends where the next begins, or with the video; a video

@@ -1,7 +1,7 @@
-"""One shard: a pure function of its list of items, written whole or not at all.
+"""Build one shard: a pure function of its list of items, written atomically.
 
-Whoever calls it (a process of the pool, a worker of Apache Beam) gets the same bytes. Everything unfinished lies in
-the folder `UNFINISHED` of the output; a shard is done once its result is there, which is written last.
+Every caller (a process of the pool, a worker of Apache Beam) gets the same bytes. Unfinished files are in the folder
+`UNFINISHED` of the output. A shard is done once its result exists, which is written last.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ from fsfm_jax.prepare.manifests.manifest import Item
 from fsfm_jax.prepare.options import Options
 from fsfm_jax.text import utf8
 
-# One record per group: readers pick records at random. Photos and maps come compressed already.
+# One record per group, since readers access records at random. Photos and maps are already compressed.
 WRITER_OPTIONS = "group_size:1,uncompressed"
 PROGRESS = "<QQ"
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What to make: shard `index` of `total` of a split. Small, since it is sent to another process."""
+    """The job for shard `index` of `total` of a split; it is small, since it is sent to another process."""
 
     root: str  # of the download
     directory: str  # of the records
@@ -40,10 +40,10 @@ class ShardJob:
     split: str
     index: int
     total: int
-    skip: tuple[int, ...] = ()  # positions of items at which a process died before
+    skip: tuple[int, ...] = ()  # positions of items at which a process has died
 
     def working(self, suffix: str) -> Path:
-        """A file of this shard among the unfinished ones."""
+        """Return the path of an unfinished file of this shard."""
         return Path(self.directory) / UNFINISHED / f"{self.split}-{self.index:05d}{suffix}"
 
     @property
@@ -68,20 +68,20 @@ class ShardJob:
 
     @property
     def records(self) -> Path:
-        """The shard itself, by its final name."""
+        """Return the final path of the shard."""
         template = tfds.core.ShardedFileTemplate(
             data_dir=self.directory, dataset_name=self.name, split=self.split, filetype_suffix="array_record"
         )
         return Path(template.sharded_filepath(shard_index=self.index, num_shards=self.total))
 
     def is_done(self) -> bool:
-        """Whether the shard and its result are there."""
+        """Return whether the shard and its result exist."""
         return self.result.exists() and self.records.exists()
 
 
 @dataclass
 class ShardResult:
-    """What is known about a finished shard, apart from its incidents and digests."""
+    """The statistics of a finished shard, without its incidents and digests."""
 
     examples: int = 0
     num_bytes: int = 0
@@ -93,13 +93,13 @@ class ShardResult:
     noted: Counter = field(default_factory=Counter)
 
     def as_text(self) -> str:
-        """The result as JSON."""
+        """Return the result as JSON."""
         # Not `asdict`, which would count the entries of a Counter.
         return json.dumps({**vars(self), "pixel_sums": vars(self.pixel_sums)}, sort_keys=True)
 
     @classmethod
     def read(cls, path: Path) -> "ShardResult":
-        """The result in a file."""
+        """Read the result from a file."""
         content = json.loads(path.read_text())
         sums = content["pixel_sums"]
         content["pixel_sums"] = PixelSums(sums["pixels"], tuple(sums["total"]), tuple(sums["squares"]))
@@ -109,15 +109,15 @@ class ShardResult:
 
 
 def read_items(path: Path) -> Iterator[Item]:
-    """The items of a shard, in order."""
+    """Yield the items of a shard, in order."""
     with open(path, encoding="utf-8") as lines:
         for line in lines:
             yield Item(*json.loads(line))
 
 
 def item_line(item: Item) -> str:
-    """An item as a line of text; `read_items` reads it."""
-    # Names that are not UTF-8 cannot be written but in the escapes of JSON.
+    """Return an item as a line of text; `read_items` reads it."""
+    # Names that are not UTF-8 can only be written as JSON escapes.
     return json.dumps(astuple(item), ensure_ascii=any(utf8(name) != name for name in (item.path, item.video))) + "\n"
 
 
@@ -127,7 +127,7 @@ def _incident_line(incident: Incident) -> str:
 
 
 def build_shard(job: ShardJob, options: Options, maker: FaceMaker) -> None:
-    """Makes a shard, unless it is done.
+    """Build a shard, unless it is done.
 
     Raises:
       OSError: the disk is full, or the output cannot be written.
@@ -137,7 +137,7 @@ def build_shard(job: ShardJob, options: Options, maker: FaceMaker) -> None:
     encode = ExampleEncoder(options.image_size, options.parsing_maps, options.class_names)
     result = ShardResult()
     encodings: set[str] = set()
-    # The process in the name: a forgotten one of a killed run must not write into the same file.
+    # The name has the process id: a leftover process of a killed run must not write to the same file.
     partial = {
         name: job.working(f".{os.getpid()}.{name}.partial") for name in ("records", "incidents", "digests", "result")
     }
@@ -175,23 +175,23 @@ def _writer(path: Path) -> Iterator[ArrayRecordWriter]:
     try:
         yield writer
     except BaseException:
-        with contextlib.suppress(RuntimeError):  # what went wrong first is what counts
+        with contextlib.suppress(RuntimeError):  # the first error matters
             writer.close()
         raise
     try:
         writer.close()
     except RuntimeError as error:
-        # Writing is done behind the scenes: a full disk is told of at the end.
+        # Writing is asynchronous, so a full disk is reported only at the end.
         raise OSError(f"{path}: cannot be written ({error}); fix this and run the same command again") from error
 
 
 def mark_progress(file: int, position: int) -> None:
-    """Notes which item is worked at, and by which process; the time of the note is that of the file."""
+    """Record the current item and its process; the file's time is the time of the record."""
     os.pwrite(file, struct.pack(PROGRESS, position, os.getpid()), 0)
 
 
 def read_progress(job: ShardJob) -> tuple[int, int] | None:
-    """Position of the item worked at, and the process; None if the shard is not in work."""
+    """Return the position of the current item and its process; None if the shard is not in progress."""
     try:
         return struct.unpack(PROGRESS, job.progress.read_bytes())
     except (FileNotFoundError, struct.error):
@@ -205,7 +205,7 @@ def _outcomes(job: ShardJob, maker: FaceMaker, position: int, item: Item) -> Ite
 
 
 def _publish(job: ShardJob, partial: dict[str, Path]) -> None:
-    """Gives the files their names, the result last; each is on the disk before."""
+    """Give the files their final names, the result last; each is synced to disk first."""
     for name, final in (
         ("incidents", job.incidents),
         ("digests", job.digests),
@@ -218,6 +218,6 @@ def _publish(job: ShardJob, partial: dict[str, Path]) -> None:
 
 
 def sync(path: Path) -> None:
-    """Waits until the file is on the disk, lest a power cut leaves a result beside an empty shard."""
+    """Sync the file to disk, so that a power cut cannot leave a result with an empty shard."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())

@@ -1,7 +1,7 @@
-"""The three small models of MediaPipe, run by LiteRT.
+"""Run the three small MediaPipe models with LiteRT.
 
-They lie in `models/` beside this file with their licence. One thread each: preparation runs one process per
-core, and the sums of several threads would depend on their number.
+They are in `models/` with their licence. Each uses one thread: preparation runs one process per core, and sums
+of several threads would depend on their number.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from ai_edge_litert.interpreter import Interpreter
 MODELS = Path(__file__).parent / "models"
 
 
-# The lines that LiteRT writes to the standard error when a model is opened; it has no switch for them.
+# Lines that LiteRT writes to standard error when it opens a model; they cannot be switched off.
 NARRATION = re.compile(rb"INFO: .*TensorFlow Lite")
 
 
@@ -33,7 +33,7 @@ class TfliteModel:
         self._outputs = [(entry["name"], entry["index"]) for entry in self._interpreter.get_output_details()]
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Outputs by name for one image, `[H, W, 3] float32` in the range that the model expects."""
+        """Return outputs by name for one image, `[H, W, 3] float32` in the range that the model expects."""
         self._interpreter.set_tensor(self._input, image[None])
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(index) for name, index in self._outputs}
@@ -41,12 +41,12 @@ class TfliteModel:
 
 @contextlib.contextmanager
 def _without_narration() -> Iterator[None]:
-    """Leaves out the lines of `NARRATION` from the standard error; all others are written when the block ends."""
+    """Suppress the lines of `NARRATION` on standard error; all others are written when the block ends."""
     if sys.stderr is not None:
         sys.stderr.flush()
     try:
         kept = os.dup(2)
-    except OSError:  # there is no standard error
+    except OSError:  # standard error is closed
         yield
         return
     try:

@@ -1,4 +1,4 @@
-"""The output folder while records are being made: who may write there, and what a killed run left behind."""
+"""Lock the output folder during a build, and remove leftovers of a killed run."""
 
 import contextlib
 import fcntl
@@ -13,7 +13,7 @@ LOCK_FILE = "lock"
 
 
 def read_finished_card(directory: Path) -> Card | None:
-    """The card of a data set that is finished; None if there is none, and `directory` may be written into.
+    """Read the card of a finished data set; None if there is none and `directory` may be written to.
 
     Raises:
       FileExistsError: the folder holds something else.
@@ -33,15 +33,15 @@ def read_finished_card(directory: Path) -> Card | None:
 
 @contextlib.contextmanager
 def claim(directory: Path) -> Iterator[None]:
-    """Holds the folder for this process; others that want it are refused.
+    """Lock the folder for this process; other processes are refused.
 
     Raises:
-      FileExistsError: another process makes records there.
+      FileExistsError: another process is making records there.
     """
     (directory / UNFINISHED).mkdir(parents=True, exist_ok=True)
     with open(directory / UNFINISHED / LOCK_FILE, "a") as lock:
         try:
-            # It goes with the process, however that ends.
+            # The lock ends with the process, even if it is killed.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise FileExistsError(
@@ -53,7 +53,7 @@ def claim(directory: Path) -> Iterator[None]:
 
 
 def start_over(directory: Path) -> None:
-    """Removes what a run left behind that never finished its plan; the lock stays."""
+    """Remove the leftovers of a run that did not finish its plan; the lock stays."""
     for path in (directory / UNFINISHED).iterdir():
         if path.name != LOCK_FILE:
             path.unlink() if path.is_file() else shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""What the one training loop needs to know of a task."""
+"""The interface between a task and the training loop."""
 
 import functools
 import operator
@@ -10,8 +10,8 @@ import jax
 Batch = dict[str, jax.Array]
 Terms = dict[str, jax.Array]
 
-# Names among the terms that are rows, one for each image, and only watched: projections `[B, E]`, and the cosines of
-# their predictions with the target `[B]`.
+# Names of terms with one row per image, used for monitoring only: projections `[B, E]`, and the cosine similarities of
+# their predictions to the target `[B]`.
 PROJECTION, AGREEMENT = "projection", "agreement"
 ROWS = (PROJECTION, AGREEMENT)
 
@@ -21,38 +21,38 @@ class Task(Protocol):
 
     @property
     def per_image(self) -> bool:
-        """Whether the loss, given `denominators`, is a mean of what each image alone contributes, with nothing random.
+        """Whether the loss, given `denominators`, is a mean of independent terms of each image, without randomness.
 
-        Devices can then gather the gradients of their own images without a word to each other.
+        Devices can then compute the gradients of their own images without communication.
         """
         ...
 
     def init(self, key: jax.Array) -> Any:
-        """Parameters of the trained network, float32, from a typed key."""
+        """Return initial parameters of the trained network, float32, from a typed key."""
         ...
 
     def target_part(self, params: Any) -> Any:
-        """The part of `params` that the target network has; an empty dict for a task without one."""
+        """Return the part of `params` that the target network has; an empty dict for a task without one."""
         ...
 
     def denominators(self, batch: Batch) -> Terms:
-        """The denominators of the loss's ratios over `batch`, float32 scalars."""
+        """Return the denominators of the loss's ratios over `batch`, float32 scalars."""
         ...
 
     def loss(
         self, params: Any, target: Any, batch: Batch, denominators: Terms, key: jax.Array
     ) -> tuple[jax.Array, Terms]:
-        """Loss of `batch`, its sums over `denominators`, and its terms by name; float32 scalars, and `ROWS` if it has.
+        """Return the loss of `batch` (sums over `denominators`) and its terms by name: float32 scalars, perhaps `ROWS`.
 
-        `key` is a typed key of this micro-batch alone, for what is random on the device.
+        `key` is a typed key for this micro-batch, for random draws on the device.
         """
         ...
 
     def constrain(self, params: Any) -> Any:
-        """`params` after an optimizer step, put back to where they must lie; for most tasks as they are."""
+        """Project `params` back onto their constraints after an optimizer step; most tasks return them unchanged."""
         ...
 
 
 def weighted_sum(terms: Terms, weights: Mapping[str, float]) -> jax.Array:
-    """The loss: the terms that have a weight, times it, added in the order of `weights`."""
+    """Return the loss: the sum of weighted terms, in the order of `weights`."""
     return functools.reduce(operator.add, [weight * terms[name] for name, weight in weights.items()])

@@ -1,4 +1,4 @@
-"""Fine-tuning: a classifier of faces, for deepfakes, diffusion forgeries and presentation attacks alike."""
+"""The fine-tuning task: classify faces, for deepfakes, diffusion forgeries and presentation attacks."""
 
 import dataclasses
 from typing import Any, cast
@@ -15,9 +15,9 @@ from fsfm_jax.tasks.normalisation import Statistics, normalise
 
 CROSS_ENTROPY, FOCAL = "cross_entropy", "focal"
 UNIFORMITY, ALIGNMENT = "uniformity", "alignment"
-OPEN_UNITS = "open_units"  # of FS-Adapter's bottleneck, a number to watch
+OPEN_UNITS = "open_units"  # share of active units in FS-Adapter's bottleneck, for monitoring
 STREAMS = ("drop_path", "dropout")
-FEATURES = "features"  # key of a batch that has pooled features instead of images
+FEATURES = "features"  # key of pooled features in a batch without images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +25,8 @@ class ContrastSpec:
     """The contrastive loss added to the cross-entropy.
 
     Attributes:
-      weight: its factor.
-      temperature: of its similarities.
+      weight: its factor in the loss.
+      temperature: divisor of its similarities.
       real: the label of real (bona fide) faces.
       kind: a key of `losses.CONTRASTS`, and the name of its term.
     """
@@ -39,11 +39,11 @@ class ContrastSpec:
 
 @dataclasses.dataclass(frozen=True)
 class FocalSpec:
-    """The focal loss, in the place of cross-entropy; its term is `focal`.
+    """The focal loss, which replaces cross-entropy; its term is `focal`.
 
     Attributes:
-      gamma: how little the images count that are classified well; 0: as in cross-entropy.
-      weights: of each class, by label; None: 1 for all.
+      gamma: exponent that reduces the loss of well-classified images; 0: as in cross-entropy.
+      weights: weight of each class, by label; None: 1 for all.
     """
 
     gamma: float
@@ -52,7 +52,7 @@ class FocalSpec:
 
 @dataclasses.dataclass(frozen=True)
 class SphereSpec:
-    """Weights of two losses of features of unit length; 0: none. Their terms have their names."""
+    """Weights of two losses on features of unit length; 0: off. Each field is also the name of its term."""
 
     uniformity: float
     alignment: float
@@ -60,20 +60,19 @@ class SphereSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ClassifyTask:
-    """Cross-entropy over batches with `image`, `label`, `erase`, `mix_cutmix`, `mix_ratio` and `mix_box`.
+    """A task that trains with cross-entropy on `image`, `label`, `erase`, `mix_cutmix`, `mix_ratio` and `mix_box`.
 
-    A batch may have `features [B, D]`, pooled and normed, instead of all but the label: then the encoder is not run.
+    A batch may have only `features [B, D]`, pooled and normalised, and `label`. Then the encoder is not run.
 
     Attributes:
       model: a plain classifier, or the network of anti-spoofing.
-      smoothing: share of a target that is spread over all classes.
-      mixed: whether images are mixed in pairs. Pairs are made within a micro-batch.
+      smoothing: share of a target that is spread over all classes, 0..1.
+      mixed: whether images are mixed in pairs, within a micro-batch.
       erased: whether batches have boxes to erase. Drawing noise for all pixels costs a fifth of a tiny model's step.
-      contrast: the contrastive loss of a model with an adapter; None: none. Its pairs are made within a micro-batch.
-        It takes the features of the mixed images with the labels of the first of each pair, as released.
-      focal: the focal loss in the place of cross-entropy, of labels that are neither smoothed nor mixed; None: none.
-      sphere: losses of the features of a model with `unit_features`; None: none. Their pairs are made within a
-        micro-batch.
+      contrast: the contrastive loss of a model with an adapter, over pairs within a micro-batch; None: off.
+        It uses the features of mixed images with the labels of the first of each pair, as in the released code.
+      focal: the focal loss instead of cross-entropy, on labels that are neither smoothed nor mixed; None: off.
+      sphere: losses on the features of a model with `unit_features`, over pairs within a micro-batch; None: off.
     """
 
     model: ClassifierSpec | AntiSpoofSpec
@@ -96,7 +95,7 @@ class ClassifyTask:
 
     @property
     def per_image(self) -> bool:
-        """Never: images are mixed and contrasted with each other, and random draws must not depend on the devices."""
+        """False: images are mixed and contrasted with each other, and random draws must not depend on the devices."""
         return False
 
     def init(self, key: jax.Array) -> Any:
@@ -104,24 +103,24 @@ class ClassifyTask:
         return self._network().init(key, jnp.zeros((1, size, size, 3)), False)["params"]
 
     def target_part(self, params: Any) -> Any:
-        """None: there is no target network."""
+        """Return an empty dict: there is no target network."""
         return {}
 
     def denominators(self, batch: Batch) -> Terms:
-        """Images of the batch."""
+        """Return the number of images in the batch."""
         return {name: jnp.float32(batch[records.LABEL].shape[0]) for name in self.term_weights}
 
     def constrain(self, params: Any) -> Any:
-        """With unit columns in the classifier of anti-spoofing; else as they are."""
+        """Normalise the columns of an anti-spoofing classifier; return other parameters unchanged."""
         return with_unit_classifier(params) if isinstance(self.model, AntiSpoofSpec) else params
 
     def loss(
         self, params: Any, target: Any, batch: Batch, denominators: Terms, key: jax.Array
     ) -> tuple[jax.Array, Terms]:
-        """Mean cross-entropy against smoothed and mixed targets, and the weighted mean of the contrastive loss.
+        """Return the mean cross-entropy with smoothed and mixed targets, plus the weighted mean contrastive loss.
 
-        With `focal` that loss is in the place of cross-entropy. All means are over the images that `denominators` has
-        counted. With an adapter, the share of its open units is a term without weight.
+        With `focal`, that loss replaces cross-entropy. All means are over the images counted by `denominators`. With
+        an adapter, the share of its active units is a term without weight.
         """
         if FEATURES in batch:
             inputs, features = None, batch[FEATURES]
@@ -137,7 +136,7 @@ class ClassifyTask:
     def terms(
         self, params: Any, found: ClassifierOutput | AntiSpoofed, batch: Batch, targets: jax.Array, denominators: Terms
     ) -> Terms:
-        """The terms that `term_weights` names, of what the network has `found` of a batch with `targets [B, C]`."""
+        """Return the terms named in `term_weights`, from the network's output `found` and `targets [B, C]`."""
         if self.focal is None:
             name, of_images = CROSS_ENTROPY, losses.soft_cross_entropy(found.logits, targets)
         else:
@@ -147,7 +146,7 @@ class ClassifyTask:
         if self.sphere is not None:
             labels, features = batch[records.LABEL], found.features
             both = {UNIFORMITY: losses.uniformity(features), ALIGNMENT: losses.alignment(features, labels)}
-            # Each is a mean over the pairs of a micro-batch; a step is the mean of its micro-batches.
+            # Each is a mean over the pairs of a micro-batch; a step averages its micro-batches.
             terms |= {name: len(labels) / denominators[name] * both[name] for name in both if name in denominators}
         if self.contrast is not None:
             assert found.contrast is not None, "a contrast needs the projector of an adapter"
@@ -157,30 +156,30 @@ class ClassifyTask:
         return terms
 
     def _mix(self, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Normalised images, erased and mixed, and their targets."""
+        """Return normalised images, erased and mixed, and their targets."""
         images = normalise(batch[records.IMAGE], self.statistics)
         if self.erased:
             images = mixing.fill_erased(images, batch[records.ERASE], _stream(key, "erase"))
         if not self.mixed:
             return images, losses.smooth_labels(batch[records.LABEL], self.classes, self.smoothing)
-        # One draw for the whole batch: every row holds the same.
+        # One draw for the whole batch: all rows are equal.
         draw = batch[records.MIX_CUTMIX][0], batch[records.MIX_RATIO][0], batch[records.MIX_BOX][0]
         kept = mixing.kept_share(*draw, *images.shape[1:3])
         targets = mixing.mix_targets(batch[records.LABEL], self.classes, self.smoothing, kept)
         return mixing.mix_images(images, *draw), targets
 
     def log_probabilities(self, params: Any, images: jax.Array) -> jax.Array:
-        """Logarithm of the softmax in float32, `[B, H, W, 3] uint8 -> [B, C]`."""
+        """Return the log-softmax in float32, `[B, H, W, 3] uint8 -> [B, C]`."""
         return _log_softmax(self._apply(params, normalise(images, self.statistics), False))
 
     def pool_images(self, params: Any, images: jax.Array) -> jax.Array:
-        """What the encoder makes of images, pooled and normed, `[B, H, W, 3] uint8 -> [B, D]` in float32."""
+        """Return pooled and normalised encoder features of images, `[B, H, W, 3] uint8 -> [B, D]` in float32."""
         parts = {name: params[name] for name in ("encoder", "fc_norm") if name in params}
         pooled = PooledEncoder(self.model).apply({"params": parts}, normalise(images, self.statistics), False)
         return cast(jax.Array, pooled)
 
     def log_probabilities_of_features(self, params: Any, features: jax.Array) -> jax.Array:
-        """Like `log_probabilities`, of what `pool` found, `[B, D] -> [B, C]`."""
+        """Return `log_probabilities` of features from `pool_images`, `[B, D] -> [B, C]`."""
         return _log_softmax(self._apply(params, None, False, features))
 
     def _apply(

@@ -1,4 +1,4 @@
-"""The table of downstream tasks: what the field `model.network` names, and what each of them is made from."""
+"""The table of downstream tasks, keyed by `model.network`, and the settings that each is made from."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -13,20 +13,20 @@ from fsfm_jax.tasks.normalisation import Statistics
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What a downstream task is made from.
+    """The settings that a downstream task is made from.
 
     Attributes:
-      config: the ConfigDict of the fine-tuning; its names of model and tuning are checked.
-      encoder: arguments that the spec of every network has, such as `size` and `dtype`.
-      classes: how many the data have.
-      statistics: of the channels.
+      config: the ConfigDict of the fine-tuning run; its names of model and tuning are already checked.
+      encoder: arguments that the specs of all networks share, such as `size` and `dtype`.
+      classes: number of classes of the data.
+      statistics: channel statistics.
       mixed: whether images are mixed in pairs. erased: whether batches have boxes to erase.
-      contrast: the contrastive loss added to the task's own; None: none.
-      focal: the focal loss in the place of cross-entropy; None: cross-entropy.
-      sphere: losses of features of unit length; None: none.
+      contrast: the contrastive loss added to the task's own; None: off.
+      focal: the focal loss instead of cross-entropy; None: cross-entropy.
+      sphere: losses on features of unit length; None: off.
     """
 
-    config: Any  # the types of its fields are known when it runs
+    config: Any  # a ConfigDict, whose fields have no static types
     encoder: Mapping[str, Any]
     classes: int
     statistics: Statistics
@@ -37,7 +37,7 @@ class Setting:
     sphere: SphereSpec | None = None
 
     def classify(self, model: ClassifierSpec | AntiSpoofSpec, task: type[ClassifyTask] = ClassifyTask) -> ClassifyTask:
-        """A task with the network `model` and everything else as it was set."""
+        """Make a task with the network `model` and these settings."""
         smoothing = self.config.loss.smoothing
         return task(
             model, self.classes, smoothing, self.mixed, self.statistics, self.erased, self.contrast, self.focal,
@@ -46,7 +46,7 @@ class Setting:
 
 
 def make_classifier(setting: Setting) -> ClassifyTask:
-    """One linear head behind the encoder, whose tokens are pooled."""
+    """Make a task whose network is the encoder, pooling and one linear head."""
     pooling = one_of("model.pooling", setting.config.model.pooling, POOLINGS)
     unit = setting.config.model.unit_features
     return setting.classify(
@@ -55,21 +55,21 @@ def make_classifier(setting: Setting) -> ClassifyTask:
 
 
 def make_antispoof(setting: Setting) -> ClassifyTask:
-    """A bottleneck and unit columns behind the encoder, for two classes.
+    """Make a task whose network is the encoder, a bottleneck and a classifier with unit columns, for two classes.
 
     Raises:
-      ValueError: the data have more classes.
+      ValueError: the data do not have two classes.
     """
     if setting.classes != 2:
         raise ValueError(
-            f"model.network: antispoof tells two classes apart, the data has {setting.classes}; use classifier"
+            f"model.network: antispoof expects two classes, the data has {setting.classes}; use classifier"
         )
     model = setting.config.model
     norm_over = one_of("model.norm_over", model.norm_over, NORM_AXES)
     return setting.classify(AntiSpoofSpec(norm_over=norm_over, dropout=model.dropout, **setting.encoder))
 
 
-# One row for each downstream task; a row can be added before a run is started: docs/extending.md.
+# One row for each downstream task. Add rows before a run starts: docs/extending.md.
 TASKS: dict[str, Callable[[Setting], ClassifyTask]] = {
     "classifier": make_classifier,
     "antispoof": make_antispoof,

@@ -1,6 +1,6 @@
-"""What training does to a batch on the device, after normalisation: noise in erased boxes, then mixing in pairs.
+"""Augment a batch on the device, after normalisation: fill erased boxes with noise, then mix images in pairs.
 
-Image b is mixed with image B - 1 - b of the global batch; with an odd B the middle one stays itself. The
+Image b is mixed with image B - 1 - b of the global batch; with an odd B the middle one is unchanged. The
 released code pairs images inside the batch of one GPU. Letters: B images of the global batch, H x W pixels, C classes.
 """
 
@@ -11,7 +11,7 @@ from fsfm_jax import losses
 
 
 def fill_erased(images: jax.Array, boxes: jax.Array, key: jax.Array) -> jax.Array:
-    """Independent N(0, 1) numbers in every value of the erased boxes (random erasing, "pixel" mode).
+    """Fill the erased boxes with independent N(0, 1) values (random erasing, "pixel" mode).
 
     Args:
       images: `[B, H, W, 3] float32`, normalised.
@@ -26,22 +26,22 @@ def fill_erased(images: jax.Array, boxes: jax.Array, key: jax.Array) -> jax.Arra
 
 
 def kept_share(use_cutmix: jax.Array, ratio: jax.Array, box: jax.Array, height: int, width: int) -> jax.Array:
-    """Share of an image that is its own after mixing, `float32` scalar 0..1: `1 - box / (H W)`, or `ratio` for mixup.
+    """Return the share of an image that remains after mixing, `float32` scalar: `1 - box / (H W)`; `ratio` for mixup.
 
-    CutMix's own ratio asks for a box; the one that fits into the image may be smaller.
+    For CutMix, the box clipped to the image may be smaller than `ratio` asks for.
     """
     area = (box[2] * box[3]).astype(jnp.float32)
     return jnp.where(use_cutmix, 1 - area / (height * width), ratio)
 
 
 def mix_images(images: jax.Array, use_cutmix: jax.Array, ratio: jax.Array, box: jax.Array) -> jax.Array:
-    """Every image with its partner: a weighted sum (mixup) or a box of it (CutMix).
+    """Mix every image with its partner: a weighted sum (mixup), or a box of the partner (CutMix).
 
     Args:
       images: `[B, H, W, 3] float32`, the global batch.
       use_cutmix: `bool` scalar.
       ratio: `float32` scalar, weight of the image itself in mixup, 0..1.
-      box: `[4] int32`, top, left, height, width of what CutMix takes from the partner.
+      box: `[4] int32`, top, left, height, width of the box that CutMix takes from the partner.
 
     Returns:
       `[B, H, W, 3] float32`.
@@ -53,7 +53,7 @@ def mix_images(images: jax.Array, use_cutmix: jax.Array, ratio: jax.Array, box: 
 
 
 def mix_targets(labels: jax.Array, classes: int, smoothing: float, kept: jax.Array) -> jax.Array:
-    """Smoothed one-hot targets of image and partner, `kept` parts of the first and `1 - kept` of the second.
+    """Return smoothed one-hot targets of image and partner, with weights `kept` and `1 - kept`.
 
     Args:
       labels: `[B] int32`, 0..C - 1, the global batch.
@@ -69,7 +69,7 @@ def mix_targets(labels: jax.Array, classes: int, smoothing: float, kept: jax.Arr
 
 
 def _inside(boxes: jax.Array, height: int, width: int) -> jax.Array:
-    """Which pixels lie in `boxes [B, 4]`, `[B, H, W] bool`."""
+    """Return which pixels lie in `boxes [B, 4]`, `[B, H, W] bool`."""
     top, left, rows, columns = (boxes[:, k, None] for k in range(4))
     row, column = jnp.arange(height)[None], jnp.arange(width)[None]
     in_rows = (top <= row) & (row < top + rows)

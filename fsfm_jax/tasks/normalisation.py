@@ -1,4 +1,4 @@
-"""Pixels as the networks take them: zero mean and unit deviation in each channel."""
+"""Normalise pixels for the networks: zero mean and unit standard deviation in each channel."""
 
 import dataclasses
 
@@ -34,14 +34,14 @@ STATISTICS = {
 
 
 def normalise(pixels: jax.Array, statistics: Statistics | None) -> jax.Array:
-    """Normalises uint8 pixels to zero mean and unit deviation, float32.
+    """Normalise uint8 pixels to zero mean and unit standard deviation, float32.
 
     Args:
       pixels: images `[B, H, W, 3]` or their rows `[B, H, 3 W]`: channels vary fastest along the last axis.
-      statistics: of the channels; None says that `pixels` are floats that somebody has normalised, which pass.
+      statistics: channel statistics; None means that `pixels` are already normalised floats, returned unchanged.
 
     Raises:
-      ValueError: another type: floats may be 0..1, 0..255 or normalised, and nothing tells which; or another shape.
+      ValueError: the dtype or shape is another. Floats are refused, as they may be 0..1, 0..255 or normalised.
     """
     if statistics is None:
         if not jnp.issubdtype(pixels.dtype, jnp.floating):
@@ -50,7 +50,7 @@ def normalise(pixels: jax.Array, statistics: Statistics | None) -> jax.Array:
     if pixels.dtype != jnp.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] % 3:
         raise ValueError(
             f"images: expected uint8 pixels 0..255 of shape [B, H, W, 3], found {pixels.dtype} {list(pixels.shape)}; "
-            "hand them over as they are decoded, they are normalised here"
+            "pass decoded pixels, they are normalised here"
         )
     of_channels = (statistics.mean, statistics.std)
     mean, std = (np.tile(np.array(numbers, np.float32), pixels.shape[-1] // len(numbers)) for numbers in of_channels)

@@ -1,4 +1,4 @@
-"""Pretraining: masked reconstruction of the face and agreement with the target network ("3C")."""
+"""The pretraining task: masked reconstruction of faces and agreement with the target network ("3C")."""
 
 import dataclasses
 from typing import Any, cast
@@ -14,19 +14,19 @@ from fsfm_jax.models.vit import patchify
 from fsfm_jax.tasks.base import AGREEMENT, PROJECTION, Batch, Terms, weighted_sum
 from fsfm_jax.tasks.normalisation import Statistics, normalise
 
-# Terms of the loss, in the order in which they are shown.
+# Terms of the loss, in display order.
 MASKED, REGION, INSTANCE = "masked", "region", "instance"
 
 
 @dataclasses.dataclass(frozen=True)
 class LossSpec:
-    """The sum of three terms, each with its weight: `masked`, `region`, `instance` (FSFM: L_rec^m, L_rec^fr, L_sim).
+    """A loss of three weighted terms: `masked`, `region`, `instance` (FSFM: L_rec^m, L_rec^fr, L_sim).
 
     Attributes:
-      normalise_pixels: reconstruct patches minus their mean over their deviation.
+      normalise_pixels: reconstruct patches normalised by their own mean and standard deviation.
       kind: instance-discrimination loss; see `losses.instance_discrimination`.
-      ncs_scale: 1 as the paper writes it; 0.5 is hidden in the released code.
-      negatives: for kinds with negatives, False leaves the positive pairs only.
+      ncs_scale: factor of the negative cosine similarity: 1 in the paper, 0.5 in the released code.
+      negatives: for kinds with negatives, False keeps only the positive pairs.
     """
 
     normalise_pixels: bool
@@ -43,7 +43,7 @@ class LossSpec:
 class PretrainTask:
     """The pretraining objective over batches with `image`, `mask` and `region_mask`.
 
-    Where the target has a mask or a view of its own, also `other_mask` and `target_image`.
+    If the target has its own mask or view, batches also have `other_mask` and `target_image`.
     """
 
     model: ModelSpec
@@ -61,7 +61,7 @@ class PretrainTask:
 
     @property
     def per_image(self) -> bool:
-        """Not with negatives: those are the other images of the micro-batch."""
+        """False with negatives, which are the other images of the micro-batch."""
         return not self.model.instance_discrimination or not losses.KINDS[self.loss_spec.kind].compares_images
 
     def init(self, key: jax.Array) -> Any:
@@ -73,29 +73,29 @@ class PretrainTask:
         return target_parameters(params, self.model) if self.model.instance_discrimination else {}
 
     def denominators(self, batch: Batch) -> Terms:
-        """Hidden patches and covered patches of the batch."""
+        """Return the numbers of masked patches and of patches in the covered region, over the batch."""
         return {
             MASKED: jnp.sum(batch[records.MASK], dtype=jnp.float32),
             REGION: jnp.sum(batch[records.REGION_MASK], dtype=jnp.float32),
         }
 
     def patches(self, image: jax.Array) -> jax.Array:
-        """What the networks take, normalised, of images or their rows: `[B, H, W, 3]` or `[B, H, 3 W] -> [B, N, P]`."""
+        """Return normalised patches of images or their rows: `[B, H, W, 3]` or `[B, H, 3 W] -> [B, N, P]`."""
         return patchify(normalise(image, self.statistics), self.model.size.patch_size)
 
     def goal(self, patches: jax.Array) -> jax.Array:
-        """What the pixel decoder is to predict, `[B, N, P] -> [B, N, P]`."""
+        """Return the target of the pixel decoder, `[B, N, P] -> [B, N, P]`."""
         return losses.normalise_pixels(patches) if self.loss_spec.normalise_pixels else patches
 
     def constrain(self, params: Any) -> Any:
-        """As they are."""
+        """Return `params` unchanged."""
         return params
 
     def loss(
         self, params: Any, target: Any, batch: Batch, denominators: Terms, key: jax.Array
     ) -> tuple[jax.Array, Terms]:
-        """Both reconstruction terms are one ratio over the patches that `denominators` has counted; a batch in which no
-        image has its region gives 0 for the region term, not NaN. Nothing is random: the masks are in the batch."""
+        """Return the loss and its terms; reconstruction terms are sums divided by the patch counts of `denominators`.
+        If no image of the batch has its region, the region term is 0, not NaN. The masks come with the batch."""
         patches = self.patches(batch[records.IMAGE])
         found = OnlineNetwork(self.model).apply(
             {"params": params}, patches, batch[records.MASK], capture_intermediates=_is_projector,
@@ -114,7 +114,7 @@ class PretrainTask:
         return weighted_sum(terms, self.term_weights), terms | rows
 
     def _reconstruction(self, pixels: jax.Array, patches: jax.Array, batch: Batch, denominators: Terms) -> Terms:
-        """Mean errors over hidden and over covered patches."""
+        """Return the mean errors over masked patches and over patches of the covered region."""
         pixels, goal, terms = at_least_float32(pixels), self.goal(patches), {}
         for name, mask in ((MASKED, batch[records.MASK]), (REGION, batch[records.REGION_MASK])):
             error = losses.masked_reconstruction(pixels, goal, mask)
@@ -123,7 +123,7 @@ class PretrainTask:
         return terms
 
     def _anchor(self, target: Any, patches: jax.Array, batch: Batch) -> jax.Array:
-        """Unit projections of the target network, `[B, E]`, of `patches` or of its own view."""
+        """Return unit projections of the target network, `[B, E]`, for `patches` or for its own view."""
         other = batch[records.OTHER_MASK] if self.model.target_view == OTHER_VISIBLE else batch[records.MASK]
         if records.TARGET_IMAGE in batch:
             patches = self.patches(batch[records.TARGET_IMAGE])
@@ -132,5 +132,5 @@ class PretrainTask:
 
 
 def _is_projector(module: Any, method: str) -> bool:
-    """What is kept of the online network beside its outputs."""
+    """Select the intermediate outputs of the online network to capture."""
     return module.name == "projector" and method == "__call__"

@@ -196,7 +196,7 @@ def test_a_serialized_detector_and_a_set_of_one_class(content, detector, tmp_pat
         ({"data": "samples"}, "--data: expected NAME=SPEC,NAME=SPEC with each name once; found 'samples'"),
         ({"data": "a=forged:print:8"}, "the detector was trained on fake, real with real as real"),
         ({"data": ",".join(f"a{n}=forged:blend:4" for n in range(17))}, "--data: expected at most 16 sets, found 17"),
-        ({"classes": "fake,real"}, "--classes: expected for official files alone"),
+        ({"classes": "fake,real"}, "--classes: expected for official files only"),
     ])  # fmt: skip
 def test_what_cannot_be_reported_says_so(detector, tmp_path, options, text):
     with pytest.raises(ValueError, match=text):

@@ -55,7 +55,7 @@ def test_scores_are_those_of_the_detector_for_any_number_of_crops_in_few_sizes(o
     assert set(sizes) == {1, 4}  # little is compiled
     assert (opened.transform, opened.image_size, opened.explains) == ("resize_center", serialized.SIDE, True)
     monkeypatch.setattr(opened, "_score", lambda crops: score(crops) * np.nan)
-    with pytest.raises(ValueError, match="scores that are not finite; its weights or statistics are damaged"):
+    with pytest.raises(ValueError, match="expected finite scores, found non-finite ones. Check its weights"):
         opened.log_probabilities(serialized.images(1))
 
 
@@ -71,9 +71,9 @@ def test_a_serialized_detector_scores_alike_and_has_no_heat(opened, run, tmp_pat
     with pytest.raises(ValueError, match="a serialized detector has no gradient"):
         other.heat(pixels)
     for unsaid, dtype, text in (
-        (Unsaid(classes="real,fake"), "", "--classes: .* says it itself, fake,real; found real,fake"),
-        (Unsaid(statistics="vggface2"), "", "--statistics: .* says it itself"),
-        (Unsaid(), "float32", "--dtype: .* is serialized, in the dtype that it has"),
+        (Unsaid(classes="real,fake"), "", "--classes: expected fake,real, as .* says; found real,fake"),
+        (Unsaid(statistics="vggface2"), "", "--statistics: expected .*, as .* says"),
+        (Unsaid(), "float32", "--dtype: .* is serialized in a fixed dtype"),
     ):
         with pytest.raises(ValueError, match=text):
             predictor.open_predictor(path, unsaid, dtype)

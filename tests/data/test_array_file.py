@@ -34,13 +34,13 @@ def test_both_versions_of_the_header_are_read(tmp_path):
 @pytest.mark.parametrize(("kind", "shape", "data", "complaint"), [
         (b"|u1", b"2, 4", bytes(8), "expected at most 7 bytes of numbers, found a header of .2, 4. uint8"),
         (b"<i8", b"999999999, 999999999", b"", "expected at most 7 bytes"),
-        (b"|u1", b"2, 3", bytes(5), "expected 6 bytes for .2, 3. uint8, found 5: it is cut off"),
+        (b"|u1", b"2, 3", bytes(5), "expected 6 bytes for .2, 3. uint8, found 5: the file is truncated"),
         (b"|O", b"1,", bytes(8), "expected the header of an array of numbers, found b.*O"),
         (b"|V4", b"1,", bytes(4), "expected the header of an array of numbers"),
         (b"<U1", b"1,", bytes(4), "expected the header of an array of numbers"),
         (b"|u1", b"-1,", bytes(1), "expected the header of an array of numbers"),
         (b"|u1", b"__import__('os'),", bytes(1), "expected the header of an array of numbers"),
-        (b"|f1", b"1,", bytes(1), "expected a type of numbers, found .f1"),
+        (b"|f1", b"1,", bytes(1), "expected a numeric dtype, found .f1"),
     ])  # fmt: skip
 def test_other_arrays_are_refused(tmp_path, kind, shape, data, complaint):
     file_of(tmp_path / "array.npy", kind, shape, data)
@@ -51,8 +51,8 @@ def test_other_arrays_are_refused(tmp_path, kind, shape, data, complaint):
 @pytest.mark.parametrize(("data", "complaint"), [
         (b"", "found bytes starting with b''"),
         (b"PK\3\4" + bytes(100), "found an archive; use numpy.save"),
-        (b"\x93NUMPY", "expected a header of NumPy of version 1 or 2"),
-        (b"\x93NUMPY\x03\x00\x05\x00\x00\x00{}", "expected a header of NumPy of version 1 or 2"),
+        (b"\x93NUMPY", "expected a NumPy header of version 1 or 2"),
+        (b"\x93NUMPY\x03\x00\x05\x00\x00\x00{}", "expected a NumPy header of version 1 or 2"),
         (b"\x93NUMPY\x01\x00\xff\xff{'descr'", "expected the header of an array of numbers"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{'descr'", "expected the header of an array of numbers"),
     ])  # fmt: skip

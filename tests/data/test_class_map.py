@@ -52,14 +52,14 @@ def test_records_without_labels_are_of_the_class_that_is_said(tmp_path):
     shown = (records.LABEL, records.METHOD, records.VIDEO)
     assert [[source[2][name] for name in shown] for source in (real, fake)] == [[1, "", "2.png"], [0, "faces", "2.png"]]
     assert real.fingerprint != fake.fingerprint and (fake.name, fake.dataset) == ("fake=faces:train", "faces")
-    with pytest.raises(ValueError, match="no split 'test', there is train"):
+    with pytest.raises(ValueError, match="no split 'test', its splits are train"):
         open_classed(f"real={tmp_path}/r:test", ("fake", "real"), 1)
-    with pytest.raises(ValueError, match="of records without labels say the class of all faces.*real="):
+    with pytest.raises(ValueError, match="For records without labels, name the class of all faces.*real="):
         open_labelled(f"{tmp_path}/r:train")
 
 
 @pytest.mark.parametrize("spec, message", [
-        ("forged:blend:8", "has the classes fake, real, asked for are real, deepfake.*as deepfake=forged:blend:8"),
+        ("forged:blend:8", "expected the classes real, deepfake.*found fake, real; .*as deepfake=forged:blend:8"),
         ("deepfak=forged:blend:8", "expected one of deepfake, diffusion, spoof before the =, found 'deepfak'"),
         ("real=forged:blend:8", "expected one of deepfake, diffusion, spoof before the =, found 'real'"),
     ])  # fmt: skip
@@ -75,7 +75,7 @@ def test_a_source_that_has_the_classes_needs_no_word():
 
 @pytest.mark.parametrize("text", ["real", "fake,spoof", "real,fake,fake", "real,bona_fide"])
 def test_classes_need_different_names_and_one_real(text):
-    with pytest.raises(ValueError, match="data.classes: expected two or more different names, one of them real or "):
+    with pytest.raises(ValueError, match="data.classes: expected two or more distinct names, exactly one real or "):
         parse_classes(text)
 
 
@@ -113,7 +113,7 @@ def test_training_needs_every_class_and_a_judge_real_and_forged_ones():
         check_labels([source], "data.train", every_class=True)
     lacking = four(0, 1, 3)
     lacking.real = 0
-    with pytest.raises(ValueError, match="data.train: no face of class diffusion in a:train; add data that has some"):
+    with pytest.raises(ValueError, match="data.train: no face of class diffusion in a:train; add data with such"):
         check_labels([lacking], "data.train", every_class=True)
     check_labels([lacking], "data.validation", every_class=False)
     for labels, missing in (((1, 2), "real, spoof"), ((0, 0), "deepfake, diffusion, spoof")):

@@ -156,8 +156,8 @@ def test_each_step_has_one_size_that_its_number_decides():
 
 
 @pytest.mark.parametrize(("weight", "paired", "size", "text"), [
-    (0.5, False, 6, "data.sampling: it decides how often .* a has the weight 0.5; leave the weights of data.train out"),
-    (None, True, 6, "data.sampling: the faces of a come in pairs, which keep together; set it to natural"),
+    (0.5, False, 6, "data.sampling: balanced .* no weights, but a has the weight 0.5; leave the weights of data.train"),
+    (None, True, 6, "data.sampling: the faces of a come in pairs, which stay together; set it to natural"),
     (None, False, 5, "batch.size: 5 images do not divide among 2 classes; use a multiple"),
 ])  # fmt: skip
 def test_classes_that_cannot_take_turns_are_refused(weight, paired, size, text):
@@ -183,7 +183,7 @@ def test_evaluation_sees_every_example_once_in_equal_batches(count, hosts):
 
 
 def test_a_video_in_two_sets_and_class_orders_that_disagree_are_refused():
-    with pytest.raises(ValueError, match="a:train and a:val share 2 videos, first a 0: what is trained"):
+    with pytest.raises(ValueError, match="a:train and a:val expected no common videos, found 2, first a 0. Training"):
         check_disjoint(Numbered("a:train", [0] * 4), Numbered("a:val", [0] * 8))
     check_disjoint(Numbered("a:train", [0] * 4), Numbered("b:val", [0] * 4))
     assert check_classes([Numbered("a", [0]), Numbered("b", [1])]) == (("fake", "real"), 1)

@@ -73,7 +73,7 @@ def test_jpeg_header_is_found_behind_fill_bytes_and_other_segments(image):
     longer = data[:2] + segment + b"\xff" + data[2:]
     assert photo.read_header(longer, "a") == photo.Header("jpeg", 224, 224, plain=True)
     np.testing.assert_array_equal(photo.decode_image(longer, "a"), photo.decode_image(data, "a"))
-    with pytest.raises(ValueError, match="cut off"):
+    with pytest.raises(ValueError, match="truncated"):
         photo.decode_image(longer[: len(longer) // 2], "a")
 
 
@@ -102,15 +102,15 @@ def test_only_eight_bits_in_three_channels_are_plain(image):
 @pytest.mark.parametrize("kept", [0.5, 0.99])
 def test_cut_off_photo_is_refused(image, encode, kept):
     data = encode(image)
-    with pytest.raises(ValueError, match="photo face7: cut off, .* copy or make the file again"):
+    with pytest.raises(ValueError, match="photo face7: truncated, .* copy or make the file again"):
         photo.decode_image(data[: int(len(data) * kept)], "face7")
-    with pytest.raises(ValueError, match="photo face7: cut off"):
+    with pytest.raises(ValueError, match="photo face7: truncated"):
         photo.decode_image(data[:-1], "face7")
 
 
 @pytest.mark.parametrize("encode", ENCODERS)
 def test_header_that_breaks_off_is_refused(image, encode):
-    with pytest.raises(ValueError, match="photo face7: its header is damaged or cut off"):
+    with pytest.raises(ValueError, match="photo face7: its header is damaged or truncated"):
         photo.decode_image(encode(image)[:20], "face7")
 
 

@@ -135,7 +135,7 @@ def test_a_loader_process_that_is_killed_is_told():
         next(stream)
         (loader,) = multiprocessing.active_children()
         loader.kill()
-        with pytest.raises(LoaderEnded, match=r"data.workers: .* ended from outside \(.* with exit code -9\)"):
+        with pytest.raises(LoaderEnded, match=r"data.workers: .* was killed \(.* with exit code -9\)"):
             for _ in range(100):  # some are ready
                 next(stream)
     finally:

@@ -148,11 +148,11 @@ def saved(values: np.ndarray) -> bytes:
     ("npy", lambda data: data[:-64], "cannot be read"),
     ("npy", lambda data: b"", "cannot be read"),
     ("npy", lambda data: b"words", "cannot be read"),
-    ("npy", flipped, "not what its text says, or its checksum is another"),
+    ("npy", flipped, "its description or its checksum does not match"),
     ("npy", lambda data: saved(np.zeros((COUNT, 8), np.float32)), r"found \[19, 8\] float32"),
     ("npy", lambda data: saved(np.zeros((COUNT, 16))), r"expected \[19, 16\] float32, found \[19, 16\] float64"),
     ("json", lambda data: data[:40], "cannot be read"),
-    ("json", lambda data: data.replace(b"noise:test", b"noise:else"), "not what its text says"),
+    ("json", lambda data: data.replace(b"noise:test", b"noise:else"), "its description or its checksum does not match"),
 ])  # fmt: skip
 def test_a_damaged_file_is_computed_again_and_said(params, kept, copy, caplog, ending, damage, text):
     path = only(copy, ending)
@@ -191,7 +191,8 @@ def test_an_error_or_no_numbers_leave_no_file(params, tmp_path, monkeypatch):
             computed(tmp_path, params)
     assert list(tmp_path.iterdir()) == []
     broken = {**params, "fc_norm": jax.tree.map(lambda x: x * np.nan, params["fc_norm"])}
-    with pytest.raises(ValueError, match="noise:test: 19 of 19 features are not finite, first of 0.png; the encoder's"):
+    message = "noise:test: 19 of 19 features are non-finite, the first for 0.png. Check the encoder's"
+    with pytest.raises(ValueError, match=message):
         computed(tmp_path, broken)
     assert list(tmp_path.iterdir()) == []
 

@@ -118,12 +118,12 @@ def test_sizes_of_the_table_are_recognised(tmp_path, golden):
 
 def test_statistics_beside_the_file_win_and_without_any_the_choice_is_named(tmp_path, golden):
     path = write(tmp_path / "a.pth", classifier_state(golden))
-    with pytest.raises(ValueError, match=f"checkpoint: {path}: nothing says how .* choose official.statistics .* vgg"):
+    with pytest.raises(ValueError, match=f"checkpoint: {path}: expected channel st.* set official.statistics .* vgg"):
         detector(path, statistics=None)
     write_statistics(tmp_path)
     found = detector(path)
     assert found.statistics == OWN
-    note = "normalised by pretrain_ds_mean_std.txt beside the file, not by the statistics that were given"
+    note = "normalised by pretrain_ds_mean_std.txt in the folder of the file, not by the given statistics"
     assert found.origin["notes"] == [note]
     for given in (None, OWN):
         found = detector(path, statistics=given)
@@ -139,7 +139,7 @@ def test_statistics_beside_the_file_win_and_without_any_the_choice_is_named(tmp_
 @pytest.mark.parametrize(("names", "real", "message"), [
         (("fake", "real", "other"), 1, r"3 class names, fake, real, other, .* head/bias; found shape \[2\]. Name the"),
         (("real",), 0, r"1 class names, real, .* found shape \[2\]"),
-        (("real", "real"), 0, "expected class names that differ, .*; found real, real and 0"),
+        (("real", "real"), 0, "expected distinct class names .*; found real, real and 0"),
         (NAMES, 2, "and the index of the real one among them; found fake, real and 2"),
         (NAMES, -1, "found fake, real and -1"),
         ((), 0, "found  and 0"),
@@ -153,7 +153,8 @@ def test_class_names_have_to_fit_the_outputs(tmp_path, golden, names, real, mess
 
 def test_pretrained_networks_and_files_of_another_place_or_name_are_refused(tmp_path, golden):
     path = write(tmp_path / "a.pth", reference.state_dict(golden("pretrain_tiny"), "online/"))
-    message = f"checkpoint: {path} holds a pretrained network, which tells nothing apart yet; fine-tune it first, with "
+    message = f"checkpoint: {path}: expected a detector, found a pretrained network, which has no classifier. "
+    message += "Fine-tune it first, with "
     with pytest.raises(ValueError, match=re.escape(f"{message}init={path}")):
         detector(path)
     with pytest.raises(ValueError, match=r"checkpoint: .* is no weight file; expected a name that ends in \.pth, \.pt"):
@@ -193,7 +194,7 @@ def test_a_bottleneck_that_cannot_be_is_refused(tmp_path, golden):
         ("head.bias", (2, 1), r"expected in head/bias; found shape \[2, 1\]"),
         ("fc_norm.bias", None, r"fc_norm/bias: nothing found, \[48\] expected"),
         ("norm.bias", (48,), r"encoder/norm/bias: \[48\] found, nothing expected"),
-        ("pos_embed", None, "there is no pos_embed; a fine-tuned network has learnt positions"),
+        ("pos_embed", None, r"expected pos_embed \(learned positions\), found no such array"),
         ("pos_embed", (1, 18, 48), r"encoder/pos_embed: \[1, 18, 48\] found, \[1, 17, 48\] expected"),
         ("blocks.1.norm2.bias", None, r"encoder/block_01/norm2/bias: nothing found"),
         ("patch_embed.proj.weight", None, r"no encoder/patch_embed/kernel"),

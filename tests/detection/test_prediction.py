@@ -55,7 +55,7 @@ def test_a_batch_that_does_not_divide_and_weights_that_give_no_number_are_refuse
     with pytest.raises(ValueError, match="evaluation.batch: 12 images do not divide among 8 devices"):
         scores(params, 5, 12, 8)
     broken = {**params, "head": jax.tree.map(lambda x: x * np.nan, params["head"])}
-    with pytest.raises(ValueError, match="noise:test: 5 of 5 scores are not finite, first of 0.png; the detec"):
+    with pytest.raises(ValueError, match="noise:test: 5 of 5 scores are non-finite, the first for 0.png. Check the"):
         scores(broken, 5, 8, 8)
 
 

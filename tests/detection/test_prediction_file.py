@@ -136,11 +136,11 @@ TYPES = "column c: expected int64, float64 or text"
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize(("columns", "message"), [
-        ({}, r"columns: expected at least one, of the same length above 0; found lengths \{\}"),
+        ({}, r"columns: expected at least one column, all of one length above 0; found lengths \{\}"),
         ({"c": []}, r"found lengths \{'c': 0\}"),
         ({"c": [1], "d": [1, 2]}, r"found lengths \{'c': 1, 'd': 2\}"),
-        ({3: [1]}, "columns: expected names of UTF-8 without NUL, found 3"),
-        ({"\udcff": [1]}, r"columns: expected names of UTF-8 without NUL, found '\\udcff'"),
+        ({3: [1]}, "columns: expected names in UTF-8 without NUL, found 3"),
+        ({"\udcff": [1]}, r"columns: expected names in UTF-8 without NUL, found '\\udcff'"),
         ({"c": [[1]]}, r"column c: expected one axis \[N\], found shape \(1, 1\)"),
         ({"c": [0.5, np.nan]}, "column c: expected finite numbers, found nan in row 1"),
         ({"c": ["a", 1]}, f"{TYPES} in all rows, found int, str"),
@@ -149,7 +149,7 @@ TYPES = "column c: expected int64, float64 or text"
         ({"c": [-1, 2**63]}, f"{TYPES}; Python int too large"),
         ({"c": np.array([2**63], np.uint64)}, rf"{TYPES}, found uint64 such as \[9223372036854775808\]"),
         ({"c": np.array([True])}, rf"{TYPES}, found bool such as \[True\]"),
-        ({"c": ["ä", "a\0"]}, r"column c: expected text of UTF-8 without NUL .* found 'a\\x00' with 2 char.* in row 1"),
+        ({"c": ["ä", "a\0"]}, r"column c: expected text in UTF-8 without NUL .* found 'a\\x00' with 2 char.* in row 1"),
         ({"c": np.array(["a\0b"])}, r"found 'a\\x00b' with 3 characters in row 0"),
         ({"c": ["\udcff"]}, r"found '\\udcff' with 1 characters in row 0"),
         ({"c": ["a" * (MAX_TEXT + 1)]}, "at most 131072 characters, found 'a{40}' with 131073 characters in row 0"),
@@ -168,10 +168,10 @@ def test_text_of_the_greatest_length_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "message"), [
-        ("", r"expected a line of distinct column names and at least one row, found \[\]"),
+        ("", r"expected distinct column names in the first line and at least one row, found \[\]"),
         ('"a","b"\r\n', r"at least one row, found \[\['a', 'b'\]\]"),
-        ('"a","a"\r\n1,2\r\n', "expected a line of distinct column names"),
-        ("a,b\r\n1,2\r\n", "expected numbers and quoted text; could not convert string to float: 'a'; was it stored"),
+        ('"a","a"\r\n1,2\r\n', "expected distinct column names in the first line"),
+        ("a,b\r\n1,2\r\n", "expected numbers and quoted text; could not convert string to float: 'a'. If another tool"),
         ('"a","b"\r\n1,2\r\n3,4,5\r\n', r"expected 2 fields per row \(a, b\), found \['3', '4', '5'\]"),
         ('"a"\r\n1\r\n\r\n', r"expected 1 fields per row \(a\), found \[\]"),
         ('"a"\r\n1\r\n1.5\r\n', "column a: expected whole numbers of 64 bits as in the first row; .*'1.5'"),
@@ -179,7 +179,7 @@ def test_text_of_the_greatest_length_comes_back(tmp_path):
         ('"a"\r\n0.5\r\nx\r\n', "column a: expected numbers as in the first row; .*'x'"),
         ('"a"\r\n0.5\r\nnan\r\n', "column a: expected finite numbers, found nan in row 1"),
         ('"a"\r\n"b\r\n', "unexpected end of data"),
-        ('"a"\r\n"b\0"\r\n', "column a: expected text of UTF-8 without NUL"),
+        ('"a"\r\n"b\0"\r\n', "column a: expected text in UTF-8 without NUL"),
         (b'"a"\r\n"\xff"\r\n', "can't decode byte 0xff"),
     ])  # fmt: skip
 def test_a_csv_of_another_kind_is_refused(tmp_path, content, message):
@@ -195,7 +195,7 @@ def test_a_csv_of_another_kind_is_refused(tmp_path, content, message):
         (pyarrow.table([[1], [2]], ["a", "a"]), r"expected distinct column names, found \['a', 'a'\]"),
         (pyarrow.table({"a": pyarrow.array([], "int64")}), r"found lengths \{'a': 0\}"),
         (pyarrow.table({"a": [0.5, np.nan]}), "column a: expected finite numbers, found nan in row 1"),
-        (pyarrow.table({"a": ["x\0"]}), r"column a: expected text of UTF-8 without NUL .* found 'x\\x00'"),
+        (pyarrow.table({"a": ["x\0"]}), r"column a: expected text in UTF-8 without NUL .* found 'x\\x00'"),
     ])  # fmt: skip
 def test_a_parquet_file_of_another_kind_is_refused(tmp_path, table, message):
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")

@@ -35,8 +35,8 @@ def test_a_file_is_read(tmp_path):
 
 
 WRONG = {
-    "empty": ("", "line 1: expected the columns dataset, video, label, perhaps frame, and either.*; found nothing"),
-    "no rows": (HEAD + "\n", "expected a row of scores below the names of the columns, found none"),
+    "empty": ("", "line 1: expected the columns dataset, video, label, optionally frame, and either.*; found nothing"),
+    "no rows": (HEAD + "\n", "expected a row of scores below the header line, found none"),
     "column": ("dataset,vidio,label,fake\n", "line 1: expected columns among .*; found 'vidio'; did you mean 'video'"),
     "no label": ("dataset,video,fake\n", "line 1: expected the columns .*; found dataset, video, fake"),
     "both": (f"{HEAD},real\n", "line 1: expected the columns .* either fake or real"),
@@ -46,13 +46,13 @@ WRONG = {
     "NUL": (GOOD + "A,a\0b,0,fake,0.1\n", "line 5: expected text without NUL characters|line contains NUL"),
     "label": (GOOD + "A,y,0,1,0.1\n", "line 5: label: expected real or fake, found '1'"),
     "frame": (GOOD + "A,y,1.0,fake,0.1\n", "line 5: frame: expected a whole number, found '1.0'"),
-    "logit": (GOOD + "A,y,0,fake,3.5\n", "line 5: fake: expected a probability from 0 to 1, found '3.5'; the logistic"),
+    "logit": (GOOD + "A,y,0,fake,3.5\n", "line 5: fake: expected a probability from 0 to 1, found '3.5'; convert"),
     "negative": (GOOD + "A,y,0,fake,-0.1\n", "line 5: fake: expected a probability"),
     "nan": (GOOD + "A,y,0,fake,nan\n", "found 'nan'"),
     "underscore": (GOOD + "A,y,0,fake,0_1\n", "found '0_1'"),
-    "repeat": (GOOD + "A,y,0,fake,0.1\nB,007,-1,real,0.2\n", "line 6: B, video '007', frame -1 is in line 4 already"),
-    "video": ("dataset,video,label,fake\nA,y,fake,1\nA,y,fake,1\n", "line 3: A, video 'y' is in line 2 already"),
-    "mixed": (GOOD + 'A,"x, 1",2,real,0.1\n', "videos that are called both real and fake: x, 1"),
+    "repeat": (GOOD + "A,y,0,fake,0.1\nB,007,-1,real,0.2\n", "line 6: B, video '007', frame -1 repeats line 4"),
+    "video": ("dataset,video,label,fake\nA,y,fake,1\nA,y,fake,1\n", "line 3: A, video 'y' repeats line 2"),
+    "mixed": (GOOD + 'A,"x, 1",2,real,0.1\n', "expected one label a video, found both real and fake: x, 1"),
     "quote": (GOOD + 'A,"y,0,fake,0.1\n', "unexpected end of data"),
     "escape": ("dataset,video,label,\x1b[2J\n", r"expected columns among .*; found '.*x1b\[2J'"),
 }
@@ -76,7 +76,7 @@ def test_a_small_file_takes_little_memory(tmp_path):
 
 
 def test_what_is_no_text_file(tmp_path):
-    with pytest.raises(ValueError, match="scores.csv: expected UTF-8, byte 31 is none"):
+    with pytest.raises(ValueError, match="scores.csv: expected UTF-8, found another byte at 31"):
         read(tmp_path, f"{HEAD}\nä,", "latin-1")
     with pytest.raises(FileNotFoundError):
         read_scores(str(tmp_path / "gone.csv"))

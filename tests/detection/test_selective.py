@@ -65,5 +65,5 @@ def test_the_table_says_what_it_is_fitted_on_and_what_is_missing():
     cells = ["40.00", f"{100 * area:.2f}", "80.00", "50.00", "40.00", "33.33", "50.00", "0.80"]
     assert f"| A | {' | '.join(cells)} |" in section and "| B |" not in section
     assert "Fitted on val, 8 videos (calibration: none)." in section and "at least 60 % of each class" in section
-    assert "B: undefined, the detector has no temperature; take" in section
+    assert "B: undefined, the detector has no temperature; set" in section
     assert "Abstention" not in table({"A": summary}, "diff", [])

@@ -15,7 +15,7 @@ class Clips:
 
 def test_a_shared_video_is_refused_with_the_count():
     seen = remember([Clips("ffpp", "001", "002"), Clips("other", "007")])
-    with pytest.raises(ValueError, match="ffpp:test: 1 of its 2 videos are among those that runs/d was trained on"):
+    with pytest.raises(ValueError, match="ffpp:test: 1 of its 2 videos were used to train runs/d. Training videos"):
         check_unseen(Clips("ffpp", "002", "003"), seen, "runs/d")
 
 

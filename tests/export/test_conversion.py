@@ -275,7 +275,7 @@ def test_an_imported_detector_has_what_its_file_says(tmp_path, golden, options, 
     said = from_torch.convert([path], str(tmp_path / "run"), "vggface2")
     detector = open_saved(str(tmp_path / "run"))
     assert detector.task.model.drop_path == detector.card["config"]["model.drop_path"] == rate
-    assert any("does not say its rate of stochastic depth" in line for line in said) == (rate == 0)
+    assert any("does not store its rate of stochastic depth" in line for line in said) == (rate == 0)
     # Its recipe is not known, so nothing of one is there.
     assert detector.card["config"].keys() == {
         "job", "init", "model.size", "model.dtype", "model.drop_path", "model.pooling", "tuning.method",

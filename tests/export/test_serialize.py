@@ -134,7 +134,7 @@ def test_an_official_file_gives_the_bytes_of_the_run_it_came_from(written, run, 
     assert card["config_sha256"] is None and card["calibration"] is None and card["versions"]["training"] is None
     assert card["origin"]["started_from"]["sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert open_detector(path, Unsaid("fake,real")).task.model.dtype == jnp.bfloat16  # as evaluated
-    with pytest.raises(ValueError, match="--classes: .*val_loss.pth does not say what its outputs are; name them"):
+    with pytest.raises(ValueError, match="--classes: .*val_loss.pth does not store its class names; give them"):
         open_detector(path, Unsaid())
 
 
@@ -187,7 +187,7 @@ def test_onnx_needs_its_packages_and_float32(tmp_path, monkeypatch):
 
 
 def test_flags_are_for_one_kind_of_checkpoint_and_end_with_a_sentence(run, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="--classes, --norm_over: expected for official files alone; .* is a run"):
+    with pytest.raises(ValueError, match="--classes, --norm_over: expected for official files only, but .* is a run"):
         open_detector(run, Unsaid("fake,real", norm_over="tokens"))
     with pytest.raises(FileNotFoundError, match="checkpoint: model.pth is not there"):
         open_detector("model.pth", Unsaid())

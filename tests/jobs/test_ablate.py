@@ -101,7 +101,7 @@ def test_the_recipes_name_published_rows_and_nonsense_is_refused(tmp_path):
     }  # fmt: skip
     assert ablation.find_published(load_recipe("ablate_fsfm:masking").published, ["CRFR-P"]) == ({}, [])
     assert ablation.find_published(c.published, ["small"]) == ({}, [])
-    for text, said in (("fsfm-supp/6", "expected PAPER/TABLE/ABLATION"), ("fsfm/6/ratio", "expected an ablation that")):
+    for text, said in (("fsfm-supp/6", "expected PAPER/TABLE/ABLATION"), ("fsfm/6/ratio", "expected a published")):
         with pytest.raises(ValueError, match=f"published: {said}"):
             ablate.run(tiny(published=text), str(tmp_path))
 

@@ -129,7 +129,7 @@ def test_what_has_ended_is_not_run_again_and_not_taken_for_another(compared, pre
         "", "",
     ]  # fmt: skip
     (workdir / "runs/demo/none/full/test/metrics.json").rename(workdir / "gone.json")
-    with pytest.raises(FileNotFoundError, match="none/full has ended, but .*metrics.json is gone; remove that folder"):
+    with pytest.raises(FileNotFoundError, match="full has finished, but .*metrics.json is missing. Remove .*full to"):
         compare.run(tiny(pretrained), str(workdir))
     (workdir / "gone.json").rename(workdir / "runs/demo/none/full/test/metrics.json")
 
@@ -368,7 +368,7 @@ def test_targets_share_a_table_and_seeds_have_a_deviation(tmp_path):
     ran = "fas_M, A, bias, run 1, fas_M, A, bias, run 2: m; fas_O, A, bias, run 1, fas_O, A, bias, run 2: o"
     assert f"\n- seed of the training: {ran}\n" in text and "\n- selection: Chosen.\n" in text
     assert "\n- scored: 5 photos\n" in text
-    assert "by an oracle; these numbers are optimistic: A, bias." in text
+    assert "(oracle), so these numbers are optimistic: A, bias." in text
     results.write_csv(tmp_path / "t.csv", both)
     lines = csv.DictReader((tmp_path / "t.csv").read_text().splitlines())
     rows = {(row["task"], row["data set"], row["metric"]): row for row in lines}

@@ -133,7 +133,7 @@ def test_an_evaluation_does_not_replace_another(evaluated, tuned, tmp_path):
     evaluate.run(evaluation_of(tuned, SETS), str(evaluated))
     assert before == {name: (evaluated / name).read_bytes() for name in before}
     (tmp_path / "table.md").write_text("of a comparison")
-    with pytest.raises(ValueError, match="holds a table.md that is of no evaluation"):
+    with pytest.raises(ValueError, match="holds a table.md without metrics.json"):
         evaluate.run(evaluation_of(tuned, SETS), str(tmp_path))
 
 
@@ -169,7 +169,7 @@ def test_abstention_and_sets_are_fitted_on_the_threshold_split_alone(tuned, tmp_
     assert "selective" not in metrics(split)["data"]["A"] and "Abstention" not in (split / "table.md").read_text()
     for changed, text in (
         ({"data__threshold": ""}, "report.selective: it is fitted on data.threshold, which is empty"),
-        ({"data__threshold": "forged:blend:64:2"}, "share 16 videos"),
+        ({"data__threshold": "forged:blend:64:2"}, "no common videos, found 16"),
         ({"report__selective__calibration": "platt"}, "calibration: expected one of none, temperature"),
         ({"report__selective__alpha": 0.0}, "report.selective.alpha: expected more than 0"),
     ):
@@ -183,7 +183,7 @@ def test_a_detector_without_temperature_says_so(tmp_path):
     workdir, asked = drawn_detector(tmp_path / "run"), {"data__threshold": "forged:blend:16:4"}
     config = evaluation_of(workdir, "A=forged:blend:8:2", report__selective__calibration="temperature", **asked)
     evaluate.run(config, str(tmp_path))
-    assert "A: undefined, the detector has no temperature; take" in (tmp_path / "table.md").read_text()
+    assert "A: undefined, the detector has no temperature; set" in (tmp_path / "table.md").read_text()
 
 
 def test_calibration_is_shown_before_and_after(evaluated, tuned):
@@ -232,9 +232,9 @@ def test_exports_are_evaluated_as_the_run_they_came_from(evaluated, tuned, tmp_p
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest() if bound else of_run["weights_sha256"]
         assert known["weights_sha256"] == digest
         # What it was trained on cannot judge it, in whatever form.
-        with pytest.raises(ValueError, match="2 of its 2 videos are among those that .* was trained on"):
+        with pytest.raises(ValueError, match="2 of its 2 videos were used to train .*. Training videos"):
             evaluate.run(evaluation_of(path, "a=forged:blend:8"), str(workdir))
-        with pytest.raises(ValueError, match="official.classes: .* says it itself, fake,real; found real,fake"):
+        with pytest.raises(ValueError, match="official.classes: expected fake,real, as .* says; found real,fake"):
             evaluate.run(evaluation_of(path, SETS, official__classes="real,fake"), str(workdir))
 
 
@@ -269,7 +269,7 @@ def test_an_evaluation_far_below_chance_is_noticed(area, examples, positives, wa
     for levels in ({"video": nothing, "frame": summary}, {"video": summary, "frame": nothing}):
         text = warn_inverted("A", levels, True)
         assert text.startswith(f"A: AUC of {'frames' if levels['frame'] is summary else 'videos'} ") == warned
-        assert ("named in another order than the outputs have (--classes" in text) == warned
+        assert ("not in the order of the outputs (check --classes" in text) == warned
         assert ("labels of this set" in warn_inverted("A", levels, False)) == warned
 
 
@@ -286,7 +286,7 @@ def test_classes_in_the_wrong_order_are_warned_of(tuned, tmp_path, monkeypatch, 
         caplog.clear()
         workdir = tmp_path / classes
         evaluate.run(evaluation_of(path, "A=fake=forged:blend:24:2", official__classes=classes), str(workdir))
-        warned = "classes were probably named in another order" in caplog.text
+        warned = "class names are probably not in the order" in caplog.text
         assert warned == ("Warning: A: AUC of" in (workdir / "table.md").read_text())
         below[classes] = warned, metrics(workdir)["data"]["A"]["frame"]["metrics"]["auc"] < 0.5
     assert [warned for warned, _ in below.values()] == [below_half for _, below_half in below.values()]
@@ -327,15 +327,15 @@ def test_several_results_become_one_table(evaluated, pretrained, tmp_path):
 @pytest.mark.parametrize("fields, error, text", [
         ({"data.sets": "forged:blend:8"}, ValueError, "data.sets: expected NAME=SPEC,NAME=SPEC with each name once"),
         ({"data.sets": "a=forged:print:8"}, ValueError, "the detector was trained on fake, real with real as real"),
-        ({"data.sets": "a=forged:blend:8"}, ValueError, "2 of its 2 videos are among those that .* was trained on"),
+        ({"data.sets": "a=forged:blend:8"}, ValueError, "2 of its 2 videos were used to train .*. Training videos"),
         ({"data.threshold": "forged:blend:4:9"}, ValueError, "data.threshold: no face of class (fake|real)"),
         ({"checkpoint": ""}, FileNotFoundError, "checkpoint: no run at an empty path"),
         ({"checkpoint": "model.pth"}, FileNotFoundError, "checkpoint: model.pth is not there"),
         ({"checkpoint": "hf://a/b"}, ValueError, "hf://a/b: expected hf://OWNER/.*, found no @REVISION"),
-        ({"official.classes": "fake,real"}, ValueError, "official.classes: .* is a run, which says it itself"),
+        ({"official.classes": "fake,real"}, ValueError, "official.classes: .* is a run, which stores it"),
         ({"official.dtype": "nonsense"}, ValueError, "official.dtype: expected one of .*found 'nonsense'"),
         ({"official.norm_over": "nonsense"}, ValueError, "official.norm_over: expected one of .*found 'nonsense'"),
-        ({"official.statistics": "imagenet"}, ValueError, "official.statistics: .* is a run, which says it itself"),
+        ({"official.statistics": "imagenet"}, ValueError, "official.statistics: .* is a run, which stores it"),
         ({"evaluation.transform": "crop"}, ValueError, "evaluation.transform: expected one of resize, resize_center"),
         ({"evaluation.batch": 12}, ValueError, "evaluation.batch: 12 images do not divide among 8 devices"),
     ])  # fmt: skip
@@ -350,5 +350,5 @@ def test_a_pretraining_run_and_one_that_was_stopped_are_no_detectors(pretrained,
     with pytest.raises(ValueError, match="holds a run of job 'pretrain'; expected one of finetune"):
         evaluate.run(evaluation_of(pretrained, "a=forged:blend:8"), str(tmp_path))
     finetune.run(tiny(init=pretrained, data__validation="", selection__rule="last"), str(tmp_path / "run"), "2")
-    with pytest.raises(FileNotFoundError, match="has not ended, it is at step 2; run its command again to go on"):
+    with pytest.raises(FileNotFoundError, match="has not finished, it is at step 2. Run its command again to resume"):
         evaluate.run(evaluation_of(str(tmp_path / "run"), "a=forged:blend:8"), str(tmp_path))

@@ -53,7 +53,7 @@ def test_beam_goes_on_where_another_run_stopped(tmp_path):
 def test_missing_shards_are_told(tmp_path, monkeypatch):
     # A worker that writes to a folder only it can see: the pipeline succeeds, the shards are not there.
     monkeypatch.setattr(pipeline, "build_shard", lambda job, options, maker: None)
-    with pytest.raises(RuntimeError, match=r"shards are missing after the pipeline, first .*do all workers see"):
+    with pytest.raises(RuntimeError, match=r"shards are missing after the pipeline, first .*check that all workers"):
         make(
             tmp_path / "out",
             lambda jobs, options, progress: pipeline.run(

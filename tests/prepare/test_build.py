@@ -200,11 +200,11 @@ def test_a_run_that_is_finished_stays_as_it_is(faces, tmp_path):
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     assert records_of_folder(tmp_path / "out", faces) == first
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
-    with pytest.raises(ValueError, match="was begun as another data set:\n  faces_per_shard: 4096 then, 2 now"):
+    with pytest.raises(ValueError, match="was started as another data set:\n  faces_per_shard: 4096 then, 2 now"):
         records_of_folder(tmp_path / "out", faces, faces_per_shard=2)
     (faces / folder.IMAGES / "30.png").unlink()
     (faces / folder.PARSING_MAPS / "30.npy").unlink()
-    with pytest.raises(ValueError, match="was begun as another data set:\n  items_digest: '.*' then"):
+    with pytest.raises(ValueError, match="was started as another data set:\n  items_digest: '.*' then"):
         records_of_folder(tmp_path / "out", faces)
 
 
@@ -223,7 +223,7 @@ def test_other_folders_are_not_written_into(faces, tmp_path):
         ({"image_size": "256"}, "image_size: expected 224 for records with parsing maps, found 256"),
         ({"image_size": "native"}, "image_size: expected 224 for records with parsing maps, found native"),
         ({"frames": "many"}, "frames: expected a number or all, found 'many'"),
-        ({"frames": "0"}, "frames: expected at least 1 of a video, found 0"),
+        ({"frames": "0"}, "frames: expected at least 1 frame per video, found 0"),
         ({"scale": 9.0}, "scale: expected 0.5 to 5 times"),
         ({"dataset": "photos", "parser": "given"}, "parser: photos has no ready-made parsing maps"),
     ])  # fmt: skip
@@ -252,8 +252,8 @@ def test_missing_folder_and_impossible_name(faces, tmp_path):
         (lambda _, path: np.save(path, np.load(path)[:, :112]), "bad_map", "expected 224x224, found 1x112x224"),
         (lambda _, path: np.save(path, np.load(path) + np.int8(11)), "bad_map", "expected 0..10"),
         (lambda _, path: np.save(path, np.load(path).astype(np.float32)), "bad_map", "class labels, found float32"),
-        (lambda _, path: path.write_bytes(path.read_bytes()[:-100]), "bad_map", "it cannot be read as an array"),
-        (lambda _, path: np.save(path, np.array([{"a": 1}], object)), "bad_map", "it cannot be read as an array"),
+        (lambda _, path: path.write_bytes(path.read_bytes()[:-100]), "bad_map", "cannot be read as an array"),
+        (lambda _, path: np.save(path, np.array([{"a": 1}], object)), "bad_map", "cannot be read as an array"),
     ])  # fmt: skip
 def test_damaged_files_are_passed_over_and_listed(faces, tmp_path, spoil, reason, text):
     """Those of "30"."""
@@ -279,7 +279,7 @@ def test_a_shard_may_stay_empty_but_a_split_may_not(faces, tmp_path):
     assert len(list(tfds.builder_from_directory(tmp_path / "out").as_data_source("train"))) == 3
     for name in ("2", "30", "4"):
         (faces / folder.IMAGES / f"{name}.png").write_bytes(b"")
-    with pytest.raises(ValueError, match="none of 5 photos and videos gave a face, dropped: 3 empty_file, 2 unknown_"):
+    with pytest.raises(ValueError, match="found none in 5 photos and videos, dropped: 3 empty_file, 2 unknown_"):
         records_of_folder(tmp_path / "none", faces)
     assert len(report(tmp_path / "none")) == 5
     with pytest.raises(ValueError, match="is unfinished: .* run python -m fsfm_jax.prepare.build again"):
@@ -394,7 +394,7 @@ def test_command_line(faces, tmp_path):
     assert len(shards) == 3 and all(digests(tmp_path / "My-Faces")[name] == here[name] for name in shards)
     again = subprocess.run([*command, "--scale=1.5"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 1 and "Traceback" not in again.stderr
-    assert "was begun as another data set" in again.stderr and "'scale': 1.3" in again.stderr
+    assert "was started as another data set" in again.stderr and "'scale': 1.3" in again.stderr
 
 
 def test_listing_names_every_choice_and_neither_jax_nor_tensorflow_is_imported():

@@ -168,7 +168,7 @@ def test_ctrl_c_ends_the_workers_and_says_how_to_go_on(raw, tmp_path):
     # The pipes close when the last worker has gone.
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert errors.splitlines()[-1] == "stopped; run the same command again to go on"
+    assert errors.splitlines()[-1] == "stopped; run the same command again to resume"
 
 
 def test_a_second_run_in_the_same_folder_is_refused(raw, tmp_path):

@@ -76,5 +76,5 @@ def test_unknown_words_are_refused(sampling):
 
 @pytest.mark.parametrize("count", [0, -2])
 def test_no_frames_cannot_be_asked_for(count):
-    with pytest.raises(ValueError, match=f"expected at least 1 of a video, found {count}"):
+    with pytest.raises(ValueError, match=f"expected at least 1 frame per video, found {count}"):
         describe_spacing(count)

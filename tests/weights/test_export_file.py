@@ -146,7 +146,7 @@ def test_an_exported_encoder_starts_fine_tuning_as_its_run_does(encoder, tmp_pat
         assert found.keys() == wanted[pooling].keys() - {"statistics"}
         for name, array in found.items():
             np.testing.assert_array_equal(array, wanted[pooling][name], err_msg=name)
-    with pytest.raises(ValueError, match="says pretrained: an encoder, which tells nothing apart yet; fine-tune it"):
+    with pytest.raises(ValueError, match="says pretrained: an encoder without a classifier. Fine-tune it"):
         open_detector(output, Unsaid())
     with pytest.raises(ValueError, match="says model.base fsfm; found mae"):
         open_pretrained(output, "mae")
@@ -175,12 +175,12 @@ def test_what_is_given_has_to_agree_with_an_export_and_a_file_with_its_sidecar(o
     path = str(official)
     assert open_detector(path, Unsaid("fake, real")).card["calibration"] == serialized.CALIBRATION
     for unsaid, text in (
-        (Unsaid("real,fake"), "--classes: .* says it itself, fake,real; found real,fake. Leave --classes out"),
-        (Unsaid(statistics="vggface2"), "--statistics: .* says it itself"),
+        (Unsaid("real,fake"), "--classes: expected fake,real, as .* says; found real,fake. Leave --classes out"),
+        (Unsaid(statistics="vggface2"), "--statistics: expected .*, as .* says"),
     ):
         with pytest.raises(ValueError, match=text):
             open_detector(path, unsaid)
-    with pytest.raises(ValueError, match="--classes: .* says it itself, fake,real; found real,fake"):
+    with pytest.raises(ValueError, match="--classes: expected fake,real, as .* says; found real,fake"):
         from_torch.convert([path], str(official.parent / "run"), classes="real,fake")
     said = json.loads((official.parent / "fsfm_jax.json").read_text())
     said["files"][official.name]["sha256"] = "0" * 64
@@ -189,7 +189,7 @@ def test_what_is_given_has_to_agree_with_an_export_and_a_file_with_its_sidecar(o
         open_detector(str(official), Unsaid())
     # A file that it does not name is none of its business.
     shutil.copy(official, official.parent / "other.pth")
-    with pytest.raises(ValueError, match="--classes: .*other.pth does not say what its outputs are"):
+    with pytest.raises(ValueError, match="--classes: .*other.pth does not store its class names"):
         open_detector(str(official.parent / "other.pth"), Unsaid())
 
 

@@ -1,7 +1,7 @@
-"""Which detectors there are, by name, and what all of them have in common.
+"""Make face detectors by name, with a common interface.
 
-`dlib` is that of FSFM's preprocessing. It misses faces that are turned or of low quality, and now and then takes a
-round badge for a face. `dlib+blazeface` draws the same kind of box and has neither fault.
+`dlib` is the detector of FSFM's preprocessing. It misses turned or low-quality faces, and sometimes detects a round
+badge as a face. `dlib+blazeface` draws the same kind of box without these faults.
 """
 
 import math
@@ -18,37 +18,37 @@ from fsfm_jax.text import did_you_mean
 
 # Longer side in pixels. A larger picture is searched at this size, which bounds time and memory (200 MB for dlib).
 LONGEST = 2048
-SMALLEST_SEARCH, LARGEST_SEARCH = 64, 16_384  # that can be asked for instead
+SMALLEST_SEARCH, LARGEST_SEARCH = 64, 16_384  # allowed range of that size
 
 YUNET = "yunet:FILE"
 DETECTORS = {
     "dlib": "dlib HOG, upsampled once: the detector of FSFM's preprocessing",
     "blazeface": "BlazeFace in overlapping windows: fastest, also finds turned, blurred and small faces",
     "dlib+blazeface": "dlib, checked and completed by BlazeFace: misses least, drops what only dlib takes for a face",
-    YUNET: "YuNet of OpenCV, with the ONNX file that you bring",
+    YUNET: "YuNet of OpenCV, with your ONNX file",
 }
 
 
 class Detector(Protocol):
-    """Finds the faces of a picture."""
+    """A detector of the faces in a picture."""
 
     name: str
-    version: str  # what a data card records
+    version: str  # recorded in the data card
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
-        """The faces of a picture `[H, W, 3] uint8` RGB, best first; empty if there is none."""
+        """Return the faces of a picture `[H, W, 3] uint8` RGB, best first; empty if there is none."""
 
 
 def make_detector(name: str, size: int | None = None) -> Detector:
-    """Makes the detector of a name.
+    """Make the detector of a name.
 
     Args:
-      size: longer side in pixels of the pictures that are searched; larger ones are shrunk to it. None: `LONGEST`.
+      size: longer side in pixels at which pictures are searched; larger ones are shrunk to it. None: `LONGEST`.
         Above it, twice the size also halves the smallest windows of BlazeFace: a face of 20 pixels in 12 megapixels
         is found at 8192.
 
     Raises:
-      ValueError: there is no such name, the file of `yunet:FILE` is not a model, or a size that is not allowed.
+      ValueError: the name is unknown, the file of `yunet:FILE` is not a model, or the size is not allowed.
       FileNotFoundError: the file of `yunet:FILE` is missing.
     """
     longest = LONGEST if size is None else size
@@ -72,9 +72,9 @@ def make_detector(name: str, size: int | None = None) -> Detector:
 
 
 class Bounded:
-    """A detector that sees no picture larger than `longest`; boxes are those of the picture that was given.
+    """A detector that shrinks pictures above `longest`; boxes are in pixels of the original picture.
 
-    Up to that size it is the detector itself, to the bit. Larger pictures are shrunk by area.
+    Smaller pictures go to the detector unchanged. Larger pictures are shrunk by area averaging.
     """
 
     def __init__(self, detector: Detector, longest: int = LONGEST):
@@ -83,7 +83,7 @@ class Bounded:
         self.version = f"{detector.version}; pictures above {longest} pixels shrunk to it"
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
-        """The faces of a picture `[H, W, 3] uint8` RGB, best first.
+        """Return the faces of a picture `[H, W, 3] uint8` RGB, best first.
 
         Raises:
           ValueError: the picture has another shape or type, or no pixel.
@@ -99,13 +99,13 @@ class Bounded:
 
 
 def searched_size(height: int, width: int, longest: int | None = None) -> tuple[int, int]:
-    """Height and width at which a picture is searched; its own up to `longest` pixels (None: `LONGEST`) a side."""
+    """Return height and width at which a picture is searched: its own up to `longest` (None: `LONGEST`) pixels."""
     scale = (LONGEST if longest is None else longest) / max(height, width)
     return (height, width) if scale >= 1 else (max(round(height * scale), 1), max(round(width * scale), 1))
 
 
 def _enlarge(box: Detection, across: float, down: float) -> Detection:
-    """The box in a picture that is so many times as wide and as high. Edges are inclusive: pixel j ends at j + 1."""
+    """Scale a box to a picture that is `across` times as wide and `down` times as high; edges are inclusive."""
     return Detection(
         round(box.left * across),
         round(box.top * down),
@@ -116,7 +116,7 @@ def _enlarge(box: Detection, across: float, down: float) -> Detection:
 
 
 class BlazeFaceDetector:
-    """BlazeFace, its boxes turned into those that dlib would draw, about."""
+    """BlazeFace, with boxes converted approximately to dlib's."""
 
     name = "blazeface"
     version = "BlazeFace short range (MediaPipe 0.10.21), in windows"
@@ -125,15 +125,15 @@ class BlazeFaceDetector:
         self._network = BlazeFace(levels)
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
-        """The faces of a picture `[H, W, 3] uint8`, the surest first; scores are between 0 and 1."""
+        """Return the faces of a picture `[H, W, 3] uint8`, best first; scores are between 0 and 1."""
         return [face.detection() for face in self._network.faces(image)]
 
 
 class DlibAndBlazeFace:
-    """dlib's faces that BlazeFace confirms, then those that BlazeFace alone sees.
+    """dlib's faces that BlazeFace confirms, then those that only BlazeFace finds.
 
-    dlib looks at the picture as it is, and upsampled once (four times as slow) only if nothing of the first look is
-    confirmed.
+    dlib searches the picture at its size, and upsampled once (four times as slow) only if no face of the first search
+    is confirmed.
     Scores: one plus dlib's, or BlazeFace's, which is below one.
     """
 
@@ -145,7 +145,7 @@ class DlibAndBlazeFace:
         self.version = f"{self._looks[0].version}, or upsampled once; {BlazeFaceDetector.version}"
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
-        """The faces of a picture `[H, W, 3] uint8`, best first."""
+        """Return the faces of a picture `[H, W, 3] uint8`, best first."""
         seen = [face.detection() for face in self._network.faces(image)]
         sure: list[Detection] = []
         for look in self._looks:
@@ -160,5 +160,5 @@ class DlibAndBlazeFace:
 
 
 def _among(box: Detection, boxes: list[Detection]) -> bool:
-    """Whether a box is that of one of the faces."""
+    """Return whether a box matches one of the faces."""
     return bool(boxes) and bool(overlap(edges_of(box), np.stack([edges_of(other) for other in boxes])).max() > OVERLAP)

@@ -1,4 +1,4 @@
-"""Faces by dlib's frontal face detector (HOG), the one of FSFM's preprocessing."""
+"""Detect faces with dlib's frontal face detector (HOG), as FSFM's preprocessing does."""
 
 import dlib
 import numpy as np
@@ -7,7 +7,7 @@ from fsfm_jax.prepare.crop import Detection
 
 
 class DlibHog:
-    """dlib's detector on the picture as it is or upsampled once: faces of 80 pixels and more, or of 40 and more."""
+    """dlib's detector on the original picture (faces from 80 pixels) or upsampled once (faces from 40 pixels)."""
 
     name = "dlib"
 
@@ -17,7 +17,7 @@ class DlibHog:
         self.version = f"dlib {dlib.__version__} HOG, {'upsampled once' if upsampled else 'not upsampled'}"
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
-        """The faces of a picture `[H, W, 3] uint8`, the highest score first."""
+        """Return the faces of a picture `[H, W, 3] uint8`, the highest score first."""
         boxes, scores, _ = self._detector.run(np.ascontiguousarray(image), self._times, 0.0)
         return [
             Detection(box.left(), box.top(), box.right(), box.bottom(), float(score))

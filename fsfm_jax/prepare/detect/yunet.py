@@ -1,4 +1,4 @@
-"""Faces by YuNet, a detector that OpenCV can run; its model file is brought by the user."""
+"""Detect faces with YuNet, a detector that OpenCV runs; the user supplies its model file."""
 
 import hashlib
 from pathlib import Path
@@ -42,7 +42,7 @@ class YuNet:
             raise ValueError(f"detector yunet: OpenCV cannot load {file!r} as YuNet: {error}") from error
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
-        """The faces of a picture `[H, W, 3] uint8`, the highest score first; boxes about as dlib draws them."""
+        """Return the faces of a picture `[H, W, 3] uint8`, the highest score first; boxes approximate dlib's."""
         height, width = image.shape[:2]
         self._detector.setInputSize((width, height))
         _, rows = self._detector.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
@@ -52,7 +52,7 @@ class YuNet:
 
 
 def _detection(row: np.ndarray) -> Detection:
-    """From one row of the output: box (4), two eyes, nose, two corners of the mouth (x, y each), score."""
+    """Convert one row of the output: box (4), two eyes, nose, two corners of the mouth (x, y each), score."""
     points = row[4:14].reshape(5, 2)
     eyes, mouth = points[:2].mean(0), points[3:].mean(0)
     side = WIDTH_OF_DLIB * (np.hypot(*(points[0] - points[1])) + np.hypot(*(eyes - mouth)))

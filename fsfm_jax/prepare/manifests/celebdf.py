@@ -18,7 +18,7 @@ from fsfm_jax.prepare.sampling import describe_spacing
 LIST = "List_of_testing_videos.txt"
 SYNTHESIS, CELEB, YOUTUBE = "Celeb-synthesis", "Celeb-real", "YouTube-real"
 LABELS = {SYNTHESIS: 1 - REAL, CELEB: REAL, YOUTUBE: REAL}
-# Videos in the list, by label, from the papers; the list of v1 is as long as it is.
+# Videos in the list, by label, from the papers; no count is published for v1.
 EXPECTED = {"celebdf_v1": {}, "celebdf_v2": {1 - REAL: 340, REAL: 178}, "celebdf_pp": {REAL: 178}}
 SCENARIOS = ("FaceSwap", "FaceReenact", "TalkingFace")  # folders that Celeb-DF++ alone has
 
@@ -37,7 +37,7 @@ List_of_testing_videos.txt                    lines such as "1 Celeb-real/id0_00
 
 
 def _read_list(download: Download) -> dict[str, int]:
-    """Label of each listed video, in the order of the list."""
+    """Read the label of each listed video, in the order of the list."""
     labels: dict[str, int] = {}
     for number, line in read_lines(download.root / LIST):
         where = f"{download.root / LIST}, line {number}"
@@ -52,7 +52,7 @@ def _read_list(download: Download) -> dict[str, int]:
 
 
 def walk(request: Request, name: str, layout: str, youtube: bool) -> Walk:
-    """One split `test` of the listed videos, with those of YouTube-real or without."""
+    """Make one split `test` of the listed videos, with or without those of YouTube-real."""
     download = Download(request, name, layout, needed=(LIST, CELEB, SYNTHESIS))
     has_scenarios = any((download.root / SYNTHESIS / scenario).is_dir() for scenario in SCENARIOS)
     if has_scenarios != (name == "celebdf_pp"):
@@ -78,7 +78,7 @@ def walk(request: Request, name: str, layout: str, youtube: bool) -> Walk:
 
 
 def _method(path: str) -> str:
-    """Of a synthesised video its folders below Celeb-synthesis (FaceSwap/BlendFace), or that name if none."""
+    """Return the folders of a synthesised video below Celeb-synthesis (FaceSwap/BlendFace), or that name if none."""
     first, *between, _ = path.split("/")
     return "" if LABELS[first] == REAL else "/".join(between) or first
 

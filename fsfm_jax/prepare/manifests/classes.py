@@ -1,4 +1,4 @@
-"""Class names: those of the benchmarks, and which of a user's own classes is the real one."""
+"""Class names of the benchmarks, and how to find the real class among a user's own classes."""
 
 from fsfm_jax.prepare.manifests.manifest import WrongDownload
 from fsfm_jax.text import did_you_mean
@@ -12,16 +12,16 @@ REAL_PREFIX = "real_"
 
 
 def says_real(name: str) -> bool:
-    """Whether the name of a class says that its faces are real: one of `REAL_NAMES`, or it starts with `real_`."""
+    """Return whether a class name means real faces: one of `REAL_NAMES`, or a name that starts with `real_`."""
     plain = name.lower().replace("-", "_").replace(" ", "_")
     return plain in REAL_NAMES or plain.startswith(REAL_PREFIX)
 
 
 def real_label(names: tuple[str, ...], wanted: str) -> int | None:
-    """The label of the real class: `wanted` if given, else that whose name says so, else None.
+    """Find the label of the real class: `wanted` if given, else the class whose name means real, else None.
 
     Raises:
-      WrongDownload: no class of the name `wanted`, or several that say they are real.
+      WrongDownload: there is no class `wanted`, or several class names mean real.
     """
     if wanted:
         if wanted not in names:
@@ -31,5 +31,5 @@ def real_label(names: tuple[str, ...], wanted: str) -> int | None:
     real = [label for label, name in enumerate(names) if says_real(name)]
     if len(real) > 1:
         found = ", ".join(names[label] for label in real)
-        raise WrongDownload(f"real class: expected one class whose name says real, found {found}; say which is meant")
+        raise WrongDownload(f"real class: expected one class whose name says real, found {found}; set --real=NAME")
     return real[0] if real else None

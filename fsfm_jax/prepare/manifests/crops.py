@@ -29,10 +29,10 @@ test_subsets/T2I/test/fake/...                     or, of DiFF, val_subsets/ and
 
 
 def walk_parsed(request: Request) -> Walk:
-    """Splits train, val and test, or train alone, without labels.
+    """List the splits train, val and test, or train only, without labels.
 
     Raises:
-      WrongDownload: photos and parsing maps do not pair up; ten are named, all are counted.
+      WrongDownload: photos and parsing maps do not pair up; the message names ten and counts all.
     """
     download = Download(request, "cropped_and_parsed", LAYOUT_PARSED, any_of=(IMAGES, *SPLITS))
     places = {split: split for split in SPLITS if (download.root / split).is_dir()}
@@ -58,7 +58,7 @@ def _items_with_maps(below: str, photos: list[str]) -> Iterator[Item]:
 
 
 def _frame_places(root: Path) -> dict[str, str]:
-    """The folder of each split."""
+    """Return the folder of each split."""
     places = {split: split for split in SPLITS if (root / split).is_dir()}
     for folder, part in DIFF_PARTS.items():
         for condition in folders(root / folder):
@@ -68,7 +68,7 @@ def _frame_places(root: Path) -> dict[str, str]:
 
 
 def walk_frames(request: Request) -> Walk:
-    """Splits train, val and test, or such as test_t2i of DiFF. Classes are fake and real, by the word in front.
+    """List the splits train, val and test, or those of DiFF such as test_t2i. A prefix fake or real gives the class.
 
     The id of a video is the path before `_frame_`, its class folder included.
     """
@@ -100,7 +100,7 @@ def _frame_items(root: Path, place: str, labels: dict[str, int]) -> Iterator[Ite
 
 
 def _method(folder: str, name: str) -> str:
-    """The manipulation that the file name begins with, or that the folder is named after (fake_DeepFakeDetection)."""
+    """Return the manipulation that the file name starts with, or that of the folder (fake_DeepFakeDetection)."""
     of_name = METHODS.get(name.partition("_")[0].lower())
     of_folder = folder.partition("_")[2]
     return of_name or METHODS.get(of_folder.lower(), "" if of_folder == "four" else of_folder)

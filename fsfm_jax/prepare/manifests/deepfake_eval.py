@@ -1,6 +1,6 @@
 """Deepfake-Eval-2024: videos and photos that circulated in 2024, labelled by hand.
 
-Files whose ground truth is "Unknown" are not used. Which method made a forgery is not known.
+Files whose ground truth is "Unknown" are not used. The forgery methods are unknown.
 """
 
 import csv
@@ -25,7 +25,7 @@ TRUTHS = {VIDEOS: "Video Ground Truth", IMAGES: "Ground Truth"}
 LABELS = {"real": REAL, "fake": 1 - REAL, "unknown": None}
 SPLITS = ("train", "test")
 EXPECTED = {VIDEOS: None, IMAGES: 1975}  # rows; the README gives videos in hours alone
-LOST_NAME = "#NAME?"  # what a spreadsheet makes of a name that begins with -
+LOST_NAME = "#NAME?"  # a spreadsheet's replacement for a name that begins with -
 
 LAYOUT = """\
 video-metadata-publish.csv      columns Filename, Video Ground Truth (Fake, Real, Unknown), Finetuning Set (train, test)
@@ -36,7 +36,7 @@ image-data/NAME.jpg             the photos; metadata may also be ...-publish-wit
 
 
 def _read_table(download: Download, name: str, kind: str) -> tuple[dict[str, dict[str, int]], int]:
-    """Labels by path in each split, and how many rows the table has."""
+    """Read labels by path in each split, and the number of rows of the table."""
     path, labels, seen, damaged = download.root / name, {split: {} for split in SPLITS}, Counter(), []
     needed = (NAME, TRUTHS[kind], SPLIT)
     try:
@@ -65,7 +65,7 @@ def _read_table(download: Download, name: str, kind: str) -> tuple[dict[str, dic
 
 
 def walk(request: Request) -> Walk:
-    """Splits train and test, as the authors fine-tuned and tested; the id of a video is its path."""
+    """List the authors' splits train and test; the id of a video is its path."""
     kind = request.variant or VIDEOS
     download = Download(request, "deepfake_eval", LAYOUT, needed=(FOLDERS[kind],))
     name = next((name for name in TABLES[kind] if (download.root / name).is_file()), None)

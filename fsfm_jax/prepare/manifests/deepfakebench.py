@@ -1,7 +1,7 @@
-"""DeepfakeBench: its face crops, exactly the frames that its manifests name.
+"""DeepfakeBench: its face crops, exactly the frames listed in its manifests.
 
-What it made of the data sets of deepfake detection is a folder of aligned crops and one JSON for each data set. Any
-data set of that form can be prepared.
+It publishes deepfake data sets as a folder of aligned crops and one JSON for each data set. Any data set in this format
+can be prepared.
 """
 
 import re
@@ -24,18 +24,18 @@ UADFV/real/frames/0000/000.png      the crops, at the paths in the manifests
 
 
 def manifest_files(download: Download) -> dict[str, str]:
-    """Paths of the manifests below the root, by their name without `.json`."""
+    """Return the paths of the manifests below the root, by name without `.json`."""
     place = next(place for place in PLACES if (download.root / place).is_dir())
     return {without_suffix(name): f"{place}/{name}" for name in files(download.root / place, (".json",))}
 
 
 def read_videos(download: Download, path: str) -> list[Video]:
-    """The videos of a manifest, with frames as paths below the root; those without frames are noted and left out.
+    """Read the videos of a manifest, with frames as paths below the root; videos without frames are noted and left out.
 
     Published manifests were made on Windows or on Linux: a backslash in them is a slash.
 
     Raises:
-      WrongDownload: another form, or a path that is absolute or leaves the root by `..`.
+      WrongDownload: the manifest has another form, or a path is absolute or leaves the root by `..`.
     """
     try:
         videos = read_manifest(download.root / path)
@@ -55,13 +55,13 @@ def read_videos(download: Download, path: str) -> list[Video]:
 
 
 def frame_number(path: str) -> int:
-    """The number of a frame that is named by it, such as 12 of `012.png`."""
+    """Return the frame number in a file name, such as 12 for `012.png`."""
     stem = without_suffix(path.rpartition("/")[2])
     return int(stem) if re.fullmatch(r"[0-9]{1,9}", stem) else NO_FRAME
 
 
 def items_of(video: Video, identity: str, method: str) -> Iterator[Item]:
-    """One item for each frame of a video, in the order of the manifest; `method` is that of forged ones.
+    """Yield one item for each frame of a video, in the order of the manifest; `method` is that of forged frames.
 
     Frames are numbered by their names, or by their place in the manifest where the names do not number them all.
     """
@@ -74,7 +74,7 @@ def items_of(video: Video, identity: str, method: str) -> Iterator[Item]:
 
 
 def walk(request: Request) -> Walk:
-    """Splits such as `uadfv_test` and `faceforensics_c23_test`: data set, compression if there is one, and split."""
+    """List splits such as `uadfv_test` and `faceforensics_c23_test`: data set, compression if any, and split."""
     download = Download(request, "deepfakebench", LAYOUT, any_of=PLACES)
     splits: dict[str, dict[str, Item]] = {}
     origins: dict[str, tuple[str, str, str]] = {}
@@ -91,7 +91,7 @@ def walk(request: Request) -> Walk:
 
 
 def split_name(*parts: str) -> str:
-    """Join names into that of a split: small letters, _ for what does not fit; WrongDownload if no letter is first."""
+    """Join names into a split name: lower case, _ for other characters; WrongDownload if no letter is first."""
     name = re.sub(r"[^a-z0-9]+", "_", "_".join(part for part in parts if part).lower()).strip("_")
     if not re.match("[a-z]", name):
         raise WrongDownload(
@@ -101,7 +101,7 @@ def split_name(*parts: str) -> str:
 
 
 def _add(items: dict[str, Item], video: Video, where: str) -> None:
-    """Adds the frames of a video to those of a split, each once."""
+    """Add the frames of a video to those of a split, each once."""
     for item in items_of(video, f"{video.label}/{video.name}", video.label):
         if item.path in items:
             raise WrongDownload(
@@ -112,10 +112,10 @@ def _add(items: dict[str, Item], video: Video, where: str) -> None:
 
 
 def there(download: Download, splits: dict[str, dict[str, Item]]) -> dict[str, Listing]:
-    """Listings of the frames that are there, and a note of each split that lacks some.
+    """Return listings of the existing frames, and note each split that lacks some.
 
     Raises:
-      WrongDownload: none is.
+      WrongDownload: no frame exists.
     """
     found = {}
     for name, items in splits.items():

@@ -1,6 +1,6 @@
-"""DF40: forty methods of forgery in four families, as face crops with manifests in the form of DeepfakeBench.
+"""DF40: forty forgery methods in four families, as face crops with manifests in the format of DeepfakeBench.
 
-The method of a forged face is `FAMILY/METHOD`, so that tables have a row for each of both.
+The method of a forged face is `FAMILY/METHOD`, so that tables have rows for families and for methods.
 """
 
 import re
@@ -43,7 +43,7 @@ deepfakes_detection_datasets/FaceForensics++/..., Celeb-DF-v2/...    the real on
 
 
 def _method_and_domain(name: str) -> tuple[str, str] | None:
-    """Method and source of a manifest; the source is the method itself where it has real faces of its own."""
+    """Return method and source of a manifest; the source is the method itself if it has its own real faces."""
     stem, _, domain = name.rpartition("_")
     if domain not in DOMAINS or not stem:
         stem, domain = name, ""
@@ -52,7 +52,7 @@ def _method_and_domain(name: str) -> tuple[str, str] | None:
 
 
 def walk(request: Request) -> Walk:
-    """Splits such as `test_ff`, `test_cdf` and, of each method with real faces of its own, `test_heygen`."""
+    """List splits such as `test_ff`, `test_cdf` and, for each method with its own real faces, `test_heygen`."""
     download = Download(request, "df40", LAYOUT, any_of=PLACES)
     splits: dict[str, dict[str, Item]] = {}
     methods, strays = set(), []
@@ -64,7 +64,7 @@ def walk(request: Request) -> Walk:
         method, domain = known
         methods.add(method)
         for video in read_videos(download, path):
-            # Real faces come again with every method, and those of two sources may be named alike.
+            # Real faces are repeated for every method, and those of two sources may have equal names.
             owner = f"real/{video.frames[0].rpartition('/')[0]}" if is_real(video.label) else method
             split = split_name(video.split, domain)
             items = splits.setdefault(split, {})

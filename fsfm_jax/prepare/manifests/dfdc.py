@@ -27,7 +27,7 @@ method_A/PERSON/NAME.mp4, method_B/PERSON/NAME.mp4
 
 
 def _read_labels(download: Download, place: str) -> dict[str, int]:
-    """Our label of each file name in labels.csv."""
+    """Read our label of each file name in labels.csv."""
     path, labels = download.root / place, {}
     with open(path, newline="", encoding="utf-8-sig") as lines:
         try:
@@ -45,7 +45,7 @@ def _read_labels(download: Download, place: str) -> dict[str, int]:
 
 
 def walk_dfdc(request: Request) -> Walk:
-    """One split `test`; the id of a video is its file name, of which each may be there only once."""
+    """Make one split `test`; the id of a video is its file name, which must be unique."""
     download = Download(request, "dfdc", LAYOUT, any_of=LABELS_FILES)
     place = next(place for place in LABELS_FILES if (download.root / place).is_file())
     labels = _read_labels(download, place)
@@ -71,7 +71,7 @@ def walk_dfdc(request: Request) -> Walk:
 
 
 def walk_dfdcp(request: Request) -> Walk:
-    """One split `test`: the videos whose set is `test`; the id of a video is its path."""
+    """Make one split `test` of the videos whose set is `test`; the id of a video is its path."""
     download = Download(request, "dfdcp", LAYOUT_PREVIEW, needed=(DATASET_FILE,))
     path = download.root / DATASET_FILE
     try:

@@ -37,7 +37,7 @@ def _photos(download: Download, place: str) -> Iterator[str]:
 
 
 def walk(request: Request) -> Walk:
-    """Splits such as `test_t2i`; each photo is its own video, with its path as id."""
+    """List splits such as `test_t2i`; each photo is its own video, with its path as id."""
     download = Download(request, "diff", LAYOUT, any_of=PARTS)
 
     def items(condition: str, real: str) -> Iterator[Item]:

@@ -1,4 +1,4 @@
-"""The folder a data set was downloaded to: is it the right one, and what is missing from it."""
+"""Check the folder that a data set was downloaded to, and collect what is missing."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -8,11 +8,11 @@ from fsfm_jax.prepare.manifests.listing import entries, is_folder
 from fsfm_jax.prepare.manifests.manifest import Request, Walk, WrongDownload
 from fsfm_jax.text import join_first, plain, utf8
 
-LEVELS = 3  # how far above --input the right folder is looked for
+LEVELS = 3  # levels above --input that are searched for the right folder
 
 
 class Download:
-    """The root of a download; collects what is missing from it."""
+    """The root of a download, with a list of its shortfalls."""
 
     def __init__(
         self,
@@ -22,14 +22,14 @@ class Download:
         needed: tuple[str, ...] = (),
         any_of: tuple[str, ...] = (),
     ):
-        """Checks that the folder is there.
+        """Check that the folder exists and is the expected data set.
 
         Args:
-          needed: paths below the root, all of which must exist.
-          any_of: paths below the root, one of which must exist.
+          needed: paths below the root that must all exist.
+          any_of: paths below the root, of which one must exist.
 
         Raises:
-          WrongDownload: it is not, or not the one that is expected.
+          WrongDownload: the folder does not exist or is another data set.
         """
         self.root = request.root
         self.variant = request.variant
@@ -47,7 +47,7 @@ class Download:
             raise self.wrong(f"it has none of {', '.join(any_of)}", self._level(any_of, any))
 
     def wrong(self, problem: str, hint: str = "") -> WrongDownload:
-        """The error that this folder is not the data set, with the expected layout and what was found instead."""
+        """Return the error that this folder is not the data set, with the expected layout and the content found."""
         names = [plain(utf8(entry.name)) + ("/" if is_folder(entry) else "") for entry in entries(self.root)]
         found = join_first(names) if names else "nothing"
         return WrongDownload(
@@ -56,7 +56,7 @@ class Download:
         )
 
     def count(self, what: str, expected: int | None, found: int, missing: Iterable[str] = ()) -> None:
-        """Notes a shortfall if fewer than `expected` were found (None = not known); `missing` are their names."""
+        """Note a shortfall if fewer than `expected` were found (None: unknown); `missing` are their names."""
         if expected is not None and found < expected:
             names = list(missing)
             self.shortfalls.append(
@@ -64,23 +64,23 @@ class Download:
             )
 
     def missing(self, what: str, expected: int, names: list[str]) -> None:
-        """Notes a shortfall if `names`, out of `expected`, are listed but not there."""
+        """Note a shortfall if `names`, out of `expected`, are listed but do not exist."""
         self.count(what, expected, expected - len(names), names)
 
     def left_out(self, what: str, names: list[str]) -> None:
-        """Notes what is there but cannot be used."""
+        """Note files that exist but cannot be used."""
         if names:
             self.shortfalls.append(f"{len(names)} left out, {what}: {join_first(names)}")
 
     def walk(self, splits: dict, class_names: tuple[str, ...] = (), real: int | None = None) -> Walk:
-        """The walk over `splits`, with the shortfalls collected up to now."""
+        """Return the walk over `splits`, with the shortfalls collected so far."""
         return Walk(splits, class_names, real, tuple(self.shortfalls))
 
     def _describe_layout(self) -> str:
         return "expected:\n" + "\n".join(f"  {line}" for line in self._layout.splitlines())
 
     def _level(self, paths: tuple[str, ...], how: Callable[[Iterable[bool]], bool]) -> str:
-        """Says so if the folder below or above is the one that is meant."""
+        """Return a hint if a folder below or above --input is the expected one."""
 
         def is_meant(folder: Path) -> bool:
             return how(os.path.exists(folder / path) for path in paths)
@@ -96,10 +96,10 @@ class Download:
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Number and text of the lines of a list that are not blank.
+    """Read number and text of the non-blank lines of a list.
 
     Raises:
-      WrongDownload: not UTF-8.
+      WrongDownload: the list is not UTF-8.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -110,10 +110,10 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def path_inside(path: str, where: str) -> str:
-    """A path of a list, checked to stay below the root.
+    """Return a path of a list after checking that it stays below the root.
 
     Raises:
-      WrongDownload: absolute, or it leaves the root by `..`; `where` is in the text.
+      WrongDownload: the path is absolute or leaves the root by `..`; `where` is in the message.
     """
     if path.startswith(("/", "\\")) or path[1:2] == ":" or ".." in path.replace("\\", "/").split("/"):
         raise WrongDownload(f"{where}: expected a path below --input without .., found {path!r}; make it relative")

@@ -50,7 +50,7 @@ class Group:
     names: tuple[str, ...]
 
     def items(self, split_of: dict[str, str] | None = None, splits: tuple[str, ...] = ()) -> Iterator[Item]:
-        """The items of all videos, or of those of `splits`."""
+        """Yield the items of all videos, or of those in `splits`."""
         for name in self.names:
             if split_of is None or split_of.get(name[:3]) in splits:
                 video = f"{self.source}/{without_suffix(name)}"
@@ -58,7 +58,7 @@ class Group:
 
 
 def _read_splits(download: Download) -> dict[str, str]:
-    """The split of each video id of three digits."""
+    """Read the split of each three-digit video id."""
     split_of: dict[str, str] = {}
     for split in EXPECTED:
         places = [f"{folder}/{split}.json" if folder else f"{split}.json" for folder in SPLIT_FOLDERS]
@@ -89,19 +89,19 @@ def _is_pair(pair) -> bool:
 
 
 def _names(download: Download, folder: str, compression: str) -> tuple[str, tuple[str, ...]]:
-    """Folder and names of the videos of one kind; none where the compression is missing."""
+    """Return folder and names of the videos of one kind; no names if the compression is missing."""
     place = f"{folder}/{compression}/videos"
     return place, tuple(files(download.root / place, (".mp4",)))
 
 
 def _other_compression(download: Download, folder: str, name: str) -> str:
-    """Says which compression there is instead."""
+    """Return a hint about another compression that exists, or ""."""
     found = [word for word in COMPRESSIONS if _names(download, folder, word)[1]]
     return f"it has {found[0]}: use --dataset={name}:{found[0]}" if found else ""
 
 
 def _folder_of(download: Download, manipulation: str) -> str:
-    """The folder of a manipulation, whichever way it is spelled (Deepfakes or DeepFakes)."""
+    """Return the folder of a manipulation, in either spelling (Deepfakes or DeepFakes)."""
     names = folders(download.root / MANIPULATED)
     spelled = [name for name in names if name.lower() == manipulation.lower()]
     if len(spelled) > 1:
@@ -115,7 +115,7 @@ def _group(download: Download, folder: str, compression: str, label: int, method
 
 
 def _check(download: Download, group: Group, split_of: dict[str, str]) -> None:
-    """Notes what is missing from the videos of a folder, and what belongs to no split."""
+    """Note missing videos of a folder, and videos that belong to no split."""
     beginnings = {name[:3] for name in group.names}
     for split, expected in EXPECTED.items():
         found = sum(split_of.get(name[:3]) == split for name in group.names)
@@ -126,7 +126,7 @@ def _check(download: Download, group: Group, split_of: dict[str, str]) -> None:
 
 
 def walk(request: Request, name: str, manipulations: tuple[str, ...], real_frames: int) -> Walk:
-    """Splits train, val and test; real videos give `real_frames`, manipulated ones 32."""
+    """List the splits train, val and test; real videos give `real_frames` frames, manipulated ones 32."""
     download = Download(request, name, LAYOUT, needed=(ORIGINALS, MANIPULATED))
     compression = download.variant or COMPRESSIONS[0]
     groups = [_group(download, ORIGINALS, compression, REAL, "", describe_spacing(real_frames))]
@@ -154,9 +154,9 @@ def walk(request: Request, name: str, manipulations: tuple[str, ...], real_frame
 
 
 def walk_originals(request: Request) -> Walk:
-    """The real videos at c23: one split `train` of those of train and val, which FSFM pretrains on (supplement).
+    """List the real videos at c23: one split `train` of train and val, which FSFM pretrains on (supplement).
 
-    The variant `splits` has train, val and test apart with fewer frames: detectors learn from these real faces alone.
+    The variant `splits` keeps train, val and test separate, with fewer frames, to train detectors on real faces only.
     """
     download = Download(request, "ffpp_originals", LAYOUT, needed=(ORIGINALS,))
     spaced = describe_spacing(FRAMES if download.variant == APART else PRETRAINING_FRAMES)
@@ -171,7 +171,7 @@ def walk_originals(request: Request) -> Walk:
 
 
 def walk_dfd(request: Request) -> Walk:
-    """One split `test` of all videos, real and manipulated, at 32 frames."""
+    """Make one split `test` of all videos, real and manipulated, with 32 frames each."""
     fakes = f"{MANIPULATED}/DeepFakeDetection"
     download = Download(request, "dfd", LAYOUT_DFD, needed=(ACTORS, fakes))
     compression = download.variant or "raw"

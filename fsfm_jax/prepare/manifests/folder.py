@@ -1,7 +1,7 @@
-"""Folders of one's own: photos and videos in a folder for each class, or all together without labels.
+"""Users' own folders: photos and videos in a folder for each class, or all together without labels.
 
-A photo named `VIDEO_frame_INDEX.png` is a frame of a video; other photos are on their own. Hidden files and files
-that are no photos or videos are passed over.
+A photo named `VIDEO_frame_INDEX.png` is a frame of a video; any other photo is its own video. Hidden files, and files
+that are not photos or videos, are skipped.
 """
 
 from collections.abc import Iterator
@@ -35,9 +35,9 @@ LAYOUT_PHOTOS = """\
 
 
 def walk(request: Request) -> Walk:
-    """Splits train, val and test, or train alone. The real class is `Request.real`, or that whose name says so.
+    """List the splits train, val and test, or train only. The real class is `Request.real`, or found by its name.
 
-    A class that is not real is the method of its items.
+    The name of a class that is not real becomes the method of its items.
     """
     download = Download(request, "folder", LAYOUT)
     names = folders(download.root)
@@ -83,7 +83,7 @@ def _items(root: Path, place: str, class_names: tuple[str, ...], real: int | Non
 
 
 def walk_photos(request: Request) -> Walk:
-    """One split `train` of everything below the root, without labels."""
+    """Make one split `train` of everything below the root, without labels."""
     download = Download(request, "photos", LAYOUT_PHOTOS)
     if next(media(download.root, ""), None) is None:
         raise download.wrong("it has no photos or videos", f"expected one of {', '.join(MEDIA_SUFFIXES)}")

@@ -1,4 +1,4 @@
-"""Photos and videos of one's own, with a file of labels for each split."""
+"""Users' own photos and videos, with a label file for each split."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from fsfm_jax.prepare.manifests.listing import (
 from fsfm_jax.prepare.manifests.manifest import DataSet, Item, Request, Walk, WrongDownload
 
 CLASSES_FILE = "classes.txt"
-# The path may have spaces and commas: what follows the last run of them is the label.
+# The path may contain spaces and commas; the text after the last run of them is the label.
 LINE = re.compile(r"(.*[^\s,])[\s,]+([^\s,]+)")
 MAX_CLASSES = 10_000  # a larger label is a mistake
 
@@ -30,7 +30,7 @@ classes.txt                 optional: names of the classes, one a line, in the o
 
 
 def _read_labels(download: Download, name: str) -> dict[str, int]:
-    """Label of each path of a list, in its order."""
+    """Read the label of each path of a list, in order."""
     labels: dict[str, int] = {}
     for number, line in read_lines(download.root / name):
         where = f"{download.root / name}, line {number}"
@@ -47,7 +47,7 @@ def _read_labels(download: Download, name: str) -> dict[str, int]:
 
 
 def walk(request: Request) -> Walk:
-    """A split for each list; the real class is `Request.real`, or that whose name in classes.txt says so."""
+    """Make a split for each list; the real class is `Request.real`, or found by its name in classes.txt."""
     download = Download(request, "label_file", LAYOUT)
     lists = [name for name in files(download.root, (".txt",)) if name != CLASSES_FILE]
     if not lists:

@@ -1,8 +1,8 @@
-"""Listing folders: in an order that depends on names alone, one folder at a time, and never in circles.
+"""List folders in an order that depends only on names, one folder at a time, without following link loops.
 
-Only names are looked at, no file is opened. Hidden entries and the `__MACOSX` folders of unpacked archives are
-passed over. Links are followed. What cannot be read (a link to nothing, a pipe, a folder without permission) is listed
-like a file, so that whoever reads it says why not. Names that are not UTF-8 are as `os.fsdecode` gives them.
+Only names are read, no file is opened. Hidden entries and the `__MACOSX` folders of unpacked archives are skipped.
+Links are followed. Unreadable entries (a dangling link, a pipe, a folder without permission) are listed like files, so
+that the reader reports them. Names that are not UTF-8 are as `os.fsdecode` returns them.
 """
 
 import os
@@ -42,7 +42,7 @@ class Listing:
 
 
 def entries(folder: Path) -> list[os.DirEntry]:
-    """What is in a folder, sorted by name, without hidden entries.
+    """Return the entries of a folder, sorted by name, without hidden ones.
 
     Raises:
       OSError: the folder cannot be listed.
@@ -58,7 +58,7 @@ def entries(folder: Path) -> list[os.DirEntry]:
 
 
 def is_folder(entry: os.DirEntry) -> bool:
-    """Whether an entry is a folder or a link to one; a link that leads in a circle is none."""
+    """Return whether an entry is a folder or a link to one; False for a link loop."""
     try:
         return entry.is_dir()
     except OSError:
@@ -66,12 +66,12 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 
 def folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder; none where there is no such folder, or it cannot be listed (see `survey`)."""
+    """Return the names of the folders in a folder; none if it does not exist or cannot be listed (see `survey`)."""
     return [entry.name for entry in _list(folder) if is_folder(entry)]
 
 
 def files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
-    """Names of the files in a folder that end in one of `suffixes`; none where `folders` has none."""
+    """Return the names of the files in a folder that end in one of `suffixes`; none as for `folders`."""
     return [entry.name for entry in _list(folder) if _is_wanted(entry, suffixes)]
 
 
@@ -83,9 +83,9 @@ def _list(folder: Path) -> list[os.DirEntry]:
 
 
 def tree(root: Path, below: str, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """Paths below `root` of the files in folder `below` ("" = the root) and all its folders, by name.
+    """Yield paths below `root` of the files in folder `below` ("" = the root) and all its folders, by name.
 
-    A folder that cannot be listed is given by its own path.
+    A folder that cannot be listed is yielded as its own path.
     """
     return _tree(root, below, suffixes, ())
 
@@ -94,7 +94,7 @@ def _tree(root: Path, below: str, suffixes: tuple[str, ...], above: tuple) -> It
     try:
         status = os.stat(root / below)
         folder = (status.st_dev, status.st_ino)
-        # A link to a folder above would never end, and whatever it leads to is listed already.
+        # A link to a folder above would loop, and its content is already listed.
         found = [] if folder in above else entries(root / below)
     except OSError:
         if not below:
@@ -120,12 +120,12 @@ def media(root: Path, below: str) -> Iterator[str]:
 
 
 def without_suffix(path: str) -> str:
-    """The path without what follows the last dot of its name."""
+    """Return the path without the suffix of its name."""
     return os.path.splitext(path)[0]
 
 
 def frame_of(path: str) -> tuple[str, int]:
-    """Video and frame of a photo: `VIDEO_frame_INDEX.png` is frame INDEX of VIDEO, any other its own video.
+    """Return video and frame of a photo: `VIDEO_frame_INDEX.png` is frame INDEX of VIDEO, any other its own video.
 
     The video is what stands before the first `_frame_` of the file name, as in the released evaluation of FSFM.
     """
@@ -137,7 +137,7 @@ def frame_of(path: str) -> tuple[str, int]:
 
 
 def media_item(path: str, frames: int, **fields) -> Item:
-    """The item of a photo or video: of a video `frames` are taken.
+    """Make the item of a photo or video; `frames` frames of a video are used.
 
     A video has the id of its path with suffix, since two may differ in that alone.
     """

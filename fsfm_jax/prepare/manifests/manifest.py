@@ -1,7 +1,7 @@
-"""What a walker makes of a download: the photos and videos of each split, and what is missing.
+"""The types that a walker makes from a download: the photos and videos of each split, and the shortfalls.
 
-A walker only lists. It opens no photo and no video, and hands its items out one after the other, since the
-largest data set has 3.3 million of them.
+A walker only lists. It opens no photo and no video, and yields its items one by one, since the largest data
+set has 3.3 million of them.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,10 +29,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Walk:
-    """What a walker found.
+    """The result of a walker.
 
-    `splits` are listed when iterated over, each in an order that depends on names alone; iterating twice
-    gives the same items.
+    `splits` are listed on iteration, each in an order that depends only on names; iterating twice gives the
+    same items.
     """
 
     splits: dict[str, Iterable[Item]]
@@ -43,7 +43,7 @@ class Walk:
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked a walker for."""
+    """The user's request to a walker."""
 
     root: Path
     variant: str = ""  # one of the data set's variants
@@ -69,4 +69,4 @@ class DataSet:
 
 
 class WrongDownload(ValueError):
-    """The folder is not the data set it was said to be."""
+    """The folder is not the requested data set."""

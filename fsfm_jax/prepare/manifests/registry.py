@@ -1,4 +1,4 @@
-"""All data sets that can be prepared, by name."""
+"""The registry of all data sets that can be prepared, by name."""
 
 from fsfm_jax.prepare.manifests.celebdf import CELEBDF
 from fsfm_jax.prepare.manifests.crops import CROPPED
@@ -49,10 +49,10 @@ DATASETS: dict[str, DataSet] = {data_set.name: data_set for data_set in _ALL}
 
 
 def find(name: str) -> tuple[DataSet, str]:
-    """The data set and variant of `NAME` or `NAME:VARIANT`; without a variant, the first one ("" if it has none).
+    """Find the data set and variant of `NAME` or `NAME:VARIANT`; the default is the first variant ("" if none).
 
     Raises:
-      ValueError: no such data set or variant.
+      ValueError: the data set or variant is unknown.
     """
     plain, colon, variant = name.partition(":")
     if plain not in DATASETS:

@@ -1,4 +1,4 @@
-"""Cutting a split into others by shares, for data that come without splits."""
+"""Divide a split into several by shares, for data without splits."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -8,16 +8,16 @@ from functools import partial
 from fsfm_jax.prepare.manifests.listing import Listing
 from fsfm_jax.prepare.manifests.manifest import Item, Walk
 
-# Data sets are often drawn by a plain hash of the name; this one is of nobody else.
+# A salt, so that the split is independent of data sets that were sampled by a plain hash of the name.
 SALT = "fsfm_jax.shares\n"
 WHOLE = 100
 
 
 def parse_shares(text: str) -> dict[str, int]:
-    """Parses `train=70,val=10,test=20`: names of splits with whole percentages that add up to 100.
+    """Parse `train=70,val=10,test=20`: names of splits with whole percentages that add up to 100.
 
     Raises:
-      ValueError: another form.
+      ValueError: the text has another form.
     """
     shares = {}
     for entry in text.split(","):
@@ -35,7 +35,7 @@ def parse_shares(text: str) -> dict[str, int]:
 
 
 def split_of(video: str, shares: Mapping[str, int]) -> str:
-    """Returns the split of a video or photo by its id: the same in whatever company, frames of a video together."""
+    """Return the split of a video or photo, by its id alone; frames of a video stay together."""
     place = int.from_bytes(hashlib.sha256((SALT + video).encode("utf-8", "surrogateescape")).digest()[:8]) / 2**64
     end = 0.0
     for name, share in shares.items():
@@ -46,10 +46,10 @@ def split_of(video: str, shares: Mapping[str, int]) -> str:
 
 
 def cut(walk: Walk, shares: Mapping[str, int]) -> Walk:
-    """Cuts the only split of `walk` into `shares`.
+    """Divide the only split of `walk` into `shares`.
 
     Raises:
-      ValueError: it has splits of its own, or so few items that a share would have none.
+      ValueError: the walk has several splits, or so few items that a share would be empty.
     """
     if len(walk.splits) != 1:
         raise ValueError(f"shares: expected a data set without splits, found {', '.join(walk.splits)}; leave them out")

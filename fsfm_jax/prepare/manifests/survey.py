@@ -1,7 +1,7 @@
-"""What in a download cannot be read, found by names and permissions before the work begins.
+"""Find unreadable parts of a download by names and permissions, before the work starts.
 
-A single damaged file is dropped later, while faces are made, with a reason. A kind of file that is not read at all, or
-a folder without permission, may be a large part of the data: all of them are told at once.
+A single damaged file is dropped later with a reason. An unsupported kind of file, or a folder without permission, may
+be a large part of the data, so all of them are reported at once.
 """
 
 import os
@@ -13,7 +13,7 @@ from fsfm_jax.text import join_first, plain, utf8
 
 
 def survey(root: Path, kinds: bool) -> tuple[str, ...]:
-    """Sentences about all folders below `root` that cannot be listed and, with `kinds`, the files that are not read.
+    """Return sentences on all folders below `root` that cannot be listed and, with `kinds`, on unsupported files.
 
     Raises:
       OSError: `root` itself cannot be listed.

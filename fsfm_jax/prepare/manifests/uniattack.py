@@ -35,7 +35,7 @@ Data-train/20445.png        the photos; likewise val, test
 
 
 def _labels(download: Download, protocol: str, part: str, live: str) -> dict[str, int]:
-    """Label of each photo of a list, by its path below the root."""
+    """Read the label of each photo of a list, by its path below the root."""
     place, labels = f"{protocol}/{part}_label.txt", {}
     for number, line in read_lines(download.root / place):
         where = f"{download.root / place}, line {number}"
@@ -59,7 +59,7 @@ def walk(request: Request) -> Walk:
     if request.real not in ("0", "1"):
         raise WrongDownload(
             f"real class: expected --real=0 or --real=1, the label of live faces in its lists, found {request.real!r}. "
-            "The rules of the challenge say 0, its winners 1: look at some photos of train_label.txt"
+            "The rules of the challenge say 0, its winners 1: check some photos of train_label.txt"
         )
     splits = {}
     for part in PARTS:

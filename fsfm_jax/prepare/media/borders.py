@@ -7,7 +7,7 @@ from fsfm_jax.prepare.media.unusable import Unusable
 
 
 def without_black_borders(image: np.ndarray) -> np.ndarray:
-    """The smallest rectangle of `[H, W, 3] uint8` with all pixels that are not black, as a view `[h, w, 3]`.
+    """Return the smallest rectangle of `[H, W, 3] uint8` with all non-black pixels, as a view `[h, w, 3]`.
 
     The released preprocessing of FSFM leaves out the last row and the last column of it; here they are kept.
 

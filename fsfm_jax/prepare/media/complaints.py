@@ -1,6 +1,6 @@
-"""What decoders written in C write to the standard error output, kept from the terminal and handed to the caller.
+"""Capture what C decoders write to standard error, and return it to the caller instead of the terminal.
 
-libjpeg, libpng and libtiff tell there, and nowhere else, that the data of a picture they decoded are damaged.
+libjpeg, libpng and libtiff report damaged picture data only there.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _lock = threading.Lock()
 
 @contextlib.contextmanager
 def heard(lines_of: re.Pattern = OF_DECODERS) -> Iterator[list[str]]:
-    """Collects the lines that decoders write to the standard error output; they are in the list at the end.
+    """Collect the lines that decoders write to standard error; the list has them when the block ends.
 
     Lines that do not begin as `lines_of` says are passed on. One thread at a time is in here.
     """

@@ -1,4 +1,4 @@
-"""Frames of a recording kept as HDF5, as of WMCA.
+"""Read frames of an HDF5 recording, such as those of WMCA.
 
     Frame_0/array, Frame_1/array, ...    `[3, H, W] uint8` (as Bob writes it) or `[H, W, 3] uint8`, RGB
 
@@ -54,7 +54,7 @@ class Hdf5File:
             raise Unusable("no_frames", f"expected groups Frame_0, Frame_1 ... with a data set {ARRAY}, found none")
 
     def read(self, index: int) -> np.ndarray:
-        """Frame `index` (from 0) as `[H, W, 3] uint8` RGB.
+        """Read frame `index` (from 0) as `[H, W, 3] uint8` RGB.
 
         Raises:
           Unusable: "damaged", "other_files", "unsupported_frame", "no_pixels" or "too_large".

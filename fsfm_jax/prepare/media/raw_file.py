@@ -1,4 +1,4 @@
-"""Bytes of a file from a download, which may be anything."""
+"""Read bytes of an untrusted file from a download."""
 
 import os
 import stat
@@ -10,13 +10,13 @@ File = str | os.PathLike | int  # a path, or the descriptor of a file that is op
 
 
 def open_regular(path: str | os.PathLike) -> int:
-    """Opens a regular file for reading; returns its descriptor, which the caller closes.
+    """Open a regular file for reading and return its descriptor, which the caller closes.
 
     Raises:
       Unusable: "unreadable".
     """
     try:
-        # Before opening: to open a named pipe would wait forever for somebody to write into it.
+        # Check before opening: opening a named pipe would block until somebody writes to it.
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
             kind = "a pipe, a device or a socket"
@@ -29,7 +29,7 @@ def open_regular(path: str | os.PathLike) -> int:
 
 
 def first_bytes(file: File, length: int) -> bytes:
-    """The first `length` bytes, or all when there are fewer.
+    """Read the first `length` bytes, or all if there are fewer.
 
     Raises:
       Unusable: "unreadable" or "empty_file".
@@ -42,7 +42,7 @@ def first_bytes(file: File, length: int) -> bytes:
             os.close(descriptor)
     data = bytearray()
     try:
-        # In parts: to ask for all at once would take as much memory as the largest file may have.
+        # In parts: one read would allocate memory for the largest allowed file.
         while len(data) < length and (part := os.pread(file, min(PART, length - len(data)), len(data))):
             data += part
     except OSError as error:
@@ -53,7 +53,7 @@ def first_bytes(file: File, length: int) -> bytes:
 
 
 def all_bytes(file: File, limit: int) -> bytes:
-    """The whole content of a file of at most `limit` bytes.
+    """Read a file of at most `limit` bytes.
 
     Raises:
       Unusable: "unreadable", "empty_file" or "too_large".

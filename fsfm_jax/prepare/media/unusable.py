@@ -1,18 +1,18 @@
-"""Photos, videos and frames that cannot be used, and why.
+"""The error for photos, videos and frames that cannot be used, with its reasons.
 
-They are told of and passed over: a download of a million files has broken ones, and a broken file must not end
-the run. Everything that reads raw media raises `Unusable` for what is wrong with the file, and nothing else.
+Such files are reported and skipped: a download of a million files has broken ones, and these must not end the run.
+Every reader of raw media raises only `Unusable` for a faulty file.
 """
 
 REASONS = {
     "unreadable": "the file cannot be opened or read: gone, no permission, or not a regular file",
     "empty_file": "the file has no bytes",
-    "unknown_format": "the content is of no supported format, whatever the file is called",
+    "unknown_format": "the content has no supported format, regardless of the file name",
     "unsupported_format": "a photo or document of a known format that is not read",
-    "unsupported_pixels": "the pixels are of a kind that is no photo, such as floating point numbers",
+    "unsupported_pixels": "the pixels are not those of a photo, such as floating point numbers",
     "truncated": "the end of the photo is missing",
-    "damaged": "the decoder cannot make a picture of the data",
-    "too_large": "more pixels or bytes than will be decoded",
+    "damaged": "the decoder cannot decode the data",
+    "too_large": "there are more pixels or bytes than the limit",
     "no_pixels": "the width or the height is zero",
     "not_opened": "no picture stream can be opened in the video, as when its index is missing",
     "no_frames": "the video has no frames",

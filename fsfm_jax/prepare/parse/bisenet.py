@@ -1,4 +1,4 @@
-"""Parsing maps by a BiSeNet trained on CelebAMask-HQ: an ONNX file brought by the user, run by `onnxruntime`.
+"""Parse faces with a BiSeNet trained on CelebAMask-HQ: the user's ONNX file, run by `onnxruntime`.
 
 Needs neither torch nor a GPU. The files known to fit are resnet18.onnx and resnet34.onnx of
 github.com/yakhyo/face-parsing, the ones that package `uniface` downloads.
@@ -60,7 +60,7 @@ class BisenetParser:
         self.version = f"BiSeNet {path.name} sha256 {digest[:16]}, onnxruntime {onnxruntime.__version__}"
 
     def __call__(self, image: np.ndarray, box: Detection, square: Square, size: int) -> np.ndarray:
-        """The parsing map `[size, size] uint8` of the crop `square` of a picture `[H, W, 3] uint8`.
+        """Return the parsing map `[size, size] uint8` of the crop `square` of a picture `[H, W, 3] uint8`.
 
         Raises:
           NoFace: the model finds no skin in the crop.
@@ -87,7 +87,7 @@ class BisenetParser:
 
 
 def frame_of(square: Square) -> Square:
-    """What the model is shown for a crop; perhaps outside of the picture."""
+    """Return the model's input square for a crop; it may reach outside the picture."""
     size = round(square.size * FRAME)
     border = (size - square.size) // 2
     return Square(square.x - border, square.y - border - round(square.size * ABOVE), size)

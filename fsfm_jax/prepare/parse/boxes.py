@@ -1,7 +1,7 @@
-"""Parsing maps made of boxes at the places of BlazeFace's points: how coarse a parser may be.
+"""Make coarse parsing maps of boxes at BlazeFace's points, as a baseline for parsers.
 
-Nobody would pretrain with these if there is a parser. They are the far end of the comparison of parsers: regions in the
-right place, of about the right size, and without a shape of their own.
+They are not meant for pretraining. They are the lower bound in the comparison of parsers: regions in the right place
+and of about the right size, without a shape.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""A few Gaussians for the colours of one thing."""
+"""Model the colours of a region by a few Gaussians."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,8 @@
-"""The face parser that comes with the project: nothing to download, about 15 faces a second and core.
+"""Parse faces with the bundled parser: nothing to download, about 15 faces a second and core.
 
 MediaPipe's face mesh gives the face oval, brows, eyes, nose and lips; its selfie segmentation gives the person;
-hair and bare head are told apart by colour, texture and place (hair.py). The parser looks at the whole head, since hair
-that the crop cuts off says what hair looks like, and labels the crop alone.
+colour, texture and place separate hair from bare head (hair.py). The parser uses the whole head, since hair outside the
+crop helps to learn the colour of hair, and labels only the crop.
 """
 
 import cv2
@@ -31,10 +31,10 @@ EDGE = 0.8  # pixels of blur that take the steps out of the window's masks
 
 
 class EmbeddedParser:
-    """Parses faces into the 11 classes of `regions.CLASSES`."""
+    """A parser of faces into the 11 classes of `regions.CLASSES`."""
 
     name = "embedded"
-    # To be raised whenever the maps change.
+    # Raise the version when the maps change.
     version = f"1 (MediaPipe face mesh and selfie segmentation; OpenCV {cv2.__version__})"
 
     def __init__(self):
@@ -42,7 +42,7 @@ class EmbeddedParser:
         self._matte = PersonMatte()
 
     def __call__(self, image: np.ndarray, box: Detection, square: Square, size: int) -> np.ndarray:
-        """The parsing map `[size, size] uint8` of the crop `square`, resized to `size`.
+        """Return the parsing map `[size, size] uint8` of the crop `square`, resized to `size`.
 
         `image` is the whole picture `[H, W, 3] uint8` RGB and `box` the detector's box of the face in it. If there is
         only the crop, it is the picture and the box at once.

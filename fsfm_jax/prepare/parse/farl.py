@@ -1,4 +1,4 @@
-"""Parsing maps by FaRL, the parser of FSFM's preprocessing: package `pyfacer`, weights brought by the user.
+"""Parse faces with FaRL, the parser of FSFM's preprocessing: package `pyfacer`, with the user's weight file.
 
 The classes of its LaPa model are ours, in our order. As in FSFM's preprocessing it sees the crop at the
 size of the map, and nothing around it; the five points that it aligns the face by are BlazeFace's here.
@@ -58,7 +58,7 @@ class FarlParser:
         self.version = f"FaRL {MODEL} ({PACKAGE}, torch {torch.__version__}, {device}), sha256 {digest[:16]}"
 
     def __call__(self, image: np.ndarray, box: Detection, square: Square, size: int) -> np.ndarray:
-        """The parsing map `[size, size] uint8` of the crop `square` of a picture `[H, W, 3] uint8`.
+        """Return the parsing map `[size, size] uint8` of the crop `square` of a picture `[H, W, 3] uint8`.
 
         Raises:
           NoFace: BlazeFace finds no points in the box, or the model no skin.

@@ -1,4 +1,4 @@
-"""Which face parsers there are, by name, and what all of them have in common."""
+"""Make face parsers by name, with a common interface."""
 
 from typing import Protocol
 
@@ -8,21 +8,21 @@ from fsfm_jax.prepare.crop import Detection, Square
 from fsfm_jax.text import did_you_mean
 
 PARSERS = {
-    "embedded": "face mesh, matte and colours, with the models that come along: nothing to install",
-    "farl": "FaRL on LaPa, the parser of FSFM's preprocessing: pyfacer, torch and weights that you bring",
-    "bisenet": "BiSeNet on CelebAMask-HQ: onnxruntime and an ONNX file that you bring",
+    "embedded": "face mesh, matte and colours, with bundled models: nothing to install",
+    "farl": "FaRL on LaPa, the parser of FSFM's preprocessing: pyfacer, torch and your weight file",
+    "bisenet": "BiSeNet on CelebAMask-HQ: onnxruntime and your ONNX file",
     "boxes": "boxes around the eyes, nose and mouth: no parser at all, for comparisons (fsfm analyze parsers)",
 }
 
 
 class Parser(Protocol):
-    """Says for every pixel of a face crop which part of the face it belongs to."""
+    """A parser that labels every pixel of a face crop with its part of the face."""
 
     name: str
-    version: str  # what a data card records
+    version: str  # recorded in the data card
 
     def __call__(self, image: np.ndarray, box: Detection, square: Square, size: int) -> np.ndarray:
-        """The parsing map `[size, size] uint8` of the crop `square` of a picture `[H, W, 3] uint8` RGB.
+        """Return the parsing map `[size, size] uint8` of the crop `square` of a picture `[H, W, 3] uint8` RGB.
 
         Output pixel j has its centre at (j + 0.5) * square.size / size - 0.5 in the crop. Labels are
         those of `regions.CLASSES`.
@@ -33,10 +33,10 @@ class Parser(Protocol):
 
 
 def make_parser(name: str, weights: str = "") -> Parser:
-    """The parser of a name, with the file of its weights where it has none of its own.
+    """Make the parser of a name; `weights` is its weight file if it has no bundled one.
 
     Raises:
-      ValueError: there is no such name, or weights are given to a parser that has its own.
+      ValueError: the name is unknown, or weights are given to a parser with bundled ones.
       FileNotFoundError: the file with the weights is missing.
       RuntimeError: a package that the parser needs is not installed.
     """

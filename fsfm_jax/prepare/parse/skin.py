@@ -1,4 +1,4 @@
-"""What bare skin looks like all over a head, learnt from the face in the picture.
+"""Model the colour of bare skin all over a head, fitted to the face in the picture.
 
 The colour of surely bare skin is fitted as a linear function of the normals of an ellipsoid, which is what soft light
 on a smooth head gives. Continued over the head, it says how skin would look there: neither the dark side of a bald

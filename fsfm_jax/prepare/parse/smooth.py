@@ -1,4 +1,4 @@
-"""Smoothing of evidence along the edges of a picture, so that neighbours of one colour get one label."""
+"""Smooth evidence along the edges of a picture, so that neighbours of one colour get one label."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ EDGE = 0.002  # variance of the guide, in 0..1, from which a change is an edge
 
 
 def mean_field(evidence: np.ndarray, guide: np.ndarray, radius: int) -> np.ndarray:
-    """Log odds in which each pixel hears its neighbours within `radius` pixels that look alike, `[H, W] float32`.
+    """Return log odds that combine each pixel with similar neighbours within `radius` pixels, `[H, W] float32`.
 
     `evidence` are the log odds of each pixel alone, `guide` is the lightness in 0..1; both `[H, W] float32`.
     """
@@ -20,7 +20,7 @@ def mean_field(evidence: np.ndarray, guide: np.ndarray, radius: int) -> np.ndarr
 
 
 def guided_filter(values: np.ndarray, guide: np.ndarray, radius: int) -> np.ndarray:
-    """The guided filter (He, Sun and Tang 2010), `[H, W] float32`: a local mean that stops at edges of `guide`."""
+    """Apply the guided filter (He, Sun and Tang 2010), `[H, W] float32`: a mean that stops at edges of `guide`."""
 
     def mean(array: np.ndarray) -> np.ndarray:
         return cv2.blur(array, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REFLECT)

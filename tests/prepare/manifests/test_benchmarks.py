@@ -111,7 +111,7 @@ def test_paths_that_lead_elsewhere_or_nowhere_are_refused(miniature, path, messa
         ('{"U": {"U_Real": {"test": {"0": {"frames": "a.png"}}}}}', "U_Real test 0: expected frames, a list of paths"),
         ('{"U": {"U_Real": {"test": {"0": {"label": "U_Fake", "frames": []}}}}}', "expected the label U_Real, found"),
         ('{"U": {"Unknown": {"test": {"0": {"frames": []}}}}}', "label 'Unknown': expected one that ends in _real"),
-        ('{"U": {"U_Real": {"test": {"0": {"frames": []}, "0": {"frames": []}}}}}', "the key '0' is there twice"),
+        ('{"U": {"U_Real": {"test": {"0": {"frames": []}, "0": {"frames": []}}}}}', "each key once, found '0' twice"),
         ('{"U": {"U_Real": {"test": {"0": {"frames": ["a/1.png"]}, "1": {"frames": ["a/1.png"]}}}}}',
          "the frame a/1.png is in video U_Real/0 and in U_Real/1; it would count twice"),
         ('{"0": {"U_Real": {"test": {"0": {"frames": ["a/1.png"]}}}}}', "expected a name that begins with a letter"),

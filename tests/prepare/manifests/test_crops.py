@@ -32,7 +32,7 @@ def test_parsed_without_pairs(miniature):
     with pytest.raises(WrongDownload) as error:
         miniature.walk("cropped_and_parsed")
     text = str(error.value)
-    assert "found 13 that do not fit" in text and "and 3 more" in text and "images/09.png has no parsing map" in text
+    assert "found 13 unmatched files" in text and "and 3 more" in text and "images/09.png has no parsing map" in text
     assert "images/10.png" not in text
 
 

@@ -55,7 +55,7 @@ def test_real_class(miniature, listed, classes, wanted, real):
 
 def test_real_class_that_cannot_be_known(miniature):
     miniature.add("real/1.png", "live/1.png", "fake/1.png")
-    with pytest.raises(WrongDownload, match="found live, real; say which is meant"):
+    with pytest.raises(WrongDownload, match="found live, real; set --real=NAME"):
         miniature.walk("folder")
     with pytest.raises(WrongDownload, match="expected one of fake, live, real, found 'reel'; did you mean 'real'"):
         miniature.walk("folder", real="reel")
