@@ -281,7 +281,7 @@ SMALL = dict(
 
 @functools.cache
 def small_parameters(**changes):
-    """Parameters of a small network, small numbers that all differ: to compile an initialisation costs more than a step."""
+    """Parameters of a small network, numbers that differ: to compile an initialisation costs more than a step."""
     shapes = jax.eval_shape(reference.task(**SMALL, **changes).init, jax.random.key(0))
     return jax.tree.map(lambda leaf: leaf / 5, drawn(shapes))
 
