@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SLOWEST := tests/test_downstream.py tests/test_hosts.py tests/jobs/test_finetune.py tests/test_end_to_end.py \
     tests/models/test_fsfm.py tests/prepare/test_pool.py tests/train/test_step.py tests/export/test_conversion.py \
-    tests/detection/test_features.py tests/jobs/test_finetune_hosts.py
+    tests/detection/test_features.py tests/jobs/test_finetune_hosts.py tests/weights/test_export_file.py \
+    tests/jobs/test_compare.py tests/test_public.py
 TESTS := $(SLOWEST) $(filter-out $(SLOWEST),$(sort $(shell find tests -name 'test_*.py')))
 DEMO_DIR ?= runs/pretrain_demo
 DETECTOR_DIR ?= runs/finetune_demo

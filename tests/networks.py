@@ -1,5 +1,6 @@
 """Tiny networks for tests of what is exported: specifications, and parameters of given shapes."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -24,6 +25,12 @@ def drawn(shapes, seed: int = 0) -> dict:
     """A tree of these shapes with different numbers everywhere, in the alphabetical order of JAX."""
     random = np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), shapes)
+
+
+def count_by_depth(size: Size, count: Callable[[Size], list[int]]) -> list[int]:
+    """What `count` finds in a network of `size`. Blocks are alike: a third has as much more as a second."""
+    one, two = (np.array(count(dataclasses.replace(size, depth=depth))) for depth in (1, 2))
+    return (one + (size.depth - 1) * (two - one)).tolist()
 
 
 def classifier(of: ClassifierSpec, draw: Callable[..., dict] = drawn) -> dict:

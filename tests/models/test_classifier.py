@@ -9,12 +9,14 @@ import pytest
 import reference
 from flax.errors import InvalidRngError
 from flax.traverse_util import flatten_dict, unflatten_dict
+from networks import count_by_depth
 
 from fsfm_jax import losses
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec, initialise
 from fsfm_jax.models.layers import Block, drop_path, drop_path_rates, sincos_positions
 from fsfm_jax.models.positions import resize_positions
 from fsfm_jax.models.vit import SIZES, Encoder, Size, patchify
+from fsfm_jax.weights.encoder_size import shapes_of
 from fsfm_jax.weights.names import CLASSIFIER, finetuned_from_official, finetuned_to_official, official_name
 
 TINY = Size(48, 2, 4, 8)
@@ -132,9 +134,12 @@ def test_focal_losses_by_hand():
     [("vit_s16", 21_666_434), ("vit_b16", 85_800_194), ("vit_l16", 303_303_682), ("vit_h14", 630_767_362)],
 )
 def test_parameter_counts_are_the_published_ones(size, count):
-    of = spec(size=SIZES[size], image_size=224)
-    shapes = jax.eval_shape(lambda: Classifier(of).init(jax.random.key(0), jnp.zeros((1, 224, 224, 3)), train=False))
-    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
+    def counts(size):
+        network = Classifier(spec(size=size, image_size=224))
+        shapes = shapes_of(network, jnp.zeros((1, 224, 224, 3)), False)
+        return [sum(leaf.size for leaf in jax.tree.leaves(shapes))]
+
+    assert count_by_depth(SIZES[size], counts) == [count]
 
 
 def test_a_fresh_network_starts_at_sine_cosine_positions_and_even_predictions():

@@ -10,6 +10,7 @@ import pytest
 import reference
 from jax import enable_x64
 from light_compiling import AS_FOR_USERS
+from networks import count_by_depth, drawn
 
 from fsfm_jax import losses
 from fsfm_jax.models.decoders import RepresentationDecoder, view_of
@@ -156,15 +157,15 @@ def test_parameter_counts_are_the_published_ones(size, online, target, encoder):
         rep_heads=16, projection_hidden=4096, projection_features=256,
     )  # fmt: skip
     task = dataclasses.replace(reference.task(), model=spec)
-    params = jax.eval_shape(task.init, jax.random.key(0))
-
-    def count(tree):
-        return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
     positions = (grid**2 + 1) * shape.width  # fixed tables: the official counts hold them
-    assert count(params) == online
-    assert count(task.target_part(params)) + 2 * positions == target
-    assert count(params["encoder"]) + positions == encoder
+
+    def counts(size):
+        model = dataclasses.replace(task.model, size=size)
+        params = jax.eval_shape(dataclasses.replace(task, model=model).init, jax.random.key(0))
+        parts = params, task.target_part(params), params["encoder"]
+        return [sum(leaf.size for leaf in jax.tree.leaves(part)) for part in parts]
+
+    assert count_by_depth(shape, counts) == [online, target - 2 * positions, encoder - positions]
 
 
 def test_initialisation_follows_the_official_distributions(golden):
@@ -276,6 +277,13 @@ SMALL = dict(
 )  # fmt: skip
 
 
+@functools.cache
+def small_parameters(**changes):
+    """Parameters of a small network, numbers that differ: to compile an initialisation costs more than a step."""
+    shapes = jax.eval_shape(reference.task(**SMALL, **changes).init, jax.random.key(0))
+    return jax.tree.map(lambda leaf: leaf / 5, drawn(shapes))
+
+
 def touched_patches(gradient):
     """`[16] bool`: patches of the one image on which something depends."""
     return np.asarray(jnp.abs(gradient).sum(-1)[0]) > 0
@@ -298,11 +306,11 @@ def test_every_ablation_runs_and_sees_only_what_it_should(view, decoded):
     patches = jax.random.normal(jax.random.key(1), (1, 16, 192))
     mask, other = jnp.arange(16)[None] >= 4, jnp.arange(16)[None] < 12
 
-    @jax.jit
-    def dependence(patches):
-        params = task.init(jax.random.key(0))
-        target = task.target_part(params)
+    params = small_parameters(target_view=view, rep_decoded=decoded)
+    target = task.target_part(params)
 
+    @jax.jit
+    def dependence(params, target, patches):
         def feature(patches):
             return TargetNetwork(task.model).apply({"params": target}, patches, mask, other).sum()
 
@@ -310,9 +318,9 @@ def test_every_ablation_runs_and_sees_only_what_it_should(view, decoded):
             out = OnlineNetwork(task.model).apply({"params": params}, patches, mask)
             return jnp.sum(out.pixels**2) + jnp.sum(out.prediction**2)
 
-        return params, target, jax.grad(feature)(patches), jax.grad(everything)(patches)
+        return jax.grad(feature)(patches), jax.grad(everything)(patches)
 
-    params, target, of_target, of_online = dependence(patches)
+    of_target, of_online = dependence(params, target, patches)
     assert ("rep_decoder" in params) == (decoded in ("both", "online"))
     assert ("regressor" in params, "regressor" in target) == (decoded == "regressed", False)
     assert ("rep_decoder" in target) == (decoded == "both")
@@ -322,11 +330,11 @@ def test_every_ablation_runs_and_sees_only_what_it_should(view, decoded):
 
 
 def test_the_regressor_is_aligned_with_the_encoded_hidden_patches():
-    task = reference.task(**SMALL, target_view="masked", rep_decoded="regressed")
+    changes = {"target_view": "masked", "rep_decoded": "regressed"}
+    task = reference.task(**SMALL, **changes)
     model, mask = task.model, jax.random.uniform(jax.random.key(3), (4, 16)).argsort(axis=1) >= 4
     patches = jax.random.normal(jax.random.key(2), (4, 16, 192))
-    target = jax.jit(task.init)(jax.random.key(5))
-    target = task.target_part(target)
+    target = task.target_part(small_parameters(**changes))
 
     @jax.jit
     def apart(target):
@@ -343,11 +351,11 @@ def test_the_regressor_is_aligned_with_the_encoded_hidden_patches():
 
 def test_a_target_with_a_view_of_its_own_sees_that_alone():
     task = reference.task(**SMALL, target_view="other_visible")
-    keys = jax.random.split(jax.random.key(4), 5)
+    keys = jax.random.split(jax.random.key(4), 4)
     image, view = (jax.random.normal(key, (4, 32, 32, 3)) for key in keys[:2])
     mask, other = (jax.random.uniform(key, (4, 16)).argsort(axis=1) >= 4 for key in keys[2:4])
     batch = {"image": image, "mask": mask, "region_mask": mask, "other_mask": other}
-    params = jax.jit(task.init)(keys[4])
+    params = small_parameters(target_view="other_visible")
     target = task.target_part(params)
 
     @jax.jit
@@ -409,13 +417,10 @@ def one_step(**changes):
         "region_mask": jnp.zeros((4, 16), bool),
     }
 
-    @jax.jit
-    def run(key):
-        params = task.init(key)
-        target, counts = task.target_part(params), task.denominators(batch)
-        return jax.value_and_grad(task.loss, has_aux=True)(params, target, batch, counts, jax.random.key(0))
-
-    return run(jax.random.key(0))
+    # Numbers of another kind and activations computed twice are of the same parameters.
+    params = small_parameters(**{name: value for name, value in changes.items() if name == "reconstructs"})
+    arguments = params, task.target_part(params), batch, task.denominators(batch), jax.random.key(0)
+    return jax.jit(jax.value_and_grad(task.loss, has_aux=True))(*arguments)
 
 
 @pytest.fixture(scope="module")
