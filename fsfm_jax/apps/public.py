@@ -220,6 +220,7 @@ def load_detector(
     dtype: str = "",
     batch: int = 16,
     threshold: str = FALSE_ALARM,
+    runtime: str = "",
     **reading: Any,
 ) -> Detector:
     """Load a detector from a fine-tuning run, an official file, an export or an artifact, or the one of the package.
@@ -231,13 +232,14 @@ def load_detector(
       dtype: of the matrix products, "float32" or "bfloat16"; by default the detector's own.
       batch: crops that are scored at a time.
       threshold: which kept threshold `predict` uses, "false_alarm" or "equal_error", or a number as text.
+      runtime: what runs the network, "jax", "onnx" or "openvino"; by default JAX, and ONNX Runtime for .onnx files.
       reading: how `predict` reads files: `faces`, `frames`, `detector`, ... as the flags of `fsfm predict`.
 
     Raises:
       FileNotFoundError, OSError, ModuleNotFoundError: as `load_encoder`.
       ValueError: a damaged file, one that holds something else, or a setting that is not allowed.
     """
-    predictor = open_predictor(as_text(checkpoint), Unsaid(classes, statistics), dtype, batch)
+    predictor = open_predictor(as_text(checkpoint), Unsaid(classes, statistics), dtype, batch, runtime)
     return Detector(predictor, Settings(predictor.image_size, predictor.transform, **reading), threshold)
 
 

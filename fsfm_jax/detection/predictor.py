@@ -2,16 +2,20 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fsfm_jax.detection.detector import Detector, digest_parameters
+from fsfm_jax.detection.export_reader import with_dtype
 from fsfm_jax.detection.opener import Unsaid, open_scorer
 from fsfm_jax.figures.cam import class_activation
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.records import check_images
+from fsfm_jax.weights import onnx_artifact, onnx_file
+from fsfm_jax.weights.runtime import JAX, Network, open_runtime
 
 # Of images at a time, beside the largest: what does not fill one is padded to the next, and each is compiled once.
 SMALL = (1, 4)
@@ -28,6 +32,7 @@ class Predictor(Carded):
       image_size: side of its images in pixels.
       transform: what makes such an image of a crop, "resize" or "resize_center".
       explains: whether there are heat maps.
+      runtime: what runs the network, one of `weights.runtime.RUNTIMES`.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class Predictor(Carded):
         heat: Callable[[np.ndarray, int], jax.Array] | None,
         batch: int,
         digest: Callable[[], str],
+        runtime: str = JAX,
     ):
         """`score` and `heat` take `[n, S, S, 3] uint8`; `batch` is the largest n that they are given.
 
@@ -48,7 +54,7 @@ class Predictor(Carded):
         if batch < 1:
             raise ValueError(f"batch: expected at least 1 image at a time, found {batch}")
         self.name, self.card, self.image_size, self.transform = name, card, image_size, transform
-        self.explains, self.batch = heat is not None, batch
+        self.explains, self.batch, self.runtime = heat is not None, batch, runtime
         self._score, self._heat, self._digest = score, heat, digest
         self._sizes = (*(size for size in SMALL if size < batch), batch)
 
@@ -99,37 +105,61 @@ class Predictor(Carded):
         return np.concatenate(parts[1:] or parts)
 
 
-def open_predictor(checkpoint: str | None, unsaid: Unsaid, dtype: str = "", batch: int = 16) -> Predictor:
+def open_predictor(
+    checkpoint: str | None, unsaid: Unsaid, dtype: str = "", batch: int = 16, runtime: str = ""
+) -> Predictor:
     """Opens whatever holds a detector, see `open_scorer`.
 
     Args:
       unsaid, dtype: see `open_scorer`.
       batch: images at a time.
+      runtime: what runs the network, one of `weights.runtime.RUNTIMES`; "": JAX, and ONNX Runtime for files in ONNX.
+        A detector with parameters is converted for ONNX Runtime and OpenVINO each time it is opened.
 
     Raises:
       FileNotFoundError: nothing there.
-      ValueError: not a detector, or a flag for another kind of checkpoint.
+      ModuleNotFoundError: the packages that convert a detector are not installed.
+      ValueError: not a detector, a flag for another kind of checkpoint, or a runtime that is not installed.
     """
-    opened = open_scorer(checkpoint, unsaid, dtype)
+    opened = open_scorer(checkpoint, unsaid, dtype, runtime=runtime)
     if isinstance(opened, Detector):
-        return predictor_of(opened, batch)
+        return predictor_of(opened, batch, runtime or JAX)
     score, transform = opened.log_probabilities, opened.own_transform or TRANSFORM
     digest = opened.card["artifact"]["sha256"]
-    return Predictor(opened.name, opened.card, opened.image_size, transform, score, None, batch, lambda: digest)
+    return Predictor(
+        opened.name, opened.card, opened.image_size, transform, score, None, batch, lambda: digest,
+        opened.runtime if isinstance(opened, onnx_artifact.OnnxArtifact) else JAX,
+    )  # fmt: skip
 
 
-def predictor_of(detector: Detector, batch: int = 16) -> Predictor:
-    """A detector of fsfm_jax, its parameters placed on the first device."""
+def predictor_of(detector: Detector, batch: int = 16, runtime: str = JAX) -> Predictor:
+    """A detector of fsfm_jax, its parameters placed on the first device; heat maps are JAX's with every runtime.
+
+    Raises:
+      ModuleNotFoundError, ValueError: as `open_predictor`.
+    """
     params = jax.device_put(jax.tree.map(jnp.asarray, detector.params))
-    score = jax.jit(detector.task.log_probabilities)
+    if runtime == JAX:
+        score = functools.partial(jax.jit(detector.task.log_probabilities), params)
+    else:
+        score = _convert(detector, params, runtime)
     heat = jax.jit(functools.partial(class_activation, detector.task), static_argnames="of")
     return Predictor(
         detector.name,
         detector.card,
         detector.task.model.image_size,
         detector.own_transform or TRANSFORM,
-        lambda crops: score(params, crops),
+        score,
         lambda crops, of: heat(params, crops, of=of),
         batch,
         lambda: digest_parameters(params),
+        runtime,
     )
+
+
+def _convert(detector: Detector, params: Any, runtime: str) -> Network:
+    """The network of a detector in another runtime, which rounds products to the detector's dtype if it can."""
+    dtype = np.dtype(detector.task.model.dtype).name
+    load = open_runtime(runtime, detector.name, dtype)  # what is not installed is told before the conversion
+    content, _ = onnx_file.convert(with_dtype(detector, jnp.float32).task, params)
+    return load(content)
