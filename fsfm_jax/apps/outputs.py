@@ -77,6 +77,9 @@ def explanation(carded: Carded, rule: DecisionRule) -> list[str]:
         lines.append(f"{kind}: {rule_text}")
     if rule.frame is None:
         lines.append("this detector keeps no threshold: it had no validation split; --threshold=0.5 says one")
+    if carded.quantised:
+        split = carded.card["artifact"]["quantised"]["split"]
+        lines.append(f"int8: the network's products are in int8, and thresholds were fitted to its scores on {split}")
     if rule.temperature is None:
         lines.append("calibrated: this detector keeps no temperature")
     else:
@@ -96,6 +99,7 @@ def meaning(carded: Carded, rule: DecisionRule, checkpoint: str) -> dict:
         "detector": checkpoint,
         "class_names": list(carded.class_names),
         "real": carded.real,
+        "precision": "int8" if carded.quantised else "as the detector was trained or --dtype says",
         "score": SCORE_OF_PERSONS if rule.persons else SCORE,
         "thresholds": {
             level: None if threshold is None else threshold.as_json() | {"meaning": describe_threshold(threshold)}

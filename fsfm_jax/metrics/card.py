@@ -5,6 +5,8 @@ from fsfm_jax.metrics.thresholds import Threshold
 
 MERGED = "merged"  # the tuning whose updates were added to the matrices that they belong to
 
+INT8 = "int8"  # the dtype of a quantised detector
+
 
 class Carded:
     """Reads `card`, the JSON that gives a detector's scores their meaning; the base of whatever has one."""
@@ -25,6 +27,11 @@ class Carded:
     def temperature(self) -> float | None:
         """What its logits are divided by for calibrated probabilities; None if it was not calibrated."""
         return None if self.card["calibration"] is None else self.card["calibration"]["temperature"]
+
+    @property
+    def quantised(self) -> bool:
+        """Whether its products are in int8."""
+        return "artifact" in self.card and self.card["artifact"].get("dtype") == INT8
 
     @property
     def own_transform(self) -> str | None:
