@@ -72,7 +72,7 @@ COMMANDS = {
     "export": Command(
         ("fsfm_jax.export.to_torch", "fsfm_jax.export.serialize", "fsfm_jax.export.quantise",
          "fsfm_jax.export.benchmark_scores"),
-        "write weights for PyTorch, timm or Hugging Face, one file for JAX or ONNX (also in int8), scores for DeepfakeBench",
+        "write weights for PyTorch, timm or Hugging Face, one file for JAX or ONNX (int8), scores for DeepfakeBench",
         (
             "fsfm export --checkpoint=runs/dfd --format=timm --output=dfd.pth",
             "fsfm export --checkpoint=runs/dfd --format=jax --output=dfd.jax",

@@ -13,7 +13,7 @@ from fsfm_jax.apps.caution import NO_PROOF, NOT_COVERED, warnings_of
 from fsfm_jax.apps.reading import VIDEO
 from fsfm_jax.apps.result_file import ResultFile, ResultStream
 from fsfm_jax.apps.verdict import DecisionRule, Verdict, describe_threshold
-from fsfm_jax.metrics.card import Carded
+from fsfm_jax.metrics.card import INT8, Carded
 from fsfm_jax.text import plain
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -99,7 +99,7 @@ def meaning(carded: Carded, rule: DecisionRule, checkpoint: str) -> dict:
         "detector": checkpoint,
         "class_names": list(carded.class_names),
         "real": carded.real,
-        "precision": "int8" if carded.quantised else "as the detector was trained or --dtype says",
+        "quantised": INT8 if carded.quantised else None,
         "score": SCORE_OF_PERSONS if rule.persons else SCORE,
         "thresholds": {
             level: None if threshold is None else threshold.as_json() | {"meaning": describe_threshold(threshold)}

@@ -1,6 +1,6 @@
 """Writes a trained detector as an ONNX file in int8, which is accepted only if it judges as before.
 
-    python -m fsfm_jax.export.quantise --checkpoint=runs/dfd --data=data/ffpp:val --output=detector.onnx --format=onnx-int8
+    python -m fsfm_jax.export.quantise --checkpoint=runs/dfd --data=data/ffpp:val --output=detector.onnx
 
 The network is converted to ONNX, and its products are quantised with ranges that some images of the validation split
 give. Then both score the whole split. The file is written if AUC and verdicts move by less than the bounds of
@@ -20,14 +20,13 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from fsfm_jax import command, records
+from fsfm_jax.data.label_stream import INDEX, VALID
 from fsfm_jax.data.labels import LabelledSource
-from fsfm_jax.data.photo import decode_image
-from fsfm_jax.data.resizing import for_evaluation
 from fsfm_jax.detection.acceptance import Agreement, compare
 from fsfm_jax.detection.calibrate import LEVELS, calibrate
 from fsfm_jax.detection.detector import Detector, digest_parameters
 from fsfm_jax.detection.opener import Unsaid, open_detector
-from fsfm_jax.detection.prediction import Predictions
+from fsfm_jax.detection.prediction import Predictions, image_batches
 from fsfm_jax.detection.predictor import TRANSFORM
 from fsfm_jax.detection.serialized_scorer import SerializedScorer
 from fsfm_jax.detection.sets import open_for
@@ -83,8 +82,7 @@ def quantise_detector(
     side, spec = detector.task.model.image_size, EvaluationSpec(transform, batch, 1)
     whole, _ = onnx_file.convert(detector.task, detector.params)
     plain, fused = load(detector, whole), fuse(whole)
-    places = np.unique(np.linspace(0, len(source) - 1, images).astype(int))
-    pixels = np.stack([_image(source[int(place)], transform, side) for place in places])
+    pixels = _spread(source, images, side, spec)
     change = np.abs(load(detector, fused).log_probabilities(pixels[:4]) - plain.log_probabilities(pixels[:4])).max()
     if not change <= FUSED_TOLERANCE:
         raise ValueError(f"{detector.name}: expected the same scores after fusing operations; found {change:.3g} off")
@@ -128,8 +126,13 @@ def write(detector: Detector, output: str, made: Quantised, images: int) -> dict
     return write_serialized(again, output, made.content, about)
 
 
-def _image(example: dict, transform: str, side: int) -> np.ndarray:
-    return for_evaluation(transform, decode_image(example[records.IMAGE], "face"), side)
+def _spread(source: LabelledSource, count: int, side: int, spec: EvaluationSpec) -> np.ndarray:
+    """At most `count` images of `source`, evenly spaced, `[n, side, side, 3] uint8`."""
+    places = np.linspace(0, len(source) - 1, count).astype(int)
+    found = []
+    for batch in image_batches(source, spec.transform, side, spec):
+        found.append(batch[records.IMAGE][batch[VALID] & np.isin(batch[INDEX], places)])
+    return np.concatenate(found)
 
 
 def _false_alarm_rate(detector: Detector, chosen: float | None) -> float:

@@ -1,8 +1,8 @@
 """Rewrites what jax2onnx writes out into the operators that ONNX has for it: LayerNormalization, Gelu and MatMul.
 
 A converted layer norm is thirty operations, with mean and variance copied to the size of the tokens. As one operator a
-runtime computes it in one pass. Whoever calls `fuse` compares scores before and after: a pattern that is not met exactly
-is left as it is.
+runtime computes it in one pass. Whoever calls `fuse` compares scores before and after; a pattern that is not met
+exactly is left as it is.
 """
 
 from typing import Any
