@@ -63,7 +63,9 @@ HOMES = {
     "safetensors": "fsfm_jax.weights.safetensors_file",
     "huggingface_hub": "fsfm_jax.weights.hub_client",
     "jax2onnx": "fsfm_jax.weights.onnx_file",
+    "onnx": "fsfm_jax.weights.onnx_fusion fsfm_jax.weights.onnx_int8",
     "onnxruntime": "fsfm_jax.weights fsfm_jax.prepare.parse.bisenet",
+    "openvino": "fsfm_jax.weights.openvino_network",
     "starlette": "fsfm_jax.apps",
     "uvicorn": "fsfm_jax.apps.serve",
     "atheris": "reliability.fuzz_worker",
@@ -160,7 +162,8 @@ def test_every_home_and_every_place_is_used():
     ("owner", "libraries"),
     [
         ("prepare.parse.farl", {"torch", "facer"}), ("run.tensorboard", {"tensorboardX"}), ("figures", {"matplotlib"}),
-        ("weights.hub_client", {"huggingface_hub"}),
+        ("weights.hub_client", {"huggingface_hub"}), ("weights.onnx_network", {"onnxruntime"}),
+        ("weights.openvino_network", {"openvino"}), ("weights.onnx_int8", {"onnx", "onnxruntime"}),
     ],
 )  # fmt: skip
 def test_what_is_slow_and_seldom_needed_is_imported_inside_of_functions(owner, libraries):

@@ -135,7 +135,7 @@ def _spread(source: LabelledSource, count: int, side: int, spec: EvaluationSpec)
     return np.concatenate(found)
 
 
-def _false_alarm_rate(detector: Detector, chosen: float | None) -> float:
+def choose_rate(detector: Detector, chosen: float | None) -> float:
     """The rate that the detector keeps to, if none is chosen."""
     calibration = detector.card["calibration"]
     if chosen is not None:
@@ -174,7 +174,7 @@ def main(arguments: list[str]) -> None:
             raise FileNotFoundError(f"--output: there is no folder {folder}")
         unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
         detector = open_detector(chosen.checkpoint, unsaid, DTYPE)
-        rate = _false_alarm_rate(detector, chosen.false_alarm_rate)
+        rate = choose_rate(detector, chosen.false_alarm_rate)
         check_size(detector)
         source = open_for(detector, chosen.data)
         made = quantise_detector(detector, source, chosen.images, chosen.batch, rate)
