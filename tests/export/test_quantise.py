@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import serialized
 
+from fsfm_jax.apps.found_faces import Crop, Reading
 from fsfm_jax.apps.outputs import explanation, meaning
-from fsfm_jax.apps.reading import Crop, Reading
 from fsfm_jax.apps.verdict import choose_rule, decide
 from fsfm_jax.data.forgery import ForgedSource
 from fsfm_jax.detection.acceptance import Agreement
@@ -108,7 +108,8 @@ def test_the_card_and_each_verdict_say_int8(tmp_path: Path):
     opened = Predictor("x", card, SIDE, "resize", lambda crops: crops, None, 4, lambda: "", "onnx")
     assert opened.quantised and not detector.quantised
     rule = choose_rule(opened)
-    reading = Reading("a.jpg", "photo", (Crop(np.zeros((SIDE, SIDE, 3), np.uint8), -1, 0, (0, 0, 9, 9), 1.0),))
+    crop = Crop(0, 0, (0, 0, 9, 9), (0, 0, 10), 1.0, np.zeros((SIDE, SIDE, 3), np.uint8))
+    reading = Reading("a.jpg", "photo", (crop,))
     verdict = decide(opened, rule, reading, np.log([[0.1, 0.9]]))
     assert "scored in int8" in verdict.as_json()["notes"]
     assert meaning(opened, rule, "x")["quantised"] == "int8" and meaning(detector, rule, "x")["quantised"] is None
