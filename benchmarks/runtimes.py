@@ -3,9 +3,9 @@
     python -m benchmarks.runtimes [--sizes=vit_s16,vit_b16] [--batches=1,16,32] [--rounds=5] [--threads=1] [--ways=...]
 
 Parameters are drawn, since speed does not depend on them. In each round every way scores the same images once, so other
-programs on the machine slow all of them alike. Ratios are of the same round, to `onnx int8 dynamic`: what ONNX Runtime's
-own `quantize_dynamic` makes of the same network, with its defaults. Images per second of CPU time hardly depend on other
-programs. Needs the packages of requirements/onnx.lock, and OpenVINO. Writes benchmarks/results/runtimes.json.
+programs on the machine slow all of them alike. Images per second of CPU time hardly depend on other programs. Ratios are
+of the same round, to `onnx int8 dynamic`: what ONNX Runtime's own `quantize_dynamic` makes of the same network, with its
+defaults. Needs the packages of requirements/onnx.lock, and OpenVINO. Writes benchmarks/results/runtimes.json.
 """
 
 import dataclasses
@@ -66,8 +66,8 @@ def make_network(size: str) -> Network:
     fused = fuse(whole)
     side = task.model.image_size
     images = random.integers(0, 256, (CALIBRATION, side, side, 3), np.uint8)
-    models = {"": whole, "fused": fused, "int8": quantise(fused, measure(fused, images)), "int8 dynamic": dynamic(fused)}
-    return Network(task, params, models)
+    int8 = quantise(fused, measure(fused, images))
+    return Network(task, params, {"": whole, "fused": fused, "int8": int8, "int8 dynamic": dynamic(fused)})
 
 
 def dynamic(content: bytes) -> bytes:
