@@ -1,11 +1,11 @@
 """Images/s of a detector in each runtime and in int8 on this machine's CPU, measured in turns.
 
-    python -m benchmarks.runtimes [--sizes=vit_s16,vit_b16] [--batches=1,16,32] [--rounds=5] [--threads=1] [--ways=...]
+    python -m benchmarks.runtimes [--sizes=vit_s16,vit_b16] [--batches=1,16,32] [--rounds=5] [--threads=1]
 
-Parameters are drawn, since speed does not depend on them. In each round every way scores the same images once, so other
-programs on the machine slow all of them alike. Images per second of CPU time hardly depend on other programs. Ratios are
-of the same round, to `onnx int8 dynamic`: what ONNX Runtime's own `quantize_dynamic` makes of the same network, with its
-defaults. Needs the packages of requirements/onnx.lock, and OpenVINO. Writes benchmarks/results/runtimes.json.
+Parameters are drawn, since speed does not depend on them. In each round every way scores the same images once, so that
+other programs slow all of them alike. Images per second of CPU time hardly depend on other programs. Ratios are of the
+same round, to `onnx int8 dynamic`: what ONNX Runtime's own `quantize_dynamic` makes of the network, with its defaults.
+Needs the packages of requirements/onnx.lock, and OpenVINO. Writes benchmarks/results/runtimes.json.
 """
 
 import dataclasses

@@ -16,7 +16,7 @@ OPERATORS = frozenset(
     "DynamicQuantizeLinear Einsum Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm Greater "
     "GreaterOrEqual Identity LayerNormalization Less LessOrEqual Log LogSoftmax MatMul MatMulInteger Max Min Mul Neg "
     "Not Or Pad Pow QuantizeLinear Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Reshape "
-    "Shape Sigmoid Sin Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where".split()
+    "Shape Sigmoid Sin Size Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where".split()
 )
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 

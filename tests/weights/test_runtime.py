@@ -17,8 +17,8 @@ SIDE, CONTENT = serialized.SIDE, b"\x08\x0a"  # a model that says its version an
 
 
 def scores(images):
-    """Says log P(real) = -mean / 255."""
-    p = np.exp(-images.astype(np.float64).mean(axis=(1, 2, 3)) / 255)
+    """Says P(real) = exp(-1 - mean / 255), which is never 1."""
+    p = np.exp(-1 - images.astype(np.float64).mean(axis=(1, 2, 3)) / 255)
     return np.log(np.stack([1 - p, p], axis=1)).astype(np.float32)
 
 
