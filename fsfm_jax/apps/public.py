@@ -217,12 +217,8 @@ def load_detector(
     checkpoint: str | os.PathLike | None = None,
     classes: str = "",
     statistics: str = "",
-    dtype: str = "",
-    batch: int = 16,
-    threshold: str = FALSE_ALARM,
-    runtime: str = "",
-    **reading: Any,
-) -> Detector:
+    dtype: str = "", batch: int = 16, threshold: str = FALSE_ALARM, runtime: str = "", **reading: Any,
+) -> Detector:  # fmt: skip
     """Load a detector from a fine-tuning run, an official file, an export or an artifact, or the one of the package.
 
     Args:
@@ -237,7 +233,7 @@ def load_detector(
 
     Raises:
       FileNotFoundError, OSError, ModuleNotFoundError: as `load_encoder`.
-      ValueError: a damaged file, one that holds something else, or a setting that is not allowed.
+      ValueError: a damaged file, another kind of file, or a setting that is not allowed.
     """
     predictor = open_predictor(as_text(checkpoint), Unsaid(classes, statistics), dtype, batch, runtime)
     return Detector(predictor, Settings(predictor.image_size, predictor.transform, **reading), threshold)

@@ -15,7 +15,8 @@ from fsfm_jax.figures.cam import class_activation
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.records import check_images
 from fsfm_jax.weights import onnx_artifact, onnx_file
-from fsfm_jax.weights.runtime import JAX, Network, open_runtime
+from fsfm_jax.weights.network import Network
+from fsfm_jax.weights.runtime import JAX, open_runtime
 
 # Of images at a time, beside the largest: what does not fill one is padded to the next, and each is compiled once.
 SMALL = (1, 4)

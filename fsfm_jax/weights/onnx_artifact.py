@@ -11,8 +11,9 @@ import numpy as np
 
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.weights.artifact import check_images, read_card, read_vouched
+from fsfm_jax.weights.network import Network, Port
 from fsfm_jax.weights.onnx_structure import check_structure
-from fsfm_jax.weights.runtime import ONNX, Network, Port, open_runtime
+from fsfm_jax.weights.runtime import ONNX, open_runtime
 
 KIND = "onnx"
 INPUT, OUTPUT = "images", "log_probabilities"

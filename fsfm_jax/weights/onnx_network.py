@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fsfm_jax.weights.runtime import BFLOAT16, Port
+from fsfm_jax.weights.network import BFLOAT16, Port
 
 INSTALL = "pip install --no-deps --require-hashes --requirement requirements/onnx.lock"
 _ERRORS_ONLY = 3  # severity of its log
@@ -13,7 +13,7 @@ _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
 class OnnxNetwork:
-    """See `runtime.Network`."""
+    """See `network.Network`."""
 
     def __init__(self, session: Any):
         self._session = session

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fsfm_jax.weights.runtime import BFLOAT16, Port
+from fsfm_jax.weights.network import BFLOAT16, Port
 
 INSTALL = "pip install --no-deps openvino==2026.4.1, or the extra openvino of fsfm-jax"
 _DEVICE = "CPU"
@@ -14,7 +14,7 @@ _DTYPES = {"u8": "uint8", "f32": "float32"}
 
 
 class OpenvinoNetwork:
-    """See `runtime.Network`."""
+    """See `network.Network`."""
 
     def __init__(self, compiled: Any):
         self._compiled = compiled

@@ -1,40 +1,15 @@
-"""Runtimes that run a network in ONNX on CPUs: what each must have, and which there are.
+"""Runtimes that run a network in ONNX on CPUs, by name.
 
 Each is in a file of its own and imports its library when it is asked for. JAX runs detectors from their parameters and
 needs nothing of this.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
-
-import numpy as np
 
 from fsfm_jax.config.fields import one_of
+from fsfm_jax.weights.network import FLOAT32, Network
 
 JAX, ONNX, OPENVINO = RUNTIMES = ("jax", "onnx", "openvino")
-FLOAT32, BFLOAT16 = "float32", "bfloat16"
-
-
-class Port(NamedTuple):
-    """An input or output: its name, NumPy's name of its dtype, and its shape behind the batch."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-
-class Network(Protocol):
-    """A network that a runtime holds.
-
-    Attributes:
-      ports: inputs, then outputs.
-    """
-
-    ports: tuple[Port, ...]
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Compute the output, `[n, S, S, 3] uint8 -> [n, C] float32`, n >= 1."""
-        ...
 
 
 def open_runtime(runtime: str, path: str, dtype: str = FLOAT32) -> Callable[[bytes], Network]:

@@ -106,7 +106,8 @@ def test_an_auc_that_moves_beyond_its_bound_is_refused_whichever_way():
     at_bound = Agreement("val", 200, 0.9, 0.9, FLIP_BOUND)
     assert at_bound.accepted and at_bound.as_json()["auc_bound"] == AUC_BOUND
     assert not dataclasses.replace(at_bound, flips=FLIP_BOUND * 1.01).accepted
-    assert not dataclasses.replace(at_bound, auc_after=0.9 - AUC_BOUND * 1.01).accepted
+    for way in (-1, 1):
+        assert not dataclasses.replace(at_bound, auc_after=0.9 + way * AUC_BOUND * 1.01).accepted
 
 
 def test_other_examples_or_one_class_cannot_be_compared():
