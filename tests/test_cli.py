@@ -46,7 +46,8 @@ def answers() -> dict[tuple[str, ...], tuple[int, str, str]]:
     """Exit code, standard output and standard error of command lines."""
     options = ("--help", "--chekpoint=x", "--confg=x", "--version")
     lines = [(name, option) for name in cli.COMMANDS for option in options]
-    lines += [DECODED] + [("export", f"--format={form}", "--help") for form in ("jax", "onnx-int8", "timm", "deepfakebench")]
+    forms = ("jax", "onnx-int8", "timm", "deepfakebench")
+    lines += [DECODED] + [("export", f"--format={form}", "--help") for form in forms]
     done = subprocess.run(
         [sys.executable, "-c", ASK], cwd=ROOT, input=json.dumps(lines), capture_output=True, text=True, check=True
     )
