@@ -70,11 +70,13 @@ COMMANDS = {
         ("fsfm import checkpoint-599.pth --output=runs/official",),
     ),
     "export": Command(
-        ("fsfm_jax.export.to_torch", "fsfm_jax.export.serialize", "fsfm_jax.export.benchmark_scores"),
-        "write weights for PyTorch, timm or Hugging Face, one file for JAX or ONNX, or scores for DeepfakeBench",
+        ("fsfm_jax.export.to_torch", "fsfm_jax.export.serialize", "fsfm_jax.export.quantise",
+         "fsfm_jax.export.benchmark_scores"),
+        "write weights for PyTorch, timm or Hugging Face, one file for JAX or ONNX (int8), scores for DeepfakeBench",
         (
             "fsfm export --checkpoint=runs/dfd --format=timm --output=dfd.pth",
             "fsfm export --checkpoint=runs/dfd --format=jax --output=dfd.jax",
+            "fsfm export --checkpoint=runs/dfd --format=onnx-int8 --data=data/ffpp:val --output=dfd.onnx",
             "fsfm export --checkpoint=runs/dfd --format=huggingface --output=exports/dfd --push=OWNER/NAME",
             "fsfm export --format=deepfakebench --predictions=runs/eval/predictions/UADFV.csv --output=UADFV.csv",
         ),

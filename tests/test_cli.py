@@ -48,7 +48,8 @@ def answers() -> dict[tuple[str, ...], tuple[int, str, str]]:
     """Exit code, standard output and standard error of command lines."""
     options = ("--help", "--chekpoint=x", "--confg=x", "--version")
     lines = [(name, option) for name in cli.COMMANDS for option in options]
-    lines += [DECODED] + [("export", f"--format={form}", "--help") for form in ("jax", "timm", "deepfakebench")]
+    forms = ("jax", "onnx-int8", "timm", "deepfakebench")
+    lines += [DECODED] + [("export", f"--format={form}", "--help") for form in forms]
     done = subprocess.run(
         [sys.executable, "-c", ASK], cwd=ROOT, input=json.dumps(lines), capture_output=True, text=True, check=True
     )
@@ -110,7 +111,7 @@ def test_every_command_has_examples_and_every_option_a_help_text(answers, name):
     shown = re.findall(r"(?m)^  --(\w+): ?(.*)$", said.partition(f"options of fsfm {name}:")[2])
     assert shown and all(len(about.partition(" (default")[0].split()) > 1 for _, about in shown), shown
     used = {option for example in examples for option in re.findall(r" --(\w+)", example)}
-    others = ("jax", "deepfakebench") if name == "export" else ()
+    others = ("jax", "onnx-int8", "deepfakebench") if name == "export" else ()
     other = "".join(answers[name, f"--format={form}", "--help"][1] for form in others)
     assert used <= {option for option, _ in shown} | {*re.findall(r"(?m)^  --(\w+):", other)}
 

@@ -65,7 +65,9 @@ HOMES = {
     "huggingface_hub": "fsfm_jax.weights.hub_client",
     "cryptography": "fsfm_jax.weights.signature",
     "jax2onnx": "fsfm_jax.weights.onnx_file",
-    "onnxruntime": "fsfm_jax.weights fsfm_jax.prepare.parse.bisenet",
+    "onnx": "fsfm_jax.weights.onnx_fusion fsfm_jax.weights.onnx_int8",
+    "onnxruntime": "fsfm_jax.weights fsfm_jax.prepare.parse.bisenet benchmarks.runtimes",
+    "openvino": "fsfm_jax.weights.openvino_network benchmarks.runtimes",
     "starlette": "fsfm_jax.apps",
     "uvicorn": "fsfm_jax.apps.serve",
     "atheris": "reliability.fuzz_worker",
@@ -172,6 +174,8 @@ def test_every_home_and_every_place_is_used():
     [
         ("prepare.parse.farl", {"torch", "facer"}), ("run.tensorboard", {"tensorboardX"}), ("figures", {"matplotlib"}),
         ("weights.hub_client", {"huggingface_hub"}), ("weights.signature", {"cryptography"}),
+        ("weights.onnx_network", {"onnxruntime"}), ("weights.openvino_network", {"openvino"}),
+        ("weights.onnx_int8", {"onnx", "onnxruntime"}),
     ],
 )  # fmt: skip
 def test_what_is_slow_and_seldom_needed_is_imported_inside_of_functions(owner, libraries):

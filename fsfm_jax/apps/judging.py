@@ -166,8 +166,9 @@ class Judge:
 
 
 def describe_job(
-    checkpoint: str, card: Mapping[str, Any], settings: Settings, threshold: str, limits: Limits, dtype: str
-) -> dict[str, Any]:
+    checkpoint: str, card: Mapping[str, Any], settings: Settings, threshold: str, limits: Limits, dtype: str,
+    runtime: str = "",
+) -> dict[str, Any]:  # fmt: skip
     """What the results of a job depend on, as JSON; a job resumes with the same alone."""
     said = json.dumps(card, sort_keys=True, default=str).encode()
     return {
@@ -178,6 +179,7 @@ def describe_job(
         "dtype": dtype,
         "least_frames": limits.frames,
         "least_confidence": str(limits.confidence),
+        **({"runtime": runtime} if runtime else {}),  # jobs from before runtimes resume
         **dataclasses.asdict(settings),
     }
 

@@ -13,7 +13,7 @@ from fsfm_jax.apps.caution import NO_PROOF, NOT_COVERED, warnings_of
 from fsfm_jax.apps.reading import VIDEO
 from fsfm_jax.apps.result_file import ResultFile, ResultStream
 from fsfm_jax.apps.verdict import DecisionRule, Verdict, describe_threshold
-from fsfm_jax.metrics.card import Carded
+from fsfm_jax.metrics.card import INT8, Carded
 from fsfm_jax.text import plain
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -77,6 +77,9 @@ def explanation(carded: Carded, rule: DecisionRule) -> list[str]:
         lines.append(f"{kind}: {rule_text}")
     if rule.frame is None:
         lines.append("this detector keeps no threshold: it had no validation split; --threshold=0.5 says one")
+    if carded.quantised:
+        split = carded.card["artifact"]["quantised"]["split"]
+        lines.append(f"int8: the network's products are in int8, and thresholds were fitted to its scores on {split}")
     if rule.temperature is None:
         lines.append("calibrated: this detector keeps no temperature")
     else:
@@ -96,6 +99,7 @@ def meaning(carded: Carded, rule: DecisionRule, checkpoint: str) -> dict:
         "detector": checkpoint,
         "class_names": list(carded.class_names),
         "real": carded.real,
+        "quantised": INT8 if carded.quantised else None,
         "score": SCORE_OF_PERSONS if rule.persons else SCORE,
         "thresholds": {
             level: None if threshold is None else threshold.as_json() | {"meaning": describe_threshold(threshold)}

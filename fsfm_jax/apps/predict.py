@@ -40,6 +40,7 @@ from fsfm_jax.apps.reading import EVERY, FACES, LARGEST, MOST_FRAMES
 from fsfm_jax.prepare.crop import SCALE
 from fsfm_jax.prepare.detect.detector import DETECTORS, LONGEST
 from fsfm_jax.weights import bundled
+from fsfm_jax.weights.runtime import RUNTIMES
 
 SOME_WITHOUT = 3
 STANDARD_OUTPUT = "-"
@@ -94,6 +95,10 @@ def define_flags() -> None:
     flags.DEFINE_float("seconds", 300.0, "Time limit for one file, in seconds.", lower_bound=1.0)
     flags.DEFINE_integer("batch", 16, "Faces that are scored at a time.", lower_bound=1)
     flags.DEFINE_string("dtype", "", "Type of the matrix products; by default that of the detector.")
+    flags.DEFINE_enum(
+        "runtime", "", ["", *RUNTIMES], "What runs the network: jax, onnx (ONNX Runtime) or openvino; by default jax, "
+        "and onnx for .onnx files.",
+    )  # fmt: skip
     flags.DEFINE_string("classes", "", "Classes of an official file by index, such as fake,real.")
     flags.DEFINE_string("statistics", "", "Channel statistics of an official file that has none beside it.")
     flags.DEFINE_string("norm_over", "", "What an official anti-spoofing file normalises: tokens or features.")
@@ -187,7 +192,7 @@ def _predictor(
         command.say(bundled.USED, sys.stderr)
     unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
     predictor = open_predictor(
-        chosen.checkpoint, unsaid, chosen.dtype, chosen.batch, chosen.require_signature
+        chosen.checkpoint, unsaid, chosen.dtype, chosen.batch, chosen.runtime, chosen.require_signature
     )
     rule = choose_rule(predictor, chosen.threshold, limits, persons=chosen.faces == EVERY)
     if folder is not None and not predictor.explains:
@@ -203,7 +208,7 @@ def _predictor(
     if "csv" in files:
         results.append(outputs.CsvResults(files["csv"], rule.persons))
     if parts is not None:
-        job = describe_job(name, predictor.card, settings, chosen.threshold, limits, chosen.dtype)
+        job = describe_job(name, predictor.card, settings, chosen.threshold, limits, chosen.dtype, chosen.runtime)
         parts.open(job, outputs.meaning(predictor, rule, name), predictor.class_names)
         results.append(parts)
     table = sys.stderr if STANDARD_OUTPUT in (chosen.json, chosen.csv) else sys.stdout

@@ -206,11 +206,8 @@ def load_detector(
     checkpoint: str | os.PathLike | None = None,
     classes: str = "",
     statistics: str = "",
-    dtype: str = "",
-    batch: int = 16,
-    threshold: str = FALSE_ALARM,
-    **reading: Any,
-) -> Detector:
+    dtype: str = "", batch: int = 16, threshold: str = FALSE_ALARM, runtime: str = "", **reading: Any,
+) -> Detector:  # fmt: skip
     """Load a detector from a fine-tuning run, an official file, an export or an artifact, or the one of the package.
 
     Args:
@@ -221,13 +218,14 @@ def load_detector(
       dtype: of the matrix products, "float32" or "bfloat16"; by default the detector's own.
       batch: crops that are scored at a time.
       threshold: which kept threshold `predict` uses, "false_alarm" or "equal_error", or a number as text.
+      runtime: what runs the network, "jax", "onnx" or "openvino"; by default JAX, and ONNX Runtime for .onnx files.
       reading: how `predict` reads files: `faces`, `frames`, `detector`, ... as the flags of `fsfm predict`.
 
     Raises:
       FileNotFoundError, OSError, ModuleNotFoundError: as `load_encoder`.
-      ValueError: a damaged file, one that holds something else, or a setting that is not allowed.
+      ValueError: a damaged file, another kind of file, or a setting that is not allowed.
     """
-    predictor = open_predictor(as_text(checkpoint), Unsaid(classes, statistics), dtype, batch)
+    predictor = open_predictor(as_text(checkpoint), Unsaid(classes, statistics), dtype, batch, runtime)
     return Detector(predictor, Settings(predictor.image_size, predictor.transform, **reading), threshold)
 
 

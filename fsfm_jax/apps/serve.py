@@ -47,6 +47,7 @@ from fsfm_jax.records import IMAGE_SIZE
 from fsfm_jax.weights import bundled
 from fsfm_jax.weights.export_file import find_export
 from fsfm_jax.weights.run_reader import OpenedRun, open_reconstruction, reconstructs
+from fsfm_jax.weights.runtime import RUNTIMES
 
 SHORTEST_TOKEN = 16
 TOKEN_VARIABLE = "FSFM_TOKEN"
@@ -99,6 +100,7 @@ def define_flags() -> None:
         "chooses otherwise.",
     )  # fmt: skip
     flags.DEFINE_string("dtype", "", "Type of the matrix products; by default that of the detector.")
+    flags.DEFINE_enum("runtime", "", ["", *RUNTIMES], "What runs the detector's network, as in prediction.")
     flags.DEFINE_string("classes", "", "Classes of an official file by index, such as fake,real.")
     flags.DEFINE_string("statistics", "", "Channel statistics of an official file that has none beside it.")
     flags.DEFINE_string("norm_over", "", "What an official anti-spoofing file normalises: tokens or features.")
@@ -161,7 +163,9 @@ def open_site(chosen: Any) -> Site:
     predictor = readers = None
     if checkpoint != "":
         unsaid = Unsaid(chosen.classes, chosen.statistics, chosen.norm_over)
-        predictor = open_predictor(checkpoint, unsaid, chosen.dtype, signed_by=chosen.require_signature)
+        predictor = open_predictor(
+            checkpoint, unsaid, chosen.dtype, runtime=chosen.runtime, signed_by=chosen.require_signature
+        )
         predictor.name = _name(checkpoint)  # visitors read it, and where it lies is not for them
         compile_for_a_photo(predictor)
         settings = Settings(

@@ -171,6 +171,7 @@ def decide(carded: Carded, rule: DecisionRule, reading: Reading, log_probabiliti
     who = choose_deciding(persons) if persons else _as_one(rule, threshold, reading, faces, frames)
     found = max(sum(count for _, count in reading.found), len(faces))
     notes = [*reading.notes, *_remarks(reading, faces, found, who.deciding)]
+    notes += ["scored in int8"] if carded.quantised and faces else []
     notes += [text for text in [describe(persons or ())] if text]
     return Verdict(
         reading.path, reading.kind, faces, reading.misses, who.score, who.calibrated, who.verdict, threshold,

@@ -14,6 +14,7 @@ from fsfm_jax.tasks.normalisation import STATISTICS
 from fsfm_jax.weights import artifact, bundled, hub_file, onnx_artifact
 from fsfm_jax.weights.export_file import find_export
 from fsfm_jax.weights.official_file import content_of, kind_of
+from fsfm_jax.weights.runtime import JAX, ONNX, RUNTIMES
 from fsfm_jax.weights.sidecar_file import read_table
 
 OFFICIAL_DTYPE = "bfloat16"  # default of an evaluation of official files
@@ -43,20 +44,34 @@ def is_official(checkpoint: str) -> bool:
 
 
 def open_scorer(
-    checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named: str = "--{}"
+    checkpoint: str | None, unsaid: Unsaid, dtype: str = "", named: str = "--{}", runtime: str = ""
 ) -> Detector | artifact.Artifact | onnx_artifact.OnnxArtifact:
     """Open a scorer of face crops: as `open_detector`, or a detector that `serialize` wrote for JAX or in ONNX.
 
+    Args:
+      checkpoint, unsaid, dtype, named: see `open_detector`.
+      runtime: one of `RUNTIMES`, of a serialized detector; "": JAX for a .jax file, ONNX Runtime for ONNX.
+
     Raises:
       FileNotFoundError: the checkpoint does not exist, or a serialized detector lacks its sidecar.
-      ValueError: `open_detector`, `artifact.read` or `onnx_artifact.read` refuses it.
+      ValueError: `open_detector`, `artifact.read` or `onnx_artifact.read` refuses it, or the runtime does not run such
+        a file.
     """
+    if runtime:
+        one_of(named.format("runtime"), runtime, RUNTIMES)
     if checkpoint is None or checkpoint == bundled.NAME or not _is_serialized(checkpoint):
         return open_detector(checkpoint, unsaid, dtype, named)
     if dtype:
         raise ValueError(f"{named.format('dtype')}: {checkpoint} is serialized in a fixed dtype; leave this out")
     kind = artifact.read_card(checkpoint)["artifact"]["kind"]
-    found = (onnx_artifact if kind == onnx_artifact.KIND else artifact).read(checkpoint)
+    in_onnx = kind == onnx_artifact.KIND
+    if runtime and (runtime != JAX) != in_onnx:
+        runs, remedy = ("onnx or openvino", "") if in_onnx else ("jax", ", or export it with --format=onnx")
+        raise ValueError(
+            f"{named.format('runtime')}: {checkpoint} is for {runs}; found {runtime}. Leave it out, or name the run "
+            f"that it was made from{remedy}"
+        )
+    found = onnx_artifact.read(checkpoint, runtime or ONNX) if in_onnx else artifact.read(checkpoint)
     check_agrees(unsaid, named, checkpoint, found.class_names, found.card["statistics"], None)
     return found
 

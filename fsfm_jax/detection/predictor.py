@@ -2,17 +2,21 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fsfm_jax.detection.detector import Detector, digest_parameters
+from fsfm_jax.detection.export_reader import with_dtype
 from fsfm_jax.detection.opener import Unsaid, open_scorer
 from fsfm_jax.figures.cam import class_activation
 from fsfm_jax.metrics.card import Carded
 from fsfm_jax.records import check_images
-from fsfm_jax.weights import bundled
+from fsfm_jax.weights import bundled, onnx_artifact, onnx_file
+from fsfm_jax.weights.network import Network
+from fsfm_jax.weights.runtime import JAX, open_runtime
 from fsfm_jax.weights.signed_files import open_signed, restore_paths
 
 # Batch sizes besides the largest one. A smaller batch is padded to the next size; each size is compiled once.
@@ -30,6 +34,7 @@ class Predictor(Carded):
       image_size: side of its images in pixels.
       transform: how a crop becomes such an image, "resize" or "resize_center".
       explains: whether it can compute heat maps.
+      runtime: what runs the network, one of `weights.runtime.RUNTIMES`.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class Predictor(Carded):
         heat: Callable[[np.ndarray, int], jax.Array] | None,
         batch: int,
         digest: Callable[[], str],
+        runtime: str = JAX,
     ):
         """Make a predictor; `score` and `heat` take `[n, S, S, 3] uint8` with n up to `batch`.
 
@@ -50,7 +56,7 @@ class Predictor(Carded):
         if batch < 1:
             raise ValueError(f"batch: expected at least 1 image, found {batch}")
         self.name, self.card, self.image_size, self.transform = name, card, image_size, transform
-        self.explains, self.batch = heat is not None, batch
+        self.explains, self.batch, self.runtime = heat is not None, batch, runtime
         self._score, self._heat, self._digest = score, heat, digest
         self._sizes = (*(size for size in SMALL if size < batch), batch)
 
@@ -103,47 +109,75 @@ class Predictor(Carded):
 
 
 def open_predictor(
-    checkpoint: str | None, unsaid: Unsaid, dtype: str = "", batch: int = 16, signed_by: str | None = None
+    checkpoint: str | None,
+    unsaid: Unsaid,
+    dtype: str = "",
+    batch: int = 16,
+    runtime: str = "",
+    signed_by: str | None = None,
 ) -> Predictor:
     """Open a checkpoint for scoring, see `open_scorer`.
 
     Args:
       unsaid, dtype: see `open_scorer`.
       batch: largest number of images scored at a time.
+      runtime: what runs the network, one of `weights.runtime.RUNTIMES`; "": JAX, and ONNX Runtime for files in ONNX.
+        A detector with parameters is converted for ONNX Runtime and OpenVINO each time it is opened.
       signed_by: a public key; only files that it verifies are loaded (`signed_files.open_signed`).
 
     Raises:
       FileNotFoundError: the checkpoint or its signature does not exist.
-      ValueError: the checkpoint is not a detector, a flag is for another kind of checkpoint, or the files are not those
-        that were signed.
-      ModuleNotFoundError: a signature is required, and the extra `sign` is not installed.
+      ValueError: the checkpoint is not a detector, a flag is for another kind of checkpoint, the runtime is not
+        installed, or the files are not those that were signed.
+      ModuleNotFoundError: the packages that convert a detector or check a signature are not installed.
     """
     if signed_by is not None:
         with open_signed(checkpoint, signed_by) as copy:
-            predictor = open_predictor(copy, unsaid, dtype, batch)
+            predictor = open_predictor(copy, unsaid, dtype, batch, runtime)
         predictor.name = bundled.NAME if checkpoint is None else checkpoint
         predictor.card = restore_paths(predictor.card, copy, predictor.name)
         return predictor
-    opened = open_scorer(checkpoint, unsaid, dtype)
+    opened = open_scorer(checkpoint, unsaid, dtype, runtime=runtime)
     if isinstance(opened, Detector):
-        return predictor_of(opened, batch)
+        return predictor_of(opened, batch, runtime or JAX)
     score, transform = opened.log_probabilities, opened.own_transform or TRANSFORM
     digest = opened.card["artifact"]["sha256"]
-    return Predictor(opened.name, opened.card, opened.image_size, transform, score, None, batch, lambda: digest)
+    return Predictor(
+        opened.name, opened.card, opened.image_size, transform, score, None, batch, lambda: digest,
+        opened.runtime if isinstance(opened, onnx_artifact.OnnxArtifact) else JAX,
+    )  # fmt: skip
 
 
-def predictor_of(detector: Detector, batch: int = 16) -> Predictor:
-    """Make a predictor of a detector of fsfm_jax, with its parameters on the first device."""
+def predictor_of(detector: Detector, batch: int = 16, runtime: str = JAX) -> Predictor:
+    """Make a predictor of a detector of fsfm_jax, with its parameters on the first device.
+
+    JAX computes the heat maps with every runtime.
+
+    Raises:
+      ModuleNotFoundError, ValueError: as `open_predictor`.
+    """
     params = jax.device_put(jax.tree.map(jnp.asarray, detector.params))
-    score = jax.jit(detector.task.log_probabilities)
+    if runtime == JAX:
+        score = functools.partial(jax.jit(detector.task.log_probabilities), params)
+    else:
+        score = _convert(detector, params, runtime)
     heat = jax.jit(functools.partial(class_activation, detector.task), static_argnames="of")
     return Predictor(
         detector.name,
         detector.card,
         detector.task.model.image_size,
         detector.own_transform or TRANSFORM,
-        lambda crops: score(params, crops),
+        score,
         lambda crops, of: heat(params, crops, of=of),
         batch,
         lambda: digest_parameters(params),
+        runtime,
     )
+
+
+def _convert(detector: Detector, params: Any, runtime: str) -> Network:
+    """The network of a detector in another runtime, which rounds products to the detector's dtype if it can."""
+    dtype = np.dtype(detector.task.model.dtype).name
+    load = open_runtime(runtime, detector.name, dtype)  # what is not installed is told before the conversion
+    content, _ = onnx_file.convert(with_dtype(detector, jnp.float32).task, params)
+    return load(content)

@@ -30,6 +30,7 @@ from fsfm_jax import __version__, command
 from fsfm_jax.config.fields import one_of
 from fsfm_jax.detection.detector import Detector
 from fsfm_jax.detection.opener import OFFICIAL_DTYPE, Unsaid, open_detector
+from fsfm_jax.metrics.card import INT8
 from fsfm_jax.metrics.demonstration import FIELD as DEMONSTRATION
 from fsfm_jax.models.antispoof import NORM_AXES
 from fsfm_jax.models.ops import for_each
@@ -82,13 +83,24 @@ def serialize(detector: Detector, output: str, form: str = "jax", platforms: tup
             "platforms": list(exported.platforms),
             "calling_convention_version": exported.calling_convention_version,
         }
+    return write_serialized(detector, output, content, about | {"dtype": _dtype(detector)})
+
+
+def write_serialized(detector: Detector, output: str, content: bytes, about: dict) -> dict:
+    """Write a serialized detector and its sidecar, and return the sidecar.
+
+    Args:
+      content: of the file. about: what the sidecar says of it: kind, platforms, dtype and what is special to its kind.
+
+    Raises:
+      ValueError: content that the reader of its kind refuses.
+    """
     about |= {
         "file": os.path.basename(output), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(),
-        "dtype": _dtype(detector),
     }  # fmt: skip
     # As it will be read again.
     card = json.loads(json.dumps(_sidecar(detector, about), allow_nan=False))
-    if form == "jax":
+    if about["kind"] == artifact.JAX_EXPORT:
         artifact.open_artifact(output, content, card)  # Whoever gets it reads it with the same checks.
     with whole_file(output) as file:
         file.write(content)
@@ -183,7 +195,7 @@ def _sidecar(detector: Detector, about: dict) -> dict:
         "calibration_meaning": _CALIBRATED if card["calibration"] else _UNCALIBRATED,
         "selection": card["selection"],
         **{name: card[name] for name in ("seen", DEMONSTRATION) if card.get(name) is not None},
-        "precision": _precision(_dtype(detector), trained),
+        "precision": _precision(about["dtype"], trained),
         "config_sha256": _digest(config),
         "origin": {"checkpoint": detector.name, "step": card.get("step"), "started_from": card.get("origin")},
         "versions": {
@@ -213,6 +225,11 @@ _UNCALIBRATED = "No temperature and no threshold was kept with this detector: ch
 
 
 def _precision(dtype: str, trained: str | None) -> str:
+    if dtype == INT8:
+        return (
+            "Most matrix products in int8, everything else in float32; artifact.quantised says what was compared. "
+            "Temperature and thresholds were fitted to the scores of this file."
+        )
     text = (
         f"Matrix products in {dtype}, softmax and norms in float32. On the same device the scores are those of the "
         "detector before, up to the order of summation; GPUs and TPUs may multiply float32 with fewer bits unless JAX "

@@ -5,6 +5,8 @@ from fsfm_jax.metrics.thresholds import Threshold
 
 MERGED = "merged"  # the tuning of a network whose low-rank updates were added to its matrices
 
+INT8 = "int8"  # the dtype of a quantised detector
+
 
 class Carded:
     """A base class that reads `card`, the JSON that gives a detector's scores their meaning."""
@@ -25,6 +27,11 @@ class Carded:
     def temperature(self) -> float | None:
         """The divisor of the logits for calibrated probabilities; None if the detector was not calibrated."""
         return None if self.card["calibration"] is None else self.card["calibration"]["temperature"]
+
+    @property
+    def quantised(self) -> bool:
+        """Whether its products are in int8."""
+        return "artifact" in self.card and self.card["artifact"].get("dtype") == INT8
 
     @property
     def own_transform(self) -> str | None:

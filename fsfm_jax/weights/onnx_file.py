@@ -17,7 +17,9 @@ from jax import export
 
 from fsfm_jax.models.ops import trace_for
 from fsfm_jax.tasks.classify import ClassifyTask
-from fsfm_jax.weights.onnx_artifact import INPUT, INSTALL, KIND, OUTPUT
+from fsfm_jax.weights.onnx_artifact import INPUT, KIND, OUTPUT
+from fsfm_jax.weights.onnx_network import INSTALL
+from fsfm_jax.weights.onnx_structure import check_structure
 
 OPSET = 23
 USE = [
@@ -59,6 +61,7 @@ def convert(task: ClassifyTask, params: Any) -> tuple[bytes, dict]:
             input_names=[INPUT], output_names=[OUTPUT],
         )  # fmt: skip
     content, version = model.SerializeToString(), metadata.version("jax2onnx")
+    check_structure("--format=onnx", content)  # Whoever gets it reads it with the same checks.
     probes = np.random.default_rng(0).integers(0, 256, (_PROBES, side, side, 3), np.uint8)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     (found,) = session.run([OUTPUT], {INPUT: probes})

@@ -220,7 +220,7 @@ def test_visitors_are_told_names_and_no_paths(monkeypatch, tmp_path, site):
     chosen = SimpleNamespace(
         checkpoint=str(tmp_path / "dfd") + "/", pretrained="", classes="", statistics="", norm_over="", dtype="",
         threshold="equal_error", seconds=60.0, detector="blazeface", detector_size=None, faces="all", frames=3,
-        least_frames=0.25, least_confidence=None, places=1, limit_mb=1, token="", require_signature=None,
+        least_frames=0.25, least_confidence=None, places=1, limit_mb=1, token="", require_signature=None, runtime="",
     )  # fmt: skip
     monkeypatch.setattr(serve, "open_predictor", lambda *_, **__: Predictor())
     monkeypatch.setattr(serve, "_is_pretraining", lambda _: False)

@@ -1,10 +1,13 @@
-"""Temperature and thresholds of a validation split, against numbers worked out by hand."""
+"""Temperature, thresholds and the acceptance of quantised scores on a validation split, worked out by hand."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from carded import ALARM
 
+from fsfm_jax.detection.acceptance import AUC_BOUND, FLIP_BOUND, Agreement, compare
 from fsfm_jax.detection.calibrate import calibrate, calibrated_metrics, choose
 from fsfm_jax.detection.prediction import Predictions
 from fsfm_jax.metrics.thresholds import Threshold
@@ -67,3 +70,49 @@ def test_thresholds_come_back_from_json():
             assert (false_alarms, misses) == (threshold.false_negative_rate.value, threshold.false_positive_rate.value)
             earlier = stored | {"false_negative_rate": false_alarms, "false_positive_rate": misses}
             assert Threshold.from_json(earlier) == threshold
+
+
+NONE = {"frame": [], "video": []}
+HUNDRED = np.concatenate([np.linspace(0.11, 0.49, 100), np.linspace(0.51, 0.89, 100)])
+LABELS = [0] * 100 + [1] * 100
+
+
+def kept(value: float, level: str = "frame") -> dict:
+    return NONE | {level: [Threshold.from_json(ALARM | {"value": value})]}
+
+
+def test_scores_that_stay_are_accepted_and_flips_are_counted_at_the_kept_threshold():
+    before = predictions(HUNDRED, LABELS)
+    same = compare(before, before, kept(0.3), 0.1)
+    assert same == Agreement("val", 200, 1.0, 1.0, 0.0) and same.accepted
+    # Every score falls by 0.01: no order changes, so the AUC and fitted thresholds' verdicts stay. At 0.3 those fall
+    # below it that lay within 0.01 above; the scores are 0.38 / 99 apart.
+    after = predictions(HUNDRED - 0.01, LABELS)
+    fallen = int(((HUNDRED >= 0.3) & (HUNDRED - 0.01 < 0.3)).sum())
+    found = compare(before, after, kept(0.3), 0.1)
+    assert fallen == 3 and found.flips == 3 / 200 and found.auc_after == 1.0 and not found.accepted
+    assert compare(before, after, NONE, 0.1).accepted
+    # One video holds all frames of each person: the mean counts, and falls below 0.3 as a whole.
+    videos = [predictions(scores, LABELS, frames_per_video=100) for scores in (HUNDRED, HUNDRED - 0.01)]
+    assert compare(*videos, kept(0.295, "video"), 0.1).flips == 0.5
+
+
+def test_an_auc_that_moves_beyond_its_bound_is_refused_whichever_way():
+    before = predictions([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1])
+    after = predictions([0.1, 0.85, 0.8, 0.9], [0, 0, 1, 1])  # one of four pairs is in the wrong order
+    for pair, areas in (((before, after), (1.0, 0.75)), ((after, before), (0.75, 1.0))):
+        found = compare(*pair, NONE, 0.1)
+        assert (found.auc_before, found.auc_after) == areas and not found.accepted
+    at_bound = Agreement("val", 200, 0.9, 0.9, FLIP_BOUND)
+    assert at_bound.accepted and at_bound.as_json()["auc_bound"] == AUC_BOUND
+    assert not dataclasses.replace(at_bound, flips=FLIP_BOUND * 1.01).accepted
+    for way in (-1, 1):
+        assert not dataclasses.replace(at_bound, auc_after=0.9 + way * AUC_BOUND * 1.01).accepted
+
+
+def test_other_examples_or_one_class_cannot_be_compared():
+    before = predictions([0.1, 0.9], [0, 1])
+    with pytest.raises(ValueError, match="expected scores of the same examples before and after; found others"):
+        compare(before, dataclasses.replace(before, sources=before.sources[::-1]), NONE, 0.1)
+    with pytest.raises(ValueError, match="expected real and forged faces to compare"):
+        compare(predictions([0.1, 0.9], [1, 1]), predictions([0.1, 0.9], [1, 1]), NONE, 0.1)

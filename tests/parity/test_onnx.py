@@ -27,6 +27,10 @@ from fsfm_jax.export import serialize  # noqa: E402
 from fsfm_jax.resolve.report import EvaluationSpec  # noqa: E402
 from fsfm_jax.tasks.classify import ClassifyTask  # noqa: E402
 from fsfm_jax.weights import artifact, onnx_file  # noqa: E402
+from fsfm_jax.weights.onnx_fusion import fuse  # noqa: E402
+from fsfm_jax.weights.onnx_int8 import measure, quantise  # noqa: E402
+from fsfm_jax.weights.onnx_structure import check_structure  # noqa: E402
+from fsfm_jax.weights.runtime import open_runtime  # noqa: E402
 
 # What somebody does who has the two files and ONNX Runtime.
 STRANGER = """
@@ -98,8 +102,8 @@ def test_onnx_that_is_another_function_is_refused(tmp_path):
     onnx.external_data_helper.set_external_data(elsewhere.graph.initializer[0], "/etc/passwd")
     for other, text in (
         (model.SerializeToString(), "so .*log_probabilities.* is expected; found .*'probabilities'"),
-        (elsewhere.SerializeToString(), "expected all numbers in the file; some lie elsewhere"),
-        (content[:-100], "ONNX Runtime .* cannot read it"),
+        (elsewhere.SerializeToString(), "found numbers in another file in a tensor"),
+        (content[:-100], "expected ONNX; a model in it is cut off or damaged"),
     ):
         serialized.replace(path, other)
         with pytest.raises(ValueError, match=text):
@@ -144,3 +148,38 @@ def test_a_conversion_with_other_scores_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="of 3 random images within 0.0001; found a difference of 0.001"):
         serialize.serialize(serialized.detector(), str(tmp_path / "detector.onnx"), "onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_fused_and_quantised_networks_score_alike_whatever_else_is_in_the_batch():
+    onnx = pytest.importorskip("onnx", reason=WHY)
+    detector, pixels = serialized.detector(), serialized.images(12)
+    whole, _ = onnx_file.convert(detector.task, detector.params)
+    fused, live = fuse(whole), serialized.live(detector, pixels)
+    kinds = collections.Counter(node.op_type for node in onnx.load_from_string(fused).graph.node)
+    depth = detector.task.model.size.depth
+    assert (kinds["LayerNormalization"], kinds["Gelu"], kinds["Erf"], kinds["Gemm"]) == (2 * depth + 1, depth, 0, 0)
+    np.testing.assert_allclose(open_runtime("onnx", "x")(fused)(pixels), live, rtol=0, atol=serialized.TOLERANCE)
+    measured = measure(fused, pixels)
+    assert len(measured) == 4 * depth and all(0 < one.error < 0.1 for one in measured.values())
+    content = quantise(fused, measured)
+    check_structure("x", content)
+    kinds = collections.Counter(node.op_type for node in onnx.load_from_string(content).graph.node)
+    assert kinds["MatMulInteger"] == 4 * depth
+    score = open_runtime("onnx", "x")(content)
+    found = score(pixels)
+    assert 0 < np.abs(found - live).max() < 0.1 < np.ptp(live)
+    for place in (0, 7):
+        np.testing.assert_allclose(score(pixels[place : place + 1])[0], found[place], rtol=0, atol=1e-6)
+    some = dict(list(measured.items())[:3])
+    assert onnx.load_from_string(quantise(fused, some)).SerializeToString().count(b"MatMulInteger") == 3
+
+
+def test_openvino_finds_the_scores_of_onnx_runtime(tmp_path):
+    pytest.importorskip("openvino", reason="OpenVINO is needed: the extra openvino")
+    detector, pixels = serialized.detector(), serialized.images(5)
+    serialize.serialize(detector, str(tmp_path / "detector.onnx"), "onnx")
+    opened = open_predictor(str(tmp_path / "detector.onnx"), Unsaid(), batch=4, runtime="openvino")
+    live = serialized.live(detector, pixels)
+    np.testing.assert_allclose(opened.log_probabilities(pixels), live, rtol=0, atol=serialized.TOLERANCE)
+    with pytest.raises(ValueError, match="OpenVINO .* cannot read it"):
+        open_runtime("openvino", "x")(b"no model")

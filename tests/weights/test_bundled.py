@@ -194,7 +194,7 @@ def opened(monkeypatch, tmp_path):
     usual = dict(
         checkpoint=None, pretrained="", classes="", statistics="", norm_over="", dtype="", threshold="equal_error",
         seconds=60.0, detector="blazeface", detector_size=None, faces="all", frames=3, least_frames=0.25,
-        least_confidence=None, places=1, limit_mb=1, token="", require_signature=None,
+        least_confidence=None, places=1, limit_mb=1, token="", require_signature=None, runtime="",
     )  # fmt: skip
     monkeypatch.setattr(serve, "Readers", lambda *given: None)
     return lambda **changes: serve.open_site(SimpleNamespace(**usual | changes))
