@@ -8,11 +8,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 from absl import flags
 from light_compiling import XLA_FLAGS
-from orbax.checkpoint._src.metadata import array_metadata_store
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -25,14 +23,7 @@ with pytest.MonkeyPatch.context() as patch:
     patch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}")
     jax.devices()
 
-# Orbax has each of eight devices write a part of every array: a save takes three times the time. Here it is one piece,
-# unless a test asks for `saved_in_parts`; hosts, which are processes of their own, share the work as ever.
-IN_PARTS = ocp.type_handlers.get_type_handler(jax.Array)
-IN_ONE_PIECE = ocp.type_handlers.ArrayHandler(
-    use_replica_parallel=False, array_metadata_store=array_metadata_store.Store()
-)
-ocp.type_handlers.register_type_handler(jax.Array, IN_ONE_PIECE, override=True)
-# Tracing makes many objects: to look for cycles after every 700 of them takes a tenth of its time.
+# Tracing makes many objects. A search for cycles after every 700 of them takes a tenth of its time.
 gc.set_threshold(50_000)
 
 flags.FLAGS.mark_as_parsed()  # grain reads a flag
@@ -52,14 +43,6 @@ def golden():
         return opened[name]
 
     return load
-
-
-@pytest.fixture
-def saved_in_parts():
-    """Devices share the arrays of a save, as they do for users."""
-    ocp.type_handlers.register_type_handler(jax.Array, IN_PARTS, override=True)
-    yield
-    ocp.type_handlers.register_type_handler(jax.Array, IN_ONE_PIECE, override=True)
 
 
 # Runs that tests only read: once for all of them in a process.

@@ -9,8 +9,8 @@ from fsfm_jax.apps import predict
 DEFAULTS = dict(
     threshold="equal_error", faces="largest", frames=3, detector="blazeface", scale=1.3, crop_size=None, transform="",
     detector_size=None, least_frames=0.25, least_confidence=None, json="", csv="", explain="", parquet="", watch=None,
-    redact=False, require_signature=None, runtime="", workers=1, seconds=60.0, batch=4, dtype="", classes="", statistics="",
-    norm_over="",
+    redact=False, require_signature=None, runtime="", workers=1, seconds=60.0, batch=4, dtype="", classes="",
+    statistics="", norm_over="",
 )  # fmt: skip
 
 

@@ -180,7 +180,6 @@ def test_every_difference_is_named_at_once(opened):
     assert text.splitlines()[-1] == "Use the configuration it was made with, or another --workdir."
 
 
-@pytest.mark.usefixtures("saved_in_parts")
 def test_a_checkpoint_of_eight_devices_is_restored_on_one_and_the_reverse(opened):
     eight, one = partition.make_mesh(), partition.make_mesh(jax.devices()[:1])
     split = NamedSharding(eight, PartitionSpec("data", None))
