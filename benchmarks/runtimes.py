@@ -22,7 +22,7 @@ from absl import app, flags
 from benchmarks.masks import write_results
 from fsfm_jax.config import finetune
 from fsfm_jax.config.fields import flat
-from fsfm_jax.resolve.finetune import task_of
+from fsfm_jax.resolve.task import task_of
 from fsfm_jax.weights import onnx_file
 from fsfm_jax.weights.onnx_fusion import fuse
 from fsfm_jax.weights.onnx_int8 import measure, quantise

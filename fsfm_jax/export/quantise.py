@@ -33,8 +33,8 @@ from fsfm_jax.detection.sets import open_for
 from fsfm_jax.export.serialize import check_size, write_serialized
 from fsfm_jax.metrics.card import INT8
 from fsfm_jax.models.antispoof import NORM_AXES
-from fsfm_jax.resolve.pretrain import STATISTICS
 from fsfm_jax.resolve.report import EvaluationSpec
+from fsfm_jax.tasks.normalisation import STATISTICS
 from fsfm_jax.weights import artifact, onnx_file
 from fsfm_jax.weights.onnx_artifact import OnnxArtifact
 from fsfm_jax.weights.onnx_fusion import fuse
