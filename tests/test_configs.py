@@ -423,7 +423,7 @@ def test_what_does_not_go_together_is_said_before_any_data_is_opened(tmp_path, m
 
 
 def test_tunings_that_make_no_sense_are_refused():
-    with pytest.raises(ValueError, match="features.cache: model.norm_over: tokens looks at every token"):
+    with pytest.raises(ValueError, match="features.cache: model.norm_over: tokens needs every token"):
         tuned(change(load("adapter_fas:vitb", "O,cached,linear-probe"), {"model.norm_over": "tokens"}))
     with pytest.raises(ValueError, match="tuning.method: bias keeps the encoder frozen, and from scratch"):
         tuned(change(load("adapter_dfd:vitb", "bias"), {"init": "scratch"}))

@@ -78,7 +78,7 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "crop_size", None, "Side in pixels at which training crops were stored; by default their own.", lower_bound=1
     )
-    flags.DEFINE_string("transform", "", "Of a crop: resize or resize_center; by default as the detector was selected.")
+    flags.DEFINE_string("transform", "", "Transform of crops, resize or resize_center; by default the detector's.")
     flags.DEFINE_string("json", "", "File to write all results to, or - for the standard output.")
     flags.DEFINE_string("csv", "", "File to write a row for each face to, or - for the standard output.")
     flags.DEFINE_string(
@@ -100,7 +100,7 @@ def define_flags() -> None:
         "and onnx for .onnx files.",
     )  # fmt: skip
     flags.DEFINE_string("classes", "", "Classes of an official file by index, such as fake,real.")
-    flags.DEFINE_string("statistics", "", "Channel statistics of an official file that has none beside it.")
+    flags.DEFINE_string("statistics", "", "Channel statistics of an official file without a file of them.")
     flags.DEFINE_string("norm_over", "", "What an official anti-spoofing file normalises: tokens or features.")
 
 

@@ -102,7 +102,7 @@ def define_flags() -> None:
     flags.DEFINE_string("dtype", "", "Type of the matrix products; by default that of the detector.")
     flags.DEFINE_enum("runtime", "", ["", *RUNTIMES], "What runs the detector's network, as in prediction.")
     flags.DEFINE_string("classes", "", "Classes of an official file by index, such as fake,real.")
-    flags.DEFINE_string("statistics", "", "Channel statistics of an official file that has none beside it.")
+    flags.DEFINE_string("statistics", "", "Channel statistics of an official file without a file of them.")
     flags.DEFINE_string("norm_over", "", "What an official anti-spoofing file normalises: tokens or features.")
 
 

@@ -176,12 +176,13 @@ def _versions() -> dict[str, str]:
 def define_flags() -> None:
     # Not when imported: flags are shared by the whole process, and other programs have an --output too.
     flags.DEFINE_string("output", None, "Working directory to make.")
-    flags.DEFINE_string("statistics", "", f"Where none lie beside the file: one of {', '.join(STATISTICS)}.")
+    flags.DEFINE_string("statistics", "", f"Channel statistics, if no file has them: one of {', '.join(STATISTICS)}.")
     flags.DEFINE_string("base", "", f"What the file is, if not of FSFM or MAE: one of {', '.join(BASES)}.")
     flags.DEFINE_string("classes", "", f"Outputs of a fine-tuned network, by index (default {CLASSES}).")
     flags.DEFINE_enum(
-        "norm_over", "", ("", *NORM_AXES), f"Of an anti-spoofing network without FS-Adapter (default {NORM_AXES[0]})."
-    )
+        "norm_over", "", ("", *NORM_AXES),
+        f"What an anti-spoofing network without FS-Adapter normalises over (default {NORM_AXES[0]}).",
+    )  # fmt: skip
     flags.DEFINE_integer("pixel_heads", HEADS, "Heads of the pixel decoder.", lower_bound=1)
     flags.DEFINE_integer("rep_heads", HEADS, "Heads of the representation decoder.", lower_bound=1)
     flags.DEFINE_string("sha256", "", "SHA-256 of each file in order, with commas; needed for hf:// without #sha256=.")

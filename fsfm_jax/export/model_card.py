@@ -154,7 +154,7 @@ def training_of(said: dict) -> str:
         lines.append(f"Epochs: {epochs:.4g}.")
     if "selection" in said and said["selection"]:
         lines.append(said["selection"]["label"])
-    lines.append(f"All fields are in the JSON beside the weights; their SHA-256 is `{said['config_sha256']}`.")
+    lines.append(f"All fields are in the JSON next to the weights; their SHA-256 is `{said['config_sha256']}`.")
     data = said["data"]
     if data is not None:
         examples = sum(part["examples"] for part in data["sets"])
@@ -176,7 +176,7 @@ def _results(said: dict, evaluated: str | None, detector: bool) -> str:
     if evaluated is not None:
         return "In % with confidence intervals over videos, as `fsfm_jax` evaluated this very detector:\n\n" + evaluated
     if detector:
-        return "**Not measured**: no evaluation lies beside this run. `fsfm_jax` has one for every task of the papers."
+        return "**Not measured**: this run has no evaluation. `fsfm_jax` has one for every task of the papers."
     return "**Not measured**: what features are worth shows when something is trained on them."
 
 

@@ -132,7 +132,7 @@ def rename_finetuned(detector: Detector) -> OrderedDict:
         )
     if model.reduction is not None and model.insertion != CONCAT:
         raise ValueError(
-            "the official networks have FS-Adapter behind the encoder, its output beside the features; this one has "
+            "the official networks have FS-Adapter behind the encoder, its output next to the features; this one has "
             f"tuning.insertion {model.insertion}: use export.serialize"
         )
     if not isinstance(model, AntiSpoofSpec) and model.unit_features:

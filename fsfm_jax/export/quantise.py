@@ -149,16 +149,16 @@ def define_flags() -> None:
     # Not when imported: flags are shared by the whole process, and other programs have an --output too.
     flags.DEFINE_string("checkpoint", None, "Working directory of a fine-tuning run, an export or an official file.")
     flags.DEFINE_string("data", None, "Validation split: records such as data/ffpp:val, or what evaluation takes.")
-    flags.DEFINE_string("output", None, "File to write, FILE.onnx; FILE.onnx.json is written beside it.")
+    flags.DEFINE_string("output", None, "File to write, FILE.onnx; FILE.onnx.json is written next to it.")
     flags.DEFINE_enum("format", FORMATS[0], FORMATS, "What to write.")
     flags.DEFINE_integer("images", 64, "Images that give the ranges of the activations.", lower_bound=1)
     flags.DEFINE_integer("batch", 16, "Images that are scored at a time.", lower_bound=1)
     flags.DEFINE_float(
-        "false_alarm_rate", None, "Of the threshold that is fitted again, 0 to 1; by default the detector's own.",
+        "false_alarm_rate", None, "False alarm rate of the new threshold, 0 to 1; by default the detector's own.",
         0.0, 1.0,
     )  # fmt: skip
     flags.DEFINE_string("classes", "", "Classes of an official file by index, such as fake,real.")
-    flags.DEFINE_string("statistics", "", f"Channel statistics, if none lie beside the file: {', '.join(STATISTICS)}.")
+    flags.DEFINE_string("statistics", "", f"Channel statistics, if no file has them: {', '.join(STATISTICS)}.")
     flags.DEFINE_string("norm_over", "", f"For official anti-spoofing files: {' or '.join(NORM_AXES)} (the first).")
 
 

@@ -250,13 +250,13 @@ def _digest(config: Any) -> str | None:
 def define_flags() -> None:
     # Not when imported: flags are shared by the whole process, and other programs have an --output too.
     flags.DEFINE_string("checkpoint", None, "Working directory of a fine-tuning run, or an official FILE.pth.")
-    flags.DEFINE_string("output", None, "File to write; FILE.json is written beside it.")
+    flags.DEFINE_string("output", None, "File to write; FILE.json is written next to it.")
     flags.DEFINE_enum("format", "jax", FORMATS, "What to write.")
     platforms = f"Some of {', '.join(KNOWN_PLATFORMS)}, by default {', '.join(PLATFORMS)}; for the format jax."
     flags.DEFINE_list("platforms", None, platforms)
     flags.DEFINE_string("dtype", "", f"One of {', '.join(DTYPES)}; by default the run's, {OFFICIAL_DTYPE} of files.")
     flags.DEFINE_string("classes", "", "Classes of an official file by index, such as fake,real.")
-    flags.DEFINE_string("statistics", "", f"Channel statistics, if none lie beside the file: {', '.join(STATISTICS)}.")
+    flags.DEFINE_string("statistics", "", f"Channel statistics, if no file has them: {', '.join(STATISTICS)}.")
     flags.DEFINE_string("sign", None, "PEM file of a private key, to sign what is written; see fsfm sign --help.")
     flags.DEFINE_string("norm_over", "", f"For official anti-spoofing files: {' or '.join(NORM_AXES)} (the first).")
 

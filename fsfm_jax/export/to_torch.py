@@ -256,8 +256,8 @@ def define_flags() -> None:
     flags.DEFINE_enum("network", "online", NETWORKS, "Network of a pretraining run, where the format has one.")
     flags.DEFINE_enum("pooling", "avg", POOLINGS, "Pooling of a pretraining run, as timm's global_pool.")
     flags.DEFINE_bool(
-        "decoder", False, "Of a pretraining run: with the pixel decoder, as ViTMAE for Hugging Face, and with official "
-        "names in safetensors.",
+        "decoder", False, "Export a pretraining run with its pixel decoder: as ViTMAE for Hugging Face, with "
+        "official names in safetensors.",
     )  # fmt: skip
     flags.DEFINE_enum("dtype", "float32", STORED, "Type of the arrays in a safetensors file; int8: of its matrices.")
     flags.DEFINE_string("push", "", "OWNER/NAME of a repository of the Hub to upload to; a new one is made private.")

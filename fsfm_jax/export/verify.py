@@ -20,7 +20,7 @@ from fsfm_jax.weights.signed_files import verify_files
 
 def define_flags() -> None:
     # Not when imported: flags are shared by the whole process.
-    flags.DEFINE_string("key", "", "PEM file of the public key of whoever signed.")
+    flags.DEFINE_string("key", "", "PEM file of the signer's public key.")
 
 
 def main(arguments: list[str]) -> None:

@@ -210,7 +210,7 @@ class _Finetuning(Hooks):
         classes = f"classes {', '.join(names)} ({names[self._inputs.real]} is real)"
         LOG.info("%d training images, %s; at step %d of %d", self._inputs.examples, classes, first, last)
         if self._resolved.selection.kind == "oracle":
-            LOG.warning("selection.rule: oracle looks at the test set to choose the step; its numbers are optimistic")
+            LOG.warning("selection.rule: oracle chooses the step on the test set; its numbers are optimistic")
 
     def initial_state(self, program: Program) -> TrainState:
         """The pretrained encoder in a new network, or a network from scratch."""

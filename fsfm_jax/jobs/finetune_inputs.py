@@ -134,6 +134,6 @@ def _statistics(name: str, sources: list, pretrained: Pretrained | None) -> Stat
         return chosen
     if own is None:
         names = ", ".join(("records", *STATISTICS))
-        missing = "there is no pretraining run" if pretrained is None else f"nothing beside {pretrained.origin['path']}"
+        missing = "there is no pretraining run" if pretrained is None else f"no file at {pretrained.origin['path']}"
         raise ValueError(f"data.statistics: {missing} to take them from; use one of {names}")
     return own

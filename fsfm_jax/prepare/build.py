@@ -36,7 +36,7 @@ def _summary(card: Card, directory: str) -> str:
             f"{len(statistics.shard_lengths)} shards, {statistics.num_bytes / 1e6:,.1f} MB; not kept: {dropped} "
             f"(named in {report_file(split)})"
         )
-    return "\n".join([*lines, f"see {directory}/README.md and the contact sheets beside it"])
+    return "\n".join([*lines, f"see {directory}/README.md and the contact sheets next to it"])
 
 
 def define_flags() -> None:

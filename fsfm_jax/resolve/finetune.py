@@ -205,7 +205,7 @@ def _check_cached(c: ConfigDict, mixed: bool) -> None:
             f"features.cache: tuning.insertion {c.tuning.insertion} changes the encoder; expected concat or add"
         )
     if c.model.network == "antispoof" and c.model.norm_over == "tokens":
-        raise ValueError("features.cache: model.norm_over: tokens looks at every token, the cache has pooled ones")
+        raise ValueError("features.cache: model.norm_over: tokens needs every token, the cache has pooled ones")
     random = {
         "augment.crop": c.augment.crop, "augment.flip": c.augment.flip,
         "augment.rand_augment": c.augment.rand_augment != "none", "augment.erase": c.augment.erase,

@@ -125,7 +125,7 @@ def plan_study(config: ConfigDict, workdir: str) -> Study:
 
 
 def find_sources(folder: str) -> dict[str, Source]:
-    """Find the folders of pictures: real/NAME, forged/NAME, and NAME/real beside NAME/fake.
+    """Find the folders of pictures: real/NAME, forged/NAME, and NAME/real next to NAME/fake.
 
     Raises:
       FileNotFoundError: no such folder. ValueError: another layout, or a name twice.
@@ -144,7 +144,7 @@ def find_sources(folder: str) -> dict[str, Source]:
             places = {name: (f"{top}_{name}", name == REAL) for name in (REAL, FAKE)}
         else:
             raise ValueError(
-                f"folder: expected {REAL}/NAME, {FORGED}/NAME, or NAME/{REAL} beside NAME/{FAKE}; found "
+                f"folder: expected {REAL}/NAME, {FORGED}/NAME, or NAME/{REAL} next to NAME/{FAKE}; found "
                 f"{root / top} with {', '.join(below) or 'no folders'}"
             )
         for name, (title, real) in places.items():

@@ -158,7 +158,7 @@ def read_vouched(path: str, card: dict) -> bytes:
     if size != about["bytes"] or size > MAX_BYTES:
         raise ValueError(
             f"{path}: expected {about['bytes']} bytes, as its sidecar says, and at most {MAX_BYTES}; found {size}. It "
-            "is cut off, or another file's sidecar lies beside it: copy both again"
+            "is truncated, or has the sidecar of another file: copy both again"
         )
     with open(path, "rb") as file:
         content = file.read(size)

@@ -103,7 +103,7 @@ def _open(path: str, base: str, field: str, content: Content | None) -> tuple[Of
     state, said = torch_state(path, value, NAMINGS[base].wrappers) if kind == "pth" else (value, {})
     skipped = {}
     for key, value in said.items():
-        reason = "the student of DINO; its teacher is taken" if key == "student" else "beside the network"
+        reason = "the student of DINO; its teacher is taken" if key == "student" else "outside the network"
         for name in _tensor_names(value):
             skipped[f"{key}/{name}" if name else str(key)] = reason
     epoch = said.get("epoch")

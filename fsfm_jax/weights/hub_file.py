@@ -144,7 +144,7 @@ def check_digest(
     if address is not None and not vouched:
         some = f"only the first {len(known)} digits are known here, and they agree" if known else "none is known here"
         raise ValueError(
-            f"{about}: no digest to compare it with ({some}). If whoever released the file gives this one, write "
+            f"{about}: no digest to compare it with ({some}). If the publisher of the file states this one, write "
             f"{address.pinned(digest)} instead; nothing is fetched again"
         )
     return digest, about

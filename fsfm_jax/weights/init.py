@@ -158,7 +158,7 @@ def _of_file(
     if file.network == official_file.CLASSIFIER and "head.weight" not in file.tensors:
         raise ValueError(
             f"{FIELD}: {path} holds an encoder without a head, as an export for timm has it, but not the JSON that was "
-            f"written with it and says what it is: copy {os.path.basename(path)}.json beside it"
+            f"written with it and says what it is: copy {os.path.basename(path)}.json next to it"
         )
     if file.network != official_file.PRETRAINED:
         raise ValueError(
@@ -170,7 +170,7 @@ def _of_file(
         raise ValueError(
             f"{FIELD}: {path} holds no network of FSFM: it has no {PROJECTOR}*. Say what it is with model.base: "
             f"{others}; that decides its heads, and how its pixels are normalised. If it is an export of this program, "
-            f"copy its {os.path.basename(path)}.json beside it"
+            f"copy its {os.path.basename(path)}.json next to it"
         )
     notes = _kind_notes(file.tensors)
     dropped = [name for name in DROPPED if name in file.tensors]

@@ -113,7 +113,7 @@ def read_run(
         notes.append("no file of the target network: it would start as a copy of the online one")
         pair = os.path.basename(path).replace("checkpoint-", "checkpoint-te-", 1)
         if pair != os.path.basename(path) and os.path.isfile(beside := os.path.join(os.path.dirname(path), pair)):
-            notes.append(f"{beside} lies beside it; name it as the second file to go on with it")
+            notes.append(f"{beside} is in the same folder; name it as the second file to resume the run")
     return OfficialRun(
         params, second, moments, carried, fields, known, spec, _epochs(online), _what_it_says(online),
         statistics_beside(path), files, notes,

@@ -70,7 +70,7 @@ def check_structure(path: str, content: bytes) -> None:
         kind, data = todo.pop()
         nodes += kind == "node"
         if nodes > MAX_NODES:
-            raise ValueError(f"{path}: expected at most {MAX_NODES:,} operations; found more: not a detector of ours")
+            raise ValueError(f"{path}: expected at most {MAX_NODES:,} operations, as fsfm_jax writes them; found more")
         texts: dict[int, list[str]] = {}
         for number, value in _fields(path, kind, data):
             accepted = _MESSAGES[kind]

@@ -148,7 +148,7 @@ def adopt_state(
         if apart > SAME_STATISTICS:
             differing.append(f"data.statistics: {own} there, {dataclasses.asdict(statistics)} here")
     if differing:
-        LOG.warning("This run goes on with other settings than the imported one:\n  %s", "\n  ".join(differing))
+        LOG.warning("This run resumes with other settings than the imported one:\n  %s", "\n  ".join(differing))
     LOG.info("From %s: %g epochs done, which is step %d", what, run["epochs"], step)
     optimizer = fields["optimizer.name"]
     row = OPTIMIZERS[optimizer]

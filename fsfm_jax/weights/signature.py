@@ -112,7 +112,7 @@ def verify_digests(content: bytes, key: Any, where: str) -> dict[str, str]:
         if hint != wanted:
             raise ValueError(
                 f"{where}: the signature is of another key: expected {wanted[:16]}, found {plain(str(hint))[:16]}. "
-                "Name the public key of whoever signed this, if you trust them"
+                "Name the signer's public key, if you trust the signer"
             ) from error
         raise ValueError(f"{where}: the signed list was changed after it was signed; do not use these files") from error
     return _read_list(payload, where)

@@ -251,7 +251,7 @@ def _storage(identity: object, entries: dict[str, Entry]) -> Storage:
 def _tensor(*arguments: object) -> Tensor:
     """A view of a storage; whether it was trained is not kept."""
     if len(arguments) not in (6, 7) or type(arguments[0]) is not Storage:
-        raise ValueError("a tensor has other arguments than a storage and how to look at it")
+        raise ValueError("a tensor has other arguments than a storage, offset, shape and strides")
     storage, offset, shape, strides, requires_grad, hooks, metadata = (*arguments, None)[:7]
     name = f"a tensor of {storage.entry.name}"
     if not _are_counts((offset,)) or not _are_counts(shape) or not _are_counts(strides) or len(shape) != len(strides):

@@ -363,7 +363,7 @@ def test_pairs_of_two_epochs_sizes_and_positions_are_refused(tmp_path, golden):
 def test_a_network_alone_is_used_with_a_word_about_it(tmp_path):
     said = from_torch.convert(PAIR[:1], str(tmp_path / "run"))
     assert "it would start as a copy of the online one" in said[1]
-    assert said[2] == f"{PAIR[1]} lies beside it; name it as the second file to go on with it"
+    assert said[2] == f"{PAIR[1]} is in the same folder; name it as the second file to resume the run"
     assert "nothing says how its pixels were normalised" in said[3]
     assert open_pretrained(str(tmp_path / "run")).statistics is None
     with pytest.raises(ValueError, match="has a folder imported already"):

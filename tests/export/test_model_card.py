@@ -54,4 +54,4 @@ def test_no_claim_is_without_a_figure_and_weights_of_the_authors_keep_their_lice
     assert "license: cc-by-nc-4.0" in text and "SHA-256 `abab" in text and "CC BY-NC 4.0 they stay." in text
     calibrated = dict(class_names=["fake", "real"], real=1, score="softmax", temperature=None, thresholds=None)
     text = card_of(PRETRAINED | calibrated | {"kind": "classifier", "selection": None}, None)
-    assert "**No threshold is known" in text and "**Not measured**: no evaluation lies beside this run" in text
+    assert "**No threshold is known" in text and "**Not measured**: this run has no evaluation" in text

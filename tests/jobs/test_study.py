@@ -171,7 +171,7 @@ def test_a_study_that_cannot_be_is_refused(pictures, fields, message):
 
 def test_another_layout_is_refused(tmp_path):
     (tmp_path / "photos/deep").mkdir(parents=True)
-    said = "expected real/NAME, forged/NAME, or NAME/real beside NAME/fake; found .*photos"
+    said = "expected real/NAME, forged/NAME, or NAME/real next to NAME/fake; found .*photos"
     with pytest.raises(ValueError, match=said):
         find_sources(str(tmp_path))
     for place in ("real/x_real", "x/real", "x/fake"):

@@ -412,8 +412,8 @@ def test_of_a_checkpoint_of_dino_the_teacher_is_taken(tmp_path):
     assert found.report.skipped == {
         **{f"student/{name}": "the student of DINO; its teacher is taken" for name in student},
         "head.mlp.0.bias": "the projection head of DINO",
-        "epoch": "beside the network",
-        "optimizer": "beside the network",
+        "epoch": "outside the network",
+        "optimizer": "outside the network",
     }
     assert found.origin["epoch"] == 7
     refused(path, "mae", "a checkpoint of DINO, with student and teacher; set model.base to dino")

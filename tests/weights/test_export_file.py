@@ -153,7 +153,7 @@ def test_an_exported_encoder_starts_fine_tuning_as_its_run_does(encoder, tmp_pat
     if format == "timm":
         for name, text in (("mean_patches", "an encoder without a head"), ("cls", "no network of FSFM")):
             (tmp_path / name / "model.pth.json").unlink()
-            with pytest.raises(ValueError, match=f"{text}.* copy (its )?model.pth.json beside it"):
+            with pytest.raises(ValueError, match=f"{text}.* copy (its )?model.pth.json next to it"):
                 open_pretrained(str(tmp_path / name / "model.pth"))
 
 

@@ -45,7 +45,7 @@ def walk(request: Request) -> Walk:
     if splits and len(splits) != len(names):
         others = [name for name in names if name not in SPLITS]
         raise download.wrong(
-            f"beside {', '.join(splits)} it has {', '.join(others)}", "move them into one of the splits"
+            f"next to {', '.join(splits)} it has {', '.join(others)}", "move them into one of the splits"
         )
     places = {split: split for split in splits} or {"train": ""}
     for place in {"", *places.values()}:

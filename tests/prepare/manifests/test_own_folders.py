@@ -62,7 +62,7 @@ def test_real_class_that_cannot_be_known(miniature):
 
 
 @pytest.mark.parametrize("paths, message", [
-        (["train/a/1.png", "train/b/1.png", "c/1.png"], "beside train it has c"),
+        (["train/a/1.png", "train/b/1.png", "c/1.png"], "next to train it has c"),
         (["a/1.png", "b/1.png", "2.png"], "it has files of no class, such as 2.png"),
         (["train/a/1.png", "train/b/1.png", "train/2.mp4"], "train has files of no class, such as 2.mp4"),
         (["a/1.png"], "it has one class, a(?s:.*)use --dataset=photos$"),
