@@ -83,7 +83,12 @@ def test_a_shape_that_the_compiler_does_not_know_is_a_sentence(tmp_path):
     assert "error: --topology: the TPU compiler does not know v5e:3x1" in done.stderr
 
 
-@pytest.mark.parametrize("recipe", ["pretrain_vits", "pretrain_vitb", "pretrain_vitl"])
+LARGE = pytest.mark.skipif("ALL_BARS" not in os.environ, reason="three minutes each: ALL_BARS=1 make test-tpu")
+
+
+@pytest.mark.parametrize(
+    "recipe", ["pretrain_vits", *(pytest.param(name, marks=LARGE) for name in ("pretrain_vitb", "pretrain_vitl"))]
+)
 def test_a_published_recipe_takes_no_more_flops_messages_or_memory_than_before(tmp_path, recipe):
     """Two to three minutes each. The stored figures are those of benchmarks/results/tpu.json for this slice."""
     command = [sys.executable, "-m", "fsfm_jax.compile_check", f"--config={recipe}", "--topology=v5e:16x16"]
