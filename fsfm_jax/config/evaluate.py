@@ -7,7 +7,7 @@ def looking() -> ConfigDict:
     """Return the evaluation and report settings; fine-tuning has these fields as well."""
     c = ConfigDict()
     c.evaluation = ConfigDict()
-    c.evaluation.transform = "resize_center"  # resize the shorter side to 256 and crop 224; "resize": the whole crop to 224
+    c.evaluation.transform = "resize_center"  # shorter side to 256, centre crop of 224; "resize": whole crop to 224
     c.evaluation.batch = 320  # images scored at a time, over all devices
     c.evaluation.threads = 2  # threads that decode photos
 
@@ -47,7 +47,7 @@ def evaluate() -> ConfigDict:
 
     c.official = ConfigDict()  # facts that official files do not contain; for official files only
     c.official.classes = ""  # class names in index order, such as "fake,real"; for official files only
-    c.official.statistics = ""  # pixel statistics: "vggface2", "ffpp", "imagenet"; "": read the file next to the weights
+    c.official.statistics = ""  # pixel statistics: "vggface2", "ffpp", "imagenet"; "": those stored with the file
     c.official.norm_over = "tokens"  # normalisation of official anti-spoofing networks, as model.norm_over
     c.official.dtype = "bfloat16"  # dtype of the matrix products; for official files only
     c.official.transform = "resize_center"  # as evaluation.transform; for official files only

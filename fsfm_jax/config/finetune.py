@@ -89,8 +89,8 @@ def finetune() -> ConfigDict:
     c.features.cache = ""
 
     c.augment = ConfigDict()
-    # Image sides for training in pixels, such as "224,320,384". Each step draws one at random (Redmon and Farhadi, 2017,
-    # section 2) and resizes the position embeddings. "": model.image_size, which the finished detector always uses.
+    # Image sides for training in pixels, such as "224,320,384". Each step draws one at random (Redmon and Farhadi,
+    # 2017, section 2) and resizes the position embeddings. "": model.image_size, the size of the finished detector.
     c.augment.sizes = ""
     c.augment.crop = True  # True: random resized crop; False: the whole face
     c.augment.flip = 0.5  # probability of a horizontal flip
@@ -110,7 +110,7 @@ def finetune() -> ConfigDict:
     c.loss.smoothing = 0.1  # label smoothing: share spread over all classes (Inception v3, section 7)
     # Gamma of the focal loss, which replaces cross-entropy, such as 2.0 (Lin et al., 2017, equation 5); 0: off.
     c.loss.focusing = 0.0
-    c.loss.alpha = config_dict.placeholder(float)  # focal loss: weight alpha for forged faces, 1 - alpha for real ones; None: 1
+    c.loss.alpha = config_dict.placeholder(float)  # focal loss: weight of forged faces, of real ones 1 - alpha; None: 1
     # Weight of the uniformity loss, which spreads features of unit length over the sphere (Wang and Isola, 2020,
     # section 4.1.2), within a micro-batch; 0: off. GenD (Yermakov et al., 2026) uses 0.5.
     c.loss.uniformity = 0.0

@@ -58,18 +58,18 @@ def pretrain() -> ConfigDict:
     c.model.rep_decoded = "both"  # networks with a representation decoder: "both", "online" or "neither"
     c.model.rep_positions = "zeros"  # decoder positions: "zeros" as the released weights, "sincos" as in the paper
     c.model.dtype = "bfloat16"  # dtype of matrix products; parameters, norms, softmax and losses stay float32
-    c.model.remat = "none"  # recomputed activations: "none", "attention", "dots" (all but dots), "full"; docs/SCALING.md
+    c.model.remat = "none"  # what to recompute: "none", "attention", "dots" (all but dots), "full"; docs/SCALING.md
 
     c.mask = ConfigDict()
     c.mask.strategy = "crfr_p"  # "crfr_p", "random", "fasking_i", "frp" or "crfr_r"; docs/extending.md: how to add one
-    c.mask.ratio = 0.75  # share of masked patches
+    c.mask.ratio = 0.75  # share of masked patches, between 0 and 1
     c.mask.region_draw = "image"  # "image": one region each (paper); "batch": one per draw_group (released code)
     c.mask.draw_group = 256  # images that share a region, with mask.region_draw "batch"
     c.mask.count = "exact"  # "exact"; "released": off by one if ratio * patches is not an integer
 
     c.loss = ConfigDict()
-    c.loss.kind = "ncs"  # instance loss: "ncs", "byol", "infonce", "mocov3", "simclr"; docs/extending.md: how to add one
-    c.loss.ncs_scale = 1.0  # factor of the "ncs" loss: 1 is the paper's -cos, 0.5 the undocumented value of the released code
+    c.loss.kind = "ncs"  # instance loss: "ncs", "byol", "infonce", "mocov3", "simclr"; see docs/extending.md
+    c.loss.ncs_scale = 1.0  # factor of the "ncs" loss: 1 is the paper's -cos; 0.5 is found in the released code
     c.loss.temperature = 0.1  # temperature of the kinds with negatives
     c.loss.negatives = True  # use negatives in these kinds; False: positive pairs only, as in the released code
     c.loss.normalise_pixels = True  # standardise each target patch by its own mean and std (MAE)
@@ -120,10 +120,10 @@ def pretrain() -> ConfigDict:
     c.writers = "console,jsonl"
 
     c.partition = ConfigDict()
-    c.partition.replicas = config_dict.placeholder(int)  # device groups that exchange gradients only; not set: one per slice
-    c.partition.reduce_dtype = "float32"  # dtype of the gradient sum over devices: "float32"; "bfloat16": half the bytes
+    c.partition.replicas = config_dict.placeholder(int)  # groups that exchange gradients only; not set: one per slice
+    c.partition.reduce_dtype = "float32"  # dtype of the gradient sum over devices: "float32", or "bfloat16" for half the bytes
     c.partition.fsdp = False  # shard parameters, moments and target over the devices
-    c.partition.fsdp_min_size = 65536  # smallest number of elements of an array to shard; smaller ones are replicated
+    c.partition.fsdp_min_size = 65536  # elements of the smallest array to shard; smaller ones are replicated
 
     c.figure = ConfigDict()
     c.figure.data = "samples:heldout"  # records of the faces in the final picture
@@ -144,8 +144,8 @@ def alarms(loss: float = 2.0, gradient: float = 10.0, steps: int = 10) -> Config
     c = ConfigDict()
     c.divergence = ConfigDict()
     c.divergence.action = "warn"  # reaction to divergence: "warn", "stop" or "off"
-    # Alarm limit of the loss, as a multiple of its median over the last steps. A loss at chance level may be only little
-    # higher than before.
+    # Alarm limit of the loss, as a multiple of its median over the last steps. A loss at chance level may be only
+    # a little higher than before.
     c.divergence.loss = loss
     c.divergence.gradient = gradient  # alarm limit of the gradient norm, as a multiple of its median
     c.divergence.window = 100  # number of steps of the median; the alarm is off before so many steps
