@@ -231,7 +231,7 @@ class _Finetuning(Hooks):
         state = state._replace(params=jax.device_put(jax.tree.map(jnp.asarray, params), program.shardings.params))
         if not resolved.average:
             return state
-        start = jax.jit(program.target.init, out_shardings=program.shardings.target)  # a copy, because the step donates both
+        start = jax.jit(program.target.init, out_shardings=program.shardings.target)  # a copy: the step donates both
         return state._replace(target=start(state.params))
 
     def finish(self, ended: Ended) -> None:
@@ -243,7 +243,7 @@ class _Finetuning(Hooks):
             label += f" Nothing was trained on {', '.join(inputs.foreign)}."
         task, scorer, merged = resolved.task, self._scorer, {}
         if task.model.lora is not None:
-            # Merge the updates, so that every reader of the detector finds a plain encoder. Calibrate and test that one.
+            # Merge the updates so that every reader finds a plain encoder. Calibrate and test that one.
             params, merged = merge(params, task.model.lora), {MERGED: tuning.LORA}
             task = dataclasses.replace(task, model=dataclasses.replace(task.model, lora=None))
             scorer = Scorer(task, resolved.report.evaluation, self._program.mesh)

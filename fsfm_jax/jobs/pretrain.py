@@ -77,7 +77,7 @@ def _make_program(
 ) -> Program:  # fmt: skip
     patches, size = (task.model.patches,), task.model.image_size
     masks = [records.MASK, records.REGION_MASK] + [records.OTHER_MASK] * other_mask
-    # Images are passed as rows of pixels: a TPU would lay them out by channel, and patchifying then cost 10 % of a step.
+    # Images are passed as rows of pixels: a TPU would lay them out by channel, and patchifying then cost 0.1 of a step.
     rows = (size, 3 * size)
     images = [records.IMAGE] + [records.TARGET_IMAGE] * other_image
     return Program(
