@@ -32,7 +32,7 @@ class Terminated(BaseException):
 
 
 def start(module: ModuleType, arguments: Sequence[str], name: str = "", examples: Sequence[str] = ()) -> NoReturn:
-    """Reads the flags of a command and runs it; a wrong one ends in a sentence and exit code 2.
+    """Read the flags of a command and runs it; a wrong one ends in a sentence and exit code 2.
 
     Args:
       module: has `main(arguments)`, and `define_flags()` unless importing it defines them; `read_options` reads them in
@@ -66,7 +66,7 @@ def start(module: ModuleType, arguments: Sequence[str], name: str = "", examples
 
 
 def help_text(module: ModuleType, name: str, examples: Sequence[str] = ()) -> str:
-    """The help of a command: what it does, examples, and every option with its default."""
+    """Return the help of a command: what it does, examples, and every option with its default."""
     lines = [(module.__doc__ or "").strip(), ""]
     if examples:
         lines += ["examples:", *(f"  {example}" for example in examples), ""]
@@ -89,7 +89,7 @@ def _interrupt() -> int:
 
 
 def run(job: Callable[[], int | None]) -> NoReturn:
-    """Runs `job` and exits with the code that it returns, None for 0, or with that of what ended it.
+    """Run `job` and exits with the code that it returns, None for 0, or with that of what ended it.
 
     ValueError, OSError, RuntimeError and ModuleNotFoundError are told in a sentence, with exit code 1; other exceptions
     are faults of the program and pass.
@@ -112,7 +112,7 @@ def run(job: Callable[[], int | None]) -> NoReturn:
 
 
 def one_line_interrupts() -> None:
-    """Makes Ctrl-C one line also while a program is imported, before `run` watches; the exit code is that of SIGINT."""
+    """Make Ctrl-C one line also while a program is imported, before `run` watches; the exit code is that of SIGINT."""
     usual = sys.excepthook
 
     def told(kind, error, traceback) -> None:
@@ -125,12 +125,12 @@ def one_line_interrupts() -> None:
 
 
 def terminate(*_) -> NoReturn:
-    """Handles SIGTERM so that files are closed and temporary ones removed."""
+    """Handle SIGTERM so that files are closed and temporary ones removed."""
     raise Terminated
 
 
 def say(line: str, stream: TextIO | None = None, end: str = "\n") -> None:
-    """Prints a line at once, to the standard output if no stream is given.
+    """Print a line at once, to the standard output if no stream is given.
 
     Raises:
       BrokenPipeError: whoever read has gone, as `head` does.
@@ -147,13 +147,13 @@ def say(line: str, stream: TextIO | None = None, end: str = "\n") -> None:
 
 
 def check_seconds(seconds: float) -> None:
-    """Refuses a time limit that no clock can wait for; ValueError."""
+    """Refuse a time limit that no clock can wait for; ValueError."""
     if not 1 <= seconds <= LONGEST:  # NaN too
         raise ValueError(f"--seconds: expected 1 to {LONGEST} seconds, found {seconds:g}")
 
 
 def with_name(error: OSError, filename: str) -> OSError:
-    """The same error with the name of the file: a write that fails, as on a full disk, does not tell it."""
+    """Return the same error with the name of the file: a write that fails, as on a full disk, does not tell it."""
     return type(error)(error.errno, error.strerror, filename)
 
 

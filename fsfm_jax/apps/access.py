@@ -31,7 +31,7 @@ HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen on is reached from this machine alone."""
+    """Return whether an address to listen on is reached from this machine alone."""
     return host in LOOPBACK
 
 
@@ -79,7 +79,7 @@ class Access:
 
 
 def _parts(address: str) -> SplitResult:
-    """The parts of an address; one that is none, such as "//[", has none."""
+    """Return the parts of an address; one that is none, such as "//[", has none."""
     try:
         return urlsplit(address)
     except ValueError:

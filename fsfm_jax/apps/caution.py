@@ -15,13 +15,13 @@ NO_PROOF = "a score is no proof; rates hold for faces like those of the split th
 
 
 def percent(rate: float) -> str:
-    """A share in words; what is not all or nothing is not rounded to it."""
+    """Return a share in words; what is not all or nothing is not rounded to it."""
     shown = rate if rate in (0, 1) else min(max(rate, 0.0001), 0.9999)
     return f"{100 * shown:.{2 if shown < 0.1 else 4 if shown > 0.99 else 3}g} %"
 
 
 def rates_of(threshold: Threshold) -> str:
-    """Both error rates of a threshold as a phrase, where it was chosen."""
+    """Return both error rates of a threshold as a phrase, where it was chosen."""
     alarms, misses = threshold.false_negative_rate, threshold.false_positive_rate  # real is the positive class
     if not threshold.split:
         return "its error rates are not known"

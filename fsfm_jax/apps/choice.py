@@ -27,7 +27,7 @@ class Choice:
 
 
 def choose(query: QueryParams, usual: Choice) -> Choice:
-    """Reads the choice of a request; what it does not say is as in `usual`.
+    """Read the choice of a request; what it does not say is as in `usual`.
 
     Raises:
       ValueError: a value that is not offered; the text is for whoever sent it.

@@ -32,7 +32,7 @@ def picture(image: np.ndarray, lossless: bool = False) -> str:
 
 
 def preview_of(reading: Reading) -> list[dict]:
-    """The small pictures of a file, each with its place in the video and the size that boxes count."""
+    """Return the small pictures of a file, each with its place in the video and the size that boxes count."""
     return [
         {
             "frame": one.frame, "second": one.frame / reading.rate if reading.rate else None,
@@ -43,7 +43,7 @@ def preview_of(reading: Reading) -> list[dict]:
 
 
 def compile_for_a_photo(predictor: Predictor) -> None:
-    """Compiles what a photo with one face needs, so that the first visitor does not wait for it.
+    """Compile what a photo with one face needs, so that the first visitor does not wait for it.
 
     Raises:
       ValueError: scores that are not finite.
@@ -55,7 +55,7 @@ def compile_for_a_photo(predictor: Predictor) -> None:
 
 
 def answer_detection(predictor: Predictor, rule: DecisionRule, reading: Reading, ticket: Ticket) -> dict:
-    """The answer about a file that has faces; `rule` follows people.
+    """Return the answer about a file that has faces; `rule` follows people.
 
     Raises:
       ValueError: scores that are not finite.
@@ -96,7 +96,7 @@ def answer_detection(predictor: Predictor, rule: DecisionRule, reading: Reading,
 
 
 def _score(predictor: Predictor, pixels: np.ndarray, ticket: Ticket) -> np.ndarray:
-    """Scores `[n, C]` of crops, with a look at the ticket before each batch."""
+    """Score `[n, C]` of crops, with a look at the ticket before each batch."""
     parts = []
     for start in range(0, len(pixels), predictor.batch):
         ticket.tell(SCORE, start, len(pixels))
@@ -138,5 +138,5 @@ def _sentence(text: str) -> str:
 
 
 def _classes(faces: Sequence[FaceScore]) -> dict[str, float]:
-    """Mean probability of each class over the faces of a person, as the score is."""
+    """Return mean probability of each class over the faces of a person, as the score is."""
     return {name: float(np.mean([face.classes[name] for face in faces])) for name in faces[0].classes}

@@ -26,7 +26,7 @@ class FaceScore:
     person: int | None = None
 
     def as_json(self) -> dict:
-        """Everything but pixels."""
+        """Return everything but pixels."""
         crop = self.crop
         sure = None if math.isnan(crop.sureness) else crop.sureness
         said = {

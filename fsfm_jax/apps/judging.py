@@ -49,15 +49,15 @@ class Recorder:
         self.count = self.without = self.unjudged = 0
 
     def say(self, line: str) -> None:
-        """Writes a line to the table; OSError."""
+        """Write a line to the table; OSError."""
         command.say(line, self._table)
 
     def say_header(self) -> None:
-        """Writes the first line of the table; OSError."""
+        """Write the first line of the table; OSError."""
         self.say(outputs.header(self._width))
 
     def add(self, reading: Reading, verdict: Verdict, with_row: bool = True) -> None:
-        """Gives a verdict to all outputs; OSError."""
+        """Give a verdict to all outputs; OSError."""
         if self._redaction is not None:
             verdict = self._redaction.redact(verdict)
         if with_row:
@@ -88,7 +88,7 @@ class Judge:
     faces: str
 
     def judge(self, refused: Mapping[str, str]) -> None:
-        """Judges files in their order, each with a row of the table.
+        """Judge files in their order, each with a row of the table.
 
         Args:
           refused: by path why it cannot be read, "" for all others.
@@ -107,7 +107,7 @@ class Judge:
         self._say_unjudged()
 
     def resume(self, parts: ResultParts, refused: Mapping[str, str]) -> None:
-        """Judges the files that have no result in `parts`, as they are read; raises as `judge`."""
+        """Judge the files that have no result in `parts`, as they are read; raises as `judge`."""
         recorder = self.recorder
         todo = {path: why for path, why in refused.items() if parts.expect(stamp(path))}
         if len(todo) < len(refused):
@@ -125,7 +125,7 @@ class Judge:
         self._say_unjudged()
 
     def watch(self, parts: ResultParts | None, folders: Sequence[str], seconds: float) -> None:
-        """Judges what appears in folders, with a look every `seconds`, until Ctrl-C or SIGTERM; raises as `judge`."""
+        """Judge what appears in folders, with a look every `seconds`, until Ctrl-C or SIGTERM; raises as `judge`."""
         recorder = self.recorder
         arrivals = Arrivals(folders, lambda found: parts is None or parts.expect(found))
 

@@ -44,7 +44,7 @@ def answer_face(reading: Reading) -> dict:
 
 
 def open_face(face: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """A face and its parsing map, `[224, 224, 3]` and `[224, 224] uint8`, from the bytes of `answer_face`.
+    """Return a face and its parsing map, `[224, 224, 3]` and `[224, 224] uint8`, from the bytes of `answer_face`.
 
     Raises:
       ValueError: another number of bytes.
@@ -76,7 +76,7 @@ class Masker:
         return PATCH if self.run is None else self.run.spec.size.patch_size
 
     def answer_masks(self, face: bytes, strategy: str, ratio: float, roll: int) -> dict:
-        """The answer about a face of `answer_face`.
+        """Return the answer about a face of `answer_face`.
 
         Args:
           ratio: share of hidden patches. roll: number of the draw.
@@ -117,7 +117,7 @@ class Masker:
 
 
 def masker_of(run: OpenedRun | None, name: str) -> Masker:
-    """A masker whose run is placed on the first device and compiled.
+    """Return a masker whose run is placed on the first device and compiled.
 
     Raises:
       ValueError: a run that cannot reconstruct faces, see `task_of`.

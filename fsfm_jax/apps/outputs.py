@@ -33,12 +33,12 @@ HEADER = f"{'faces':>9} {'frames':>12} {'P(real)':>7} {'calibrated':>10}  verdic
 
 
 def width_for(paths: Sequence[str]) -> int:
-    """The width of the column of names."""
+    """Return the width of the column of names."""
     return min(WIDEST, max(len("file"), *(len(plain(path)) for path in paths)))
 
 
 def row(verdict: Verdict, width: int) -> str:
-    """A line of the table; see `header`."""
+    """Return a line of the table; see `header`."""
     name = plain(verdict.path)
     name = name if len(name) <= width else "..." + name[3 - width :]
     notes = f" [{plain('; '.join(verdict.notes))}]" if verdict.notes else ""
@@ -53,7 +53,7 @@ def row(verdict: Verdict, width: int) -> str:
 
 
 def person_rows(verdict: Verdict, width: int) -> list[str]:
-    """A line for each person of a video in which people are followed, under that of the video."""
+    """Return a line for each person of a video in which people are followed, under that of the video."""
     lines = []
     for person in verdict.persons or ():
         calibrated = "-" if person.calibrated is None else f"{person.calibrated:.4f}"
@@ -65,7 +65,7 @@ def person_rows(verdict: Verdict, width: int) -> list[str]:
 
 
 def header(width: int) -> str:
-    """The first line of the table, whose names have `width` columns."""
+    """Return the first line of the table, whose names have `width` columns."""
     return f"{'file':{width}} {HEADER}"
 
 
@@ -117,19 +117,19 @@ class JsonResults:
     """All verdicts with what gives them their meaning, as one object; not valid before `end`."""
 
     def __init__(self, file: ResultFile | ResultStream, carded: Carded, rule: DecisionRule, checkpoint: str):
-        """Writes everything but the verdicts; OSError."""
+        """Write everything but the verdicts; OSError."""
         self._file, self._first = file, True
         file.write(_text(meaning(carded, rule, checkpoint)).removesuffix("\n}") + ',\n "files": [', 0)
         file.closing = _end(False)
 
     def add(self, verdict: Verdict) -> None:
-        """Writes a verdict; OSError."""
+        """Write a verdict; OSError."""
         text = _text(verdict.as_json()).replace("\n", "\n  ")
         self._file.write(f"{'' if self._first else ','}\n  {text}")
         self._first = False
 
     def end(self) -> None:
-        """Writes the end; OSError."""
+        """Write the end; OSError."""
         self._file.write(_end(True), 0)
         self._file.closing = ""
 
@@ -138,12 +138,12 @@ class CsvResults:
     """A row for each face; a row without one for each file that has none."""
 
     def __init__(self, file: ResultFile | ResultStream, persons: bool = False):
-        """Writes the names of the columns, with those of `OF_PERSONS` where people are followed; OSError."""
+        """Write the names of the columns, with those of `OF_PERSONS` where people are followed; OSError."""
         self._file, self._persons = file, persons
         file.write(_line([*COLUMNS, *OF_PERSONS] if persons else COLUMNS), 0)
 
     def add(self, verdict: Verdict) -> None:
-        """Writes the rows of a verdict; OSError."""
+        """Write the rows of a verdict; OSError."""
         name = plain(verdict.path)
         # "./=a.jpg" is the same file.
         name = f"./{name}" if verdict.path.startswith(FORMULA) else name

@@ -47,7 +47,7 @@ class Person:
 
 
 def number_persons(reading: Reading) -> list[int]:
-    """The person of each crop of a video, numbered from 1; see `tracks.follow`."""
+    """Return the person of each crop of a video, numbered from 1; see `tracks.follow`."""
     frames = sorted({crop.frame for crop in reading.crops} | {miss.frame for miss in reading.misses})
     crops = [[index for index, crop in enumerate(reading.crops) if crop.frame == frame] for frame in frames]
     boxes = [[reading.crops[index].box for index in indices] for indices in crops]
@@ -69,13 +69,13 @@ def decide_persons(
 
 
 def decide_alone(faces: Sequence[FaceScore], threshold: Threshold | None, limits: Limits) -> tuple[Person, ...]:
-    """The verdict on each face of a photo, where every face is somebody."""
+    """Return the verdict on each face of a photo, where every face is somebody."""
     numbered = [dataclasses.replace(face, person=number) for number, face in enumerate(faces, 1)]
     return decide_persons(numbered, threshold, limits, 1)
 
 
 def choose_deciding(persons: Sequence[Person]) -> Person:
-    """The person whose verdict is that of the file: the least score, of those with a verdict if there are any.
+    """Return the person whose verdict is that of the file: the least score, of those with a verdict if there are any.
 
     So a video is forged if any person is called forged, and real if one is called real and none forged.
     """

@@ -19,7 +19,7 @@ class PictureFolder:
     """A context manager; the folder has its name if the block ends without an exception."""
 
     def __init__(self, flag: str, path: str):
-        """Makes the folder under its hidden name.
+        """Make the folder under its hidden name.
 
         Raises:
           ValueError: the folder holds something else, is a link, or cannot be made.
@@ -33,7 +33,7 @@ class PictureFolder:
             raise ValueError(f"{flag}={path}: cannot make a folder there: {error.strerror}") from error
 
     def add(self, file: str, pictures: dict[str, bytes]) -> None:
-        """Writes the pictures of a file, PNG by name; OSError."""
+        """Write the pictures of a file, PNG by name; OSError."""
         for name, content in pictures.items():
             self._write(name, content)
         self._pictures[file] = list(pictures)
@@ -75,7 +75,7 @@ class PictureFolder:
             raise with_name(error, os.path.join(self._path, name)) from error
 
     def _check_old(self) -> None:
-        """Refuses whatever is not the folder of an earlier run."""
+        """Refuse whatever is not the folder of an earlier run."""
         wrong = ""
         if os.path.islink(self._path):
             wrong = "it is a link; name the folder itself"

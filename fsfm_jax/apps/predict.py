@@ -105,7 +105,7 @@ def define_flags() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     chosen: Any = flags.FLAGS
     if len(arguments) < 2:
         raise app.UsageError("expected photos, videos or folders")

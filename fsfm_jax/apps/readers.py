@@ -73,7 +73,7 @@ class Readers:
         self.close()
 
     def close(self) -> None:
-        """Ends the workers; files that are being read are given up."""
+        """End the workers; files that are being read are given up."""
         self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in list(self._alive):
@@ -86,7 +86,7 @@ class Readers:
     def read(
         self, path: str, faces: str | None = None, frames: int | None = None, ticket: Ticket | None = None
     ) -> Reading:
-        """Reads one file; may be called from several threads.
+        """Read one file; may be called from several threads.
 
         Args:
           faces, frames: for this file, in the place of the settings' own; see `Settings`.
@@ -121,7 +121,7 @@ class Readers:
             self._idle.put(worker)
 
     def read_all(self, paths: Iterable[str]) -> Iterator[Reading]:
-        """Reads files in their order, a few ahead of what is taken."""
+        """Read files in their order, a few ahead of what is taken."""
         pending: collections.deque[concurrent.futures.Future[Reading]] = collections.deque()
         try:
             for path in paths:
@@ -135,7 +135,7 @@ class Readers:
                 future.cancel()
 
     def read_as_done(self, paths: Iterable[str | None]) -> Iterator[Reading | None]:
-        """Reads files and yields each when it has been read: a slow one keeps none of the others waiting.
+        """Read files and yields each when it has been read: a slow one keeps none of the others waiting.
 
         Args:
           paths: as many are taken as keep the workers busy. None, "no file now", makes it yield what is ready, and
@@ -214,7 +214,7 @@ class Worker:
             raise ValueError(str(said.get(REFUSED)))
 
     def read(self, wanted: list, ticket: Ticket) -> Reading:
-        """The answer about a file, `wanted` being its path and more; BrokenWorker if there is none."""
+        """Return the answer about a file, `wanted` being its path and more; BrokenWorker if there is none."""
         tell = functools.partial(ticket.tell, READ)
         return self._in_time(
             lambda: self._ask(wanted, lambda answers: read_reading(answers, wanted[0], self._side, tell))
@@ -242,7 +242,7 @@ class Worker:
             timer.cancel()
 
     def kill(self) -> None:
-        """Kills the process and those that it started; whoever waits for its answer gets a BrokenWorker."""
+        """Kill the process and those that it started; whoever waits for its answer gets a BrokenWorker."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

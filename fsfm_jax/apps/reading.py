@@ -123,7 +123,7 @@ class FaceReader:
     """Reads files; holds the detector and the parser, which take a second to load."""
 
     def __init__(self, settings: Settings, decoders: Decoders = HERE):
-        """Raises ValueError, FileNotFoundError or RuntimeError as `make_detector` and `make_parser`."""
+        """Raise ValueError, FileNotFoundError or RuntimeError as `make_detector` and `make_parser`."""
         self._settings, self._decoders = settings, decoders
         self._found: list[tuple[int, int]] = []
         self._previews: list[Preview] = []
@@ -139,7 +139,7 @@ class FaceReader:
     def read(
         self, path: str, faces: str | None = None, frames: int | None = None, tell: Callable[[int, int], None] = _ignore
     ) -> Reading:
-        """The faces of a photo or video; never raises for what is wrong with the file.
+        """Return the faces of a photo or video; never raises for what is wrong with the file.
 
         Args:
           faces, frames: for this file, in the place of the settings' own.

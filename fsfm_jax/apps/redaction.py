@@ -26,12 +26,12 @@ class Redaction:
         self._salt = secrets.token_bytes(SALT_BYTES)
 
     def name(self, path: str) -> str:
-        """The name that stands for a path, such as "file-0f3c2a9b5d7e8142"."""
+        """Return the name that stands for a path, such as "file-0f3c2a9b5d7e8142"."""
         digest = hashlib.blake2b(os.fsencode(path), digest_size=DIGEST_BYTES, key=self._salt)
         return f"file-{digest.hexdigest()}"
 
     def redact(self, verdict: Verdict) -> Verdict:
-        """A verdict without the path, the words of other programs and the words of the file; numbers stay."""
+        """Return a verdict without the path, the words of other programs and the words of the file; numbers stay."""
         return dataclasses.replace(
             verdict,
             path=self.name(verdict.path),

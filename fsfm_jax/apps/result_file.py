@@ -16,7 +16,7 @@ PARTIAL = ".partial"
 
 
 def open_results(flag: str, path: str) -> "ResultFile | ResultStream":
-    """Opens what a flag names, `-` for the standard output, so that a path that cannot be written to is told at once.
+    """Open what a flag names, `-` for the standard output, so that a path that cannot be written to is told at once.
 
     Devices, pipes and what lies in /proc are written to directly: they have no name to be replaced.
 
@@ -45,7 +45,7 @@ class ResultFile:
     """
 
     def __init__(self, flag: str, path: str):
-        """Makes the file under its hidden name.
+        """Make the file under its hidden name.
 
         Raises:
           ValueError: the folder is not there or cannot be written to.
@@ -62,7 +62,7 @@ class ResultFile:
             os.fchmod(self._file.fileno(), stat.S_IMODE(os.stat(path).st_mode))
 
     def write(self, text: str, results: int = 1) -> None:
-        """Writes all of `text`, which holds so many results, or nothing of it.
+        """Write all of `text`, which holds so many results, or nothing of it.
 
         Raises:
           OSError: as on a full disk.
@@ -92,7 +92,7 @@ class ResultFile:
             raise failure from failed
 
     def _give_up(self, error: BaseException) -> None:
-        """Closes the file; if there are results in it, a note of `error` says where."""
+        """Close the file; if there are results in it, a note of `error` says where."""
         kept = self._results > 0
         try:
             if not self._file.closed:
@@ -112,12 +112,12 @@ class ResultStream:
     """The standard output, a device or a pipe, with the methods of `ResultFile`."""
 
     def __init__(self, path: str | None):
-        """Opens `path`, the standard output if there is none; OSError."""
+        """Open `path`, the standard output if there is none; OSError."""
         self.closing, self._path = "", path
         self._file = None if path is None else open(path, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
 
     def write(self, text: str, results: int = 1) -> None:
-        """Writes `text`; OSError."""
+        """Write `text`; OSError."""
         if self._file is None:
             say(text, end="")
             return
@@ -140,7 +140,7 @@ class ResultStream:
 
 
 def check_apart(given: dict[str, str]) -> None:
-    """Refuses outputs that would overwrite each other.
+    """Refuse outputs that would overwrite each other.
 
     Args:
       given: paths by flag; "" where a flag was not given.
@@ -159,7 +159,7 @@ def check_apart(given: dict[str, str]) -> None:
 
 
 def note(error: BaseException, hidden: str, wanted: str) -> None:
-    """Gives what is unfinished the name `wanted`, if it can have it, and says in a note of `error` where it is."""
+    """Give what is unfinished the name `wanted`, if it can have it, and says in a note of `error` where it is."""
     left = hidden
     if not (os.path.isdir(hidden) and os.path.lexists(wanted)):
         with contextlib.suppress(OSError):

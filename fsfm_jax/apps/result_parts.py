@@ -177,7 +177,7 @@ class ResultParts:
 
 
 def read_parts(folder: str, columns: Sequence[str] | None = None) -> pyarrow.Table:
-    """The rows of all parts in their order, or some of their columns.
+    """Return the rows of all parts in their order, or some of their columns.
 
     Raises:
       ValueError: there is no part, or one is damaged.
@@ -205,7 +205,7 @@ def _read_part(path: str, columns: Sequence[str] | None) -> pyarrow.Table:
 
 
 def _schema(class_names: Sequence[str]) -> pyarrow.Schema:
-    """The columns, with the names of `Verdict.as_json`; `threshold` is its value alone."""
+    """Return the columns, with the names of `Verdict.as_json`; `threshold` is its value alone."""
     text, whole, real = pyarrow.string(), pyarrow.int64(), pyarrow.float64()
     classes = pyarrow.struct([(name, real) for name in class_names])
     face = {
@@ -235,7 +235,7 @@ def _row(verdict: Verdict, stamp: FileStamp) -> dict:
 
 
 def _in_utf8(value: Any) -> Any:
-    """The same, with text as Parquet has it: file names, and what is said of files, need not be UTF-8."""
+    """Return the same, with text as Parquet has it: file names, and what is said of files, need not be UTF-8."""
     if isinstance(value, dict):
         return {key: _in_utf8(one) for key, one in value.items()}
     if isinstance(value, list):

@@ -107,7 +107,7 @@ def define_flags() -> None:
 
 
 def check_address(host: str, token: str) -> None:
-    """Refuses to be reached from elsewhere without a secret; ValueError."""
+    """Refuse to be reached from elsewhere without a secret; ValueError."""
     if not is_loopback(host) and not token:
         raise ValueError(
             f"--host={host}: others could use this page; give a secret of at least {SHORTEST_TOKEN} characters as "
@@ -148,7 +148,7 @@ def token_of(token: str, file: str, environment: MutableMapping[str, str]) -> st
 
 
 def open_site(chosen: Any) -> Site:
-    """Opens checkpoints and starts the processes that read files; `chosen` has the flags as attributes.
+    """Open checkpoints and starts the processes that read files; `chosen` has the flags as attributes.
 
     Raises:
       ValueError: what the openers refuse, or neither a detector nor a pretraining run.
@@ -185,7 +185,7 @@ def open_site(chosen: Any) -> Site:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that whoever comes can wait at; ValueError if there is none to be had."""
+    """Return a socket that whoever comes can wait at; ValueError if there is none to be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family)
@@ -228,7 +228,7 @@ def run_until(stop: threading.Event, site: Site, server: uvicorn.Server, listene
 
 
 def _samples() -> tuple[str, ...]:
-    """Names of the bundled photos and of the clip."""
+    """Name of the bundled photos and of the clip."""
     return tuple(sorted(path.name for path in SAMPLES.iterdir() if path.suffix in (".jpg", ".mp4")))
 
 
@@ -248,7 +248,7 @@ def _choose(checkpoint: str | None, pretrained: str) -> tuple[str | None, str | 
 
 
 def _name(path: str | None) -> str:
-    """The last part of a path, or the name of the package's weights."""
+    """Return the last part of a path, or the name of the package's weights."""
     return bundled.NAME if path is None else os.path.basename(os.path.normpath(path)) if path else ""
 
 
@@ -265,7 +265,7 @@ def _address(host: str, port: int, token: str) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the server until Ctrl-C or SIGTERM."""
+    """Run the server until Ctrl-C or SIGTERM."""
     chosen: Any = flags.FLAGS
     if len(arguments) > 1:
         raise app.UsageError("expected options alone, as --name=value")

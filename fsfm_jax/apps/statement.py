@@ -66,7 +66,7 @@ def _why_none(person: Person, verdict: Verdict) -> str:
 
 
 def _of_hundred(rate: Value) -> str:
-    """A share as a count that is neither none nor all unless the share is."""
+    """Return a share as a count that is neither none nor all unless the share is."""
     if rate.reason:
         return "an unknown share of"
     for whole in (100, 1000):

@@ -26,7 +26,7 @@ class Ticket:
         return self._progress
 
     def tell(self, stage: str, done: int = 0, of: int = 0) -> None:
-        """Keeps how far the work is.
+        """Keep how far the work is.
 
         Raises:
           GivenUp: the work should end.
@@ -53,7 +53,7 @@ class Ticket:
                 self._end = None
 
     def give_up(self) -> None:
-        """Ends what can be ended; the rest stops at the next `tell`."""
+        """End what can be ended; the rest stops at the next `tell`."""
         with self._lock:
             self._given_up = True
             if self._end is not None:

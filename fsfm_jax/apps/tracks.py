@@ -90,7 +90,7 @@ def group(persons: Iterable[int]) -> dict[int, list[int]]:
 
 
 def _distance(one: Box, other: Box) -> float:
-    """The distance of two centres over the mean side; infinite if one face is much larger."""
+    """Return the distance of two centres over the mean side; infinite if one face is much larger."""
     sides = [math.sqrt(max(box[2] - box[0], 1) * max(box[3] - box[1], 1)) for box in (one, other)]
     if max(sides) > GROWTH * min(sides):
         return math.inf

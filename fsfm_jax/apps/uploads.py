@@ -70,7 +70,7 @@ async def receive(request: Request, limit: int) -> AsyncIterator[Upload]:
 
 
 async def _write_body(request: Request, descriptor: int, limit: int) -> tuple[int, str]:
-    """Writes the body to an open file and returns the number of bytes and their SHA-256."""
+    """Write the body to an open file and returns the number of bytes and their SHA-256."""
     length, digest = 0, hashlib.sha256()
     with os.fdopen(descriptor, "wb", closefd=False) as file:
         async for chunk in request.stream():

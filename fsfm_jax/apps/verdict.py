@@ -82,7 +82,7 @@ class Verdict:
         return len({face.crop.frame for face in self.faces})
 
     def as_json(self) -> dict:
-        """Everything but pixels."""
+        """Return everything but pixels."""
         deciding = None if self.deciding is None else self.faces[self.deciding].crop
         said = {
             "file": self.path, "kind": self.kind, "score": self.score, "calibrated": self.calibrated,
@@ -102,7 +102,7 @@ class Verdict:
 
 
 def check_threshold(threshold: str) -> float | None:
-    """The number that `threshold` says, None for one of `RULES`; needs no detector.
+    """Return the number that `threshold` says, None for one of `RULES`; needs no detector.
 
     Raises:
       ValueError: neither a rule nor a number from 0 to 1.
@@ -146,7 +146,7 @@ def _kept_threshold(carded: Carded, level: str, rule: str) -> Threshold | None:
 
 
 def describe_threshold(threshold: Threshold) -> str:
-    """A threshold as a sentence: what it decides, and both of its error rates where it was chosen."""
+    """Return a threshold as a sentence: what it decides, and both of its error rates where it was chosen."""
     rule = threshold.rule
     if rule.startswith(ALARMS):  # real is the positive class, so a false negative is a false alarm
         rule = f"at most {100 * float(rule.removeprefix(ALARMS)):g} % false alarms"
@@ -155,7 +155,7 @@ def describe_threshold(threshold: Threshold) -> str:
 
 
 def decide(carded: Carded, rule: DecisionRule, reading: Reading, log_probabilities: np.ndarray) -> Verdict:
-    """The verdict on a file, from the scores `[n, C]` of its n crops."""
+    """Return the verdict on a file, from the scores `[n, C]` of its n crops."""
     faces = tuple(
         _face(carded, rule, reading, crop, row)
         for crop, row in zip(reading.crops, log_probabilities.astype(np.float64), strict=True)
@@ -240,7 +240,7 @@ def _softmax(row: np.ndarray) -> np.ndarray:
 
 
 def _whole(faces: Sequence[FaceScore], values: Sequence[float]) -> float | None:
-    """The mean over frames of the least value of each; None without a face."""
+    """Return the mean over frames of the least value of each; None without a face."""
     if not faces:
         return None
     frames: dict[int, float] = defaultdict(lambda: math.inf)

@@ -73,7 +73,7 @@ class Site:
 
 
 def make_app(site: Site) -> Access:
-    """The application of a site."""
+    """Return the application of a site."""
     places = threading.BoundedSemaphore(site.places)
     tickets: dict[str, Ticket] = {}
     routes = [
@@ -125,7 +125,7 @@ def _about(request: Request, site: Site) -> Response:
 def _answering(
     answer: Callable[[Request], Awaitable[dict]], places: threading.BoundedSemaphore
 ) -> Callable[[Request], Awaitable[Response]]:
-    """A handler that takes one of the places, and says in a sentence what is wrong with a request."""
+    """Return a handler that takes one of the places, and says in a sentence what is wrong with a request."""
 
     async def handler(request: Request) -> Response:
         try:
@@ -149,7 +149,7 @@ async def _place(places: threading.BoundedSemaphore) -> AsyncIterator[None]:
 
 
 def _thresholds(site: Site) -> list[dict]:
-    """The rules that this detector keeps a threshold for, with what is known of each in words."""
+    """Return the rules that this detector keeps a threshold for, with what is known of each in words."""
     found = {rule: choose_rule(site.predictor, rule, site.limits) for rule in RULES}
     return [
         {"name": name, "photo": state_rates(rule.frame, "photo"), "video": state_rates(rule.video, "video")}
@@ -178,7 +178,7 @@ def _issue_ticket(request: Request, tickets: dict[str, Ticket]) -> Iterator[Tick
 
 
 async def _work(request: Request, ticket: Ticket, answer: Callable[[], dict]) -> dict:
-    """Calls `answer` in a thread, and gives it up when whoever asked has gone."""
+    """Call `answer` in a thread, and gives it up when whoever asked has gone."""
     work = asyncio.ensure_future(run_in_threadpool(answer))
     left = asyncio.ensure_future(_leave(request))
     try:
@@ -193,7 +193,7 @@ async def _work(request: Request, ticket: Ticket, answer: Callable[[], dict]) ->
 
 
 async def _leave(request: Request) -> None:
-    """Returns when the connection is closed; the body has been read."""
+    """Return when the connection is closed; the body has been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -255,7 +255,7 @@ def _mask_of(upload: Upload, site: Site, strategy: str, ratio: float, roll: int)
 def _read(
     readers: Readers, upload: Upload, ticket: Ticket, faces: str | None = None, frames: int | None = None
 ) -> Reading:
-    """A file that has a face."""
+    """Return a file that has a face."""
     try:
         reading = readers.read(upload.path, faces, frames, ticket)
     except RuntimeError as error:

@@ -28,7 +28,7 @@ class BrokenWorker(Exception):
 
 
 def write_message(file: BinaryIO, content: dict, blocks: list[bytes]) -> None:
-    """Writes `content` as JSON, then `blocks` as they are."""
+    """Write `content` as JSON, then `blocks` as they are."""
     header = json.dumps(content).encode()
     file.write(_LENGTH.pack(len(header)) + header)
     for block in blocks:
@@ -37,7 +37,7 @@ def write_message(file: BinaryIO, content: dict, blocks: list[bytes]) -> None:
 
 
 def read_header(file: BinaryIO) -> dict:
-    """The JSON of the next message.
+    """Return the JSON of the next message.
 
     Raises:
       BrokenWorker: the stream has ended, or holds something else.
@@ -55,12 +55,12 @@ def read_header(file: BinaryIO) -> dict:
 
 
 def write_progress(file: BinaryIO, done: int, of: int) -> None:
-    """Says how many frames of a file are done, and of how many."""
+    """Say how many frames of a file are done, and of how many."""
     write_message(file, {_DONE: done, _OF: of}, [])
 
 
 def write_reading(file: BinaryIO, reading: Reading) -> None:
-    """Writes one answer."""
+    """Write one answer."""
     blocks, crops = [], []
     for crop in reading.crops:
         parsed = crop.parsing_map is not None
@@ -77,7 +77,7 @@ def write_reading(file: BinaryIO, reading: Reading) -> None:
 
 
 def read_reading(file: BinaryIO, path: str, side: int, tell: Callable[[int, int], None] | None = None) -> Reading:
-    """The answer about the file `path`, with crops of `side` pixels; `tell` is called for each `write_progress`.
+    """Return the answer about the file `path`, with crops of `side` pixels; `tell` is called for each `write_progress`.
 
     Raises:
       BrokenWorker: the stream has ended, or holds something else.

@@ -1,4 +1,4 @@
-"""Recipes that keep the encoder frozen: FS-Adapter of FS-VFM, and what it is compared with."""
+"""Recipes with few trained encoder weights or none: FS-Adapter of FS-VFM and the methods it is compared with."""
 
 from collections.abc import Iterable
 
@@ -6,8 +6,8 @@ from ml_collections import ConfigDict
 
 from fsfm_jax.config import finetune, pretrain
 
-# Rates of the comparators for deepfakes and diffusion (per 256 images) and for anti-spoofing: ours, by rule of thumb;
-# None: that of FS-Adapter. Nothing is published for them with these encoders.
+# Learning rates of the comparators: for deepfakes and diffusion (per 256 images), then for anti-spoofing. We chose them
+# by rule of thumb, because none are published for these encoders. None: the rate of FS-Adapter.
 COMPARATORS = {
     "linear-probe": ("linear_probe", None, None),
     "layer-norm": ("layer_norm", 1e-3, 1e-4),
@@ -15,8 +15,8 @@ COMPARATORS = {
     "lora": ("lora", 1e-3, 1e-4),
 }
 VARIANTS = (*COMPARATORS, "cached", "released")
-# The linear probe of ViT-L as the branch R1 of the released code has it, for deepfakes and for diffusion. Settings of
-# other sizes are not known.
+# The linear probe of ViT-L in branch R1 of the released code, for deepfakes and diffusion. Settings for other sizes are
+# not known.
 R1, R1_SIZE = "linear-probe-r1", "vit_l16"
 R1_BATCH, R1_DURATION, R1_RATE = 256, "50 epochs", 1e-2
 
@@ -24,25 +24,27 @@ R1_BATCH, R1_DURATION, R1_RATE = 256, "50 epochs", 1e-2
 def adapt(
     c: ConfigDict, batch: int, duration: str, rate: float, contrast: float, variant: str, also: Iterable[str] = ()
 ) -> ConfigDict:
-    """Turns a recipe of deepfake or diffusion forgery detection into that of FS-Adapter, or of a comparator.
+    """Turn a recipe for deepfake or diffusion forgery detection into one for FS-Adapter or a comparator.
 
     | variant        | what it is                                                                                 |
     |----------------|--------------------------------------------------------------------------------------------|
-    | `linear-probe` | the head alone, at batch, duration and rate of FS-Adapter (ours)                           |
-    | `linear-probe-r1` | the head alone, as the released code's branch R1 trains it; ViT-L                       |
-    | `layer-norm`   | scales and biases of the norms, and the head                                               |
-    | `bias`         | every bias, and the head (BitFit)                                                          |
-    | `lora`         | low-rank updates of query, key and value, and the head                                     |
-    | `cached`       | features are computed once, so nothing changes an image: no augmentation, no mixing        |
-    | `released`     | the released code's: bilinear resampling, losses that are not finite skip their batch, and |
-    |                | faces are contrasted within each of its two GPUs                                           |
+    | `linear-probe` | trains the head only, with batch, duration and rate of FS-Adapter (our choice)             |
+    | `linear-probe-r1` | trains the head only, as branch R1 of the released code does; ViT-L only                |
+    | `layer-norm`   | trains the scales and biases of the norms, and the head                                    |
+    | `bias`         | trains every bias, and the head (BitFit)                                                   |
+    | `lora`         | trains low-rank updates of query, key and value, and the head                              |
+    | `cached`       | computes features once, hence without augmentation and mixing                              |
+    | `released`     | behaves as the released code: bilinear resampling, batches with a non-finite loss are      |
+    |                | skipped, and faces are contrasted within each of its two GPUs                              |
 
-    Several are separated by commas. The released scripts are given a layer decay of 0, which leaves the last layer's
-    rate alone: the same as one rate for what is trained. `also` are words that the recipe has taken off already, for
-    the message.
+    Separate several variants with commas. The released scripts set a layer decay of 0, which keeps the rate of the
+    last layer only. This equals one rate for all trained parameters.
+
+    Args:
+      also: words that the recipe has already removed from `variant`; the error message lists them.
 
     Raises:
-      ValueError: another variant, or one that another size has.
+      ValueError: the variant is unknown, or the model has another size than the variant needs.
     """
     c.batch.size = c.batch.per_device = batch
     c.duration = duration
@@ -59,12 +61,13 @@ def adapt(
 
 
 def adapt_antispoof(variant: str, rate: float, decay: float, contrast: float) -> ConfigDict:
-    """FS-Adapter for anti-spoofing: the target and words of `finetuning.antispoof`, and those of `adapt`.
+    """Return the FS-Adapter recipe for anti-spoofing; `variant` has the words of `finetune.antispoof` and of `adapt`.
 
-    24 real and 24 fake faces of each source a step, three seeds; the pooled token alone is embedded and scaled.
+    Each step has 24 real and 24 fake faces of each source. There are three seeds. Only the pooled token is embedded and
+    scaled.
 
     Raises:
-      ValueError: a first word that is no target, or another word behind it.
+      ValueError: the first word is no target, or a later word is unknown.
     """
     words = variant.split(",")
     own = [word for word in words[1:] if word in VARIANTS and word != "released"]
@@ -84,7 +87,7 @@ def adapt_antispoof(variant: str, rate: float, decay: float, contrast: float) ->
 
 
 def _probe_as_r1(c: ConfigDict) -> None:
-    """Sets what the branch R1 does; augmentation, mixing and drop path are those of every recipe of these tasks."""
+    """Apply the settings of branch R1; augmentation, mixing and drop path stay as in every recipe of these tasks."""
     if c.model.size != R1_SIZE:
         raise ValueError(
             f"variant: {R1} is of vitl alone, found model.size {c.model.size}; its settings for other sizes are not "
@@ -96,7 +99,7 @@ def _probe_as_r1(c: ConfigDict) -> None:
 
 
 def _word(c: ConfigDict, word: str, task: int, known: Iterable[str]) -> None:
-    """Applies a variant; `task` is 0 for deepfakes and diffusion, 1 for anti-spoofing. `known` is for the message."""
+    """Apply a variant; `task` is 0 for deepfakes and diffusion, 1 for anti-spoofing. Errors list `known`."""
     if word == "cached":
         c.features.cache = "runs/features"
         c.augment.crop, c.augment.flip, c.augment.rand_augment = False, 0.0, "none"

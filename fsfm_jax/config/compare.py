@@ -1,18 +1,19 @@
-"""Every field of a comparison: several base models, tuned in several ways, for several tasks."""
+"""Configuration fields of a comparison: several base models, tuning methods and tasks."""
 
 from ml_collections import ConfigDict
 
 from fsfm_jax.config import protocols
 
-# Tasks are those of the recipes; anti-spoofing has a target, as "fas_O". "demo" is drawn, and of size "demo".
+# The first words of the task names. Anti-spoofing adds its target: "fas_O". "demo" has synthetic images, size "demo".
 FAMILIES = ("dfd", "diff", "fas", "demo")
 SIZES = ("vits", "vitb", "vitl", "demo")
-# Fields of a cell that the comparison itself sets, and what sets them.
+# Fields of a cell that the comparison sets, and the field of the comparison that sets each.
 DECIDED = {
     "job": "job", "init": "models", "model.base": "models", "tuning.method": "tunings", "repeats": "seeds",
     "report.layout": "tasks",
 }  # fmt: skip
-# Words of `variant`: of which tasks, and whether of frozen encoders alone; no other variant is of all models.
+# Words of `variant`: the tasks that have each, and whether it needs a frozen encoder. Other variants do not exist for
+# all models.
 WORDS = {
     "cached": (("dfd", "diff", "fas", "demo"), True),
     "released": (("dfd", "diff", "fas"), False),
@@ -25,28 +26,28 @@ WORDS = {
 
 
 def compare() -> ConfigDict:
-    """Models x tunings x tasks as one table and one picture, every field.
+    """Return the fields of a comparison: models x tuning methods x tasks, as one table and one plot.
 
-    A cell is a fine-tuning with the recipe `finetune_TASK_SIZE` or, frozen, `adapter_TASK_SIZE`, tested on the sets of
-    `eval_TASK`. From scratch there is full tuning alone; other tunings of it are left out, and the table says so.
+    A cell is a fine-tuning run with the recipe `finetune_TASK:SIZE`, or `adapter_TASK:SIZE` for a frozen encoder. It is
+    tested on the sets of `eval_TASK`. A model from scratch has full tuning only; the table names the omitted cells.
     """
     c = ConfigDict()
     c.job = "compare"
-    # "NAME=BASE:INIT,NAME=BASE:INIT", BASE as model.base and INIT as init of a fine-tuning; "NAME=scratch". A masked
-    # autoencoder of fsfm_jax with another mask is "MAE CRFR-P=fsfm:runs/mae_crfr_p".
+    # Models to compare, written "NAME=BASE:INIT,NAME=BASE:INIT" or "NAME=scratch". BASE is a value of model.base and
+    # INIT a value of init of a fine-tuning, such as "MAE CRFR-P=fsfm:runs/mae_crfr_p".
     c.models = "FS-VFM=fsfm:runs/pretrain_vitb,scratch=scratch"
-    c.tunings = "full,fs_adapter,linear_probe,layer_norm,bias,lora"  # as tuning.method
-    # "dfd,diff,fas_M,fas_C,fas_I,fas_O", also "fas_wmca", "fas_cefa", "fas_surf", and those of fewer sources such as
-    # "fas_MI2C" and "fas_M2O"; or "demo".
+    c.tunings = "full,fs_adapter,linear_probe,layer_norm,bias,lora"  # comma-separated values of tuning.method
+    # Comma-separated tasks: "dfd", "diff", "fas_M", "fas_C", "fas_I", "fas_O", "fas_wmca", "fas_cefa", "fas_surf",
+    # those with fewer sources such as "fas_MI2C" and "fas_M2O"; or "demo".
     c.tasks = "dfd"
-    c.size = "vitb"  # or "vits", "vitl", "demo"; a base that has other heads or patches takes its own of that width
-    # Words for the recipes that have them, with commas: "cached" (FS-Adapter and linear probe), "released"; of
-    # anti-spoofing "no-celeb", "celeb", "5-shot", "oracle"; of deepfakes the protocols "fsvfm", "c40",
-    # "only-deepfakes" and others.
+    c.size = "vitb"  # size of all models: "vits", "vitb", "vitl" or "demo"; a base keeps its own heads and patches
+    # Comma-separated variants, applied to the recipes that have them: "cached" (FS-Adapter and linear probe),
+    # "released"; for anti-spoofing "no-celeb", "celeb", "5-shot", "oracle"; for deepfakes the protocols "fsvfm", "c40",
+    # "only-deepfakes" and the others of config/protocols.py.
     c.variant = ""
-    c.seeds = 0  # runs of each cell; 0: as many as its recipe has
-    c.changes = ""  # fields of every cell, "batch.size=64;duration=2 epochs"
-    # "NAME=FILE.csv,NAME=FILE.csv": scores of detectors that are not trained here, as rows of their own. The format is
-    # that of detection/score_file.py; a file has every video or every frame of the test sets that it names.
+    c.seeds = 0  # number of runs per cell; 0: the number in its recipe
+    c.changes = ""  # fields changed in every cell, such as "batch.size=64;duration=2 epochs"
+    # Score files of detectors that are not trained here, written "NAME=FILE.csv,NAME=FILE.csv"; each becomes a row. The
+    # format is described in detection/score_file.py. A file needs all videos or all frames of the sets that it names.
     c.scores = ""
     return c

@@ -9,14 +9,14 @@ from ml_collections import ConfigDict
 
 from fsfm_jax.text import did_you_mean
 
-# Fields with the numbers they may have: smallest, largest, and whether the smallest itself is allowed.
+# Range of each numeric field: smallest value, largest value, and whether the smallest is allowed.
 RANGES = {
     "seed": (0, 2**32 - 1, True),
     "batch.size": (1, math.inf, True),
     "batch.per_device": (1, math.inf, True),
     "data.workers": (0, math.inf, True),
     "data.threads": (0, math.inf, True),
-    "model.image_size": (1, 4096, True),  # as exports may have
+    "model.image_size": (1, 4096, True),  # the limit of exports
     "model.pixel_width": (4, math.inf, True),
     "model.pixel_depth": (1, math.inf, True),
     "model.pixel_heads": (1, math.inf, True),
@@ -66,7 +66,7 @@ RANGES = {
     "augment.saturation": (0, 1, True),
     "loss.smoothing": (0, 1, True),
     "optimizer.layer_decay": (0, 1, True),
-    "average.decay": (0, 0.9999999, True),  # at 1 the average would stay where it starts
+    "average.decay": (0, 0.9999999, True),  # at 1 the average would never move
     "evaluation.batch": (1, math.inf, True),
     "evaluation.threads": (1, 1000, True),
     "repeats": (1, 1000, True),
@@ -78,16 +78,16 @@ RANGES = {
 }
 # Fields of `RANGES` that may be None.
 OPTIONAL = ("optimizer.clip_norm", "loss.alpha")
-# Singular or plural, with or without a space.
+# Units are singular or plural, with or without a space before them.
 _DURATION = re.compile(r"\s*([-+.\w]*?)\s*(epoch|step|example)s?\s*", re.IGNORECASE)
 _SHARE = re.compile(r"\s*([-+.\w]+?)\s*(%|steps?)?\s*", re.IGNORECASE)
 
 
 class FieldError(ValueError):
-    """A field or option has a name or a value that it cannot have."""
+    """A field or option has an unknown name or a value that is not allowed."""
 
 
-# Fields that runs from before there were such fields do not name, with what those runs did.
+# Fields that older runs do not store, with the value that describes what those runs did.
 WHEN_ABSENT = {
     "data.repeat_batch": False, "optimizer.name": "adamw", "optimizer.options": "", "model.image_size": 224,
     "loss.masked_weight": 1.0, "horizon": "", "data.augment_online": "", "data.augment_target": "",
@@ -100,17 +100,17 @@ WHEN_ABSENT = {
 
 
 def value_of(fields: Mapping[str, object], name: str) -> object:
-    """The value of a field in the stored fields of a run, "absent" if there never was one."""
+    """Return the value of a field in the stored fields of a run; "absent" if no version had a value for it."""
     return fields[name] if name in fields else WHEN_ABSENT.get(name, "absent")
 
 
 def is_part_of(name: str, fields: Iterable[str]) -> bool:
-    """Whether the field `name`, with dots, is one of `fields` or lies below one of them."""
+    """Return whether the dotted field `name` is one of `fields` or lies below one of them."""
     return any(name == field or name.startswith(f"{field}.") for field in fields)
 
 
 def flat(config: ConfigDict | dict, prefix: str = "") -> dict:
-    """`{"model.size": "vit_b16", ...}`."""
+    """Return all fields by dotted name: `{"model.size": "vit_b16", ...}`."""
     items = config.items(preserve_field_references=False) if isinstance(config, ConfigDict) else config.items()
     out = {}
     for key, value in items:
@@ -120,10 +120,10 @@ def flat(config: ConfigDict | dict, prefix: str = "") -> dict:
 
 
 def check_fields(config: ConfigDict, template: ConfigDict) -> None:
-    """Refuses fields that the template lacks and the reverse, and numbers out of range.
+    """Refuse unknown fields, missing fields and numbers out of range.
 
     Raises:
-      ValueError: naming the field, with what was probably meant.
+      FieldError: a field does not fit; the message names it and suggests the nearest known name.
     """
     have, want = flat(config), flat(template)
     for name in have.keys() - want.keys():
@@ -143,7 +143,7 @@ def check_fields(config: ConfigDict, template: ConfigDict) -> None:
 
 
 def one_of(field: str, value: str, allowed: Iterable[str]) -> str:
-    """`value` if it is allowed; ValueError with a suggestion otherwise."""
+    """Return `value` if it is allowed; raise FieldError with a suggestion otherwise."""
     names = list(allowed)
     if value not in names:
         hint = did_you_mean(str(value), names)
@@ -152,7 +152,7 @@ def one_of(field: str, value: str, allowed: Iterable[str]) -> str:
 
 
 def to_steps(text: str, field: str, examples: int, batch: int) -> float:
-    """Optimizer steps of a duration: "3 epochs", "1 epoch", "100steps" or "5000 examples"; may be a fraction."""
+    """Return a duration in optimizer steps, possibly a fraction: "3 epochs", "1 epoch", "100steps", "5000 examples"."""
     found = _DURATION.fullmatch(str(text))
     amount = math.nan if found is None else _number(found[1])
     if not 0 <= amount < math.inf:
@@ -161,7 +161,7 @@ def to_steps(text: str, field: str, examples: int, batch: int) -> float:
 
 
 def same_value(one: object, other: object) -> bool:
-    """Whether two values of a field mean the same: equal, or one duration in two spellings."""
+    """Return whether two values of a field mean the same: they are equal, or the same duration in two spellings."""
     if one == other or not (isinstance(one, str) and isinstance(other, str)):
         return one == other
     first, second = _DURATION.fullmatch(one), _DURATION.fullmatch(other)
@@ -173,18 +173,18 @@ def same_value(one: object, other: object) -> bool:
 
 
 def horizon_of(fields: Mapping[str, object]) -> str:
-    """What the schedules of a pretraining are made for, of its fields by name: the horizon, or else the duration."""
+    """Return the length of the schedules of a pretraining from its flat fields: the horizon, else the duration."""
     return str(value_of(fields, "horizon") or fields["duration"])
 
 
 def kept_every(text: str, field: str, examples: int, batch: int, save_every: int) -> int:
-    """Steps between checkpoints that are kept for good, in whole saves since only those can be kept; 0: none."""
+    """Return the steps between permanent checkpoints, a multiple of `save_every`; 0: none."""
     steps = to_steps(text, field, examples, batch)
     return save_every * max(1, round(steps / save_every)) if steps else 0
 
 
 def stop_step(text: str, total: int) -> int:
-    """The step that `--stop_after` names: a number of steps, a share such as "60%", or "" for the last."""
+    """Return the step that `--stop_after` names: a number of steps, a share such as "60%", or "" for the last step."""
     if not text:
         return total
     found = _SHARE.fullmatch(text)
@@ -195,10 +195,12 @@ def stop_step(text: str, total: int) -> int:
 
 
 def accumulation(size: int, per_device: int, devices: int, wanted: int | None) -> int:
-    """Micro-batches of an optimizer step: the fewest with at most `per_device` images on a device at once.
+    """Return the number of micro-batches per optimizer step: the fewest with at most `per_device` images per device.
+
+    `wanted` overrides it.
 
     Raises:
-      ValueError: the batch does not divide among the devices or micro-batches, or only into tiny ones.
+      FieldError: the batch does not divide among the devices or micro-batches, or only into very small ones.
     """
     if size % devices:
         below, above = size // devices * devices, -(-size // devices) * devices

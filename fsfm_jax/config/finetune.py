@@ -1,7 +1,7 @@
-"""Every field of a fine-tuning configuration, with its meaning and the recipe of FS-VFM's ViT-B for deepfakes as value.
+"""Configuration fields of a fine-tuning, with the recipe of FS-VFM's ViT-B for deepfakes as default values.
 
-A recipe is a file that changes some of these; `vary` has the variants that recipes of deepfake and diffusion forgery
-detection share, `antispoof` the recipe of face anti-spoofing. Durations are texts: "10 epochs", "4000 steps".
+A recipe is a file that changes some of these. `vary` applies the variants that the recipes for deepfake and diffusion
+forgery detection share. `antispoof` is the recipe for face anti-spoofing. Durations are texts: "10 epochs".
 """
 
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ from ml_collections import ConfigDict, config_dict
 from fsfm_jax.config import evaluate, pretrain
 
 VARIANTS = ("scratch", "released")
-# Data sets of the MCIO and WCS protocols by the variant that leaves them out.
+# Data sets of the MCIO and WCS protocols, by the variant that tests on them.
 MCIO = {"M": "msu", "C": "casia", "I": "replay", "O": "oulu"}
 WCS = {"wmca": "wmca", "cefa": "cefa", "surf": "surf"}
-# Protocols of fewer sources within MCIO, by their names in papers: sources and target.
+# Protocols with fewer sources within MCIO, by their names in the papers: sources and target.
 LIMITED = {"MI2C": ("MI", "C"), "MI2O": ("MI", "O")}
 ONE_TO_ONE = {f"{source}2{target}": (source, target) for target in MCIO for source in MCIO if source != target}
 FEWER = LIMITED | ONE_TO_ONE
@@ -23,28 +23,29 @@ CELEB = "data/mcio_frames:celeb_train"
 
 
 def finetune() -> ConfigDict:
-    """Deepfake detection as FS-VFM fine-tunes ViT-B, every field; the other recipes change some of these."""
+    """Return the fields of a fine-tuning, with the FS-VFM recipe of ViT-B for deepfake detection as defaults."""
     c = ConfigDict()
     c.job = "finetune"
     c.seed = 0
-    c.repeats = 1  # runs with the seeds seed, seed + 1, ..., each in a folder of its own; their mean and deviation
+    c.repeats = 1  # number of runs, with the seeds seed, seed + 1, ...; mean and standard deviation are reported
     c.duration = "10 epochs"
-    # Workdir of a pretraining run, an export of one, an official FILE.pth, or a FILE.safetensors; "scratch": none.
+    # Pretrained encoder: working directory of a pretraining run, its export, an official FILE.pth or a
+    # FILE.safetensors; "scratch": random initialisation.
     c.init = ""
 
     c.data = ConfigDict()
-    # Labelled records made by `fsfm_jax.prepare.build`, as in pretraining: "DIR:train,DIR2:train".
+    # Labelled training records made by `fsfm_jax.prepare.build`: "DIR:train,DIR2:train".
     c.data.train = "data/ffpp_all:train"
-    c.data.validation = "data/ffpp_all:val"  # of the sources, several with commas; "": none
-    c.data.test = ""  # "NAME=DIR:test,NAME=DIR:test", what the finished detector is evaluated on; "": none
-    # "": those of the data. "real,deepfake,spoof": these, and the data are written CLASS=DIR:train, which says of
-    # which class the forged faces are.
+    c.data.validation = "data/ffpp_all:val"  # comma-separated validation splits; "": none
+    c.data.test = ""  # test sets of the finished detector, "NAME=DIR:test,NAME=DIR:test"; "": none
+    # Class names; "": those of the data. With names such as "real,deepfake,spoof" write the data as CLASS=DIR:train,
+    # where CLASS is the class of the forged faces.
     c.data.classes = ""
-    c.data.statistics = "init"  # those of the pretraining; or "records", "vggface2", "ffpp", "imagenet"
-    c.data.balanced = False  # as many real as fake faces, and as many of each data set, in every batch
-    # How often each face comes: "natural", as often as every other; "classes": real and forged faces equally often in
-    # every batch, over all data sets (Kang et al., 2020, section 3); "methods": so, and each manipulation as often as
-    # every other.
+    c.data.statistics = "init"  # pixel mean and std: "init" (pretraining), "records", "vggface2", "ffpp", "imagenet"
+    c.data.balanced = False  # equal numbers of real and fake faces, and of each data set, in every batch
+    # Sampling of the faces: "natural", all equally often; "classes", equal numbers of real and forged faces in every
+    # batch, over all data sets (Kang et al., 2020, section 3); "methods", the same with all manipulations equally
+    # often.
     c.data.sampling = "natural"
     c.data.workers = 0
     c.data.threads = 2
@@ -56,112 +57,111 @@ def finetune() -> ConfigDict:
 
     c.model = ConfigDict()
     c.model.size = "vit_b16"
-    c.model.image_size = 224  # side of the images, a multiple of the patch; positions of another grid are resized
-    # What `init` is: "fsfm", our run or a file of FSFM or FS-VFM; or a file of "supervised" (timm's ViT), "deit",
-    # "mae", "dino", "clip", "mcf", "marlin".
+    c.model.image_size = 224  # image side in pixels, a multiple of the patch size; position embeddings are resized
+    # Kind of weights at `init`: "fsfm" (a run of fsfm_jax, or a file of FSFM or FS-VFM), or a file of "supervised"
+    # (timm's ViT), "deit", "mae", "dino", "clip", "mcf" or "marlin".
     c.model.base = "fsfm"
-    c.model.network = "classifier"  # or "antispoof": bottleneck and unit columns behind the encoder
-    c.model.pooling = "mean_patches"  # or "cls"
-    c.model.unit_features = False  # of "classifier": features are scaled to length 1 before the head (GenD)
-    c.model.drop_path = 0.1  # probability that a block is left out, rising linearly with depth (stochastic depth)
-    c.model.dropout = 0.5  # of "antispoof"
-    c.model.norm_over = "tokens"  # of "antispoof": released code; "features": the few-shot method it builds on
+    c.model.network = "classifier"  # "classifier", or "antispoof" with a bottleneck and unit columns after the encoder
+    c.model.pooling = "mean_patches"  # pooling of the tokens: "mean_patches" or "cls"
+    c.model.unit_features = False  # "classifier" only: scale features to length 1 before the head (GenD)
+    c.model.drop_path = 0.1  # probability of dropping the last block, linear in depth (stochastic depth)
+    c.model.dropout = 0.5  # dropout probability, "antispoof" only
+    c.model.norm_over = "tokens"  # "antispoof" only: "tokens" as released code, "features" as its few-shot predecessor
     c.model.dtype = "bfloat16"
-    c.model.remat = "none"  # or "attention", "dots", "full"; see docs/SCALING.md
+    c.model.remat = "none"  # rematerialisation: "none", "attention", "dots" or "full"; see docs/SCALING.md
 
     c.tuning = ConfigDict()
-    # What is trained: "full"; or with a frozen encoder "fs_adapter" or "linear_probe"; or in it "layer_norm", "bias"
-    # (BitFit), "lora". Heads always are.
+    # What is trained: "full"; or with a frozen encoder "fs_adapter" or "linear_probe"; or parts of the encoder:
+    # "layer_norm", "bias" (BitFit) or "lora". The head is always trained.
     c.tuning.method = "full"
-    c.tuning.reduction = 4  # of "fs_adapter": its bottleneck is so many times narrower than the encoder
-    # Where the bottleneck of "fs_adapter" is: behind the encoder, its output beside the features, "concat" (FS-VFM), or
-    # added to them, "add"; or one in each block, beside the MLP, "parallel", or behind it, "sequential".
+    c.tuning.reduction = 4  # "fs_adapter" only: encoder width divided by bottleneck width
+    # "fs_adapter" only, place of the bottleneck. After the encoder: "concat" joins its output to the features (FS-VFM),
+    # "add" sums them. In every block: "parallel" to the MLP, or "sequential", after it.
     c.tuning.insertion = "concat"
-    c.tuning.rank = 8  # of "lora"
-    c.tuning.alpha = 16.0  # of "lora": updates are multiplied by alpha / rank
-    # Of "lora": which maps of a block have updates, of "qkv,proj,mlp" (Hu et al., 2022, section 7.1), and which blocks,
-    # as in "0-3,11", 0 = first; "": all.
+    c.tuning.rank = 8  # "lora" only: rank of the updates
+    c.tuning.alpha = 16.0  # "lora" only: updates are multiplied by alpha / rank
+    # "lora" only: layers of a block that get updates, one or more of "qkv,proj,mlp" (Hu et al., 2022, section 7.1).
     c.tuning.projections = "qkv"
-    c.tuning.blocks = ""  # of "lora": the blocks with updates, as in "0-3,11"; "": all
+    c.tuning.blocks = ""  # "lora" only: blocks with updates, such as "0-3,11", where 0 is the first; "": all
 
     c.features = ConfigDict()
-    # Folder where features of a frozen encoder are kept and trained from, each image seen once; "": none.
+    # Folder that caches the features of a frozen encoder, computed once per image; "": no cache.
     c.features.cache = ""
 
     c.augment = ConfigDict()
-    # Sides of the images in training, "224,320,384": each step has one of them by chance (Redmon and Farhadi, 2017,
-    # section 2), and positions are resized to it; "": model.image_size. The detector's images are of model.image_size.
+    # Image sides for training in pixels, such as "224,320,384". Each step draws one at random (Redmon and Farhadi,
+    # 2017, section 2) and resizes the position embeddings. "": model.image_size, the size of the finished detector.
     c.augment.sizes = ""
-    c.augment.crop = True  # random resized crop; False: the whole face
-    c.augment.flip = 0.5  # probability of a mirrored image
-    c.augment.rand_augment = "rand-m9-mstd0.5-inc1"  # or "none"
-    c.augment.interpolation = "bicubic"  # what the recipe asks for; "bilinear": what the released code does
+    c.augment.crop = True  # True: random resized crop; False: the whole face
+    c.augment.flip = 0.5  # probability of a horizontal flip
+    c.augment.rand_augment = "rand-m9-mstd0.5-inc1"  # policy of RandAugment; "none": off
+    c.augment.interpolation = "bicubic"  # "bicubic" as in the paper's recipe; "bilinear" as in the released code
     c.augment.erase = 0.25  # probability of random erasing
     c.augment.saturation = 0.0  # probability of a saturation jitter (anti-spoofing: 0.5)
-    c.augment.overflow = "clip"  # of that jitter; "wrap": released code, modulo 256
+    c.augment.overflow = "clip"  # pixel overflow of the jitter: "clip"; "wrap": modulo 256 as in the released code
 
     c.mix = ConfigDict()
-    c.mix.mixup = 0.8  # alpha of the Beta distribution of mixup; 0: never
-    c.mix.cutmix = 1.0  # alpha of the Beta distribution of CutMix; 0: never
-    c.mix.probability = 1.0  # share of batches that are mixed
-    c.mix.switch = 0.5  # share of mixed batches with CutMix, where both are on
+    c.mix.mixup = 0.8  # alpha of the Beta distribution of mixup; 0: off
+    c.mix.cutmix = 1.0  # alpha of the Beta distribution of CutMix; 0: off
+    c.mix.probability = 1.0  # probability that a batch is mixed
+    c.mix.switch = 0.5  # probability of CutMix in a mixed batch, if both are on
 
     c.loss = ConfigDict()
-    c.loss.smoothing = 0.1  # share of a label that is spread over all classes (Inception v3, section 7)
-    # Gamma of the focal loss, in the place of cross-entropy, such as 2.0 (Lin et al., 2017, equation 5); 0: none. Its
-    # alpha: forged faces count alpha, real ones 1 - alpha; None: all count 1 (equation 4).
+    c.loss.smoothing = 0.1  # label smoothing: share spread over all classes (Inception v3, section 7)
+    # Gamma of the focal loss, which replaces cross-entropy, such as 2.0 (Lin et al., 2017, equation 5); 0: off.
     c.loss.focusing = 0.0
-    c.loss.alpha = config_dict.placeholder(float)  # of the focal loss: forged faces count alpha, real ones 1 - alpha
-    # Weights of two losses of features of unit length, within a micro-batch; 0: none. GenD (Yermakov et al., 2026) has
-    # 0.5 and 0.1. Uniformity: features lie evenly on the sphere; alignment: those of a class near each other (Wang and
-    # Isola, 2020, sections 4.1.2 and 4.1.1).
+    c.loss.alpha = config_dict.placeholder(float)  # focal loss: weight of forged faces, of real ones 1 - alpha; None: 1
+    # Weight of the uniformity loss, which spreads features of unit length over the sphere (Wang and Isola, 2020,
+    # section 4.1.2), within a micro-batch; 0: off. GenD (Yermakov et al., 2026) uses 0.5.
     c.loss.uniformity = 0.0
-    c.loss.alignment = 0.0  # weight of the alignment loss, see loss.uniformity
-    c.loss.contrast = 0.0  # weight of the contrastive loss of FS-Adapter; 0: none
-    c.loss.contrast_kind = "real_anchor"  # or "real_real", "real_fake", "none"
-    c.loss.temperature = 0.07  # of that loss
+    # Weight of the alignment loss, which moves features of one class together (Wang and Isola, 2020, section 4.1.1),
+    # within a micro-batch; 0: off. GenD uses 0.1.
+    c.loss.alignment = 0.0
+    c.loss.contrast = 0.0  # weight of the contrastive loss of FS-Adapter; 0: off
+    c.loss.contrast_kind = "real_anchor"  # contrasted pairs: "real_anchor", "real_real", "real_fake" or "none"
+    c.loss.temperature = 0.07  # temperature of the contrastive loss
 
     c.optimizer = ConfigDict()
-    c.optimizer.name = "adamw"  # or "lion", "muon"; docs/extending.md says how to add one
-    c.optimizer.options = ""  # numbers that only this optimizer has: "momentum=0.95,rms=0.2" of "muon"
-    c.optimizer.base_learning_rate = 2e-4  # per 256 images
+    c.optimizer.name = "adamw"  # "adamw", "lion" or "muon"; docs/extending.md describes how to add one
+    c.optimizer.options = ""  # numbers specific to the optimizer, such as "momentum=0.95,rms=0.2" for "muon"
+    c.optimizer.base_learning_rate = 2e-4  # learning rate per 256 images of batch.size
     c.optimizer.min_learning_rate = 1e-6
     c.optimizer.warmup = "5 epochs"
-    c.optimizer.schedule = "cosine"  # or "constant"
+    c.optimizer.schedule = "cosine"  # learning rate schedule: "cosine" or "constant"
     c.optimizer.beta1 = 0.9
     c.optimizer.beta2 = 0.999
     c.optimizer.epsilon = 1e-8
     c.optimizer.weight_decay = 0.03
-    c.optimizer.decay = "decoupled"  # AdamW; "coupled": Adam with an L2 penalty (anti-spoofing)
-    c.optimizer.layer_decay = 0.6  # factor of the learning rate from each block to the one before it
+    c.optimizer.decay = "decoupled"  # weight decay: "decoupled" (AdamW), "coupled" (L2 penalty, anti-spoofing)
+    c.optimizer.layer_decay = 0.6  # learning rate factor from each block to the block before it; 1: one rate
 
     c.average = ConfigDict()
-    # Moving average of what is trained, which then is what is evaluated and saved: the decay per step, such as 0.9999;
-    # 0: none, the last weights. In step t, 0 = first, it is min(decay, (1 + t) / (10 + t)).
+    # Decay per step of a moving average of the trained weights, such as 0.9999. The average is evaluated and saved.
+    # 0: no average. At step t, counted from 0, the decay is min(decay, (1 + t) / (10 + t)).
     c.average.decay = 0.0
 
     c.selection = ConfigDict()
-    # Which step becomes the detector: by "source-validation" (data.validation), the "last", or by "oracle", the test
-    # set itself, as the released anti-spoofing code does; every output of such a run says so.
+    # Selection of the step that becomes the detector: best on data.validation ("source-validation"), the "last", or
+    # best on the test set ("oracle"), as in the released anti-spoofing code. Every output of an oracle run says so.
     c.selection.rule = "source-validation"
-    c.selection.metric = "loss"  # mean cross-entropy of frames; or "auc", "hter": of videos
-    c.selection.ties = "earlier"  # or "later"
+    c.selection.metric = "loss"  # "loss": mean cross-entropy over frames; "auc" or "hter": over videos
+    c.selection.ties = "earlier"  # step to select among equal ones: "earlier" or "later"
 
     c.calibration = ConfigDict()
-    # Share of real faces (videos) that may be called fake at the threshold that the detector keeps.
+    # Share of real videos that may be classified as fake at the stored threshold of the detector.
     c.calibration.false_alarm_rate = 0.01
 
     c.nonfinite = "stop"
     c.nonfinite_limit = pretrain.skip_limit()
-    # A loss that is nearly 0 doubles with every batch that is a little harder.
+    # The limits are looser than in pretraining: a loss near 0 doubles with every slightly harder batch.
     c.alarms = pretrain.alarms(loss=10.0, gradient=100.0, steps=20)
 
     c.checkpoint = ConfigDict()
-    c.checkpoint.every = "1 epochs"  # also how often the validation set is looked at
+    c.checkpoint.every = "1 epochs"  # interval of checkpoints and of validation
     c.checkpoint.keep_latest = 1
     c.checkpoint.keep_every = "0 steps"
 
-    c.writers = "console,jsonl"  # where metrics go; also "tensorboard"
+    c.writers = "console,jsonl"  # comma-separated destinations of the metrics: "console", "jsonl", "tensorboard"
 
     c.partition = ConfigDict()
     c.partition.replicas = config_dict.placeholder(int)
@@ -174,18 +174,19 @@ def finetune() -> ConfigDict:
 def vary(
     c: ConfigDict, variant: str, special: dict[str, dict] | None = None, also: Iterable[str] = ()
 ) -> ConfigDict:
-    """Turns a recipe of deepfake or diffusion forgery detection into its variant; "scratch,released" applies two.
+    """Turn a recipe for deepfake or diffusion forgery detection into its variant; "scratch,released" applies two.
 
     | variant    | what it is                                                                                    |
     |------------|-----------------------------------------------------------------------------------------------|
-    | `scratch`  | nothing is pretrained: 50 epochs (FSFM supplement), all layers at one rate (ours)             |
-    | `released` | every switch as the released code acts: augmentation resamples bilinearly                     |
+    | `scratch`  | no pretraining: 50 epochs (FSFM supplement), one rate for all layers (our choice)             |
+    | `released` | all switches as in the released code: augmentation resamples bilinearly                       |
 
-    `special` are the variants that only this recipe has: fields by their dotted names. `also` are words that it has
-    taken off already, for the message.
+    Args:
+      special: variants that only this recipe has, as fields by dotted name.
+      also: words that the recipe has already removed from `variant`; the error message lists them.
 
     Raises:
-      ValueError: another name.
+      ValueError: the variant is unknown.
     """
     special = special or {}
     for name in filter(None, variant.split(",")):
@@ -201,25 +202,25 @@ def vary(
 
 
 def antispoof(variant: str) -> ConfigDict:
-    """Face anti-spoofing of the papers, trained on all data sets of a protocol but the target of the variant.
+    """Return the recipe for face anti-spoofing: train on all data sets of a protocol except the target.
 
-    12 real and 12 fake faces of each source a step, Adam with an L2 penalty at a constant rate, five seeds. The step
-    is chosen on the test splits of the sources.
+    Each step has 12 real and 12 fake faces of each source. The optimizer is Adam with an L2 penalty at a constant rate.
+    There are five seeds. The step is selected on the test splits of the sources.
 
     | variant              | what it is                                                                          |
     |----------------------|-------------------------------------------------------------------------------------|
     | `M`, `C`, `I`, `O`   | target MSU, CASIA, Replay or OULU; sources: the other three and CelebA-Spoof        |
     | `wmca`, `cefa`, `surf` | target WMCA, CeFA or SURF; sources: the other two                                 |
-    | `MI2C`, `MI2O`       | limited sources: MSU and Replay alone                                               |
-    | `M2C`, `C2M`, ...    | one source alone, twelve pairs                                                      |
-    | `no-celeb`           | without CelebA-Spoof (FSFM supplement D.2); behind M, C, I, O                       |
-    | `celeb`              | with CelebA-Spoof as one more source; behind all others                             |
-    | `5-shot`             | five videos of each class of the target are one more source                         |
-    | `oracle`             | the step is chosen by HTER on the target's own test set, as in the published tables |
+    | `MI2C`, `MI2O`       | limited sources: only MSU and Replay                                                |
+    | `M2C`, `C2M`, ...    | a single source, twelve pairs                                                       |
+    | `no-celeb`           | without CelebA-Spoof (FSFM supplement D.2); follows M, C, I or O                    |
+    | `celeb`              | with CelebA-Spoof as an additional source; follows all other targets                |
+    | `5-shot`             | five target videos of each class are an additional source                           |
+    | `oracle`             | selects the step by HTER on the target test set, as in the published tables         |
     | `released`           | `oracle`, and the saturation jitter wraps around                                    |
 
     Raises:
-      ValueError: a first word that is no target, or another word behind it.
+      ValueError: the first word is no target, or a later word is unknown.
     """
     first, *words = variant.split(",")
     c = finetune()
@@ -255,28 +256,28 @@ def antispoof(variant: str) -> ConfigDict:
 
 
 def antispoof_test(variant: str) -> str:
-    """The test set of a protocol of `antispoof`, `NAME=data/FOLDER:SPLIT`, from the same words.
+    """Return the test set of an `antispoof` variant as `NAME=data/FOLDER:SPLIT`.
 
     Raises:
-      ValueError: a first word that is no target or protocol, or another word behind it.
+      ValueError: the first word is no target or protocol, or a later word is unknown.
     """
     first, *words = variant.split(",")
     if first not in (MCIO | WCS | FEWER):
         raise pretrain.unknown_variant(first, MCIO | WCS | FEWER)
-    # Each has one of these two by itself.
+    # MCIO has CelebA-Spoof by default and the others do not, so each accepts only the opposite word.
     known = [word for word in ANTISPOOF_VARIANTS if word != ("celeb" if first in MCIO else "no-celeb")]
     for word in words:
         if word not in known:
             raise pretrain.unknown_variant(word, known)
     target = FEWER[first][1] if first in FEWER else first
     folder, names = ("mcio_frames", MCIO) if target in MCIO else ("wcs_frames", WCS)
-    # Published numbers of the protocols with other sources and with five shots are others.
+    # Protocols with other sources or with five shots have their own published numbers, hence their own names.
     ends = [word.replace("-", "_") for word in ("no-celeb", "celeb", "5-shot") if word in words]
     return f"{'_'.join([protocol(first), *ends])}=data/{folder}:{names[target]}_test"
 
 
 def protocol(target: str) -> str:
-    """The name of a protocol as the papers have it: `O` -> `ICM2O`, `wmca` -> `CS2W`, `MI2C` as it is."""
+    """Return the name of a protocol in the papers: `O` -> `ICM2O`, `wmca` -> `CS2W`, `MI2C` unchanged."""
     if target in FEWER:
         return target
     if target in MCIO:

@@ -1,4 +1,4 @@
-"""Read the options of `fsfm_jax.main`: a wrong one ends in one sentence and exit code 2."""
+"""Read the options of `fsfm_jax.main`: a wrong option prints one sentence and exits with code 2."""
 
 import importlib.util
 import inspect
@@ -24,18 +24,18 @@ _REQUIRED["workdir"] = "--workdir=FOLDER is missing: where checkpoints, metrics 
 
 
 def refuse(sentence: str) -> NoReturn:
-    """Ends the process with `sentence` on stderr and exit code 2."""
+    """Exit with code 2 after writing `sentence` to stderr."""
     print(plain(f"error: {sentence}"), file=sys.stderr)
     sys.exit(WRONG_USE)
 
 
 def read_options(arguments: list[str], options: flags.FlagValues = flags.FLAGS) -> list[str]:
-    """Parse the command line into `options`.
+    """Parse the command line into `options` and return the arguments that are left.
 
-    Ends the process with a sentence where a field, a value or the configuration file is wrong.
+    A wrong field, value or configuration file ends the process with one sentence and exit code 2.
 
     Raises:
-      UnrecognizedFlagError: an option that does not exist.
+      UnrecognizedFlagError: an option does not exist.
     """
     try:
         left = options(arguments)
@@ -43,12 +43,12 @@ def read_options(arguments: list[str], options: flags.FlagValues = flags.FLAGS) 
         if not error.flagname.startswith("config."):
             raise
         refuse(_explain(error, arguments))
-    except Exception as error:  # a configuration file is a program, and ml_collections raises what it meets
+    except Exception as error:  # a configuration file is a program and may raise anything
         refuse(_explain(error, arguments))
     if len(left) > 1:
         refuse(f"unexpected arguments {left[1:]}; options are spelt --name=value")
     config = options["config"].value
-    if not isinstance(config, ConfigDict):  # ml_collections keeps an error of the file until a field is asked for
+    if not isinstance(config, ConfigDict):  # ml_collections defers an error of the file until a field is read
         refuse(_explain(TypeError(f"--config: expected a ConfigDict; found {type(config).__name__}"), arguments))
     if not options["workdir"].value:
         refuse(_REQUIRED["workdir"])
@@ -56,7 +56,7 @@ def read_options(arguments: list[str], options: flags.FlagValues = flags.FLAGS) 
 
 
 def _explain(error: Exception, arguments: list[str]) -> str:
-    """What is wrong with the command, in a sentence."""
+    """Describe in one sentence what is wrong with the command."""
     place = _config_of(arguments)
     if place is None:
         return _REQUIRED["config"]
@@ -89,7 +89,7 @@ def _explain(error: Exception, arguments: list[str]) -> str:
 
 
 def _config_of(arguments: list[str]) -> str | None:
-    """The value of --config; None where there is none."""
+    """Return the value of --config; None if it is missing."""
     for option, after in zip(arguments[1:], [*arguments[2:], None], strict=True):
         name, equals, value = option.partition("=")
         if name in ("-config", "--config"):
@@ -98,12 +98,12 @@ def _config_of(arguments: list[str]) -> str | None:
 
 
 def _overridden(arguments: list[str]) -> Iterable[str]:
-    """The fields that the command sets, by dotted name."""
+    """Return the dotted names of the fields that the command sets."""
     return [found[1] for found in map(_OVERRIDE.fullmatch, arguments[1:]) if found]
 
 
 def _load(place: str) -> object:
-    """What the configuration `FILE.py` or `FILE.py:VARIANT` gives; ValueError says why it gives nothing."""
+    """Return the result of `get_config` in `FILE.py` or `FILE.py:VARIANT`; ValueError says why it cannot run."""
     path, colon, variant = place.partition(":")
     if not os.path.isfile(path):
         others = [str(file) for file in Path(path).parent.glob("*.py")]
@@ -132,7 +132,7 @@ def _load(place: str) -> object:
 
 
 def _show(error: Exception, path: str) -> str:
-    """An error of a configuration file with the line of that file."""
+    """Describe an error of a configuration file, with its line number in that file."""
     if isinstance(error, ValueError) and str(error).startswith("--config"):
         return str(error).partition(": ")[2]
     frames = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(path)]

@@ -1,4 +1,4 @@
-"""Protocols of deepfake detection by word: what a detector is trained on, and what it is tested on.
+"""Protocols of deepfake detection by word: the training and test data of a detector.
 
 | word             | training and validation                    | test                                              |
 |------------------|--------------------------------------------|---------------------------------------------------|
@@ -7,7 +7,7 @@
 | `only-NAME`      | one manipulation of FaceForensics++        | the other three, each a set of its own            |
 | `all-but-NAME`   | three manipulations of FaceForensics++     | the fourth                                        |
 
-NAME is a key of `MANIPULATIONS`. Words go together: `c40,only-faceswap` does both at c40, and `fsvfm` adds its sets.
+NAME is a key of `MANIPULATIONS`. Words combine: `c40,only-faceswap` trains and tests at c40, and `fsvfm` adds its sets.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from fsfm_jax.config import evaluate
 
 FSFM = {"CDFv2": "celebdf_v2:test", "DFDC": "dfdc:test", "DFDCp": "dfdcp:test", "WDF": "wilddeepfake:test"}
 FSVFM = FSFM | {"DFD": "dfd:test", "CDFv1": "celebdf_v1:test", "CDFpp": "celebdf_pp:test"}
-# Names of the test sets; FS alone is a set of DiFF, whose published numbers would stand beside ours.
+# Names of the test sets. "FS" without a prefix is a set of DiFF, whose published numbers would be shown here.
 MANIPULATIONS = {
     "deepfakes": "FFpp_DF", "face2face": "FFpp_F2F", "faceswap": "FFpp_FS", "neuraltextures": "FFpp_NT",
 }  # fmt: skip
@@ -28,14 +28,14 @@ WORDS = (SUITE, C40, *(kind + name for kind in (ONLY, BUT) for name in MANIPULAT
 
 
 class Protocol(NamedTuple):
-    """Folders below `data/` that are trained on, empty for those of the recipe, and test sets by name."""
+    """Training folders below `data/` (empty: those of the recipe) and test sets by name."""
 
     train: tuple[str, ...]
     tests: Mapping[str, str]
 
 
 def find_protocol(variant: str) -> tuple[Protocol, str]:
-    """The protocol that the words of a variant name together, and the other words.
+    """Return the protocol that the words of a variant name together, and the remaining words.
 
     Raises:
       ValueError: two words that say what is trained on.
@@ -53,7 +53,7 @@ def find_protocol(variant: str) -> tuple[Protocol, str]:
 
 
 def _across(word: str, end: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """What `only-NAME` or `all-but-NAME` is trained and tested on."""
+    """Return the training folders and the test sets of `only-NAME` or `all-but-NAME`."""
     named = word.removeprefix(ONLY).removeprefix(BUT)
     others = [name for name in MANIPULATIONS if name != named]
     trained, tested = ([named], others) if word.startswith(ONLY) else (others, [named])
@@ -62,7 +62,7 @@ def _across(word: str, end: str) -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 def follow(c: ConfigDict, variant: str) -> str:
-    """Sets the data of a recipe of deepfake detection as its protocol says, and returns the other words.
+    """Set the data of a deepfake detection recipe to those of its protocol, and return the remaining words.
 
     Raises:
       ValueError: two words that say what is trained on.

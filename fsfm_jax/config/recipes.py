@@ -1,4 +1,4 @@
-"""Recipes by name: shipped with the package, or files of your own; and the size that a variant begins with.
+"""Recipes by name, shipped with the package or your own files, and the size at the start of a variant.
 
 `pretrain_vitb`, `finetune_dfd:vitl,scratch` and `my/recipe.py:words` are all valid names.
 """
@@ -13,17 +13,17 @@ from ml_collections import ConfigDict
 from fsfm_jax.text import did_you_mean
 
 PACKAGE = Path(__file__).parents[1]
-# In an installed wheel recipes are in the package, in a checkout in a folder at its top.
+# An installed wheel has the recipes in the package; a checkout has them in a top-level folder.
 FOLDERS = (PACKAGE / "recipes", PACKAGE.parent / "configs")
-# The recipes of the papers' sizes: word of a variant -> model.size.
+# Sizes in the papers: word of a variant -> model.size.
 SIZES = {"vits": "vit_s16", "vitb": "vit_b16", "vitl": "vit_l16"}
 DEFAULT_SIZE = "vitb"
-# Recipes of several sizes.
+# Recipes that exist in several sizes.
 FAMILIES = (
     *(f"{kind}_{task}" for kind in ("finetune", "adapter") for task in ("dfd", "diff", "fas")),
     "finetune_sbi", "finetune_gend",
 )  # fmt: skip
-# Files of former versions, one for each size.
+# Recipe files of versions before 1.0, one for each size.
 FORMER = re.compile(r"((?:finetune|adapter)_(?:dfd|diff|fas))_(vit[sbl])")
 CONFIG_FLAGS = ("config",)
 
@@ -37,10 +37,10 @@ def list_shipped() -> dict[str, Path]:
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of a recipe, given its path or the name of a shipped one, without a variant.
+    """Return the file of a recipe, given its path or the name of a shipped recipe, without a variant.
 
     Raises:
-      FileNotFoundError: there is neither; the text has the nearest name, or the new spelling of a former one.
+      FileNotFoundError: neither exists; the message suggests the nearest name, or the new spelling of an old one.
     """
     path = Path(name)
     if path.is_file():
@@ -58,11 +58,11 @@ def find_recipe(name: str) -> Path:
 
 
 def load_recipe(text: str) -> ConfigDict:
-    """Load a recipe written NAME or NAME:VARIANT.
+    """Load the recipe NAME or NAME:VARIANT.
 
     Raises:
-      FileNotFoundError: there is no such recipe.
-      ValueError: it has no such variant, or its file is no Python.
+      FileNotFoundError: the recipe does not exist.
+      ValueError: the recipe has no such variant, or its file is not a Python file.
     """
     name, colon, variant = text.partition(":")
     path = find_recipe(name)
@@ -78,10 +78,10 @@ def name_files(arguments: Sequence[str], options: Sequence[str] = CONFIG_FLAGS) 
     """Return command-line arguments with the recipe of each `--config=NAME[:VARIANT]` replaced by its file.
 
     Args:
-      options: names of the options that take a recipe.
+      options: names of the options whose value is a recipe.
 
     Raises:
-      FileNotFoundError: there is no such recipe.
+      FileNotFoundError: a recipe does not exist.
     """
     named, value_follows = [], False
     spelt = {dashes + option for option in options for dashes in ("-", "--")}
@@ -90,7 +90,7 @@ def name_files(arguments: Sequence[str], options: Sequence[str] = CONFIG_FLAGS) 
         if value_follows or (equals and flag in spelt):
             flag, text = ("", argument) if value_follows else (f"{flag}=", text)
             recipe, colon, variant = text.partition(":")
-            # A path that is not there is for whoever opens it to refuse, unless it was a recipe of a former version.
+            # The code that opens a path reports a missing file; only names of old recipes are handled here.
             if not is_path(recipe) or FORMER.fullmatch(Path(recipe).stem):
                 recipe = find_recipe(recipe)
             argument = f"{flag}{recipe}{colon}{variant}"
@@ -100,11 +100,11 @@ def name_files(arguments: Sequence[str], options: Sequence[str] = CONFIG_FLAGS) 
 
 
 def is_path(name: str) -> bool:
-    """Whether a recipe is named by a file and not by its name alone."""
+    """Return whether a recipe is given as a file path and not as a name."""
     return Path(name).parent != Path() or name.endswith(".py")
 
 
 def split_size(variant: str) -> tuple[str, str]:
-    """Split `vitl,scratch` into its size and the rest; without a size it is `vitb`."""
+    """Split `vitl,scratch` into its size and the rest; the default size is `vitb`."""
     first, _, rest = variant.partition(",")
     return (first, rest) if first in SIZES else (DEFAULT_SIZE, variant)

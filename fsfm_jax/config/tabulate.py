@@ -1,14 +1,14 @@
-"""Every field of a table of several runs or evaluations."""
+"""Configuration fields of a table of several runs or evaluations."""
 
 from ml_collections import ConfigDict
 
 
 def tabulate() -> ConfigDict:
-    """Results of several working directories as one table, every field."""
+    """Return the fields of a table that collects the results of several working directories."""
     c = ConfigDict()
     c.job = "tabulate"
-    # Workdirs with commas, of evaluations or of fine-tuning with data.test; those of one data set with several seeds
-    # become mean and deviation.
+    # Comma-separated working directories of evaluations, or of fine-tuning runs with data.test. Results of several
+    # seeds on one data set become their mean and standard deviation.
     c.runs = ""
-    c.layout = "dfd"  # or "diff", "fas", "classes", as report.layout
+    c.layout = "dfd"  # table layout: "dfd", "diff", "fas" or "classes", as report.layout
     return c

@@ -58,7 +58,7 @@ def convert(
     pixel_heads: int = HEADS,
     rep_heads: int = HEADS,
 ) -> list[str]:
-    """Writes the working directory `output` and returns what there is to say, a line each.
+    """Write the working directory `output` and returns what there is to say, a line each.
 
     Args:
       paths: the file, and for a pretraining of FSFM that of the target network; or the folder of an export of fsfm_jax.
@@ -192,7 +192,7 @@ SETTINGS = ("statistics", "base", "classes", "norm_over", "pixel_heads", "rep_he
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     chosen: Any = flags.FLAGS
     if not 2 <= len(arguments) <= 3 or chosen.output is None:
         raise app.UsageError("expected FILE.pth, for a pretraining also TARGET.pth, and --output=DIR")

@@ -32,7 +32,7 @@ class Sent(NamedTuple):
 
 
 def push(folder: str, repository: str, overwrite: bool, say: Callable[[str], None]) -> Address:
-    """Uploads an export, and returns the address to load it from.
+    """Upload an export, and returns the address to load it from.
 
     Args:
       folder: that `to_torch` wrote for Hugging Face. Its model card may have been edited since.
@@ -132,7 +132,7 @@ def _read(name: str, path: str) -> Sent:
 
 
 def _head(hub: Hub, api: Any, repository: str, say: Callable[[str], None]) -> str:
-    """The commit that the branch is at; a repository that is not there is made."""
+    """Return the commit that the branch is at; a repository that is not there is made."""
     try:
         return api.repo_info(repository, revision=BRANCH).sha
     except hub.errors.RepositoryNotFoundError:

@@ -54,7 +54,7 @@ print(verdict.score, verdict.verdict, *detector.warnings)"""
 
 
 def card_of(said: dict, evaluated: str | None) -> str:
-    """The text of a model card.
+    """Return the text of a model card.
 
     Args:
       said: the sidecar, with `checkpoint`; and of a folder for transformers with `architecture`, without which it is a
@@ -81,7 +81,7 @@ def card_of(said: dict, evaluated: str | None) -> str:
 
 
 def _front(said: dict, detector: bool) -> str:
-    """The YAML in front; strings as JSON, which YAML reads, so that no name can end them."""
+    """Return the YAML in front; strings as JSON, which YAML reads, so that no name can end them."""
     tags = ["face", "vision-transformer", "fsfm", *(["face-forgery-detection"] if detector else [])]
     lines = [
         f"library_name: {'transformers' if 'architecture' in said else 'fsfm_jax'}",

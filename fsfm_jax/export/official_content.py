@@ -40,7 +40,7 @@ _TABLES = {
 
 
 def pretraining_contents(run: OpenedRun) -> tuple[int, dict, dict | None]:
-    """The number of the last epoch, and the content of the files of the online and the target network.
+    """Return the number of the last epoch, and the content of the files of the online and the target network.
 
     An imported run that was not resumed keeps everything that its files said.
 
@@ -119,7 +119,7 @@ def pack_finetuned(detector: Detector) -> tuple[str, dict]:
 
 
 def rename_finetuned(detector: Detector) -> OrderedDict:
-    """The official state dict of a detector: LoRA's updates added, and what an imported one carries put back.
+    """Return the official state dict of a detector: LoRA's updates added, and what an imported one carries put back.
 
     Raises:
       ValueError: a network that the official code does not have.
@@ -190,7 +190,7 @@ def _options(run: OpenedRun) -> dict:
 
 
 def _last_epoch(card: dict) -> int:
-    """The epoch, counted from 0, in which the step of the detector was."""
+    """Return the epoch, counted from 0, in which the step of the detector was."""
     examples = sum(source["examples"] for source in card["data"]) if "data" in card else 0
     return max(math.ceil(card["step"] * card["config"]["batch.size"] / examples) - 1, 0) if examples else 0
 
@@ -200,7 +200,7 @@ def _has_epoch(detector: Detector) -> bool:
 
 
 def _threshold(detector: Detector) -> float | None:
-    """The threshold of videos at equal error rates, or what an imported file said."""
+    """Return the threshold of videos at equal error rates, or what an imported file said."""
     origin = detector.card["origin"]
     if origin is not None and "threshold" in origin:
         return origin["threshold"]

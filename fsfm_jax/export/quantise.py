@@ -100,13 +100,13 @@ def quantise_detector(
 
 
 def choose_kept(measured: Mapping[str, Measured]) -> list[tuple[str, ...]]:
-    """The products that stay in float32 in each attempt: those with the largest errors, more each time."""
+    """Return the products that stay in float32 in each attempt: those with the largest errors, more each time."""
     worst = sorted(measured, key=lambda name: -measured[name].error)
     return [tuple(worst[: math.ceil(share * len(worst))]) for share in KEPT]
 
 
 def load(detector: Detector, content: bytes) -> OnnxArtifact:
-    """A model in ONNX Runtime, with the card of the detector that it was made from; ValueError as a reader's."""
+    """Return a model in ONNX Runtime, with the card of the detector that it was made from; ValueError as a reader's."""
     check_structure(detector.name, content)
     card = detector.card | {"image_size": detector.task.model.image_size}
     return OnnxArtifact(detector.name, card, ONNX, open_runtime(ONNX, detector.name)(content))
@@ -136,7 +136,7 @@ def _spread(source: LabelledSource, count: int, side: int, spec: EvaluationSpec)
 
 
 def choose_rate(detector: Detector, chosen: float | None) -> float:
-    """The rate that the detector keeps to, if none is chosen."""
+    """Return the rate that the detector keeps to, if none is chosen."""
     calibration = detector.card["calibration"]
     if chosen is not None:
         return chosen
@@ -163,7 +163,7 @@ def define_flags() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     chosen: Any = flags.FLAGS
     if len(arguments) > 1 or None in (chosen.checkpoint, chosen.data, chosen.output):
         raise app.UsageError("expected --checkpoint=WORKDIR_OR_FILE, --data=SPLIT and --output=FILE.onnx")

@@ -50,7 +50,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "numpy")
 
 
 def serialize(detector: Detector, output: str, form: str = "jax", platforms: tuple[str, ...] | None = None) -> dict:
-    """Writes `output` and `output.json`, in place of others of these names, and returns the sidecar.
+    """Write `output` and `output.json`, in place of others of these names, and returns the sidecar.
 
     Args:
       form: "jax", or "onnx", which knows neither platforms nor bfloat16.
@@ -110,7 +110,7 @@ def write_serialized(detector: Detector, output: str, content: bytes, about: dic
 
 
 def _export(detector: Detector, platforms: tuple[str, ...]) -> export.Exported:
-    """The detector's scores in the form of each platform, with one copy of the parameters."""
+    """Return the detector's scores in the form of each platform, with one copy of the parameters."""
     # Elsewhere no compiled function closes over arrays, since each becomes a constant of the program. Here that is what
     # is wanted: the file has to be whole. The forms share them as arguments.
     params = jax.tree_util.tree_map_with_path(lambda path, leaf: _store(path, leaf, detector), detector.params)
@@ -122,7 +122,7 @@ def _export(detector: Detector, platforms: tuple[str, ...]) -> export.Exported:
 
 
 def _is_product(path: tuple) -> bool:
-    """Whether a parameter is a matrix of the encoder, used in the type of the products alone."""
+    """Return whether a parameter is a matrix of the encoder, used in the type of the products alone."""
     return path[0].key == "encoder" and path[-1].key == "kernel"
 
 
@@ -133,7 +133,7 @@ def _store(path: tuple, leaf: Any, detector: Detector) -> np.ndarray:
 
 @contextlib.contextmanager
 def _without_paths() -> Iterator[None]:
-    """Leaves out where in our source each operation comes from: paths of this machine, and other bytes on each."""
+    """Leave out where in our source each operation comes from: paths of this machine, and other bytes on each."""
     before = jax.config.jax_traceback_in_locations_limit
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:
@@ -143,7 +143,7 @@ def _without_paths() -> Iterator[None]:
 
 
 def check_size(detector: Detector) -> None:
-    """Refuses what one file cannot hold, before any work; ValueError."""
+    """Refuse what one file cannot hold, before any work; ValueError."""
     width = np.dtype(detector.task.model.dtype).itemsize
     needed = 0
     for path, leaf in jax.tree_util.tree_leaves_with_path(detector.params):
@@ -161,7 +161,7 @@ def _dtype(detector: Detector) -> str:
 
 
 def _sidecar(detector: Detector, about: dict) -> dict:
-    """Everything that somebody needs to use the file, as JSON."""
+    """Return everything that somebody needs to use the file, as JSON."""
     card, side, classes = detector.card, detector.task.model.image_size, len(detector.class_names)
     # An imported detector's configuration names its network alone; nothing is known of its training.
     config = card["config"] if "config" in card and "official" not in card else None
@@ -262,7 +262,7 @@ def define_flags() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     chosen: Any = flags.FLAGS
     if len(arguments) > 1 or chosen.checkpoint is None or chosen.output is None:
         raise app.UsageError("expected --checkpoint=WORKDIR_OR_FILE and --output=FILE, options as --name=value")

@@ -87,7 +87,7 @@ def of_detector(detector: Detector) -> dict:
 
 
 def write_sidecar(path: str, said: dict, files: Iterable[str]) -> None:
-    """Writes `said` with the size and SHA-256 of each file, which lie in the folder of `path`."""
+    """Write `said` with the size and SHA-256 of each file, which lie in the folder of `path`."""
     sums = {}
     for name in files:
         with open(os.path.join(os.path.dirname(path), name), "rb") as file:
@@ -99,7 +99,7 @@ def write_sidecar(path: str, said: dict, files: Iterable[str]) -> None:
 
 
 def _base(card: dict, style: Style) -> str:
-    """The base model that the recipe names; without a recipe the first with the same wiring."""
+    """Return the base model that the recipe names; without a recipe the first with the same wiring."""
     named = card["config"]["model.base"] if "model.base" in card["config"] else OWN
     return named if BASES[named].style == style else next(name for name, base in BASES.items() if base.style == style)
 

@@ -23,7 +23,7 @@ def define_flags() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     chosen: Any = flags.FLAGS
     if len(arguments) < 2 or not chosen.key:
         raise app.UsageError("expected PATH ... and --key=PRIVATE_KEY")

@@ -75,7 +75,7 @@ def convert(
     decoder: bool = False,
     dtype: str = "float32",
 ) -> list[str]:
-    """Writes `output` and returns the paths of what was written.
+    """Write `output` and returns the paths of what was written.
 
     Args:
       checkpoint: working directory of a pretraining or fine-tuning run, or one that `from_torch` made.
@@ -132,7 +132,7 @@ def _open(checkpoint: str, step: int | None, moments: bool) -> OpenedRun | Detec
 
 
 def _chosen(found: OpenedRun | Detector, network: str) -> OpenedRun | Detector:
-    """A pretraining run with the parameters of `network` in the place of the online one's."""
+    """Return a pretraining run with the parameters of `network` in the place of the online one's."""
     if network == "online" or isinstance(found, Detector):
         return found
     if found.target is None:
@@ -163,7 +163,7 @@ def _official(found: OpenedRun | Detector, said: dict, output: str) -> list[str]
 
 
 def _read_evaluation(checkpoint: str) -> str | None:
-    """The table that a fine-tuning run wrote of its test sets, if it did."""
+    """Return the table that a fine-tuning run wrote of its test sets, if it did."""
     path = os.path.join(checkpoint, EVALUATED)
     if not os.path.isfile(path):
         return None
@@ -227,7 +227,7 @@ def _decoding_state(run: OpenedRun | Detector) -> dict[str, np.ndarray]:
 
 
 def _folder(output: str, names: list[str]) -> list[str]:
-    """Paths in a folder, which is made; nothing may be there under these names."""
+    """Return paths in a folder, which is made; nothing may be there under these names."""
     if os.path.isfile(output):
         raise ValueError(f"--output: {output} is a file; expected a folder for this format")
     os.makedirs(output, exist_ok=True)
@@ -269,7 +269,7 @@ SETTINGS = ("checkpoint", "format", "output", "step", "network", "pooling", "dec
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     chosen: Any = flags.FLAGS
     if len(arguments) > 1 or None in (chosen.format, chosen.output) or (chosen.checkpoint is None and not chosen.push):
         raise app.UsageError("expected --checkpoint=DIR, --format and --output, and nothing else")

@@ -7,9 +7,9 @@ Below the working directory, rewritten after each run:
     pretraining/SETTING/           the working directory of the setting's pretraining; with cell.json it has ended
     runs/TASK/SETTING/TUNING/      the working directory of each fine-tuning
 
-A setting is pretrained and then fine-tuned before the next one begins, so the table fills row by row. Everything is
-checked before anything is trained, but for what the pretrainings will have made. The same command goes on where an
-ablation was stopped; a setting that diverges leaves its row empty, with the reason below the table.
+Each setting is pretrained and fine-tuned before the next one begins, so the table fills row by row. All inputs except
+the results of the pretrainings are checked before training starts. The same command resumes a stopped ablation. A
+setting that diverges leaves its row empty, with the reason below the table.
 """
 
 import functools
@@ -46,10 +46,10 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
     """Run the trials of `config` that have not ended yet, and write the table and the plot after each run.
 
     Raises:
-      ValueError: a name, recipe, field or data set that does not fit, or a run that ended with another configuration.
-      FileNotFoundError: data or pretrained parameters that are not there.
-      CellsFailed: names the runs that ended with an error, and the reason of each; the others have run.
-      Interrupted: the process was told to stop; the run that was going on is saved.
+      ValueError: a name, recipe, field or data set does not fit, or a run ended with another configuration.
+      FileNotFoundError: data or pretrained parameters are missing.
+      CellsFailed: runs ended with an error; the message gives the reason of each. The others have finished.
+      Interrupted: the process was told to stop; the current run is saved.
     """
     check_command("an ablation", workdir, stop_after)
     check_no_results(workdir)
@@ -80,7 +80,7 @@ def _check_pretraining(c: ConfigDict) -> None:
 
 
 def _check_finetuning(c: ConfigDict) -> None:
-    """All that can be known before the pretraining that it starts from has run."""
+    """Check everything that is known before the pretraining of this run has finished."""
     check_recipe(c)
     if os.path.exists(c.init) or "://" in c.init:
         check_place(resolve(c.init, ENCODER), "init")
@@ -92,7 +92,7 @@ def _check_finetuning(c: ConfigDict) -> None:
 
 
 def _write(planned: Ablation, published: Published, workdir: str, failed: Mapping[str, str]) -> None:
-    """The table and the plot of all runs that have ended, and why those that `failed` have not."""
+    """Write the table and the plot of all finished runs, with the reasons of the failed ones."""
     if jax.process_index():
         return
     settings = [trial.name for trial in planned.trials]

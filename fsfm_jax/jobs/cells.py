@@ -1,4 +1,4 @@
-"""The runs that a comparison or an ablation is made of: which have ended, and what failed without ending the rest."""
+"""The runs of a comparison, an ablation or a study: run them in order, skip finished ones and collect failures."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from fsfm_jax.train.loop import Interrupted
 
 LOG = logging.getLogger("fsfm_jax")
 MARK = "cell.json"
-# What may differ between a run that has ended and the one that is asked for: where it ran and how fast.
+# Fields that may differ between a finished run and the requested one: they decide where and how fast it runs.
 FREE_FIELDS = (
     "data.workers", "data.threads", "batch.per_device", "batch.accumulation", "model.remat", "features.cache",
     "evaluation.batch", "evaluation.threads", "checkpoint.keep_latest", "checkpoint.keep_every",
@@ -26,16 +26,17 @@ FREE_FIELDS = (
 
 
 class CellsFailed(ValueError):
-    """Runs failed; the others have run."""
+    """Some runs failed; all others have finished."""
 
 
 class Run(NamedTuple):
     """One run.
 
     Attributes:
-      name: in messages. folder: its working directory; with `MARK` it has ended.
-      start: runs the job with a configuration and a working directory, from its last checkpoint if there is one.
-      needs: name of the run that must have ended before; "" for none.
+      name: the name in messages.
+      folder: the working directory; it contains `MARK` once the run has finished.
+      start: starts or resumes the job with a configuration and a working directory.
+      needs: name of the run that must finish before this one; "" for none.
     """
 
     name: str
@@ -46,14 +47,16 @@ class Run(NamedTuple):
 
 
 def run_all(runs: Sequence[Run], write: Callable[[Mapping[str, str]], None]) -> None:
-    """Run what has not ended yet, in order; `write` is told the reasons of what failed, first of all and after each.
+    """Start the unfinished runs in order.
+
+    `write` gets the reasons of all failures by name, once before the first run and again after each run.
 
     Raises:
-      ValueError: a run that ended with another configuration.
-      CellsFailed: names what ended with an error, and the reason of each; the others have run.
-      Interrupted: the process was told to stop; the run that was going on is saved.
+      ValueError: a run ended with another configuration.
+      CellsFailed: runs ended with an error; the message gives the reason of each. The others have finished.
+      Interrupted: the process was told to stop; the current run is saved.
     """
-    # Found out once, before any ends: all processes have to run the same ones.
+    # Decided once, before any run ends: all processes must start the same runs.
     todo = [run for run in runs if not has_ended(run)]
     ended = len(runs) - len(todo)
     LOG.info("%d cells, %d of them have ended", len(runs), ended)
@@ -70,7 +73,7 @@ def run_all(runs: Sequence[Run], write: Callable[[Mapping[str, str]], None]) -> 
             raise
         except Exception as error:
             if jax.process_count() > 1 and not isinstance(error, FloatingPointError):
-                raise  # it may be of this process alone, and the others wait in this cell
+                raise  # the error may concern this process only, and the others wait in this cell
             LOG.error("%s failed and is left empty: %s", run.name, error)
             LOG.debug("details", exc_info=True)
             failed[run.name] = _reason(error)
@@ -87,7 +90,7 @@ def run_all(runs: Sequence[Run], write: Callable[[Mapping[str, str]], None]) -> 
 
 
 def has_ended(run: Run) -> bool:
-    """Return whether a run has ended; ValueError if it did with another configuration."""
+    """Return whether a run has finished; raise ValueError if it finished with another configuration."""
     mark = Path(run.folder, MARK)
     if not mark.exists():
         return False
@@ -107,7 +110,7 @@ def has_ended(run: Run) -> bool:
 
 
 def check_command(job: str, workdir: str, stop_after: str) -> None:
-    """Refuse what a job of many runs cannot do; ValueError."""
+    """Refuse options that a job of many runs does not support; raises ValueError."""
     if stop_after:
         raise ValueError(f"--stop_after: {job} ends with its last cell; leave it out, and stop it where you like")
     if "://" in workdir:
@@ -115,11 +118,11 @@ def check_command(job: str, workdir: str, stop_after: str) -> None:
 
 
 def failure_notes(failed: Mapping[str, str]) -> list[str]:
-    """Return a line below the table for each failure: the first sentence of it, the rest is for who started it."""
+    """Return one line per failure for below the table: the first sentence of its reason."""
     return [f"Failed: {name}: {text.split('. ')[0].rstrip('.')}." for name, text in failed.items()]
 
 
 def _reason(error: Exception) -> str:
-    """What an error says, on one line, with its kind where it is not one that explains itself."""
+    """Return the text of an error on one line, with its type unless the text explains itself."""
     text = " ".join(str(error).split())
     return text if isinstance(error, ValueError | FloatingPointError) and text else f"{type(error).__name__}: {text}"

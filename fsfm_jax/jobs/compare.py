@@ -6,11 +6,11 @@ Below the working directory, rewritten after each cell:
     comparison.png               `analyze.comparison`
     runs/TASK/MODEL/TUNING/      the working directory of the cell's fine-tuning; with cell.json it has ended
 
-`scores` names files with the scores of other detectors, which become rows of their own (`detection.score_file`).
+`scores` names files with the scores of other detectors, which become additional rows (`detection.score_file`).
 
-Everything is checked before anything is trained. The same command goes on where a comparison was stopped, and with
-another model, tuning or task it runs the new cells alone. A cell that fails, whatever the reason, does not keep the
-others from their numbers: it stays empty, with its reason below the table, and the command ends with an error.
+All inputs are checked before training starts. The same command resumes a stopped comparison. With an additional model,
+tuning or task it runs only the new cells. A cell that fails does not stop the others: it stays empty, with its reason
+below the table, and the command ends with an error.
 """
 
 import functools
@@ -43,13 +43,13 @@ CSV, PICTURE = "table.csv", "comparison.png"
 
 
 def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
-    """Runs the cells of `config` that have not ended yet, and writes the table and the picture after each.
+    """Run the unfinished cells of `config`, and write the table and the picture after each.
 
     Raises:
-      ValueError: a name, recipe, field or data set that does not fit, or a cell that ended with another configuration.
-      FileNotFoundError: data or pretrained parameters that are not there.
-      CellsFailed: names the cells that ended with an error, and the reason of each; the others have run.
-      Interrupted: the process was told to stop; the cell that was running is saved.
+      ValueError: a name, recipe, field or data set does not fit, or a cell ended with another configuration.
+      FileNotFoundError: data or pretrained parameters are missing.
+      CellsFailed: cells ended with an error; the message gives the reason of each. The others have finished.
+      Interrupted: the process was told to stop; the current cell is saved.
     """
     check_command("a comparison", workdir, stop_after)
     check_no_results(workdir)
@@ -80,14 +80,14 @@ def _check_init(c: ConfigDict) -> None:
 
 
 def check_inputs(c: ConfigDict) -> None:
-    """Open everything that a fine-tuning reads, and resolve it; nothing is trained."""
+    """Open all inputs of a fine-tuning and resolve its configuration, without training."""
     inputs = open_inputs(c)
     names = inputs.class_names
     resolve_finetuning(c, inputs.examples, len(names), inputs.real, inputs.statistics, jax.device_count())
 
 
 def _write(planned: Plan, workdir: str, imported: list[results.Entry], failed: Mapping[str, str]) -> None:
-    """The table and the picture of all cells that have ended, and why those that `failed` have not."""
+    """Write the table and the picture of all finished cells, with the reasons of the failed ones."""
     if jax.process_index():
         return
     entries = [*(entry_of(cell, workdir) for cell in planned.cells), *imported]
@@ -98,7 +98,7 @@ def _write(planned: Plan, workdir: str, imported: list[results.Entry], failed: M
 
 
 def entry_of(cell: Cell, workdir: str) -> results.Entry:
-    """Read what a cell found, if it has ended."""
+    """Read the results of a cell, if it has finished."""
     c, folder = cell.config, cell.folder(workdir)
     found = results.read(folder, range(c.seed, c.seed + c.repeats)) if Path(folder, MARK).exists() else None
     sets = tuple(parse_sets(c.data.test, "data.test"))
@@ -106,7 +106,7 @@ def entry_of(cell: Cell, workdir: str) -> results.Entry:
 
 
 def points(entries: Iterable[results.Entry]) -> dict[str, list[Point]]:
-    """The points of each family's plot by its title: rows of which every test set is there."""
+    """Return the points of each family's plot by title, for the rows that have results on every test set."""
     panels = {}
     for family, found in results.rows(entries).items():
         metric = results.AUC[found[0].entries[0].layout]

@@ -1,4 +1,4 @@
-"""The evaluation job: one detector on many data sets. What it writes is listed at `detection.results`."""
+"""The evaluation job: one detector on many data sets. `detection.results` lists the files that it writes."""
 
 import dataclasses
 import functools
@@ -21,11 +21,11 @@ from fsfm_jax.resolve.report import resolve_report
 
 
 def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
-    """Evaluates a detector.
+    """Evaluate a detector on the sets of `config.data.sets` and write the results into `workdir`.
 
     Raises:
-      ValueError: a configuration or data set that does not fit the detector; see the message.
-      FileNotFoundError: data or a detector that is not there.
+      ValueError: the configuration or a data set does not fit the detector; the message says how.
+      FileNotFoundError: data or the detector is missing.
     """
     check_fields(config, evaluate.evaluate())
     if stop_after:
@@ -55,6 +55,6 @@ def _open_scorer(config: ConfigDict) -> Detector | Serialized:
     one_of("official.norm_over", official.norm_over, NORM_AXES)
     unsaid, dtype = Unsaid(official.classes, official.statistics), ""
     if is_official(config.checkpoint):
-        # These two have defaults, which mean nothing to a detector that says them itself.
+        # These two fields have defaults, which do not apply to a detector that stores its own values.
         unsaid, dtype = dataclasses.replace(unsaid, norm_over=official.norm_over), official.dtype
     return open_scorer(config.checkpoint, unsaid, dtype, "official.{}")

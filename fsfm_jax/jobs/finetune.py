@@ -1,14 +1,14 @@
-"""The fine-tuning job: a pretrained encoder becomes a detector, is looked at as it learns, calibrated and tested.
+"""The fine-tuning job: train a detector from a pretrained encoder, validate, calibrate and test it.
 
-Below the working directory (with several seeds below `seed_N` of it):
+Below the working directory (with several seeds, below its folders `seed_N`):
 
-    initialisation.json what became of every array of the pretraining, and where each parameter comes from
-    checkpoints/        from which the run goes on
-    metrics.jsonl       every step
-    validation.jsonl    every look at the validation set
-    selected/           the parameters of the best step so far
-    detector/           the finished detector with its card
-    test/               what `evaluate` writes, for the sets of `data.test`
+    initialisation.json use of every pretrained array, and the origin of each parameter
+    checkpoints/        checkpoints from which the run resumes
+    metrics.jsonl       metrics of every step
+    validation.jsonl    metrics of every validation
+    selected/           parameters of the best step so far
+    detector/           finished detector with its card
+    test/               results on the sets of `data.test`, as `evaluate` writes them
 """
 
 import dataclasses
@@ -60,21 +60,21 @@ LOG = logging.getLogger("fsfm_jax")
 TEST_FOLDER, ACCOUNT = "test", "initialisation.json"
 CLOSED = "FS-Adapter's bottleneck let no face of the last step pass: what was trained is a linear probe. Lower "
 CLOSED += "optimizer.base_learning_rate; open_units in metrics.jsonl says when it closed"
-# What is reported of each step; of one loss alone its value is the whole.
+# Reported metrics of each step. With a single loss term, `loss` is that term.
 SHOWN = ("loss", OPEN_UNITS, "learning_rate", "gradient_norm", SKIPPED, "input_wait")
 
 
 @locks_workdir
 def run(config: ConfigDict, workdir: str, stop_after: str = "", writers: Sequence[Writer] = ()) -> None:
-    """Fine-tunes in `workdir`, going on from its last checkpoint if there is one; once, or with several seeds in turn.
+    """Fine-tune in `workdir` with one seed or several in turn, and resume from the last checkpoint if there is one.
 
-    `writers` also get the metrics of every seed; they stay open.
+    `writers` receive the metrics of every seed and stay open.
 
     Raises:
-      ValueError: a configuration, data set or checkpoint that does not fit; see the message.
-      FileNotFoundError: data or a pretraining that is not there.
+      ValueError: a configuration, data set or checkpoint does not fit; the message says how.
+      FileNotFoundError: data or the pretrained encoder is missing.
       NonFinite: the loss or the gradient is NaN or infinite.
-      NotSaved: something cannot be written.
+      NotSaved: a file cannot be written.
       Interrupted: the process was told to stop; everything is saved.
     """
     check_recipe(config)
@@ -101,17 +101,17 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "", writers: Sequenc
 def train_detector(
     config: ConfigDict, workdir: str, inputs: Inputs, stop_after: str, writers: Sequence[Writer]
 ) -> dict | None:
-    """Fine-tunes with one seed; the results on the test sets, None if it was stopped before the end."""
+    """Fine-tune with one seed and return the results on the test sets; None if it was stopped before the end."""
     job = _Finetuning(config, inputs, workdir, stop_after)
     run_training(job.spec(writers))
     return job.results
 
 
 class _Finetuning(Hooks):
-    """What fine-tuning with one seed adds to the frame.
+    """The hooks of a fine-tuning run with one seed.
 
     Attributes:
-      results: on the test sets; None before the end of the run.
+      results: results on the test sets; None before the end of the run.
     """
 
     def __init__(self, config: ConfigDict, inputs: Inputs, workdir: str, stop_after: str):
@@ -128,7 +128,7 @@ class _Finetuning(Hooks):
         self.results: dict | None = None
 
     def spec(self, lent: Sequence[Writer]) -> RunSpec:
-        """The run as the frame takes it."""
+        """Return the specification of the run for `run_training`."""
         resolved, inputs = self._resolved, self._inputs
         identity = run_identity(binding_fields(self._config), inputs.sources, inputs.statistics) | {
             "class_names": list(inputs.class_names),
@@ -150,11 +150,11 @@ class _Finetuning(Hooks):
         )
 
     def prepare(self, state: TrainState) -> None:
-        """Makes what scores data sets; with a cache, after all features are there."""
+        """Build the scorer of data sets; with a cache, compute all features first."""
         self._scorer = self._make_scorer(state)
 
     def open_validation(self, state: TrainState, saved: Mapping[str, Any] | None, writers: Writers) -> Validation:
-        """The looks at validation data, with the memory of those before."""
+        """Return the validation of the run, with the history of earlier validations."""
         history = [] if saved is None else saved["evaluated"]
         self._validation = Validation(
             self._held_out, self._resolved.selection, self._scorer, history, self._workdir, writers.write,
@@ -164,20 +164,20 @@ class _Finetuning(Hooks):
         return self._validation
 
     def details(self) -> Mapping[str, Any]:
-        """Where the encoder comes from, and all looks at validation data."""
+        """Return the origin of the encoder and the history of validations."""
         pretrained = self._inputs.pretrained
         origin = None if pretrained is None else pretrained.origin
         return {"origin": origin, "evaluated": self._validation.history}
 
     def show(self, number: int, values: dict[str, float]) -> dict[str, float]:
-        """The metrics of `SHOWN` and terms of the task's own; after the last step, a warning if no adapter was open."""
+        """Return the metrics of `SHOWN` and the task's loss terms; warn after the last step if no adapter was open."""
         if number == self._resolved.loop.steps and values.get(OPEN_UNITS) == 0:
             LOG.warning(CLOSED)
         shown = {*SHOWN, *self._program.task.term_weights} - {CROSS_ENTROPY, FOCAL}
         return {name: value for name, value in values.items() if name in shown}
 
     def _make_scorer(self, state: TrainState) -> Scorer | FeatureScorer:
-        """What scores data sets; of a frozen encoder with a cache, after all features are there."""
+        """Return the scorer of data sets; with a feature cache, compute all features first."""
         resolved, inputs, mesh = self._resolved, self._inputs, self._program.mesh
         spec = resolved.report.evaluation
         if not resolved.cache:
@@ -190,7 +190,7 @@ class _Finetuning(Hooks):
         return FeatureScorer(resolved.task, spec, mesh, self._cache)
 
     def _batches(self, first: int) -> Batches:
-        """The batches of training from step `first` on."""
+        """Return the training batches from step `first` on."""
         spec, place = self._resolved.stream, (first, jax.process_index(), jax.process_count())
         if self._cache is None:
             return LabelledStream(self._inputs.sources, spec, *place)
@@ -202,7 +202,7 @@ class _Finetuning(Hooks):
         return arrange(self._inputs.sources, self._resolved.stream)
 
     def record(self, first: int, position: int) -> str:
-        """The source of the face at a position of the stream."""
+        """Return the source of the face at a position of the stream."""
         return self._examples[position][records.SOURCE]
 
     def _announce(self, first: int) -> None:
@@ -213,7 +213,7 @@ class _Finetuning(Hooks):
             LOG.warning("selection.rule: oracle chooses the step on the test set; its numbers are optimistic")
 
     def initial_state(self, program: Program) -> TrainState:
-        """The pretrained encoder in a new network, or a network from scratch."""
+        """Return a new network with the pretrained encoder, or a network from scratch."""
         resolved, pretrained = self._resolved, self._inputs.pretrained
         state = program.initial_state(resolved.seed)
         if pretrained is None:
@@ -231,11 +231,11 @@ class _Finetuning(Hooks):
         state = state._replace(params=jax.device_put(jax.tree.map(jnp.asarray, params), program.shardings.params))
         if not resolved.average:
             return state
-        start = jax.jit(program.target.init, out_shardings=program.shardings.target)  # copies: the step donates both
+        start = jax.jit(program.target.init, out_shardings=program.shardings.target)  # a copy: the step donates both
         return state._replace(target=start(state.params))
 
     def finish(self, ended: Ended) -> None:
-        """Chooses the step, calibrates, saves the detector and evaluates it on the test sets."""
+        """Select the step, calibrate, save the detector and evaluate it on the test sets."""
         resolved, inputs, rule = self._resolved, self._inputs, self._resolved.selection
         choice, params = self._validation.chosen(int(ended.state.step), weights_of(resolved.task, ended.state))
         label = choice.label
@@ -243,7 +243,7 @@ class _Finetuning(Hooks):
             label += f" Nothing was trained on {', '.join(inputs.foreign)}."
         task, scorer, merged = resolved.task, self._scorer, {}
         if task.model.lora is not None:
-            # What reads a detector, here and elsewhere, then meets a plain encoder; it is calibrated and tested so.
+            # Merge the updates so that every reader finds a plain encoder. Calibrate and test that one.
             params, merged = merge(params, task.model.lora), {MERGED: tuning.LORA}
             task = dataclasses.replace(task, model=dataclasses.replace(task.model, lora=None))
             scorer = Scorer(task, resolved.report.evaluation, self._program.mesh)

@@ -1,4 +1,4 @@
-"""What a fine-tuning run is given: data sets, classes, where it starts from; opened and checked against each other."""
+"""The inputs of a fine-tuning run: data sets, classes and initialisation, opened and checked against each other."""
 
 import dataclasses
 import functools
@@ -27,13 +27,16 @@ LOG = logging.getLogger("fsfm_jax")
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """Everything that is read.
+    """All opened inputs of a fine-tuning run.
 
     Attributes:
-      sources: training data with their weights.
-      validation: of the sources; None if there is none.
-      tests: by name.
-      pretrained: None from scratch.
+      sources: training data sets with their weights.
+      validation: validation split; None if there is none.
+      tests: test sets by name.
+      class_names: names of the classes by index.
+      real: index of the real class.
+      pretrained: the pretrained encoder; None from scratch.
+      statistics: mean and standard deviation of the channels.
     """
 
     sources: list[tuple[LabelledSource, float | None]]
@@ -50,13 +53,13 @@ class Inputs:
 
     @property
     def foreign(self) -> list[str]:
-        """Data sets of the validation that nothing was trained on: a choice made there was not made on the sources."""
+        """Names of the validation data sets that were not trained on; a selection there is not on the sources."""
         trained = {source.dataset for source, _ in self.sources}
         held_out = () if self.validation is None else parts_of(self.validation)
         return sorted({part.dataset for part in held_out} - trained)
 
     def held_out(self, rule: str) -> dict[str, LabelledSource]:
-        """The data that are looked at while the detector learns, by the names of `metrics.selection.SPLITS`."""
+        """Return the data sets for validation during training, by the names of `metrics.selection.SPLITS`."""
         held_out = {} if self.validation is None else {SPLITS["source-validation"]: self.validation}
         if rule == "oracle":
             held_out[SPLITS["oracle"]] = next(iter(self.tests.values()))
@@ -64,11 +67,11 @@ class Inputs:
 
 
 def open_inputs(config: ConfigDict) -> Inputs:
-    """Opens everything that a configuration names.
+    """Open all inputs that a configuration names.
 
     Raises:
-      ValueError: data sets that do not fit each other: other classes, a class missing, a video on two sides.
-      FileNotFoundError: data or a pretraining that is not there.
+      ValueError: the data sets do not fit each other: different classes, a missing class, a video in two splits.
+      FileNotFoundError: data or the pretrained encoder is missing.
     """
     opened = _opener(config)
     sources = open_mixture(config.data.train, opened)
@@ -96,7 +99,7 @@ def open_inputs(config: ConfigDict) -> Inputs:
 
 
 def open_tests(config: ConfigDict) -> dict[str, LabelledSource]:
-    """The test sets of a configuration by name.
+    """Open the test sets of a configuration, by name.
 
     Raises:
       ValueError, FileNotFoundError: as `open_inputs`.
@@ -112,7 +115,7 @@ def _opener(config: ConfigDict) -> Callable[[str], LabelledSource]:
 
 
 def _open_pretrained(config: ConfigDict) -> Pretrained:
-    """What `init` names, if it is of the size that the configuration asks for: heads cannot be seen in arrays."""
+    """Open `init` and check that its size is `model.size`; the shapes of arrays do not show the number of heads."""
     found = open_pretrained(config.init, one_of("model.base", config.model.base, BASES))
     size = found.origin["size"]
     if size != config.model.size:

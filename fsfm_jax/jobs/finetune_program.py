@@ -19,7 +19,7 @@ from fsfm_jax.train.step import StepSpec
 
 
 def make_program(resolved: Finetuning, mesh: Mesh | None = None) -> Program:
-    """The program of a resolved run on `mesh`, by default on all devices; equal runs with other seeds share it."""
+    """Return the program of a resolved run on `mesh`, by default all devices; runs that differ in seed share it."""
     return _make_program(
         resolved.task, bool(resolved.cache), resolved.optimizer, resolved.schedule, resolved.step,
         resolved.stream.global_batch, partition.make_mesh(replicas=resolved.replicas) if mesh is None else mesh,
@@ -63,20 +63,20 @@ def _make_program(
 
 
 def average_update(trained: str, decay: float) -> ema.TargetUpdate:
-    """The moving average of the parameters whose paths `trained` matches; it takes the place of a target network."""
+    """Return the moving average of the parameters whose paths `trained` matches; it replaces a target network."""
     rate = functools.partial(schedules.average_rate, decay=decay)
     return ema.moving_average(rate, lambda params: tuning.split(params, trained)[0])
 
 
 def weights_of(task: ClassifyTask, state: TrainState) -> Any:
-    """The parameters that are evaluated and saved: averaged ones in the place of trained ones, if there are such."""
+    """Return the parameters to evaluate and save: the trained ones are replaced by their average, if there is one."""
     if not jax.tree.leaves(state.target.params):
         return state.params
     return task.constrain(tuning.join(state.params, state.target.params))
 
 
 def learning_rate_of(s: RateSchedule, step: jax.Array) -> jax.Array:
-    """Learning rate of step `step`."""
+    """Return the learning rate of step `step`."""
     if s.kind == "constant":
         return schedules.constant(step, s.peak)
     return schedules.warmup_cosine(step, s.peak, s.floor, s.warmup, s.total)

@@ -13,16 +13,16 @@ SHOWN = 12  # digits of a SHA-256
 
 
 def import_scores(planned: Plan) -> list[Entry]:
-    """The entries of the files in `scores`, for each task of a family of which a file has a test set.
+    """Return the entries of the score files in `scores`, for each task family that shares a test set with a file.
 
     Raises:
-      FileNotFoundError: a file that is not there.
-      ValueError: another format, scores of no test set, or scores that do not fit a test set.
+      FileNotFoundError: a score file is missing.
+      ValueError: a file has another format, has no known test set, or does not fit a test set.
     """
     if not planned.scores:
         return []
     tasks = {}
-    for cell in planned.cells:  # the cells of a task have the same test sets
+    for cell in planned.cells:  # all cells of a task have the same test sets
         tasks.setdefault(cell.task, cell.config)
     opened = {task: open_tests(config) for task, config in tasks.items()}
     known = {name: None for sets in opened.values() for name in sets}

@@ -1,4 +1,4 @@
-"""The pretraining job: data, task, state and loop put together, and the picture at its end."""
+"""The pretraining job: combine data, task, state and training loop, and draw reconstructions at the end."""
 
 import functools
 import logging
@@ -40,15 +40,15 @@ FIGURE = "reconstruction.png"
 
 @locks_workdir
 def run(config: ConfigDict, workdir: str, stop_after: str = "", writers: Sequence[Writer] = ()) -> None:
-    """Pretrains in `workdir`, going on from its last checkpoint if there is one, and draws the result.
+    """Pretrain in `workdir`, resume from the last checkpoint if there is one, and draw reconstructions at the end.
 
-    `writers` also get the metrics; they stay open.
+    `writers` receive the metrics and stay open.
 
     Raises:
-      ValueError: a configuration, data set or checkpoint that does not fit; see the message.
-      FileNotFoundError: data that is not there.
+      ValueError: a configuration, data set or checkpoint does not fit; the message says how.
+      FileNotFoundError: data is missing.
       NonFinite: a loss term or the gradient is NaN or infinite.
-      NotSaved: something cannot be written.
+      NotSaved: a file cannot be written.
       Interrupted: the process was told to stop; everything is saved.
     """
     job = _Pretraining(config, workdir, stop_after)
@@ -56,12 +56,12 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "", writers: Sequenc
 
 
 def check(config: ConfigDict) -> None:
-    """Open everything that a pretraining reads, and resolve it; nothing is trained. Raises as `run`."""
+    """Open all inputs of a pretraining and resolve its configuration, without training. Raises as `run`."""
     _Pretraining(config, "", "")
 
 
 def make_program(resolved: Pretraining, statistics: Statistics, mesh: Mesh | None = None) -> Program:
-    """The program of a resolved run on `mesh`, by default on all devices; equal runs with other seeds share it."""
+    """Return the program of a resolved run on `mesh`, by default all devices; runs that differ in seed share it."""
     return _make_program(
         PretrainTask(resolved.model, resolved.loss, statistics), resolved.stream.other_mask,
         resolved.stream.target is not None, resolved.optimizer, resolved.schedule, resolved.step,
@@ -77,7 +77,7 @@ def _make_program(
 ) -> Program:  # fmt: skip
     patches, size = (task.model.patches,), task.model.image_size
     masks = [records.MASK, records.REGION_MASK] + [records.OTHER_MASK] * other_mask
-    # Rows of pixels: a TPU would keep images apart by channel, and cutting them into patches cost a tenth of a step.
+    # Images are passed as rows of pixels: a TPU would lay them out by channel, and patchifying then cost 0.1 of a step.
     rows = (size, 3 * size)
     images = [records.IMAGE] + [records.TARGET_IMAGE] * other_image
     return Program(
@@ -95,36 +95,36 @@ def _make_program(
 
 
 def target_update(schedule: Schedule, task: PretrainTask) -> ema.TargetUpdate:
-    """The target's update rule on a schedule."""
+    """Return the update rule of the target network."""
     if schedule.target_frozen:
         return ema.frozen(task.target_part)
     return ema.moving_average(functools.partial(target_rate_of, schedule), task.target_part)
 
 
 def target_rate_of(s: Schedule, count: jax.Array) -> jax.Array:
-    """1 - momentum at update `count`."""
+    """Return 1 - momentum at update `count`."""
     return schedules.target_rate(count, s.momentum, s.target_total, s.target_warmup, s.target_warmup_momentum)
 
 
 def learning_rate_of(s: Schedule, step: jax.Array) -> jax.Array:
-    """Learning rate of step `step`."""
+    """Return the learning rate of step `step`."""
     return schedules.warmup_cosine(step, s.peak, s.floor, s.warmup, s.total)
 
 
 class _Pretraining(Hooks):
-    """What pretraining adds to the frame: a run of others to go on from, one batch again and again, the picture."""
+    """The hooks of a pretraining run: resume an imported run, repeat one batch, draw the final picture."""
 
     def __init__(self, config: ConfigDict, workdir: str, stop_after: str):
         self._config, self._workdir = config, workdir
         self._sources = open_mixture(config.data.train)
         self._examples = sum(len(source) for source, _ in self._sources)
         self._resolved = pretrain.resolve_pretraining(config, self._examples, jax.device_count(), stop_after)
-        self._faces = open_source(self._resolved.figure_data)  # opened now: its absence must not show after days
+        self._faces = open_source(self._resolved.figure_data)  # opened now, so that missing data fails before training
         self._statistics = named_statistics(config.data.statistics, self._sources, STATISTICS)
         self._program = make_program(self._resolved, self._statistics)
 
     def spec(self, lent: Sequence[Writer]) -> RunSpec:
-        """The run as the frame takes it."""
+        """Return the specification of the run for `run_training`."""
         resolved, config = self._resolved, self._config
         binding = pretrain.binding_fields(config, resolved.step.accumulation)
         return RunSpec(
@@ -142,7 +142,7 @@ class _Pretraining(Hooks):
         )
 
     def adopt(self) -> TrainState | None:
-        """The state of the imported run in the working directory."""
+        """Return the state of the imported run in the working directory; None if there is none."""
         schedule, images = self._resolved.schedule, self._resolved.stream.global_batch
         return adopt_state(
             self._workdir, self._program, fields.flat(self._config), self._statistics, self._examples, images,
@@ -150,15 +150,15 @@ class _Pretraining(Hooks):
         )  # fmt: skip
 
     def initial_state(self, program: Program) -> TrainState:
-        """Networks with random parameters."""
+        """Return networks with random parameters."""
         return program.initial_state(self._resolved.seed)
 
     def details(self) -> Mapping[str, Any]:
-        """Where an imported run comes from, and the size of the images."""
+        """Return the origin of an imported run and the image size."""
         return lineage(self._workdir) | {"image_size": self._resolved.model.image_size}
 
     def prepare(self, state: TrainState) -> None:
-        """Says what is trained, and with what."""
+        """Log versions, devices, data, model size and step."""
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self._program.like.params))
         versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
         LOG.info("%s; %d device(s): %s", versions, jax.device_count(), jax.devices()[0].device_kind)
@@ -185,14 +185,14 @@ class _Pretraining(Hooks):
         return order(self._sources, self._resolved.stream.seed)
 
     def record(self, first: int, position: int) -> str:
-        """The source of the face at a position of the stream."""
+        """Return the source of the face at a position of the stream."""
         size = self._resolved.stream.global_batch
         if self._config.data.repeat_batch:
             position = first * size + position % size
         return self._ordered[position][records.SOURCE]
 
     def show(self, number: int, values: dict[str, float]) -> dict[str, float]:
-        """The metrics in the order to read them in (jit sorts names), and the momentum of the step's last update."""
+        """Return the metrics in reading order (jit sorts names), with the momentum of the step's last update."""
         shown = ("loss", *self._program.task.term_weights, "learning_rate", "gradient_norm")
         shown += (*(name for name in WATCHED if name in values), "input_wait")
         values = {name: values[name] for name in shown}
@@ -203,7 +203,7 @@ class _Pretraining(Hooks):
         return {**values, "momentum": 1 - float(target_rate_of(schedule, last_update))}
 
     def finish(self, ended: Ended) -> None:
-        """Draws what the network makes of faces that it has not seen, if it predicts pixels."""
+        """Draw reconstructions of held-out faces, if the network predicts pixels."""
         resolved, program, faces = self._resolved, self._program, self._faces
         if not resolved.model.reconstructs:
             LOG.info("No picture: loss.masked_weight and loss.region_weight are 0, so no pixels are predicted")
@@ -215,7 +215,7 @@ class _Pretraining(Hooks):
             path, faces, resolved.figure_faces, program.task, resolved.stream.mask, resolved.seed, untrained,
             ended.state.params,
         )  # fmt: skip
-        if ended.writers:  # of process 0, which wrote the file
+        if ended.writers:  # only process 0 has writers, and it wrote the file
             ended.writers.write_image(resolved.loop.steps, "reconstruction", read_picture(path))
         LOG.info(
             "Masked loss on %d faces of %s: %.3f untrained, %.3f now",

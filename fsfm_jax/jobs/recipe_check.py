@@ -14,18 +14,18 @@ from fsfm_jax.resolve.finetune import SCRATCH, Finetuning, resolve_finetuning
 from fsfm_jax.tasks.classify import ClassifyTask
 from fsfm_jax.tasks.normalisation import Statistics
 
-# Stands in for those of the data, which are not open yet.
+# A placeholder for the statistics of the data, which are not open yet.
 _STATISTICS = Statistics((0.5,) * 3, (0.25,) * 3)
 
 
 def check_recipe(config: ConfigDict) -> None:
-    """Resolves a configuration as far as it can be without data, and tries its rules on its network.
+    """Resolve a configuration as far as possible without data, and apply its rules to its network.
 
-    Every parameter has to be covered by the optimizer's rules, and be new or have its place in a pretrained encoder of
-    `model.base`; and something has to be trained.
+    The optimizer's rules must cover every parameter. Every parameter must be new or have a counterpart in a pretrained
+    encoder of `model.base`. At least one parameter must be trained.
 
     Raises:
-      ValueError: fields that do not go together, or parameters without a rule; the message names them.
+      ValueError: fields contradict each other, or parameters have no rule; the message names them.
     """
     resolved = _without_data(config)
     try:
@@ -37,7 +37,7 @@ def check_recipe(config: ConfigDict) -> None:
 
 
 def _without_data(config: ConfigDict) -> Finetuning:
-    """The configuration resolved with durations that no number of images decides."""
+    """Resolve the configuration with durations that do not depend on the number of images."""
     c = config.copy_and_resolve_references()
     c.duration, c.optimizer.warmup, c.checkpoint.every = "2 steps", "0 steps", "1 steps"
     classes = len(c.data.classes.split(",")) if c.data.classes else 2
@@ -54,7 +54,7 @@ def _check_network(task: ClassifyTask, optimizer: OptimizerSpec, trained: str, s
     if scratch:
         jax.eval_shape(scratch_initialisation, params, jax.random.key(0))
         return
-    # What a pretraining has: the encoder without updates and adapters, and with the norm behind it.
+    # The parameters of a pretraining: the encoder without LoRA updates and adapters, and with its final norm.
     encoder = {
         path: leaf
         for path, leaf in flatten_dict(params["encoder"]).items()

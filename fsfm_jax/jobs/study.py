@@ -7,7 +7,7 @@ Below the working directory:
     runs/TASK/ARM/seed_N/          the working directory of each fine-tuning
     study.json, table.md, table.csv, study.png, curves.png    rewritten after each run
 
-The same command goes on where a study was stopped. A run that diverges leaves its row empty.
+The same command resumes a stopped study. A run that diverges leaves its row empty.
 """
 
 import functools
@@ -37,19 +37,19 @@ from fsfm_jax.run.workdir import make_folder, write_text
 
 LOG = logging.getLogger("fsfm_jax")
 SECONDS, CURVES = "seconds.json", "curves.png"
-# Pictures a second of two cores without an accelerator, measured with the recipes of the study.
+# Pictures per second on two cores without an accelerator, measured with the recipes of the study.
 PREPARED, PARSED, PRETRAINED, FINETUNED, SCORED = 20.0, 6.0, 16.0, 13.0, 40.0
-FACES_PER_SHARD = 200  # so that the pictures of a small folder keep all cores busy
+FACES_PER_SHARD = 200  # small, so that even a small folder keeps all cores busy
 
 
 def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
-    """Run what has not ended yet of a study, and write its tables and its plot after each run.
+    """Run the unfinished parts of a study, and write its tables and plots after each run.
 
     Raises:
-      ValueError: a name, field or folder that does not fit, or a run that ended with another configuration.
-      FileNotFoundError: no such folder of pictures.
-      CellsFailed: names the runs that ended with an error, and the reason of each; the others have run.
-      Interrupted: the process was told to stop; the run that was going on is saved.
+      ValueError: a name, field or folder does not fit, or a run ended with another configuration.
+      FileNotFoundError: the folder of pictures is missing.
+      CellsFailed: runs ended with an error; the message gives the reason of each. The others have finished.
+      Interrupted: the process was told to stop; the current run is saved.
     """
     check_command("a study", workdir, stop_after)
     make_folder(workdir)
@@ -68,7 +68,7 @@ def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
 
 
 def _prepare(source: Source, config: ConfigDict, workdir: str) -> None:
-    """Make the records of a source, in a process of its own, which ends those that decode."""
+    """Make the records of a source in a separate process, which also ends its decoding processes."""
     arguments = [
         "--dataset=photos", f"--input={source.folder}", f"--output={records_of(source.name, workdir)}",
         f"--detector={config.detector}", f"--shares={config.shares}", f"--workers={config.workers}",
@@ -92,7 +92,7 @@ def _runs(planned: Study) -> list[Run]:
 
 
 def _timed(start: Callable[[ConfigDict, str], None]) -> Callable[[ConfigDict, str], None]:
-    """`start`, with the time that all its attempts took written into its folder."""
+    """Wrap `start` so that it writes the total time of all its attempts into the folder."""
 
     @functools.wraps(start)
     def timed(config: ConfigDict, folder: str) -> None:
@@ -108,13 +108,13 @@ def _timed(start: Callable[[ConfigDict, str], None]) -> Callable[[ConfigDict, st
 
 
 def seconds_of(folder: str) -> float:
-    """Return the seconds that a run has taken so far, over all attempts that ended by themselves."""
+    """Return the seconds that a run has taken so far, over all attempts that were not killed."""
     path = Path(folder, SECONDS)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else 0.0
 
 
 def _announce(planned: Study, workdir: str) -> None:
-    """Say how much there is to do, and about how long two cores need for what has not ended."""
+    """Log the amount of work and the estimated time of the unfinished part on two cores."""
     prepare, train = estimate(planned, workdir)
     LOG.info(
         "%d sources, %d pretrainings, %d detectors with all their seeds; on two cores without an accelerator preparing "
@@ -125,9 +125,9 @@ def _announce(planned: Study, workdir: str) -> None:
 
 
 def estimate(planned: Study, workdir: str) -> tuple[float, float]:
-    """Return the seconds that two cores need to prepare, and to train and test, what has not ended; by the names alone.
+    """Return the estimated seconds of the unfinished part on two cores: for preparation, then for training and tests.
 
-    Every picture is taken for a face, and a validation for nothing.
+    The estimate counts files. It assumes one face per picture and ignores validation.
     """
     counts = {
         name: sum(path.is_file() for path in Path(one.folder).rglob("*")) for name, one in planned.sources.items()
@@ -151,7 +151,7 @@ def estimate(planned: Study, workdir: str) -> tuple[float, float]:
             task, tested = cell.task, {*cell.task.against, *cell.task.test, *cell.task.control}
             learnt = sum(counts[name] for name in {*task.real, *task.fake} & counts.keys())
             scored = sum(counts[name] for name in tested)
-            if cell.config.features.cache:  # a frozen encoder sees each picture once, whatever epochs and seeds
+            if cell.config.features.cache:  # a frozen encoder computes each picture once for all epochs and seeds
                 train += (learnt + scored) / SCORED
             else:
                 train += cell.config.repeats * (steps(cell.config, learnt) / FINETUNED + scored / SCORED)
@@ -167,7 +167,7 @@ def _write(planned: Study, groups: str, workdir: str, failed: Mapping[str, str])
 
 
 def _curve(folder: str) -> list[tuple[int, float]]:
-    """Step and masked loss of a pretraining so far, the last word of a step that was done twice."""
+    """Return the steps and masked losses of a pretraining so far; the last value counts if a step was repeated."""
     path = Path(folder, METRICS_FILE)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     rows = {row["step"]: row["masked"] for row in map(json.loads, lines) if "masked" in row}

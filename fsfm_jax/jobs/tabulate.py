@@ -1,7 +1,7 @@
-"""The tabulation job: what several runs and evaluations found, as one table of the papers' kind.
+"""The tabulation job: collect the results of several runs and evaluations in one table, laid out as in the papers.
 
-`table.md` and `table.csv` below the working directory. Several results of one data set are taken for seeds: their mean
-and deviation stand in its cell.
+It writes `table.md` and `table.csv` below the working directory. Several results on one data set are treated as seeds:
+the cell has their mean and standard deviation.
 """
 
 import csv
@@ -28,17 +28,17 @@ from fsfm_jax.resolve.report import LAYOUTS
 LOG = logging.getLogger("fsfm_jax")
 CSV = "table.csv"
 Cell = tuple[float, float | None] | str | None  # mean and deviation in percent, or published numbers with their marks
-# Where a workdir may have results: an evaluation, a run, a run with several seeds.
+# Where a working directory may have results: of an evaluation, of a run, of a run with several seeds.
 PLACES = ("", TEST_FOLDER, os.path.join(REPEATS.format("*"), TEST_FOLDER))
 
 
 def run(config: ConfigDict, workdir: str, stop_after: str = "") -> None:
-    """Writes the table of the runs that `config.runs` names.
+    """Write the table of the runs that `config.runs` names.
 
     Raises:
-      FileNotFoundError: a run without results.
-      ValueError: no run, another layout, results that the layout has no numbers for, or a `workdir` with a table of an
-        evaluation.
+      FileNotFoundError: a run has no results.
+      ValueError: no run is named, the layout is unknown, the layout does not fit the results, or `workdir` has the
+        table of an evaluation.
     """
     check_fields(config, tabulate.tabulate())
     if stop_after:
@@ -69,11 +69,13 @@ def _contents(folder: str) -> list[dict]:
 
 
 def numbers(found: Mapping[str, Sequence[Mapping]], layout: str) -> tuple[list[str], list[list]]:
-    """Head and rows of the table: name of the data set, number of results, then (mean, deviation) or None of each
-    column, in percent; the last row is the mean over the data sets.
+    """Return the head and the rows of the table.
 
-    A deviation is divided by the number of results, as in the released code; with one result it is None. Published
-    numbers that are not one number of the paper itself are a text, with the mark of each; no mean is taken of them.
+    A row has the name of the data set, the number of results, then (mean, standard deviation) in percent or None for
+    each column. The last row is the mean over the data sets.
+
+    The variance divides by the number of results, as in the released code; with one result the deviation is None.
+    Ambiguous published numbers are a text with the mark of each source; they enter no mean.
     """
     columns = tables.columns(layout, {name: summaries[0] for name, summaries in found.items()})
     rows = []

@@ -170,7 +170,7 @@ def make_pretraining(setting: Setting, shared: dict[str, str]) -> ConfigDict:
 
 
 def _comparison(config: ConfigDict, setting: Setting, changes: Mapping[str, str], size: str, init: str) -> ConfigDict:
-    """The comparison of this setting alone: its fine-tunings are the cells."""
+    """Return the comparison of this setting alone: its fine-tunings are the cells."""
     c = compare.compare()
     source = SCRATCH if init == SCRATCH else f"{OWN}:{init}"
     c.models, c.tunings, c.tasks, c.size = f"{setting.name}={source}", config.tuning, config.tasks, size

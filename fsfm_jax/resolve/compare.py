@@ -43,7 +43,7 @@ class Cell:
         return f"{self.task}, {self.model}, {self.tuning}"
 
     def folder(self, workdir: str) -> str:
-        """The working directory of its fine-tuning."""
+        """Return the working directory of its fine-tuning."""
         return os.path.join(workdir, RUNS, slug(self.task), slug(self.model), slug(self.tuning))
 
 
@@ -63,7 +63,7 @@ class Plan:
 
 
 def plan(config: ConfigDict) -> Plan:
-    """The cells of a comparison, every name checked; what they start from and learn on is not opened.
+    """Return the cells of a comparison, every name checked; what they start from and learn on is not opened.
 
     Raises:
       ValueError: an unknown or repeated name, two names with one folder, or a recipe, size or field that does not fit.
@@ -145,7 +145,7 @@ def _models(text: str) -> list[Model]:
 
 
 def _scores(text: str, models: Sequence[str]) -> dict[str, str]:
-    """The files of `scores` by the names of their detectors."""
+    """Return the files of `scores` by the names of their detectors."""
     files: dict[str, str] = {}
     for entry in _names("scores", text) if text else []:
         name, equals, path = (part.strip() for part in entry.partition("="))
@@ -197,7 +197,7 @@ def _has_word(task: str, method: str, word: str) -> bool:
 
 
 def _recipe(task: str, method: str, size: str, words: Sequence[str], model: Model) -> ConfigDict:
-    """The recipe of a task and tuning with its variants and test sets."""
+    """Return the recipe of a task and tuning with its variants and test sets."""
     family, _, target = task.partition("_")
     own = [*words, *([WORDS_OF[method]] if method in WORDS_OF else [])]
     # Only these two families have a recipe from scratch of their own.
@@ -211,7 +211,7 @@ def _recipe(task: str, method: str, size: str, words: Sequence[str], model: Mode
 
 
 def _adjust(c: ConfigDict, model: Model, seeds: int, changes: dict[str, str]) -> None:
-    """Sets what a cell starts from, its seeds and the changed fields."""
+    """Set what a cell starts from, its seeds and the changed fields."""
     c.init, c.model.base = model.init, model.base
     if model.init == SCRATCH:
         c.data.statistics = "vggface2"
@@ -224,7 +224,7 @@ def _adjust(c: ConfigDict, model: Model, seeds: int, changes: dict[str, str]) ->
 
 
 def _size_of(own: str, base: str) -> str:
-    """The size of a base that is as wide as `own`: its heads or patches may be others."""
+    """Return the size of a base that is as wide as `own`: its heads or patches may be others."""
     sizes, letter = BASES[base].sizes, own[: len("vit_b")]
     found = own if own in sizes else next((size for size in sizes if size.startswith(letter)), None)
     if found is None:

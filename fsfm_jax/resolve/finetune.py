@@ -86,7 +86,7 @@ class Finetuning:
 def resolve_finetuning(
     c: ConfigDict, examples: int, classes: int, real: int, statistics: Statistics, devices: int, stop_after: str = ""
 ) -> Finetuning:
-    """Resolves a fine-tuning configuration for `examples` training images of `classes` classes, of which one is `real`.
+    """Resolve a fine-tuning configuration for `examples` training images of `classes` classes, of which one is `real`.
 
     Raises:
       ValueError: any field that is unknown, misspelt, out of range or at odds with another.
@@ -168,7 +168,7 @@ def resolve_finetuning(
 
 
 def binding_fields(config: ConfigDict) -> dict:
-    """The fields that a continuation must share with the run that it continues, by name."""
+    """Return the fields that a continuation must share with the run that it continues, by name."""
     return {
         name: value
         for name, value in flat(config).items()

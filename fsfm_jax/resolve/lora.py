@@ -15,7 +15,7 @@ OWN = ("projections", "blocks")
 
 
 def resolve_lora(c: ConfigDict) -> LoraSpec | None:
-    """The low-rank updates of a configuration; None: none.
+    """Return the low-rank updates of a configuration; None: none.
 
     Raises:
       ValueError: unknown maps, blocks that the encoder lacks, or either with another `tuning.method`.
@@ -36,7 +36,7 @@ def resolve_lora(c: ConfigDict) -> LoraSpec | None:
 
 
 def parse_blocks(text: str, depth: int) -> tuple[int, ...] | None:
-    """The blocks that "0-3,11" names, of an encoder of `depth` blocks; None for "", all.
+    """Return the blocks that "0-3,11" names, of an encoder of `depth` blocks; None for "", all.
 
     Raises:
       ValueError: another text, or a block that there is not.

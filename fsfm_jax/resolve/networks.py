@@ -34,7 +34,7 @@ def target_design(c: ConfigDict) -> tuple[str, str]:
 
 
 def pretraining_model(c: ConfigDict) -> ModelSpec:
-    """The networks that a pretraining configuration asks for.
+    """Return the networks that a pretraining configuration asks for.
 
     Raises:
       ValueError: a name that is not known, an image size that patches do not fill, or heads that do not divide a width.

@@ -9,7 +9,7 @@ from fsfm_jax.tasks.classify import ContrastSpec, FocalSpec, SphereSpec
 
 
 def resolve_contrast(c: ConfigDict, real: int) -> ContrastSpec | None:
-    """The contrastive loss of FS-Adapter; None: none.
+    """Return the contrastive loss of FS-Adapter; None: none.
 
     Raises:
       ValueError: an unknown kind, or a weight where there is no adapter.
@@ -23,7 +23,7 @@ def resolve_contrast(c: ConfigDict, real: int) -> ContrastSpec | None:
 
 
 def resolve_focal(c: ConfigDict, classes: int, real: int, mixed: bool) -> FocalSpec | None:
-    """The focal loss; None: cross-entropy. `mixed`: whether images are mixed in pairs.
+    """Return the focal loss; None: cross-entropy. `mixed`: whether images are mixed in pairs.
 
     Raises:
       ValueError: labels that are smoothed or mixed, of which the focal loss is not defined.
@@ -42,7 +42,7 @@ def resolve_focal(c: ConfigDict, classes: int, real: int, mixed: bool) -> FocalS
 
 
 def resolve_sphere(c: ConfigDict, mixed: bool) -> SphereSpec | None:
-    """The losses of features of unit length; None: none. `mixed`: whether images are mixed in pairs.
+    """Return the losses of features of unit length; None: none. `mixed`: whether images are mixed in pairs.
 
     Raises:
       ValueError: features of another length, a network that has features of its own, or labels that are mixed.

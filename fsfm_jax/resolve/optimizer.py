@@ -20,7 +20,7 @@ def resolve_optimizer(
     decay: str = "decoupled",
     rate_rules: Rules = (),
 ) -> OptimizerSpec:
-    """Resolves the `optimizer` part `o` of a configuration, whose template is `usual`.
+    """Resolve the `optimizer` part `o` of a configuration, whose template is `usual`.
 
     Raises:
       ValueError: an optimizer or option that is not known, or a number that was changed and that it does not have.

@@ -75,7 +75,7 @@ class Pretraining:
 
 
 def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: str = "") -> Pretraining:
-    """Resolves a pretraining configuration for `examples` training images on `devices` devices.
+    """Resolve a pretraining configuration for `examples` training images on `devices` devices.
 
     `stop_after` is "" (never), a number of steps, or a share such as "60%".
 
@@ -191,7 +191,7 @@ def skip_limit(c: ConfigDict) -> SkipLimit:
 
 
 def divergence_alarms(c: ConfigDict) -> AlarmSpec:
-    """The alarms that every training has; the others are off.
+    """Return the alarms that every training has; the others are off.
 
     Raises:
       ValueError: an action that is not known.
@@ -226,7 +226,7 @@ def pretraining_alarms(c: ConfigDict, schedule: Schedule) -> AlarmSpec:
 
 
 def pretraining_loss(c: ConfigDict) -> LossSpec:
-    """The objective of a pretraining configuration.
+    """Return the objective of a pretraining configuration.
 
     Raises:
       ValueError: a kind of loss that is not known.
@@ -244,7 +244,7 @@ def pretraining_loss(c: ConfigDict) -> LossSpec:
 
 
 def _check_terms(c: ConfigDict, mask: MaskSpec) -> None:
-    """Refuses an objective that trains nothing, and pixels that are predicted although nothing asks for them."""
+    """Refuse an objective that trains nothing, and pixels that are predicted although nothing asks for them."""
     masked, region = c.loss.masked_weight, c.loss.region_weight
     instance = c.loss.instance_weight if c.model.instance_discrimination else 0
     if not (masked or region or instance):
@@ -261,7 +261,7 @@ def _check_terms(c: ConfigDict, mask: MaskSpec) -> None:
 
 
 def binding_fields(config: ConfigDict, parts: int) -> dict:
-    """The fields that a continuation must share with the run that it continues, by name.
+    """Return the fields that a continuation must share with the run that it continues, by name.
 
     The number of micro-batches, `parts`, is one of them when it changes more than rounding; with the default
     recipe it does not, and a run may go on with other devices.

@@ -65,7 +65,7 @@ class ReportSpec:
 
 
 def resolve_report(c: ConfigDict, transform: str = "") -> ReportSpec:
-    """Resolves the sections `evaluation`, `bootstrap` and `report` of a configuration.
+    """Resolve the sections `evaluation`, `bootstrap` and `report` of a configuration.
 
     `transform` is taken where `evaluation.transform` is empty.
 

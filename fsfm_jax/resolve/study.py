@@ -253,7 +253,7 @@ def _pretraining(config: ConfigDict, setting: Setting, sources: Sequence[str], w
 def _finetuning(
     config: ConfigDict, setting: Setting, task: Task, init: str, pretrained_on: Sequence[str], workdir: str
 ) -> ConfigDict:
-    """The fine-tuning of an arm on a task.
+    """Return the fine-tuning of an arm on a task.
 
     Half of what is learnt is real, each source of a class as often. A source that is learnt from is tested on its test
     share, any other on all its pictures.

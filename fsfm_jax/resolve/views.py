@@ -15,7 +15,7 @@ FIELDS = ("data.augment_online", "data.augment_target")
 
 
 def resolve_views(c: ConfigDict, model: ModelSpec) -> tuple[ViewSpec, ViewSpec | None]:
-    """The online view and that of the target; None where the target has the photo of the online network.
+    """Return the online view and that of the target; None where the target has the photo of the online network.
 
     Raises:
       ValueError: a word that is not known, two fields for the online view, a view without a target network, or one in
@@ -40,7 +40,7 @@ def resolve_views(c: ConfigDict, model: ModelSpec) -> tuple[ViewSpec, ViewSpec |
 
 
 def parse_view(field: str, text: str) -> ViewSpec:
-    """The view that a field asks for: one of `SHORT`, or some of `WORDS` with commas.
+    """Return the view that a field asks for: one of `SHORT`, or some of `WORDS` with commas.
 
     Raises:
       ValueError: another word, or one twice.

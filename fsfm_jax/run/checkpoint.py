@@ -41,7 +41,7 @@ class Retention:
 
 
 def _storable(state: Any) -> dict[str, Any]:
-    """The fields that are written; typed keys as their integers."""
+    """Return the fields that are written; typed keys as their integers."""
     return jax.tree.map(
         lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x,
         {name: value for name, value in state._asdict().items() if name != NOT_STORED},
@@ -62,7 +62,7 @@ class Checkpoints:
     """The checkpoints of one working directory."""
 
     def __init__(self, directory: str, retention: Retention, asynchronous: bool = True):
-        """Opens `directory`, creating it; leftovers of an interrupted save are removed.
+        """Open `directory`, creating it; leftovers of an interrupted save are removed.
 
         In an object store they are named and kept: a checkpoint that is being copied there looks the same.
         """
@@ -88,7 +88,7 @@ class Checkpoints:
             warn_of_uncommitted(place, self.steps())
 
     def latest_step(self) -> int | None:
-        """The last step whose checkpoint is whole; None if nothing was ever saved. All hosts must ask.
+        """Return the last step whose checkpoint is whole; None if nothing was ever saved. All hosts must ask.
 
         Damaged ones after it are set aside under another name: they must neither be taken for the last one nor stand
         in the way when the run gets there again.
@@ -109,7 +109,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, state: Any, run: dict) -> None:
-        """Saves `state`, which has a `step`, in the background; at most one save is in flight.
+        """Save `state`, which has a `step`, in the background; at most one save is in flight.
 
         NotSaved if this or the one before it, which was going on in the background, failed (disk full).
         """
@@ -122,22 +122,22 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.Composite(**items), force=True, custom_metadata=PROMISE)
 
     def check_room(self, state: Any) -> None:
-        """Finds out before training whether the disk has room for a checkpoint of `state`; NotSaved if not."""
+        """Find out before training whether the disk has room for a checkpoint of `state`; NotSaved if not."""
         leaves = jax.tree.leaves(jax.eval_shape(_storable, state))
         check_room(self.directory, sum(leaf.size * leaf.dtype.itemsize for leaf in leaves), "one checkpoint")
 
     def delete(self, step: int) -> None:
-        """Removes the checkpoint of `step`."""
+        """Remove the checkpoint of `step`."""
         self._manager.delete(step)
 
     def wait(self) -> None:
-        """Returns when everything saved is on disk; NotSaved if a background save failed."""
+        """Return when everything saved is on disk; NotSaved if a background save failed."""
         with self._saving():
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
 
     def preempted(self) -> bool:
-        """Whether the cluster announced an interruption, or any of several hosts got SIGTERM.
+        """Return whether the cluster announced an interruption, or any of several hosts got SIGTERM.
 
         Every host must ask equally often: all of them are told at the same question, the first that none of them has
         asked yet, and at that one only. Questions are counted over all runs of the process. With the numbers of steps
@@ -150,12 +150,12 @@ class Checkpoints:
             self._manager.close()
 
     def run(self, step: int) -> dict:
-        """The `run` item of the checkpoint at `step`; ValueError if that is damaged."""
+        """Return the `run` item of the checkpoint at `step`; ValueError if that is damaged."""
         self._demand_whole(step)
         return self._manager.restore(step, args=ocp.args.Composite(**{RUN: ocp.args.JsonRestore()}))[RUN]
 
     def restore(self, step: int, like: Any) -> Any:
-        """The state at `step`, with the shapes, types and shardings of `like`.
+        """Return the state at `step`, with the shapes, types and shardings of `like`.
 
         Raises:
           ValueError: parameters missing, unknown or of another shape or type; all of them are named. Or files of it
@@ -173,7 +173,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
-        """Says what a save ran into; TensorStore raises ValueErrors."""
+        """Say what a save ran into; TensorStore raises ValueErrors."""
         try:
             yield
         except (OSError, ValueError) as error:
@@ -215,13 +215,13 @@ class Checkpoints:
 
 
 def read_parameters(directory: str, step: int | None = None) -> tuple[dict, dict]:
-    """Parameters and `run` item of a checkpoint, as `read_parts` finds it."""
+    """Return parameters and `run` item of a checkpoint, as `read_parts` finds it."""
     parts, run = read_parts(directory, ("params",), step)
     return parts["params"], run
 
 
 def read_parts(directory: str, names: tuple[str, ...], step: int | None = None) -> tuple[dict, dict]:
-    """Reads parts of the state by name, and the `run` item, of the last checkpoint in `directory` or that of `step`.
+    """Read parts of the state by name, and the `run` item, of the last checkpoint in `directory` or that of `step`.
 
     Arrays are NumPy's; nothing else is read. A part that the state does not have is left out. All hosts must ask. A
     damaged checkpoint is passed over for the one before it, which is said, unless it is the one of `step`.
@@ -259,7 +259,7 @@ def read_parts(directory: str, names: tuple[str, ...], step: int | None = None) 
 
 @contextlib.contextmanager
 def _reading_quietly() -> Iterator[None]:
-    """Keeps Orbax from warning that a checkpoint opened for reading is read-only; all other records pass."""
+    """Keep Orbax from warning that a checkpoint opened for reading is read-only; all other records pass."""
 
     def keep(record: logging.LogRecord) -> bool:
         return not ("orbax" in record.pathname and str(record.msg).startswith("Given directory is read only"))
@@ -273,7 +273,7 @@ def _reading_quietly() -> Iterator[None]:
 
 
 def _flat(tree: Any) -> dict[str, Any]:
-    """Leaves by path name; attribute and dictionary access look the same, as they do once stored."""
+    """Leave by path name; attribute and dictionary access look the same, as they do once stored."""
     tree = getattr(tree, "tree", tree)
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

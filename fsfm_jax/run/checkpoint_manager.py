@@ -35,7 +35,7 @@ class _Steady:
 
 
 def _says_more(record: logging.LogRecord) -> bool:
-    """Whether nothing else says what is logged."""
+    """Return whether nothing else says what is logged."""
     return not (record.exc_info and "orbax" in record.pathname and record.filename in RAISED)
 
 
@@ -101,12 +101,12 @@ def temporary_path_class(directory: epath.Path) -> type:
 
 
 def is_named_unfinished(kind: type) -> bool:
-    """Whether an unfinished save has a name of its own, so that it can be removed safely."""
+    """Return whether an unfinished save has a name of its own, so that it can be removed safely."""
     return issubclass(kind, atomicity.AtomicRenameTemporaryPath)
 
 
 def warn_of_uncommitted(directory: epath.Path, steps: list[int]) -> None:
-    """Names the folders of `directory` that look like checkpoints and are not among `steps`: their commit is missing.
+    """Name the folders of `directory` that look like checkpoints and are not among `steps`: their commit is missing.
 
     Orbax would delete them. They are what an interrupted save left, or a copy without its last file.
     """

@@ -15,7 +15,7 @@ _NUMBERS = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"
 
 
 def join_cluster() -> None:
-    """Joins the other processes that the cluster's environment tells of; returns when all have come.
+    """Join the other processes that the cluster's environment tells of; returns when all have come.
 
     Raises:
       FieldError: there is no cluster, or what its variables say cannot be.
@@ -38,7 +38,7 @@ def join_cluster() -> None:
 
 
 def first_device() -> jax.Device:
-    """The first device of this process.
+    """Return the first device of this process.
 
     Raises:
       FieldError: JAX finds none of the platform that it is told to use.

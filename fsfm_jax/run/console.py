@@ -40,7 +40,7 @@ class Console:
         self._bar: tqdm | None = None  # not before there is something to show: other lines come first
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Shows the values of training of step `step`."""
+        """Show the values of training of step `step`."""
         metrics = of_training(values)
         if not metrics:
             return
@@ -70,7 +70,7 @@ class Console:
             self._bar.close()  # what the job says next has a line of its own
 
     def _watch(self, now: float, share: float) -> None:
-        """Takes the share of a step's time that was spent waiting for its batch."""
+        """Take the share of a step's time that was spent waiting for its batch."""
         seconds, self._before = now - self._before, now
         if math.isfinite(share) and math.isfinite(seconds):
             self._waited += share * seconds
@@ -90,12 +90,12 @@ class Console:
         return f"step {step}/{self._run.last_step}  {left} left  {images}  {losses}  lr {rate:.1e}{ema}{waits}"
 
     def write_image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Does nothing: the line has numbers alone."""
+        """Do nothing: the line has numbers alone."""
 
     def flush(self) -> None:
-        """Does nothing: every line is out at once."""
+        """Do nothing: every line is out at once."""
 
     def close(self) -> None:
-        """Ends the line."""
+        """End the line."""
         if self._bar is not None:
             self._bar.close()

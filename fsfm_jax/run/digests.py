@@ -38,7 +38,7 @@ Entry = list  # [size in bytes, SHA-256 or None]
 
 
 def write_digests(folder: epath.Path, remote: bool, last: Mapping[str, bytes]) -> None:
-    """Writes the list of everything below `folder` and of the files `last`, which come after it.
+    """Write the list of everything below `folder` and of the files `last`, which come after it.
 
     With `remote` it has sizes only.
     """
@@ -75,7 +75,7 @@ def complaints(folder: epath.Path) -> list[str]:
 
 
 def last_whole(directory: epath.Path, steps: list[int], complaints_of: Callable[[int], list[str]]) -> int | None:
-    """The last of `steps` without complaints, None if there are no steps; all others are named, loudly.
+    """Return the last of `steps` without complaints, None if there are no steps; all others are named, loudly.
 
     Raises:
       ValueError: there are steps, and none is whole.
@@ -97,13 +97,13 @@ def last_whole(directory: epath.Path, steps: list[int], complaints_of: Callable[
 
 
 def damage(folder: epath.Path, found: list[str]) -> str:
-    """The sentence on a checkpoint with complaints."""
+    """Return the sentence on a checkpoint with complaints."""
     shown = join_first(found, 20, "\n  ")
     return f"the checkpoint {folder} is damaged, {len(found)} of its files:\n  {shown}"
 
 
 def set_aside(folder: epath.Path) -> None:
-    """Renames a damaged checkpoint, so that it is kept and is none; the first of several hosts does it."""
+    """Rename a damaged checkpoint, so that it is kept and is none; the first of several hosts does it."""
     if jax.process_index():
         return
     names = (f"{folder.name}.damaged{number}" for number in itertools.chain([""], itertools.count(2)))

@@ -11,7 +11,7 @@ class NotSaved(OSError, ValueError):
 
 
 def check_room(folder: str | os.PathLike, wanted: int, what: str) -> None:
-    """Finds out beforehand whether `wanted` bytes have room in `folder`; of an object store nothing is known.
+    """Find out beforehand whether `wanted` bytes have room in `folder`; of an object store nothing is known.
 
     Raises:
       NotSaved: they have not.
@@ -25,7 +25,7 @@ def check_room(folder: str | os.PathLike, wanted: int, what: str) -> None:
 
 
 def not_saved(path: str | os.PathLike, what: str, error: Exception) -> NotSaved:
-    """The sentence on an `error` while `what` was written to `path`."""
+    """Return the sentence on an `error` while `what` was written to `path`."""
     free = _free(path)
     room = "" if free is None else f" ({_gigabytes(free)} are free there)"
     lines = str(error).splitlines() or [type(error).__name__]
@@ -37,7 +37,7 @@ def not_saved(path: str | os.PathLike, what: str, error: Exception) -> NotSaved:
 
 @contextlib.contextmanager
 def explain_errors(path: str | os.PathLike, what: str) -> Iterator[None]:
-    """Turns an OSError of the block, which writes `what` to `path`, into a sentence.
+    """Turn an OSError of the block, which writes `what` to `path`, into a sentence.
 
     Raises:
       NotSaved: with path, cause and room.
@@ -51,7 +51,7 @@ def explain_errors(path: str | os.PathLike, what: str) -> Iterator[None]:
 
 
 def _free(path: str | os.PathLike) -> int | None:
-    """Bytes that are free where `path` is or will be; None if nothing says it."""
+    """Return bytes that are free where `path` is or will be; None if nothing says it."""
     path = os.fspath(path)
     if "://" in path:
         return None

@@ -46,7 +46,7 @@ _ZIP = b"PK\3\4"
 
 
 def check_place(path: str, field: str, file: bool = False) -> None:
-    """Refuses addresses that nothing here reads.
+    """Refuse addresses that nothing here reads.
 
     Args:
       path: of a run's working directory or a weight file; field: names it in errors.

@@ -38,17 +38,17 @@ _commands: list[float] = []  # when the process of a command began; taken by the
 
 
 def begin_command() -> None:
-    """Notes that this process was started for a command: its next attempt begins with the process."""
+    """Note that this process was started for a command: its next attempt begins with the process."""
     _commands[:] = [time.monotonic() - _age()]
 
 
 def begin_attempt() -> float:
-    """The time of `time.monotonic` at which an attempt that is opened now began."""
+    """Return the time of `time.monotonic` at which an attempt that is opened now began."""
     return _commands.pop() if _commands else time.monotonic()
 
 
 def _age() -> float:
-    """Seconds since this process was started; 0 where the system does not say it."""
+    """Return seconds since this process was started; 0 where the system does not say it."""
     try:
         with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
             ticks = int(file.read().rpartition(")")[2].split()[19])  # field 22, starttime
@@ -92,7 +92,7 @@ class Goodput:
         return self.seconds["productive"] / self.wall if self.wall else 0.0
 
     def as_metrics(self) -> dict[str, float]:
-        """The numbers as metric writers take them, each with a name that begins with `goodput/`."""
+        """Return the numbers as metric writers take them, each with a name that begins with `goodput/`."""
         return {
             "goodput/share": self.share, "goodput/wall_seconds": self.wall,
             "goodput/lost_steps": float(self.lost_steps),
@@ -109,7 +109,7 @@ class Goodput:
 
 
 def sum_attempts(notes: Iterable[Note]) -> Goodput:
-    """Sums the notes of all attempts of a run, in their order.
+    """Sum the notes of all attempts of a run, in their order.
 
     Steps of an attempt beyond the first step of any later one are lost. Their seconds lie between two notes: where no
     note is at that step, the seconds are taken to be spread evenly.
@@ -136,7 +136,7 @@ def sum_attempts(notes: Iterable[Note]) -> Goodput:
 
 
 def _seconds_at(notes: Sequence[Note], step: int) -> float:
-    """Seconds of steps that an attempt had spent when `step` was done."""
+    """Return seconds of steps that an attempt had spent when `step` was done."""
     before = [note for note in notes if note.step <= step]
     after = [note for note in notes if note.step > step]
     if not before:
@@ -159,7 +159,7 @@ class Stopwatch:
     """
 
     def __init__(self, workdir: str | None, first: int, began: float, clock: Callable[[], float] = time.monotonic):
-        """Opens the file of `workdir`; `began` is the time of `clock` at which the attempt began, at step `first`.
+        """Open the file of `workdir`; `began` is the time of `clock` at which the attempt began, at step `first`.
 
         Raises:
           NotSaved: nothing can be written there.
@@ -176,11 +176,11 @@ class Stopwatch:
         self._write()
 
     def add(self, name: str, seconds: float) -> None:
-        """Adds seconds to one of `PARTS`."""
+        """Add seconds to one of `PARTS`."""
         self._parts[name] += seconds
 
     def now(self) -> float:
-        """The time of its clock."""
+        """Return the time of its clock."""
         return self._clock()
 
     def begin_steps(self) -> None:
@@ -190,7 +190,7 @@ class Stopwatch:
             self._parts["restart"] = self._clock() - self._began - sum(self._parts.values())
 
     def end_step(self, number: int, seconds: float, waited: float) -> None:
-        """Notes that step `number` (1 = first) is done; of its `seconds` the device `waited` for its batch."""
+        """Note that step `number` (1 = first) is done; of its `seconds` the device `waited` for its batch."""
         self.number = number
         self._parts["step"] += seconds - waited
         self._parts["input_wait"] += waited
@@ -198,18 +198,18 @@ class Stopwatch:
             self._write()
 
     def saved(self, seconds: float) -> None:
-        """Notes a save, which took `seconds`: up to here nothing will be done again."""
+        """Note a save, which took `seconds`: up to here nothing will be done again."""
         self._parts["checkpoint"] += seconds
         self._write()
         if self._file is not None:
             self._file.flush()
 
     def sum(self) -> Goodput:
-        """The goodput of the run up to now."""
+        """Return the goodput of the run up to now."""
         return sum_attempts([*self._earlier, self._note()])
 
     def close(self) -> None:
-        """Writes the last line, and closes the file."""
+        """Write the last line, and closes the file."""
         self._write()
         if self._file is not None:
             self._file.close()
@@ -225,7 +225,7 @@ class Stopwatch:
 
 
 def read_notes(path: str) -> list[Note]:
-    """Reads the notes of a run; an empty list if there are none. A last line that was cut short is left out.
+    """Read the notes of a run; an empty list if there are none. A last line that was cut short is left out.
 
     Raises:
       ValueError: another line that is no note.

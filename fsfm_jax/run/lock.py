@@ -32,7 +32,7 @@ NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 @contextlib.contextmanager
 def hold(workdir: str, other: str = "--workdir") -> Iterator[None]:
-    """Holds `workdir` as long as the block runs, making it first; of several hosts of a run the first one holds it.
+    """Hold `workdir` as long as the block runs, making it first; of several hosts of a run the first one holds it.
 
     Args:
       other: the option that names such a folder, for the error.
@@ -62,7 +62,7 @@ def hold(workdir: str, other: str = "--workdir") -> Iterator[None]:
 
 
 def locks_workdir(job: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes `job(config, workdir, ...)` hold `workdir` from before its first look at anything until it ends."""
+    """Make `job(config, workdir, ...)` hold `workdir` from before its first look at anything until it ends."""
 
     @functools.wraps(job)
     def holding(config: Any, workdir: str, *arguments: Any, **named: Any) -> Any:
@@ -73,7 +73,7 @@ def locks_workdir(job: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _taken(path: str, workdir: str, other: str) -> TextIO:
-    """The file at `path`, locked by us alone."""
+    """Return the file at `path`, locked by us alone."""
     while True:
         file = open(path, "a+", encoding="utf-8")
         try:

@@ -17,7 +17,7 @@ class MetricsFile:
     """Adds a line for each step; lines of steps that were lost with an interrupted process are dropped."""
 
     def __init__(self, run: RunInfo):
-        """Opens the file.
+        """Open the file.
 
         Raises:
           NotSaved: nothing can be written there.
@@ -27,16 +27,16 @@ class MetricsFile:
         self._file = Lines(path, keep=lambda line: _step_of(line, path) <= run.first_step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds the values of training of step `step`; the line is in the file before this returns."""
+        """Add the values of training of step `step`; the line is in the file before this returns."""
         metrics = of_training(values)
         if metrics:
             self._file.add(json.dumps({"step": step, **_finite(metrics)}))
 
     def write_image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Does nothing: the file has numbers alone."""
+        """Do nothing: the file has numbers alone."""
 
     def flush(self) -> None:
-        """Returns when everything written is where it can be read, also in an object store."""
+        """Return when everything written is where it can be read, also in an object store."""
         self._file.flush()
 
     def close(self) -> None:

@@ -17,14 +17,14 @@ class Progress:
     """
 
     def __init__(self, total: int, unit: str):
-        """Starts the clock; `unit` is the plural of what is counted."""
+        """Start the clock; `unit` is the plural of what is counted."""
         self.about = ""  # what is being done, in front of the numbers
         self._total, self._unit, self._done = total, unit, 0
         self._started, self._lock = time.monotonic(), threading.Lock()
         self._next, self._terminal, self._shown = self._started + QUIET_SECONDS, sys.stderr.isatty(), False
 
     def add(self) -> None:
-        """Counts one thing that is done."""
+        """Count one thing that is done."""
         with self._lock:
             self._done += 1
             now = time.monotonic()
@@ -39,6 +39,6 @@ class Progress:
                   flush=True)  # fmt: skip
 
     def close(self) -> None:
-        """Ends the line."""
+        """End the line."""
         if self._terminal and self._shown:
             print(file=sys.stderr, flush=True)

@@ -33,7 +33,7 @@ class TensorBoard:
     """
 
     def __init__(self, run: RunInfo):
-        """Opens the folder.
+        """Open the folder.
 
         Raises:
           ValueError: the package tensorboardX is not there.
@@ -55,7 +55,7 @@ class TensorBoard:
         self._path, self._file, self._flushed = "", None, time.monotonic()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds values by name; all of a call are one event."""
+        """Add values by name; all of a call are one event."""
         kept = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         with explain_errors(self._place, "an event"):
             if self._file is None:
@@ -68,7 +68,7 @@ class TensorBoard:
             self._flush_local()
 
     def write_image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Writes a picture `[H, W, 3] uint8` under `name`, in the place of an earlier one of that name."""
+        """Write a picture `[H, W, 3] uint8` under `name`, in the place of an earlier one of that name."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"image {name}: expected [H, W, 3] uint8; found {list(image.shape)} {image.dtype}")
         suffix = f".{name.replace('/', '_')}.picture"
@@ -83,7 +83,7 @@ class TensorBoard:
                 epath.Path(self._place, other).unlink()
 
     def flush(self) -> None:
-        """Returns when everything written is where it can be read, also in an object store."""
+        """Return when everything written is where it can be read, also in an object store."""
         if self._file is not None:
             self._flush_local()
             self._send(self._path)
@@ -103,7 +103,7 @@ class TensorBoard:
         self._flushed = time.monotonic()
 
     def _new_path(self, suffix: str = "") -> str:
-        """A name behind all that are there: readers take the files in the order of their names."""
+        """Return a name behind all that are there: readers take the files in the order of their names."""
         numbers = [int(number) for name in self._names() if (number := name.removeprefix(PREFIX)[:10]).isdigit()]
         number = max([int(time.time()), *(number + 1 for number in numbers)])
         return os.path.join(self._folder, f"{PREFIX}{number:010d}.{platform.node()}{suffix}")
@@ -121,7 +121,7 @@ class TensorBoard:
         file.write(self._event(wall_time=time.time(), step=step, **content).SerializeToString())
 
     def _send(self, path: str) -> None:
-        """Brings a file of the temporary folder to the object store."""
+        """Bring a file of the temporary folder to the object store."""
         if self._folder != self._place:
             with whole(os.path.join(self._place, os.path.basename(path))) as target, open(path, "rb") as source:
                 shutil.copyfileobj(source, target)

@@ -24,12 +24,12 @@ SECONDS_BETWEEN_SENDS = 300.0
 
 
 def is_remote(path: str | os.PathLike) -> bool:
-    """Whether `path` is in an object store; spelt with its scheme, as in gs://BUCKET/RUN."""
+    """Return whether `path` is in an object store; spelt with its scheme, as in gs://BUCKET/RUN."""
     return "://" in os.fspath(path)
 
 
 def make_folder(path: str) -> None:
-    """Makes the folder `path` with those above it. An object store needs none: that it can be reached is looked at.
+    """Make the folder `path` with those above it. An object store needs none: that it can be reached is looked at.
 
     Raises:
       ValueError: a scheme that nothing here knows, or the package that reads it is not installed.
@@ -43,7 +43,7 @@ def make_folder(path: str) -> None:
 
 
 def check_store(path: str) -> None:
-    """Looks whether the object store of `path` can be reached.
+    """Look whether the object store of `path` can be reached.
 
     Raises:
       ValueError: a scheme that nothing here knows, or the package that reads it is not installed.
@@ -77,13 +77,13 @@ def whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 def read_text(path: str | os.PathLike) -> str | None:
-    """The UTF-8 text of the file at `path`; None if there is none."""
+    """Return the UTF-8 text of the file at `path`; None if there is none."""
     file = epath.Path(path)
     return file.read_text() if file.exists() else None
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, whole or not at all."""
     with whole(path) as file:
         file.write(text.encode())
 
@@ -96,7 +96,7 @@ class Lines:
     """
 
     def __init__(self, path: str, keep: Callable[[str], bool]):
-        """Opens the file at `path`; lines that `keep` refuses are dropped, and a last one that was cut short.
+        """Open the file at `path`; lines that `keep` refuses are dropped, and a last one that was cut short.
 
         Raises:
           NotSaved: nothing can be written there.
@@ -114,7 +114,7 @@ class Lines:
                 self._file = open(path, "ab", buffering=0)
 
     def add(self, line: str) -> None:
-        """Adds `line`, which has no line feed.
+        """Add `line`, which has no line feed.
 
         Raises:
           NotSaved: no room for it.
@@ -136,7 +136,7 @@ class Lines:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def flush(self) -> None:
-        """Returns when all lines are where they can be read, also after the machine has lost its power."""
+        """Return when all lines are where they can be read, also after the machine has lost its power."""
         if self._file is not None:
             with explain_errors(self._path, "what a run did"):
                 os.fsync(self._file.fileno())

@@ -12,7 +12,7 @@ class Writer(Protocol):
     """Takes the metrics of a run. Only process 0 has writers; an error that one raises ends the run."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Takes values of step `step` (1 = first), by name.
+        """Take values of step `step` (1 = first), by name.
 
         Once a step those of training come, with plain names such as `loss`; values of a look at validation data come
         in a call of their own, with names such as `validation/auc`, and before each save those of `run.goodput`, such
@@ -20,10 +20,10 @@ class Writer(Protocol):
         """
 
     def write_image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Takes a picture `[H, W, 3] uint8`, RGB. It may show faces."""
+        """Take a picture `[H, W, 3] uint8`, RGB. It may show faces."""
 
     def flush(self) -> None:
-        """Returns when everything is where it can be read; called before each checkpoint is saved."""
+        """Return when everything is where it can be read; called before each checkpoint is saved."""
 
     def close(self) -> None:
         """Flushes, and gives everything back."""
@@ -50,5 +50,5 @@ class RunInfo:
 
 
 def of_training(values: Mapping[str, float]) -> dict[str, float]:
-    """The values of training, which have plain names; the others have files of their own (validation.jsonl)."""
+    """Return the values of training, which have plain names; the others have files of their own (validation.jsonl)."""
     return {name: value for name, value in values.items() if "/" not in name}

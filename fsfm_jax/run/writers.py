@@ -26,7 +26,7 @@ WRITERS: dict[str, Callable[[RunInfo], Writer]] = {
 
 
 def writer_names(text: str) -> tuple[str, ...]:
-    """The names in the field `writers`, "console,jsonl"; "" is none.
+    """Return the names in the field `writers`, "console,jsonl"; "" is none.
 
     Raises:
       ValueError: one that is not in `WRITERS`, or the same twice.
@@ -40,7 +40,7 @@ def writer_names(text: str) -> tuple[str, ...]:
 
 
 def open_writers(names: Iterable[str], run: RunInfo, lent: Sequence[Writer] = ()) -> "Writers":
-    """Opens the writers of a run by their names; every process but the first gets none.
+    """Open the writers of a run by their names; every process but the first gets none.
 
     Args:
       lent: writers that are open already, of the program that starts the run; they are flushed and not closed.
@@ -62,7 +62,7 @@ def open_writers(names: Iterable[str], run: RunInfo, lent: Sequence[Writer] = ()
 
 
 def _check(writer: Writer) -> Writer:
-    """A picture is written at the very end: what lacks that method must not run for days before it says so."""
+    """Return a picture is written at the very end: what lacks that method must not run for days before it says so."""
     if not isinstance(writer, Writer):
         wanted = ("write", "write_image", "flush", "close")
         lacks = [name for name in wanted if not callable(getattr(writer, name, None))]
@@ -82,11 +82,11 @@ class Writers:
         self._started: tuple[int, float] | None = None
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Return whether there is any."""
         return bool(self._all)
 
     def write_step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Takes the metrics of training of step `step` (1 = first), and adds speed and time left to them."""
+        """Take the metrics of training of step `step` (1 = first), and adds speed and time left to them."""
         now = time.monotonic()
         if self._started is None:
             self._started = (step, now)
@@ -99,22 +99,22 @@ class Writers:
         self.write(step, {**metrics, **speed})
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Takes values as they are."""
+        """Take values as they are."""
         for writer in self._all:
             writer.write(step, values)
 
     def write_image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Takes a picture `[H, W, 3] uint8`, RGB."""
+        """Take a picture `[H, W, 3] uint8`, RGB."""
         for writer in self._all:
             writer.write_image(step, name, image)
 
     def flush(self) -> None:
-        """Returns when everything written is where it can be read."""
+        """Return when everything written is where it can be read."""
         for writer in self._all:
             writer.flush()
 
     def close(self) -> None:
-        """Closes every writer that was opened here, also when one of them fails, and flushes the others."""
+        """Close every writer that was opened here, also when one of them fails, and flushes the others."""
         with contextlib.ExitStack() as stack:
             for writer in self._all:
                 stack.callback(writer.close if writer in self._owned else writer.flush)

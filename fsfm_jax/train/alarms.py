@@ -70,7 +70,7 @@ class Alarms:
         self._past = {name: collections.deque(maxlen=spec.window) for name in ("loss", "gradient_norm")}
 
     def see(self, step: int, values: dict[str, float]) -> None:
-        """Takes the metrics of step `step` (1 = first).
+        """Take the metrics of step `step` (1 = first).
 
         Raises:
           Alarmed: an alarm went off that stops the run.
@@ -104,7 +104,7 @@ class Alarms:
                 )  # fmt: skip
 
     def note(self, step: int, name: str, action: str, message: str, **details: Any) -> None:
-        """Writes what happened to the file of alarms, and says it unless the run ends with it."""
+        """Write what happened to the file of alarms, and says it unless the run ends with it."""
         if self._path is None:
             return
         if action != "stop":
@@ -117,7 +117,7 @@ class Alarms:
         self._lines.flush()
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         if self._lines is not None:
             self._lines.close()
 

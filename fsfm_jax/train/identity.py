@@ -41,7 +41,7 @@ def run_identity(binding: dict, sources: Mixture, statistics: Statistics) -> dic
 
 
 def description(identity: dict, config: ConfigDict, step: int, global_batch: int) -> dict:
-    """The `run` item of a checkpoint."""
+    """Return the `run` item of a checkpoint."""
     return {
         **identity,
         "step": step,
@@ -70,7 +70,7 @@ def list_changes(saved: dict) -> list[str]:
 
 
 def check_same_run(saved: dict, identity: dict, workdir: str) -> None:
-    """Refuses to continue a run with another model, recipe or data set.
+    """Refuse to continue a run with another model, recipe or data set.
 
     Raises:
       ValueError: with every differing field, saved and asked for.
@@ -98,7 +98,7 @@ def check_same_run(saved: dict, identity: dict, workdir: str) -> None:
 
 
 def read_state(checkpoints: Checkpoints, program: Program, identity: dict, workdir: str) -> TrainState | None:
-    """The state of the last checkpoint, or None if there is none; ValueError if it is of another run."""
+    """Return the state of the last checkpoint, or None if there is none; ValueError if it is of another run."""
     step = checkpoints.latest_step()
     if step is None:
         return None
@@ -111,7 +111,7 @@ def read_state(checkpoints: Checkpoints, program: Program, identity: dict, workd
 
 
 def check_place(workdir: str, field: str) -> None:
-    """Refuses addresses that no run can be read from; `field` names the working directory in errors.
+    """Refuse addresses that no run can be read from; `field` names the working directory in errors.
 
     Raises:
       ValueError: a scheme such as hf://, or the package that reads an object store is not installed.
@@ -122,7 +122,7 @@ def check_place(workdir: str, field: str) -> None:
 
 
 def parameters_of(workdir: str, job: str, field: str) -> tuple[dict, dict]:
-    """Parameters and `run` item of the last checkpoint of a run of `job`, whose working directory `field` names.
+    """Return parameters and `run` item of the last checkpoint of a run of `job`, whose working directory `field` names.
 
     Of a run that others have trained and that was not resumed, those are the imported ones.
 
@@ -147,7 +147,7 @@ def parameters_of(workdir: str, job: str, field: str) -> tuple[dict, dict]:
 
 
 def named_statistics(name: str, sources: Mixture, named: dict[str, Statistics]) -> Statistics:
-    """The channel statistics that `data.statistics` asks for: of the "records", or one of the `named`."""
+    """Return the channel statistics that `data.statistics` asks for: of the "records", or one of the `named`."""
     if name == "records":
         return Statistics(*sum((source.pixel_sums for source, _ in sources), PixelSums()).mean_std())
     return named[fields.one_of("data.statistics", name, ("records", *named))]

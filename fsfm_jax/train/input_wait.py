@@ -36,7 +36,7 @@ class InputWait:
         self.waited = time.monotonic() - self._begun if idle else 0.0
 
     def end(self) -> float:
-        """The share of this step's time that was spent waiting for its batch, 0 to 1; NaN of the first steps."""
+        """Return the share of this step's time that was spent waiting for its batch, 0 to 1; NaN of the first steps."""
         self.seconds = time.monotonic() - self._begun
         self._steps += 1
         if self._steps <= SETTLING:
@@ -46,7 +46,7 @@ class InputWait:
         return self.waited / self.seconds if self.seconds else 0.0
 
     def advise(self) -> None:
-        """Says what to change if the input took much of the time; of each host, since the slowest one sets the pace."""
+        """Say what to change if the input took much of the time; of each host, since the slowest one sets the pace."""
         if not self._seconds or self._waited < WORTH_A_WORD * self._seconds:
             return
         LOG.warning(

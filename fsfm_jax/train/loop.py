@@ -92,7 +92,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def _tell_if_lost(number: int, error: Exception) -> Iterator[None]:
-    """Says why step `number` has no batch, if the block ends with an error of its own, which alone would be shown."""
+    """Say why step `number` has no batch, if the block ends with an error of its own, which alone would be shown."""
     try:
         yield
     except Exception:
@@ -129,7 +129,7 @@ class LoopParts:
 
 
 def train(state: TrainState, parts: LoopParts, spec: LoopSpec) -> TrainState:
-    """Runs the step from `state` on until `spec.stop_after`, or until the process is told to stop, and saves.
+    """Run the step from `state` on until `spec.stop_after`, or until the process is told to stop, and saves.
 
     Returns:
       The last state, saved; `state` is donated to the first step.
@@ -190,7 +190,7 @@ def train(state: TrainState, parts: LoopParts, spec: LoopSpec) -> TrainState:
 
 
 def _save(state: TrainState, number: int, parts: LoopParts, wait: bool = False) -> None:
-    """Saves the state after step `number`; with `wait` it returns when the checkpoint is there."""
+    """Save the state after step `number`; with `wait` it returns when the checkpoint is there."""
     began = parts.stopwatch.now()
     parts.flush()
     parts.checkpoints.save(state, parts.describe(number))

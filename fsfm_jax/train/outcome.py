@@ -58,7 +58,7 @@ class MetricsReader:
         self._skipped, self._in_row = 0, 0
 
     def __call__(self, step: Finished | None, state: Any) -> None:
-        """Reads `step`, if there is one; `state` is that of the loop, a step later at most.
+        """Read `step`, if there is one; `state` is that of the loop, a step later at most.
 
         Raises:
           NonFinite: it was not finite, and the run ends at that; or steps were skipped up to the limit.
@@ -79,7 +79,7 @@ class MetricsReader:
         self._alarms.see(step.number, values)
 
     def _count(self, step: Finished, state: Any, values: dict[str, float]) -> None:
-        """Counts steps that were skipped, says so of the first in a row, and ends the run at the limit."""
+        """Count steps that were skipped, says so of the first in a row, and ends the run at the limit."""
         if not values.get(SKIPPED):
             self._in_row = 0
             return
@@ -100,7 +100,7 @@ class MetricsReader:
             )
 
     def _tell(self, step: Finished, state: Any, action: str, message: str, terms: list[str]) -> str:
-        """Notes what happened with the images that are to blame, and gives the sentence."""
+        """Note what happened with the images that are to blame, and gives the sentence."""
         found = self._suspects(step.number, state, step.batch)
         told = f"{message}. {found}"
         self._alarms.note(step.number, NONFINITE, action, told, terms=terms, **found.to_json())
@@ -112,7 +112,7 @@ def _finite(value: jax.Array) -> bool:
 
 
 def _mean(values: np.ndarray, finite_only: bool) -> float:
-    """Mean over micro-batches; NaN if none is left."""
+    """Return mean over micro-batches; NaN if none is left."""
     kept = values[np.isfinite(values)] if finite_only else values
     return float(np.mean(kept)) if kept.size else math.nan
 

@@ -76,16 +76,16 @@ class Program:
         self._compiled = None
 
     def initial_state(self, seed: int) -> TrainState:
-        """The state at step 0, created where it lives."""
+        """Return the state at step 0, created where it lives."""
         return self._init(jnp.uint32(seed))
 
     def lower_step(self, example: Example | None = None) -> jax.stages.Lowered:
-        """The train step for batches of `example`, not compiled; the mesh may be one that is not here."""
+        """Return the train step for batches of `example`, not compiled; the mesh may be one that is not here."""
         placed = self.shardings, partition.replicated(self.mesh)
         return jax.jit(self._step, donate_argnums=0, out_shardings=placed).lower(self.like, self.batch_like(example))
 
     def compile_step(self) -> Any:
-        """The train step, compiled for exactly the shapes of this run; other shapes raise.
+        """Return the train step, compiled for exactly the shapes of this run; other shapes raise.
 
         Compiled ahead, so that a program that does not fit the device says so before any data is read.
         """

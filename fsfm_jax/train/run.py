@@ -41,30 +41,30 @@ class Batches(Protocol):
     """The endless batches of this process, each with the rows of one step."""
 
     def __next__(self) -> dict[str, np.ndarray]:
-        """The batch of the next step."""
+        """Return the batch of the next step."""
 
     def close(self) -> None:
-        """Ends what reads them."""
+        """End what reads them."""
 
 
 class Evaluator(Protocol):
     """Looks at the state while it is trained."""
 
     def __call__(self, number: int, state: TrainState) -> None:
-        """Looks at the state after step `number`; called again for a step that it has looked at, it does nothing."""
+        """Look at the state after step `number`; called again for a step that it has looked at, it does nothing."""
 
     def close(self) -> None:
-        """Gives back what it holds."""
+        """Give back what it holds."""
 
 
 class NoValidation:
     """The evaluator of a job that has nothing to look at."""
 
     def __call__(self, number: int, state: TrainState) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class Ended(NamedTuple):
@@ -88,7 +88,7 @@ class Hooks:
         return None
 
     def initial_state(self, program: Program) -> TrainState:
-        """The state at step 0 of a run that goes on from nothing."""
+        """Return the state at step 0 of a run that goes on from nothing."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method initial_state, the state at step 0")
 
     def details(self) -> Mapping[str, Any]:
@@ -96,7 +96,7 @@ class Hooks:
         return {}
 
     def prepare(self, state: TrainState) -> None:
-        """Makes what is needed before training; the first moment at which the state is known."""
+        """Make what is needed before training; the first moment at which the state is known."""
 
     def open_validation(self, state: TrainState, saved: Mapping[str, Any] | None, writers: Writers) -> Evaluator:
         """What looks at the state as it is trained; `saved` is the `run` item of the checkpoint that was restored."""
@@ -107,11 +107,11 @@ class Hooks:
         raise NotImplementedError(f"{type(self).__name__}: expected a method record, which names an example")
 
     def show(self, number: int, values: dict[str, float]) -> dict[str, float]:
-        """The metrics of step `number` (1 = first) as they are written, in their order."""
+        """Return the metrics of step `number` (1 = first) as they are written, in their order."""
         return values
 
     def finish(self, ended: Ended) -> None:
-        """Makes of the last state what the job is for; also where an earlier process has trained it."""
+        """Make of the last state what the job is for; also where an earlier process has trained it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,13 +142,13 @@ class RunSpec:
     lent: Sequence[Writer] = ()
 
     def describe(self, number: int) -> dict:
-        """The `run` item of the checkpoint at step `number`."""
+        """Return the `run` item of the checkpoint at step `number`."""
         run = description(self.identity, self.config, number, self.program.global_batch)
         return run | self.hooks.details()
 
 
 def run_training(spec: RunSpec) -> TrainState:
-    """Trains `spec` from its last checkpoint on, or from the beginning; the state at which it ends.
+    """Train `spec` from its last checkpoint on, or from the beginning; the state at which it ends.
 
     That is at step `spec.loop.steps`, with which `finish` was called, or an earlier one, where it was to stop.
 
@@ -185,7 +185,7 @@ def run_training(spec: RunSpec) -> TrainState:
 
 
 def _first_state(spec: RunSpec, checkpoints: Checkpoints) -> tuple[TrainState, dict | None]:
-    """The state to go on from, and the `run` item that was saved with it."""
+    """Return the state to go on from, and the `run` item that was saved with it."""
     state = read_state(checkpoints, spec.program, spec.identity, spec.workdir)
     if state is not None:
         return state, checkpoints.run(int(state.step))
@@ -199,7 +199,7 @@ def _first_state(spec: RunSpec, checkpoints: Checkpoints) -> tuple[TrainState, d
 def _train(
     spec: RunSpec, state: TrainState, checkpoints: Checkpoints, writers: Writers, evaluator: Evaluator, began: float
 ) -> TrainState:
-    """Runs the loop with all that is open only as long as it runs; the attempt began at `began` of the clock."""
+    """Run the loop with all that is open only as long as it runs; the attempt began at `began` of the clock."""
     program, hooks, first = spec.program, spec.hooks, int(state.step)
 
     def write(number: int, values: dict[str, float]) -> None:

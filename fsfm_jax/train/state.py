@@ -38,7 +38,7 @@ def init_state(
     target: TargetUpdate,
     trained: str = tuning.TUNINGS[tuning.FULL],
 ) -> TrainState:
-    """The state at step 0, a pure function of `seed [] uint32`; the target starts as a copy of the online part.
+    """Return the state at step 0, a pure function of `seed [] uint32`; the target starts as a copy of the online part.
 
     `trained` matches the paths of the parameters that are trained (see `optim.tuning`).
     """
@@ -50,7 +50,7 @@ def init_state(
 
 
 def named_key(key: jax.Array, name: str) -> jax.Array:
-    """The stream `name` of a root key."""
+    """Return the stream `name` of a root key."""
     for byte in name.encode():
         key = jax.random.fold_in(key, byte)
     return key

@@ -88,7 +88,7 @@ def make_step(
     gather: Callable[[Any], Any] = lambda tree: tree,
     scatter: Callable[[Any], Any] = lambda tree: tree,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """Builds `step(state, batch) -> (state, metrics)`; everything is over the global batch.
+    """Build `step(state, batch) -> (state, metrics)`; everything is over the global batch.
 
     Parameters whose path `trained` does not match are constants of the step: there is no gradient of them.
 

@@ -36,7 +36,7 @@ class SuspectImages:
     records: dict[int, str]
 
     def __str__(self) -> str:
-        """A sentence."""
+        """Return a sentence."""
         whole, bad = self.last - self.first + 1, len(self.images)
         place = f"Its {whole} images are at positions {self.first} to {self.last} of the stream"
         if not bad:
@@ -68,7 +68,7 @@ class Suspects:
         self._look = jax.jit(look, out_shardings=partition.replicated(mesh))
 
     def __call__(self, number: int, state: TrainState, rows: dict[str, np.ndarray]) -> SuspectImages:
-        """Looks at the batch of step `number` (1 = first) with the parameters of `state`; every process has to.
+        """Look at the batch of step `number` (1 = first) with the parameters of `state`; every process has to.
 
         Args:
           rows: this process's rows of the batch.
@@ -94,7 +94,7 @@ class Suspects:
 
 
 def _look(task: Task, parts: int, params: Any, target: Any, batch: Batch, places: Batch, key: jax.Array) -> dict:
-    """Whether each image alone has finite terms and values, `[B] bool` by name, and the rows' places."""
+    """Return whether each image alone has finite terms and values, `[B] bool` by name, and the rows' places."""
 
     def alone(image: Batch, key: jax.Array) -> dict[str, jax.Array]:
         one = jax.tree.map(lambda x: x[None], image)

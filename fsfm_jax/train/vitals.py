@@ -21,7 +21,7 @@ WATCHED = (FEATURE_STD, TARGET_COSINE, TARGET_DISTANCE, TARGET_MOVED, SKIPPED)
 
 
 def of_images(rows: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Spread of the projections and their mean cosine with the target, over all images of a step.
+    """Return spread of the projections and their mean cosine with the target, over all images of a step.
 
     `feature_std` is `sqrt(E) mean_e std(z_e)` of the rows z, made unit (SimSiam, section 4.1): 1 if they lie in all
     directions alike, 0 if all are one. Single precision leaves up to 0.001 of noise where it should be 0. A row that is
@@ -64,7 +64,7 @@ def of_target(online: Any, target: Any, before: Any) -> dict[str, jax.Array]:
 
 
 def _vectors(tree: Any) -> list[jax.Array]:
-    """The arrays of a tree with one axis that is longer than 1, or none."""
+    """Return the arrays of a tree with one axis that is longer than 1, or none."""
     return [leaf for leaf in jax.tree.leaves(tree) if leaf.size == max(leaf.shape, default=1)]
 
 
