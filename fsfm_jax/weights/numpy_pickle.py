@@ -30,7 +30,7 @@ class NumpyDtype:
         return struct.calcsize(_KINDS[self.kind])
 
     def fill(self, state: object) -> None:
-        """Takes the state that follows in the program.
+        """Take the state that follows in the program.
 
         Raises:
           ValueError: any other than that of a plain little-endian number.

@@ -93,7 +93,7 @@ class Content(NamedTuple):
 
 
 def content_of(path: str, field: str) -> Content:
-    """Reads a weight file that `field` of the configuration names.
+    """Read a weight file that `field` of the configuration names.
 
     Raises:
       FileNotFoundError: no file there.
@@ -113,7 +113,7 @@ def content_of(path: str, field: str) -> Content:
 
 
 def open_file(path: str, field: str, content: Content | None = None) -> OfficialFile:
-    """Opens a weight file that `field` of the configuration names.
+    """Open a weight file that `field` of the configuration names.
 
     Args:
       content: of the file, if it was read before.

@@ -70,7 +70,7 @@ class OfficialRun:
 def read_run(
     path: str, target: str | None, pixel_heads: int, rep_heads: int, content: official_file.Content | None = None
 ) -> OfficialRun:
-    """Reads the file of the online network and that of the target.
+    """Read the file of the online network and that of the target.
 
     Args:
       pixel_heads, rep_heads: of the two decoders; heads leave no trace in the arrays, official ones have 16.

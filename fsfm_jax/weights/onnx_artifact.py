@@ -57,7 +57,7 @@ class OnnxArtifact(Carded):
 
 
 def read(path: str | os.PathLike, runtime: str = ONNX) -> OnnxArtifact:
-    """Opens a detector in ONNX. What the runtime is given are the bytes whose digest the sidecar names.
+    """Open a detector in ONNX. What the runtime is given are the bytes whose digest the sidecar names.
 
     Raises:
       FileNotFoundError: the file or its sidecar is not there.

@@ -20,7 +20,7 @@ SCALE = ".scale"  # behind the name of a matrix
 
 
 def round_arrays(tensors: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
-    """Rounds float32 arrays, with the official names and layouts, to one of `STORED`.
+    """Round float32 arrays, with the official names and layouts, to one of `STORED`.
 
     Raises:
       ValueError: numbers that `dtype` cannot hold, or that were not finite before; the message names their arrays.
@@ -40,7 +40,7 @@ def round_arrays(tensors: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.
 
 
 def widen_arrays(path: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Turns the arrays of an `int8` file into float ones; `path` names the file in errors.
+    """Turn the arrays of an `int8` file into float ones; `path` names the file in errors.
 
     Raises:
       ValueError: whole numbers without a scale for each row, or a scale that belongs to nothing.

@@ -73,7 +73,7 @@ class OpenedRun:
 
 
 def open_run(workdir: str, step: int | None = None, moments: bool = True) -> OpenedRun:
-    """Opens the last checkpoint of a pretraining run, that of `step`, or what was imported.
+    """Open the last checkpoint of a pretraining run, that of `step`, or what was imported.
 
     Without `moments` those are not read, which are two thirds of it.
 
@@ -120,7 +120,7 @@ def open_run(workdir: str, step: int | None = None, moments: bool = True) -> Ope
 
 
 def open_reconstruction(checkpoint: str | None, signed_by: str | None = None) -> OpenedRun:
-    """Opens what reconstructs faces: a pretraining run, an export of one with its pixel decoder, or `small`.
+    """Open what reconstructs faces: a pretraining run, an export of one with its pixel decoder, or `small`.
 
     None stands for the encoder of the package. An export has neither moments nor a target network, and its `spec` has
     no instance discrimination. With a public key as `signed_by` only what it verifies is loaded.
@@ -165,7 +165,7 @@ def reconstructs(checkpoint: str | None) -> bool:
 
 
 def _check_decoding(params: dict, spec: ModelSpec, what: str) -> None:
-    """Refuses arrays of another network; the width first, since a large one would take memory before it is compared."""
+    """Refuse arrays of another network; the width first, since a large one would take memory before it is compared."""
     kernel = params["pixel_decoder"].get("embed", {}).get("kernel")
     if kernel is None or kernel.shape != (spec.size.width, spec.pixel_width):
         found = "nothing" if kernel is None else list(kernel.shape)

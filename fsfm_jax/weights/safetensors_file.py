@@ -77,7 +77,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
 
 
 def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Writes tensors by name; the same tensors and metadata give the same bytes, in whatever order they come.
+    """Write tensors by name; the same tensors and metadata give the same bytes, in whatever order they come.
 
     The file appears under its name only when it is complete. Wide dtypes come first, so that every tensor is aligned.
 

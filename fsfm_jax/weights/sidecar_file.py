@@ -47,14 +47,14 @@ def read_table(beside: str) -> dict:
 
 
 def check_types(beside: str, table: Mapping[str, Any], types: Mapping[str, Any]) -> None:
-    """Refuses fields that are missing or of another type than `types` says; ValueError names the field."""
+    """Refuse fields that are missing or of another type than `types` says; ValueError names the field."""
     for name, kind in types.items():
         if name not in table or not isinstance(table[name], kind) or isinstance(table[name], bool):
             refuse(beside, name, f"expected {getattr(kind, '__name__', kind)}", table.get(name))
 
 
 def check_detector(beside: str, card: dict) -> None:
-    """Checks `class_names`, `real`, `image_size`, `calibration`, whose types have been checked, and `demonstration`.
+    """Check `class_names`, `real`, `image_size`, `calibration`, whose types have been checked, and `demonstration`.
 
     Raises:
       ValueError: a value that a later program would stumble over; the message names the field.
@@ -91,7 +91,7 @@ def is_number(value: Any) -> bool:
 
 
 def refuse(beside: str, field: str, expected: str, found: Any) -> None:
-    """Raises the ValueError of a field."""
+    """Raise the ValueError of a field."""
     raise ValueError(f"{beside}: {field}: {expected}; found {str(found)[:100]!r}. {COPY.capitalize()}")
 
 

@@ -26,7 +26,7 @@ SERIALIZATION = {"method": "files", "hash_type": "sha256"}  # one digest for eac
 
 
 def read_private_key(path: str, field: str) -> Any:
-    """Reads the key that signs, of an elliptic curve of `HASHES`, from a PEM file without password.
+    """Read the key that signs, of an elliptic curve of `HASHES`, from a PEM file without password.
 
     Args:
       field: names it in errors, such as "--key".
@@ -49,7 +49,7 @@ def read_private_key(path: str, field: str) -> Any:
 
 
 def read_public_key(path: str, field: str) -> Any:
-    """Reads the key that verifies, from a PEM file; arguments and errors as of `read_private_key`."""
+    """Read the key that verifies, from a PEM file; arguments and errors as of `read_private_key`."""
     serialization, ec = _library(field)
     text = _read_key(path, field)
     try:
@@ -65,7 +65,7 @@ def read_public_key(path: str, field: str) -> Any:
 
 
 def sign_digests(name: str, digests: Mapping[str, str], key: Any) -> bytes:
-    """Signs a list of files and returns the bytes of the signature.
+    """Sign a list of files and returns the bytes of the signature.
 
     Args:
       name: of the whole, for people. digests: SHA-256 in hexadecimal by file name. key: of `read_private_key`.
@@ -92,7 +92,7 @@ def sign_digests(name: str, digests: Mapping[str, str], key: Any) -> bytes:
 
 
 def verify_digests(content: bytes, key: Any, where: str) -> dict[str, str]:
-    """Verifies a signature and returns the list that was signed: SHA-256 in hexadecimal by file name.
+    """Verify a signature and returns the list that was signed: SHA-256 in hexadecimal by file name.
 
     The names are relative and lead to no place outside of the folder that they are for.
 

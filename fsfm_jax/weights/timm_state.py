@@ -144,7 +144,7 @@ def _state(arrays: dict[str, np.ndarray], patch_size: int) -> dict[str, np.ndarr
 
 
 def without_patch_bias(arrays: dict[str, np.ndarray]) -> None:
-    """Adds the zeros of the bias that a network of timm lacks whose positions have taken it up."""
+    """Add the zeros of the bias that a network of timm lacks whose positions have taken it up."""
     if "encoder/pre_norm/scale" in arrays and "encoder/patch_embed/kernel" in arrays:
         arrays[_PATCH_BIAS] = np.zeros(arrays["encoder/patch_embed/kernel"].shape[1], np.float32)
 

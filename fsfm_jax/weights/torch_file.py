@@ -195,7 +195,7 @@ def _entries(path: str) -> dict[str, Entry]:
 
 
 def _check_directory(file, length: int) -> int:
-    """Bounds the directory before it is read as a whole, and says how many entries it has.
+    """Bound the directory before it is read as a whole, and says how many entries it has.
 
     Its size is in the last record, or in the one for big files: 22 bytes at the end, 20 bytes before them that point
     to the big one, and its 56 bytes before these. Nothing may be in between, or zipfile could look elsewhere.

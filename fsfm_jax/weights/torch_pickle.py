@@ -145,7 +145,7 @@ class _Machine:
         return _Maker(name, self._makers[name])
 
     def _charge(self, *values: object) -> None:
-        """Bounds the work on values that the memory can bring back again and again."""
+        """Bound the work on values that the memory can bring back again and again."""
         self._charged += sum(len(value) for value in values if type(value) in (str, bytes, tuple, list, dict, set))
         if self._charged > MAX_ARGUMENTS:
             raise ValueError(f"the description gives more than {MAX_ARGUMENTS} letters and members as arguments")

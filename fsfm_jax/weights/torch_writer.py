@@ -44,7 +44,7 @@ class Options(OrderedDict):
 
 
 def write(path: str | os.PathLike, content: object) -> None:
-    """Writes dicts, lists, tuples, text, numbers and None, with a tensor for every NumPy array, like `torch.save`.
+    """Write dicts, lists, tuples, text, numbers and None, with a tensor for every NumPy array, like `torch.save`.
 
     An array in two places is one storage that both share. The file appears under its name only when it is complete.
 
@@ -64,7 +64,7 @@ def write(path: str | os.PathLike, content: object) -> None:
 
 
 def _add(archive: zipfile.ZipFile, file: BinaryIO, name: str, data: bytes) -> None:
-    """Adds an entry whose bytes begin at a multiple of `ALIGNMENT`."""
+    """Add an entry whose bytes begin at a multiple of `ALIGNMENT`."""
     entry = zipfile.ZipInfo(f"{FOLDER}/{name}")  # with the date that zip begins with, for equal bytes
     start = file.tell() + 30 + len(entry.filename) + 4
     padding = -start % ALIGNMENT

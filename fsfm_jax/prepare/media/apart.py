@@ -88,7 +88,7 @@ class Apart:
             yield _VideoApart(file, *_read_facts(content))
 
     def close(self) -> None:
-        """Ends the processes."""
+        """End the processes."""
         for server in self._servers.values():
             server.end()
         self._servers = {}
@@ -139,7 +139,7 @@ class _Server:
         self._socket, self._lines, self._ready = ours, ours.makefile("rb"), False
 
     def begin(self, kind: str, path: str | os.PathLike) -> socket.socket:
-        """Lets a new process serve a file; the socket to talk to it. Starts the server anew if it is gone."""
+        """Let a new process serve a file; the socket to talk to it. Starts the server anew if it is gone."""
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
@@ -165,7 +165,7 @@ class _Server:
         return True
 
     def exit_code(self) -> int | None:
-        """Waits for the process of the last file; its exit code, 0 if there was none, None if the server is gone."""
+        """Wait for the process of the last file; its exit code, 0 if there was none, None if the server is gone."""
         if not self._waiting:
             return 0
         self._waiting = False
@@ -173,7 +173,7 @@ class _Server:
         return int(line) if line.endswith(b"\n") else None
 
     def end(self) -> None:
-        """Ends the server, and with it what it made."""
+        """End the server, and with it what it made."""
         self._process.kill()
         self._process.wait()
         self._lines.close()
@@ -228,7 +228,7 @@ class _File:
             raise Unusable("crashed", f"the process that decodes the file died twice ({_describe(code)})") from error
 
     def _ask_once(self, index: int | None) -> tuple[list, np.ndarray | None]:
-        """Raises EOFError if there is no answer, or another than agreed."""
+        """Raise EOFError if there is no answer, or another than agreed."""
         try:
             if index is not None:
                 self._stream.write(b"%d\n" % index)

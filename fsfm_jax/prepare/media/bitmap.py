@@ -8,7 +8,7 @@ PLAIN = (0, 3)  # kinds of compression that are none
 
 
 def bitmap_header(data: bytes) -> Header:
-    """Reads the size of a BMP; raises `Unusable` "truncated" if it ends within the header."""
+    """Read the size of a BMP; raises `Unusable` "truncated" if it ends within the header."""
     if len(data) < 26:
         raise Unusable("truncated", "the header of the BMP is cut off")
     if int.from_bytes(data[14:18], "little") == CORE:

@@ -26,7 +26,7 @@ KNEE = 0.6  # share of the reference white above which highlights are compressed
 
 
 def by_profile(image: np.ndarray, profile: bytes) -> tuple[np.ndarray, str]:
-    """Converts `[H, W, 3] uint8` to sRGB by an ICC profile; returns it with a note, "" if it was sRGB already."""
+    """Convert `[H, W, 3] uint8` to sRGB by an ICC profile; returns it with a note, "" if it was sRGB already."""
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = opened.profile.xcolor_space.strip()
@@ -54,7 +54,7 @@ def _transform(image: np.ndarray, transform: ImageCms.ImageCmsTransform, mode: s
 
 
 def by_signal(image: np.ndarray, signal: tuple[int, int]) -> tuple[np.ndarray, str]:
-    """Converts `[H, W, 3] uint8` to sRGB by primaries and transfer characteristics; returns it with a note or "".
+    """Convert `[H, W, 3] uint8` to sRGB by primaries and transfer characteristics; returns it with a note or "".
 
     HDR (PQ, HLG) is tone-mapped: up to 0.6 of the reference white brightness stays, highlights above are compressed.
     """

@@ -92,7 +92,7 @@ def _warm_up() -> None:
 
 
 def end_with(parent: int) -> None:
-    """Lets this process be killed when its parent ends, where the system can (Linux)."""
+    """Let this process be killed when its parent ends, where the system can (Linux)."""
     libc = _libc()
     if hasattr(libc, "prctl"):
         libc.prctl(DEATH_OF_PARENT, signal.SIGKILL)

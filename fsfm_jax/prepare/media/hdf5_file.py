@@ -31,7 +31,7 @@ class Hdf5File:
     rate = None
 
     def __init__(self, file: File):
-        """Raises `Unusable`: "unreadable", "damaged" or "no_frames"."""
+        """Raise `Unusable`: "unreadable", "damaged" or "no_frames"."""
         try:
             self._bytes = io.FileIO(file, closefd=not isinstance(file, int))
         except OSError as error:
@@ -76,7 +76,7 @@ class Hdf5File:
         return np.ascontiguousarray(frame.transpose(1, 2, 0) if channel_first else frame)
 
     def close(self) -> None:
-        """Closes the file; nothing can be read any more."""
+        """Close the file; nothing can be read any more."""
         self._file.close()
         self._bytes.close()
 
@@ -92,7 +92,7 @@ def _entry(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
 
 
 def _check(dataset: h5py.Dataset, name: str) -> bool:
-    """Refuses what is not a colour picture of 8 bits in this file; returns whether the channels come first."""
+    """Refuse what is not a colour picture of 8 bits in this file; returns whether the channels come first."""
     if dataset.external or dataset.is_virtual:
         raise Unusable("other_files", f"expected {name} to be stored in this file, found it spread over others")
     shape = dataset.shape or ()

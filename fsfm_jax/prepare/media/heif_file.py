@@ -20,7 +20,7 @@ MODES = ("RGB", "RGBA", "L", "LA")
 
 
 def read_heif(data: bytes, check_size: Callable[[int, int], None]) -> Picture:
-    """Decodes the primary picture of a HEIC file; `check_size` refuses a height and width before that.
+    """Decode the primary picture of a HEIC file; `check_size` refuses a height and width before that.
 
     Raises:
       Unusable: "truncated", "damaged", "unsupported_pixels" or what `check_size` raises.
@@ -59,7 +59,7 @@ def read_heif(data: bytes, check_size: Callable[[int, int], None]) -> Picture:
 
 
 def _first_frame(data: bytes, frames: int, check_size: Callable[[int, int], None]) -> Picture:
-    """Decodes the first frame of a sequence without a still picture, which libheif does not open, by FFmpeg."""
+    """Decode the first frame of a sequence without a still picture, which libheif does not open, by FFmpeg."""
     try:
         # From memory, and no other format: a file cannot lead FFmpeg to another one.
         with av.open(io.BytesIO(data), format="mov") as container:

@@ -37,7 +37,7 @@ class OpenedStream:
     """
 
     def __init__(self, file: File, kind: Container):
-        """Raises `Unusable`: "unreadable", "not_opened" or "too_large"."""
+        """Raise `Unusable`: "unreadable", "not_opened" or "too_large"."""
         try:
             self._file = _Bytes(file)
         except OSError as error:
@@ -60,12 +60,12 @@ class OpenedStream:
             raise
 
     def rewind(self) -> None:
-        """Opens the same file again, with a new decoder. Raises `Unusable` as the first time."""
+        """Open the same file again, with a new decoder. Raises `Unusable` as the first time."""
         self.container.close()
         self.container, self.stream, self.notes = self._open()
 
     def packets(self) -> Iterator[av.Packet]:
-        """Yields the packets of the stream from where the container stands, those that hold something and are whole."""
+        """Yield the packets of the stream from where the container stands, those that hold something and are whole."""
         try:
             for packet in self.container.demux(self.stream):
                 if not packet.size:  # the decoder would take it for the end
@@ -84,7 +84,7 @@ class OpenedStream:
         return self._kind.demuxer == "matroska" and _segment_end(start) > self.length
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self.container.close()
         self._file.close()
 
@@ -140,7 +140,7 @@ def _why_closed(file, kind: Container) -> str:
 
 
 def _atoms(file) -> list[str]:
-    """Names of the atoms of a file in MP4 or QuickTime, at most 1,000."""
+    """Name of the atoms of a file in MP4 or QuickTime, at most 1,000."""
     names, at = [], 0
     length = os.fstat(file.fileno()).st_size
     while at + 8 <= length and len(names) < 1000:

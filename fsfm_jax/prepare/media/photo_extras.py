@@ -41,7 +41,7 @@ class Extras:
 
 
 def extras_of(data: bytes, encoding: str) -> Extras:
-    """Reads the extras of a "png", "jpeg", "webp" or "gif"; those of any other format are none."""
+    """Read the extras of a "png", "jpeg", "webp" or "gif"; those of any other format are none."""
     readers = {"png": _png, "jpeg": _jpeg, "webp": _webp, "gif": _gif}
     return readers[encoding](data) if encoding in readers else Extras()
 
@@ -127,7 +127,7 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _gif(data: bytes) -> Extras:
-    """Counts the frames whose data are all there."""
+    """Count the frames whose data are all there."""
     frames, at, table = 0, 13, 10
     try:
         at += _colour_table(data[table])

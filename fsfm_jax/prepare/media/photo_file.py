@@ -57,7 +57,7 @@ class Photo:
 
 
 def read_photo(file: File) -> Photo:
-    """Reads a PNG, JPEG, WebP, BMP, HEIC, AVIF, TIFF or GIF file; the content decides, not the suffix.
+    """Read a PNG, JPEG, WebP, BMP, HEIC, AVIF, TIFF or GIF file; the content decides, not the suffix.
 
     A JPEG of more than `MAX_PIXELS` is read at 1/2, 1/4 or 1/8 of its size, and boxes in it count the pixels read.
 
@@ -83,7 +83,7 @@ def read_photo(file: File) -> Photo:
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuses a picture of `height` x `width` before it is decoded.
+    """Refuse a picture of `height` x `width` before it is decoded.
 
     Raises:
       Unusable: "no_pixels" or "too_large".

@@ -29,7 +29,7 @@ READ_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "C
 
 
 def read_pillow(data: bytes, encoding: str, check_size: Callable[[int, int], None]) -> Picture:
-    """Decodes the first picture of an "avif", "tiff" or "gif"; `check_size` refuses a height and width before that.
+    """Decode the first picture of an "avif", "tiff" or "gif"; `check_size` refuses a height and width before that.
 
     Raises:
       Unusable: "truncated", "damaged", "unsupported_format", "unsupported_pixels" or what `check_size` raises.
@@ -71,7 +71,7 @@ def read_pillow(data: bytes, encoding: str, check_size: Callable[[int, int], Non
 
 @contextlib.contextmanager
 def _words_of_pillow(name: str) -> Iterator[None]:
-    """Turns whatever Pillow raises into `Unusable`; its warnings are about sizes, which are checked here."""
+    """Turn whatever Pillow raises into `Unusable`; its warnings are about sizes, which are checked here."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -99,7 +99,7 @@ def _directory_end(data: bytes) -> int:
 
 
 def _check_tiff(mode: str, kind: dict) -> None:
-    """Refuses raw files of cameras, of which a TIFF reader sees a preview, and pixels that are no photo."""
+    """Refuse raw files of cameras, of which a TIFF reader sees a preview, and pixels that are no photo."""
     if kind[DNG_VERSION] is not None or (kind[SUBFOLDERS] is not None and int(kind[SUBFILE] or 0) & 1):
         raise Unusable(
             "unsupported_format",

@@ -43,7 +43,7 @@ class Timeline:
 
 
 def read_timeline(opened: OpenedStream) -> tuple[Timeline | None, int]:
-    """Reads all packets of a video that was just opened.
+    """Read all packets of a video that was just opened.
 
     Returns:
       The timeline, or None where time stamps are missing, occur twice, or nothing is marked as a key frame; and how

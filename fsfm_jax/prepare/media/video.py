@@ -31,7 +31,7 @@ class Video(Protocol):
 
 @contextmanager
 def open_video(file: File) -> Iterator[Video]:
-    """Opens a video of the kinds in `container.NAMES` or an HDF5 recording, told by its content.
+    """Open a video of the kinds in `container.NAMES` or an HDF5 recording, told by its content.
 
     Raises:
       Unusable: "unreadable", "empty_file", "unknown_format", "not_opened", "no_frames", "too_large" or, for

@@ -38,7 +38,7 @@ class VideoFile:
     """
 
     def __init__(self, file: File, container: Container):
-        """Raises `Unusable`: "unreadable", "not_opened", "no_frames" or "too_large"."""
+        """Raise `Unusable`: "unreadable", "not_opened", "no_frames" or "too_large"."""
         self._opened = OpenedStream(file, container)
         try:
             told = _promised_frames(self._opened)
@@ -85,7 +85,7 @@ class VideoFile:
         return self._pictures.picture(found.frame)
 
     def close(self) -> None:
-        """Closes the file; nothing can be read any more."""
+        """Close the file; nothing can be read any more."""
         self._opened.close()
 
     def _count(self, packets: int) -> int:
