@@ -175,7 +175,7 @@ def _share(pieces: dict) -> dict[str, str]:
 
 
 def _zeros(naming: Naming, pieces: dict) -> dict[str, str]:
-    """Add to `pieces` the zeros of what such a network does not have."""
+    """Add to `pieces` zeros for the arrays that such a network does not have."""
     filled = {}
     if naming.no_attention_bias:
         for path in [path for path in pieces if path.endswith("attn/qkv/kernel")]:
@@ -203,7 +203,7 @@ def _is_square(number: int) -> bool:
 
 
 def _still(where: str, pieces: dict, names: dict[str, str]) -> dict[str, str]:
-    """Make the patch embedding and the positions of a video those of a still picture, in `pieces`."""
+    """Convert the patch embedding and the positions of a video to those of a still picture, in `pieces`."""
     filled = {}
     if PATCH_KERNEL in pieces:
         kernel = pieces[PATCH_KERNEL][""]
@@ -220,7 +220,7 @@ def _still(where: str, pieces: dict, names: dict[str, str]) -> dict[str, str]:
 
 
 def _check_complete(where: str, naming: Naming, pieces: dict, base: str) -> None:
-    """Raise ValueError with the names of everything that the encoder needs and the file lacks."""
+    """Raise ValueError with the names of all arrays that the encoder needs and the file lacks."""
     rows = {ours.partition(":")[0] for ours in naming.rows.values() if "{every}" not in ours}
     blocks = sorted({ours.split("/")[1] for ours in pieces if ours.startswith("encoder/block_")})
     depth = 1 + int(blocks[-1].removeprefix("block_")) if blocks else 1

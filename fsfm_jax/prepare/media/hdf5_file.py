@@ -82,9 +82,9 @@ class Hdf5File:
 
 
 def _entry(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
-    """The entry `name` of a group, which must not be a link to another place."""
+    """Return the entry `name` of a group, which must not be a link to another place."""
     if name not in group:
-        found = str(list(group))[:200]  # as Python writes names: they may hold what a terminal would obey
+        found = str(list(group))[:200]  # escaped by Python: names may hold control characters of terminals
         raise Unusable("unsupported_frame", f"expected {ARRAY} in {group.name}, found {found}")
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise Unusable("other_files", f"expected {name} in {group.name} to be stored here, found a link")

@@ -1,6 +1,6 @@
-"""What the segments of a PNG, JPEG, WebP or GIF tell beside the pixels: animation, transparency, colours.
+"""Read the metadata of a PNG, JPEG, WebP or GIF besides the pixels: animation, transparency, colours.
 
-Read before decoding, without a decoder: OpenCV drops all of it in silence.
+This is done before decoding, without a decoder, because OpenCV silently drops it.
 """
 
 import struct
@@ -20,7 +20,7 @@ GAIN_MAPS = (b"hdrgm", b"ts:21496", b"HDRGainMap")
 
 @dataclass(frozen=True)
 class Extras:
-    """What a photo holds beside the pixels of its first picture.
+    """The contents of a photo besides the pixels of its first picture.
 
     Attributes:
       pictures: how many there are; unit: what they are called.
@@ -87,7 +87,7 @@ def _jpeg(data: bytes) -> Extras:
 
 
 def _multi_pictures(index: bytes) -> int:
-    """How many pictures the index of a multi-picture file (CIPA DC-007) names, without previews of the first."""
+    """Return how many pictures the index of a multi-picture file (CIPA DC-007) names, without previews of the first."""
     order = ">" if index[:2] == b"MM" else "<"
     try:
         (at,) = struct.unpack_from(order + "I", index, 4)
