@@ -111,7 +111,7 @@ class _Walk(ast.NodeTransformer):
 
 
 def changes(source: str) -> list[Change]:
-    """Lists every change of `source`; a number in this list names one."""
+    """List every change of `source`; a number in this list names one."""
     walk = _Walk()
     walk.visit(ast.parse(source))
     return walk.found

@@ -71,7 +71,7 @@ def attack(name: str, folder: Path, seconds: int) -> dict:
 
 
 def keep(name: str, folder: Path, kept: Path) -> int:
-    """Copies the smallest input of each outcome that `kept` has none of; returns how many were copied."""
+    """Copy the smallest input of each outcome that `kept` has none of; returns how many were copied."""
     known, copied = set(), 0
     kept.mkdir(parents=True, exist_ok=True)
     found = sorted((folder / "corpus").iterdir(), key=lambda path: (path.stat().st_size, path.name))

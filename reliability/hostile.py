@@ -55,7 +55,7 @@ class Verdict:
 
 
 def read_range(pipe, seed: int, first: int, last: int, folder: str) -> None:
-    """Reads the mutants from `first` up to `last` in this process; sends None when ready, then a Verdict of each."""
+    """Read the mutants from `first` up to `last` in this process; sends None when ready, then a Verdict of each."""
     os.chdir(folder)  # a command of a mutant would write there
     for kind in READERS:  # what is imported late, is imported now
         for honest in seeds():

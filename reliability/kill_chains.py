@@ -100,7 +100,7 @@ def after_kill(workdir: Path) -> list[str]:
 
 
 def chain(workdir: Path, number: int, life: float, aimed: float, most: int) -> dict:
-    """Kills a run `most` times at the most, then lets it end.
+    """Kill a run `most` times at the most, then lets it end.
 
     Args:
       number: seeds the moments. life: seconds of an undisturbed run, over which they are spread evenly.
@@ -146,7 +146,7 @@ def _kill_after(process: subprocess.Popen, seconds: float) -> bool:
 
 
 def _kill_in_write(process: subprocess.Popen, workdir: Path, which: int, delay: float) -> bool:
-    """Kills `delay` seconds after the folder of the write number `which` from now has appeared."""
+    """Kill `delay` seconds after the folder of the write number `which` from now has appeared."""
     seen = {path.name for path in (workdir / "checkpoints").glob(UNFINISHED)}  # of the process before
     fresh = set()
     while process.poll() is None:

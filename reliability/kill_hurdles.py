@@ -40,7 +40,7 @@ def sentence(said: str) -> str:
 
 
 def wait_for(process: subprocess.Popen, condition: Callable[[], bool]) -> None:
-    """Returns when `condition` holds, or the process has ended."""
+    """Return when `condition` holds, or the process has ended."""
     while process.poll() is None and not condition():
         time.sleep(0.005)
 
@@ -130,7 +130,7 @@ def _damaged(workdir: Path, undisturbed: Path, harm: Callable[[Path], None]) -> 
 
 
 def flip(path: Path) -> None:
-    """Changes one bit in the middle of a file."""
+    """Change one bit in the middle of a file."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -156,7 +156,7 @@ def nothing_whole(workdir: Path, undisturbed: Path) -> Found:
 
 
 def _records(workdir: Path, harm: Callable[[Path], None], at_start: bool) -> Found:
-    """Records of which a shard is harmed, and then as it was."""
+    """Record of which a shard is harmed, and then as it was."""
     records, plain, run = workdir / "records", workdir / "plain", workdir / "run"
     one = lambda jobs, options, progress: pool.run(jobs, options, 1, progress)  # noqa: E731
     build("cropped_and_parsed", SAMPLES, records, one, name="faces", faces_per_shard=6)

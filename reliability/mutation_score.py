@@ -70,7 +70,7 @@ Run = Callable[[list[str], int], tuple[int, float]]
 
 @contextlib.contextmanager
 def tests_in(folder: Path) -> Iterator[Run]:
-    """Gives a function that runs test files in `folder`: the exit code of pytest and the processor seconds."""
+    """Yield a function that runs test files in `folder`: the exit code of pytest and the processor seconds."""
     cache = folder.parent / "compiled"
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONDONTWRITEBYTECODE": "1"}
     with subprocess.Popen(

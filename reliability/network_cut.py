@@ -35,7 +35,7 @@ SPLIT = {"batch.per_device": 1}  # one image of a batch on each host
 
 
 def ip(*words: str, within: str = "") -> None:
-    """Runs a command of iproute2, in a namespace if one is named."""
+    """Run a command of iproute2, in a namespace if one is named."""
     subprocess.run(["ip", *(["-n", within] if within else []), *words], check=True)
 
 
@@ -107,7 +107,7 @@ def end(hosts: list[subprocess.Popen]) -> list[tuple[int | None, float]]:
 
 
 def trained(workdir: Path) -> None:
-    """Starts both hosts and waits for their end; RuntimeError if that is not a good one."""
+    """Start both hosts and waits for their end; RuntimeError if that is not a good one."""
     codes = [code for code, _ in end(start(workdir))]
     if codes != [0, 0]:
         words = " | ".join(last_words(workdir, number) for number in range(2))

@@ -46,7 +46,7 @@ class CheckpointsV1:
     """The checkpoints of one directory; the methods are those of `fsfm_jax.run.checkpoint.Checkpoints`."""
 
     def __init__(self, directory: str, retention: Retention, commit_file: bool = False):
-        """Opens `directory`, creating it.
+        """Open `directory`, creating it.
 
         Args:
           commit_file: a checkpoint is complete when a file says so, as in an object store, and not by its name.
@@ -81,7 +81,7 @@ class CheckpointsV1:
         return last_whole(self.directory, self.steps(), lambda step: complaints(self.directory / str(step)))
 
     def save(self, stored: dict[str, Any], run: dict) -> None:
-        """Saves a state as it is stored, with a `step`, and waits until it is a checkpoint with its list.
+        """Save a state as it is stored, with a `step`, and waits until it is a checkpoint with its list.
 
         Workaround: v1 has no place between the last byte and the commit, so the list is written after that. A process
         that is killed in between leaves a checkpoint that promises a list and has none, which is damaged for its
@@ -95,7 +95,7 @@ class CheckpointsV1:
         self.write_list(step)
 
     def write_list(self, step: int) -> None:
-        """Writes the list of the files of a checkpoint that has none."""
+        """Write the list of the files of a checkpoint that has none."""
         if jax.process_index() == 0:
             write_digests(self.directory / str(step), self._remote, {})
 

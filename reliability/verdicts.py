@@ -23,7 +23,7 @@ class Wrong(Exception):
 
 
 def read_torch(path: str) -> None:
-    """Reads all of a .pth; raises Wrong if it is not what `torch_file.read` promises."""
+    """Read all of a .pth; raises Wrong if it is not what `torch_file.read` promises."""
     _check_plain(torch_file.read(path))
 
 
@@ -45,7 +45,7 @@ def _check_plain(value: object, depth: int = 0) -> None:
 
 
 def read_safetensors(path: str) -> None:
-    """Reads all of a .safetensors; raises Wrong if it is not what `safetensors_file.read` promises."""
+    """Read all of a .safetensors; raises Wrong if it is not what `safetensors_file.read` promises."""
     tensors, metadata = safetensors_file.read(path)
     if not {*map(type, [*tensors, *metadata, *metadata.values()])} <= {str}:
         raise Wrong("a name or the metadata are no text")
@@ -123,7 +123,7 @@ _allowed = ""
 
 @contextlib.contextmanager
 def _watched(path: str) -> Iterator[list[str]]:
-    """Collects every audited action but reading `path`: imports, processes, sockets, other files.
+    """Collect every audited action but reading `path`: imports, processes, sockets, other files.
 
     An audit hook stays for as long as its process lives; outside of the block it does nothing.
     """

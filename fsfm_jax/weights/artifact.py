@@ -1,15 +1,15 @@
-"""A detector in one file: StableHLO with its parameters, made by `serialize`, and a sidecar in JSON beside it.
+"""A detector in one file: StableHLO with its parameters, made by `serialize`, and a JSON sidecar next to it.
 
-The file is what `jax.export` writes. Whoever has it needs JAX and nothing of fsfm_jax:
+`jax.export` writes the file. To run it you need JAX, and nothing of fsfm_jax:
 
     jax.export.deserialize(bytearray(open(FILE, "rb").read())).call(images)
 
-`read` finds damage by the digest in the sidecar, before anything looks at the bytes. It does not make the file of a
-stranger harmless: both files come from the same hand. There is no Python in such a file, nothing is unpickled, and its
-operations have to be among `OPERATIONS`: arithmetic on arrays without loops, callbacks, communication or custom calls,
-which could run anything in jaxlib. But the reader of StableHLO is not made for hostile bytes: of files with a few bytes
-changed and the digest made to fit, one in fifty ended the process. And whatever is well formed may ask for more memory
-than there is, or give wrong scores. Take artifacts from whom you would take a program, or read them in a sandbox.
+`read` detects damage by the digest in the sidecar, before the bytes are parsed. The digest does not make an untrusted
+file harmless, because an attacker can change both files. Such a file holds no Python, and nothing is unpickled. Its
+operations must be among `OPERATIONS`: arithmetic on arrays without loops, callbacks, communication or custom calls,
+which could run anything in jaxlib. But the StableHLO parser is not hardened against hostile bytes: when a few bytes
+were changed and the digest was updated, one file in fifty crashed the process. A well-formed file may still request
+more memory than there is, or give wrong scores. Trust an artifact as you would trust a program, or use a sandbox.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from fsfm_jax.weights.sidecar_file import check_detector, check_types, read_tabl
 FORMAT, VERSION = "fsfm_jax detector", 1
 JAX_EXPORT = "jax.export"  # the kind of artifact that is read here
 MAX_BYTES = 2**31 - 1  # a flatbuffer has offsets of 31 bits
-# What our networks are lowered to; custom calls and composites are looked at by name.
+# The operations that our networks are lowered to. Custom calls and composites are checked by name.
 OPERATIONS = frozenset(
     "builtin.module func.func func.call func.return".split()
     + [
@@ -43,9 +43,9 @@ OPERATIONS = frozenset(
         ).split()
     ]
 )
-# Compares the batch with 1 while the module is compiled. Any other may run whatever is registered in jaxlib.
+# Compares the batch with 1 while the module is compiled. Any other custom call may run any code registered in jaxlib.
 CUSTOM_CALLS = frozenset({"shape_assertion"})
-# Functions that come with their arithmetic, which is looked at as well; a compiler may know a better one by the name.
+# Functions that contain their arithmetic, which is checked as well. A compiler may replace them by name.
 COMPOSITES = frozenset({"chlo.erf"})
 _TYPES = {
     "artifact": dict, "class_names": list, "real": int, "image_size": int, "statistics": dict, "selection": dict,
@@ -70,18 +70,18 @@ class Artifact(Carded):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Return the name that messages use."""
         return self.path
 
     @property
     def image_size(self) -> int:
-        """Side of the square images in pixels."""
+        """Return the side of the square images in pixels."""
         return self.card["image_size"]
 
     def log_probabilities(self, images: np.ndarray | jax.Array) -> jax.Array:
-        """Natural logarithms of the class probabilities, `[n, S, S, 3] uint8` RGB -> `[n, C] float32`, n >= 1.
+        """Return the natural logarithms of the class probabilities, `[n, S, S, 3] uint8` RGB -> `[n, C] float32`.
 
-        Every new n is compiled once; who has many images scores them in batches of one size.
+        Each new n (at least 1) is compiled once, so score many images in batches of one size.
 
         Raises:
           ValueError: another shape or dtype.
@@ -91,7 +91,7 @@ class Artifact(Carded):
 
 
 def check_images(path: str, images: np.ndarray | jax.Array, side: int) -> None:
-    """Refuses what is not `[n, side, side, 3] uint8` with n of at least 1; ValueError."""
+    """Refuse what is not `[n, side, side, 3] uint8` with n of at least 1; ValueError."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, 3) or not len(images):
         raise ValueError(
             f"{path}: images: expected [n, {side}, {side}, 3] uint8 with n of at least 1; found "
@@ -101,16 +101,16 @@ def check_images(path: str, images: np.ndarray | jax.Array, side: int) -> None:
 
 
 def sidecar_of(path: str | os.PathLike) -> str:
-    """Where the sidecar of an artifact lies."""
+    """Return the path of the sidecar of an artifact."""
     return f"{os.fspath(path)}.json"
 
 
 def read(path: str | os.PathLike) -> Artifact:
-    """Opens an artifact that `serialize` wrote.
+    """Open an artifact that `serialize` wrote.
 
     Raises:
       FileNotFoundError: the file or its sidecar is not there.
-      ValueError: a damaged file, another than its sidecar describes, or one that does something else than score images.
+      ValueError: the file is damaged, differs from its sidecar, or does something other than score images.
     """
     path = os.fspath(path)
     card = read_card(path)
@@ -124,7 +124,7 @@ def read(path: str | os.PathLike) -> Artifact:
 
 
 def read_card(path: str) -> dict:
-    """The sidecar of a serialized detector, whatever kind of artifact it is; ValueError or FileNotFoundError."""
+    """Read the sidecar of a serialized detector, of any kind of artifact; ValueError or FileNotFoundError."""
     beside = sidecar_of(path)
     if not os.path.isfile(beside):
         raise FileNotFoundError(
@@ -145,11 +145,11 @@ def read_card(path: str) -> dict:
 
 
 def read_vouched(path: str, card: dict) -> bytes:
-    """The bytes of the artifact at `path`, which its sidecar vouches for.
+    """Read the bytes of the artifact at `path` and compare them with the digest in its sidecar.
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: a file of another size or with other bytes.
+      ValueError: the size or the digest of the file differs from the sidecar.
     """
     about = card["artifact"]
     if not os.path.isfile(path):
@@ -172,10 +172,10 @@ def read_vouched(path: str, card: dict) -> bytes:
 
 
 def open_artifact(path: str, content: bytes, card: dict) -> Artifact:
-    """The artifact in `content`, the bytes of the file at `path`, with its sidecar; nothing is read.
+    """Return the artifact in `content`, the bytes of the file at `path`, with its sidecar; no file is read.
 
     Raises:
-      ValueError: bytes of something else, or not the function that the sidecar describes.
+      ValueError: the bytes are not an artifact, or not the function that the sidecar describes.
     """
     exported = _deserialize(path, content)
     _check_signature(path, exported, card)
@@ -183,11 +183,11 @@ def open_artifact(path: str, content: bytes, card: dict) -> Artifact:
 
 
 def _deserialize(path: str, content: bytes) -> export.Exported:
-    """The module in the file, with no operation that is not one of our networks'."""
+    """Return the module in the file; ValueError if it has an operation that our networks do not use."""
     try:
         exported = export.deserialize(bytearray(content))
         context = ir.Context()
-        for dialect in (stablehlo, chlo, sdy):  # so that what is foreign can be named
+        for dialect in (stablehlo, chlo, sdy):  # so that an error can name foreign operations
             dialect.register_dialect(context)
         module = stablehlo.deserialize_portable_artifact(context, exported.mlir_module_serialized)
     except Exception as error:  # flatbuffers are not verified: garbage may raise anything
@@ -218,7 +218,7 @@ def _deserialize(path: str, content: bytes) -> export.Exported:
 
 
 def _check_signature(path: str, exported: export.Exported, card: dict) -> None:
-    """The module takes and gives what the sidecar says, on one device, without effects."""
+    """Check that inputs and outputs match the sidecar, on one device and without effects."""
     side, classes = card["image_size"], len(card["class_names"])
     inputs, outputs = exported.in_avals, exported.out_avals
     found = f"{', '.join(map(_spoken, inputs))} -> {', '.join(map(_spoken, outputs))}"

@@ -1,6 +1,6 @@
 """Published files of base models, turned into our encoder, with an account of every array.
 
-Nothing in a file is executed; what is not used is never read.
+Nothing in a file is executed, and unused arrays are never read.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ class BaseFile:
       file: where it is and what it holds, by the names in the file.
       params: `{"encoder": ...}`, float32 NumPy arrays.
       report: the account of all names.
-      notes: what else there is to say, such as numbers that were not float32.
+      notes: further remarks, such as numbers that were not float32.
     """
 
     file: OfficialFile
@@ -51,15 +51,14 @@ class BaseFile:
 
 
 def open_base(path: str, base: str, field: str, content: Content | None = None) -> BaseFile:
-    """Opens a published file of the base model `base` (a key of `NAMINGS`) that `field` of the configuration names.
+    """Open a published file of the base model `base` (a key of `NAMINGS`) that `field` of the configuration names.
 
     Args:
       content: of the file, if it was read before.
 
     Raises:
-      FileNotFoundError: no file there.
-      ValueError: a damaged file, another architecture, names that are not known, arrays that are missing, or numbers
-        that are not finite.
+      FileNotFoundError: there is no file.
+      ValueError: the file is damaged or has another architecture, unknown names, missing arrays or non-finite numbers.
     """
     naming, where = NAMINGS[base], f"{field}: {path}"
     file, skipped = _open(path, base, field, content)
@@ -88,7 +87,7 @@ def open_base(path: str, base: str, field: str, content: Content | None = None) 
 
 
 def _open(path: str, base: str, field: str, content: Content | None) -> tuple[OfficialFile, dict[str, str]]:
-    """The network's tensors, and what the file has beside them."""
+    """Return the tensors of the network, and the other contents of the file."""
     try:
         kind, digest, value = content_of(path, field) if content is None else content
     except ValueError as error:
@@ -112,14 +111,14 @@ def _open(path: str, base: str, field: str, content: Content | None) -> tuple[Of
 
 
 def _tensor_names(value: Any) -> list[str]:
-    """The names in a state dict; one empty name for anything else."""
+    """Return the names in a state dict; one empty name for anything else."""
     if isinstance(value, dict) and value and all(isinstance(item, torch_file.Tensor) for item in value.values()):
         return [str(name) for name in value]
     return [""]
 
 
 def _is_script(path: str) -> bool:
-    """Whether an archive has the parts of a program, by the names in its directory."""
+    """Return whether an archive has the parts of a program, by the names in its directory."""
     with open(path, "rb") as file:
         file.seek(max(0, os.path.getsize(path) - TAIL))
         tail = file.read()
@@ -127,7 +126,7 @@ def _is_script(path: str) -> bool:
 
 
 def _sort_names(where: str, names: list[str], base: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Name -> our path, and name -> why it is skipped; every name is in one of them."""
+    """Return name -> our path, and name -> why it is skipped; every name is in one of them."""
     naming = NAMINGS[base]
     for name in names:
         if naming.our_path(name) is None and naming.reason_to_skip(name) is None and (reason := refusal(name)):
@@ -151,7 +150,7 @@ def _sort_names(where: str, names: list[str], base: str) -> tuple[dict[str, str]
 
 
 def _names_of_others(names: list[str], base: str) -> str:
-    """A sentence on which bases know all of `names`; empty if none does."""
+    """Return a sentence on which bases know all of `names`; empty if none does."""
     others = [
         other
         for other, its in NAMINGS.items()
@@ -164,7 +163,7 @@ def _names_of_others(names: list[str], base: str) -> str:
 
 
 def _share(pieces: dict) -> dict[str, str]:
-    """Gives each block the array that all of them share, in `pieces`."""
+    """Yield each block the array that all of them share, in `pieces`."""
     filled = {}
     for ours in [ours for ours in pieces if "{every}" in ours]:
         shared = pieces.pop(ours)
@@ -176,7 +175,7 @@ def _share(pieces: dict) -> dict[str, str]:
 
 
 def _zeros(naming: Naming, pieces: dict) -> dict[str, str]:
-    """Adds to `pieces` the zeros of what such a network does not have."""
+    """Add to `pieces` zeros for the arrays that such a network does not have."""
     filled = {}
     if naming.no_attention_bias:
         for path in [path for path in pieces if path.endswith("attn/qkv/kernel")]:
@@ -204,7 +203,7 @@ def _is_square(number: int) -> bool:
 
 
 def _still(where: str, pieces: dict, names: dict[str, str]) -> dict[str, str]:
-    """Makes the patch embedding and the positions of a video those of a still picture, in `pieces`."""
+    """Convert the patch embedding and the positions of a video to those of a still picture, in `pieces`."""
     filled = {}
     if PATCH_KERNEL in pieces:
         kernel = pieces[PATCH_KERNEL][""]
@@ -221,7 +220,7 @@ def _still(where: str, pieces: dict, names: dict[str, str]) -> dict[str, str]:
 
 
 def _check_complete(where: str, naming: Naming, pieces: dict, base: str) -> None:
-    """Raises ValueError with the names of everything that the encoder needs and the file lacks."""
+    """Raise ValueError with the names of all arrays that the encoder needs and the file lacks."""
     rows = {ours.partition(":")[0] for ours in naming.rows.values() if "{every}" not in ours}
     blocks = sorted({ours.split("/")[1] for ours in pieces if ours.startswith("encoder/block_")})
     depth = 1 + int(blocks[-1].removeprefix("block_")) if blocks else 1
@@ -238,7 +237,7 @@ def _check_complete(where: str, naming: Naming, pieces: dict, base: str) -> None
 
 
 def _array(where: str, naming: Naming, ours: str, names: dict[str, str], found: dict[str, np.ndarray]) -> np.ndarray:
-    """One of our arrays in our layout, made of one array of the file or of three."""
+    """Return one of our arrays in our layout, from one array of the file or from three."""
     if "" in found and len(found) > 1:
         raise ValueError(f"{where}: {ours}: query, key and value are there together and apart; expected one of both")
     if "" not in found and len({array.shape for array in found.values()}) > 1:

@@ -1,8 +1,8 @@
-"""How the published files of base models name the arrays of their encoders, and what else is in them.
+"""Names of the encoder arrays in the published files of base models, and the other contents of these files.
 
-No file says the epsilon of its norms. Ours is that of training, 1e-6 for ViT, DeiT, DINO, MAE and BEiT v2, whatever the
-configuration beside a file of Hugging Face says (1e-12 by default). That changes what a norm makes of a token of
-variance v by a factor of 1 - 1e-6/(2v): rounding noise of float32 for tokens of variance 1, and 0.5% at v = 1e-4.
+No file contains the epsilon of its norms. We use the one of training: 1e-6 for ViT, DeiT, DINO, MAE and BEiT v2. The
+configuration next to a Hugging Face file is ignored (1e-12 by default). This changes the output of a norm for a token
+of variance v by a factor of 1 - 1e-6/(2v): float32 rounding noise for tokens of variance 1, and 0.5% at v = 1e-4.
 """
 
 import dataclasses
@@ -34,14 +34,14 @@ class Naming:
       rows: name in the file -> our path. `{i}` is a block's index; `:0`, `:1` and `:2` behind a path are the thirds for
         query, key and value, which the file holds apart. `{every}` in a path: each block has this array.
       skipped: pattern of whole names -> why they are not used.
-      prefixes: may stand in front of a name, in this order, and are taken off before it is looked up.
+      prefixes: may precede a name, in this order, and are removed before it is looked up.
       wrappers: keys below which a .pth may have the network.
       flat_tokens: whether the class token is `[D]` and the positions are `[T, D]`.
       tubelets: whether the patch embedding is also a convolution over time.
-      no_patch_bias, no_key_bias: what such a network does not have and ours has, so that it is zero.
+      no_patch_bias, no_key_bias: whether such a network lacks this bias, which is zero in ours then.
       no_attention_bias: whether a file may have no bias of queries, keys and values, since it is zero.
       folded_positions: whether a file may have positions of the patches alone, that of the class token being in it.
-      optional: pattern of our paths that a file may lack; the encoder is without them then.
+      optional: pattern of our paths that a file may lack; the encoder lacks them then as well.
       mark: pattern of a name that tells files of this base from others whose encoder has the same names; "": none.
     """
 
@@ -59,29 +59,29 @@ class Naming:
     mark: str = ""
 
     def bare(self, name: str) -> str:
-        """`name` without what may stand in front of it."""
+        """Return `name` without its prefixes."""
         for prefix in self.prefixes:
             name = name.removeprefix(prefix)
         return name
 
     def our_path(self, name: str) -> str | None:
-        """Our path of a name in the file, `:0` to `:2` behind it for a third; None for a name that is not a row."""
+        """Return our path for a name in the file, with `:0` to `:2` appended for a third; None without a row."""
         name = self.bare(name)
         index = _INDEX.search(name)
         row = None if "{" in name else self.rows.get(_INDEX.sub("{i}", name, count=1))
         return row.replace("{i}", f"{int(index[0]):02d}") if row and index else row
 
     def marks(self, names: Iterable[str]) -> bool:
-        """Whether `names` are those of a file of this base and not of another with the same encoder."""
+        """Return whether `names` are from a file of this base and not of another with the same encoder."""
         return not self.mark or any(re.fullmatch(self.mark, self.bare(name)) for name in names)
 
     def reason_to_skip(self, name: str) -> str | None:
-        """Why an array of this name is not used; None if nothing is known about it."""
+        """Return why an array of this name is not used; None if the name is unknown."""
         name = self.bare(name)
         return next((reason for pattern, reason in self.skipped.items() if re.fullmatch(pattern, name)), None)
 
 
-# A network with one of these is another one, even if all the rest would fit.
+# A network with one of these arrays has another architecture, even if all other arrays fit.
 REFUSED = {
     r"(.*\.)?(dist_token|head_dist\..*|distillation_(token|classifier\..*))": "a second token before the patches, as a "
     "distilled DeiT; take the file without distillation",
@@ -95,7 +95,7 @@ REFUSED = {
 
 
 def refusal(name: str) -> str | None:
-    """What a network with an array of this name has that our encoder has not; None if the name says nothing."""
+    """Return the feature that this name shows and our encoder lacks; None if the name shows none."""
     return next((reason for pattern, reason in REFUSED.items() if re.fullmatch(pattern, name)), None)
 
 
@@ -122,12 +122,12 @@ _DINOV3 = {
 
 NAMINGS = {
     "supervised": Naming(VIT, _CLASSIFIER | _POOLER, ("module.", "vit.")),
-    # Without distillation, Hugging Face has DeiT as a plain ViT.
+    # Hugging Face publishes DeiT without distillation as a plain ViT.
     "deit": Naming(VIT, _CLASSIFIER | _POOLER, ("module.", "vit.", "deit.")),
     "mae": Naming(
         VIT, {r"mask_token|decoder[_.].*": "the decoder of MAE"} | _CLASSIFIER | _POOLER, ("module.", "vit."),
     ),
-    # No classifier is skipped: the network behind it may have been trained with labels since.
+    # No classifier is skipped: a network with one may have been trained with labels afterwards.
     "dino": Naming(
         VIT, {r"head\..*": "the projection head of DINO"} | _POOLER, ("module.", "backbone.", "vit."),
         ("model", "state_dict", "teacher"),

@@ -1,17 +1,17 @@
-"""The names of arrays in published files of base models -> our paths: facts, a table for each way to name them.
+"""Names of arrays in published files of base models -> our paths: one table for each naming scheme.
 
-The names of MARLIN, MCF, FaRL and BEiT v2's pretraining are those that their public code writes, and Hugging Face's
-those that transformers writes; the files themselves were not at hand. `base_names.Naming` says how a row is read.
+The names of MARLIN, MCF, FaRL and BEiT v2's pretraining are those that their public code writes. Hugging Face's names
+are those that transformers writes. The files themselves were not available. `base_names.Naming` explains the rows.
 """
 
 from fsfm_jax.weights.names import CLASSIFIER
 
-# The names of timm, which most others also have.
+# The names of timm, which most other libraries use as well.
 TIMM = {theirs: ours for ours, theirs in CLASSIFIER.rows.items() if ours.startswith("encoder/")}
 
 
 def _modules(modules: dict[str, str], kernel: str = "kernel") -> dict[str, str]:
-    """Weight and bias of each module, by its name in the file -> ours."""
+    """Return the rows of the weight and bias of each module: its name in the file -> our path."""
     return {
         f"{theirs}.{leaf}": f"encoder/{ours}/{ours_leaf}"
         for theirs, ours in modules.items()
@@ -20,7 +20,7 @@ def _modules(modules: dict[str, str], kernel: str = "kernel") -> dict[str, str]:
 
 
 def _thirds(theirs: str, layers: tuple[str, str, str] = ("q_proj", "k_proj", "v_proj")) -> dict[str, str]:
-    """Query, key and value of each block, which the file holds apart."""
+    """Return the rows of query, key and value of each block, which the file stores separately."""
     return {
         f"{theirs}.{layer}.{leaf}": f"encoder/block_{{i}}/attn/qkv/{ours}:{place}"
         for place, layer in enumerate(layers)
@@ -110,12 +110,12 @@ MARLIN = {
 
 
 def _layer_scale(first: str, second: str) -> dict[str, str]:
-    """The factors of the two branches of each block."""
+    """Return the rows of the layer scale of the two branches of each block."""
     return {first: "encoder/block_{i}/ls1/scale", second: "encoder/block_{i}/ls2/scale"}
 
 
 def _without(rows: dict[str, str], *ours: str) -> dict[str, str]:
-    """`rows` without those to the paths `ours`, which such a network does not have."""
+    """Return `rows` without those to the paths `ours`, which such a network does not have."""
     return {theirs: path for theirs, path in rows.items() if path.partition(":")[0] not in ours}
 
 

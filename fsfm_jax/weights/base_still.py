@@ -1,8 +1,8 @@
 """A video transformer on a still picture: the encoder of MARLIN, where a clip is one tubelet of equal frames.
 
-Its patch embedding is a convolution over `[t, p, p]` that steps by its own size, so that equal frames see the sum of
-the kernel over time; its positions number the tokens of a clip from the first tubelet on, so that a clip of one tubelet
-has the first rows. Both are exact for a clip of `t` equal frames; the published networks were trained on 16 frames.
+Its patch embedding is a convolution over `[t, p, p]` whose stride is its own size, so for equal frames the kernel is
+summed over time. Its positions number the tokens of a clip from the first tubelet on, so a clip of one tubelet uses the
+first rows. Both are exact for a clip of `t` equal frames. The published networks were trained on 16 frames.
 """
 
 import math
@@ -16,7 +16,7 @@ TOLERANCE = 1e-3
 
 
 def sinusoid(rows: int, width: int) -> np.ndarray:
-    """The sinusoids of a running number, `[rows, width] float32` (Vaswani et al., 2017).
+    """Return sinusoidal positions of the row index, `[rows, width] float32` (Vaswani et al., 2017).
 
     Row p holds `sin(p w)` at even and `cos(p w)` at odd places, `w = 10000**(-2 (place // 2) / width)`.
     """
@@ -26,7 +26,7 @@ def sinusoid(rows: int, width: int) -> np.ndarray:
 
 
 def still_kernel(where: str, name: str, kernel: np.ndarray) -> np.ndarray:
-    """The kernel that a still picture sees, `[D, 3, t, p, p] -> [D, 3, p, p]`.
+    """Return the kernel for a still picture, the sum over time, `[D, 3, t, p, p] -> [D, 3, p, p]`.
 
     Raises:
       ValueError: another shape.
@@ -40,11 +40,11 @@ def still_kernel(where: str, name: str, kernel: np.ndarray) -> np.ndarray:
 
 
 def still_positions(where: str, name: str, table: np.ndarray) -> np.ndarray:
-    """The positions of the first of 8 tubelets, `[1, 8 N, D] -> [1, N, D]`.
+    """Return the positions of the first of 8 tubelets, `[1, 8 N, D] -> [1, N, D]`.
 
     Raises:
-      ValueError: not eight squares of patches, or rows that are no running sinusoids: then nothing says which of
-        them a still picture has.
+      ValueError: the table is not eight squares of patches, or its rows are not sinusoids of the row index, so that
+        the rows for a still picture are unknown.
     """
     rows = table.shape[1] // TUBELETS if table.ndim == 3 and table.shape[0] == 1 else 0
     if rows == 0 or table.shape[1] % TUBELETS or math.isqrt(rows) ** 2 != rows:
@@ -63,5 +63,5 @@ def still_positions(where: str, name: str, table: np.ndarray) -> np.ndarray:
 
 
 def compute_positions(patch_size: int, width: int) -> np.ndarray:
-    """The positions of one tubelet of pictures of 224 pixels, `[1, N, D]`, for a file without them."""
+    """Compute the positions of one tubelet of pictures of 224 pixels, `[1, N, D]`, for a file without them."""
     return sinusoid((IMAGE_SIZE // patch_size) ** 2, width)[None]

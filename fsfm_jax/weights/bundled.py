@@ -1,7 +1,7 @@
 """The weights that come with the package: a small encoder and a small detector, both under the name `small`.
 
-They are exports in safetensors, each with its JSON, and `python -m supply.small` makes them. The digests below are
-those of the files that belong to this version, so a file that was changed or damaged is refused by name.
+They are safetensors exports, each with its JSON, and `python -m supply.small` makes them. The digests below belong to
+the files of this version, so a changed or damaged file is refused by name.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ DIGESTS: dict[str, str] = {
 
 
 def is_built_in() -> bool:
-    """Whether this build has weights of its own."""
+    """Return whether this build contains weights."""
     return bool(DIGESTS)
 
 
 def find_weights(part: str) -> str:
-    """Returns the path of `ENCODER` or `DETECTOR`, after the file and its JSON have been compared with the digests.
+    """Return the path of `ENCODER` or `DETECTOR`, after the file and its JSON have been compared with the digests.
 
     Raises:
       FileNotFoundError: this build has no weights of its own, or a file of them is missing.
@@ -54,12 +54,12 @@ def find_weights(part: str) -> str:
 
 
 def is_named(checkpoint: str | None) -> bool:
-    """Whether a checkpoint is meant that comes with the package: none was given, or its name."""
+    """Return whether the checkpoint is one of the package: None, or its name `small`."""
     return checkpoint is None or checkpoint == NAME
 
 
 def as_text(checkpoint: str | os.PathLike | None) -> str | None:
-    """Returns a checkpoint as openers take it; a path object is a place, never the name `small`."""
+    """Return a checkpoint as openers take it; a path object is a place, never the name `small`."""
     if checkpoint is None or isinstance(checkpoint, str):
         return checkpoint
     path = os.fspath(checkpoint)
@@ -67,7 +67,7 @@ def as_text(checkpoint: str | os.PathLike | None) -> str | None:
 
 
 def resolve_name(checkpoint: str | None, part: str) -> str:
-    """Returns `checkpoint`, or the path of `part` if it is None or the name `small`.
+    """Return `checkpoint`, or the path of `part` if it is None or the name `small`.
 
     Nothing is read for any other checkpoint. A file or folder called `small` makes the name ambiguous: neither a run of
     the user nor the weights of the package may be taken for the other without a word.

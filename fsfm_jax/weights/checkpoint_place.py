@@ -1,10 +1,10 @@
-"""Where a checkpoint lies on this machine: the weights of the package, an address of the Hub, or a path."""
+"""Find a checkpoint on this machine: the weights of the package, an address of the Hub, or a path."""
 
 from fsfm_jax.weights import bundled, hub_file
 
 
 def resolve(checkpoint: str | None, part: str) -> str:
-    """Returns the path of a checkpoint as users name it.
+    """Return the path of a checkpoint as users name it.
 
     Args:
       checkpoint: `small` or None for the weights of the package, `hf://...` for those of the Hub, which are fetched;

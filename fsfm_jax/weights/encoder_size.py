@@ -1,4 +1,4 @@
-"""Which row of the table of sizes an encoder is, from its arrays alone."""
+"""Recognise the size of an encoder from its arrays alone."""
 
 import math
 import re
@@ -16,13 +16,13 @@ SHOWN = 20
 
 
 def recognise_size(params: dict, sizes: Mapping[str, Size] = SIZES) -> str:
-    """Name of the size with the width, depth and patch size of `params["encoder"]`.
+    """Return the name of the size with the width, depth and patch size of `params["encoder"]`.
 
-    Heads leave no trace in the arrays: queries, keys and values of all heads lie side by side. So `sizes` have to be
-    those of the network's family (`models.bases`), of which no two look the same; of rows that do, the first is taken.
+    The arrays do not show the number of heads: queries, keys and values of all heads are concatenated. So `sizes` must
+    be those of the network's family (`models.bases`), which all differ in shape; the first matching row is used.
 
     Raises:
-      ValueError: no such size, or no patch embedding to tell it from; the message says what was found.
+      ValueError: there is no such size, or no patch embedding to recognise it by; the message says what was found.
     """
     encoder = params.get("encoder", {})
     kernel = encoder.get("patch_embed", {}).get("kernel")
@@ -41,7 +41,7 @@ def recognise_size(params: dict, sizes: Mapping[str, Size] = SIZES) -> str:
 
 
 def position_grid(params: dict, size: Size, style: Style) -> int | None:
-    """Rows of the grid of the positions that an encoder learnt, absolute or relative; None if it learnt none.
+    """Return the rows of the grid of learnt positions, absolute or relative; None if the encoder learnt none.
 
     Rounded down, and at least 1, where `check_shapes` will complain.
     """
@@ -55,7 +55,7 @@ def position_grid(params: dict, size: Size, style: Style) -> int | None:
 
 
 def check_shapes(params: dict, expected: Any, what: str) -> None:
-    """Compares parameters with the shapes that a network would have.
+    """Compare parameters with the shapes that a network would have.
 
     Args:
       expected: a tree of shapes, as from `jax.eval_shape`.
@@ -81,7 +81,7 @@ def check_shapes(params: dict, expected: Any, what: str) -> None:
 
 
 def shapes_of(network: Any, *inputs: Any) -> Any:
-    """Shapes of a module's fresh parameters, without computing them."""
+    """Return the shapes of a module's fresh parameters, without computing them."""
     return jax.eval_shape(lambda: network.init(jax.random.key(0), *inputs))["params"]
 
 

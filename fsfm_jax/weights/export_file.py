@@ -1,4 +1,4 @@
-"""Weight files that `to_torch` wrote, brought back: found by the JSON beside them, which says what they are.
+"""Import weight files that `to_torch` wrote: the JSON next to them says what they are.
 
 | `format`      | where the JSON lies                         | names of the arrays                                    |
 |---------------|---------------------------------------------|--------------------------------------------------------|
@@ -49,12 +49,12 @@ class Export:
 
     @property
     def is_detector(self) -> bool:
-        """Whether it is a detector; a pretrained encoder otherwise."""
+        """Return whether it is a detector; otherwise it is a pretrained encoder."""
         return self.said["kind"] != PRETRAINED
 
     @property
     def statistics(self) -> Statistics | None:
-        """The channel statistics of its images; None for an encoder of which nothing said them."""
+        """Return the channel statistics of its images; None for an encoder whose statistics are unknown."""
         kept = self.said["statistics"]
         return None if kept is None else Statistics(tuple(kept["mean"]), tuple(kept["std"]))
 
@@ -76,10 +76,10 @@ class Weights:
 
 
 def find_export(path: str | os.PathLike) -> Export | None:
-    """Finds the export at `path`, a weight file or the folder of one; None if no sidecar of fsfm_jax vouches for it.
+    """Find the export at `path`, a weight file or its folder; None if it has no sidecar of fsfm_jax.
 
     Raises:
-      ValueError: a sidecar that is damaged, or that lacks what it has to say.
+      ValueError: the sidecar is damaged or lacks a field.
     """
     path = os.fspath(path)
     if not path or "://" in path:
@@ -101,11 +101,11 @@ def find_export(path: str | os.PathLike) -> Export | None:
 
 
 def read_vouched(export: Export, field: str) -> official_file.Content:
-    """Reads the weight file of an export, for which its sidecar vouches.
+    """Read the weight file of an export and compare it with the digest in its sidecar.
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: another file, or what `content_of` refuses.
+      ValueError: the digest differs, or `content_of` refuses the file.
     """
     content, files = official_file.content_of(export.path, field), export.said["files"]
     entry = files.get(os.path.basename(export.path))
@@ -121,14 +121,14 @@ def read_vouched(export: Export, field: str) -> official_file.Content:
 
 
 def read_weights(export: Export, field: str) -> Weights:
-    """Reads the arrays of an export; of a pretraining in official files `pretrained` reads them.
+    """Read the arrays of an export; `pretrained` reads those of a pretraining in official files.
 
     Args:
       field: names it in errors.
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: another file than the sidecar vouches for, or arrays that are not those of such an export.
+      ValueError: the digest differs from the sidecar, or the arrays are not those of such an export.
     """
     path, said, content = export.path, export.said, read_vouched(export, field)
     if said["format"] == "huggingface":
@@ -169,14 +169,14 @@ def _in_folder(path: str) -> Export | None:
 
 
 def _open(beside: str, path: str) -> Export | None:
-    """The sidecar, checked; None for a table of another program."""
+    """Return the checked sidecar; None for a table of another program."""
     said = read_table(beside)
     if said.get("format") not in FORMATS or "files" not in said:
         return None
     check_types(beside, said, _TYPES)
     if said["kind"] not in (PRETRAINED, CLASSIFYING, ANTISPOOF):
         refuse(beside, "kind", f"expected {PRETRAINED}, {CLASSIFYING} or {ANTISPOOF}", said["kind"])
-    said = {"base": OWN, **said}  # older ones do not say it of detectors
+    said = {"base": OWN, **said}  # older sidecars of detectors do not say it
     for name, known in (("size", SIZES), ("base", BASES)):
         if type(said[name]) is not str or said[name] not in known:
             refuse(beside, name, f"expected one of {', '.join(known)}", said[name])
@@ -191,7 +191,7 @@ def _open(beside: str, path: str) -> Export | None:
 
 
 def _calibration(said: dict) -> dict | None:
-    """The calibration of a sidecar from before it was there as a whole."""
+    """Return the calibration of an older sidecar, which has it in separate fields."""
     thresholds = said.get("thresholds")
     if not isinstance(thresholds, dict):
         return None
@@ -208,7 +208,7 @@ def _check_statistics(beside: str, kept: object, optional: bool) -> None:
 
 
 def _of_timm(path: str, tensors: dict, classifier: bool) -> dict:
-    """Nested parameters of a network of timm, with a head or without."""
+    """Return the nested parameters of a timm network, with or without a head."""
     flat, unknown = {}, []
     for name, tensor in tensors.items():
         try:

@@ -1,7 +1,7 @@
 """Addresses of weights on the Hugging Face Hub: `hf://OWNER/REPOSITORY[/FILE]@REVISION[#sha256=DIGEST]`.
 
-Without `/FILE` the repository is an export of fsfm_jax, whose `fsfm_jax.json` names every other file with its SHA-256;
-the digest is that of this JSON. With it, one weight file is meant, and the digest is that of the file.
+Without `/FILE` the repository is an export of fsfm_jax. Its `fsfm_jax.json` names every other file with its SHA-256,
+and the digest is that of this JSON. With `/FILE` the address is one weight file, and the digest is that of the file.
 """
 
 import re
@@ -31,32 +31,32 @@ class Address(NamedTuple):
 
     @property
     def folder_and_name(self) -> str:
-        """The last two parts of the file, the last if there is one only."""
+        """Return the last two parts of the file name, or the only one."""
         return "/".join(self.file.split("/")[-2:])
 
     @property
     def unpinned(self) -> str:
-        """The address without its digest."""
+        """Return the address without its digest."""
         return f"{SCHEME}{self.repository}{'/' if self.file else ''}{self.file}@{self.revision}"
 
     def __str__(self) -> str:
         return self.pinned(self.sha256) if self.sha256 else self.unpinned
 
     def pinned(self, digest: str) -> str:
-        """The address with a digest, as users should write it."""
+        """Return the address with a digest, as users should write it."""
         return f"{self.unpinned}{_PIN}{digest}"
 
 
 def is_word(text: str) -> bool:
-    """Whether a text is fit for a part of a path: letters, digits and . _ + -, and not dots alone."""
+    """Return whether a text can be a part of a path: letters, digits and . _ + -, and not dots alone."""
     return bool(WORD.fullmatch(text) and text.strip("."))
 
 
 def parse_address(text: str) -> Address:
-    """Reads an address.
+    """Read an address.
 
     Raises:
-      ValueError: another form, no revision, a digest that is none, or a file that is no weight file.
+      ValueError: the form is wrong, the revision is missing, the digest is malformed, or the file is no weight file.
     """
     shown = plain(text)
     place, pin, digest = text.partition("#")
@@ -79,7 +79,7 @@ def parse_address(text: str) -> Address:
 
 
 def parse_repository(text: str) -> str:
-    """Checks the name of a repository; ValueError if it is not OWNER/NAME."""
+    """Check the name of a repository; ValueError if it is not OWNER/NAME."""
     parts = text.removeprefix(SCHEME).split("/")
     if len(parts) != 2 or not all(map(is_word, parts)):
         raise ValueError(f"{plain(text)}: expected OWNER/NAME of a repository, of letters, digits and . _ + -")

@@ -1,8 +1,8 @@
-"""The Hugging Face Hub through huggingface_hub: which hosts may be asked, and who is told the token.
+"""The Hugging Face Hub through huggingface_hub: which hosts may be contacted, and which receive the token.
 
-The library is imported when an address is opened or a repository is named, and never otherwise. Files are fetched
-without a token. If the Hub answers that it has no such repository for a stranger, it is asked again with the token of
-the library's own login (`hf auth login`, or HF_TOKEN in the environment), which goes to the Hub's host alone.
+The library is imported only when an address is opened or a repository is named. Files are fetched without a token
+first. If the Hub answers that there is no such public repository, the request is repeated with the token of the
+library's own login (`hf auth login`, or HF_TOKEN in the environment). The token is sent to the Hub's host alone.
 """
 
 import contextlib
@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 from fsfm_jax.text import plain
 
 INSTALL = "pip install 'fsfm-jax[hub]'"
-# The Hub's own host, and where it redirects to for large files.
+# The Hub's own host, and the hosts to which it redirects for large files.
 HUB, STORES = "huggingface.co", (".huggingface.co", ".hf.co")
 ASSETS = "fsfm_jax"
-# Headers of an answer that the library makes names of files of.
+# Response headers from which the library makes file names.
 _NAMES = ("etag", "x-linked-etag", "x-repo-commit")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
@@ -31,7 +31,7 @@ class Hub:
     """
 
     def __init__(self, what: str):
-        """Imports the library for `what`, which errors begin with.
+        """Import the library for `what`, with which errors begin.
 
         Raises:
           ModuleNotFoundError: it is not installed; the message names the extra.
@@ -46,11 +46,11 @@ class Hub:
         self.home: str = constants.ENDPOINT
 
     def download(self, repository: str, file: str, revision: str) -> str:
-        """Returns the path of a file in the library's cache, where a file of a commit is kept and not asked for again.
+        """Return the path of a file in the library's cache; the file of a commit is downloaded once.
 
         Raises:
-          ValueError: the Hub sends to another host, or names a file of this machine.
-          OSError: there is no such file, it came in part only, or there is no connection.
+          ValueError: the Hub redirects to another host, or names a file of this machine.
+          OSError: there is no such file, the download is incomplete, or there is no connection.
         """
         with self._told(f"{repository}/{file}@{revision}: cannot be fetched from {self.home}"), self.watched(False):
             ask = {"repo_id": repository, "filename": file, "revision": revision, "endpoint": self.home}
@@ -63,15 +63,15 @@ class Hub:
                 return self.library.hf_hub_download(token=token, **ask)
 
     def folder(self, digest: str) -> str:
-        """Returns a folder of this machine for the files that a digest pins; it is made."""
+        """Create and return a local folder for the files that a digest pins."""
         return str(self.library.cached_assets_path(ASSETS, "weights", digest))
 
     @contextlib.contextmanager
     def asking(self, what: str) -> Iterator[Any]:
-        """Gives the library's `HfApi` with the token of its login, to upload with; errors begin with `what`.
+        """Yield the library's `HfApi` with the token of its login, for uploads; errors begin with `what`.
 
         Raises:
-          ValueError: nobody is logged in, or the Hub refuses what it is sent. OSError: it cannot be reached.
+          ValueError: nobody is logged in, or the Hub refuses the upload. OSError: the Hub cannot be reached.
         """
         token = self.library.get_token()
         if not token:
@@ -81,10 +81,10 @@ class Hub:
 
     @contextlib.contextmanager
     def watched(self, sends: bool) -> Iterator[None]:
-        """Refuses requests to other hosts than the Hub and its stores, and names in answers that leave the cache.
+        """Refuse requests to hosts other than the Hub and its stores, and file names that lead out of the cache.
 
         Args:
-          sends: whether files are sent: then the Hub says which store takes them, at any host.
+          sends: whether files are uploaded: then the Hub names the store, which may be at any host.
         """
         wanted, hooks = urlsplit(self.home), self.library.get_session().event_hooks
 
@@ -108,8 +108,8 @@ class Hub:
 
         hooks["request"].append(check)
         hooks["response"].append(check_names)
-        # Xet, the library's other protocol, asks hosts that are not seen here. The environment is read when the library
-        # is imported, which may have been long ago.
+        # Xet, the library's other protocol, contacts hosts that are not checked here. The environment is read when the
+        # library is imported, which may have been long ago.
         quiet = {"HF_HUB_DISABLE_XET": True, "HF_HUB_DISABLE_TELEMETRY": True}
         before = {name: getattr(self.constants, name) for name in quiet}
         try:
@@ -122,7 +122,7 @@ class Hub:
 
     @contextlib.contextmanager
     def _told(self, what: str) -> Iterator[None]:
-        """Errors of the library as one sentence."""
+        """Convert errors of the library into one sentence."""
         try:
             yield
         except (self.errors.HTTPError, OSError, RuntimeError) as error:

@@ -1,7 +1,7 @@
 """Weights of the Hugging Face Hub, fetched when a checkpoint is an address `hf://...` and never otherwise.
 
-Whoever can change a repository can change what a name means, so the revision is not optional and the bytes have to have
-a SHA-256 that was known before: in the address, in `--sha256`, or in `KNOWN`.
+An owner of a repository can change the files behind a name. So the revision is required, and the bytes must have a
+SHA-256 that was known before: in the address, in `--sha256`, or in `KNOWN`.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ MAX_FILES = 64  # of an export
 
 
 class Found(NamedTuple):
-    """What an address is on this machine.
+    """The local files of an address.
 
     Attributes:
       path: of the file, alone in a folder; or of the folder of an export.
       sha256: of the file, or of the export's JSON.
-      lines: what there is to say of it; moved: that the revision can move, or "".
+      lines: remarks for the user; moved: a remark that the revision can move, or "".
     """
 
     path: str
@@ -40,12 +40,12 @@ class Found(NamedTuple):
 
 
 def is_address(checkpoint: str | None) -> bool:
-    """Whether a checkpoint is an address of the Hub."""
+    """Return whether a checkpoint is an address of the Hub."""
     return checkpoint is not None and checkpoint.startswith(SCHEME)
 
 
 def fetch_checkpoint(text: str) -> str:
-    """Returns the path of what an address names on this machine; a revision that can move is logged as a warning.
+    """Return the local path of an address; a revision that can move is logged as a warning.
 
     Raises:
       ModuleNotFoundError: huggingface_hub is not installed.
@@ -60,7 +60,7 @@ def fetch_checkpoint(text: str) -> str:
 
 
 def fetch_all(paths: Sequence[str], digests: str) -> tuple[list[str], list[str]]:
-    """The files of addresses among `paths` on this machine, other paths as they are, and a line about each that counts.
+    """Fetch the addresses among `paths`; return local paths, other paths unchanged, and a line for each remark.
 
     Args:
       digests: the SHA-256 of each path in their order, with commas; "" for none, or where the address says it. Those of
@@ -93,11 +93,11 @@ def fetch_all(paths: Sequence[str], digests: str) -> tuple[list[str], list[str]]
 
 
 def fetch(address: Address) -> Found:
-    """Fetches what an address names, and compares every file with its digest before anything is read of it.
+    """Fetch the files of an address, and compare each with its digest before reading it.
 
     Raises:
       ModuleNotFoundError: huggingface_hub is not installed.
-      ValueError: other bytes, no digest to compare with, or an export whose JSON is none. OSError: not to be fetched.
+      ValueError: other bytes, no digest to compare with, or an export with invalid JSON. OSError: fetching failed.
     """
     hub, file = Hub(address.unpinned), address.file or CARD
     local = hub.download(address.repository, file, address.revision)
@@ -123,12 +123,12 @@ def fetch(address: Address) -> Found:
 def check_digest(
     path: str, name: str, expected: str, known: str, address: Address | None = None
 ) -> tuple[str, str]:
-    """Compares the bytes of a file with a digest, and returns their digest and a line with what they are.
+    """Compare the bytes of a file with a digest; return their digest and a line that describes them.
 
     Args:
       name: of the file, in messages.
-      expected: what the user says, 64 digits or ""; known: the first digits, or all, as reported before, or "".
-      address: where the file is from, if one that no digest vouches for is refused.
+      expected: the user's digest, 64 digits or ""; known: the first digits, or all, as reported before, or "".
+      address: source of the file; if given, a file without a known digest is refused.
 
     Raises:
       ValueError: other bytes, or no digest to compare with; the message has the digest that was found.
@@ -151,7 +151,7 @@ def check_digest(
 
 
 def _listed(card: str, address: Address) -> dict[str, str]:
-    """The files of an export that programs read, with their digests, as its JSON says.
+    """Return the files of an export that programs read, with their digests from its JSON.
 
     The model card is left out: people complete it where it is published.
     """
@@ -173,10 +173,10 @@ def _listed(card: str, address: Address) -> dict[str, str]:
 
 
 def _place(folder: str, paths: Mapping[str, str]) -> str:
-    """Links files into a folder of their own, and returns it.
+    """Link files into a folder of their own, and return it.
 
-    In the library's cache other files of the repository may lie beside them, or not; an address must not mean another
-    thing because of that.
+    In the library's cache, other files of the repository may lie next to them. They must not change the meaning of an
+    address.
     """
     for name, path in paths.items():
         partial = os.path.join(folder, f".{name}.{uuid.uuid4().hex}")

@@ -74,7 +74,7 @@ _ROWS = {
 
 @dataclasses.dataclass(frozen=True)
 class HuggingFaceModel:
-    """What a folder holds.
+    """The contents of a folder.
 
     Attributes:
       architecture: the class of transformers.
@@ -92,7 +92,7 @@ class HuggingFaceModel:
 def read_pretrained(
     params: dict, spec: ModelSpec, statistics: Statistics, decoder: bool, style: Style = PLAIN
 ) -> HuggingFaceModel:
-    """A pretrained encoder, alone or as masked autoencoder.
+    """Build a pretrained encoder, alone or as masked autoencoder.
 
     Without `decoder` a `ViTModel` whose `last_hidden_state [B, 1 + N, D]` is that of our encoder. It has no pooler:
     pass `add_pooling_layer=False`, or transformers draws one at random and says so. With `decoder` a
@@ -127,7 +127,7 @@ def read_pretrained(
 def classifier_model(
     params: dict, spec: ClassifierSpec, statistics: Statistics, class_names: tuple[str, ...]
 ) -> HuggingFaceModel:
-    """A fine-tuned classifier, whose logits `[B, C]` are those of `Classifier` in float32.
+    """Build a fine-tuned classifier, whose logits `[B, C]` are those of `Classifier` in float32.
 
     `ViTForImageClassification` for the class token, `BeitForImageClassification` for the mean of the patches.
 
@@ -161,15 +161,14 @@ def _check_plain(style: Style) -> None:
 
 
 def write(model: HuggingFaceModel, folder: str | os.PathLike) -> None:
-    """Writes the three files of a model to `folder`, which is made if it is not there.
+    """Write the three files of a model to `folder`, which is made if it is not there.
 
-    `config.json` comes last, and one that was there is removed first: a folder whose writing was interrupted does not
-    load.
+    An older `config.json` is removed first and the new one is written last, so an incomplete folder does not load.
     """
     os.makedirs(folder, exist_ok=True)
     if os.path.exists(config := os.path.join(folder, CONFIG)):
         os.remove(config)
-    # Without this format transformers does not take a file.
+    # Without this format transformers refuses a file.
     safetensors_file.write(os.path.join(folder, WEIGHTS), model.state, {"format": "pt"})
     for name, content in ((PREPROCESSOR, model.preprocessor), (CONFIG, model.config)):
         with whole_file(os.path.join(folder, name)) as file:
@@ -177,7 +176,7 @@ def write(model: HuggingFaceModel, folder: str | os.PathLike) -> None:
 
 
 def parameters_of(where: str, state: dict[str, np.ndarray], architecture: str) -> dict:
-    """Nested parameters of a classifier from the state that `classifier_model` made of them.
+    """Return the nested parameters of a classifier from a state that `classifier_model` made.
 
     The bias of the keys that BEiT lacks is zero, which softmax does not see.
 
@@ -213,7 +212,7 @@ def _prefix(prefix: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _state(arrays: dict[str, np.ndarray], rows: dict[str, str], patch_size: int) -> dict[str, np.ndarray]:
-    """Every array under its name in `rows`, in the layout of PyTorch; query, key and value one by one."""
+    """Return every array under its name in `rows`, in the layout of PyTorch; query, key and value separately."""
     state = {}
     for path, array in arrays.items():
         index = _INDEX.search(path)

@@ -1,4 +1,4 @@
-"""The JSON files of a Hugging Face folder: what transformers builds, and how it prepares pictures."""
+"""The JSON files of a Hugging Face folder: the network that transformers builds, and its image preprocessing."""
 
 from fsfm_jax.models.classifier import ClassifierSpec
 from fsfm_jax.models.fsfm import ModelSpec
@@ -10,9 +10,9 @@ BICUBIC = 3  # Pillow's number
 
 
 def encoder_config(architecture: str, model_type: str, size: Size, image_size: int) -> dict:
-    """The entries of `config.json` that all of our networks have.
+    """Return the entries of `config.json` that all of our networks have.
 
-    The epsilon has to be said: transformers' default is 1e-12.
+    The epsilon is required: transformers' default is 1e-12.
     """
     return {
         "architectures": [architecture],
@@ -33,7 +33,7 @@ def encoder_config(architecture: str, model_type: str, size: Size, image_size: i
 
 
 def decoder_config(spec: ModelSpec) -> dict:
-    """The entries of a masked autoencoder with our pixel decoder."""
+    """Return the entries of a masked autoencoder with our pixel decoder."""
     return {
         "decoder_hidden_size": spec.pixel_width,
         "decoder_intermediate_size": 4 * spec.pixel_width,
@@ -45,13 +45,13 @@ def decoder_config(spec: ModelSpec) -> dict:
 
 
 def mask_ratio(seen: int, patches: int) -> float:
-    """The ratio of which transformers makes `seen = int(patches * (1 - ratio))`, without losing one to rounding."""
+    """Return the ratio from which transformers computes exactly `seen = int(patches * (1 - ratio))` patches."""
     plain = 1 - seen / patches
     return plain if int(patches * (1 - plain)) == seen else 1 - (seen + 0.5) / patches
 
 
 def mean_pooling_config(spec: ClassifierSpec) -> dict:
-    """The entries that make BEiT our classifier: positions as ours, its own additions left out, mean of the patches."""
+    """Return the entries that make BEiT our classifier: our positions, none of its additions, mean of the patches."""
     return {
         "use_mean_pooling": True,
         "use_absolute_position_embeddings": True,
@@ -64,7 +64,7 @@ def mean_pooling_config(spec: ClassifierSpec) -> dict:
 
 
 def label_config(class_names: tuple[str, ...], classes: int) -> dict:
-    """The entries that name the classes, in the order of the logits.
+    """Return the entries that name the classes, in the order of the logits.
 
     Raises:
       ValueError: another number of names than classes, or a name twice.
@@ -82,9 +82,9 @@ def label_config(class_names: tuple[str, ...], classes: int) -> dict:
 
 
 def preprocessor_config(image_size: int, statistics: Statistics) -> dict:
-    """`preprocessor_config.json`: resized bicubically to a square, divided by 255, normalised.
+    """Return `preprocessor_config.json`: resize bicubically to a square, divide by 255, normalise.
 
-    Faces are not looked for: a picture is taken for the crop that `prepare` would have made.
+    It does not detect faces: a picture must be a crop as `prepare` makes it.
     """
     return {
         "image_processor_type": "ViTImageProcessor",

@@ -1,4 +1,4 @@
-"""Where fine-tuning starts from: a pretraining run, a weight file of the official code, or a base model's."""
+"""Initial weights of fine-tuning: from a pretraining run, an official weight file, or a file of a base model."""
 
 import dataclasses
 import os
@@ -27,7 +27,7 @@ from fsfm_jax.weights.names import PRETRAINING
 from fsfm_jax.weights.official_statistics import statistics_beside
 
 FIELD = "init"
-# Positions are fixed in pretraining and learnt from there on in fine-tuning; the decoders' have no further use.
+# Positions are fixed in pretraining, and trained from these values in fine-tuning. The decoders' are not used again.
 POSITIONS = {"encoder/pos_embed": "pos_embed"}
 DROPPED = ("decoder_pos_embed", "rep_decoder_pos_embed")
 TABLE = dataclasses.replace(PRETRAINING, rows=PRETRAINING.rows | POSITIONS)
@@ -36,7 +36,7 @@ PROJECTOR = "projector.projection_head."  # a network of FSFM has one, and no ot
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """What fine-tuning starts from.
+    """The initial weights of fine-tuning.
 
     Attributes:
       params: nested NumPy arrays with an `encoder`, float32; the other parts are for `models.classifier.initialise`
@@ -45,7 +45,7 @@ class Pretrained:
       origin: as JSON: `kind` ("run", "pth" or "safetensors"), `path`, `sha256` (None for a run), `size`, `step` of a
         run, `epoch` of a file that says it (counted from 0 by the official code), and `notes`, a list of text.
       report: the account of every name of a file, or of a run's parameters.
-      grid: rows of patches of the images that it was pretrained on.
+      grid: rows of patches of the pretraining images.
       resizing: how its positions are fitted to another grid.
     """
 
@@ -63,11 +63,11 @@ def open_pretrained(
     sizes: Mapping[str, Size] | None = None,
     content: official_file.Content | None = None,
 ) -> Pretrained:
-    """Opens the --workdir of a pretraining run, a .pth, .pt, .pth.tar or .safetensors file, hf://, or `small`.
+    """Open the --workdir of a pretraining run, a .pth, .pt, .pth.tar or .safetensors file, hf://, or `small`.
 
-    A file may hold the online or the target network of FSFM, or with another `base` the published network of that
-    name; all its names have to be known, and all numbers that are used finite. Heads cannot be seen in the arrays: see
-    `recognise_size`. An encoder that `to_torch` exported, a file or a folder, says all of it in the JSON beside it.
+    A file may hold the online or the target network of FSFM, or with another `base` the published network of that name.
+    All its names must be known, and all used numbers finite. The arrays do not show the number of heads: see
+    `recognise_size`. The JSON next to an encoder that `to_torch` exported, file or folder, says all of this.
 
     Args:
       base: a key of `models.bases.BASES`, the field `model.base`.
@@ -99,7 +99,7 @@ def open_pretrained(
 
 
 def _of_run(path: str, base: str, sizes: Mapping[str, Size]) -> Pretrained:
-    """A run of fsfm_jax, or what `export.from_torch` made of the files of others."""
+    """Open a run of fsfm_jax, or a run that `export.from_torch` imported."""
     params, saved = parameters_of(path, "pretrain", FIELD)
     known = saved["base"] if "base" in saved else OWN
     if base != known:
@@ -114,14 +114,14 @@ def _of_run(path: str, base: str, sizes: Mapping[str, Size]) -> Pretrained:
     kept = saved["statistics"]
     statistics = None if kept is None else Statistics(tuple(kept["mean"]), tuple(kept["std"]))
     report = KeyReport(tuple(sorted(flatten_dict(params, sep="/"))), {}, {})
-    # Runs from before do not say the side of their images, which was that of all records.
+    # Older runs do not say the side of their images, which was that of all records.
     side = saved.get("image_size", records.IMAGE_SIZE)
     grid = _grid(params, sizes[size], BASES[base].style, side)
     return Pretrained(params, statistics, origin, report, grid, BASES[base].resizing)
 
 
 def _of_export(path: str, export: Export, base: str, sizes: Mapping[str, Size]) -> Pretrained:
-    """What `to_torch` wrote of a pretraining run or of an imported encoder."""
+    """Open an export by `to_torch` of a pretraining run or of an imported encoder."""
     said = export.said
     if export.is_detector:
         raise ValueError(
@@ -152,7 +152,7 @@ def _of_export(path: str, export: Export, base: str, sizes: Mapping[str, Size]) 
 def _of_file(
     path: str, sizes: Mapping[str, Size], content: official_file.Content | None, ours: bool = False
 ) -> Pretrained:
-    """The networks of FSFM; of an export of `ours` a masked autoencoder as well."""
+    """Open a network of FSFM, or for an export of `ours` also a masked autoencoder."""
     file = official_file.open_file(path, FIELD, content)
     others = ", ".join(name for name in BASES if name != OWN)
     if file.network == official_file.CLASSIFIER and "head.weight" not in file.tensors:
@@ -187,7 +187,7 @@ def _of_file(
 
 
 def _of_base(path: str, base: str, sizes: Mapping[str, Size], content: official_file.Content | None) -> Pretrained:
-    """The published networks of other authors."""
+    """Open the published network of a base model."""
     opened, family = open_base(path, base, FIELD, content), BASES[base]
     size = _size(path, opened.params, sizes, family.style)
     statistics = statistics_beside(path) if family.statistics is None else STATISTICS[family.statistics]
@@ -197,7 +197,7 @@ def _of_base(path: str, base: str, sizes: Mapping[str, Size], content: official_
 
 
 def _grid(params: dict, size: Size, style: Style, side: int = records.IMAGE_SIZE) -> int:
-    """The grid of the positions that are there; without any, that of images of `side` pixels."""
+    """Return the grid of the positions in `params`; without any, that of images of `side` pixels."""
     return position_grid(params, size, style) or side // size.patch_size
 
 
@@ -208,7 +208,7 @@ def _kind_notes(names: Mapping) -> list[str]:
 
 
 def _size(path: str, params: dict, sizes: Mapping[str, Size], style: Style) -> str:
-    """The size of the encoder, all of whose arrays have to be there."""
+    """Return the size of the encoder, and check that all of its arrays are there."""
     try:
         name = recognise_size(params, sizes)
     except ValueError as error:
@@ -223,7 +223,7 @@ def _check_encoder(file: str, params: dict, name: str, size: Size, style: Style)
         size, grid, jnp.float32, "none", learnt_positions="pos_embed" in encoder, final_norm="norm" in encoder,
         style=style,
     )  # fmt: skip
-    # One patch at a place, or all of a grid of one patch: a file decides how much is built here.
+    # Bounded, because the file decides how much memory is used here: one patch at a place, or a grid of one patch.
     places = None if style.relative else jnp.zeros((1, 1), jnp.int32)
     shapes = dict(flatten_dict(shapes_of(network, jnp.zeros((1, 1, size.pixels)), places), sep="/"))
     for path in shapes:

@@ -1,4 +1,4 @@
-"""What became of every array of a weight file, and where each array that it lacks comes from."""
+"""The account of a weight file: which arrays are loaded, skipped, or filled by a rule."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ class KeyReport:
     filled: Mapping[str, str]
 
     def to_json(self) -> dict:
-        """The report as lists, dicts and text."""
+        """Return the report as lists, dicts and text."""
         return {"loaded": list(self.loaded), "skipped": dict(self.skipped), "filled": dict(self.filled)}
 
     def summary(self) -> list[str]:
-        """A line for what was loaded, and one for each reason to skip or fill something."""
+        """Return a line for the loaded arrays, and one for each reason to skip or fill arrays."""
         total = len(self.loaded) + len(self.skipped)
         return [
             f"loaded: {len(self.loaded)} of the {total} entries of the file",

@@ -1,9 +1,9 @@
 """Tables between our parameter paths and the names of the official PyTorch files, in both directions.
 
 There is one for each kind of file: pretraining (online and target network), the fine-tuned classifier, the
-anti-spoofing network, and the latter two with FS-Adapter, which adds names and changes none. A row says: our path, the
-official name, and how the array is laid out there. Linear weights are `[in, out]` here and `[out, in]` there; the patch
-embedding is a product here and a convolution there.
+anti-spoofing network, and the latter two with FS-Adapter, which adds names and changes none. A row holds our path, the
+official name and the official layout. Linear weights are `[in, out]` here and `[out, in]` in official files; the patch
+embedding is a product here and a convolution in official files.
 """
 
 import dataclasses
@@ -73,7 +73,7 @@ def _leaves(modules: tuple) -> dict[str, str]:
     return {f"{ours}/{a}": f"{theirs}.{b}" for ours, theirs, leaves in modules for a, b in leaves.items()}
 
 
-# The number of a block. Ours only as `our_path` writes it; an official one in whatever form, to say how it should be.
+# The number of a block. Ours only as `our_path` writes it; official ones in any form, so that errors can correct it.
 _OUR_INDEX = re.compile(r"(?<=block_)([0-9]{2}|[1-9][0-9]{2,8})(?=/)")
 _OFFICIAL_INDEX = re.compile(r"(?<=\.)\d{1,9}(?=\.(norm|attn|mlp))")
 
@@ -96,12 +96,12 @@ class NameTable:
 
     @functools.cached_property
     def inverse(self) -> dict[str, str]:
-        """Official name -> our path."""
+        """Return official name -> our path."""
         return {theirs: ours for ours, theirs in self.rows.items()}
 
     @functools.cached_property
     def order(self) -> list[str]:
-        """Official rows, second names and unused names in the order of a `state_dict`.
+        """Return official rows, second names and unused names in the order of a `state_dict`.
 
         A second name stands behind the module that it repeats. A head stands before `fc_norm`, used or not.
         """
@@ -147,7 +147,7 @@ ANTISPOOF_ADAPTER = NameTable(
 
 
 def official_name(path: str, table: NameTable = PRETRAINING) -> str:
-    """Official name of our parameter, `encoder/block_03/mlp/fc1/kernel` -> `blocks.3.mlp.fc1.weight`.
+    """Return the official name of a parameter, `encoder/block_03/mlp/fc1/kernel` -> `blocks.3.mlp.fc1.weight`.
 
     Raises:
       ValueError: `path` is not in the table, or its block does not have a number of two digits (more from 100 on).
@@ -160,7 +160,7 @@ def official_name(path: str, table: NameTable = PRETRAINING) -> str:
 
 
 def our_path(name: str, table: NameTable = PRETRAINING) -> str:
-    """Our path of an official parameter name; the inverse of `official_name`, so that no two names have one path.
+    """Return our path for an official parameter name; the inverse of `official_name`, so no two names have one path.
 
     Raises:
       ValueError: `name` is not in the table, or has a block's number in another form than `official_name` writes.
@@ -195,12 +195,12 @@ class Positions:
         return cls({name: table[None] for name, table in tables.items() if name in names})
 
 
-# Names in front of all others, in the order of the official modules: the parameters that are no layer's.
+# Names that precede all others, in the order of the official modules: the parameters that belong to no layer.
 _FIRST = ("cls_token", "pos_embed", "mask_token", "rep_decoder_pos_embed", "decoder_pos_embed")
 
 
 def official_order(names: Iterable[str], table: NameTable = PRETRAINING) -> list[str]:
-    """Official names in the order of a `state_dict`, block by block: what an optimizer's numbers count in.
+    """Return official names in the order of a `state_dict`, block by block, in which optimizers number parameters.
 
     Names that the table does not have come behind all others.
     """
@@ -223,21 +223,21 @@ def official_order(names: Iterable[str], table: NameTable = PRETRAINING) -> list
 
 
 def to_official_array(path: str, array: np.ndarray, patch_size: int) -> np.ndarray:
-    """Our array in the official layout."""
+    """Return our array in the official layout."""
     if path == "encoder/patch_embed/kernel":
         return array.reshape(patch_size, patch_size, 3, -1).transpose(3, 2, 0, 1)
     return array.T if path.endswith("kernel") else array
 
 
 def from_official_array(path: str, array: np.ndarray) -> np.ndarray:
-    """An official array in our layout."""
+    """Return an official array in our layout."""
     if path == "encoder/patch_embed/kernel":
         return array.transpose(2, 3, 1, 0).reshape(-1, array.shape[0])
     return array.T if path.endswith("kernel") else array
 
 
 def from_official(state: dict[str, np.ndarray], spec: ModelSpec) -> dict:
-    """Our nested parameters from an official state dict of the online or the target network.
+    """Return our nested parameters from an official state dict of the online or the target network.
 
     Raises:
       ValueError: an unknown name, or a fixed position table that is not the one `spec` asks for.
@@ -254,13 +254,13 @@ def from_official(state: dict[str, np.ndarray], spec: ModelSpec) -> dict:
 
 
 def to_official(params: dict, spec: ModelSpec) -> dict[str, np.ndarray]:
-    """The official state dict of our nested parameters, position tables included."""
+    """Return the official state dict of our nested parameters, position tables included."""
     names = {"pos_embed", "rep_decoder_pos_embed"} | ({"decoder_pos_embed"} if "pixel_decoder" in params else set())
     return official_state(params, PRETRAINING, spec.size.patch_size) | Positions.of(spec, names).tables
 
 
 def finetuned_from_official(state: dict[str, np.ndarray], table: NameTable) -> dict:
-    """Our nested parameters from the official state dict of a fine-tuned network, its learnt positions among them.
+    """Return our nested parameters, learnt positions included, from the official state dict of a fine-tuned network.
 
     `table` is `CLASSIFIER`, `ANTISPOOF` or one of those with FS-Adapter. What the table calls unused is left out.
 
@@ -274,9 +274,9 @@ def finetuned_from_official(state: dict[str, np.ndarray], table: NameTable) -> d
 
 
 def finetuned_to_official(params: dict, table: NameTable, patch_size: int) -> dict[str, np.ndarray]:
-    """The official state dict of a fine-tuned network; the inverse of `finetuned_from_official`.
+    """Return the official state dict of a fine-tuned network; the inverse of `finetuned_from_official`.
 
-    What the official network has without using it is not in it.
+    Arrays that the official network has but does not use are left out.
     """
     state = official_state(params, table, patch_size)
     return state | {copy: state[original] for copy, original in table.copies.items() if original in state}
@@ -291,7 +291,7 @@ def _tree(state: dict[str, np.ndarray], table: NameTable) -> dict:
 
 
 def official_state(params: dict, table: NameTable, patch_size: int) -> dict[str, np.ndarray]:
-    """The arrays of nested parameters under the official names of `table`, in the official layout."""
+    """Return the arrays of nested parameters under the official names of `table`, in the official layout."""
     flat = flatten_dict(params, sep="/")
     return {
         official_name(path, table): to_official_array(path, np.asarray(value), patch_size)

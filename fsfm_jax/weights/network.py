@@ -1,4 +1,4 @@
-"""What a network in a runtime has, whichever runtime it is."""
+"""The interface of a network in any runtime."""
 
 from typing import NamedTuple, Protocol
 

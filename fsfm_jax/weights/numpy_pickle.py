@@ -19,21 +19,21 @@ _KINDS = {
 
 @dataclasses.dataclass
 class NumpyDtype:
-    """In place of numpy.dtype: one of the kinds above; `complete` once its state is known to be that of a plain one."""
+    """A stand-in for numpy.dtype: one of the kinds above; `complete` once its state is known to be plain."""
 
     kind: str
     complete: bool = False
 
     @property
     def size(self) -> int:
-        """Bytes of a number."""
+        """Return the size of a number in bytes."""
         return struct.calcsize(_KINDS[self.kind])
 
     def fill(self, state: object) -> None:
-        """Takes the state that follows in the program.
+        """Check and accept the state that follows in the program.
 
         Raises:
-          ValueError: any other than that of a plain little-endian number.
+          ValueError: the state is not that of a plain little-endian number.
         """
         expected = (3, "|" if self.size == 1 else "<", None, None, None, -1, -1, 0)
         # Types first: a dtype in the file's state would compare equal to None or to text, or fail to compare.
@@ -45,7 +45,7 @@ class NumpyDtype:
 
 
 def dtype(*arguments: object) -> NumpyDtype:
-    """numpy.dtype, of the name of a kind, False and True; older versions of NumPy write 0 and 1.
+    """Return a dtype from the name of a kind, False and True; older versions of NumPy write 0 and 1.
 
     Raises:
       ValueError: any other kind, such as dates, text, objects and records, or other arguments.
@@ -60,7 +60,7 @@ def dtype(*arguments: object) -> NumpyDtype:
 
 
 def scalar(*arguments: object) -> float | int | bool:
-    """The number of a dtype and its bytes; a float may be infinite or not a number.
+    """Return the number with a dtype and bytes; a float may be infinite or NaN.
 
     Raises:
       ValueError: other arguments, a dtype without a state, another count of bytes, or a truth value besides 0 and 1.

@@ -14,7 +14,7 @@ FACTORIES = {
     "vit_l16": "fsfm_vit_large_patch16",
     "vit_h14": "fsfm_vit_huge_patch14",
 }
-# Our own option in `args`: epochs done, with the part of the one that was going on. Official code counts whole ones.
+# Our own option in `args`: epochs done, including the part of the current one. Official code counts whole epochs.
 EPOCHS_DONE = "fsfm_jax_epochs_done"
 
 
@@ -35,7 +35,7 @@ def _truth(value: Any) -> bool | None:
 
 
 class _Row(NamedTuple):
-    """An option, the field that it is here, and what it says there; None for a value that the option cannot have."""
+    """An option, its field here, and a conversion of its value; None for a value that the option cannot have."""
 
     option: str
     field: str
@@ -43,7 +43,7 @@ class _Row(NamedTuple):
 
 
 _ROWS = (
-    _Row("epochs", "duration", _epochs),  # of the schedule; a run that was stopped before says so by its `epoch`
+    _Row("epochs", "duration", _epochs),  # of the schedule; `epoch` says where a run stopped before its end
     _Row("warmup_epochs", "optimizer.warmup", _epochs),
     _Row("blr", "optimizer.base_learning_rate", _number),
     _Row("min_lr", "optimizer.min_learning_rate", _number),
@@ -60,10 +60,10 @@ _ROWS = (
 
 
 def fields_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Field of our configuration -> its value, for the options that are there and have a value of their kind.
+    """Return field of our configuration -> value, for the options that are there and have a value of their kind.
 
-    The images of a step are `batch_size` of each process, times `accum_iter`, times `world_size`. `lr` and `blr` say it
-    only where one was computed from the other: started with `--lr`, a file has the default of `blr` beside it.
+    The images of a step are `batch_size` of each process, times `accum_iter`, times `world_size`. `lr` and `blr` show
+    it only where one was computed from the other: a run started with `--lr` also records the default of `blr`.
     """
     found = {row.field: row.ours(options[row.option]) for row in _ROWS if _is_plain(options.get(row.option))}
     rate, base = (_number(options.get(name)) for name in ("lr", "blr"))
@@ -78,7 +78,7 @@ def fields_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _per_256(rate: float, base: float | None, batch: int) -> float:
-    """The rate per 256 images: `base` as it was given where it fits, without the rounding of a division."""
+    """Return the rate per 256 images: `base` as given where it fits, without the rounding of a division."""
     if base and math.isclose(base * batch / 256, rate, rel_tol=1e-9):
         return base
     return rate * 256 / batch
@@ -87,7 +87,7 @@ def _per_256(rate: float, base: float | None, batch: int) -> float:
 def options_of(
     fields: Mapping[str, Any], epochs: Callable[[str, Any], float], accumulation: int, image_size: int
 ) -> dict:
-    """The options of a run, those that the official code would have been started with.
+    """Return the options with which the official code would start this run.
 
     Args:
       fields: of the configuration, by name; epochs: name and value of a duration -> epochs.

@@ -1,6 +1,6 @@
-"""Weight files of the official code and others with its names: which network they hold, and its parameters.
+"""Weight files with the names of the official code: recognise their network and read its parameters.
 
-Nothing in a file is executed, and its tensors stay there until they are asked for.
+Nothing in a file is executed, and tensors are read only when they are used.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ TABLES = {
     ANTISPOOF: tables.ANTISPOOF,
     ANTISPOOF_ADAPTER: tables.ANTISPOOF_ADAPTER,
 }
-# What an error calls them.
+# Their names in errors.
 NETWORKS = {
     PRETRAINED: "a pretrained network",
     CLASSIFIER: "a fine-tuned classifier",
@@ -53,8 +53,8 @@ class OfficialFile:
       sha256: of the whole file, in hexadecimal.
       network: one of `NETWORKS`, recognised by the names of its tensors.
       tensors: official name -> tensor; `np.asarray` reads it.
-      epoch, threshold: what a file says beside the tensors, and None if it does not.
-      beside: all else in a .pth, such as `optimizer`, `scaler` and `args`; empty for a .safetensors.
+      epoch, threshold: read from the file; None if it does not have them.
+      beside: the rest of a .pth, such as `optimizer`, `scaler` and `args`; empty for a .safetensors.
     """
 
     path: str
@@ -67,7 +67,7 @@ class OfficialFile:
     beside: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def origin(self, size: str, notes: Iterable[str]) -> dict:
-        """Where parameters come from, as JSON; what the file does not say is left out."""
+        """Return the origin of the parameters as JSON; values that the file does not have are left out."""
         said = {"epoch": self.epoch, "threshold": self.threshold}
         return {
             "kind": self.kind, "path": self.path, "sha256": self.sha256, "size": size,
@@ -76,15 +76,15 @@ class OfficialFile:
 
 
 def kind_of(path: str) -> str | None:
-    """Kind of a weight file, "pth" or "safetensors", by the end of its name; None for any other."""
+    """Return the kind of a weight file, "pth" or "safetensors", by its suffix; None for any other."""
     return next((kind for suffix, kind in SUFFIXES.items() if path.lower().endswith(suffix)), None)
 
 
 class Content(NamedTuple):
-    """What a weight file holds, read once.
+    """The contents of a weight file, read once.
 
     kind: "pth" or "safetensors". sha256: of the whole file, in hexadecimal.
-    value: whatever a .pth holds, and name -> tensor of a .safetensors.
+    value: the object in a .pth, or name -> tensor of a .safetensors.
     """
 
     kind: str
@@ -93,11 +93,11 @@ class Content(NamedTuple):
 
 
 def content_of(path: str, field: str) -> Content:
-    """Reads a weight file that `field` of the configuration names.
+    """Read a weight file that `field` of the configuration names.
 
     Raises:
       FileNotFoundError: no file there.
-      ValueError: a name with another end, an address, something else than a weight file, or a damaged one.
+      ValueError: the name has another suffix or is an address, or the file is damaged or no weight file.
     """
     foreign_file.check_place(path, field, file=True)
     kind = kind_of(path)
@@ -113,14 +113,14 @@ def content_of(path: str, field: str) -> Content:
 
 
 def open_file(path: str, field: str, content: Content | None = None) -> OfficialFile:
-    """Opens a weight file that `field` of the configuration names.
+    """Open a weight file that `field` of the configuration names.
 
     Args:
       content: of the file, if it was read before.
 
     Raises:
       FileNotFoundError: no file there.
-      ValueError: a name with another end, a damaged file, or one without a network of these names.
+      ValueError: the name has another suffix, the file is damaged, or it has no network with these names.
     """
     kind, digest, value = content_of(path, field) if content is None else content
     tensors, said = torch_state(path, value, STATES) if kind == "pth" else (value, {})
@@ -134,11 +134,11 @@ def open_file(path: str, field: str, content: Content | None = None) -> Official
 
 
 def parameters(file: OfficialFile, table: NameTable) -> tuple[dict, list[str]]:
-    """Our nested parameters of a file, all float32, and what there is to note about them.
+    """Return our nested parameters of a file, all float32, and notes about them.
 
     Raises:
-      ValueError: names that `table` does not have, arrays that are no floating-point numbers or not finite, a second
-        name of an array with other values, or a patch embedding that is no convolution of square RGB patches.
+      ValueError: names are not in `table`, arrays are not floating-point or not finite, a second name of an array has
+        other values, or the patch embedding is no convolution of square RGB patches.
     """
     unknown = [name for name in file.tensors if not _is_known(name, table)]
     if unknown:
@@ -169,10 +169,10 @@ def parameters(file: OfficialFile, table: NameTable) -> tuple[dict, list[str]]:
 
 
 def torch_state(path: str, content: Any, wrappers: tuple[str, ...]) -> tuple[dict, dict]:
-    """The state dict in the content of a .pth, below one of the keys `wrappers` or by itself, and what is around it.
+    """Return the state dict of a .pth, below one of the keys `wrappers` or by itself, and the rest of the content.
 
     Raises:
-      ValueError: none, or more than one.
+      ValueError: there is no state dict, or more than one.
     """
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected the weights of a network; found a {type(content).__name__}")
@@ -207,7 +207,7 @@ def _network(path: str, names: Iterable[str]) -> str:
 
 
 def _is_known(name: str, table: NameTable) -> bool:
-    """Whether the table has `name`, or knows it for a second name of another or for one without use."""
+    """Return whether the table has `name`, or lists it as a second name or as unused."""
     if name in table.copies or name in table.unused:
         return True
     try:
@@ -218,14 +218,14 @@ def _is_known(name: str, table: NameTable) -> bool:
 
 
 def float32(path: str, name: str, tensor: Any) -> np.ndarray:
-    """A tensor of a file as float32.
+    """Return a tensor of a file as float32.
 
     Raises:
-      ValueError: no floating-point numbers, or some that are not finite.
+      ValueError: the numbers are not floating-point, or some are not finite.
     """
     if tensor.dtype.name not in FLOATS:
         raise ValueError(f"{path}: {name} has the dtype {tensor.dtype.name}; expected one of {', '.join(FLOATS)}")
-    with np.errstate(over="ignore", invalid="ignore"):  # seen below
+    with np.errstate(over="ignore", invalid="ignore"):  # checked below
         array = np.array(tensor, np.float32)
     bad = array.size - np.count_nonzero(np.isfinite(array))
     if bad:

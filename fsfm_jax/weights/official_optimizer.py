@@ -1,7 +1,7 @@
-"""AdamW's state between the official files, where parameters are numbered, and our trees.
+"""Convert AdamW's state between official files, where parameters are numbered, and our trees.
 
-Official numbers count the trained parameters in the order of the module, those that are not decayed first: everything
-of one dimension and every bias, then the rest, class token and mask token among them (FSFM, released code). Position
+Official numbers count the trained parameters in the order of the module. Parameters without weight decay come first:
+all of one dimension and all biases. The rest follow, with class token and mask token (FSFM, released code). Position
 tables are not trained.
 """
 
@@ -17,7 +17,7 @@ from fsfm_jax.optim.optimizer import OPTIMIZERS
 from fsfm_jax.weights.names import from_official_array, official_name, official_order, our_path, to_official_array
 from fsfm_jax.weights.torch_file import Tensor
 
-# What the official code trains with, and the names of its moments.
+# The official optimizer settings, and the names of its moments.
 KEYS = OPTIMIZERS["adamw"].counterpart.keys
 FIXED = "pos_embed"  # end of the names that are not trained
 
@@ -37,7 +37,7 @@ class Moments:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the official optimizer keeps of its recipe, `rate` being the learning rate of its last step."""
+    """The recipe that the official optimizer saves; `rate` is the learning rate of its last step."""
 
     rate: float
     beta1: float
@@ -47,21 +47,21 @@ class Settings:
 
 
 def parameter_groups(shapes: Mapping[str, tuple[int, ...]]) -> tuple[list[str], list[str]]:
-    """Official names of the trained parameters in the order of the optimizer: without weight decay, with it."""
+    """Return official names of the trained parameters in the optimizer's order: without weight decay, with it."""
     trained = [name for name in official_order(shapes) if not name.endswith(FIXED)]
     plain = [name for name in trained if len(shapes[name]) <= 1 or name.endswith(".bias")]
     return plain, [name for name in trained if name not in set(plain)]
 
 
 def read_moments(path: str, optimizer: Any, shapes: Mapping[str, tuple[int, ...]]) -> Moments | None:
-    """The moments in the `optimizer` of a file; None for one that has not made a step.
+    """Return the moments in the `optimizer` of a file; None before its first step.
 
     Args:
       path: names the file in errors.
       shapes: official name -> shape of the arrays of the network.
 
     Raises:
-      ValueError: not the state of an AdamW of these parameters.
+      ValueError: it is not the state of an AdamW of these parameters.
     """
     groups, state = _parts(path, optimizer)
     names = parameter_groups(shapes)
@@ -92,7 +92,7 @@ def read_moments(path: str, optimizer: Any, shapes: Mapping[str, tuple[int, ...]
 
 
 def official_optimizer(moments: Moments | None, shapes: Mapping[str, tuple[int, ...]], s: Settings, patch: int) -> dict:
-    """The `optimizer` of a file: what AdamW of PyTorch 1.13 and later loads.
+    """Return the `optimizer` of a file, which AdamW of PyTorch 1.13 and later loads.
 
     Args:
       shapes: official name -> shape, as for `read_moments`; patch: side of a patch in pixels.

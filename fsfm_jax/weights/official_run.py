@@ -1,4 +1,4 @@
-"""An official pretraining run as its files have it: both networks, the optimizer, how far it was, and its options.
+"""An official pretraining run, read from its files: both networks, the optimizer, its progress and its options.
 
 Official code saves a pair: `checkpoint-N.pth` with the online network and `checkpoint-te-N.pth` with the target. N is
 the number of the last epoch, counted from 0.
@@ -32,25 +32,25 @@ from fsfm_jax.weights.official_statistics import statistics_beside
 FIELD = "from_torch"
 ONLINE, TARGET = "online", "target"
 PREDICTOR = "predictor."
-# Positions are computed to the last bit of float64 by different libraries; official ones were seen to differ by 6e-8.
+# Libraries compute positions with different rounding; official ones differed from ours by up to 6e-8.
 TOLERANCE = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
 class OfficialRun:
-    """What an official run can resume from.
+    """The state from which an official run can be resumed.
 
     Attributes:
       params: of the online network, nested, float32. target: of the target network; None without its file.
       moments: of AdamW; None if the file has none or no step was made.
       carried: `online` and `target` -> official name -> fixed position table as the file has it. Ours are computed and
-        may differ in the last bit; with these the files can be given back as they were.
-      fields: of our configuration, by name: what arrays and options say. known: names of those that options say.
+        may differ in the last bit; with these an export restores the files exactly.
+      fields: of our configuration, by name, from arrays and options. known: names of those from options.
       spec: the networks.
       epochs: done so far; None if the file does not say it.
       said: `epoch`, `scaler` and `args` as JSON.
-      statistics: those beside the file, or None.
-      files: path and SHA-256 of each; notes: what there is to say.
+      statistics: those next to the file, or None.
+      files: path and SHA-256 of each; notes: remarks for the user.
     """
 
     params: dict
@@ -70,10 +70,10 @@ class OfficialRun:
 def read_run(
     path: str, target: str | None, pixel_heads: int, rep_heads: int, content: official_file.Content | None = None
 ) -> OfficialRun:
-    """Reads the file of the online network and that of the target.
+    """Read the file of the online network and that of the target.
 
     Args:
-      pixel_heads, rep_heads: of the two decoders; heads leave no trace in the arrays, official ones have 16.
+      pixel_heads, rep_heads: of the two decoders; the arrays do not show them, and official ones have 16.
       content: of the file at `path`, if it was read before.
 
     Raises:
@@ -121,7 +121,7 @@ def read_run(
 
 
 def _schedule_notes(fields: Mapping[str, Any], known: tuple[str, ...], done: float | None) -> list[str]:
-    """What is left of a schedule that was not run to its end."""
+    """Return a note on the rest of a schedule that was not run to its end."""
     if done is None or not {"duration", "optimizer.warmup"} <= {*known}:
         return []
     planned, warmup = (to_steps(fields[name], name, 1, 1) for name in ("duration", "optimizer.warmup"))
@@ -134,9 +134,9 @@ def _schedule_notes(fields: Mapping[str, Any], known: tuple[str, ...], done: flo
 
 
 def is_plain(file: official_file.OfficialFile) -> bool:
-    """Whether a file holds a masked autoencoder that was pretrained here and exported.
+    """Return whether a file holds a masked autoencoder that was pretrained here and exported.
 
-    Those of MAE have their mask token elsewhere, which names and shapes need not show; ours have their own option.
+    MAE inserts its mask token elsewhere, which names and shapes need not show; our exports have their own option.
     """
     options = file.beside.get("args")
     ours = isinstance(options, dict) and official_arguments.EPOCHS_DONE in options
@@ -144,7 +144,7 @@ def is_plain(file: official_file.OfficialFile) -> bool:
 
 
 def _check(file: official_file.OfficialFile, which: str, expected: bool) -> None:
-    """Whether a file has the online network, or the target."""
+    """Check that a file has the expected network, online or target; ValueError otherwise."""
     online = any(name.startswith(PREDICTOR) for name in file.tensors)
     if file.network != official_file.PRETRAINED or online != expected:
         found = official_file.NETWORKS[file.network]
@@ -157,7 +157,7 @@ def _check(file: official_file.OfficialFile, which: str, expected: bool) -> None
 
 
 def _network(file: official_file.OfficialFile) -> tuple[dict, dict[str, np.ndarray], list[str]]:
-    """Parameters, fixed position tables by official name, and notes."""
+    """Return parameters, fixed position tables by official name, and notes."""
     tables = {
         name: official_file.float32(file.path, name, tensor)
         for name, tensor in file.tensors.items()
@@ -202,7 +202,7 @@ def _spec(
 
 
 def _positions(file, tables: Mapping[str, np.ndarray], width: int, params: dict, grid: int) -> str:
-    """What the representation decoder has for positions; all tables have to be those that are computed here."""
+    """Return the kind of positions of the representation decoder; all tables must equal the computed ones."""
     wanted = {"pos_embed": width, "decoder_pos_embed": params["pixel_decoder"]["embed"]["kernel"].shape[1]}
     kinds = {}
     for name, table in tables.items():
@@ -224,7 +224,7 @@ def _blocks(part: dict) -> int:
 
 
 def _task(spec: ModelSpec) -> PretrainTask:
-    """To tell shapes only: the loss has no part in it."""
+    """Build a task for shapes only; its loss is not used."""
     loss = LossSpec(True, 0.0, 0.0, "ncs", 1.0, 1.0, True)
     return PretrainTask(spec, loss, Statistics((0.0,) * 3, (1.0,) * 3))
 
@@ -238,7 +238,7 @@ def _epochs(file: official_file.OfficialFile) -> float | None:
 
 
 def _what_it_says(file: official_file.OfficialFile) -> dict:
-    """`epoch`, `scaler` and `args`, as far as JSON has them; what it has not becomes text."""
+    """Return `epoch`, `scaler` and `args` as JSON; values that JSON lacks become text."""
     found = {name: file.beside[name] for name in ("epoch", "scaler", "args") if name in file.beside}
     return json.loads(json.dumps(found, default=str))
 

@@ -1,4 +1,4 @@
-"""The channel statistics that the official code leaves beside its weight files."""
+"""The channel statistics that the official code writes next to its weight files."""
 
 import json
 import os
@@ -10,10 +10,10 @@ MAX_LINE = 10_000  # characters
 
 
 def statistics_beside(path: str) -> Statistics | None:
-    """The statistics in the folder of a weight file, None if there are none.
+    """Return the statistics in the folder of a weight file, None if there are none.
 
-    The official code adds a line at each start; the first one counts, for it too. It silently takes the numbers of
-    VGGFace2 where the file is missing; here that choice is the caller's.
+    The official code adds a line at each start and reads the first one, as we do. It silently uses the numbers of
+    VGGFace2 where the file is missing; here the caller decides.
 
     Raises:
       ValueError: a first line that is not `{"mean": [r, g, b], "std": [r, g, b]}` with numbers for pixels in 0..1.

@@ -1,7 +1,7 @@
-"""A detector in ONNX, run by ONNX Runtime or OpenVINO; `fsfm export` writes it, with a sidecar in JSON beside it.
+"""A detector in ONNX, run by ONNX Runtime or OpenVINO; `fsfm export` writes it, with a JSON sidecar next to it.
 
-Neither runtime is among the packages of requirements.txt. What `artifact` says of untrusted files holds here as well:
-the digest in the sidecar finds damage, not an attacker. `onnx_structure` says what a file may consist of.
+Neither runtime is among the packages of requirements.txt. The warning in `artifact` about untrusted files applies here
+as well: the digest in the sidecar detects damage, not an attacker. `onnx_structure` lists what a file may contain.
 """
 
 import dataclasses
@@ -38,16 +38,16 @@ class OnnxArtifact(Carded):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Return the name that messages use."""
         return self.path
 
     @property
     def image_size(self) -> int:
-        """Side of the square images in pixels."""
+        """Return the side of the square images in pixels."""
         return self.card["image_size"]
 
     def log_probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Natural logarithms of the class probabilities, `[n, S, S, 3] uint8` RGB -> `[n, C] float32`, n >= 1.
+        """Return the log probabilities of the classes, `[n, S, S, 3] uint8` RGB -> `[n, C] float32`, n >= 1.
 
         Raises:
           ValueError: another shape or dtype.
@@ -57,11 +57,11 @@ class OnnxArtifact(Carded):
 
 
 def read(path: str | os.PathLike, runtime: str = ONNX) -> OnnxArtifact:
-    """Opens a detector in ONNX. What the runtime is given are the bytes whose digest the sidecar names.
+    """Open a detector in ONNX. The runtime receives exactly the bytes whose digest the sidecar names.
 
     Raises:
       FileNotFoundError: the file or its sidecar is not there.
-      ValueError: a runtime that is not installed, a damaged file, or one that does something else than score images.
+      ValueError: the runtime is not installed, or the file is damaged or does something other than score images.
     """
     path = os.fspath(path)
     card = read_card(path)
@@ -76,7 +76,7 @@ def read(path: str | os.PathLike, runtime: str = ONNX) -> OnnxArtifact:
 
 
 def check_signature(path: str, network: Network, side: int, classes: int) -> None:
-    """The network takes images of `side` pixels and gives `classes` numbers of each; ValueError."""
+    """Check that the network maps images of `side` pixels to `classes` numbers each; ValueError otherwise."""
     wanted = (Port(INPUT, "uint8", (side, side, 3)), Port(OUTPUT, "float32", (classes,)))
     if network.ports != wanted:
         said = [tuple(port) for port in wanted]

@@ -33,11 +33,11 @@ _PROBES = 3  # images to compare scores of
 
 
 def convert(task: ClassifyTask, params: Any) -> tuple[bytes, dict]:
-    """The model, `images [b, S, S, 3] uint8 -> log_probabilities [b, C] float32`, and what the sidecar says of it.
+    """Convert to a model, `images [b, S, S, 3] uint8 -> log_probabilities [b, C] float32`, and its sidecar entries.
 
     Raises:
       ModuleNotFoundError: jax2onnx or onnxruntime is not installed.
-      ValueError: a detector in bfloat16, or a conversion whose scores are not ours.
+      ValueError: the detector is in bfloat16, or the converted model gives other scores.
     """
     if task.model.dtype != jnp.float32:
         raise ValueError(
@@ -49,19 +49,19 @@ def convert(task: ClassifyTask, params: Any) -> tuple[bytes, dict]:
         import onnxruntime
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"--format=onnx: {error}; {INSTALL}") from error
-    # It says of every shape inside the graph that it does not write its type down.
+    # It logs for every shape inside the graph that it does not record its type.
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
     side, numpy = task.model.image_size, jax.tree.map(np.asarray, params)
     images = jax.ShapeDtypeStruct((*export.symbolic_shape("b"), side, side, 3), jnp.uint8)
     # The parameters become constants, as in `serialize`.
-    # The form for GPUs has a softmax as it is written, which ONNX has as a whole; that for CPUs is XLA's.
+    # The GPU form has a plain softmax, which ONNX has as one operator; the CPU form is XLA's.
     with trace_for("gpu"):
         model = jax2onnx.to_onnx(
             lambda images: task.log_probabilities(numpy, images), [images], model_name="detector", opset=OPSET,
             input_names=[INPUT], output_names=[OUTPUT],
         )  # fmt: skip
     content, version = model.SerializeToString(), metadata.version("jax2onnx")
-    check_structure("--format=onnx", content)  # Whoever gets it reads it with the same checks.
+    check_structure("--format=onnx", content)  # Readers make the same checks.
     probes = np.random.default_rng(0).integers(0, 256, (_PROBES, side, side, 3), np.uint8)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     (found,) = session.run([OUTPUT], {INPUT: probes})

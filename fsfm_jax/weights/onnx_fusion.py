@@ -1,8 +1,8 @@
-"""Rewrites what jax2onnx writes out into the operators that ONNX has for it: LayerNormalization, Gelu and MatMul.
+"""Fuse the output of jax2onnx into the operators LayerNormalization, Gelu and MatMul of ONNX.
 
-A converted layer norm is thirty operations, with mean and variance copied to the size of the tokens. As one operator a
-runtime computes it in one pass. Whoever calls `fuse` compares scores before and after; a pattern that is not met
-exactly is left as it is.
+A converted layer norm is thirty operations, with mean and variance copied to the size of the tokens. A runtime computes
+the single operator in one pass. Callers of `fuse` compare scores before and after. A pattern that does not match
+exactly is left unchanged.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ _SHAPES = ("Expand", "Reshape", "Identity")
 
 
 class Graph:
-    """The nodes of a model by what they give, and its constants as arrays.
+    """The nodes of a model by their outputs, and its constants as arrays.
 
     Attributes:
       model: an `onnx.ModelProto`, changed by `replace` and `put`.
@@ -28,14 +28,14 @@ class Graph:
         self.makers = {name: node for node in model.graph.node for name in node.output}
 
     def maker(self, name: str, operator: str, past: tuple[str, ...] = ()) -> Any:
-        """The node that gives `name`, if it is an `operator`; operators of `past` before it are skipped."""
+        """Return the node whose output is `name`, if it is an `operator`; operators of `past` are skipped."""
         node = self.makers.get(name)
         while node is not None and node.op_type in past:
             node = self.makers.get(node.input[0])
         return node if node is not None and node.op_type == operator else None
 
     def constant_of(self, node: Any) -> tuple[np.ndarray | None, str]:
-        """The constant among the two inputs of `node`, None without one, and the name of the other input."""
+        """Return the constant among the two inputs of `node`, or None, and the name of the other input."""
         for own, other in ((0, 1), (1, 0)):
             if node.input[own] in self.constants:
                 return self.constants[node.input[own]], node.input[other]
@@ -48,13 +48,13 @@ class Graph:
         return name
 
     def replace(self, node: Any, operator: str, inputs: list[str], **attributes: Any) -> None:
-        """Make another operation of `node`, whose first output keeps its name."""
+        """Replace `node` by another operation, whose first output keeps its name."""
         from onnx import helper
 
         node.CopyFrom(helper.make_node(operator, inputs, [node.output[0]], name=node.name, **attributes))
 
     def drop_unused(self) -> None:
-        """Leave out nodes and constants that lead to no output."""
+        """Remove nodes and constants that lead to no output."""
         graph, wanted, kept = self.model.graph, {one.name for one in self.model.graph.output}, []
         for node in reversed(graph.node):
             if wanted & set(node.output):
@@ -64,11 +64,11 @@ class Graph:
         unused = [place for place, one in enumerate(graph.initializer) if one.name not in wanted]
         for place in reversed(unused):
             del graph.initializer[place]
-        del graph.value_info[:]  # not needed, and of names that are no more
+        del graph.value_info[:]  # not needed, and it names removed values
 
     def set_nodes(self, nodes: list[Any]) -> None:
         """Put `nodes` in place of those of the model."""
-        copies = [type(one).FromString(one.SerializeToString()) for one in nodes]  # they end with their list
+        copies = [type(one).FromString(one.SerializeToString()) for one in nodes]  # nodes are freed with their list
         del self.model.graph.node[:]
         self.model.graph.node.extend(copies)
 
@@ -91,14 +91,14 @@ def fuse(content: bytes) -> bytes:
 
 
 def _flatten_bias(graph: Graph, node: Any) -> None:
-    """A bias `[1, D]` becomes `[D]`, which ONNX Runtime adds in the same pass as a quantised product."""
+    """Reshape a bias `[1, D]` to `[D]`, which ONNX Runtime adds in the same pass as a quantised product."""
     for place, name in enumerate(node.input):
         if name in graph.constants and graph.constants[name].ndim == 2 and len(graph.constants[name]) == 1:
             node.input[place] = graph.put(f"{node.output[0]}_row", graph.constants[name][0])
 
 
 def _fuse_norm(graph: Graph, node: Any) -> None:
-    """(x - mean) * (1 / sqrt(variance + eps) * scale) + bias, mean and variance over the last axis."""
+    """Fuse (x - mean) * (1 / sqrt(variance + eps) * scale) + bias, mean and variance over the last axis."""
     bias, scaled = graph.constant_of(node)
     product = graph.maker(scaled, "Mul") if bias is not None else None
     if product is None:
@@ -121,7 +121,7 @@ def _fuse_norm(graph: Graph, node: Any) -> None:
 
 
 def _variance(graph: Graph, inverse: str, of: str) -> tuple[float | None, int]:
-    """Epsilon and width of 1 / sqrt(variance + epsilon) over the last axis of `of`; None for anything else."""
+    """Return epsilon and width of 1 / sqrt(variance + epsilon) over the last axis of `of`; None if it is not that."""
     one = graph.maker(inverse, "Div")
     root = graph.maker(one.input[1], "Sqrt") if one is not None else None
     added = graph.maker(root.input[0], "Add") if root is not None else None
@@ -143,7 +143,7 @@ def _is_mean(graph: Graph, mean: Any, operator: str, of: str) -> bool:
 
 
 def _fuse_gelu(graph: Graph, node: Any) -> None:
-    """x * (0.5 * (1 + erf(x / sqrt(2))))."""
+    """Fuse x * (0.5 * (1 + erf(x / sqrt(2))))."""
     for value, factor in (tuple(node.input), tuple(node.input)[::-1]):
         half = graph.maker(factor, "Mul")
         steps = [(half, 0.5, "Add"), (None, 1.0, "Erf")]
@@ -161,7 +161,7 @@ def _fuse_gelu(graph: Graph, node: Any) -> None:
 
 
 def _fuse_product(graph: Graph, node: Any) -> None:
-    """A Gemm without transposition that adds nothing becomes a MatMul."""
+    """Replace a Gemm without transposition and without addend by a MatMul."""
     said = {one.name: one.i if one.name.startswith("trans") else one.f for one in node.attribute}
     added = graph.constants.get(node.input[2]) if len(node.input) > 2 else np.zeros(())
     nothing = said.get("beta") == 0 or (added is not None and not added.any())

@@ -1,8 +1,8 @@
-"""Quantises the products of a model in ONNX to int8, with ranges of the activations that calibration images gave.
+"""Quantise the matrix products of an ONNX model to int8, with activation ranges from calibration images.
 
-Each matrix has a scale for each of its columns, each activation one scale that is fixed in the file. So the score of an
-image does not depend on what else is in its batch, as it does where the range is taken from the batch
-(`DynamicQuantizeLinear`). Norms, softmax, attention, the embedding of the patches and the classifier stay in float32.
+Each matrix has a scale per column, and each activation has one scale that is fixed in the file. So the score of an
+image does not depend on the rest of its batch, as it would with ranges from the batch (`DynamicQuantizeLinear`).
+Norms, softmax, attention, the patch embedding and the classifier stay in float32.
 
 Products are written as whole numbers (`QuantizeLinear`, `MatMulInteger`) and not as pairs of `QuantizeLinear` and
 `DequantizeLinear`: ONNX Runtime 1.32 joins product, scale and bias of the first form to one operation, and computes the
@@ -27,7 +27,7 @@ PART = 8  # images whose activations are held at a time
 
 
 class Measured(NamedTuple):
-    """What calibration images say of a product: the range of its input, and how much int8 changes its output.
+    """The calibration of a product: the range of its input, and how much int8 changes its output.
 
     Attributes:
       error: the norm of the change divided by the norm of the output.
@@ -46,7 +46,7 @@ def quantise_matrix(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def choose_steps(low: float, high: float) -> tuple[np.float32, np.uint8]:
-    """The scale and the whole number of zero with which `STEPS` steps reach from `low` to `high`, and to 0."""
+    """Return the scale and zero point with which `STEPS` steps cover `low` to `high`, and 0."""
     low, high = min(low, 0.0), max(high, 0.0)
     scale = np.float32((high - low) / STEPS or 1.0)
     return scale, np.uint8(np.clip(np.rint(-low / scale), 0, STEPS))
@@ -126,7 +126,7 @@ def quantise(content: bytes, measured: Mapping[str, Measured]) -> bytes:
 
 
 def _products(graph: Graph) -> list[tuple[Any, np.ndarray]]:
-    """Products with a constant matrix, in order: all but the first, which embeds the patches, and the classifier's."""
+    """Return the products with a constant matrix, in order, without the patch embedding and the classifier."""
     found = [
         (node, graph.constants[node.input[1]])
         for node in graph.model.graph.node

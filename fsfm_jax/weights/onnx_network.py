@@ -28,7 +28,7 @@ class OnnxNetwork:
 
 
 def open_onnx(path: str, dtype: str) -> Callable[[bytes], OnnxNetwork]:
-    """Import ONNX Runtime, for the CPU or whatever the installed one has; see `runtime.open_runtime`."""
+    """Import ONNX Runtime, for the CPU or the devices of the installed build; see `runtime.open_runtime`."""
     try:
         import onnxruntime
     except ModuleNotFoundError as error:

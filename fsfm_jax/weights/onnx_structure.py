@@ -1,9 +1,9 @@
-"""Checks what an ONNX file is made of before a runtime reads it, from its bytes alone and without the package onnx.
+"""Check the contents of an ONNX file before a runtime reads it, from its bytes alone and without the package onnx.
 
-A runtime is not made for untrusted files. It opens other files that a tensor names, takes operators of other domains,
+A runtime is not made for untrusted files. It opens other files that a tensor names, accepts operators of other domains,
 and runs loops. So a file is accepted only if every field of every message is one that `convert` and `quantise` write,
-every number lies in the file, and every operator is arithmetic of our networks. The parser of a runtime sees the same
-bytes afterwards: a field that occurs twice is checked twice, so it does not matter which of the two it takes.
+every number lies in the file, and every operator is arithmetic of our networks. The runtime parses the same bytes
+afterwards. A field that occurs twice is checked twice, so it does not matter which of the two the runtime uses.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class _Message(NamedTuple):
     inner: dict[int, str]
 
 
-# Numbers are those of onnx.proto. What is missing is refused: external_data (13) and data_location (14) of a tensor,
+# Numbers are those of onnx.proto. All others are refused: external_data (13) and data_location (14) of a tensor,
 # graphs inside attributes (6, 11), sparse tensors, training information, segments.
 _MESSAGES = {
     "model": _Message(frozenset((1, 2, 3, 4, 5, 6, 14)), {7: "graph", 8: "operator set", 25: "function"}),
@@ -46,7 +46,7 @@ _SET_DOMAIN = 1  # of an operator set
 
 
 class _Found(NamedTuple):
-    """What the walk over a file gathers."""
+    """The operators, functions and domains that are found in a file."""
 
     operators: set[tuple[str, str]]  # domain and operator of each node
     functions: set[tuple[str, str]]  # domain and name of each function in the file
@@ -57,11 +57,11 @@ def check_structure(path: str, content: bytes) -> None:
     """Refuse an ONNX model that is not arithmetic on numbers in this file.
 
     Args:
-      path: what messages call it.
+      path: its name in messages.
       content: the whole file.
 
     Raises:
-      ValueError: bytes that are no ONNX, numbers in another file, operators or messages of another kind, or more than
+      ValueError: the bytes are not ONNX, or have numbers in another file, other operators or messages, or more than
         `MAX_NODES` nodes.
     """
     found, nodes = _Found(set(), set(), set()), 0
@@ -89,7 +89,7 @@ def check_structure(path: str, content: bytes) -> None:
 
 
 def _gather(kind: str, texts: dict[int, list[str]], found: _Found) -> None:
-    # Every combination: of a field that occurs twice, a parser takes the last.
+    # Every combination, because a parser uses the last of a field that occurs twice.
     if kind == "node":
         pairs = [(d, name) for d in texts.get(_OF_DOMAIN, [""]) for name in texts.get(_OPERATOR, [""])]
         found.operators.update(pairs)
@@ -116,7 +116,7 @@ def _check_operators(path: str, found: _Found) -> None:
 
 
 def _fields(path: str, kind: str, data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field of a message; a value that is not read is 0."""
+    """Yield the number and value of each field of a message; a value that is not read is 0."""
     at = 0
     while at < len(data):
         key, at = _varint(path, kind, data, at)

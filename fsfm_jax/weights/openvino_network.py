@@ -23,13 +23,13 @@ class OpenvinoNetwork:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Compute the output, `[n, S, S, 3] uint8 -> [n, C] float32`, n >= 1."""
-        return np.array(self._compiled([np.ascontiguousarray(images)])[0])  # its own memory is used again
+        return np.array(self._compiled([np.ascontiguousarray(images)])[0])  # OpenVINO reuses its own memory
 
 
 def open_openvino(path: str, dtype: str) -> Callable[[bytes], OpenvinoNetwork]:
     """Import OpenVINO, see `runtime.open_runtime`.
 
-    The precision is always named: by itself OpenVINO rounds float32 to bfloat16 on processors that have it, and the
+    The precision is always set: by default OpenVINO rounds float32 to bfloat16 on processors that have it, and the
     same file would give other scores there.
     """
     try:

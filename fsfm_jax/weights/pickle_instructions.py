@@ -1,4 +1,4 @@
-"""The instructions of a pickle program, taken apart: codes and arguments, without a meaning."""
+"""Decode a pickle program into instructions, codes and arguments, without interpreting them."""
 
 import pickle  # for the codes only
 import struct
@@ -19,10 +19,10 @@ COUNTED = _TEXT | _BYTES | _INTEGER
 
 
 def decode(program: bytes) -> Iterator[tuple[bytes, object]]:
-    """Codes with their arguments (None without), up to the end mark; a name is `module.name`.
+    """Yield codes with their arguments (or None), up to the end mark; a name is `module.name`.
 
     Raises:
-      ValueError: the program ends too early or too late, has text that is no text, or an integer of many bytes.
+      ValueError: the program ends too early or too late, has invalid text, or has an integer of too many bytes.
     """
     place = 0
 

@@ -1,4 +1,4 @@
-"""The parameters that other libraries get: checked against their network, LoRA merged, fixed positions written out."""
+"""Prepare parameters for other libraries: checked against their network, LoRA merged, fixed positions included."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from fsfm_jax.models.style import PLAIN, Style
 from fsfm_jax.models.vit import Encoder, Size
 from fsfm_jax.weights.encoder_size import check_shapes, shapes_of
 
-# Wiring that parameters show, by the path of a module or parameter of the encoder that is there or not.
+# Wiring that parameters show, by the path of an encoder module or parameter that exists or not.
 _SHOWN = {
     "cls_token": ("class_token", "a class token"), "pre_norm": ("pre_norm", "a norm before the first block"),
     "reg_token": ("registers", "registers"), "block_00/ls1": ("layer_scale", "layer scale"),
@@ -27,7 +27,7 @@ REMEDY = "fsfm_jax.export.serialize writes any network of this project as one fi
 
 
 def encoder_arrays(params: dict, size: Size, image_size: int, style: Style = PLAIN) -> dict[str, np.ndarray]:
-    """Path below `params`, `encoder/...` -> array of a pretrained encoder, positions `[1, 1 + N, D]` always included.
+    """Return path `encoder/...` -> array of a pretrained encoder, always with its positions `[1, 1 + N, D]`.
 
     Positions that are no parameter are the sine-cosine table. The arrays are float32, and nothing else refers to them.
 
@@ -50,7 +50,7 @@ def encoder_arrays(params: dict, size: Size, image_size: int, style: Style = PLA
 
 
 def pixel_decoder_arrays(params: dict, spec: ModelSpec) -> dict[str, np.ndarray]:
-    """Path -> float32 array of `mask_token [1, 1, D]` and of the pixel decoder, `pixel_decoder/...`.
+    """Return path -> float32 array of `mask_token [1, 1, D]` and of the pixel decoder, `pixel_decoder/...`.
 
     Raises:
       ValueError: they are missing, or are not those of `spec`; the message names them.
@@ -70,7 +70,7 @@ def pixel_decoder_arrays(params: dict, spec: ModelSpec) -> dict[str, np.ndarray]
 
 
 def classifier_arrays(params: dict, spec: ClassifierSpec, library: str) -> dict[str, np.ndarray]:
-    """Path -> float32 array of a classifier; LoRA is merged into the matrices that it belongs to.
+    """Return path -> float32 array of a classifier, with LoRA merged into its matrices.
 
     Raises:
       ValueError: an FS-Adapter or features of unit length, which networks of `library` do not have, or arrays that
@@ -96,7 +96,7 @@ def classifier_arrays(params: dict, spec: ClassifierSpec, library: str) -> dict[
 
 
 def base_named(style: Style) -> str:
-    """What errors call a wiring: the name of the base models that have it."""
+    """Return the name of a wiring in errors: the base models that have it."""
     return " or ".join(name for name, base in BASES.items() if base.style == style) or repr(style)
 
 

@@ -1,8 +1,8 @@
-"""Arrays of a weight file in fewer bits, and back to float32.
+"""Store arrays of a weight file in fewer bits, and convert them back to float32.
 
-`float16` and `bfloat16` round every number. `int8` keeps matrices as whole numbers from -127 to 127, with a scale for
-each row (the weights of one output) in `NAME.scale`: no weight moves by more than a 254th part of the largest of its
-row. Everything else of such a file is float16.
+`float16` and `bfloat16` round every number. `int8` stores matrices as whole numbers from -127 to 127, with a scale per
+row (the weights of one output) in `NAME.scale`. No weight changes by more than 1/254 of the largest of its row. All
+other arrays of such a file are float16.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ SCALE = ".scale"  # behind the name of a matrix
 
 
 def round_arrays(tensors: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
-    """Rounds float32 arrays, with the official names and layouts, to one of `STORED`.
+    """Round float32 arrays, with the official names and layouts, to one of `STORED`.
 
     Raises:
       ValueError: numbers that `dtype` cannot hold, or that were not finite before; the message names their arrays.
@@ -40,10 +40,10 @@ def round_arrays(tensors: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.
 
 
 def widen_arrays(path: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Turns the arrays of an `int8` file into float ones; `path` names the file in errors.
+    """Turn the arrays of an `int8` file into float ones; `path` names the file in errors.
 
     Raises:
-      ValueError: whole numbers without a scale for each row, or a scale that belongs to nothing.
+      ValueError: a matrix lacks a scale for each row, or a scale belongs to no matrix.
     """
     scales = {name.removesuffix(SCALE): array for name, array in tensors.items() if name.endswith(SCALE)}
     found = {name: array for name, array in tensors.items() if not name.endswith(SCALE)}
@@ -58,18 +58,18 @@ def widen_arrays(path: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.n
                 f"{path}: {name}{SCALE}: expected {list(array.shape[:1])} float32, a number for each row; found "
                 f"{list(scale.shape)} {scale.dtype}"
             )
-        with np.errstate(over="ignore", invalid="ignore"):  # whoever takes the array looks for that
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller checks for non-finite numbers
             found[name] = (array.reshape(len(array), -1) * scale[:, None]).reshape(array.shape)
     return found
 
 
 def _is_matrix(array: np.ndarray) -> bool:
-    """Whether an array has rows: linear maps and the patch embedding, but no token, norm or bias."""
+    """Return whether an array has rows: linear maps and the patch embedding, but no token, norm or bias."""
     return array.ndim >= 2 and len(array) > 1
 
 
 def _as_float(tensors: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
-    with np.errstate(over="ignore"):  # seen below
+    with np.errstate(over="ignore"):  # checked below
         rounded = {name: array.astype(FLOATS[dtype]) for name, array in tensors.items()}
     _check_finite(rounded, dtype, f"up to {ml_dtypes.finfo(FLOATS[dtype]).max:.6g}")
     return rounded

@@ -1,7 +1,7 @@
-"""The state of a run that others have trained, in `WORKDIR/imported`: what a pretraining run resumes from.
+"""The state of an imported run, in `WORKDIR/imported`, from which a pretraining run resumes.
 
-It lies beside the checkpoints of the run and not among them: at which of our steps it stands depends on the data and
-the batch of the run that goes on with it.
+It is stored apart from the checkpoints of the run, because its step depends on the data and the batch size of the run
+that resumes from it.
 """
 
 import dataclasses
@@ -29,15 +29,15 @@ from fsfm_jax.weights.official_optimizer import Moments
 
 LOG = logging.getLogger("fsfm_jax")
 ACCOUNT = "import.json"  # where it comes from, for people and for the checkpoints that follow
-SAME_STATISTICS = 0.01  # channel means and deviations that differ by more are worth a word
+SAME_STATISTICS = 0.01  # larger differences of channel means and deviations are reported
 
 
 class Imported(NamedTuple):
-    """The arrays of a run of others; empty dicts for what its files do not have.
+    """The arrays of an imported run; an empty dict for each part that its files lack.
 
     step: `[] int32`, updates that its optimizer made.
     params, target: of the networks. moments: `count`, `mu` and `nu` of Adam.
-    carried: arrays by name that we compute or do not use, to give files back as they were.
+    carried: arrays by name that we compute or do not use, so that an export restores the files exactly.
     """
 
     step: Any
@@ -50,7 +50,7 @@ class Imported(NamedTuple):
 def save_imported(
     workdir: str, params: dict, target: dict | None, moments: Moments | None, carried: Mapping, run: dict
 ) -> None:
-    """Writes `WORKDIR/imported`, and of the `run` item the `origin` as `import.json` beside it.
+    """Write `WORKDIR/imported`, and of the `run` item the `origin` as `import.json` beside it.
 
     Raises:
       ValueError: there is a run in `workdir` already.
@@ -72,7 +72,7 @@ def save_imported(
 
 
 def lineage(workdir: str) -> dict:
-    """`{"imported": ORIGIN}` for a working directory with an imported run, else empty: part of a `run` item."""
+    """Return `{"imported": ORIGIN}` for a working directory with an imported run, else {}: part of a `run` item."""
     path = os.path.join(workdir, ACCOUNT)
     if "://" in workdir or not os.path.isfile(path):
         return {}
@@ -81,7 +81,7 @@ def lineage(workdir: str) -> dict:
 
 
 def open_imported(workdir: str, parts: tuple[str, ...] = Imported._fields) -> tuple[Imported, dict] | None:
-    """The imported state in `workdir` and its `run` item; None if there is none. Other `parts` are left out, empty."""
+    """Return the imported state in `workdir` and its `run` item, or None. Parts not in `parts` are empty."""
     directory = os.path.join(workdir, IMPORTED)
     if "://" in workdir or not os.path.isdir(directory):
         return None
@@ -101,10 +101,10 @@ def adopt_state(
     steps: int,
     updates: int,
 ) -> TrainState | None:
-    """The state with which this run goes on from the imported one of `workdir`; None if there is none.
+    """Return the state in which this run resumes the imported one of `workdir`; None if there is none.
 
-    It stands at the step that is as many epochs from the start: schedules and data go on there, in our own order.
-    Recorded settings that differ are named in a warning, since the files' own code would take new ones without a word.
+    Its step is the same number of epochs from the start. Schedules and data continue there, in our own order.
+    Differing recorded settings are named in a warning, since the files' own code would silently use new ones.
 
     Args:
       fields: the configuration of this run, by name; statistics: of its channels.
@@ -112,7 +112,7 @@ def adopt_state(
       updates: of the target, in a step.
 
     Raises:
-      ValueError: networks of other shapes or positions, no word of how far they were, or a run that has ended.
+      ValueError: the networks have other shapes or positions, their progress is unknown, or the run has ended.
     """
     found = open_imported(workdir)
     if found is None:
@@ -122,7 +122,7 @@ def adopt_state(
         raise ValueError(f"{workdir}: the imported files do not say how far they were; use it with init= to fine-tune")
     what = f"{workdir}/{IMPORTED}, for model.size {fields['model.size']}"
     check_shapes(imported.params, program.like.params, what)
-    positions = "model.rep_positions"  # the one thing of the networks that shapes do not show
+    positions = "model.rep_positions"  # the only difference of the networks that shapes do not show
     if run["config"][positions] != fields[positions]:
         raise ValueError(f"{positions}: expected {run['config'][positions]}, as in {what}; found {fields[positions]}")
     if imported.target:

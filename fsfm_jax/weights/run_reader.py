@@ -1,4 +1,4 @@
-"""A pretraining run, ours or an imported one, opened for exports and reconstructions."""
+"""Open a pretraining run, ours or an imported one, for exports and reconstructions."""
 
 import dataclasses
 import math
@@ -29,7 +29,7 @@ from fsfm_jax.weights.sidecar_file import COPY
 from fsfm_jax.weights.signed_files import open_signed
 
 FIELD = "--checkpoint"
-OFFICIAL = "official"  # a format whose files have all of a pretraining; `from_torch` makes a run of them
+OFFICIAL = "official"  # a format whose files hold a complete pretraining run; `from_torch` imports them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +41,9 @@ class OpenedRun:
       moments: of AdamW, None if the run has none, or has those of an optimizer that official files do not know.
       carried: see `imported.Imported`; empty for a run of fsfm_jax.
       spec: the networks. fields: the configuration, by name; config: the same as such.
-      statistics: of its channels; None if nothing says them.
-      step: optimizer steps done; epochs: of its data, None if nothing says it.
-      item: the `run` item. base: the family that it is of.
+      statistics: of its channels; None if unknown.
+      step: optimizer steps done; epochs: of its data, None if unknown.
+      item: the `run` item. base: its family of base models.
     """
 
     params: dict
@@ -59,7 +59,7 @@ class OpenedRun:
     base: str
 
     def epochs_of(self, field: str, text: str) -> float:
-        """A duration of the configuration in epochs."""
+        """Return a duration of the configuration in epochs."""
         return (
             to_steps(text, field, max(self.examples, 1), self.config.batch.size)
             * self.config.batch.size
@@ -68,14 +68,14 @@ class OpenedRun:
 
     @property
     def examples(self) -> int:
-        """Images of an epoch; 0 for an imported run, which does not say them."""
+        """Return the images of an epoch; 0 for an imported run, which does not record them."""
         return sum(source["examples"] for source in self.item["data"]) if "data" in self.item else 0
 
 
 def open_run(workdir: str, step: int | None = None, moments: bool = True) -> OpenedRun:
-    """Opens the last checkpoint of a pretraining run, that of `step`, or what was imported.
+    """Open the last checkpoint of a pretraining run, that of `step`, or what was imported.
 
-    Without `moments` those are not read, which are two thirds of it.
+    Without `moments` the moments are not read; they are two thirds of a checkpoint.
 
     Raises:
       FileNotFoundError: no such run or checkpoint.
@@ -101,7 +101,7 @@ def open_run(workdir: str, step: int | None = None, moments: bool = True) -> Ope
             "command again to end it"
         )
     config = _config(item["all_fields"])
-    row, size = OPTIMIZERS.get(config.optimizer.name), config.batch.size  # None: of the program that trained it alone
+    row, size = OPTIMIZERS.get(config.optimizer.name), config.batch.size  # None: unknown here
     adam = row.find_moments(parts["optimizer"]) if moments and row is not None else None
     examples = sum(source["examples"] for source in item["data"])
     return OpenedRun(
@@ -120,7 +120,7 @@ def open_run(workdir: str, step: int | None = None, moments: bool = True) -> Ope
 
 
 def open_reconstruction(checkpoint: str | None, signed_by: str | None = None) -> OpenedRun:
-    """Opens what reconstructs faces: a pretraining run, an export of one with its pixel decoder, or `small`.
+    """Open a network that reconstructs faces: a pretraining run, an export with its pixel decoder, or `small`.
 
     None stands for the encoder of the package. An export has neither moments nor a target network, and its `spec` has
     no instance discrimination. With a public key as `signed_by` only what it verifies is loaded.
@@ -165,7 +165,7 @@ def reconstructs(checkpoint: str | None) -> bool:
 
 
 def _check_decoding(params: dict, spec: ModelSpec, what: str) -> None:
-    """Refuses arrays of another network; the width first, since a large one would take memory before it is compared."""
+    """Refuse arrays of another network. Check the width first: a large one would take memory before the comparison."""
     kernel = params["pixel_decoder"].get("embed", {}).get("kernel")
     if kernel is None or kernel.shape != (spec.size.width, spec.pixel_width):
         found = "nothing" if kernel is None else list(kernel.shape)
@@ -177,7 +177,7 @@ def _check_decoding(params: dict, spec: ModelSpec, what: str) -> None:
 
 
 def whole_epochs(epochs: float, step: int) -> int:
-    """Epochs that are done: a step is never exactly at the end of one, so half a step short of it counts."""
+    """Return the whole epochs done; half a step short of an epoch counts, as steps rarely end exactly with one."""
     return math.floor(epochs * (step + 0.5) / step + 1e-9) if step else 0
 
 

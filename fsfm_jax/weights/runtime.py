@@ -1,7 +1,7 @@
 """Runtimes that run a network in ONNX on CPUs, by name.
 
-Each is in a file of its own and imports its library when it is asked for. JAX runs detectors from their parameters and
-needs nothing of this.
+Each is in a file of its own and imports its library on first use. JAX runs detectors from their parameters and does not
+use this module.
 """
 
 from collections.abc import Callable
@@ -13,18 +13,18 @@ JAX, ONNX, OPENVINO = RUNTIMES = ("jax", "onnx", "openvino")
 
 
 def open_runtime(runtime: str, path: str, dtype: str = FLOAT32) -> Callable[[bytes], Network]:
-    """Import a runtime and return what makes a network of a model in ONNX.
+    """Import a runtime and return a function that loads a network from an ONNX model.
 
     The model must be one that `onnx_structure.check_structure` has accepted. Loading raises ValueError for a model that
     the runtime cannot read.
 
     Args:
       runtime: "onnx" (ONNX Runtime) or "openvino".
-      path: what messages call the network.
+      path: names the network in messages.
       dtype: of the products in float32: "float32", or "bfloat16" where OpenVINO and the processor have it.
 
     Raises:
-      ValueError: a runtime that is not known or not installed, or a dtype that it does not have here.
+      ValueError: the runtime is unknown or not installed, or does not have the dtype here.
     """
     if one_of("--runtime", runtime, (ONNX, OPENVINO)) == OPENVINO:
         from fsfm_jax.weights.openvino_network import open_openvino

@@ -1,13 +1,13 @@
-"""Weight files in the safetensors format: judged by the library of that name, read as views of the file.
+"""Weight files in the safetensors format: validated by the library of that name, read as views of the file.
 
 A file is eight bytes with the length of the header, the header in JSON, and the numbers of all tensors, one after the
 other and little-endian. The header says of each name the dtype, the shape, and the first and last byte + 1 of its
 numbers, counted from the end of the header; `__metadata__` may hold further text.
 
-Four promises are kept here, since the library does not make them. Its arrays are copies; these come from the disk when
-they are touched. It takes the last of two tensors of one name, in silence. It reads headers whose tables would need
-many times the memory of the file. And it writes metadata in another order each time and wants all arrays contiguous at
-once, where the same tensors have to give the same bytes and no second copy of a model.
+This module gives four guarantees that the library does not. Its arrays are copies; these are read from disk on access.
+It silently uses the last of two tensors of one name. It reads headers whose tables would need many times the memory of
+the file. It writes metadata in random order and needs all arrays contiguous at once; here the same tensors give the
+same bytes, without a second copy of a model.
 """
 
 import json
@@ -49,10 +49,10 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors by name, and the metadata.
+    """Read the tensors by name, and the metadata.
 
-    The arrays are read-only views of the mapped file: their numbers come from the disk when they are touched, and
-    `path` has to stay as it is while they are in use. Names are in the order of the header.
+    The arrays are read-only views of the mapped file: their numbers are read from disk on access, and `path` must not
+    change while they are in use. Names are in the order of the header.
 
     Raises:
       ValueError: a damaged file, an unknown dtype, or a header that does not describe all bytes exactly once.
@@ -77,7 +77,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
 
 
 def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Writes tensors by name; the same tensors and metadata give the same bytes, in whatever order they come.
+    """Write tensors by name; the same tensors and metadata give the same bytes, in any order.
 
     The file appears under its name only when it is complete. Wide dtypes come first, so that every tensor is aligned.
 
@@ -111,7 +111,7 @@ def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: 
 
 
 def _header(path: str) -> tuple[dict, int]:
-    """The header, and where the numbers begin."""
+    """Return the header, and the offset of the numbers in bytes."""
     length = os.path.getsize(path)
     with open(path, "rb") as file:
         (size,) = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))
@@ -124,7 +124,7 @@ def _header(path: str) -> tuple[dict, int]:
     if (items := sum(map(text.count, (b"{", b"[", b",")))) > MAX_ITEMS:
         raise ValueError(f"its header has {items} lists, tables and commas, at most {MAX_ITEMS} are read")
     try:
-        with safe_open(path, "numpy"):  # the form of the header, and that it describes every byte exactly once
+        with safe_open(path, "numpy"):  # checks the header, and that it describes every byte exactly once
             pass
     except SafetensorError as error:
         reason = plain(str(error)[: 2 * LONGEST])
@@ -142,13 +142,13 @@ def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _whole_number(word: str) -> int:
-    if len(word) > MAX_DIGITS:  # in a field that the library passes over
+    if len(word) > MAX_DIGITS:  # in a field that the library ignores
         raise ValueError(f"its header has a number of {len(word)} digits, at most {MAX_DIGITS} are read")
     return int(word)
 
 
 def _kind(name: str, entry: dict) -> tuple[np.dtype, tuple[int, ...]]:
-    """Dtype and shape of one tensor."""
+    """Return the dtype and shape of one tensor."""
     name, (dtype, shape) = f"tensor {name[:LONGEST]!r}", (entry["dtype"], entry["shape"])
     if entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{name} has more than a dtype, a shape and data_offsets")

@@ -1,7 +1,6 @@
-"""The JSON beside exported and serialized detectors, read with a check of every field that a program relies on.
+"""Read the JSON next to exported and serialized detectors, and check every field that a program uses.
 
-A sidecar may come from anybody: sizes are bounded before anything is read, and an unknown field is refused
-with its name.
+Sidecars are untrusted: sizes are bounded before anything is read, and an unknown field is refused by name.
 """
 
 import json
@@ -20,10 +19,10 @@ COPY = "copy it again, or export anew"
 
 
 def read_table(beside: str) -> dict:
-    """The table in JSON at `beside`.
+    """Read the JSON table at `beside`.
 
     Raises:
-      ValueError: no regular file, one that cannot be opened, more than `MAX_SIDECAR` bytes, or no table in JSON.
+      ValueError: the file is not regular, cannot be opened, exceeds `MAX_SIDECAR` bytes, or is no JSON table.
     """
     try:
         found = os.stat(beside)
@@ -47,17 +46,17 @@ def read_table(beside: str) -> dict:
 
 
 def check_types(beside: str, table: Mapping[str, Any], types: Mapping[str, Any]) -> None:
-    """Refuses fields that are missing or of another type than `types` says; ValueError names the field."""
+    """Refuse fields that are missing or of another type than `types` says; ValueError names the field."""
     for name, kind in types.items():
         if name not in table or not isinstance(table[name], kind) or isinstance(table[name], bool):
             refuse(beside, name, f"expected {getattr(kind, '__name__', kind)}", table.get(name))
 
 
 def check_detector(beside: str, card: dict) -> None:
-    """Checks `class_names`, `real`, `image_size`, `calibration`, whose types have been checked, and `demonstration`.
+    """Check `class_names`, `real`, `image_size`, `calibration`, whose types have been checked, and `demonstration`.
 
     Raises:
-      ValueError: a value that a later program would stumble over; the message names the field.
+      ValueError: a value is invalid; the message names the field.
     """
     names, real = card["class_names"], card["real"]
     if not 2 <= len(names) <= 1000 or not all(type(name) is str for name in names) or len(set(names)) != len(names):
@@ -86,12 +85,12 @@ def check_detector(beside: str, card: dict) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a finite number."""
+    """Return whether a value of JSON is a finite number."""
     return type(value) in (int, float) and math.isfinite(value)
 
 
 def refuse(beside: str, field: str, expected: str, found: Any) -> None:
-    """Raises the ValueError of a field."""
+    """Raise the ValueError of a field."""
     raise ValueError(f"{beside}: {field}: {expected}; found {str(found)[:100]!r}. {COPY.capitalize()}")
 
 

@@ -1,7 +1,7 @@
 """Signatures of a list of files: one key vouches for the name and SHA-256 of each.
 
-A signature is a JSON file in the format of OpenSSF Model Signing v1.0: a Sigstore bundle without certificate and log,
-with a DSSE envelope, with an in-toto statement, which has the list. Keys are PEM files of elliptic curves. Nothing here
+A signature is a JSON file in the format of OpenSSF Model Signing v1.0. It is a Sigstore bundle without certificate and
+log. Its DSSE envelope holds an in-toto statement with the list. Keys are PEM files of elliptic curves. Nothing here
 uses the network. The package `cryptography` does the arithmetic, and is imported when a key is read.
 """
 
@@ -26,7 +26,7 @@ SERIALIZATION = {"method": "files", "hash_type": "sha256"}  # one digest for eac
 
 
 def read_private_key(path: str, field: str) -> Any:
-    """Reads the key that signs, of an elliptic curve of `HASHES`, from a PEM file without password.
+    """Read the key that signs, of an elliptic curve of `HASHES`, from a PEM file without password.
 
     Args:
       field: names it in errors, such as "--key".
@@ -49,7 +49,7 @@ def read_private_key(path: str, field: str) -> Any:
 
 
 def read_public_key(path: str, field: str) -> Any:
-    """Reads the key that verifies, from a PEM file; arguments and errors as of `read_private_key`."""
+    """Read the key that verifies, from a PEM file; arguments and errors as of `read_private_key`."""
     serialization, ec = _library(field)
     text = _read_key(path, field)
     try:
@@ -65,7 +65,7 @@ def read_public_key(path: str, field: str) -> Any:
 
 
 def sign_digests(name: str, digests: Mapping[str, str], key: Any) -> bytes:
-    """Signs a list of files and returns the bytes of the signature.
+    """Sign a list of files and return the bytes of the signature.
 
     Args:
       name: of the whole, for people. digests: SHA-256 in hexadecimal by file name. key: of `read_private_key`.
@@ -92,15 +92,15 @@ def sign_digests(name: str, digests: Mapping[str, str], key: Any) -> bytes:
 
 
 def verify_digests(content: bytes, key: Any, where: str) -> dict[str, str]:
-    """Verifies a signature and returns the list that was signed: SHA-256 in hexadecimal by file name.
+    """Verify a signature and return the list that was signed: SHA-256 in hexadecimal by file name.
 
-    The names are relative and lead to no place outside of the folder that they are for.
+    The names are relative and never lead out of their folder.
 
     Args:
       content: the bytes of the signature. key: of `read_public_key`. where: names the signature in errors.
 
     Raises:
-      ValueError: no signature, one of another key, one of another list, or a list of another form.
+      ValueError: the signature is malformed, of another key or of another list, or the list is malformed.
     """
     from cryptography.exceptions import InvalidSignature
 
@@ -155,7 +155,7 @@ def _algorithm(key: Any) -> Any:
 
 
 def _name_key(key: Any) -> str:
-    """SHA-256 of a public key in PEM, by which a signature says whose it is."""
+    """Return the SHA-256 of a public key in PEM, by which a signature names its key."""
     from cryptography.hazmat.primitives import serialization as form
 
     text = key.public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
@@ -163,7 +163,7 @@ def _name_key(key: Any) -> str:
 
 
 def _encode(payload: bytes) -> bytes:
-    """What is signed: the payload with its type and both lengths (DSSE v1, pre-authentication encoding)."""
+    """Return the bytes to sign: the payload with its type and both lengths (DSSE v1, pre-authentication encoding)."""
     return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD), PAYLOAD.encode(), len(payload), payload)
 
 
@@ -172,7 +172,7 @@ def _digest_all(digests: list[str]) -> str:
 
 
 def _open_bundle(content: bytes, where: str) -> tuple[bytes, bytes, object]:
-    """The payload, its signature and the name of the key; none of them is trusted yet."""
+    """Return the payload, its signature and the name of the key; none of them is trusted yet."""
     try:
         bundle = json.loads(content)
         material, envelope = bundle["verificationMaterial"], bundle["dsseEnvelope"]
@@ -189,7 +189,7 @@ def _open_bundle(content: bytes, where: str) -> tuple[bytes, bytes, object]:
 
 
 def _read_list(payload: bytes, where: str) -> dict[str, str]:
-    """The list of a statement whose signature is good. Its form is checked: a key can sign anything."""
+    """Return the list of a statement with a valid signature. Its form is checked, because a key can sign anything."""
     try:
         statement = json.loads(payload)
         (subject,), predicate = statement["subject"], statement["predicate"]
@@ -210,7 +210,7 @@ def _read_list(payload: bytes, where: str) -> dict[str, str]:
 
 
 def _is_inside(name: object) -> bool:
-    """Whether a name is that of a file below its folder, written in one way only."""
+    """Return whether a name is that of a file below its folder, in its only spelling."""
     if type(name) is not str or not name or "\0" in name or "\\" in name:
         return False
     return not {"", ".", ".."} & {*name.split("/")}

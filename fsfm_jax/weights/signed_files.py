@@ -1,4 +1,4 @@
-"""What is signed of a detector, an encoder or an export, where its signature lies, how only signed bytes are opened.
+"""Signed detectors, encoders and exports: which files are signed, where the signature is, how signed bytes are opened.
 
 | what                                         | files                                 | signature          |
 |----------------------------------------------|---------------------------------------|--------------------|
@@ -8,9 +8,9 @@
 | the working directory of a fine-tuning       | all of its folder `detector`          | `detector.sig`     |
 | the working directory that an import made    | all of its folder `imported`          | `imported.sig`     |
 
-`open_signed` copies the files to a private folder while it takes their digests, and whoever loads them reads the copy.
-So the bytes that were verified are the bytes that are loaded, whatever happens to the files meanwhile. Only a process
-of the same user, or root, can change the copy.
+`open_signed` copies the files to a private folder while it computes their digests, and loaders read the copy. So the
+verified bytes are the loaded bytes, even if the files change meanwhile. Only a process of the same user, or root, can
+change the copy.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ MISSING, CHANGED, EXTRA = "missing", "changed (SHA-256)", "not in the signed lis
 
 @dataclasses.dataclass(frozen=True)
 class SignedFiles:
-    """The files that one signature is of.
+    """The files that one signature covers.
 
     Attributes:
       path: as the user named it. place: of the signature.
@@ -55,7 +55,7 @@ class SignedFiles:
 
 
 def find_files(path: str) -> SignedFiles:
-    """Finds the files that a signature of `path` is of, by the table above.
+    """Find the files that a signature of `path` covers, by the table above.
 
     Raises:
       FileNotFoundError: nothing there.
@@ -92,7 +92,7 @@ def find_files(path: str) -> SignedFiles:
 
 
 def write_signature(path: str, key: Any) -> SignedFiles:
-    """Signs the files of `path` with a key of `signature.read_private_key`, in place of an older signature.
+    """Sign the files of `path` with a key of `signature.read_private_key`, in place of an older signature.
 
     Raises:
       ValueError, OSError: as `find_files`, or nothing to sign.
@@ -108,7 +108,7 @@ def write_signature(path: str, key: Any) -> SignedFiles:
 
 
 def verify_files(path: str, key: Any) -> SignedFiles:
-    """Verifies that `path` is what the holder of a key signed, file by file; raises as `open_signed`."""
+    """Verify that `path` is what the holder of a key signed, file by file; raises as `open_signed`."""
     files = find_files(path)
     _compare(files, _read_signature(files, key), None)
     return files
@@ -116,7 +116,7 @@ def verify_files(path: str, key: Any) -> SignedFiles:
 
 @contextlib.contextmanager
 def open_signed(checkpoint: str | None, key_path: str) -> Iterator[str]:
-    """Gives a private copy of a checkpoint to load from, whose bytes are those that were signed; it is then deleted.
+    """Yield a private copy of a checkpoint whose bytes are the signed ones, and delete it afterwards.
 
     Args:
       checkpoint: None stands for the weights of the package, which are refused.
@@ -138,7 +138,7 @@ def open_signed(checkpoint: str | None, key_path: str) -> Iterator[str]:
 
 
 def restore_paths(value: Any, copy: str, path: str) -> Any:
-    """JSON in which the path of a copy is that of its original again."""
+    """Return JSON in which the path of a copy is replaced by that of its original."""
     if isinstance(value, str):
         return path + value[len(copy) :] if value == copy or value.startswith(copy + os.sep) else value
     if isinstance(value, list):
@@ -154,7 +154,7 @@ def _of_folder(path: str, folder: str, opens: str) -> SignedFiles:
 
 
 def _walk(folder: str) -> list[str]:
-    """Names of everything below a folder that is no folder itself, a link to one included, sorted."""
+    """Name of everything below a folder that is no folder itself, a link to one included, sorted."""
     found = []
     for place, folders, names in os.walk(folder, onerror=_raise):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
@@ -181,7 +181,7 @@ def _read_signature(files: SignedFiles, key: Any) -> dict[str, str]:
 
 
 def _compare(files: SignedFiles, listed: Mapping[str, str], copy: str | None) -> None:
-    """Compares every file with the list, and copies it where `copy` says; names all that differ in one error."""
+    """Compare every file with the list, and copy it to `copy`; one error names all files that differ."""
     wrong = {name: EXTRA for name in files.names if name not in listed}
     for name, digest in sorted(listed.items()):
         target = None if copy is None else os.path.join(copy, name)
@@ -199,7 +199,7 @@ def _compare(files: SignedFiles, listed: Mapping[str, str], copy: str | None) ->
 
 
 def _take(path: str, target: str | None) -> str:
-    """The SHA-256 of a file, in hexadecimal; the same bytes are written to `target`, if there is one."""
+    """Return the SHA-256 of a file, in hexadecimal; the same bytes are written to `target`, if given."""
     digest = hashlib.sha256()
     with contextlib.ExitStack() as opened:
         file = opened.enter_context(_open_regular(path))
@@ -215,7 +215,7 @@ def _take(path: str, target: str | None) -> str:
 
 
 def _open_regular(path: str) -> BinaryIO:
-    """Opens a regular file; a pipe, which would be waited for, is refused with ValueError."""
+    """Open a regular file; a pipe would block, and is refused with ValueError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Our encoders and classifiers as what timm's vision transformer loads: a state dict and the call that builds it.
+"""Convert our encoders and classifiers for timm's vision transformer: a state dict and the call that builds it.
 
 timm's `VisionTransformer` is the network of FSFM, array for array and under the names of the official files, so that
 `timm.create_model(**call).load_state_dict(state)` is strict. It has one epsilon for all of its norms, while ours is
@@ -60,7 +60,7 @@ class TimmModel:
 
 
 def pack_pretrained(params: dict, size: Size, image_size: int, pooling: str, style: Style = PLAIN) -> TimmModel:
-    """A pretrained encoder without classifier (`num_classes` 0), whose output are features `[B, D]`.
+    """Build a pretrained encoder without classifier (`num_classes` 0), whose outputs are features `[B, D]`.
 
     Args:
       params: of the online or target network of a pretraining, of which all but the encoder is left out, or of a
@@ -84,7 +84,7 @@ def pack_pretrained(params: dict, size: Size, image_size: int, pooling: str, sty
 
 
 def classifier_state(params: dict, spec: ClassifierSpec) -> TimmModel:
-    """A fine-tuned classifier; timm's output are the logits `[B, C]` of `Classifier`, in float32.
+    """Build a fine-tuned classifier; timm's outputs are the logits `[B, C]` of `Classifier`, in float32.
 
     Raises:
       ValueError: an FS-Adapter, a wiring that timm does not have, or arrays that are not those of `spec`.
@@ -96,7 +96,7 @@ def classifier_state(params: dict, spec: ClassifierSpec) -> TimmModel:
 
 
 def creation(size: Size, image_size: int, pooling: str, classes: int, style: Style = PLAIN) -> dict:
-    """The arguments of `timm.create_model`: the name of the nearest network, and all in which ours differs.
+    """Return the arguments of `timm.create_model`: the name of the nearest network, and all differences of ours.
 
     `pooling` is timm's `global_pool`.
 
@@ -144,13 +144,13 @@ def _state(arrays: dict[str, np.ndarray], patch_size: int) -> dict[str, np.ndarr
 
 
 def without_patch_bias(arrays: dict[str, np.ndarray]) -> None:
-    """Adds the zeros of the bias that a network of timm lacks whose positions have taken it up."""
+    """Add a zero patch bias, which timm's network lacks because its positions include it."""
     if "encoder/pre_norm/scale" in arrays and "encoder/patch_embed/kernel" in arrays:
         arrays[_PATCH_BIAS] = np.zeros(arrays["encoder/patch_embed/kernel"].shape[1], np.float32)
 
 
 def _place(name: str) -> tuple[int, int, int, bool]:
-    """Where timm has an array: before the blocks, in which block, or behind them; then by part; weights first."""
+    """Return where timm has an array: before, in or behind the blocks; which block; which part; weights first."""
     block = re.match(r"blocks\.(\d+)\.", name)
     part = name[block.end() :] if block else name
     rank = next(rank for rank, known in enumerate(_ORDER) if part == known or part.startswith(f"{known}."))

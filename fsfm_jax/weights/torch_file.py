@@ -1,7 +1,7 @@
-"""PyTorch's weight files (`.pth`, the zip format of `torch.save`), read without PyTorch and without executing anything.
+"""Read PyTorch's weight files (`.pth`, the zip format of `torch.save`), without PyTorch and without executing anything.
 
 The archive has one folder: `data.pkl` describes the structure, `data/KEY` are the numbers of one storage each, stored
-as they are. Tensors stay in the file until they are asked for; reading one takes the memory of its storage.
+as they are. Tensors are read only when they are used; reading one takes the memory of its storage.
 """
 
 import dataclasses
@@ -39,19 +39,19 @@ _CONSTANTS = {
     **{f"torch.{name}Storage": dtype for name, dtype in _DTYPES.items()},
     **{f"torch.{dtype.name}": f"torch.{dtype.name}" for dtype in _DTYPES.values()},
 }
-# Another system's slash, what a terminal would obey, and parts that lead elsewhere.
+# Another system's slash, control characters of terminals, and parts that lead out of the folder.
 _STRANGE = re.compile(r"[\\\0-\x1f\x7f-\x9f]|(^|/)\.{0,2}(/|\Z)")
 
 
 def read(path: str | os.PathLike) -> object:
-    """What `torch.save` wrote: plain dicts, lists, tuples, sets, text and numbers, with a `Tensor` for every tensor.
+    """Read a file of `torch.save`: plain dicts, lists, tuples, sets, text and numbers, and a `Tensor` for each tensor.
 
-    An argparse.Namespace becomes a dict, paths, devices and dtypes become text, torch.Size a tuple, a NumPy number the
-    one of Python. Nothing that the file names is imported or called. `np.asarray(tensor)` or `tensor.read()` gives the
-    numbers, in native byte order.
+    An argparse.Namespace becomes a dict; paths, devices and dtypes become text; torch.Size becomes a tuple, and a NumPy
+    number becomes Python's. Nothing that the file names is imported or called. `np.asarray(tensor)` or `tensor.read()`
+    returns the numbers, in native byte order.
 
     Raises:
-      ValueError: not such a file, a damaged one, or one that holds something else; the message says what.
+      ValueError: the file is of another kind, is damaged, or holds unsupported values; the message says which.
       OSError: the file cannot be opened.
     """
     path = os.fspath(path)
@@ -87,10 +87,10 @@ class Entry:
     checksum: int
 
     def read(self, limit: int | None = None) -> bytes:
-        """All bytes.
+        """Return all bytes.
 
         Raises:
-          ValueError: more than `limit` bytes, other bytes than were written, or a file that became shorter.
+          ValueError: there are more than `limit` bytes, the checksum differs, or the file became shorter.
         """
         if limit is not None and self.size > limit:
             raise ValueError(f"{self.name} has {self.size} bytes, at most {limit} are read")
@@ -132,7 +132,7 @@ class Tensor:
         return self.storage.dtype
 
     def read(self) -> np.ndarray:
-        """The numbers, as an array of its own in row-major order.
+        """Return the numbers, as a new array in row-major order.
 
         Raises:
           ValueError: the bytes are damaged, or a truth value is neither 0 nor 1.
@@ -147,7 +147,7 @@ class Tensor:
         if 0 in self.shape:
             return np.empty(self.shape, self.dtype)
         numbers = np.frombuffer(data, self.dtype, offset=self.offset * self.dtype.itemsize)
-        # Along an axis of one number no step is taken, so PyTorch may have written anything.
+        # The stride of an axis of size 1 is never used, so PyTorch may have written any value.
         steps = [stride if size > 1 else 0 for size, stride in zip(self.shape, self.strides, strict=True)]
         strides = [step * self.dtype.itemsize for step in steps]
         return np.lib.stride_tricks.as_strided(numbers, self.shape, strides).copy()
@@ -159,7 +159,7 @@ class Tensor:
 
 
 def _entries(path: str) -> dict[str, Entry]:
-    """Entries of the archive by their names below its one folder."""
+    """Return the entries of the archive by their names below its one folder."""
     with open(path, "rb") as file:
         length = file.seek(0, os.SEEK_END)
         file.seek(0)
@@ -195,7 +195,7 @@ def _entries(path: str) -> dict[str, Entry]:
 
 
 def _check_directory(file, length: int) -> int:
-    """Bounds the directory before it is read as a whole, and says how many entries it has.
+    """Check the size of the directory before it is read as a whole, and return its number of entries.
 
     Its size is in the last record, or in the one for big files: 22 bytes at the end, 20 bytes before them that point
     to the big one, and its 56 bytes before these. Nothing may be in between, or zipfile could look elsewhere.
@@ -219,7 +219,7 @@ def _check_directory(file, length: int) -> int:
 
 
 def _start(file, info: zipfile.ZipInfo, length: int) -> int:
-    """Where the bytes of an entry begin, behind the header of its own."""
+    """Return the offset of the bytes of an entry, behind its own header."""
     header = b""
     if 0 <= info.header_offset <= length - 30:
         file.seek(info.header_offset)
@@ -233,7 +233,7 @@ def _start(file, info: zipfile.ZipInfo, length: int) -> int:
 
 
 def _storage(identity: object, entries: dict[str, Entry]) -> Storage:
-    """The storage of a persistent id: the word storage, class, key, device, number of numbers."""
+    """Return the storage of a persistent id: the word storage, class, key, device, number of elements."""
     types = [type(part) for part in identity] if type(identity) is tuple else []
     if types[:1] + types[2:] != [str, str, str, int] or identity[0] != "storage":
         raise ValueError("an object outside the description is not a storage of five parts")
@@ -249,7 +249,7 @@ def _storage(identity: object, entries: dict[str, Entry]) -> Storage:
 
 
 def _tensor(*arguments: object) -> Tensor:
-    """A view of a storage; whether it was trained is not kept."""
+    """Return a view of a storage; `requires_grad` is dropped."""
     if len(arguments) not in (6, 7) or type(arguments[0]) is not Storage:
         raise ValueError("a tensor has other arguments than a storage, offset, shape and strides")
     storage, offset, shape, strides, requires_grad, hooks, metadata = (*arguments, None)[:7]
@@ -270,7 +270,7 @@ def _tensor(*arguments: object) -> Tensor:
 
 
 def _bytes(value: object) -> int:
-    """Bytes of the arrays of all tensors in a value, as often as they are there."""
+    """Return the bytes of the arrays of all tensors in a value, counting repeated ones each time."""
     if type(value) is Tensor:
         return math.prod(value.shape) * value.dtype.itemsize
     items = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()

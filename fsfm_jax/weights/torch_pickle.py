@@ -1,10 +1,10 @@
-"""Pickle programs read as data: plain values come out, nothing is ever imported or called.
+"""Read pickle programs as data: they give plain values, and nothing is ever imported or called.
 
 A pickle program pushes values on a stack; it may also name any function of any module and have it called. Python's
-own unpickler cannot be made safe for untrusted files: it calls what it is given, and it hashes every key before
-anyone can look at it, so that two megabytes of nested tuples as a key overflow the C stack and end the process.
-The small machine here knows the instructions that `torch.save` writes and a short list of names. Whatever else a
-program names is refused by its full name.
+own unpickler cannot be made safe for untrusted files. It calls these functions. It also hashes every key before the
+key can be checked, so two megabytes of nested tuples as a key overflow the C stack and crash the process.
+The small machine here knows the instructions that `torch.save` writes and a short list of names. All other names are
+refused by their full name.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from fsfm_jax.weights import numpy_pickle, pickle_instructions
 MAX_PROGRAM = 16 << 20  # bytes; a ViT-L with its optimizer needs 0.2 MB
 MAX_INSTRUCTIONS = 1_000_000  # of which that ViT-L needs 50 000
 MAX_VALUES = 1_000_000  # of the result; a list in two places counts twice
-MAX_ARGUMENTS = 4 << 20  # letters and members that all makers together are given; a member may take 64 bytes
+MAX_ARGUMENTS = 4 << 20  # letters and members passed to all makers together; a member may take 64 bytes
 MAX_DEPTH = 32  # containers inside one another
 MAX_KEY = 1 << 31  # larger numbers could be chosen so that their hashes collide
 
@@ -27,11 +27,11 @@ _TUPLE = {pickle.TUPLE1: 1, pickle.TUPLE2: 2, pickle.TUPLE3: 3}
 
 
 class _OrderedDict(dict):
-    """In place of collections.OrderedDict."""
+    """A stand-in for collections.OrderedDict."""
 
 
 class _Namespace(dict):
-    """In place of argparse.Namespace."""
+    """A stand-in for argparse.Namespace."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +45,11 @@ class _Maker:
 def load(
     program: bytes, makers: Mapping[str, Callable], constants: Mapping, reference: Callable, leaves: tuple[type, ...]
 ) -> object:
-    """The value that a program describes: dict, list, tuple, set, str, bytes, numbers, None, and `leaves`.
+    """Return the value that a program describes: dict, list, tuple, set, str, bytes, numbers, None, and `leaves`.
 
     All containers are new and belong to one place each. OrderedDict and argparse.Namespace become dict, and
     pathlib.PosixPath becomes str. A single number of NumPy becomes a float, an int or a bool; its arrays are refused.
-    Keys of dicts and members of sets are str or int. `_metadata`, which PyTorch hangs on the dict of a network, is
+    Keys of dicts and members of sets are str or int. `_metadata`, an attribute that PyTorch sets on a state dict, is
     left out, as are attributes of an OrderedDict that have the names of its items.
 
     Args:
@@ -60,7 +60,7 @@ def load(
       leaves: types made by `makers` that may be part of the result.
 
     Raises:
-      ValueError: an unknown name or instruction, a malformed program, or one of the bounds above is passed.
+      ValueError: a name or instruction is unknown, the program is malformed, or it exceeds a bound above.
     """
     if len(program) > MAX_PROGRAM:
         raise ValueError(f"the description has {len(program)} bytes, at most {MAX_PROGRAM} are read")
@@ -83,13 +83,13 @@ class _Machine:
         self._charged = 0
 
     def result(self) -> object:
-        """The value that is left at the end."""
+        """Return the value that is left at the end."""
         if len(self._stack) != 1 or self._marks:
             raise ValueError(f"the description leaves {len(self._stack)} values instead of one")
         return self._stack[0]
 
     def step(self, code: bytes, argument: object) -> None:
-        """One instruction."""
+        """Execute one instruction."""
         if code in pickle_instructions.PUT or code == pickle.MEMOIZE:
             self._memory[len(self._memory) if argument is None else argument] = self._top()
         elif code == pickle.MARK:
@@ -145,7 +145,7 @@ class _Machine:
         return _Maker(name, self._makers[name])
 
     def _charge(self, *values: object) -> None:
-        """Bounds the work on values that the memory can bring back again and again."""
+        """Limit the work on values that the memo can repeat many times."""
         self._charged += sum(len(value) for value in values if type(value) in (str, bytes, tuple, list, dict, set))
         if self._charged > MAX_ARGUMENTS:
             raise ValueError(f"the description gives more than {MAX_ARGUMENTS} letters and members as arguments")
@@ -186,7 +186,7 @@ class _Machine:
         target.update(zip(map(_key, values[::2]), values[1::2], strict=True))
 
     def _fill(self, state: object) -> None:
-        """Attributes of an object: options of a namespace, versions that PyTorch hangs on a dict, a dtype of NumPy."""
+        """Set attributes of an object: options of a namespace, versions of a state dict, a dtype of NumPy."""
         target = self._top()
         self._charge(state)
         if type(target) is numpy_pickle.NumpyDtype:
@@ -209,7 +209,7 @@ def _key(value: object) -> str | int:
 
 
 class _Copy:
-    """Writes a value out as a tree: nothing is shared, nothing contains itself."""
+    """A copy of a value as a tree: nothing is shared, and nothing contains itself."""
 
     def __init__(self, leaves: tuple[type, ...]):
         self._leaves, self._count = (type(None), bool, int, float, str, bytes, *leaves), 0

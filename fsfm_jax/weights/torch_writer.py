@@ -1,8 +1,8 @@
-"""PyTorch's weight files (`.pth`, the zip format of `torch.save`), written without PyTorch.
+"""Write PyTorch's weight files (`.pth`, the zip format of `torch.save`), without PyTorch.
 
-Written directly and not by PyTorch, because the format is small, PyTorch is several gigabytes, and so the same content
-gives the same bytes everywhere. What comes out loads with `torch.load` of any PyTorch since 1.6, with
-also with `weights_only=True`.
+They are written directly because the format is small and PyTorch is several gigabytes, and so that the same content
+gives the same bytes everywhere. The files load with `torch.load` of any PyTorch since 1.6, also with
+`weights_only=True`.
 """
 
 import os
@@ -36,20 +36,20 @@ _STORAGES = {
 
 
 class Options(OrderedDict):
-    """Options of a program, read like the `argparse.Namespace` that official files have in this place.
+    """Options of a program, read like the `argparse.Namespace` of official files.
 
-    `args.epochs` and `vars(args)` give the same as `args["epochs"]`. PyTorch refuses a Namespace unless it is told to
-    trust the file, which since 2.6 is not its default; this is an OrderedDict to it, with its items also as attributes.
+    `args.epochs` and `vars(args)` give the same as `args["epochs"]`. Since 2.6, PyTorch by default refuses a Namespace.
+    To PyTorch, this is an OrderedDict whose items are also attributes.
     """
 
 
 def write(path: str | os.PathLike, content: object) -> None:
-    """Writes dicts, lists, tuples, text, numbers and None, with a tensor for every NumPy array, like `torch.save`.
+    """Write dicts, lists, tuples, text, numbers and None, with a tensor for every NumPy array, like `torch.save`.
 
     An array in two places is one storage that both share. The file appears under its name only when it is complete.
 
     Raises:
-      ValueError: something else in `content`, named by its place.
+      ValueError: `content` has a value of another type; the message names its place.
       OSError: the file cannot be written.
     """
     program = _Program()
@@ -64,7 +64,7 @@ def write(path: str | os.PathLike, content: object) -> None:
 
 
 def _add(archive: zipfile.ZipFile, file: BinaryIO, name: str, data: bytes) -> None:
-    """Adds an entry whose bytes begin at a multiple of `ALIGNMENT`."""
+    """Add an entry whose bytes begin at a multiple of `ALIGNMENT`."""
     entry = zipfile.ZipInfo(f"{FOLDER}/{name}")  # with the date that zip begins with, for equal bytes
     start = file.tell() + 30 + len(entry.filename) + 4
     padding = -start % ALIGNMENT

@@ -29,7 +29,7 @@ def _place(download: Download, kind: str, split: str) -> tuple[str, list[str]]:
 
 
 def walk(request: Request) -> Walk:
-    """Splits train and val; ids such as `source/00001`, with the method of all forged videos unknown."""
+    """Split train and val; ids such as `source/00001`, with the method of all forged videos unknown."""
     download = Download(request, "ffiw", LAYOUT, needed=tuple(KINDS))
     splits = {}
     for split, expected in EXPECTED.items():

@@ -75,7 +75,7 @@ def _items(name: str, labels: dict[str, int]) -> Iterator[Item]:
 
 
 def walk(request: Request, name: str) -> Walk:
-    """Splits such as `msu_train`, `msu_test` and `msu_shot` (five frames of each class)."""
+    """Split such as `msu_train`, `msu_test` and `msu_shot` (five frames of each class)."""
     download = Download(request, name, _layout(name), needed=("txt", "frame"))
     splits = {}
     for one in SETS[name]:

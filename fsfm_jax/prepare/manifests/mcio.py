@@ -85,7 +85,7 @@ def _clients(path: Path) -> set[int]:
 
 
 def walk_msu(request: Request) -> Walk:
-    """Splits train and test, by client. The id of a video is its path, since the suffix differs."""
+    """Split train and test, by client. The id of a video is its path, since the suffix differs."""
     lists = {split: f"{split}_sub_list.txt" for split in ("train", "test")}
     download = Download(request, "msu_mfsd", LAYOUT_MSU, needed=("scene01/real", "scene01/attack", *lists.values()))
     clients = {split: _clients(download.root / name) for split, name in lists.items()}
@@ -106,7 +106,7 @@ def walk_msu(request: Request) -> Walk:
 
 
 def walk_casia(request: Request) -> Walk:
-    """Splits train and test; ids such as `1/HR_1`."""
+    """Split train and test; ids such as `1/HR_1`."""
     parts = {"train": "train_release", "test": "test_release"}
     download = Download(request, "casia_fasd", LAYOUT_CASIA, needed=tuple(parts.values()))
     splits, strays = {split: [] for split in parts}, []
@@ -124,7 +124,7 @@ def walk_casia(request: Request) -> Walk:
 
 
 def walk_replay(request: Request) -> Walk:
-    """Splits train, devel and test; ids such as `attack/hand/NAME`, methods such as `highdef_photo`."""
+    """Split train, devel and test; ids such as `attack/hand/NAME`, methods such as `highdef_photo`."""
     download = Download(request, "replay_attack", LAYOUT_REPLAY, needed=("train/real", "train/attack", "test"))
     splits, strays = {split: [] for split in EXPECTED["replay_attack"]}, []
     for split, items in splits.items():
@@ -142,7 +142,7 @@ def walk_replay(request: Request) -> Walk:
 
 
 def walk_oulu(request: Request) -> Walk:
-    """Splits train and test; ids such as `1_1_01_1`."""
+    """Split train and test; ids such as `1_1_01_1`."""
     download = Download(request, "oulu_npu", LAYOUT_OULU, needed=tuple(OULU_FOLDERS.values()))
     splits, strays = {split: [] for split in OULU_FOLDERS}, []
     for split, part in OULU_FOLDERS.items():
@@ -159,7 +159,7 @@ def walk_oulu(request: Request) -> Walk:
 
 
 def walk_celeba(request: Request) -> Walk:
-    """Splits train and test of photos, each its own video; the kind of attack is not told apart."""
+    """Split train and test of photos, each its own video; the kind of attack is not told apart."""
     parts = {"train": "Data/train", "test": "Data/test"}
     download = Download(request, "celeba_spoof", LAYOUT_CELEBA, any_of=tuple(parts.values()))
 

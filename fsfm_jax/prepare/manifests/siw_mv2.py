@@ -65,7 +65,7 @@ def _videos(download: Download) -> dict[str, str]:
 
 
 def walk(request: Request) -> Walk:
-    """Splits train and test of the first protocol, in which all kinds of attack are known; methods are the folders."""
+    """Split train and test of the first protocol, in which all kinds of attack are known; methods are the folders."""
     download = Download(request, "siw_mv2", LAYOUT, needed=(LIVE, SPOOF))
     listed = {
         split: [*_read_names(download, live, True), *_read_names(download, spoof, False)]

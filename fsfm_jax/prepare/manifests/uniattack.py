@@ -53,7 +53,7 @@ def _labels(download: Download, protocol: str, part: str, live: str) -> dict[str
 
 
 def walk(request: Request) -> Walk:
-    """Splits train, dev and, if its labels are there, test, of a protocol."""
+    """Split train, dev and, if its labels are there, test, of a protocol."""
     protocol = request.variant or PROTOCOLS[0]
     download = Download(request, "uniattackdata", LAYOUT, needed=(f"{protocol}/train_label.txt",))
     if request.real not in ("0", "1"):
@@ -74,7 +74,7 @@ def walk(request: Request) -> Walk:
 
 
 def walk_plus(request: Request) -> Walk:
-    """Splits train, val and test, of the lists that have labels; methods such as `2/1/0`, from the most general on."""
+    """Split train, val and test, of the lists that have labels; methods such as `2/1/0`, from the most general on."""
     lists = {part: [f"{place}Protocol-{part}.txt" for place in PLUS_PLACES] for part in PLUS_PARTS}
     download = Download(request, "uniattackdata_plus", LAYOUT_PLUS, any_of=tuple(lists["train"]))
     splits = {}

@@ -87,7 +87,7 @@ def _cefa_videos(download: Download, below: str = "", depth: int = 0) -> Iterato
 
 
 def walk_cefa(request: Request) -> Walk:
-    """Splits train, dev and test, by person; 10 equally spaced frames of each video. The 3D masks are not used.
+    """Split train, dev and test, by person; 10 equally spaced frames of each video. The 3D masks are not used.
 
     The frames are photos already; `Item.frame` is the number in their name.
     """
@@ -164,7 +164,7 @@ def _surf_item(path: str, label: int) -> Item:
 
 
 def walk_surf(request: Request) -> Walk:
-    """Splits train, val and test, of the lists that are there; all photos of them."""
+    """Split train, val and test, of the lists that are there; all photos of them."""
     download = Download(request, "casia_surf", LAYOUT_SURF, needed=(SURF_LISTS["train"],))
     splits = {}
     for split, name in SURF_LISTS.items():

@@ -1,7 +1,6 @@
-"""Files decoded in a process of their own, one for each: what a decoder leaves behind cannot reach another file.
+"""Decode each file in its own process, so that a compromised decoder cannot affect another file.
 
-Whoever asks gets finished pictures and sentences, as data, and decodes nothing itself: its memory never held what a
-decoder made of another file.
+The caller receives finished pictures and sentences, as data, and decodes nothing itself.
 """
 
 import json
@@ -46,7 +45,7 @@ class Decoders(Protocol):
 
 
 class Here:
-    """Decodes in this process, for trusted files and for whoever decodes one file only."""
+    """A decoder in this process, for trusted files and for callers that decode a single file."""
 
     def read_photo(self, path: str | os.PathLike) -> Photo:
         """As `photo_file.read_photo`."""
@@ -65,7 +64,7 @@ HERE = Here()
 
 
 class Apart:
-    """Decodes each file in a process of its own, one at a time; for use by one thread.
+    """A decoder of each file in a process of its own, one at a time; for use by one thread.
 
     Raises what the decoders raise, and `Unusable` "crashed" where the process died twice.
     """
@@ -88,7 +87,7 @@ class Apart:
             yield _VideoApart(file, *_read_facts(content))
 
     def close(self) -> None:
-        """Ends the processes."""
+        """End the processes."""
         for server in self._servers.values():
             server.end()
         self._servers = {}
@@ -121,7 +120,7 @@ class _VideoApart:
 
 
 class _Server:
-    """The process that makes processes; started anew when it is gone."""
+    """The server process, which forks a process per file; it is restarted when it has ended."""
 
     def __init__(self, kind: str):
         self._kind = kind
@@ -130,7 +129,7 @@ class _Server:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        # Safe path: the folder that the user stands in is not a place to import from.
+        # Safe path: nothing is imported from the current folder.
         environment = {name: value for name, value in os.environ.items() if NEEDED.match(name)}
         environment |= {"PYTHONPATH": ROOT, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "fsfm_jax.prepare.media.decoder_server", self._kind]
@@ -139,7 +138,7 @@ class _Server:
         self._socket, self._lines, self._ready = ours, ours.makefile("rb"), False
 
     def begin(self, kind: str, path: str | os.PathLike) -> socket.socket:
-        """Lets a new process serve a file; the socket to talk to it. Starts the server anew if it is gone."""
+        """Start a process for a file and return its socket. Restart the server if it has ended."""
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
@@ -155,7 +154,7 @@ class _Server:
         return ours
 
     def _send(self, request: bytes, end: socket.socket) -> bool:
-        """Whether the server took a request; it may end at any moment."""
+        """Return whether the server accepted a request; it may end at any moment."""
         if self.exit_code() is None or not self._is_ready():
             return False
         try:
@@ -165,7 +164,7 @@ class _Server:
         return True
 
     def exit_code(self) -> int | None:
-        """Waits for the process of the last file; its exit code, 0 if there was none, None if the server is gone."""
+        """Wait for the process of the last file; return its exit code, 0 without one, None without a server."""
         if not self._waiting:
             return 0
         self._waiting = False
@@ -173,7 +172,7 @@ class _Server:
         return int(line) if line.endswith(b"\n") else None
 
     def end(self) -> None:
-        """Ends the server, and with it what it made."""
+        """End the server and its processes."""
         self._process.kill()
         self._process.wait()
         self._lines.close()
@@ -210,7 +209,7 @@ class _File:
             pass  # it was gone before it got the question
 
     def ask(self, index: int | None) -> tuple[list, np.ndarray | None]:
-        """The answer about a frame, or the first one; if the process dies at it, a new one is asked, once."""
+        """Return the answer about a frame, or the first one; if the process dies, retry once with a new one."""
         if self._stream.closed:
             raise Unusable("crashed", "the process that decodes the file died twice before")
         try:
@@ -228,7 +227,7 @@ class _File:
             raise Unusable("crashed", f"the process that decodes the file died twice ({_describe(code)})") from error
 
     def _ask_once(self, index: int | None) -> tuple[list, np.ndarray | None]:
-        """Raises EOFError if there is no answer, or another than agreed."""
+        """Return one answer; EOFError if there is none or it is malformed."""
         try:
             if index is not None:
                 self._stream.write(b"%d\n" % index)
@@ -278,7 +277,7 @@ class _File:
 
 
 def _describe(code: int | None) -> str:
-    """How a process ended, by its exit code."""
+    """Return a phrase on how a process ended, by its exit code."""
     if code == -signal.SIGXCPU:
         return "its processor time was used up"
     return "it was ended" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,4 +1,4 @@
-"""BMP files: their header, and whether all of their pixels are there."""
+"""Read the header of BMP files, and check whether they are complete."""
 
 from fsfm_jax.data.photo import Header
 from fsfm_jax.prepare.media.unusable import Unusable
@@ -8,7 +8,7 @@ PLAIN = (0, 3)  # kinds of compression that are none
 
 
 def bitmap_header(data: bytes) -> Header:
-    """Reads the size of a BMP; raises `Unusable` "truncated" if it ends within the header."""
+    """Read the size of a BMP; raises `Unusable` "truncated" if it ends within the header."""
     if len(data) < 26:
         raise Unusable("truncated", "the header of the BMP is cut off")
     if int.from_bytes(data[14:18], "little") == CORE:
@@ -19,7 +19,7 @@ def bitmap_header(data: bytes) -> Header:
 
 
 def bitmap_is_whole(data: bytes, header: Header) -> bool:
-    """Whether all pixels of a BMP are there; of a compressed one, which has no end of its own, the decoder tells."""
+    """Return whether all pixels of a BMP are there; True for a compressed one, which only the decoder can check."""
     core = int.from_bytes(data[14:18], "little") == CORE
     if not core and int.from_bytes(data[30:34], "little") not in PLAIN:
         return True

@@ -1,6 +1,6 @@
-"""Colours of photos that are not sRGB: converted by their ICC profile, or by the colour signal of HEIC, AVIF and PNG.
+"""Convert photos to sRGB by their ICC profile, or by the colour signal of HEIC, AVIF and PNG.
 
-Networks have seen sRGB. A profile that says sRGB, in whatever words, changes no pixel.
+Networks are trained on sRGB. A profile equivalent to sRGB changes no pixel.
 """
 
 import io
@@ -26,7 +26,7 @@ KNEE = 0.6  # share of the reference white above which highlights are compressed
 
 
 def by_profile(image: np.ndarray, profile: bytes) -> tuple[np.ndarray, str]:
-    """Converts `[H, W, 3] uint8` to sRGB by an ICC profile; returns it with a note, "" if it was sRGB already."""
+    """Convert `[H, W, 3] uint8` to sRGB by an ICC profile; returns it with a note, "" if it was sRGB already."""
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = opened.profile.xcolor_space.strip()
@@ -42,7 +42,7 @@ def by_profile(image: np.ndarray, profile: bytes) -> tuple[np.ndarray, str]:
         if np.abs(changed).max() <= SAME:
             return image, ""
         return _transform(image, transform, MODES[space]), f"colours converted from {name} to sRGB"
-    # LittleCMS refuses damaged profiles by whatever Pillow makes of it.
+    # LittleCMS refuses damaged profiles, and Pillow raises several types for that.
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
         return image, "taken as sRGB: the colour profile is damaged"
 
@@ -54,7 +54,7 @@ def _transform(image: np.ndarray, transform: ImageCms.ImageCmsTransform, mode: s
 
 
 def by_signal(image: np.ndarray, signal: tuple[int, int]) -> tuple[np.ndarray, str]:
-    """Converts `[H, W, 3] uint8` to sRGB by primaries and transfer characteristics; returns it with a note or "".
+    """Convert `[H, W, 3] uint8` to sRGB by primaries and transfer characteristics; returns it with a note or "".
 
     HDR (PQ, HLG) is tone-mapped: up to 0.6 of the reference white brightness stays, highlights above are compressed.
     """
@@ -73,7 +73,7 @@ def by_signal(image: np.ndarray, signal: tuple[int, int]) -> tuple[np.ndarray, s
 
 
 def _map(linear: np.ndarray, bright: bool) -> np.ndarray:
-    """Linear BT.709, 1 = reference white, as sRGB of 8 bits."""
+    """Convert linear BT.709, 1 = reference white, to sRGB of 8 bits."""
     linear = np.maximum(linear, 0)
     if bright:
         brightest = np.maximum(linear.max(2, keepdims=True), np.float32(1e-6))
@@ -90,14 +90,14 @@ def _of_srgb(code: np.ndarray) -> np.ndarray:
 
 
 def _of_pq(code: np.ndarray) -> np.ndarray:
-    """SMPTE ST 2084, in units of the reference white."""
+    """Decode SMPTE ST 2084 (PQ) to light in units of the reference white."""
     m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
     root = code ** (1 / m2)
     return 10_000 / REFERENCE_WHITE * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1)
 
 
 def _of_hlg(code: np.ndarray) -> np.ndarray:
-    """BT.2100 on a display of 1000 cd/m2, its system gamma of 1.2 applied to each channel."""
+    """Decode BT.2100 HLG for a display of 1000 cd/m2, with its system gamma of 1.2 applied to each channel."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12)
     return 1000 / REFERENCE_WHITE * scene**1.2

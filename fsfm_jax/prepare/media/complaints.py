@@ -17,7 +17,7 @@ OF_DECODERS = re.compile(
     r"(Corrupt JPEG data|Premature end of JPEG|Inconsistent progression|Invalid |Unsupported |Unknown |Warning|"
     r"libpng (warning|error))"
 )
-ANY = re.compile("")  # libtiff begins lines with the name of whatever part of it speaks
+ANY = re.compile("")  # libtiff begins lines with the name of one of its modules
 LONGEST = 1 << 16  # bytes that are kept of one picture
 _lock = threading.Lock()
 

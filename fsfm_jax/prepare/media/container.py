@@ -1,4 +1,4 @@
-"""Kinds of video files, told by their first bytes and never by their names."""
+"""Recognise kinds of video files by their first bytes, never by their names."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".avi", ".mkv", ".webm", ".flv", ".wmv", ".asf"),
     *(".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".m2v", ".vob", ".ogv", ".mxf"),
 )
-START_LENGTH = 1024  # bytes that `container_of` looks at
+START_LENGTH = 1024  # bytes that `container_of` reads
 # First atom of MP4 and of QuickTime, which in old files is not always "ftyp".
 ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 RAW_BRAND = b"crx "  # of raw photos of Canon, which have the same atoms
@@ -35,7 +35,7 @@ NAMES = "MP4, MOV, AVI, Matroska, WebM, MPEG-TS, MPEG-PS, Ogg, MXF, FLV, WMV"
 
 
 def container_of(start: bytes) -> Container | None:
-    """The container that the first `START_LENGTH` bytes of a file tell; None if unknown, or if it is a photo's."""
+    """Return the container by the first `START_LENGTH` bytes of a file; None if unknown, or if it is a photo's."""
     if start[4:8] in ATOMS:
         return None if photo_brand(start) or start[8:12] == RAW_BRAND else _of_atoms(start)
     for magic, container in (

@@ -1,8 +1,8 @@
-"""The process that makes a process for each file to decode; started by `apart.Apart`.
+"""The server process, which forks a process for each file to decode; started by `apart.Apart`.
 
 It imports the decoders once and decodes nothing itself but a grey picture of its own. For each file it forks a copy,
-which serves that file and ends with it, so a copy starts within milliseconds and holds nothing of another file. What a
-fork costs grows with what is loaded: a server for plain photos (`PLAIN`) loads their decoders alone. Everything must be
+which serves that file and then exits. So a copy starts within milliseconds and holds no data of another file. The cost
+of a fork grows with the loaded code: a server for plain photos (`PLAIN`) loads only their decoders. Everything must be
 loaded here: the copy opens its file, closes the sandbox around itself, and can open nothing more (`sandbox`).
 
 Its standard input is a socket. A request is [kind, path] in JSON, with the end of another socket, on which the copy
@@ -55,7 +55,7 @@ DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 def main() -> None:
     end_with(os.getppid())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for name in LOADED[sys.argv[1]]:
         importlib.import_module(name)
@@ -63,7 +63,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # a collection in a copy would touch, and so copy, all of the memory
     requests = socket.socket(fileno=0)
-    with contextlib.suppress(ConnectionError):  # whoever asks has ended
+    with contextlib.suppress(ConnectionError):  # the caller has ended
         requests.sendall(READY)
         while True:
             request, ends, _, _ = socket.recv_fds(requests, MAX_REQUEST, 1)
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def _warm_up() -> None:
-    """Does once what the first photo makes the decoders do, so that no copy has to, or could not any more."""
+    """Run the lazy initialisation of the decoders once, so that no copy has to do it inside its sandbox."""
     from fsfm_jax.data.photo import encode_jpeg
     from fsfm_jax.prepare.media.photo_file import read_photo
 
@@ -92,7 +92,7 @@ def _warm_up() -> None:
 
 
 def end_with(parent: int) -> None:
-    """Lets this process be killed when its parent ends, where the system can (Linux)."""
+    """Ask the system to kill this process when its parent ends (Linux only)."""
     libc = _libc()
     if hasattr(libc, "prctl"):
         libc.prctl(DEATH_OF_PARENT, signal.SIGKILL)
@@ -106,7 +106,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def _live(server: int, kind: str, path: str, end: int, requests: socket.socket) -> None:
-    """All that a copy does; does not return."""
+    """Run a copy; never return."""
     code = 1
     try:
         end_with(server)
@@ -159,7 +159,7 @@ def _guard(answers: io.BufferedIOBase, work: Callable[[], None]) -> None:
         _write(answers, {"unusable": ["forbidden", words]}, None)
     except MemoryError:
         _write(answers, {"unusable": ["too_large", "it does not fit into the memory of its process"]}, None)
-    except Exception:  # a fault of the program is told where it can end the run
+    except Exception:  # a bug is reported where it can end the run
         _write(answers, {"fault": traceback.format_exc()}, None)
 
 

@@ -21,19 +21,19 @@ class Decoded:
 
 
 class Decoding:
-    """Decodes a stream; where it stands can be moved."""
+    """A decoder of a stream whose position can be moved."""
 
     def __init__(self, opened: OpenedStream):
         self._opened = opened
         self._frames: Iterator[Decoded] = iter(())
 
     def start(self) -> None:
-        """Goes to the start of the file, with a new decoder."""
+        """Go to the start of the file, with a new decoder."""
         self._opened.rewind()
         self._frames = self._decode(self._opened.packets())
 
     def jump(self, key: Key) -> None:
-        """Goes to a key frame; from its packet on the stream is decoded."""
+        """Go to a key frame, and decode the stream from its packet on."""
         try:
             self._opened.container.seek(key.decoded, stream=self._opened.stream)
             found = self._from(key, LOST)
@@ -45,7 +45,7 @@ class Decoding:
         self._frames = self._decode(found or iter(()))
 
     def next(self) -> Decoded | None:
-        """The next frame in the order they are shown; None at the end."""
+        """Return the next frame in display order; None at the end."""
         return next(self._frames, None)
 
     def _from(self, key: Key, limit: int | None) -> Iterator[av.Packet] | None:

@@ -1,7 +1,7 @@
-"""From a decoded frame to `[H, W, 3] uint8` RGB as it is shown: fields, colours, pixel shape, rotation.
+"""Convert a decoded frame to `[H, W, 3] uint8` RGB as it is displayed: fields, colours, pixel shape, rotation.
 
-Colours are converted with the matrix and the range that the frame names; where it names none, FFmpeg's defaults hold
-(BT.601, limited range), as for every player that uses it.
+Colours are converted with the matrix and the range that the frame names. Without them, FFmpeg's defaults apply (BT.601,
+limited range), as in every player that uses it.
 """
 
 import struct
@@ -26,14 +26,14 @@ PAPER = 255  # what is seen through transparent parts
 
 @dataclass(frozen=True)
 class Shape:
-    """What all pictures of a video are brought to: height and width before rotation."""
+    """The common shape of all pictures of a video: height and width before rotation."""
 
     height: int
     width: int
 
 
 def shape_of(frame: av.VideoFrame, pixel: Fraction | None) -> Shape:
-    """The shape of the first frame, with pixels of the aspect `pixel` made square by stretching.
+    """Return the shape of the first frame, stretched so that pixels of the aspect `pixel` become square.
 
     Raises:
       Unusable: "too_large" or "no_pixels".
@@ -46,10 +46,10 @@ def shape_of(frame: av.VideoFrame, pixel: Fraction | None) -> Shape:
 
 
 class Pictures:
-    """Makes pictures of the frames of one video.
+    """A converter of the frames of one video to pictures.
 
     Attributes:
-      notes: what a reader of a result must know about how the pictures so far were made, each phrase once.
+      notes: remarks for the report on how the pictures so far were made, each phrase once.
     """
 
     def __init__(self, shape: Shape):
@@ -59,7 +59,7 @@ class Pictures:
         self._graph, self._graph_of = None, None
 
     def picture(self, frame: av.VideoFrame) -> np.ndarray:
-        """A frame as `[H, W, 3] uint8` RGB.
+        """Convert a frame to `[H, W, 3] uint8` RGB.
 
         Raises:
           Unusable: "damaged", "too_large" or "no_pixels".
@@ -82,9 +82,9 @@ class Pictures:
             self.notes += (note,)
 
     def _field(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The upper field, of half the height, which is then scaled to the height of the frame.
+        """Return the upper field, of half the height, which is then scaled to the height of the frame.
 
-        Better ways of deinterlacing look at the frames around, and would depend on how the frame was reached.
+        Better deinterlacing uses the neighbouring frames, and would depend on how the frame was reached.
         """
         if (kind := (frame.width, frame.height, frame.format.name)) != self._graph_of:
             graph = av.filter.Graph()
@@ -130,7 +130,7 @@ class Pictures:
 
 
 def orientation_of(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
-    """The display matrix of a frame: `(a, b, c, d)` of `x' = a x + c y, y' = b x + d y` in -1, 0 and 1.
+    """Return the display matrix of a frame: `(a, b, c, d)` of `x' = a x + c y, y' = b x + d y` in -1, 0 and 1.
 
     None if it is no combination of quarter turns and mirrors.
     """

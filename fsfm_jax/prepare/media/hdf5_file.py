@@ -31,7 +31,7 @@ class Hdf5File:
     rate = None
 
     def __init__(self, file: File):
-        """Raises `Unusable`: "unreadable", "damaged" or "no_frames"."""
+        """Raise `Unusable`: "unreadable", "damaged" or "no_frames"."""
         try:
             self._bytes = io.FileIO(file, closefd=not isinstance(file, int))
         except OSError as error:
@@ -76,15 +76,15 @@ class Hdf5File:
         return np.ascontiguousarray(frame.transpose(1, 2, 0) if channel_first else frame)
 
     def close(self) -> None:
-        """Closes the file; nothing can be read any more."""
+        """Close the file; nothing can be read any more."""
         self._file.close()
         self._bytes.close()
 
 
 def _entry(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
-    """The entry `name` of a group, which must not be a link to another place."""
+    """Return the entry `name` of a group, which must not be a link to another place."""
     if name not in group:
-        found = str(list(group))[:200]  # as Python writes names: they may hold what a terminal would obey
+        found = str(list(group))[:200]  # escaped by Python: names may hold control characters of terminals
         raise Unusable("unsupported_frame", f"expected {ARRAY} in {group.name}, found {found}")
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise Unusable("other_files", f"expected {name} in {group.name} to be stored here, found a link")
@@ -92,7 +92,7 @@ def _entry(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
 
 
 def _check(dataset: h5py.Dataset, name: str) -> bool:
-    """Refuses what is not a colour picture of 8 bits in this file; returns whether the channels come first."""
+    """Refuse what is not a colour picture of 8 bits in this file; returns whether the channels come first."""
     if dataset.external or dataset.is_virtual:
         raise Unusable("other_files", f"expected {name} to be stored in this file, found it spread over others")
     shape = dataset.shape or ()

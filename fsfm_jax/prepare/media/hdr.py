@@ -22,7 +22,7 @@ STEPS = 4096  # of the tables of inputs and of outputs
 
 
 def tone_mapped(image: np.ndarray, transfer: int) -> np.ndarray:
-    """Maps `[H, W, 3] uint16` R'G'B' of BT.2020, full range, with the transfer `HLG` or `PQ`, to `[H, W, 3] uint8`."""
+    """Map `[H, W, 3] uint16` R'G'B' of BT.2020, full range, with the transfer `HLG` or `PQ`, to `[H, W, 3] uint8`."""
     light = np.empty(image.shape, np.float32)
     table = _light(transfer)
     for row in range(0, len(image), 64):  # in strips that stay in the cache

@@ -1,7 +1,7 @@
-"""HEIC photos, as phones take them, decoded by libheif and libde265.
+"""Decode HEIC photos, as phones take them, with libheif and libde265.
 
-Rotation, mirroring and cropping that the file asks for are applied by libheif; the orientation noted in EXIF does not
-count in this format. libde265 does not tell of damaged data: a broken tile is decoded to whatever comes out.
+libheif applies the rotation, mirroring and cropping of the file; the EXIF orientation does not count in this format.
+libde265 does not report damaged data: a broken tile is decoded to arbitrary pixels.
 """
 
 import io
@@ -20,7 +20,7 @@ MODES = ("RGB", "RGBA", "L", "LA")
 
 
 def read_heif(data: bytes, check_size: Callable[[int, int], None]) -> Picture:
-    """Decodes the primary picture of a HEIC file; `check_size` refuses a height and width before that.
+    """Decode the primary picture of a HEIC file; `check_size` refuses a height and width before that.
 
     Raises:
       Unusable: "truncated", "damaged", "unsupported_pixels" or what `check_size` raises.
@@ -38,7 +38,7 @@ def read_heif(data: bytes, check_size: Callable[[int, int], None]) -> Picture:
         image, info = opened.to_pillow(), opened.info
     except Unusable:
         raise
-    except Exception as error:  # pi_heif hands on whatever libheif says, in several types
+    except Exception as error:  # pi_heif passes on errors of libheif in several types
         raise Unusable("damaged", f"the HEIC decoder failed: {plain(str(error))[:200]}") from error
     if image.mode not in MODES:
         raise Unusable("unsupported_pixels", f"expected colours or grey of 8 bits, found {image.mode}")
@@ -59,7 +59,7 @@ def read_heif(data: bytes, check_size: Callable[[int, int], None]) -> Picture:
 
 
 def _first_frame(data: bytes, frames: int, check_size: Callable[[int, int], None]) -> Picture:
-    """Decodes the first frame of a sequence without a still picture, which libheif does not open, by FFmpeg."""
+    """Decode the first frame of a sequence without a still picture, which libheif does not open, by FFmpeg."""
     try:
         # From memory, and no other format: a file cannot lead FFmpeg to another one.
         with av.open(io.BytesIO(data), format="mov") as container:
@@ -72,7 +72,7 @@ def _first_frame(data: bytes, frames: int, check_size: Callable[[int, int], None
             image = frame.to_ndarray(format="rgb24")
     except Unusable:
         raise
-    except Exception as error:  # PyAV hands on FFmpeg's errors in several types
+    except Exception as error:  # PyAV passes on FFmpeg's errors in several types
         words = plain(str(error))[:200] or type(error).__name__
         raise Unusable("damaged", f"the first frame of the HEIC sequence cannot be decoded: {words}") from error
     notes = (f"first of {frames} frames",) if frames > 1 else ()

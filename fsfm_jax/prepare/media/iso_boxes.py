@@ -1,6 +1,6 @@
-"""Boxes of ISO media files, as far as a photo in one (HEIC, AVIF) is concerned: is it whole, and what are its colours?
+"""Read boxes of ISO media files that hold a photo (HEIC, AVIF): whether it is complete, and its colours.
 
-The decoders do not tell: libheif fills missing tiles with green, and Pillow does not hand on the colour signal of AVIF.
+The decoders do not report this: libheif fills missing tiles with green, and Pillow drops the colour signal of AVIF.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ NO_METHOD = 0  # extents are counted from the start of the file
 
 
 def children(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end of the content of each box between two positions; the end may lie behind that of the file."""
+    """Yield kind, start and end of the content of each box between two positions; the end may exceed the file."""
     for _ in range(MOST_BOXES):
         if start + 8 > end:
             return
@@ -26,7 +26,7 @@ def children(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, in
 
 
 def find(data: bytes, path: tuple[bytes, ...], start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
-    """Start and end of the content of all boxes of a path, such as `(b"meta", b"iprp")`."""
+    """Yield start and end of the content of all boxes of a path, such as `(b"meta", b"iprp")`."""
     for kind, begin, stop in children(data, start, len(data) if end is None else end):
         if kind == path[0]:
             if len(path) == 1:
@@ -36,7 +36,7 @@ def find(data: bytes, path: tuple[bytes, ...], start: int = 0, end: int | None =
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether all boxes of the top level and all stored pictures lie within the file; bytes behind them do no harm."""
+    """Return whether all top-level boxes and stored pictures lie within the file; further bytes are allowed."""
     for kind, _, stop in children(data, 0, len(data)):
         if kind not in TOP_LEVEL:
             break
@@ -47,7 +47,7 @@ def is_whole(data: bytes) -> bool:
 
 
 def colour_signal(data: bytes) -> tuple[int, int] | None:
-    """Colour primaries and transfer characteristics (numbers of ITU-T H.273) of a photo; None where it tells none."""
+    """Return colour primaries and transfer characteristics (numbers of ITU-T H.273) of a photo; None without them."""
     for begin, end in find(data, (b"meta", b"iprp", b"ipco", b"colr")):
         if data[begin : begin + 4] == b"nclx" and begin + 8 <= end:
             return _number(data, begin + 4, 2), _number(data, begin + 6, 2)
@@ -55,18 +55,18 @@ def colour_signal(data: bytes) -> tuple[int, int] | None:
 
 
 def has_still(data: bytes) -> bool:
-    """Whether there is a picture outside of any track."""
+    """Return whether there is a picture outside of any track."""
     return next(find(data, (b"meta", b"pitm")), None) is not None
 
 
 def sequence_length(data: bytes) -> int:
-    """How many pictures the longest track of a sequence has; 0 without one."""
+    """Return the number of pictures in the longest track of a sequence; 0 without one."""
     path = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz")
     return max((_number(data, begin + 8, 4) for begin, _ in find(data, path)), default=0)
 
 
 def _extents(data: bytes, at: int, end: int) -> Iterator[int]:
-    """Where each part of the stored pictures ends, by the box `iloc` between two positions."""
+    """Yield where each part of the stored pictures ends, by the box `iloc` between two positions."""
     version, sizes = data[at] if at < len(data) else 0, _number(data, at + 4, 2)
     offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     wide = 2 if version < 2 else 4

@@ -1,7 +1,7 @@
-"""One video stream of a local file, opened with FFmpeg through PyAV: one demuxer, one thread, no other file.
+"""Open one video stream of a local file with FFmpeg through PyAV: one demuxer, one thread, no other file.
 
-FFmpeg reads more than videos: lists that make it open other files and addresses of the network. Here it never opens
-anything: it gets the bytes of one file from Python, and whatever else it asks for is refused.
+FFmpeg also reads playlists that make it open other files and network addresses. Here it never opens anything: it gets
+the bytes of one file from Python, and all other requests are refused.
 """
 
 import io
@@ -33,11 +33,11 @@ class OpenedStream:
     Attributes:
       container, stream: those of PyAV.
       length: bytes of the file.
-      notes: what a reader of a result must know about the choice of the stream.
+      notes: remarks for the report on the choice of the stream.
     """
 
     def __init__(self, file: File, kind: Container):
-        """Raises `Unusable`: "unreadable", "not_opened" or "too_large"."""
+        """Raise `Unusable`: "unreadable", "not_opened" or "too_large"."""
         try:
             self._file = _Bytes(file)
         except OSError as error:
@@ -60,12 +60,12 @@ class OpenedStream:
             raise
 
     def rewind(self) -> None:
-        """Opens the same file again, with a new decoder. Raises `Unusable` as the first time."""
+        """Open the same file again, with a new decoder. Raise `Unusable` as the first time."""
         self.container.close()
         self.container, self.stream, self.notes = self._open()
 
     def packets(self) -> Iterator[av.Packet]:
-        """Yields the packets of the stream from where the container stands, those that hold something and are whole."""
+        """Yield the complete, non-empty packets of the stream from the current position of the container."""
         try:
             for packet in self.container.demux(self.stream):
                 if not packet.size:  # the decoder would take it for the end
@@ -77,14 +77,14 @@ class OpenedStream:
             return  # what was read until then is what the file holds
 
     def is_cut(self) -> bool:
-        """Whether the outermost box of an AVI or Matroska file is longer than the file."""
-        start = os.pread(self._file.fileno(), 64, 0)  # where the file stands is FFmpeg's affair
+        """Return whether the outermost box of an AVI or Matroska file is longer than the file."""
+        start = os.pread(self._file.fileno(), 64, 0)  # leaves the file position, which FFmpeg uses, unchanged
         if self._kind.demuxer == "avi":
             return int.from_bytes(start[4:8], "little") + 8 > self.length
         return self._kind.demuxer == "matroska" and _segment_end(start) > self.length
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self.container.close()
         self._file.close()
 
@@ -140,7 +140,7 @@ def _why_closed(file, kind: Container) -> str:
 
 
 def _atoms(file) -> list[str]:
-    """Names of the atoms of a file in MP4 or QuickTime, at most 1,000."""
+    """Name of the atoms of a file in MP4 or QuickTime, at most 1,000."""
     names, at = [], 0
     length = os.fstat(file.fileno()).st_size
     while at + 8 <= length and len(names) < 1000:
@@ -155,7 +155,7 @@ def _atoms(file) -> list[str]:
 
 
 def _segment_end(start: bytes) -> int:
-    """Where the segment of a Matroska file ends, 0 if that is not said (RFC 8794: sizes of 1 to 8 bytes)."""
+    """Return where the segment of a Matroska file ends, 0 if unknown (RFC 8794: sizes of 1 to 8 bytes)."""
 
     def size(at: int) -> tuple[int, int]:
         length = 9 - start[at].bit_length() if start[at : at + 1] else 9
@@ -170,7 +170,7 @@ def _segment_end(start: bytes) -> int:
 
 
 def _chosen(container, kind: Container):
-    """The stream to read, and notes: a default one before others, then the one of most pixels."""
+    """Return the stream to read, and notes: prefer default streams, then the one with most pixels."""
     streams = [stream for stream in container.streams.video if not stream.disposition & COVERS]
     if not streams:
         if container.streams.video or container.streams.audio:
@@ -195,7 +195,7 @@ def _chosen(container, kind: Container):
 
 
 def _codec(container) -> str:
-    """What FFmpeg says of the codec of the first video stream, such as "'xyz1 / 0x317A7978'"."""
+    """Return FFmpeg's description of the codec of the first video stream, such as "'xyz1 / 0x317A7978'"."""
     av.logging.set_level(av.logging.INFO)  # without, what is asked for is not written
     try:
         found = re.search(r"Video: \w+ \(([ -~]{1,40}?)\)", container.dumps_format())

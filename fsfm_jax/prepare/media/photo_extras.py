@@ -1,6 +1,6 @@
-"""What the segments of a PNG, JPEG, WebP or GIF tell beside the pixels: animation, transparency, colours.
+"""Read the metadata of a PNG, JPEG, WebP or GIF besides the pixels: animation, transparency, colours.
 
-Read before decoding, without a decoder: OpenCV drops all of it in silence.
+This is done before decoding, without a decoder, because OpenCV silently drops it.
 """
 
 import struct
@@ -20,7 +20,7 @@ GAIN_MAPS = (b"hdrgm", b"ts:21496", b"HDRGainMap")
 
 @dataclass(frozen=True)
 class Extras:
-    """What a photo holds beside the pixels of its first picture.
+    """The contents of a photo besides the pixels of its first picture.
 
     Attributes:
       pictures: how many there are; unit: what they are called.
@@ -41,7 +41,7 @@ class Extras:
 
 
 def extras_of(data: bytes, encoding: str) -> Extras:
-    """Reads the extras of a "png", "jpeg", "webp" or "gif"; those of any other format are none."""
+    """Read the extras of a "png", "jpeg", "webp" or "gif"; those of any other format are none."""
     readers = {"png": _png, "jpeg": _jpeg, "webp": _webp, "gif": _gif}
     return readers[encoding](data) if encoding in readers else Extras()
 
@@ -87,7 +87,7 @@ def _jpeg(data: bytes) -> Extras:
 
 
 def _multi_pictures(index: bytes) -> int:
-    """How many pictures the index of a multi-picture file (CIPA DC-007) names, without previews of the first."""
+    """Return how many pictures the index of a multi-picture file (CIPA DC-007) names, without previews of the first."""
     order = ">" if index[:2] == b"MM" else "<"
     try:
         (at,) = struct.unpack_from(order + "I", index, 4)
@@ -127,7 +127,7 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _gif(data: bytes) -> Extras:
-    """Counts the frames whose data are all there."""
+    """Count the frames whose data are all there."""
     frames, at, table = 0, 13, 10
     try:
         at += _colour_table(data[table])

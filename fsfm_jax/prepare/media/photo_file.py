@@ -1,4 +1,4 @@
-"""Photos of any size and format, decoded to `[H, W, 3] uint8` RGB in sRGB.
+"""Decode photos of any size and format to `[H, W, 3] uint8` RGB in sRGB.
 
 Unlike the stored face crops (`data.photo`) they come from cameras and web pages: a rotation noted in the file is
 applied, bytes behind the end are ignored, and 16 bits, grey, palettes and CMYK become 8-bit RGB. Transparent parts
@@ -38,7 +38,7 @@ REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.
 MAX_REDUCED = 1_000_000_000  # pixels before the reduction: ten seconds of decoding
 MAX_PROGRESSIVE = 250_000_000  # of a progressive JPEG, whose coefficients are kept: up to 1.5 GB
 PIXELS_PER_BYTE = 512  # at most, of a JPEG: a bit for each block of 64 pixels
-# What libjpeg says of padding between the segments of a header, which is no damage.
+# The warning of libjpeg about padding between the segments of a header, which is no damage.
 HARMLESS = "extraneous bytes before marker 0x"
 IN_DATA = tuple(f"{HARMLESS}d{digit}" for digit in "0123456789")
 
@@ -49,7 +49,7 @@ class Photo:
 
     Attributes:
       image: `[H, W, 3] uint8` RGB, upright.
-      notes: what a reader of a result must know about how it was decoded, such as "first of 24 frames".
+      notes: remarks for the report on how it was decoded, such as "first of 24 frames".
     """
 
     image: np.ndarray
@@ -57,7 +57,7 @@ class Photo:
 
 
 def read_photo(file: File) -> Photo:
-    """Reads a PNG, JPEG, WebP, BMP, HEIC, AVIF, TIFF or GIF file; the content decides, not the suffix.
+    """Read a PNG, JPEG, WebP, BMP, HEIC, AVIF, TIFF or GIF file; the content decides, not the suffix.
 
     A JPEG of more than `MAX_PIXELS` is read at 1/2, 1/4 or 1/8 of its size, and boxes in it count the pixels read.
 
@@ -83,7 +83,7 @@ def read_photo(file: File) -> Photo:
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuses a picture of `height` x `width` before it is decoded.
+    """Refuse a picture of `height` x `width` before it is decoded.
 
     Raises:
       Unusable: "no_pixels" or "too_large".
@@ -120,7 +120,7 @@ def _by_opencv(data: bytes, encoding: str) -> Picture:
 
 
 def _reduction(data: bytes, header: Header, extras: Extras) -> int:
-    """The part of its size that a JPEG is read at: the smallest of 1, 2, 4 and 8 that gives `MAX_PIXELS` or fewer."""
+    """Return the divisor of the size at which a JPEG is read: the least of 1, 2, 4, 8 for at most `MAX_PIXELS`."""
     pixels = header.height * header.width
     most = min(MAX_PROGRESSIVE if extras.progressive else MAX_REDUCED, PIXELS_PER_BYTE * len(data))
     if header.encoding != "jpeg" or pixels <= MAX_PIXELS or pixels > most:
@@ -158,7 +158,7 @@ def _decode(data: bytes, header: Header, parts: int) -> tuple[np.ndarray, tuple[
 
 
 def _alpha(data: bytes, encoding: str, size: tuple[int, int]) -> np.ndarray:
-    """The alpha of the first picture, `[H, W] uint8`, which OpenCV drops."""
+    """Return the alpha of the first picture, `[H, W] uint8`, which OpenCV drops."""
     try:
         with warnings.catch_warnings():  # about sizes, which are checked already
             warnings.simplefilter("ignore")

@@ -1,11 +1,11 @@
-"""Photo formats, told by the first bytes of a file: those that are read, and those that are known by name only."""
+"""Recognise photo formats by the first bytes of a file: supported ones, and ones that are known by name only."""
 
 import re
 
 from fsfm_jax.data.photo import encoding_of
 
 PHOTO_FORMATS = "PNG, JPEG, WebP, BMP, HEIC, AVIF, TIFF or GIF"
-START_LENGTH = 1024  # bytes that `format_of` and the sentences look at
+START_LENGTH = 1024  # bytes that `format_of` and the sentences use
 
 # Sizes of the header that follows the 14 bytes of a BMP file, by version; the first has shorter fields.
 BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
@@ -41,7 +41,7 @@ OTHERS = (
     (rb"%PDF-", "a PDF document", "save its pictures as PNG or JPEG"),
     (rb"%!PS", "a PostScript document", "save its pictures as PNG or JPEG"),
 )  # fmt: skip
-# What stands in place of a photo after a download that failed.
+# Contents of a file in place of a photo after a failed download.
 NO_PICTURES = (
     (rb"PK\x03\x04", "a ZIP archive or an office document", "unpack it"),
     (rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html)[\s>]", "an HTML page", "download the file itself"),
@@ -50,7 +50,7 @@ NO_PICTURES = (
 
 
 def format_of(start: bytes) -> str | None:
-    """The format that the first bytes tell: "png", "jpeg", "webp", "bmp", "heic", "avif", "tiff" or "gif"; or None."""
+    """Return the format by the first bytes: "png", "jpeg", "webp", "bmp", "heic", "avif", "tiff" or "gif"; or None."""
     if encoding := encoding_of(start):
         return encoding
     if brand := photo_brand(start):
@@ -63,12 +63,12 @@ def format_of(start: bytes) -> str | None:
 
 
 def other_format(start: bytes) -> str:
-    """A sentence about a picture or document that is not read, and what to do with it; "" for anything else."""
+    """Return a sentence about an unsupported picture or document, and what to do; "" for anything else."""
     return _sentence(start, OTHERS, "this is {}, which is not read; {}")
 
 
 def no_picture(start: bytes) -> str:
-    """A phrase about what is no picture at all, and what to do; "" for anything else."""
+    """Return a phrase about a file that is no picture, and what to do; "" for anything else."""
     return _sentence(start, NO_PICTURES, "it is {}: {}")
 
 
@@ -80,7 +80,7 @@ def _sentence(start: bytes, kinds: tuple[tuple[bytes, str, str], ...], sentence:
 
 
 def photo_brand(start: bytes) -> str | None:
-    """Whether an ISO media file is a photo: "heic" or "avif"; None for a video or anything else.
+    """Return the photo format of an ISO media file: "heic" or "avif"; None for a video or anything else.
 
     The major brand decides. Where that is a general one, the first compatible brand of a photo does.
     """

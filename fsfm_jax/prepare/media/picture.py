@@ -1,4 +1,4 @@
-"""What a decoder made of a photo, before its transparency and its colours are dealt with."""
+"""A decoded photo, before its transparency and its colours are converted."""
 
 from dataclasses import dataclass, replace
 
@@ -20,7 +20,7 @@ class Picture:
       alpha: `[H, W] uint8`, 0 = transparent; None if all of it is opaque.
       profile: ICC colour profile.
       signal: colour primaries and transfer characteristics, as in ITU-T H.273.
-      notes: what a reader of a result must know, a phrase each.
+      notes: remarks for the report, a phrase each.
     """
 
     image: np.ndarray
@@ -30,7 +30,7 @@ class Picture:
     notes: tuple[str, ...] = ()
 
     def in_srgb(self) -> "Picture":
-        """The picture in sRGB; the same pixels if that is what they are. A signal of HDR counts more than a profile."""
+        """Convert to sRGB; pixels in sRGB stay the same. An HDR signal takes precedence over a profile."""
         image, note = self.image, ""
         if self.signal is not None and (self.signal[1] in colours.TRANSFERS or self.profile is None):
             image, note = colours.by_signal(self.image, self.signal)
@@ -39,10 +39,10 @@ class Picture:
         return replace(self, image=image, notes=self.notes + ((note,) if note else ()))
 
     def opaque(self) -> "Picture":
-        """The picture on white, if any of it is transparent.
+        """Blend the picture with white, if any of it is transparent.
 
         Raises:
-          Unusable: "transparent", if all of it is: what lies below was never meant to be seen.
+          Unusable: "transparent", if all of it is: its pixels were never meant to be seen.
         """
         if self.alpha is None:
             return self

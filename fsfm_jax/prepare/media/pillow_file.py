@@ -1,7 +1,7 @@
-"""AVIF, TIFF and GIF photos, decoded by Pillow with libavif, libtiff and its own GIF reader.
+"""Decode AVIF, TIFF and GIF photos with Pillow: libavif, libtiff and its own GIF reader.
 
-Pillow's decoders fail on damaged data, apart from libtiff's, which go on: whatever libtiff complains about is refused,
-and so are the codes of fax machines, which leave pixels unwritten.
+Pillow's decoders fail on damaged data, except libtiff's, which continue. So every file with a warning of libtiff is
+refused, and so are fax compressions, which leave pixels unwritten.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ READ_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "C
 
 
 def read_pillow(data: bytes, encoding: str, check_size: Callable[[int, int], None]) -> Picture:
-    """Decodes the first picture of an "avif", "tiff" or "gif"; `check_size` refuses a height and width before that.
+    """Decode the first picture of an "avif", "tiff" or "gif"; `check_size` refuses a height and width before that.
 
     Raises:
       Unusable: "truncated", "damaged", "unsupported_format", "unsupported_pixels" or what `check_size` raises.
@@ -71,7 +71,7 @@ def read_pillow(data: bytes, encoding: str, check_size: Callable[[int, int], Non
 
 @contextlib.contextmanager
 def _words_of_pillow(name: str) -> Iterator[None]:
-    """Turns whatever Pillow raises into `Unusable`; its warnings are about sizes, which are checked here."""
+    """Convert all exceptions of Pillow to `Unusable`; its warnings are about sizes, which are checked here."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -90,7 +90,7 @@ def _words_of_pillow(name: str) -> Iterator[None]:
 
 
 def _directory_end(data: bytes) -> int:
-    """Where the directory of the first picture ends, of a TIFF or a BigTIFF."""
+    """Return where the directory of the first picture of a TIFF or BigTIFF ends."""
     order = "little" if data.startswith(b"II") else "big"
     wide = b"+" in data[2:4]
     start = int.from_bytes(data[8:16] if wide else data[4:8], order)
@@ -99,7 +99,7 @@ def _directory_end(data: bytes) -> int:
 
 
 def _check_tiff(mode: str, kind: dict) -> None:
-    """Refuses raw files of cameras, of which a TIFF reader sees a preview, and pixels that are no photo."""
+    """Refuse raw files of cameras, of which a TIFF reader sees a preview, and pixels that are no photo."""
     if kind[DNG_VERSION] is not None or (kind[SUBFOLDERS] is not None and int(kind[SUBFILE] or 0) & 1):
         raise Unusable(
             "unsupported_format",
@@ -120,7 +120,7 @@ def _check_tiff(mode: str, kind: dict) -> None:
 
 
 def _pages(image: Image.Image) -> tuple[str, ...]:
-    """A note about further pages; smaller copies of a page are none."""
+    """Return a note about further pages; smaller copies of a page do not count."""
     pages = 1
     try:
         for index in range(1, MOST_PAGES + 1):
@@ -138,7 +138,7 @@ def _frames(frames: int) -> tuple[str, ...]:
 
 
 def _pixels(image: Image.Image, white_is_zero: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """The picture as `[H, W, 3] uint8`, and its alpha `[H, W] uint8` if it has one."""
+    """Return the picture as `[H, W, 3] uint8`, and its alpha `[H, W] uint8` if it has one."""
     if image.mode in DEEP:
         deep = np.asarray(image).astype(np.uint32)
         grey = ((65535 - deep if white_is_zero else deep) + 128) // 257

@@ -62,7 +62,7 @@ MACHINES = {"x86_64": (0xC000003E, 317, X86_64), "aarch64": (0xC00000B7, 277, AA
 
 @functools.cache
 def missing() -> str:
-    """Says why this machine has no sandbox, as the end of a sentence; "" if it has one."""
+    """Return why this machine has no sandbox, as the end of a sentence; "" if it has one."""
     machine = os.uname().machine
     if sys.platform != "linux" or machine not in MACHINES or sys.maxsize < 1 << 32:
         return f"there is one for Linux on {' and '.join(MACHINES)}, and this is {sys.platform} on {machine}"
@@ -74,14 +74,14 @@ def missing() -> str:
 
 @functools.cache
 def warn() -> None:
-    """Says on the standard error output, once, that there is no sandbox; nothing if there is one."""
+    """Print to standard error, once, that there is no sandbox; nothing if there is one."""
     if missing():
         words = f"warning: files are decoded without a sandbox, with limits alone: {missing()}; see SECURITY.md"
         print(words, file=sys.stderr, flush=True)
 
 
 def close(seconds: int) -> None:
-    """Closes the sandbox around this process, which must have one thread; it cannot be opened again.
+    """Close the sandbox around this process, which must have one thread; it cannot be opened again.
 
     Where `missing` gives a reason, only the limits are set.
 
@@ -111,7 +111,7 @@ def close(seconds: int) -> None:
 
 
 def instructions(machine: int, calls: dict[str, int], process: int) -> Iterator[bytes]:
-    """Yields the filter for `process`, an instruction of 8 bytes each."""
+    """Yield the filter for `process`, an instruction of 8 bytes each."""
     yield _load(MACHINE)
     yield _jump(JUMP_IF_EQUAL, machine, 1)  # the numbers below are those of this machine alone
     yield _return(KILL)
@@ -135,7 +135,7 @@ def instructions(machine: int, calls: dict[str, int], process: int) -> Iterator[
 
 
 def _check(argument: float, jump: int, values: tuple[int, ...]) -> list[bytes]:
-    """Goes on if an argument of the call (its lower half; its upper half if .5 is added) fits one of `values`."""
+    """Return filter code that continues if an argument (lower half; upper half with .5) fits one of `values`."""
     jumps = [_jump(jump, value, len(values) - place) for place, value in enumerate(values)]
     return [_load(ARGUMENTS + int(8 * argument)), *jumps, _return(REFUSE | errno.EPERM)]
 
@@ -153,7 +153,7 @@ def _return(value: int) -> bytes:
 
 
 def _lower(kind: int, soft: int, hard: int) -> None:
-    """Lowers a limit of this process; one that is lower stays."""
+    """Lower a limit of this process; a lower one stays."""
     old_soft, old_hard = resource.getrlimit(kind)
     resource.setrlimit(kind, (_smaller(old_soft, soft), _smaller(old_hard, hard)))
 

@@ -1,4 +1,4 @@
-"""When each frame of a video is shown, and the key frame to decode it from; read from the packets, undecoded.
+"""Read the time of each frame of a video, and the key frame to decode it from, from packets without decoding.
 
 Frames are numbered by their time stamps, so a frame keeps its number however it is reached. Where the stamps cannot
 be trusted there is no timeline, and frames are numbered in the order in which they are decoded.
@@ -38,12 +38,12 @@ class Timeline:
     keys: list[Key]
 
     def key_of(self, index: int) -> int:
-        """The number of the last key frame that is shown at frame `index` or before it."""
+        """Return the number of the last key frame that is shown at frame `index` or before it."""
         return bisect_right(self.keys, self.shown[index], key=lambda key: key.shown) - 1
 
 
 def read_timeline(opened: OpenedStream) -> tuple[Timeline | None, int]:
-    """Reads all packets of a video that was just opened.
+    """Read all packets of a video that was just opened.
 
     Returns:
       The timeline, or None where time stamps are missing, occur twice, or nothing is marked as a key frame; and how

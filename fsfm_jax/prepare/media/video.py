@@ -1,7 +1,7 @@
-"""Videos and recordings of a download: one door to all formats.
+"""Open videos and recordings of a download, in all formats.
 
-Whatever is wrong with a file is an `Unusable` with one of its `REASONS`. What a broken file does to the decoder itself,
-a crash of the process, is for the caller to survive.
+Every fault of a file raises `Unusable` with one of its `REASONS`. The caller must handle a crash of the decoder
+process, which a broken file can cause.
 """
 
 from collections.abc import Iterator
@@ -22,16 +22,16 @@ class Video(Protocol):
     """An open video or recording."""
 
     count: int  # frames that the container promises; there may be fewer
-    notes: tuple[str, ...]  # what a reader of a result must know about how the video was decoded
+    notes: tuple[str, ...]  # remarks for the report on how the video was decoded
     rate: float | None  # frames a second, if the file tells
 
     def read(self, index: int) -> np.ndarray:
-        """Frame `index` as `[H, W, 3] uint8` RGB; indices must ascend. Raises `Unusable`, e.g. "frame_missing"."""
+        """Return frame `index` as `[H, W, 3] uint8` RGB; indices must ascend. `Unusable`, e.g. "frame_missing"."""
 
 
 @contextmanager
 def open_video(file: File) -> Iterator[Video]:
-    """Opens a video of the kinds in `container.NAMES` or an HDF5 recording, told by its content.
+    """Open a video of the kinds in `container.NAMES` or an HDF5 recording, told by its content.
 
     Raises:
       Unusable: "unreadable", "empty_file", "unknown_format", "not_opened", "no_frames", "too_large" or, for

@@ -1,4 +1,4 @@
-"""Frames of a video file, decoded to `[H, W, 3] uint8` RGB by FFmpeg.
+"""Decode frames of a video file to `[H, W, 3] uint8` RGB with FFmpeg.
 
 The first bytes must be those of a known container, only the reader of that container is allowed, and no other file.
 One thread, no hardware and no clock: the same file gives the same pixels, whichever frames are read.
@@ -38,7 +38,7 @@ class VideoFile:
     """
 
     def __init__(self, file: File, container: Container):
-        """Raises `Unusable`: "unreadable", "not_opened", "no_frames" or "too_large"."""
+        """Raise `Unusable`: "unreadable", "not_opened", "no_frames" or "too_large"."""
         self._opened = OpenedStream(file, container)
         try:
             told = _promised_frames(self._opened)
@@ -59,11 +59,11 @@ class VideoFile:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of a result must know about the file and the frames read so far, a phrase each."""
+        """Return remarks for the report on the file and the frames read so far, a phrase each."""
         return self._notes + self._pictures.notes
 
     def read(self, index: int) -> np.ndarray:
-        """Frame `index` (from 0) as `[H, W, 3] uint8` RGB; each index must be larger than the one before.
+        """Return frame `index` (from 0) as `[H, W, 3] uint8` RGB; each index must be larger than the one before.
 
         Raises:
           Unusable: "frame_missing", "damaged" or "too_large".
@@ -85,11 +85,11 @@ class VideoFile:
         return self._pictures.picture(found.frame)
 
     def close(self) -> None:
-        """Closes the file; nothing can be read any more."""
+        """Close the file; nothing can be read any more."""
         self._opened.close()
 
     def _count(self, packets: int) -> int:
-        """The number of frames; goes to the first, which is then ahead."""
+        """Return the number of frames, and go to the first one."""
         if self._timeline is not None:
             # A timeline is worth something if the frames have the time stamps of the packets.
             self._jump(self._timeline, 0)
@@ -130,7 +130,7 @@ class VideoFile:
             self._jump(timeline, earlier)
             found, good = self._until(timeline.shown[index], timeline.keys[earlier].shown)
         if found is None and jumped and not good:
-            # What the container calls key frames are none: from here on everything is decoded, from the start.
+            # The key frames of the container are wrong: from here on everything is decoded from the start.
             self._timeline = replace(timeline, keys=timeline.keys[:1])
             self._jump(timeline, 0)
             found, _ = self._until(timeline.shown[index], None)
@@ -142,7 +142,7 @@ class VideoFile:
         self._decoding.jump(timeline.keys[key])
 
     def _until(self, stamp: int, key: int | None) -> tuple[Decoded | None, bool]:
-        """The frame with that time stamp, and whether decoding began, if at `key`, with a key frame."""
+        """Return the frame with that time stamp, and whether decoding began, if at `key`, with a key frame."""
         good = key is None
         while (decoded := self._take()) is not None:
             shown = decoded.frame.pts
@@ -174,7 +174,7 @@ def _rate(opened: OpenedStream, timeline: Timeline | None) -> float | None:
 
 
 def _promised_frames(opened: OpenedStream) -> int:
-    """How many frames the container promises, 0 if it does not tell."""
+    """Return the number of frames in the container's header, 0 if unknown."""
     if opened.container.format.name.startswith("mov"):
         return sum(not entry.is_discard for entry in opened.stream.index_entries) if opened.stream.frames else 0
     return opened.stream.frames

@@ -216,7 +216,7 @@ def _pieces(hair: np.ndarray, seeds: np.ndarray, beside: np.ndarray, head: Head)
 
 
 def _with_bare_head(hair: np.ndarray, person: np.ndarray, head: Head) -> Scalp:
-    """Adds the skin above the face oval; what is left between hair and the edge of the person is hair."""
+    """Add the skin above the face oval; what is left between hair and the edge of the person is hair."""
     above = (head.up > SKIN_UP + SKIN_SLOPE * head.outside) & (head.outside < SKIN_REACH)
     bare = person & ~head.oval & ~hair & above
     wide = open_mask(bare | head.oval, SLIVER * head.unit) & bare
