@@ -30,6 +30,7 @@ from fsfm_jax.resolve.ablate import plan_ablation
 from fsfm_jax.resolve.compare import plan
 from fsfm_jax.resolve.report import resolve_report
 from fsfm_jax.tasks.classify import ContrastSpec
+from fsfm_jax.tasks.normalisation import STATISTICS
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(
@@ -92,7 +93,7 @@ TUNED = [name for name in RECIPES if name.startswith("finetune_")]
 
 
 def tuned(c, examples=200_000, devices=1):
-    return finetune_config.resolve_finetuning(c, examples, 2, 1, config.STATISTICS["vggface2"], devices)
+    return finetune_config.resolve_finetuning(c, examples, 2, 1, STATISTICS["vggface2"], devices)
 
 
 @pytest.mark.parametrize("name", TUNED)

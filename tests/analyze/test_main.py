@@ -119,7 +119,7 @@ def test_the_caption_says_whose_patches_have_the_statistics_of_the_photo(pretrai
         faces = open_faces("samples", 1)
         galleries.draw_reconstructions(opened, [pretrained, "runs/other"], faces, ["random"], 0.75, 0, str(tmp_path))
     end = "is shown with each patch's true mean and contrast."
-    assert notes[0].endswith("the photo's.")
+    assert notes[0].endswith("visible patches are from the photo.")
     assert notes[1].endswith(f"; predicted texture of other {end}")
     assert notes[2].endswith(f"; predicted texture {end}")
 

@@ -194,7 +194,7 @@ def test_a_serialized_detector_and_a_set_of_one_class(content, detector, tmp_pat
         ({"seed": -1}, "--seed: expected 0 to 4294967295, found -1"),
         ({"batch": 12}, "--batch: expected a multiple of 8 devices; found 12"),
         ({"data": "samples"}, "--data: expected NAME=SPEC,NAME=SPEC with each name once; found 'samples'"),
-        ({"data": "a=forged:print:8"}, "the detector was trained on fake, real with real as real"),
+        ({"data": "a=forged:print:8"}, "expected the detector's classes fake, real with real as real, found attack"),
         ({"data": ",".join(f"a{n}=forged:blend:4" for n in range(17))}, "--data: expected at most 16 sets, found 17"),
         ({"classes": "fake,real"}, "--classes: expected for official files only"),
     ])  # fmt: skip

@@ -183,7 +183,7 @@ def test_evaluation_sees_every_example_once_in_equal_batches(count, hosts):
 
 
 def test_a_video_in_two_sets_and_class_orders_that_disagree_are_refused():
-    with pytest.raises(ValueError, match="a:train and a:val expected no common videos, found 2, first a 0. Training"):
+    with pytest.raises(ValueError, match="a:train and a:val: expected no common videos, found 2, first a 0. Training"):
         check_disjoint(Numbered("a:train", [0] * 4), Numbered("a:val", [0] * 8))
     check_disjoint(Numbered("a:train", [0] * 4), Numbered("b:val", [0] * 4))
     assert check_classes([Numbered("a", [0]), Numbered("b", [1])]) == (("fake", "real"), 1)

@@ -291,8 +291,8 @@ def test_cards_that_cannot_be_read(copied, change, text):
         ({"dropped": {"no_face": "many"}}, "dropped: .*many"),
         ({"dropped": ["no_face"]}, "dropped: "),
         ({"shard_lengths": [-1, 8]}, "impossible pixel sums or shard lengths"),
-        ({"pixel_sum": [1, 2]}, "pixel sums or shard lengths"),
-        ({"pixel_sum": [1, 1, 10**30]}, "pixel sums or shard lengths"),
+        ({"pixel_sum": [1, 2]}, "impossible pixel sums or shard lengths"),
+        ({"pixel_sum": [1, 1, 10**30]}, "impossible pixel sums or shard lengths"),
     ])  # fmt: skip
 def test_entries_of_a_split_are_what_they_are(copied, change, text):
     path = copied / records.CARD_FILE

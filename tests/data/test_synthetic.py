@@ -111,7 +111,7 @@ def test_sizes_show_the_same_face():
 
 
 def test_too_small_a_size_is_refused():
-    with pytest.raises(ValueError, match="expected at least 32, found 31; draw larger"):
+    with pytest.raises(ValueError, match="size of a synthetic face: expected at least 32 pixels, found 31"):
         synthetic_face(0, 0, 31)
 
 

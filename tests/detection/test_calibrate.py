@@ -54,7 +54,7 @@ def test_a_false_alarm_is_a_real_face_called_fake_and_videos_have_thresholds_of_
 
 def test_a_split_that_is_all_right_or_of_one_class_cannot_calibrate():
     card = calibrate(predictions([0.9, 0.2], [1, 0]), 0.01)
-    assert card["temperature"] is None and "every example of val is right" in card["undefined"]
+    assert card["temperature"] is None and "every example of val is classified correctly" in card["undefined"]
     assert card["log_loss"]["after"] is None and card["thresholds"]["video"]
     with pytest.raises(ValueError, match="choose it on a split that has both classes"):
         calibrate(predictions([0.9, 0.6], [1, 1]), 0.01)

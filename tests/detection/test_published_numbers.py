@@ -142,7 +142,7 @@ BLOCK = {
         ({}, None),
         ({"trust": "papers"}, "fsfm, 1: trust: expected one of paper, .*; did you mean 'paper'"),
         ({"paper": "fsvfm"}, "paper: expected one of fsfm, .*'fsvfm'"),
-        ({"kind": "x"}, r"missing \[\], unknown \['kind'\]"),
+        ({"kind": "x"}, r"missing fields \[\], unknown fields \['kind'\]"),
         ({"columns": ["A AUC"]}, "expected columns 'SET LEVEL METRIC', found 'A AUC'"),
         ({"columns": ["A clip AUC"]}, "found 'A clip AUC'"),
         ({"rows": [["m", ""]]}, "expected 1 numbers, found 0"),

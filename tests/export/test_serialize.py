@@ -194,7 +194,7 @@ def test_flags_are_for_one_kind_of_checkpoint_and_end_with_a_sentence(run, tmp_p
     with pytest.raises(ValueError, match="--dtype: expected one of bfloat16, float32; found 'float16'"):
         open_detector(run, Unsaid(), "float16")
     chosen = dict(checkpoint=run, output=str(tmp_path / "no" / "file"), format="jax", platforms=None, dtype="")
-    chosen |= dict(classes="", statistics="", norm_over="")
+    chosen |= dict(classes="", statistics="", norm_over="", sign=None)
     monkeypatch.setattr(serialize, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**chosen)))
     with pytest.raises(SystemExit, match="error: --output: there is no folder .*no"):
         serialize.main(["serialize"])

@@ -254,7 +254,7 @@ def test_an_official_file_scores_as_the_run_it_came_from(evaluated, tuned, tmp_p
     assert f"- weights, SHA-256: {digest_parameters(detector.params)[:12]}\n" in text
     # Named in the other order, the same file is a detector of the opposite.
     swapped = {**fields, "official__classes": "real,fake"}
-    with pytest.raises(ValueError, match="trained on real, fake with real as real"):
+    with pytest.raises(ValueError, match="expected the detector's classes real, fake with real as real"):
         evaluate.run(evaluation_of(path, SETS, **swapped), str(tmp_path))
 
 
@@ -326,7 +326,7 @@ def test_several_results_become_one_table(evaluated, pretrained, tmp_path):
 
 @pytest.mark.parametrize("fields, error, text", [
         ({"data.sets": "forged:blend:8"}, ValueError, "data.sets: expected NAME=SPEC,NAME=SPEC with each name once"),
-        ({"data.sets": "a=forged:print:8"}, ValueError, "the detector was trained on fake, real with real as real"),
+        ({"data.sets": "a=forged:print:8"}, ValueError, "expected the detector's classes fake, real with real as real, found attack"),
         ({"data.sets": "a=forged:blend:8"}, ValueError, "2 of its 2 videos were used to train .*. Training videos"),
         ({"data.threshold": "forged:blend:4:9"}, ValueError, "data.threshold: no face of class (fake|real)"),
         ({"checkpoint": ""}, FileNotFoundError, "checkpoint: no run at an empty path"),

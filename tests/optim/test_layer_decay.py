@@ -57,7 +57,7 @@ def test_only_matrices_of_base_models_decay():
 def test_a_part_of_the_encoder_that_is_in_no_layer_is_an_error():
     # A block more than the rules were made for, and a part that they do not know.
     tree = {"encoder": {"block_02": {"norm1": {"bias": 0}}, "register": 0, "cls_token": 0}, "head": {"bias": 0}}
-    with pytest.raises(ValueError, match="covers encoder/block_02/norm1/bias, encoder/register;"):
+    with pytest.raises(ValueError, match="matches encoder/block_02/norm1/bias, encoder/register;"):
         by_rule(tree, layer_rate_rules(2, 0.5))
     for decay in (-0.1, 1.5):
         with pytest.raises(ValueError, match=f"layer_decay: .* found {decay}"):

@@ -282,7 +282,7 @@ def test_a_shard_may_stay_empty_but_a_split_may_not(faces, tmp_path):
     with pytest.raises(ValueError, match="found none in 5 photos and videos, dropped: 3 empty_file, 2 unknown_"):
         records_of_folder(tmp_path / "none", faces)
     assert len(report(tmp_path / "none")) == 5
-    with pytest.raises(ValueError, match="is unfinished: .* run python -m fsfm_jax.prepare.build again"):
+    with pytest.raises(ValueError, match="is unfinished, .* run python -m fsfm_jax.prepare.build again"):
         RecordSource(tmp_path / "none")
 
 
@@ -365,7 +365,7 @@ def test_an_incomplete_download_stops_the_build_unless_that_is_allowed_and_on_th
         walk=lambda request: dataclasses.replace(spec.walk(request), shortfalls=("photos: expected 9, found 5",)),
     )
     monkeypatch.setattr(preparation, "find", lambda name: (short, ""))
-    with pytest.raises(ValueError, match="complete cropped_and_parsed:\n  photos: expected 9, found 5\nadd what"):
+    with pytest.raises(ValueError, match="complete cropped_and_parsed:\n  photos: expected 9, found 5\nadd the missing parts"):
         records_of_folder(tmp_path / "out", faces)
     assert not (tmp_path / "out").exists()
     card = records_of_folder(tmp_path / "out", faces, allow_incomplete=True)

@@ -296,5 +296,5 @@ def test_decay_rules_are_those_of_the_reference_and_an_uncovered_parameter_is_na
     trained = {name: value for name, value in official.items() if not np.isnan(value)}  # NaN: a fixed table
     assert ours == trained
     assert sum(value > 0 for value in ours.values()) == 99
-    with pytest.raises(ValueError, match="covers b/bias"):
+    with pytest.raises(ValueError, match="matches b/bias"):
         by_rule({"a": {"kernel": 1}, "b": {"bias": 2}}, ((".*/kernel", 0.1),))

@@ -276,7 +276,7 @@ def test_nothing_without_a_signature_passes_where_one_is_required(tmp_path, keys
         dtype="",
     )  # fmt: skip
     with pytest.raises(ValueError, match="of another key"):
-        serve.open_site(chosen, str(tmp_path))
+        serve.open_site(chosen)
     chosen.pretrained = ""
     with pytest.raises(ValueError, match="of another key"):
-        serve.open_site(chosen, str(tmp_path))
+        serve.open_site(chosen)
