@@ -121,7 +121,7 @@ def pretrain() -> ConfigDict:
 
     c.partition = ConfigDict()
     c.partition.replicas = config_dict.placeholder(int)  # groups that exchange gradients only; not set: one per slice
-    c.partition.reduce_dtype = "float32"  # dtype of gradient sums over devices: "float32" or "bfloat16" (half the bytes)
+    c.partition.reduce_dtype = "float32"  # dtype of gradient sums: "float32" or "bfloat16" (half the bytes)
     c.partition.fsdp = False  # shard parameters, moments and target over the devices
     c.partition.fsdp_min_size = 65536  # elements of the smallest array to shard; smaller ones are replicated
 

@@ -62,7 +62,7 @@ def open_writers(names: Iterable[str], run: RunInfo, lent: Sequence[Writer] = ()
 
 
 def _check(writer: Writer) -> Writer:
-    """Return a picture is written at the very end: what lacks that method must not run for days before it says so."""
+    """Return a picture is written at the very end: what lacks that method must fail before training."""
     if not isinstance(writer, Writer):
         wanted = ("write", "write_image", "flush", "close")
         lacks = [name for name in wanted if not callable(getattr(writer, name, None))]

@@ -1,4 +1,4 @@
-"""The frame of every training job: what is opened, in which order, and closed again.
+"""The frame of every training job: open all parts in a fixed order, train, and close them.
 
 A job describes its run as a `RunSpec` and adds what is its own as `Hooks`. The order:
 
