@@ -1,4 +1,4 @@
-"""Whether the package holds: fuzzers, hostile files, killed runs, long runs. Not part of what is installed."""
+"""Reliability tests: fuzzers, hostile files, killed runs, long runs. Not part of the installed package."""
 
 from pathlib import Path
 

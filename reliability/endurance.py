@@ -1,4 +1,4 @@
-"""Whether a long run stays as small as it was: memory, threads, processes and open files over 10,000 steps.
+"""Test for leaks in a long run: memory, threads, processes and open files over 10,000 steps.
 
     python -m reliability.endurance [--steps=10000] [--workers=0]
 

@@ -1,4 +1,4 @@
-"""Whether a file of a stranger can crash, hang or mislead a reader: each reader under a fuzzer that is led by coverage.
+"""Test whether an untrusted file can crash, hang or mislead a reader, with a coverage-guided fuzzer for each reader.
 
     make fuzz
     .venv-fuzz/bin/python -m reliability.fuzz [--targets=photo,video] [--seconds=120] [--folder=FOLDER]

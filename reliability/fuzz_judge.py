@@ -1,4 +1,4 @@
-"""What a reader makes of one input: it reads it, refuses it in words of its own, or something is wrong."""
+"""Judge the result of a reader for one input: it reads it, refuses it with its own message, or fails."""
 
 import ast
 import functools
@@ -23,7 +23,7 @@ class Told(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """A reader of bytes that strangers have written.
+    """A reader of untrusted bytes.
 
     Attributes:
       name: of the target and of its corpus.

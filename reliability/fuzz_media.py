@@ -1,4 +1,4 @@
-"""Pictures, videos and arrays of strangers, as targets of the fuzzer."""
+"""Untrusted pictures, videos and arrays, as targets of the fuzzer."""
 
 import ctypes
 import functools

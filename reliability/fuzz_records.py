@@ -1,4 +1,4 @@
-"""Data sets and tables of strangers, as targets of the fuzzer: records, their files and cards, predictions, scores."""
+"""Untrusted data sets and tables, as targets of the fuzzer: records, their files and cards, predictions, scores."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""Lists, settings and messages of strangers, as targets of the fuzzer."""
+"""Untrusted lists, settings and messages, as targets of the fuzzer."""
 
 import contextlib
 import hashlib
@@ -100,7 +100,7 @@ def _arguments() -> list[bytes]:
 
 
 def _read_digests(data: bytes, folder: Path) -> None:
-    """The list of a checkpoint; a stranger makes its checksum fit."""
+    """Read the list of a checkpoint, whose checksum an attacker can make fit."""
     try:
         content = json.loads(data)
         content["sha256"] = digests._of_list(content["files"])
@@ -184,7 +184,7 @@ def _addresses() -> list[bytes]:
 
 
 def _read_answer(data: bytes, folder: Path) -> None:
-    """What a worker that was taken over may say."""
+    """Read an answer that a compromised worker could send."""
     reading = read_reading(io.BytesIO(data), "photo.png", 4)
     assert all(crop.pixels.shape == (4, 4, 3) for crop in reading.crops)
 

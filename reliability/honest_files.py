@@ -43,7 +43,7 @@ def packed(entries: list[tuple[str, bytes]], compressed: bool = False) -> bytes:
 
 @functools.lru_cache(maxsize=20)
 def unpacked(data: bytes) -> list[tuple[str, bytes]]:
-    """Name and bytes of the entries of an honest archive."""
+    """Return names and bytes of the entries of an honest archive."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return [(name, archive.read(name)) for name in archive.namelist()]
 

@@ -1,4 +1,4 @@
-"""Whether a weight file can do harm: many honest files made dishonest, each read to its last number.
+"""Test whether a weight file can do harm: read many mutated files to their last number.
 
     python -m reliability.hostile [--mutations N] [--seed N] [--folder FOLDER]
 
@@ -35,7 +35,7 @@ READERS = {PTH: read_torch, SAFETENSORS: read_safetensors}
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What became of one mutant.
+    """The result of one mutant.
 
     Attributes:
       number: its place; with the seed it says all about it.

@@ -100,7 +100,7 @@ def after_kill(workdir: Path) -> list[str]:
 
 
 def chain(workdir: Path, number: int, life: float, aimed: float, most: int) -> dict:
-    """Kill a run `most` times at the most, then lets it end.
+    """Kill a run `most` times at the most, then let it end.
 
     Args:
       number: seeds the moments. life: seconds of an undisturbed run, over which they are spread evenly.

@@ -1,4 +1,4 @@
-"""What can happen to a run besides SIGKILL, one at a time; each ends as the undisturbed run does, or with a sentence.
+"""Faults of a run besides SIGKILL, one at a time; each run ends as the undisturbed one, or with an error message.
 
 A hurdle takes the working directory to use and the undisturbed run, and returns what it found, for people, and a list
 of what was wrong. Those that need a small disk of their own mount one, as root; elsewhere they are left out, which is
@@ -30,7 +30,7 @@ time.time = lambda: real() + 86400 * (int((time.monotonic() - begun) * 20) % 3 -
 
 
 def sentence(said: str) -> str:
-    """What a run ended with: from its last "error: " on; else the name and text of an exception, or the last line."""
+    """Return the final message of a run: from its last "error: " on; else its exception, or its last line."""
     start = said.rfind("\nerror: ") + 1
     if start:
         # A loader that was killed leaves shared memory behind, which Python clears away with a warning.
@@ -156,7 +156,7 @@ def nothing_whole(workdir: Path, undisturbed: Path) -> Found:
 
 
 def _records(workdir: Path, harm: Callable[[Path], None], at_start: bool) -> Found:
-    """Record of which a shard is harmed, and then as it was."""
+    """Run with a damaged shard of the records, and then with the restored one."""
     records, plain, run = workdir / "records", workdir / "plain", workdir / "run"
     one = lambda jobs, options, progress: pool.run(jobs, options, 1, progress)  # noqa: E731
     build("cropped_and_parsed", SAMPLES, records, one, name="faces", faces_per_shard=6)

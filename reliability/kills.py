@@ -1,4 +1,4 @@
-"""Whether anything is lost: many runs killed at random moments, and everything else that can happen to one.
+"""Test whether a run loses anything: kill many runs at random moments, and try all other faults.
 
     python -m reliability.kills [--kills N] [--parallel N] [--folder FOLDER]
 
@@ -7,7 +7,7 @@ run that nobody disturbed, byte for byte: parameters, both moments, target, step
 speeds. Moments are spread evenly over a run's life; a share is aimed at the inside of a checkpoint's writing. The rows
 after that are one run each, see `reliability.kill_hurdles`. On a CPU the order of sums, and so the last bits, depends
 on the number of cores: all processes of a campaign must have the same ones. A kill takes about ten seconds of a
-processor; what is in FOLDER is gone on with. Writes reliability/results/kills.json.
+processor. A campaign in FOLDER is resumed. Writes reliability/results/kills.json.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Whether the tests of a module notice when its code is changed: a sample of small changes, one at a time.
+"""Test whether the tests of a module detect changes of its code: a sample of small changes, one at a time.
 
     python -m reliability.mutation_score [--changes N] [--seed N] [--only PART ...]
 

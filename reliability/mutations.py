@@ -1,4 +1,4 @@
-"""Honest weight files, and ways to make them dishonest: bytes, and parts whose lengths and checksums are mended again.
+"""Mutate honest weight files: bytes, and parts whose lengths and checksums are corrected afterwards.
 
 A mutant is a function of a generator alone, so a seed names it. Nothing here is ever unpickled.
 """

@@ -62,7 +62,7 @@ def two_networks() -> Iterator[None]:
 
 
 def start(workdir: Path) -> list[subprocess.Popen]:
-    """Both hosts of a run; what they say goes to files beside `workdir`."""
+    """Start both hosts of a run; their output goes to files next to `workdir`."""
     options = [f"--config.{name}={value}" for name, value in {**FIELDS, **SPLIT}.items()]
     command = [sys.executable, "-m", "fsfm_jax.main", "--cluster", "--config=configs/pretrain_demo.py"]
     hosts = []
@@ -81,7 +81,7 @@ def start(workdir: Path) -> list[subprocess.Popen]:
 
 
 def said(workdir: Path, number: int) -> Path:
-    """The file with what a host said."""
+    """Return the file with the output of a host."""
     return workdir.with_name(f"{workdir.name}-host{number}.txt")
 
 
@@ -107,7 +107,7 @@ def end(hosts: list[subprocess.Popen]) -> list[tuple[int | None, float]]:
 
 
 def trained(workdir: Path) -> None:
-    """Start both hosts and waits for their end; RuntimeError if that is not a good one."""
+    """Start both hosts and wait for their end; RuntimeError if one fails."""
     codes = [code for code, _ in end(start(workdir))]
     if codes != [0, 0]:
         words = " | ".join(last_words(workdir, number) for number in range(2))

@@ -81,7 +81,7 @@ class CheckpointsV1:
         return last_whole(self.directory, self.steps(), lambda step: complaints(self.directory / str(step)))
 
     def save(self, stored: dict[str, Any], run: dict) -> None:
-        """Save a state as it is stored, with a `step`, and waits until it is a checkpoint with its list.
+        """Save a state as it is stored, with a `step`, and wait until it is a checkpoint with its list.
 
         Workaround: v1 has no place between the last byte and the commit, so the list is written after that. A process
         that is killed in between leaves a checkpoint that promises a list and has none, which is damaged for its

@@ -1,4 +1,4 @@
-"""Whether a large prediction loses a file or has one twice: `fsfm predict --parquet` killed at random, again and again.
+"""Test whether a large prediction loses or repeats files: `fsfm predict --parquet`, killed repeatedly at random.
 
     python -m reliability.predict_kills [--files=10000] [--kills=24] [--seconds=90] [--folder=FOLDER]
 

@@ -1,4 +1,4 @@
-"""What reading one weight file comes to: plain data, a refusal that the readers worded, or a finding."""
+"""Judge the result of reading one weight file: plain data, a refusal with the readers' own message, or a finding."""
 
 import ast
 import contextlib

@@ -71,7 +71,7 @@ def comments_of(make: Callable[..., ConfigDict]) -> dict[str, str]:
 
 
 def _called(make: Callable, node: ast.expr) -> Callable[..., ConfigDict]:
-    """The function that an expression such as `pretrain.alarms(loss=1.0)` in `make` calls."""
+    """Return the function that an expression such as `pretrain.alarms(loss=1.0)` in `make` calls."""
     found: object = inspect.getmodule(make)
     for word in ast.unparse(node).split("(")[0].split("."):
         found = getattr(found, word)
@@ -162,10 +162,10 @@ def python_page() -> str:
 
 
 def _cell(text: str) -> str:
-    """Text for a cell of a table."""
+    """Return text for a cell of a table."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def _breakable(value: str) -> str:
-    """A long default, with places where its line may break."""
+    """Return a long default, with places where its line may break."""
     return _cell(value.replace(",", ", ")) if len(value) > 40 else _cell(value)

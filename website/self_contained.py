@@ -20,7 +20,7 @@ ASKS = ("src", "href", "srcset", "data", "poster", "action")
 
 
 class Page(HTMLParser):
-    """Collects what a browser would fetch from another host when it shows a page."""
+    """A collector of requests that a browser would send to other hosts for a page."""
 
     def __init__(self) -> None:
         super().__init__()

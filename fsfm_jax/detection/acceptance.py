@@ -1,7 +1,7 @@
-"""Decides whether a quantised detector may stand for the one it was made from: by AUC and verdicts on one split.
+"""Decide whether a quantised detector may replace the original: by AUC and verdicts on one split.
 
-The bounds: an AUC that moves by half a point of a hundred is less than what tells methods apart in the tables of this
-field. Verdicts that change in one case of a hundred are as many as the false alarms that a detector usually keeps to.
+The bounds: a change of AUC by half a percentage point is less than the differences between published methods. A change
+of one verdict in a hundred equals the usual false alarm rate of a detector.
 """
 
 import dataclasses
@@ -36,15 +36,15 @@ class Agreement:
 
     @property
     def accepted(self) -> bool:
-        """Whether AUC and verdicts are within the bounds."""
+        """Return whether AUC and verdicts are within the bounds."""
         return abs(self.auc_after - self.auc_before) <= AUC_BOUND and self.flips <= FLIP_BOUND
 
     def as_json(self) -> dict:
-        """What the card of a quantised detector says of it."""
+        """Return the entries for the card of a quantised detector."""
         return dataclasses.asdict(self) | {"auc_bound": AUC_BOUND, "flip_bound": FLIP_BOUND}
 
     def describe(self) -> str:
-        """Both numbers as a phrase, with their bounds."""
+        """Return both numbers as a phrase, with their bounds."""
         return (
             f"AUC {self.auc_before:.4f} before and {self.auc_after:.4f} after (bound {AUC_BOUND}), "
             f"{100 * self.flips:.2f} % of verdicts changed (bound {100 * FLIP_BOUND:g} %)"

@@ -154,7 +154,7 @@ def _of_folder(path: str, folder: str, opens: str) -> SignedFiles:
 
 
 def _walk(folder: str) -> list[str]:
-    """Name of everything below a folder that is no folder itself, a link to one included, sorted."""
+    """Return the sorted names of all files and links below a folder, links to folders included."""
     found = []
     for place, folders, names in os.walk(folder, onerror=_raise):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]

@@ -140,7 +140,7 @@ def _why_closed(file, kind: Container) -> str:
 
 
 def _atoms(file) -> list[str]:
-    """Name of the atoms of a file in MP4 or QuickTime, at most 1,000."""
+    """Return the names of the atoms of a file in MP4 or QuickTime, at most 1,000."""
     names, at = [], 0
     length = os.fstat(file.fileno()).st_size
     while at + 8 <= length and len(names) < 1000:
