@@ -133,7 +133,7 @@ def say(line: str, stream: TextIO | None = None, end: str = "\n") -> None:
     """Print a line at once, to the standard output if no stream is given.
 
     Raises:
-      BrokenPipeError: whoever read has gone, as `head` does.
+      BrokenPipeError: the reader has closed the pipe, as `head` does.
       OSError: it cannot be written; the error names the stream.
     """
     out: TextIO = sys.stdout if stream is None else stream

@@ -18,7 +18,7 @@ BANNED = {
     r"\bleaves? for good\b": "diverge",
     r", too[.,;)]": "also",
     r"\blook(s|ed) at\b": "use, read, evaluate, inspect",
-    r"\bbeside\b": "next to, besides",
+    r"(?<![`.\w])beside\b(?![`:(])": "next to, besides",
     r"\bwhat limits\b": "the bottleneck",
     r"\bwho(m)?ever\b": "anyone who",
     r"(^|[.:;!?] )Of (?!course)": "begin with the subject",

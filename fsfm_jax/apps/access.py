@@ -1,4 +1,4 @@
-"""Who may talk to the page: this machine alone, or whoever has the token. Headers that keep a browser careful.
+"""Who may talk to the page: this machine alone, or anyone who has the token. Headers that keep a browser careful.
 
 - Without a token only requests to a loopback name are answered: a page of a stranger that points a name of its own at
   127.0.0.1 (DNS rebinding) is refused by its Host.

@@ -13,7 +13,7 @@ MOST_FRAMES = 256  # of a video; more would keep the page busy for minutes
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """How a file is looked at.
+    """How a file is inspected.
 
     Attributes:
       faces: of a picture, one of `reading.FACES`.
@@ -30,7 +30,7 @@ def choose(query: QueryParams, usual: Choice) -> Choice:
     """Read the choice of a request; what it does not say is as in `usual`.
 
     Raises:
-      ValueError: a value that is not offered; the text is for whoever sent it.
+      ValueError: a value that is not offered; the text is for its sender.
     """
     faces = query.get("faces", usual.faces)
     if faces not in (*FACES, usual.faces):

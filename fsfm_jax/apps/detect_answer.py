@@ -1,4 +1,4 @@
-"""What the page shows of a file that was looked at by a detector, as JSON with pictures in it."""
+"""What the page shows of a file that was inspected by a detector, as JSON with pictures in it."""
 
 import base64
 import math

@@ -26,7 +26,7 @@ def choose_faces(count: int, deciding: int | None, most: int = PICTURES) -> list
 
 
 def draw_overlays(predictor: Predictor, reading: Reading, deciding: int | None = None) -> list[tuple[int, np.ndarray]]:
-    """Index of a crop, and that face with its heat map beside it, `[S, 2 S + 4, 3] uint8` RGB; see `choose_faces`.
+    """Index of a crop, and that face with its heat map next to it, `[S, 2 S + 4, 3] uint8` RGB; see `choose_faces`.
 
     Raises:
       ValueError: a predictor without heat maps.

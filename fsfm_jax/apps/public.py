@@ -214,7 +214,7 @@ def load_detector(
       checkpoint: working directory, .pth, .safetensors, .jax or .onnx file, folder for Hugging Face, or an address
         `hf://...`; "small", or nothing, for the small demonstration detector of the package.
       classes: of an official file, its outputs by index, such as "fake,real".
-      statistics: of an official file without any beside it, "vggface2", "ffpp" or "imagenet".
+      statistics: of an official file without any next to it, "vggface2", "ffpp" or "imagenet".
       dtype: of the matrix products, "float32" or "bfloat16"; by default the detector's own.
       batch: crops that are scored at a time.
       threshold: which kept threshold `predict` uses, "false_alarm" or "equal_error", or a number as text.

@@ -242,7 +242,7 @@ class Worker:
             timer.cancel()
 
     def kill(self) -> None:
-        """Kill the process and those that it started; whoever waits for its answer gets a BrokenWorker."""
+        """Kill the process and those that it started; a caller that waits for its answer gets a BrokenWorker."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

@@ -185,7 +185,7 @@ def open_site(chosen: Any) -> Site:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Return a socket that whoever comes can wait at; ValueError if there is none to be had."""
+    """Return a socket that visitors wait at; ValueError if there is none to be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family)

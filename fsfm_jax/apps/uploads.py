@@ -1,4 +1,4 @@
-"""The one file of a request, kept in memory for as long as it is looked at; nothing of it reaches a disk."""
+"""The one file of a request, kept in memory for as long as it is inspected; nothing of it reaches a disk."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ SECONDS = 120.0  # for an upload: who sends a byte now and then must not keep a 
 
 
 class Refused(Exception):
-    """A request that is not answered; the text is for whoever sent it."""
+    """A request that is not answered; the text is for its sender."""
 
     def __init__(self, status: int, text: str):
         super().__init__(text)

@@ -1,6 +1,6 @@
 """What a detector says of a file: the score of each face, of the whole, and real or forged at a threshold it keeps.
 
-The score is the probability of being real (bona fide), as everywhere. Of a frame with several faces the one that looks
+The score is the probability of being real (bona fide), as everywhere. In a frame with several faces the one that looks
 most forged counts; the score of a video is the mean over its frames. Where people are followed, each is scored as a
 video of one person, and the person who looks most forged counts.
 """

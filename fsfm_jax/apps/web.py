@@ -53,7 +53,7 @@ class Site:
 
     Attributes:
       predictor, detect_readers: of the detector; None without one.
-      usual, limits: how files are looked at unless a visitor chooses otherwise, and what a verdict needs.
+      usual, limits: how files are inspected unless a visitor chooses otherwise, and what a verdict needs.
       masker, mask_readers: of masks.
       limit: bytes of an upload. places: requests at work at a time.
       token: that every request needs; "" on loopback.
@@ -178,7 +178,7 @@ def _issue_ticket(request: Request, tickets: dict[str, Ticket]) -> Iterator[Tick
 
 
 async def _work(request: Request, ticket: Ticket, answer: Callable[[], dict]) -> dict:
-    """Call `answer` in a thread, and gives it up when whoever asked has gone."""
+    """Call `answer` in a thread, and give it up when the client has gone."""
     work = asyncio.ensure_future(run_in_threadpool(answer))
     left = asyncio.ensure_future(_leave(request))
     try:

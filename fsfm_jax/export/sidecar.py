@@ -1,4 +1,4 @@
-"""The JSON beside exported weights: everything that gives their numbers a meaning, and how to know the files again."""
+"""The JSON next to exported weights: everything that gives their numbers a meaning, and how to know the files again."""
 
 import dataclasses
 import hashlib

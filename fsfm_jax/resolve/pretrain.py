@@ -264,7 +264,7 @@ def binding_fields(config: ConfigDict, parts: int) -> dict:
     """Return the fields that a continuation must share with the run that it continues, by name.
 
     The number of micro-batches, `parts`, is one of them when it changes more than rounding; with the default
-    recipe it does not, and a run may go on with other devices.
+    recipe it does not, and a run may continue with other devices.
     """
     fields = {name: value for name, value in flat(config).items() if not is_part_of(name, FREE_FIELDS)}
     c = config

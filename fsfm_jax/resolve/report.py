@@ -1,4 +1,4 @@
-"""How data sets are looked at and what is written of it, resolved from a configuration."""
+"""How data sets are inspected and what is written of it, resolved from a configuration."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ AS_IT_IS, TEMPERATURE, ISOTONIC = CALIBRATIONS = ("none", "temperature", "isoton
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationSpec:
-    """How a data set is looked at.
+    """How a data set is inspected.
 
     Attributes:
       transform: "resize", the whole crop to the network's size; "resize_center", the shorter side to 256, then the

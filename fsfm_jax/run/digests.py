@@ -1,7 +1,7 @@
 """The list of a checkpoint's files with their sizes and SHA-256, by which damage is found before anything is read.
 
 It is written inside the folder of a save before that becomes a checkpoint: one that is visible has its list, whenever
-the process was killed. Bytes are read once more for it, behind the training. Of an object store only sizes are listed:
+the process was killed. Bytes are read once more for it, behind the training. In an object store only sizes are listed:
 it keeps checksums of its own, and reading everything back would double what goes over the network.
 """
 
@@ -59,7 +59,7 @@ def complaints(folder: epath.Path) -> list[str]:
     """What is wrong with the checkpoint in `folder`, a line for each file; empty if it is whole.
 
     All hosts must ask, and all are told the same; each reads its share of the files. A checkpoint from before there
-    were lists cannot be looked at: that is said, and nothing is wrong with it.
+    were lists cannot be inspected: that is said, and nothing is wrong with it.
     """
     try:
         entries = _read(folder / FILE)
@@ -156,7 +156,7 @@ def _without_list(folder: epath.Path) -> list[str]:
 def examine(folder: epath.Path, entries: Mapping[str, Entry], host: int, hosts: int) -> list[int]:
     """What is found of each file, in the order of `entries`: WHOLE or a key of SAID.
 
-    Of several hosts each reads its share of the files, and says WHOLE of all others.
+    With several hosts, each reads its share of the files, and says WHOLE of all others.
     """
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
         mine = pool.map(lambda name: _compare_file(folder / name, *entries[name]), list(entries)[host::hosts])

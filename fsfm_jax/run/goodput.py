@@ -3,7 +3,7 @@
     goodput = productive seconds / wall seconds
 
 An attempt is one process that trains the run. Its wall time begins with the process (for the first run of a command) or
-with the run, and ends with the last thing that was noted. The time between two attempts is no part of it: whoever
+with the run, and ends with the last thing that was noted. The time between two attempts is no part of it: anyone who
 starts the command again decides on that. Every second of an attempt has one name:
 
 | name         | seconds                                                                                   |
@@ -14,7 +14,7 @@ starts the command again decides on that. Every second of an attempt has one nam
 | `input_wait` | in which the device had no batch                                                          |
 | `checkpoint` | in which saving held the steps up                                                         |
 | `restart`    | until the first step, without `compile`                                                   |
-| `other`      | all else, such as looks at validation data                                                |
+| `other`      | all else, such as validation                                                |
 
 `WORKDIR/goodput.jsonl` has a line with the sums so far at the beginning of each attempt, at each save, and every
 `SECONDS_BETWEEN_LINES`. What a killed process did after its last line is not counted. Only process 0 notes anything.

@@ -27,8 +27,8 @@ SECONDS_BETWEEN_FLUSHES = 30.0
 class TensorBoard:
     """Writes scalars of every step and pictures.
 
-    Each process that goes on with a run begins a file of its own, and says in it from which step on what earlier files
-    have is lost. A picture has a file of its own, which takes the place of the one before it under the same name. In an
+    Each process that resumes a run begins a file of its own, and says in it from which step on what earlier files have
+    is lost. A picture has a file of its own, which takes the place of the one before it under the same name. In an
     object store files are whole: they are sent at each flush.
     """
 

@@ -29,7 +29,7 @@ def is_remote(path: str | os.PathLike) -> bool:
 
 
 def make_folder(path: str) -> None:
-    """Make the folder `path` with those above it. An object store needs none: that it can be reached is looked at.
+    """Make the folder `path` with those above it. An object store needs none: only its address is checked.
 
     Raises:
       ValueError: a scheme that nothing here knows, or the package that reads it is not installed.

@@ -1,7 +1,7 @@
 """Alarms: what the watched numbers say of a run that learns nothing without an error.
 
 `collapse`: the features of all faces have become one. `divergence`: the loss or the gradient is far above what it
-was. `frozen_target`: the target does not move although its rule is a moving average. Each looks at finished steps, one
+was. `frozen_target`: the target does not move although its rule is a moving average. Each inspects finished steps, one
 after the other, and goes off when it has found the same for so many of them in a row; it goes off again only after
 it has found otherwise. Numbers that are not finite it passes over: they end a run, or are left out (`nonfinite`).
 
@@ -38,7 +38,7 @@ class AlarmSpec:
     Attributes:
       collapse, divergence, frozen_target: the actions, each one of `ACTIONS`.
       collapse_below: of `feature_std`.
-      collapse_after: the step after which it is looked at; features of an untrained network are also alike.
+      collapse_after: the step after which it is inspected; features of an untrained network are also alike.
       collapse_steps, divergence_steps, frozen_target_steps: in a row.
       loss_above, gradient_above: multiples of the medians of the last `window` steps.
       window: nothing diverges before there were so many.

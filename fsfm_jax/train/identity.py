@@ -124,7 +124,7 @@ def check_place(workdir: str, field: str) -> None:
 def parameters_of(workdir: str, job: str, field: str) -> tuple[dict, dict]:
     """Return parameters and `run` item of the last checkpoint of a run of `job`, whose working directory `field` names.
 
-    Of a run that others have trained and that was not resumed, those are the imported ones.
+    For a run that others have trained and that was not resumed, those are the imported ones.
 
     Raises:
       FileNotFoundError: no such run, or it has saved nothing yet.

@@ -17,7 +17,7 @@ class InputWait:
 
     The loop is one step ahead of the device. If the device limits, the loop waits where it reads the metrics of the
     step before; a wait for a batch counts only if the device had nothing left to do when the batch came. Saves and
-    looks at validation data lie between `end` and `begin` and do not count.
+    validation lie between `end` and `begin` and do not count.
 
     Attributes:
       seconds, waited: of the last step, and of these how long the device waited for its batch.

@@ -111,8 +111,8 @@ class LoopParts:
       checkpoints: where it saves.
       describe: the checkpoint's `run` item at a step.
       read: takes each finished step, once, in their order (`train.outcome`), and ends the run where it went wrong.
-      evaluate: looks at the state before each regular save, and at the end of the run; called again for a step that
-        it has looked at, it must do nothing.
+      evaluate: inspects the state before each regular save, and at the end of the run; called again for a step that
+        it has inspected, it must do nothing.
       flush: called before each save, so that what was written of a run is never behind what is saved of it.
       stopwatch: what the seconds are spent on; it is only told, and decides nothing.
     """

@@ -1,4 +1,4 @@
-"""What is made of the metrics of a finished step: they are written, looked at by the alarms, and may end the run."""
+"""What is made of the metrics of a finished step: they are written, inspected by the alarms, and may end the run."""
 
 import dataclasses
 import math

@@ -51,7 +51,7 @@ class Evaluator(Protocol):
     """Looks at the state while it is trained."""
 
     def __call__(self, number: int, state: TrainState) -> None:
-        """Look at the state after step `number`; called again for a step that it has looked at, it does nothing."""
+        """Look at the state after step `number`; called again for a step that it has inspected, it does nothing."""
 
     def close(self) -> None:
         """Give back what it holds."""
@@ -99,7 +99,7 @@ class Hooks:
         """Make what is needed before training; the first moment at which the state is known."""
 
     def open_validation(self, state: TrainState, saved: Mapping[str, Any] | None, writers: Writers) -> Evaluator:
-        """What looks at the state as it is trained; `saved` is the `run` item of the checkpoint that was restored."""
+        """What inspects the state as it is trained; `saved` is the `run` item of the checkpoint that was restored."""
         return NoValidation()
 
     def record(self, first: int, position: int) -> str:

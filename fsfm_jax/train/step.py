@@ -35,7 +35,7 @@ class StepSpec:
       nonfinite: what a loss or gradient norm that is not finite does. `stop`: from that step on nothing moves, so
         that the loop finds the parameters that failed. `skip_step`: that step moves nothing and counts. `skip`
         repeats the released code: a micro-batch whose loss is not finite discards the gradients gathered so far, and
-        the step moves nothing if it was the last one; gradients are not looked at.
+        the step moves nothing if it was the last one; gradients are not inspected.
       reduce_dtype: in which gradients are summed over devices, where each device gathers its own (see `make_step`).
     """
 

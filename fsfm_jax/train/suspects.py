@@ -1,4 +1,4 @@
-"""Which images of a batch are to blame for a loss that is not finite: each is looked at alone, once it has happened."""
+"""Which images of a batch are to blame for a loss that is not finite: each is inspected alone, once it has happened."""
 
 import dataclasses
 import functools

@@ -48,7 +48,7 @@ def of_target(online: Any, target: Any, before: Any) -> dict[str, jax.Array]:
 
     `target_distance` is the L2 norm of the difference over all parameters that the two networks share, `target_moved`
     that over their vectors (biases, norms, tokens), of which every layer has some: also with matrices, the old target
-    would have to stay in memory beside the new one. Both are divided by the norm of the target.
+    would have to stay in memory next to the new one. Both are divided by the norm of the target.
 
     Args:
       online, target: after the step, trees of the same shape.

@@ -50,7 +50,7 @@ class Imported(NamedTuple):
 def save_imported(
     workdir: str, params: dict, target: dict | None, moments: Moments | None, carried: Mapping, run: dict
 ) -> None:
-    """Write `WORKDIR/imported`, and of the `run` item the `origin` as `import.json` beside it.
+    """Write `WORKDIR/imported`, and of the `run` item the `origin` as `import.json` next to it.
 
     Raises:
       ValueError: there is a run in `workdir` already.

@@ -128,7 +128,7 @@ def open_reconstruction(checkpoint: str | None, signed_by: str | None = None) ->
     Raises:
       FileNotFoundError: nothing there.
       ValueError: a run of another job, a detector, an export without pixel decoder, or one whose arrays are not those
-        of the network that the JSON beside it describes; or what `signed_files.open_signed` refuses.
+        of the network that the JSON next to it describes; or what `signed_files.open_signed` refuses.
     """
     if signed_by is not None:
         with open_signed(checkpoint, signed_by) as copy:
@@ -159,7 +159,7 @@ def open_reconstruction(checkpoint: str | None, signed_by: str | None = None) ->
 
 
 def reconstructs(checkpoint: str | None) -> bool:
-    """Whether an export or the package's encoder has its pixel decoder, by the JSON beside it; ValueError as above."""
+    """Whether an export or the package's encoder has its pixel decoder, by the JSON next to it; ValueError as above."""
     export = find_export(checkpoint_place.resolve(checkpoint, bundled.ENCODER))
     return export is not None and export.said["format"] == "safetensors" and export.said.get("timm") is None
 

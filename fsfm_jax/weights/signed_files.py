@@ -2,8 +2,8 @@
 
 | what                                         | files                                 | signature          |
 |----------------------------------------------|---------------------------------------|--------------------|
-| a weight file or a serialized detector       | `FILE`, and beside it `FILE.json`     | `FILE.sig`         |
-| an official file                             | `FILE`, and beside it its statistics  | `FILE.sig`         |
+| a weight file or a serialized detector       | `FILE`, and next to it `FILE.json`     | `FILE.sig`         |
+| an official file                             | `FILE`, and next to it its statistics  | `FILE.sig`         |
 | the folder of an export, or its weight file  | all of the folder                     | `FOLDER/model.sig` |
 | the working directory of a fine-tuning       | all of its folder `detector`          | `detector.sig`     |
 | the working directory that an import made    | all of its folder `imported`          | `imported.sig`     |

@@ -96,7 +96,7 @@ def classifier_state(params: dict, spec: ClassifierSpec) -> TimmModel:
 
 
 def creation(size: Size, image_size: int, pooling: str, classes: int, style: Style = PLAIN) -> dict:
-    """Return the arguments of `timm.create_model`: the name of the nearest network, and all differences of ours.
+    """Return the arguments of `timm.create_model`: the name of the nearest network, and all our differences.
 
     `pooling` is timm's `global_pool`.
 

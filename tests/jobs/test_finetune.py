@@ -314,7 +314,7 @@ def test_one_detector_of_four_classes(pretrained, tmp_path):
         ({"data.validation": "forged:print:8"}, ValueError, "has the classes fake, real with real as real, forged:pri"),
         ({"data.validation": "forged:blend:8"}, ValueError, "no common videos, found 2"),
         ({"data.test": "A=forged:blend:8"}, ValueError, "forged:blend:8:0:0: expected no common videos, found 2"),
-        ({"data.test": "A=forged:blend:8:1:2"}, ValueError, "forged:blend:16:1:0 and forged:blend:8:1:2: expected no common videos, found 2"),
+        ({"data.test": "A=forged:blend:8:1:2"}, ValueError, "16:1:0 and forged:blend:8:1:2: expected no common"),
         ({"data.test": "forged:blend:8:1:2"}, ValueError, "data.test: expected NAME=SPEC,NAME=SPEC"),
         ({"data.train": "forged:blend:4"}, ValueError, "data.train: no face of class (fake|real) in forged:blend:4"),
         ({"data.validation": "forged:blend:4:1"}, ValueError, "data.validation: no face of class (fake|real) in"),

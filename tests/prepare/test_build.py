@@ -365,7 +365,7 @@ def test_an_incomplete_download_stops_the_build_unless_that_is_allowed_and_on_th
         walk=lambda request: dataclasses.replace(spec.walk(request), shortfalls=("photos: expected 9, found 5",)),
     )
     monkeypatch.setattr(preparation, "find", lambda name: (short, ""))
-    with pytest.raises(ValueError, match="complete cropped_and_parsed:\n  photos: expected 9, found 5\nadd the missing parts"):
+    with pytest.raises(ValueError, match="cropped_and_parsed:\n  photos: expected 9, found 5\nadd the missing parts"):
         records_of_folder(tmp_path / "out", faces)
     assert not (tmp_path / "out").exists()
     card = records_of_folder(tmp_path / "out", faces, allow_incomplete=True)

@@ -273,7 +273,7 @@ def test_nothing_without_a_signature_passes_where_one_is_required(tmp_path, keys
     chosen = SimpleNamespace(
         checkpoint=run, pretrained=run, require_signature=keys.other_public, threshold="0.5", seconds=9.0,
         detector="blazeface", least_frames=0.25, least_confidence=None, classes="", statistics="", norm_over="",
-        dtype="",
+        dtype="", runtime="",
     )  # fmt: skip
     with pytest.raises(ValueError, match="of another key"):
         serve.open_site(chosen)

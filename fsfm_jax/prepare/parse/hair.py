@@ -1,7 +1,7 @@
 """Hair and bare head: which pixels of an upright head window are hair, and which are skin above the face oval.
 
 The matte says what belongs to the person and the mesh where the face is. Above the face, hair is left to be told from
-skin; beside and below it from ears, neck and clothes. Seeds are pixels around the upper head that are far from lit
+skin; next to and below it from ears, neck and clothes. Seeds are pixels around the upper head that are far from lit
 skin. The colours of hair (learnt from the seeds), skin and clothes then compete for each pixel, with what is known
 of heads as prior. The evidence is smoothed along the edges of the picture, and pieces without seeds are dropped.
 
@@ -200,7 +200,7 @@ def _prior(head: Head) -> np.ndarray:
 
 
 def _pieces(hair: np.ndarray, seeds: np.ndarray, beside: np.ndarray, head: Head) -> np.ndarray:
-    """The pieces of hair that hold seeds enough outside of the face oval, and long locks beside the face."""
+    """The pieces of hair that hold seeds enough outside of the face oval, and long locks next to the face."""
     hair = open_mask(hair, THIN * head.unit)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(hair.astype(np.uint8), connectivity=4)
     area = stats[:, cv2.CC_STAT_AREA] / head.unit**2

@@ -90,7 +90,7 @@ class Window:
         """What of a picture `[H, W, C] uint8` lies in the window, `[size, size, C]`; beyond its border it is mirrored.
 
         Only the part under the window is read, so that the time does not grow with the picture. A strong reduction is
-        done by averaging first, since the warp looks at four pixels only. Mirroring lets a crop through the hair go on
+        done by averaging first, since the warp reads four pixels only. Mirroring lets a crop through the hair go on
         as hair, which the matte needs to see a person.
         """
         height, width = image.shape[:2]
