@@ -12,11 +12,12 @@ from typing import NamedTuple
 STANDARD = ("", "ai.onnx")  # two names of the domain of the ONNX standard
 MAX_NODES = 50_000  # ViT-H with a quantised matrix in each product has 6,000
 OPERATORS = frozenset(
-    "Abs Add And Cast CastLike Ceil Clip Concat Constant ConstantOfShape Conv Cos DequantizeLinear Div "
-    "Dropout DynamicQuantizeLinear Einsum Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm Greater "
-    "GreaterOrEqual Identity LayerNormalization Less LessOrEqual Log LogSoftmax MatMul MatMulInteger Max Min Mul Neg "
-    "Not Or Pad Pow QuantizeLinear Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Relu "
-    "Reshape Shape Sigmoid Sin Size Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where".split()
+    "Abs Add And Cast CastLike Ceil Clip Concat Constant ConstantOfShape Conv Cos DequantizeLinear Div Dropout "
+    "DynamicQuantizeLinear Einsum Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm "
+    "Greater GreaterOrEqual Identity LayerNormalization Less LessOrEqual Log LogSoftmax MatMul MatMulInteger Max "
+    "Min Mul Neg Not Or Pad Pow QuantizeLinear Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum "
+    "ReduceSumSquare Relu Reshape Shape Sigmoid Sin Size Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile "
+    "Transpose Unsqueeze Where".split()
 )
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
