@@ -83,7 +83,7 @@ def test_other_images_are_refused(written, pixels, text):
 def test_a_damaged_or_missing_file_is_found(copied):
     content = bytearray(copied.read_bytes())
     copied.write_bytes(content[:-100])
-    with pytest.raises(ValueError, match=rf"expected {len(content)} bytes, .* found {len(content) - 100}. It is truncated"):
+    with pytest.raises(ValueError, match=rf"expected {len(content)} bytes, .* found {len(content) - 100}. It is trunc"):
         artifact.read(copied)
     content[len(content) // 2] ^= 1
     copied.write_bytes(content)
