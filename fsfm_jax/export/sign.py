@@ -1,4 +1,4 @@
-"""Signs a detector, an encoder or an export: one key vouches for the SHA-256 of each of its files.
+"""Sign a detector, an encoder or an export: one key vouches for the SHA-256 of each of its files.
 
     python -m fsfm_jax.export.sign runs/dfd --key=key.pem
     python -m fsfm_jax.export.sign exports/dfd.safetensors --key=key.pem

@@ -1,4 +1,4 @@
-"""Verifies a signature: whether a detector, an encoder or an export is what the holder of a key signed.
+"""Verify a signature: whether a detector, an encoder or an export is what the holder of a key signed.
 
     python -m fsfm_jax.export.verify runs/dfd --key=pub.pem
     python -m fsfm_jax.export.verify exports/dfd.safetensors --key=pub.pem
