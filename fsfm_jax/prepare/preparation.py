@@ -36,6 +36,8 @@ LIBRARIES = (
     "ai-edge-litert", "av", "dlib-bin", "h5py", "numpy", "opencv-python-headless", "pi-heif", "pillow",
     "tensorflow-datasets",
 )  # fmt: skip
+# Fields of an identity that an upgrade changes.
+PROGRAM_VERSIONS = ("project_version", "libraries")
 Runner = Callable[[Sequence[ShardJob], Options, Callable[[], None]], None]
 
 
@@ -101,7 +103,7 @@ def build(
     finished = read_finished_card(directory)
     if finished is not None:
         plan = make_plan(walk, faces_per_shard, sampling)
-        _check_same(finished.prepared, identity | {"items_digest": plan.digest}, directory)
+        _check_same(_asked(finished.prepared), _asked(identity | {"items_digest": plan.digest}), directory)
         return finished
     with claim(directory):
         laid_down = read_identity(directory)
@@ -198,6 +200,11 @@ def _check_name(name: str, directory: Path) -> str:
             "give one with --name"
         )
     return checked
+
+
+def _asked(identity: dict) -> dict:
+    """Return what was asked for, without the versions that did it: an upgrade does not undo a finished data set."""
+    return {name: value for name, value in identity.items() if name not in PROGRAM_VERSIONS}
 
 
 def _check_same(before: dict, now: dict, directory: Path) -> None:
