@@ -50,7 +50,7 @@ class Network:
 
 
 def make_network(size: str) -> Network:
-    """A network of drawn parameters, converted, fused and quantised."""
+    """Make a network of drawn parameters, converted, fused and quantised."""
     card = {
         "config": dict(flat(finetune.finetune())) | {"model.size": size, "model.dtype": "float32"},
         "class_names": ["fake", "real"], "real": 1, "statistics": {"mean": [0.5] * 3, "std": [0.25] * 3},
@@ -71,7 +71,7 @@ def make_network(size: str) -> Network:
 
 
 def dynamic(content: bytes) -> bytes:
-    """What ONNX Runtime's own tool makes of a model with its defaults."""
+    """Quantise a model with ONNX Runtime's own tool and its defaults."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +84,7 @@ def dynamic(content: bytes) -> bytes:
 
 
 def open_way(network: Network, way: str) -> Score:
-    """What scores images in one of `WAYS`."""
+    """Open what scores images in one of `WAYS`."""
     runtime, _, form = way.partition(" ")
     if runtime == "jax":
         score = functools.partial(jax.jit(network.task.log_probabilities), jax.device_put(network.params))
@@ -105,7 +105,7 @@ def open_way(network: Network, way: str) -> Score:
 
 
 def measure_ways(ways: dict[str, Score], images: np.ndarray) -> dict[str, dict[str, list[float]]]:
-    """Images per second and per second of CPU time of each way, one number for each round."""
+    """Measure images per second and per second of CPU time of each way, one number for each round."""
     found = {way: {"wall": [], "cpu": []} for way in ways}
     for number in range(_ROUNDS.value + 1):
         for way, score in ways.items():
@@ -120,7 +120,7 @@ def measure_ways(ways: dict[str, Score], images: np.ndarray) -> dict[str, dict[s
 
 
 def summarise(found: dict[str, dict[str, list[float]]]) -> list[dict]:
-    """A row for each way: medians, and its ratio to `BASE` in the same round with the least and largest."""
+    """Return a row for each way: medians, and its ratio to `BASE` in the same round with the least and largest."""
     rows = []
     for way, numbers in found.items():
         row = {"way": way, **{f"images/s {kind}": f"{np.median(n):.2f}" for kind, n in numbers.items()}}

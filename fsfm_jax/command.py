@@ -158,7 +158,7 @@ def with_name(error: OSError, filename: str) -> OSError:
 
 
 def sentence(error: Exception) -> str:
-    """What an exception says, for an OSError with the file first: "found.json: No space left on device"."""
+    """Return the message of an exception; an OSError names the file first: "found.json: No space left on device"."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error)

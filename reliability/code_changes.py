@@ -118,6 +118,6 @@ def changes(source: str) -> list[Change]:
 
 
 def changed(source: str, number: int) -> str:
-    """`source` with the change of that number; comments and layout are lost."""
+    """Return `source` with the change of that number; comments and layout are lost."""
     tree = _Walk(number).visit(ast.parse(source))
     return ast.unparse(ast.fix_missing_locations(tree))

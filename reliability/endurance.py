@@ -35,7 +35,7 @@ _WORKERS = flags.DEFINE_integer("workers", 0, "Loader processes.", lower_bound=0
 
 
 def family(pid: int) -> list[int]:
-    """A process and all below it."""
+    """List a process and all below it."""
     found = [pid]
     try:
         for task in os.listdir(f"/proc/{pid}/task"):
@@ -47,7 +47,7 @@ def family(pid: int) -> list[int]:
 
 
 def used(pid: int) -> dict[str, int]:
-    """Resident kilobytes, threads, open files and number of processes of a process and all below it."""
+    """Measure resident kilobytes, threads, open files and number of processes of a process and all below it."""
     total = {"resident_kb": 0, "threads": 0, "files": 0, "processes": 0}
     for one in family(pid):
         try:
@@ -63,7 +63,7 @@ def used(pid: int) -> dict[str, int]:
 
 
 def last_step(path: Path) -> int:
-    """The last whole line's step of a run's metrics; 0 before the first."""
+    """Return the step in the last whole line of a run's metrics; 0 before the first."""
     if not path.exists():
         return 0
     with open(path, "rb") as file:
@@ -78,7 +78,7 @@ def last_step(path: Path) -> int:
 
 
 def watched(folder: Path, steps: int, every: int, workers: int) -> tuple[list[dict], float]:
-    """Samples, one a second, each with the step, and the seconds that the run took.
+    """Sample a run once a second, each time with its step; return the samples and the seconds that it took.
 
     Raises:
       RuntimeError: the run failed.
@@ -99,13 +99,13 @@ def watched(folder: Path, steps: int, every: int, workers: int) -> tuple[list[di
 
 
 def median(samples: list[dict], name: str) -> float:
-    """Of a name over samples."""
+    """Return the median of a name over samples."""
     values = sorted(sample[name] for sample in samples)
     return values[len(values) // 2]
 
 
 def found(samples: list[dict], steps: int, every: int) -> list[dict]:
-    """Rows of the table: what was used around step `SETTLED` and at the end, and the most in between."""
+    """Return rows of the table: use around step `SETTLED` and at the end, and the most in between."""
     width = steps // 20
     early = [one for one in samples if SETTLED <= one["step"] < SETTLED + width]
     late = [one for one in samples if steps - width <= one["step"] < steps]

@@ -38,7 +38,7 @@ def _quoted(word: bytes) -> str:
 
 
 def prepare(name: str, folder: Path) -> None:
-    """The corpus of a target, its honest inputs first, and its words."""
+    """Return the corpus of a target, its honest inputs first, and its words."""
     target = TARGETS[name]
     (folder / "corpus").mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.seeds()):
@@ -48,7 +48,7 @@ def prepare(name: str, folder: Path) -> None:
 
 
 def attack(name: str, folder: Path, seconds: int) -> dict:
-    """A row of the table: what came of `seconds` of inputs."""
+    """Attack for `seconds` and return the row of the table."""
     prepare(name, folder)
     start, processes = time.monotonic(), 0
     while (left := seconds - int(time.monotonic() - start)) > 0 and processes < 50:

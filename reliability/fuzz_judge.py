@@ -45,7 +45,7 @@ class Target:
 
 
 def judge(target: Target, data: bytes, folder: Path) -> tuple[str, str]:
-    """Outcome of an input, and the place that the reader refused it at or that went wrong ("file:line").
+    """Return the outcome of an input, and the place that refused it or that went wrong ("file:line").
 
     The outcome is READ, REFUSED, or a sentence about what should not be: an exception that is not documented or that
     somebody else worded, a warning, or words that are not fit to be shown.
@@ -67,7 +67,7 @@ def judge(target: Target, data: bytes, folder: Path) -> tuple[str, str]:
 
 
 def _raised(error: Exception) -> tuple[str, bool]:
-    """The innermost place of an exception, and whether that is a statement of ours that refuses."""
+    """Return the innermost place of an exception, and whether that is a statement of ours that refuses."""
     trace = error.__traceback__
     while trace.tb_next is not None:
         trace = trace.tb_next
@@ -78,6 +78,6 @@ def _raised(error: Exception) -> tuple[str, bool]:
 
 @functools.cache
 def _raises(file: str) -> list[tuple[int, int]]:
-    """First and last lines of the statements of a file that raise."""
+    """Return first and last lines of the statements of a file that raise."""
     tree = ast.parse(Path(file).read_text())
     return [(node.lineno, node.end_lineno) for node in ast.walk(tree) if isinstance(node, ast.Raise) and node.exc]

@@ -28,14 +28,14 @@ PERTURB = -6  # M_PERTURB of glibc: memory is filled with a byte as it is given 
 
 
 def placed(data: bytes, folder: Path, name: str) -> Path:
-    """The path of a file in `folder` with these bytes."""
+    """Write these bytes to a file in `folder` and return its path."""
     path = folder / name
     path.write_bytes(data)
     return path
 
 
 def _pixels(side: int = SIDE) -> np.ndarray:
-    """`[side, side, 3] uint8`, a gradient."""
+    """Draw a gradient, `[side, side, 3] uint8`."""
     ramp = np.linspace(0, 255, side).astype(np.uint8)
     return np.stack(
         [np.tile(ramp, (side, 1)), np.tile(ramp[:, None], (1, side)), np.full((side, side), 90, np.uint8)], 2
@@ -94,7 +94,7 @@ def _read_crop(data: bytes, folder: Path) -> None:
 
 
 def _seen(path: Path) -> str:
-    """What a file shows, or why it shows nothing."""
+    """Return what a file shows, or why it shows nothing."""
     seen = hashlib.sha256()
     try:
         with open_video(path) as video:
@@ -109,7 +109,7 @@ def _seen(path: Path) -> str:
 
 
 def _shows_nothing_else(path: Path) -> None:
-    """The same pixels after a bright video, and, with other memory, after a dark one: none of another file."""
+    """Check that the pixels are the same after a bright and after a dark video: none come from another file."""
     libc = ctypes.CDLL(None)
     try:
         found = set()

@@ -31,7 +31,7 @@ METADATA = (FEATURES, INFO)
 
 @functools.cache
 def _data_set() -> dict[str, bytes]:
-    """The files of a data set of two faces, by name."""
+    """Make the files of a data set of two faces, by name."""
     side = records.IMAGE_SIZE
     photo = encode_png(np.full((side, side, 3), 90, np.uint8), 9)
     parsing_map = (np.arange(side * side) // side * regions.NUM_CLASSES // side).astype(np.uint8).reshape(side, side)
@@ -59,14 +59,14 @@ def _shard_name() -> str:
 
 @functools.cache
 def _record() -> bytes:
-    """One record as it lies in the shard."""
+    """Return one record as it is stored in the shard."""
     with tempfile.TemporaryDirectory() as place:
         source = _with(Path(place), {})
         return source._records[0]
 
 
 def _with(folder: Path, changed: dict[str, bytes]) -> RecordSource:
-    """The data set in `folder`, opened, some of its files with other bytes."""
+    """Open the data set in `folder` with other bytes in some of its files."""
     directory = folder / "faces"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()

@@ -32,7 +32,7 @@ def _storages() -> list[tuple[str, bytes]]:
 
 
 def _read_program(data: bytes, folder: Path) -> None:
-    """The pickle program alone, in an archive whose lengths and checksums fit it."""
+    """Read the pickle program alone, in an archive whose lengths and checksums fit it."""
     _read_archive(packed([("weights/data.pkl", data), *_storages()]), folder)
 
 

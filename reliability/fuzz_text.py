@@ -76,7 +76,7 @@ RECIPE = Path(__file__).parents[1] / "configs" / "pretrain_vitb.py"
 
 
 def _configure(data: bytes, folder: Path) -> None:
-    """Lines of FIELD=VALUE, as after --config. on the command line, which the program reads and then resolves."""
+    """Read lines of FIELD=VALUE, as after --config. on the command line, and resolve the configuration."""
     lines = [line for line in data.decode(errors="replace").split("\n") if line]
     arguments = ["program", f"--config={RECIPE}", f"--workdir={folder}", *(f"--config.{line}" for line in lines)]
     values, said = flags.FlagValues(), io.StringIO()
@@ -122,7 +122,7 @@ def _digests() -> list[bytes]:
 
 
 def _read_sidecar(data: bytes, folder: Path) -> None:
-    """As beside a serialized detector, and as beside an export."""
+    """Read the bytes as the JSON of a serialized detector and as that of an export."""
     placed(data, folder, "file.json")
     placed(data, folder, "weights.pth.json")
     export = export_file.find_export(placed(b"file", folder, "weights.pth"))
@@ -165,7 +165,7 @@ def _statistics() -> list[bytes]:
 
 
 def _read_address(data: bytes, folder: Path) -> None:
-    """As it stands on a command line or in somebody's instructions."""
+    """Read the bytes as an address on a command line or in somebody's instructions."""
     text = data.decode(errors="surrogateescape")
     address = parse_address(text)
     assert str(address).lower() == text.lower() and address.repository.count("/") == 1

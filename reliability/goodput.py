@@ -36,17 +36,17 @@ MINUTES = (5, 15, 60)  # between failures
 
 
 def best_interval(cost: float, mtbf: float) -> float:
-    """Seconds of steps between two saves that lose least, by Young; a save costs `cost` seconds."""
+    """Return the seconds of steps between two saves that lose least (Young); a save costs `cost` seconds."""
     return math.sqrt(2 * cost * mtbf)
 
 
 def expected_share(interval: float, cost: float, restart: float, mtbf: float) -> float:
-    """Goodput, 0 to 1, by Daly's model; all arguments in seconds, `interval` between two saves."""
+    """Return goodput, 0 to 1, by Daly's model; all arguments in seconds, `interval` between two saves."""
     return interval / (mtbf * math.exp(restart / mtbf) * math.expm1((interval + cost) / mtbf))
 
 
 def costs(notes: list[Note], found: Goodput) -> dict[str, float]:
-    """Seconds of a step, a save and a restart with its compiling, as a run has noted them."""
+    """Read the seconds of a step, a save, and a restart with its compiling, from what a run has noted."""
     pairs = [(one, two) for one, two in itertools.pairwise(notes) if one.attempt == two.attempt]
     saves = sum(two.parts["checkpoint"] > one.parts["checkpoint"] for one, two in pairs)
     if not saves:
@@ -59,7 +59,7 @@ def costs(notes: list[Note], found: Goodput) -> dict[str, float]:
 
 
 def measure(folder: Path, kills: int) -> tuple[list[Note], Goodput]:
-    """A run that is killed `kills` times, each some steps after its beginning, and then ends."""
+    """Kill a run `kills` times, each some steps after its start, then let it finish; return its notes and goodput."""
     workdir = folder / "run"
     for number in range(kills):
         process = start(workdir)
@@ -73,7 +73,7 @@ def measure(folder: Path, kills: int) -> tuple[list[Note], Goodput]:
 
 
 def rows_of(found: dict[str, float]) -> list[dict]:
-    """The table of the model, a row for each time between failures."""
+    """Return the table of the model, a row for each time between failures."""
     rows = []
     for minutes in MINUTES:
         mtbf = 60.0 * minutes

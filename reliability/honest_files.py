@@ -30,7 +30,7 @@ class Seed:
 
 
 def packed(entries: list[tuple[str, bytes]], compressed: bool = False) -> bytes:
-    """An archive like that of torch.save, the same at any time of day."""
+    """Pack an archive like that of torch.save, with the same bytes at any time of day."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED) as archive:
         for name, data in entries:
@@ -50,13 +50,13 @@ def unpacked(data: bytes) -> list[tuple[str, bytes]]:
 
 @functools.lru_cache(maxsize=20)
 def instructions(program: bytes) -> list[bytes]:
-    """An honest program, cut between its instructions."""
+    """Cut an honest program between its instructions."""
     places = [place for _, _, place in pickletools.genops(program)] + [len(program)]
     return [program[first:last] for first, last in zip(places, places[1:], strict=False)]
 
 
 def for_big_files(archive: bytes) -> bytes:
-    """The same archive with the two records of files beyond four gigabytes."""
+    """Return the same archive with the two records of files beyond four gigabytes."""
     count, size, start = struct.unpack("<HII", archive[-12:-2])
     end = len(archive) - 22
     record = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, start)
@@ -68,7 +68,7 @@ def _text(value: str) -> bytes:
 
 
 def _tensor(kind: str, key: str, count: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> bytes:
-    """The instructions of a tensor, as torch.save writes them."""
+    """Return the instructions of a tensor, as torch.save writes them."""
     numbers = [b"(" + b"".join(b"J" + struct.pack("<i", number) for number in part) + b"t" for part in (shape, strides)]
     storage = b"(" + _text("storage") + f"ctorch\n{kind}Storage\n".encode() + _text(key) + _text("cpu")
     return (
@@ -79,7 +79,7 @@ def _tensor(kind: str, key: str, count: int, shape: tuple[int, ...], strides: tu
 
 @functools.cache
 def seeds() -> tuple[Seed, ...]:
-    """Archives with tensors and with plain values in all protocols, both golden ones, and safetensors of all dtypes."""
+    """Return archives of tensors and plain values in all protocols, both golden ones, and safetensors of all dtypes."""
     floats = np.arange(6, dtype=np.float32)
     state = [
         _tensor("Float", "0", 6, (2, 3), (3, 1)),

@@ -80,7 +80,7 @@ def read_range(pipe, seed: int, first: int, last: int, folder: str) -> None:
 
 
 def attack(mutations: int, seed: int, work=read_range) -> Iterator[Verdict]:
-    """A Verdict of every mutant, in order; a process that dies or hangs is one, and another one goes on behind it.
+    """Yield a Verdict for every mutant, in order; a process that dies or hangs is one, and is replaced.
 
     Raises:
       EOFError: such a process cannot even be started.
@@ -119,7 +119,7 @@ def _next(pipe, process, number: int) -> Verdict:
 
 
 def is_finding(verdict: Verdict) -> bool:
-    """Whether a mutant was neither read nor refused as it should be."""
+    """Return whether a mutant was neither read nor refused as it should be."""
     return verdict.outcome not in (READ, REFUSED)
 
 

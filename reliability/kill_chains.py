@@ -32,7 +32,7 @@ UNFINISHED = "*.orbax-checkpoint-tmp*"
 
 
 def start(workdir: Path, environment: dict[str, str] | None = None, **changes) -> subprocess.Popen:
-    """The command line of the README; `data__train` stands for `data.train`."""
+    """Start the command line of the README; `data__train` stands for `data.train`."""
     fields = {**FIELDS, **{name.replace("__", "."): value for name, value in changes.items()}}
     command = [sys.executable, "-m", "fsfm_jax.main", "--config=configs/pretrain_demo.py", f"--workdir={workdir}"]
     command += [f"--config.{name}={value}" for name, value in fields.items()]
@@ -46,7 +46,7 @@ def start(workdir: Path, environment: dict[str, str] | None = None, **changes) -
 
 
 def finish(process: subprocess.Popen, code: int = 0, seconds: float = 600) -> str:
-    """What a process said until it ended with `code`; RuntimeError if it did otherwise."""
+    """Wait for a process that must end with `code`, and return its output; RuntimeError if it does not."""
     said = process.communicate(timeout=seconds)[1]
     if process.returncode != code:
         raise RuntimeError(f"expected exit code {code}, found {process.returncode}:\n{said[-3000:]}")
@@ -54,7 +54,7 @@ def finish(process: subprocess.Popen, code: int = 0, seconds: float = 600) -> st
 
 
 def lines(workdir: Path) -> list[dict]:
-    """The lines of metrics.jsonl without what depends on time; a last one that is not whole is left out."""
+    """Return the lines of metrics.jsonl without what depends on time; an incomplete last line is left out."""
     path = Path(workdir) / "metrics.jsonl"
     text = path.read_text() if path.exists() else ""
     rows = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
@@ -62,12 +62,12 @@ def lines(workdir: Path) -> list[dict]:
 
 
 def saved_steps(workdir: Path) -> list[int]:
-    """The steps of the checkpoints that are there."""
+    """Return the steps of the existing checkpoints."""
     return sorted(int(path.name) for path in (Path(workdir) / "checkpoints").glob("*") if path.name.isdigit())
 
 
 def differences(workdir: Path, undisturbed: Path) -> list[str]:
-    """In what a run that has ended differs from the undisturbed one: arrays, byte for byte, and metrics.jsonl."""
+    """Compare a finished run with the undisturbed one: arrays, byte for byte, and metrics.jsonl."""
     found = []
     ours, theirs = (read_parts(str(folder / "checkpoints"), TrainState._fields) for folder in (workdir, undisturbed))
     if ours[1] != theirs[1]:
@@ -88,7 +88,7 @@ def differences(workdir: Path, undisturbed: Path) -> list[str]:
 
 
 def after_kill(workdir: Path) -> list[str]:
-    """What a killed run has left behind that it must not: a last checkpoint that is damaged, gaps in the metrics."""
+    """Find what a killed run must not leave: a last checkpoint that is damaged, gaps in the metrics."""
     steps = [row["step"] for row in lines(workdir)]
     found = [] if steps == list(range(1, len(steps) + 1)) else [f"steps of metrics.jsonl after a kill: {steps}"]
     saved = saved_steps(workdir)
@@ -136,7 +136,7 @@ def chain(workdir: Path, number: int, life: float, aimed: float, most: int) -> d
 
 
 def _kill_after(process: subprocess.Popen, seconds: float) -> bool:
-    """Whether it was still running."""
+    """Kill the process after some seconds; return whether it was still running."""
     try:
         process.wait(seconds)
         return False

@@ -46,13 +46,13 @@ def wait_for(process: subprocess.Popen, condition: Callable[[], bool]) -> None:
 
 
 def told(said: str, *parts: str) -> list[str]:
-    """A complaint for each of `parts` that a run did not say, and one if it ended with a traceback."""
+    """Return a complaint for each of `parts` that a run did not say, and one if it ended with a traceback."""
     wrong = [f"not said: {part}" for part in parts if part not in said]
     return wrong + ([sentence(said)] if sentence(said).startswith("a traceback") else [])
 
 
 def sigterm(workdir: Path, undisturbed: Path) -> Found:
-    """Told to stop."""
+    """Stop a run with SIGTERM."""
     process = start(workdir)
     wait_for(process, lambda: len(lines(workdir)) > 4)
     process.send_signal(signal.SIGTERM)
@@ -66,7 +66,7 @@ def sigterm(workdir: Path, undisturbed: Path) -> Found:
 
 @contextlib.contextmanager
 def small_disk(place: Path, megabytes: int) -> Iterator[bool]:
-    """A disk of its own at `place`; whether there is one."""
+    """Mount a small disk at `place`, and return whether it could be done."""
     place.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)]
     mounted = os.geteuid() == 0 and subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
@@ -78,7 +78,7 @@ def small_disk(place: Path, megabytes: int) -> Iterator[bool]:
 
 
 def full_disk(workdir: Path, undisturbed: Path) -> Found:
-    """No room for the next checkpoint, and then none for a start."""
+    """Leave no room for the next checkpoint, and then none for a start."""
     with small_disk(workdir, 32) as mounted:
         if not mounted:
             return "left out: no disk can be mounted here", []
@@ -98,7 +98,7 @@ def full_disk(workdir: Path, undisturbed: Path) -> Found:
 
 
 def read_only(workdir: Path, undisturbed: Path) -> Found:
-    """A finished run on a disk that became read-only."""
+    """Repeat a finished run on a disk that became read-only."""
     with small_disk(workdir, 32) as mounted:
         if not mounted:
             return "left out: no disk can be mounted here", []
@@ -110,7 +110,7 @@ def read_only(workdir: Path, undisturbed: Path) -> Found:
 
 
 def _stopped(workdir: Path) -> Path:
-    """A run that was killed with two checkpoints; the folder of the last one."""
+    """Kill a run after two checkpoints, and return the folder of the last one."""
     process = start(workdir)
     wait_for(process, lambda: len(saved_steps(workdir)) > 1)
     process.kill()
@@ -137,17 +137,17 @@ def flip(path: Path) -> None:
 
 
 def flipped_byte(workdir: Path, undisturbed: Path) -> Found:
-    """One bit of the last checkpoint."""
+    """Flip one bit of the last checkpoint."""
     return _damaged(workdir, undisturbed, flip)
 
 
 def missing_file(workdir: Path, undisturbed: Path) -> Found:
-    """One file of the last checkpoint."""
+    """Remove one file of the last checkpoint."""
     return _damaged(workdir, undisturbed, Path.unlink)
 
 
 def nothing_whole(workdir: Path, undisturbed: Path) -> Found:
-    """A file of each checkpoint."""
+    """Remove a file of each checkpoint."""
     _stopped(workdir)
     for step in saved_steps(workdir):
         (workdir / "checkpoints" / str(step) / "run" / "metadata").unlink()
@@ -180,22 +180,22 @@ def _records(workdir: Path, harm: Callable[[Path], None], at_start: bool) -> Fou
 
 
 def shard_gone(workdir: Path, undisturbed: Path) -> Found:
-    """A shard of the data is unlinked while it is trained on."""
+    """Unlink a shard of the data while it is trained on."""
     return _records(workdir, Path.unlink, False)
 
 
 def shard_gone_before(workdir: Path, undisturbed: Path) -> Found:
-    """A shard is not there at the start."""
+    """Remove a shard before the start."""
     return _records(workdir, Path.unlink, True)
 
 
 def shard_cut(workdir: Path, undisturbed: Path) -> Found:
-    """A shard loses its second half."""
+    """Cut a shard in half."""
     return _records(workdir, lambda path: os.truncate(path, path.stat().st_size // 2), False)
 
 
 def loader_killed(workdir: Path, undisturbed: Path) -> Found:
-    """SIGKILL for the process that reads the data."""
+    """Kill the process that reads the data with SIGKILL."""
     process = start(workdir, data__workers=1)
     wait_for(process, lambda: len(lines(workdir)) > 2)
     found = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid=,args="], capture_output=True, text=True)
@@ -218,7 +218,7 @@ def loader_killed(workdir: Path, undisturbed: Path) -> Found:
 
 
 def clock_jumps(workdir: Path, undisturbed: Path) -> Found:
-    """`time.time` goes to and fro."""
+    """Let `time.time` jump forwards and backwards."""
     workdir.mkdir(parents=True)
     (workdir / "sitecustomize.py").write_text(JUMPS)
     path = f"{workdir}{os.pathsep}{Path(__file__).parents[1]}"
@@ -228,7 +228,7 @@ def clock_jumps(workdir: Path, undisturbed: Path) -> Found:
 
 
 def two_runs(workdir: Path, undisturbed: Path) -> Found:
-    """A second run with the same --workdir."""
+    """Start a second run with the same --workdir."""
     first = start(workdir)
     wait_for(first, lambda: len(lines(workdir)) > 1)
     said = finish(start(workdir), 1)

@@ -30,7 +30,7 @@ SHORTEST = 15.0  # seconds over which the others are spread, at the least
 
 
 def campaign(folder: Path, undisturbed: Path, kills: int, parallel: int, life: float) -> list[dict]:
-    """A report of each chain, see `kill_chains.chain`, and its `differences`; those in FOLDER/chains.jsonl count."""
+    """Return a report of each chain, see `kill_chains.chain`, and its `differences`; FOLDER/chains.jsonl counts too."""
     kept = folder / "chains.jsonl"
     chains = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     number = len(chains)

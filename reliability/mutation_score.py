@@ -89,7 +89,7 @@ def tests_in(folder: Path) -> Iterator[Run]:
 
 
 def score(module: str, folder: Path, run: Run, most: int, seed: int) -> dict:
-    """The row of a module, with its survivors; RuntimeError if its tests fail without a change."""
+    """Return the row of a module with its survivors; RuntimeError if its tests fail without a change."""
     place = folder / "fsfm_jax" / module
     source = place.read_text()
     code, used = run(MODULES[module], LONGEST)

@@ -51,7 +51,7 @@ FIELDS = {
 
 
 def integer(draw: random.Random, size: int) -> bytes:
-    """A number of `size` bytes at an edge, or any."""
+    """Draw a number of `size` bytes, at an edge or anywhere."""
     value = draw.choice(INTEGERS) if draw.random() < 0.8 else draw.getrandbits(8 * size)
     return (value & ((1 << 8 * size) - 1)).to_bytes(size, draw.choice(["little", "little", "big"]))
 
@@ -60,7 +60,7 @@ def integer(draw: random.Random, size: int) -> bytes:
 
 
 def flipped_bits(draw: random.Random, seed: Seed) -> bytes:
-    """A few bits the other way round."""
+    """Flip a few bits."""
     data = bytearray(seed.data)
     for _ in range(draw.choice([1, 1, 2, 8])):
         data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
@@ -68,7 +68,7 @@ def flipped_bits(draw: random.Random, seed: Seed) -> bytes:
 
 
 def set_bytes(draw: random.Random, seed: Seed) -> bytes:
-    """A few bytes with other values."""
+    """Set a few bytes to other values."""
     data = bytearray(seed.data)
     for _ in range(draw.choice([1, 1, 2, 8])):
         data[draw.randrange(len(data))] = draw.choice([0, 255, draw.randrange(256)])
@@ -76,7 +76,7 @@ def set_bytes(draw: random.Random, seed: Seed) -> bytes:
 
 
 def set_integers(draw: random.Random, seed: Seed) -> bytes:
-    """A number at an edge somewhere."""
+    """Set an integer somewhere to a number at an edge."""
     data, size = bytearray(seed.data), draw.choice([1, 2, 4, 8])
     place = draw.randrange(len(data) - size)
     data[place : place + size] = integer(draw, size)
@@ -84,25 +84,25 @@ def set_integers(draw: random.Random, seed: Seed) -> bytes:
 
 
 def truncated(draw: random.Random, seed: Seed) -> bytes:
-    """A beginning or an end of the file."""
+    """Keep the beginning or the end of the file."""
     place = draw.randrange(len(seed.data))
     return seed.data[:place] if draw.random() < 0.7 else seed.data[place:]
 
 
 def duplicated(draw: random.Random, seed: Seed) -> bytes:
-    """A part of the file twice."""
+    """Repeat a part of the file."""
     first, last = sorted(draw.randrange(len(seed.data) + 1) for _ in range(2))
     return seed.data[:last] + seed.data[first:]
 
 
 def deleted(draw: random.Random, seed: Seed) -> bytes:
-    """A few bytes less."""
+    """Delete a few bytes."""
     place = draw.randrange(len(seed.data))
     return seed.data[:place] + seed.data[place + draw.choice([1, 1, 2, 4, 8, 64]) :]
 
 
 def spliced(draw: random.Random, seed: Seed) -> bytes:
-    """The beginning of one file and the end of another."""
+    """Join the beginning of one file and the end of another."""
     other = draw.choice([other for other in seeds() if len(other.data) < SMALL]).data
     return seed.data[: draw.randrange(len(seed.data) + 1)] + other[draw.randrange(len(other)) :]
 
@@ -111,12 +111,12 @@ def spliced(draw: random.Random, seed: Seed) -> bytes:
 
 
 def with_program(seed: Seed, change: Callable[[bytes], bytes]) -> bytes:
-    """The archive with another description of its content, under a right checksum."""
+    """Replace the description of the archive's content, with a right checksum."""
     return packed([(name, change(data) if name.endswith("/data.pkl") else data) for name, data in unpacked(seed.data)])
 
 
 def rewritten_program(draw: random.Random, seed: Seed) -> bytes:
-    """Instructions left out, repeated, moved, exchanged, or hostile ones between them."""
+    """Leave out, repeat, move or exchange instructions, or insert hostile ones."""
 
     def change(program: bytes) -> bytes:
         codes = list(instructions(program))
@@ -142,7 +142,7 @@ def rewritten_program(draw: random.Random, seed: Seed) -> bytes:
 
 
 def changed_arguments(draw: random.Random, seed: Seed) -> bytes:
-    """Numbers and letters of the program's instructions, the instructions themselves as they were."""
+    """Change numbers and letters in the arguments of the instructions, which stay."""
 
     def change(program: bytes) -> bytes:
         codes = list(instructions(program))
@@ -162,7 +162,7 @@ def changed_arguments(draw: random.Random, seed: Seed) -> bytes:
 
 
 def changed_directory(draw: random.Random, seed: Seed) -> bytes:
-    """Fields of the records of the archive: sizes, places, counts, checksums, flags."""
+    """Change fields of the records of the archive: sizes, places, counts, checksums, flags."""
     data = bytearray(seed.data)
     for _ in range(draw.choice([1, 1, 2, 3])):
         mark = draw.choice(list(FIELDS))
@@ -177,7 +177,7 @@ def changed_directory(draw: random.Random, seed: Seed) -> bytes:
 
 
 def changed_entries(draw: random.Random, seed: Seed) -> bytes:
-    """Entries with other names, twice, missing, compressed, or with other content under a right checksum."""
+    """Rename, repeat, remove, compress or replace entries, with a right checksum."""
     entries = list(unpacked(seed.data))
     place, other = draw.randrange(len(entries)), draw.randrange(len(entries))
     match draw.randrange(7):
@@ -204,14 +204,14 @@ def changed_entries(draw: random.Random, seed: Seed) -> bytes:
 
 
 def with_header(seed: Seed, change: Callable[[bytes], bytes]) -> bytes:
-    """The file with another header, under a right length."""
+    """Replace the header, with a right length."""
     (size,) = struct.unpack("<Q", seed.data[:8])
     text = change(seed.data[8 : 8 + size])
     return struct.pack("<Q", len(text)) + text + seed.data[8 + size :]
 
 
 def changed_header(draw: random.Random, seed: Seed) -> bytes:
-    """Values, names and members of the JSON of the header."""
+    """Change values, names and members of the JSON of the header."""
 
     def change(text: bytes) -> bytes:
         header = json.loads(text)
@@ -242,7 +242,7 @@ def changed_header(draw: random.Random, seed: Seed) -> bytes:
 
 
 def changed_header_text(draw: random.Random, seed: Seed) -> bytes:
-    """Letters of the header, and what JSON would not be written with."""
+    """Change letters of the header, and insert text that JSON would not be written with."""
 
     def change(text: bytes) -> bytes:
         for _ in range(draw.choice([1, 1, 2, 4])):
@@ -262,7 +262,7 @@ BIG = 0.03  # share of the golden files, which take a hundred times as long
 
 
 def mutant(seed: int, number: int) -> tuple[Seed, str, bytes]:
-    """The honest file, what was done to it, and what became of it."""
+    """Return the honest file, the mutation, and its result."""
     draw = random.Random(f"{seed}/{number}")
     small = [one for one in seeds() if len(one.data) < SMALL]
     big = [one for one in seeds() if len(one.data) >= SMALL]

@@ -41,7 +41,7 @@ def ip(*words: str, within: str = "") -> None:
 
 @contextlib.contextmanager
 def two_networks() -> Iterator[None]:
-    """Two namespaces with a cable between them; in each the machine's name is the address of that end."""
+    """Make two network namespaces joined by a cable; in each, the machine's name is the address of that end."""
     try:
         for name in NAMES:
             ip("netns", "add", name)
@@ -86,7 +86,7 @@ def said(workdir: Path, number: int) -> Path:
 
 
 def last_words(workdir: Path, number: int) -> str:
-    """The last sentence of a host that says what went wrong, without addresses of code."""
+    """Return the last sentence of a host that says what went wrong, without addresses of code."""
     text = said(workdir, number).read_text(errors="replace")
     found = [line for line in text.splitlines() if re.search(r"error|[Ff]ail|timed? ?out|[Uu]navailable", line)]
     return (found or text.splitlines() or [""])[-1][-400:]

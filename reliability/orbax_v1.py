@@ -77,7 +77,7 @@ class CheckpointsV1:
         return [found.step for found in self._checkpointer.checkpoints]
 
     def latest_step(self) -> int | None:
-        """The last step whose checkpoint is whole; None if nothing was ever saved. ValueError if none is whole."""
+        """Return the last step whose checkpoint is whole; None if nothing was saved. ValueError if none is whole."""
         return last_whole(self.directory, self.steps(), lambda step: complaints(self.directory / str(step)))
 
     def save(self, stored: dict[str, Any], run: dict) -> None:
@@ -100,18 +100,18 @@ class CheckpointsV1:
             write_digests(self.directory / str(step), self._remote, {})
 
     def run(self, step: int) -> dict:
-        """The `run` item of the checkpoint at `step`."""
+        """Return the `run` item of the checkpoint at `step`."""
         return self._checkpointer.load_checkpointables(step, {RUN: None})[RUN]
 
     def restore(self, step: int, like: Any = None) -> dict[str, Any]:
-        """The state at `step` as it is stored, with the types and shardings of `like`; NumPy arrays without it."""
+        """Return the state at `step` as stored, with types and shardings of `like`; NumPy arrays without it."""
         if like is None:
             described = self._checkpointer.checkpointables_metadata(step).metadata[STATE]
             like = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), described)
         return self._checkpointer.load_checkpointables(step, {STATE: like})[STATE]
 
     def preempted(self) -> bool:
-        """Whether the cluster announced an interruption, by the count of questions."""
+        """Return whether the cluster announced an interruption, by the count of questions."""
         self._asked += 1
         return v0.utils.reached_preemption(self._asked)
 

@@ -63,7 +63,7 @@ _FOLDER = flags.DEFINE_string("folder", "", "For files and results; by default a
 
 
 def write_files(folder: Path, count: int) -> None:
-    """Small JPEG files of `PICTURES` pictures in turn; a comment in each makes its bytes its own."""
+    """Write small JPEG files of `PICTURES` pictures in turn; a comment in each makes its bytes unique."""
     folder.mkdir(exist_ok=True)
     pictures = [read_photo(path).image for path in sorted(SAMPLES.parent.glob("*.jpg"))[:PICTURES]]
     data = [encode_jpeg(cv2.resize(one, (SIDE, SIDE), interpolation=cv2.INTER_AREA), 90) for one in pictures]
@@ -74,20 +74,20 @@ def write_files(folder: Path, count: int) -> None:
 
 
 def start(folder: Path, place: str = "", at: int = 0) -> subprocess.Popen:
-    """The command, in a process that dies at `place` of writing its part `at`, if one is given."""
+    """Start the command; with `place`, its process dies at that place of writing its part `at`."""
     flags = ["--detector=none", f"--parquet={folder / 'results'}", str(folder / "files")]
     line = [sys.executable, "-c", COMMAND, str(PART_SECONDS), place, str(at), *flags]
     return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 def rows_of(folder: Path) -> list[str]:
-    """The files of all rows, in parts that are there."""
+    """Return the files of all rows in the existing parts."""
     there = any((folder / "results").glob("*.parquet"))
     return read_parts(str(folder / "results"), ["file"])["file"].to_pylist() if there else []
 
 
 def resident(pid: int) -> int:
-    """Kilobytes of a process, 0 if it has ended."""
+    """Return the resident kilobytes of a process, 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -96,7 +96,7 @@ def resident(pid: int) -> int:
 
 
 def kill(folder: Path, number: int, seconds: float) -> dict:
-    """One run that is killed, and what it left."""
+    """Kill one run, and return what it left."""
     drawn = random.Random(number)
     place = PLACES[number // 3 % 3] if number % 3 == 2 else ""
     process = start(folder, place, drawn.randrange(2))
@@ -115,7 +115,7 @@ def kill(folder: Path, number: int, seconds: float) -> dict:
 
 
 def finish(folder: Path) -> dict:
-    """The last run: its speed, and the memory of the command and of its workers as it went on."""
+    """Finish the last run; return its speed, and the memory of the command and of its workers over time."""
     before = len(rows_of(folder))
     process, started, seen = start(folder), time.monotonic(), []
     while process.poll() is None:
@@ -136,7 +136,7 @@ def finish(folder: Path) -> dict:
 
 
 def count(folder: Path, files: int) -> list[dict]:
-    """What is wrong with the results, row by row."""
+    """Check the results row by row, and return what is wrong."""
     table = read_parts(str(folder / "results"), ["file", "score", "reason"])
     wanted = {str(folder / "files" / f"{number:06d}.jpg") for number in range(files)}
     names = Counter(table["file"].to_pylist())

@@ -60,7 +60,7 @@ def read_safetensors(path: str) -> None:
 
 @functools.cache
 def refusals() -> dict[str, list[tuple[int, int]]]:
-    """First and last lines of the statements of the readers that refuse a file, by the path of the module."""
+    """Return first and last lines of the statements of the readers that refuse a file, by the path of the module."""
     found = {}
     for module in READERS:
         body = ast.parse(Path(module.__file__).read_text()).body
@@ -75,7 +75,7 @@ def refusals() -> dict[str, list[tuple[int, int]]]:
 
 
 def judge(path: str, read: Callable[[str], None], canary: str) -> tuple[str, str]:
-    """Outcome of reading a file, and the place of the refusal (file and line, or nothing).
+    """Return the outcome of reading a file, and the place of the refusal (file and line, or nothing).
 
     The outcome is READ, REFUSED or a sentence about what should not be: another exception, words that are Python's
     own, an action besides reading `path`, or a file `canary`.
@@ -101,7 +101,7 @@ def judge(path: str, read: Callable[[str], None], canary: str) -> tuple[str, str
 
 
 def _refusal(path: str, error: ValueError) -> tuple[str, str]:
-    """Whether a ValueError is a sentence of the readers, and where they say it."""
+    """Return whether a ValueError is a sentence of the readers, and where they say it."""
     text = str(error)
     words = text.removeprefix(f"{path}: ")
     cause = error.__cause__ if text == f"{path}: {error.__cause__}" else error

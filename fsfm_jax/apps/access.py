@@ -39,7 +39,7 @@ class Access:
     """ASGI middleware that refuses, before anything of a request but its head is read."""
 
     def __init__(self, app: ASGIApp, token: str):
-        """`token` may be "" for a server that listens on loopback."""
+        """Set the required `token`; "" for a server that listens on loopback."""
         self._app, self._token = app, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -33,7 +33,7 @@ def rates_of(threshold: Threshold) -> str:
 
 
 def warnings_of(carded: Carded, thresholds: dict[str, Threshold | None]) -> list[str]:
-    """What a reader must know before believing any verdict, a sentence each.
+    """Return what a reader must know before trusting any verdict, one sentence each.
 
     Args:
       thresholds: that decide, by what they are for, such as "photos".
@@ -57,7 +57,7 @@ def warnings_of(carded: Carded, thresholds: dict[str, Threshold | None]) -> list
 
 
 def _drawn_sets(card: dict) -> str:
-    """The drawn data sets that a detector was trained on; "" if there are others, or if its card does not say."""
+    """Return the drawn data sets of a training; "" if it had others, or if the detector's card does not say."""
     said = card["all_fields"]["data.train"] if "all_fields" in card else ""
     if not said and card["calibration"] is not None:  # a serialized detector names its validation split alone
         said = card["calibration"]["split"]

@@ -37,7 +37,7 @@ class Limits:
 
 
 def limits_of(detector: str, frames: float = LEAST_FRAMES, confidence: float | None = None) -> Limits:
-    """The limits for a face detector; its own least confidence if none is given, and none for ready-made crops."""
+    """Return the limits for a face detector: its own least confidence if none is given, none for ready-made crops."""
     kind = detector.partition(":")[0]
     if confidence is None:
         confidence = LEAST_CONFIDENCE[kind] if kind in LEAST_CONFIDENCE else -math.inf
@@ -45,7 +45,7 @@ def limits_of(detector: str, frames: float = LEAST_FRAMES, confidence: float | N
 
 
 def why_no_verdict(limits: Limits, confidences: list[float], frames: int, what: str = "a face") -> tuple[str, str]:
-    """Why there is no verdict, "few_frames" or "unsure_face" and a sentence; two empty texts if there is one.
+    """Return why there is no verdict: "few_frames" or "unsure_face", and a sentence. Both are empty if there is one.
 
     Args:
       confidences: of the face that decides in each frame with a face; NaN of a ready-made crop.

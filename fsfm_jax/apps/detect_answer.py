@@ -24,7 +24,7 @@ JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
 
 
 def picture(image: np.ndarray, lossless: bool = False) -> str:
-    """`[H, W, 3] uint8` RGB as a `data:` address."""
+    """Return `[H, W, 3] uint8` RGB as a `data:` address."""
     kind, options = ("png", []) if lossless else ("jpeg", JPEG)
     done, data = cv2.imencode(f".{kind}", image[..., ::-1], options)
     assert done, "every picture can be encoded"
@@ -105,7 +105,7 @@ def _score(predictor: Predictor, pixels: np.ndarray, ticket: Ticket) -> np.ndarr
 
 
 def _heats(predictor: Predictor, pixels: np.ndarray, people: Sequence[Person], ticket: Ticket) -> dict[int, np.ndarray]:
-    """By index of a face its heat map: the deciding face of each person, of many people those that look most forged."""
+    """Return heat maps by index of the face: the deciding face of each person; of many people, the most forged ones."""
     if not predictor.explains:
         return {}
     ticket.tell(EXPLAIN)
@@ -127,7 +127,7 @@ def _person(person: Person, verdict: Verdict, pixels: np.ndarray, heats: dict[in
 
 
 def _report(predictor: Predictor, rule: DecisionRule, verdict: Verdict) -> dict:
-    """What `fsfm predict --json` writes of this file; the browser adds what it knows."""
+    """Return what `fsfm predict --json` writes about this file; the browser adds what it knows."""
     file: dict[str, Any] = verdict.as_json()
     del file["file"]  # the name of a temporary file
     return {**meaning(predictor, rule, predictor.name), "files": [file]}

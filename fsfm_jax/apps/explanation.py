@@ -16,7 +16,7 @@ GAP = 4
 
 
 def choose_faces(count: int, deciding: int | None, most: int = PICTURES) -> list[int]:
-    """Which of `count` faces are shown: the deciding one first, then others in their order, spread over the rest."""
+    """Return the indices of the shown faces: the deciding one first, then others in order, spread over the rest."""
     first = [] if deciding is None else [deciding]
     rest = [index for index in range(count) if index != deciding]
     room = most - len(first)
@@ -26,7 +26,7 @@ def choose_faces(count: int, deciding: int | None, most: int = PICTURES) -> list
 
 
 def draw_overlays(predictor: Predictor, reading: Reading, deciding: int | None = None) -> list[tuple[int, np.ndarray]]:
-    """Index of a crop, and that face with its heat map next to it, `[S, 2 S + 4, 3] uint8` RGB; see `choose_faces`.
+    """Return by index of a crop the face next to its heat map, `[S, 2 S + 4, 3] uint8` RGB; see `choose_faces`.
 
     Raises:
       ValueError: a predictor without heat maps.
@@ -43,7 +43,7 @@ def draw_overlays(predictor: Predictor, reading: Reading, deciding: int | None =
 
 
 def timeline(verdict: Verdict) -> np.ndarray:
-    """P(real) of the faces of a video along its length, `[H, W, 3] uint8` RGB.
+    """Draw P(real) of the faces of a video along its length, `[H, W, 3] uint8` RGB.
 
     Raises:
       ValueError: a file without a face.
@@ -61,7 +61,7 @@ def timeline(verdict: Verdict) -> np.ndarray:
 
 
 def explain(number: int, predictor: Predictor, reading: Reading, verdict: Verdict) -> dict[str, bytes]:
-    """The pictures of a file as PNG, by names that start with its number; that of the deciding face comes first."""
+    """Return the pictures of a file as PNG by names that start with its number; the deciding face comes first."""
     # The name of the file itself stays out: it may be anything.
     pictures = {}
     for index, picture in draw_overlays(predictor, reading, verdict.deciding):

@@ -70,7 +70,7 @@ def _matches(argument: str) -> list[str]:
 
 
 def below(folder: str) -> Iterator[tuple[str, str]]:
-    """Paths of the files in a folder and below by name, and of folders that may not be listed with the reason."""
+    """Yield files in a folder and below by name, then folders that cannot be listed with the reason."""
     refused: list[OSError] = []
     for parent, folders, files in os.walk(folder, onerror=refused.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

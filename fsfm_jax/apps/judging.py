@@ -43,7 +43,7 @@ class Recorder:
         width: int,
         redaction: Redaction | None = None,
     ):
-        """`results` have `add(verdict)`; `width` is that of the names in the table; None keeps names."""
+        """Write to `results` by `add(verdict)`; `width` is that of the names in the table; None keeps names."""
         self._predictor, self._results, self._folder, self._table = predictor, results, folder, table
         self._width, self._redaction = width, redaction
         self.count = self.without = self.unjudged = 0
@@ -169,7 +169,7 @@ def describe_job(
     checkpoint: str, card: Mapping[str, Any], settings: Settings, threshold: str, limits: Limits, dtype: str,
     runtime: str = "",
 ) -> dict[str, Any]:  # fmt: skip
-    """What the results of a job depend on, as JSON; a job resumes with the same alone."""
+    """Return what the results of a job depend on, as JSON; a job resumes only with the same."""
     said = json.dumps(card, sort_keys=True, default=str).encode()
     return {
         "checkpoint": checkpoint,

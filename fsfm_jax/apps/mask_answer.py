@@ -31,7 +31,7 @@ FACE_BYTES = 4 * _PIXELS  # red, green and blue of each pixel, then the class of
 
 
 def answer_face(reading: Reading) -> dict:
-    """The answer about a photo that has a parsed face: which one it is, and `face` to send with each question."""
+    """Answer about a photo that has a parsed face: which face it is, and `face` to send with each question."""
     crop = reading.crops[0]
     return {
         "face": base64.b64encode(crop.pixels.tobytes() + crop.parsing_map.tobytes()).decode(),
@@ -132,7 +132,7 @@ def masker_of(run: OpenedRun | None, name: str) -> Masker:
 
 
 def _count_regions(bits: np.ndarray, mask: np.ndarray, covered: str) -> list[dict[str, Any]]:
-    """How much of each region is hidden; a patch of several counts for the covered one, else for the first of them."""
+    """Count how much of each region is hidden; a patch of several counts for the covered one, else for the first."""
     member = regions.REGION_OF_BITS[bits].copy()
     if covered:
         first = member[:, regions.REGIONS.index(covered)].copy()

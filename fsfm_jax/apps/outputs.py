@@ -70,7 +70,7 @@ def header(width: int) -> str:
 
 
 def explanation(carded: Carded, rule: DecisionRule) -> list[str]:
-    """How the verdicts were made and what they are worth, a sentence each; warnings come first."""
+    """Return how the verdicts were made and what they are worth, one sentence each; warnings come first."""
     lines = [f"WARNING: {text}" for text in warnings(carded, rule)]
     for kind, threshold in _thresholds(rule).items():
         rule_text = describe_threshold(threshold) if threshold else "no threshold, hence no verdict"
@@ -89,12 +89,12 @@ def explanation(carded: Carded, rule: DecisionRule) -> list[str]:
 
 
 def warnings(carded: Carded, rule: DecisionRule) -> list[str]:
-    """See `caution.warnings_of`."""
+    """Return the sentences of `caution.warnings_of`."""
     return warnings_of(carded, _thresholds(rule))
 
 
 def meaning(carded: Carded, rule: DecisionRule, checkpoint: str) -> dict:
-    """What gives verdicts their meaning, as JSON has it."""
+    """Return what gives verdicts their meaning, as JSON."""
     return {
         "detector": checkpoint,
         "class_names": list(carded.class_names),
@@ -169,7 +169,7 @@ class CsvResults:
         return found[0] if found else [""] * len(OF_PERSONS)
 
     def end(self) -> None:
-        """Nothing: CSV has no end."""
+        """Do nothing: CSV has no end."""
 
 
 def _thresholds(rule: DecisionRule) -> dict:

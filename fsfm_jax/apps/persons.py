@@ -36,7 +36,7 @@ class Person:
     deciding: int
 
     def as_json(self, faces: Sequence[FaceScore]) -> dict:
-        """Everything; `faces` are those of the file."""
+        """Return all fields; `faces` are those of the file."""
         crop = faces[self.deciding].crop
         return {
             "person": self.number, "frames_with_face": len(self.faces), "score": self.score,
@@ -61,7 +61,7 @@ def number_persons(reading: Reading) -> list[int]:
 def decide_persons(
     faces: Sequence[FaceScore], threshold: Threshold | None, limits: Limits, frames: int
 ) -> tuple[Person, ...]:
-    """The verdict on each person, from the scores of faces that have a person; `frames` are those of the video."""
+    """Decide the verdict on each person from the scores of their faces; `frames` are those of the video."""
     return tuple(
         _decide(number, indices, faces, threshold, limits, frames)
         for number, indices in group(face.person for face in faces).items()
@@ -83,7 +83,7 @@ def choose_deciding(persons: Sequence[Person]) -> Person:
 
 
 def describe(persons: Sequence[Person]) -> str:
-    """How many there are and which one decides, a phrase; "" for one person."""
+    """Return a phrase: how many people there are and which one decides; "" for one person."""
     if len(persons) < 2:
         return ""
     unsaid = sum(bool(person.reason) for person in persons)

@@ -102,7 +102,7 @@ class PictureFolder:
 
 
 def _foreign(folder: str) -> list[str]:
-    """What in a folder is no regular file with a name that pictures have."""
+    """List what in a folder is not a regular file named as pictures are."""
     with os.scandir(folder) as entries:
         return sorted(
             entry.name for entry in entries

@@ -231,7 +231,7 @@ class FaceReader:
         yield from self._attempts(frame, attempts)
 
     def _describe_search(self, height: int, width: int) -> str:
-        """At which size a larger picture was searched, and what to do about it."""
+        """Say at which size a larger picture was searched, and what to do about it."""
         if max(height, width) <= LONGEST:
             return ""
         size = self._settings.detector_size or LONGEST
@@ -251,7 +251,7 @@ class FaceReader:
                 yield Miss(frame, "failed", f"{type(error).__name__}: {error}")
 
     def _boxes(self, image: np.ndarray) -> list[Detection]:
-        """All faces, those to take first; a box outside of the picture is none."""
+        """Return all faces, those to take first in front; boxes outside of the picture are left out."""
         height, width = image.shape[:2]
         found = [
             box for box in self._detector(image)

@@ -42,5 +42,5 @@ class Redaction:
 
 
 def _general(reason: str, detail: str) -> str:
-    """What the reason means; the detail itself where a verdict is withheld, which says numbers alone."""
+    """Return what the reason means; where a verdict is withheld, the detail itself, which has only numbers."""
     return (unusable.REASONS | REASONS).get(reason, detail)

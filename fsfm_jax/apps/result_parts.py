@@ -93,7 +93,7 @@ class ResultParts:
         self._part = _Part(first, [], time.monotonic())
 
     def expect(self, stamp: FileStamp) -> bool:
-        """Whether a file has no result yet; the next verdict on its path is taken for one on this content of it."""
+        """Return whether a file has no result yet; the next verdict on its path is taken for this content of it."""
         if stamp in self._done:
             return False
         self._expected[stamp.path] = stamp

@@ -15,7 +15,7 @@ MOST_WAITING = 256  # files; those without a face fill no batch, and would wait 
 def score_readings(
     predictor: Predictor, rule: DecisionRule, readings: Iterable[Reading | None]
 ) -> Iterator[tuple[Reading, Verdict]]:
-    """What `predictor` says of each file, in order.
+    """Yield what `predictor` says of each file, in order.
 
     Holds the crops of as many files as fill a batch; a file's verdict comes when its last crop is scored. Where
     `readings` has None, or `MOST_WAITING` files wait, a batch is scored that is not full.

@@ -118,7 +118,7 @@ def check_address(host: str, token: str) -> None:
 
 
 def token_of(token: str, file: str, environment: MutableMapping[str, str]) -> str:
-    """The secret, from a flag, a file or the environment, which no longer has it afterwards; "" if there is none.
+    """Read the secret from a flag, a file or the environment, and remove it there; "" if there is none.
 
     Raises:
       ValueError: several of them, or a file that is no single line.
@@ -198,7 +198,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def make_server(site: Site) -> uvicorn.Server:
-    """A server of `site`, not started. It logs neither addresses nor names, and believes no header of a proxy."""
+    """Make a server of `site` without starting it. It logs no addresses or names, and ignores headers of proxies."""
     config = uvicorn.Config(
         make_app(site), log_level="warning", access_log=False, server_header=False, lifespan="off", ws="none",
         timeout_graceful_shutdown=SECONDS_TO_ANSWER, limit_concurrency=CONNECTIONS, proxy_headers=False,
@@ -207,7 +207,7 @@ def make_server(site: Site) -> uvicorn.Server:
 
 
 def run_until(stop: threading.Event, site: Site, server: uvicorn.Server, listener: socket.socket) -> None:
-    """Serves until `stop`; then what is being answered has some seconds to end, and files being read are given up."""
+    """Serve until `stop`; then give requests some seconds to end, and give up files that are being read."""
 
     def serve() -> None:
         try:
@@ -233,7 +233,7 @@ def _samples() -> tuple[str, ...]:
 
 
 def _choose(checkpoint: str | None, pretrained: str) -> tuple[str | None, str | None]:
-    """What detects and what reconstructs: a path or `small`, None for that of the package, "" for nothing."""
+    """Choose detector and reconstructor: a path or `small`, None for those of the package, "" for nothing."""
     if checkpoint is None and not bundled.is_built_in():
         if not pretrained:
             command.say(f"No --checkpoint is given, and {bundled.NONE_BUILT_IN}: the page draws masks alone.")

@@ -14,7 +14,7 @@ SEVERAL = "Each further face is one more chance of a false alarm."
 
 
 def state_person(person: Person, verdict: Verdict) -> tuple[str, str]:
-    """What the detector says of one person, and why it says nothing, as sentences; the second may be empty."""
+    """Say what the detector found for one person, and why it says nothing, as sentences; the second may be empty."""
     if person.verdict == FORGED:
         return "The detector calls this forged.", ""
     if person.verdict == REAL:
@@ -23,7 +23,7 @@ def state_person(person: Person, verdict: Verdict) -> tuple[str, str]:
 
 
 def state_file(people: Sequence[Person], verdict: Verdict) -> tuple[str, str, str]:
-    """What the detector says of all people of a file, whose `verdict` has threshold and frames.
+    """Say what the detector found for all people of a file, whose `verdict` has threshold and frames.
 
     Returns:
       "real", "forged" or "", the sentence, and why nothing is said; the last may be empty.
@@ -46,7 +46,7 @@ def state_file(people: Sequence[Person], verdict: Verdict) -> tuple[str, str, st
 
 
 def state_rates(threshold: Threshold | None, kind: str) -> str:
-    """How often a threshold was wrong where it was chosen; "" where there is none."""
+    """Say how often a threshold was wrong where it was chosen; "" where there is none."""
     if threshold is None:
         return ""
     if not threshold.split:

@@ -37,7 +37,7 @@ class Ticket:
 
     @contextlib.contextmanager
     def ending(self, end: Callable[[], None]) -> Iterator[None]:
-        """While the block runs, `give_up` calls `end`, which must be quick and safe from another thread.
+        """Let `give_up` call `end` while the block runs; `end` must be quick and safe from another thread.
 
         Raises:
           GivenUp: on entry, if that was called already.

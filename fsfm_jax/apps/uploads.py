@@ -36,7 +36,7 @@ class Upload:
 
 @contextlib.asynccontextmanager
 async def receive(request: Request, limit: int) -> AsyncIterator[Upload]:
-    """A file in memory with the body of the request, which is gone afterwards, however this process ends.
+    """Receive the body of a request into a file in memory, which is gone however this process ends.
 
     The body is the file itself; its name never comes here. It is counted while it arrives, and what says it is longer
     than `limit` bytes is not read at all.

@@ -123,7 +123,7 @@ def check_threshold(threshold: str) -> float | None:
 def choose_rule(
     carded: Carded, threshold: str = FALSE_ALARM, limits: Limits = USUAL, persons: bool = False
 ) -> DecisionRule:
-    """How a detector decides.
+    """Choose how a detector decides.
 
     Args:
       threshold: "false_alarm", that of its stated rate of false alarms; "equal_error"; or a number from 0 to 1, for
@@ -207,7 +207,7 @@ def _as_one(
 
 
 def least_real(faces: Sequence[FaceScore]) -> dict[int, int]:
-    """By frame the index of the face that looks most forged."""
+    """Return by frame the index of the face that looks most forged."""
     least: dict[int, int] = {}
     for index, face in enumerate(faces):
         best = least.setdefault(face.crop.frame, index)

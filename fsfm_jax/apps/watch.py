@@ -18,7 +18,7 @@ class Arrivals:
     """
 
     def __init__(self, folders: Sequence[str], wanted: Callable[[FileStamp], bool]):
-        """`wanted` says whether a complete file is to be scored, and is asked once for each content of it."""
+        """Watch a folder. `wanted` says whether a complete file is to be scored; it is asked once for each content."""
         self._folders, self._wanted = folders, wanted
         self._seen: dict[str, FileStamp] = {}  # at the last look; what is gone is forgotten
         self._asked: dict[str, FileStamp] = {}
@@ -86,7 +86,7 @@ class Stop:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """What is in this block is done to its end first."""
+        """Finish the block before a stop takes effect."""
         self._holding = True
         try:
             yield

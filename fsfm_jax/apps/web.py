@@ -165,7 +165,7 @@ async def _progress(request: Request, tickets: dict[str, Ticket]) -> Response:
 
 @contextlib.contextmanager
 def _issue_ticket(request: Request, tickets: dict[str, Ticket]) -> Iterator[Ticket]:
-    """The ticket of a request, which others can ask for while the block runs if the request names a job."""
+    """Issue the ticket of a request; others can ask for it while the block runs if the request names a job."""
     job, ticket = request.query_params.get("job", ""), Ticket()
     if job and (not JOB.fullmatch(job) or job in tickets):
         raise Refused(422, "Expected ?job= with 32 hexadecimal digits that no other request has.")

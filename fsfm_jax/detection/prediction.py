@@ -131,7 +131,7 @@ class Sweep:
         self._apply = _jitted(task, function, mesh)
 
     def place(self, params: Any) -> Any:
-        """`params` as arrays on every device of the mesh."""
+        """Place `params` as arrays on every device of the mesh."""
         return jax.device_put(jax.tree.map(jnp.asarray, params), partition.replicated(self._mesh))
 
     def lower_step(self, params: Any, shape: tuple[int, ...], dtype: Any) -> jax.stages.Lowered:
@@ -210,7 +210,7 @@ class Scorer:
         self._sweep = Sweep(task, ClassifyTask.log_probabilities, records.IMAGE, spec.batch, mesh)
 
     def place(self, params: Any) -> Any:
-        """`params` as arrays on every device of the mesh."""
+        """Place `params` as arrays on every device of the mesh."""
         return self._sweep.place(params)
 
     def lower_step(self) -> jax.stages.Lowered:

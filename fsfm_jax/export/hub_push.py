@@ -32,7 +32,7 @@ class Sent(NamedTuple):
 
 
 def push(folder: str, repository: str, overwrite: bool, say: Callable[[str], None]) -> Address:
-    """Upload an export, and returns the address to load it from.
+    """Upload an export and return the address to load it from.
 
     Args:
       folder: that `to_torch` wrote for Hugging Face. Its model card may have been edited since.
@@ -78,7 +78,7 @@ def push(folder: str, repository: str, overwrite: bool, say: Callable[[str], Non
 
 
 def list_files(folder: str) -> tuple[list[Sent], dict]:
-    """The files of an export in the order of its JSON, its signature if it has one, its JSON; and the JSON's content.
+    """Return the files of an export in the order of its JSON, its signature if any, its JSON; and the JSON's content.
 
     Raises:
       ValueError: no export for Hugging Face, or a file that is missing or was changed; the model card may have been.
@@ -100,7 +100,7 @@ def list_files(folder: str) -> tuple[list[Sent], dict]:
 
 
 def notes_on(said: dict, folder: str) -> Iterator[str]:
-    """What to know before an export is published: folders that its JSON names, and a licence that nobody chose."""
+    """Return what to know before publishing an export: folders in its JSON, and a licence that nobody chose."""
     paths = sorted({text for text in _texts(said) if text.startswith(("/", "~"))})
     if paths:
         more = " ..." if len(paths) > MAX_PATHS else ""
@@ -142,7 +142,7 @@ def _head(hub: Hub, api: Any, repository: str, say: Callable[[str], None]) -> st
 
 
 def _compare(api: Any, repository: str, commit: str, files: list[Sent]) -> Iterator[tuple[Sent, str]]:
-    """Each file with what the repository has under its name at a commit."""
+    """Pair each file with what the repository has under its name at a commit."""
     there = {entry.path: entry for entry in api.get_paths_info(repository, [f.name for f in files], revision=commit)}
     for file in files:
         if file.name not in there:

@@ -145,7 +145,7 @@ def _outputs(said: dict) -> str:
 
 
 def training_of(said: dict) -> str:
-    """How a model was trained, as far as its sidecar says: steps, data and the fields of `RECIPE`, in Markdown."""
+    """Describe in Markdown how a model was trained, from its sidecar: steps, data and the fields of `RECIPE`."""
     config = said["config"] or {}
     rows = [f"| `{name}` | `{json.dumps(config[name])}` |" for name in RECIPE if name in config and config[name] != ""]
     step, epochs = said["step"], said["epochs"] if "epochs" in said else None

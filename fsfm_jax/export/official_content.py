@@ -148,7 +148,7 @@ def rename_finetuned(detector: Detector) -> OrderedDict:
 
 
 def _fresh(detector: Detector, table: names.NameTable) -> dict[str, np.ndarray]:
-    """Zeros for what the official network has and does not use; loading it strictly needs them."""
+    """Make zeros for arrays that the official network has and does not use; strict loading needs them."""
     shapes = {"weight": (2, 2 * detector.task.model.size.width), "bias": (2,)}
     return {name: np.zeros(shapes[name.rpartition(".")[2]], np.float32) for name in table.unused}
 

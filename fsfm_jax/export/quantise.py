@@ -127,7 +127,7 @@ def write(detector: Detector, output: str, made: Quantised, images: int) -> dict
 
 
 def _spread(source: LabelledSource, count: int, side: int, spec: EvaluationSpec) -> np.ndarray:
-    """At most `count` images of `source`, evenly spaced, `[n, side, side, 3] uint8`."""
+    """Take at most `count` images of `source`, evenly spaced, `[n, side, side, 3] uint8`."""
     places = np.linspace(0, len(source) - 1, count).astype(int)
     found = []
     for batch in image_batches(source, spec.transform, side, spec):

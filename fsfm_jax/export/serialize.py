@@ -127,7 +127,7 @@ def _is_product(path: tuple) -> bool:
 
 
 def _store(path: tuple, leaf: Any, detector: Detector) -> np.ndarray:
-    """A parameter as the file has it: in bfloat16 where the network would make it that, which halves the file."""
+    """Return a parameter as the file has it: in bfloat16 where the network would round it, which halves the file."""
     return np.asarray(leaf, detector.task.model.dtype) if _is_product(path) else np.asarray(leaf)
 
 
@@ -241,7 +241,7 @@ def _precision(dtype: str, trained: str | None) -> str:
 
 
 def _digest(config: Any) -> str | None:
-    """SHA-256 of a training configuration, as JSON with sorted keys and without spaces; None without one."""
+    """Hash a training configuration (SHA-256 of its JSON, sorted, without spaces); None without one."""
     if config is None:
         return None
     return hashlib.sha256(json.dumps(dict(config), sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -23,13 +23,13 @@ LICENCE = "Weights that the authors of FSFM and FS-VFM released are CC BY-NC 4.0
 
 
 def config_hash(fields: dict) -> str:
-    """SHA-256 of a configuration, by name and value, as JSON with sorted names and without spaces."""
+    """Hash a configuration by name and value (SHA-256 of its JSON, sorted, without spaces)."""
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def of_run(run: OpenedRun) -> dict:
-    """What there is to say of a pretraining run."""
+    """Describe a pretraining run."""
     return {
         "kind": PRETRAINED,
         "size": run.config.model.size,
@@ -50,7 +50,7 @@ def of_run(run: OpenedRun) -> dict:
 
 
 def of_detector(detector: Detector) -> dict:
-    """What there is to say of a detector; `threshold` is on the mean score of a video's frames."""
+    """Describe a detector; `threshold` is on the mean score of a video's frames."""
     model, card = detector.task.model, detector.card
     antispoof = isinstance(model, AntiSpoofSpec)
     video = detector.thresholds("video")
@@ -105,7 +105,7 @@ def _base(card: dict, style: Style) -> str:
 
 
 def _official_threshold(card: dict) -> dict | None:
-    """What an official file of anti-spoofing says; its code chooses it on the target's test set."""
+    """Return the threshold an official anti-spoofing file states; its code chooses it on the target's test set."""
     origin = card["origin"]
     if origin is None or "threshold" not in origin:
         return None
@@ -113,7 +113,7 @@ def _official_threshold(card: dict) -> dict | None:
 
 
 def _data(item: dict) -> dict | None:
-    """What a run was trained on: the sets as it named them, and size and fingerprint of each; else None."""
+    """Describe what a run was trained on: its sets as named, size and fingerprint of each; None if unknown."""
     if "data" not in item or "all_fields" not in item:
         return None
     return {"train": item["all_fields"]["data.train"], "sets": item["data"]}

@@ -197,7 +197,7 @@ def _huggingface(
 
 
 def _state(found: OpenedRun | Detector, format: str, pooling: str) -> tuple[Mapping[str, np.ndarray], dict | None]:
-    """Arrays by name, and the arguments of `timm.create_model`; None for a network with official names."""
+    """Return arrays by name and the arguments of `timm.create_model`; None for a network with official names."""
     if isinstance(found, OpenedRun):
         style = BASES[found.base].style
         made: TimmModel = pack_pretrained(found.params, found.spec.size, found.spec.image_size, pooling, style)
@@ -217,7 +217,7 @@ def _state(found: OpenedRun | Detector, format: str, pooling: str) -> tuple[Mapp
 
 
 def _decoding_state(run: OpenedRun | Detector) -> dict[str, np.ndarray]:
-    """Encoder, mask token and pixel decoder with official names, without the position tables, which are computed."""
+    """Return encoder, mask token and pixel decoder by official names, without the computed position tables."""
     if isinstance(run, Detector) or run.base != OWN:
         what = "a detector" if isinstance(run, Detector) else f"an encoder of {run.base}"
         raise ValueError(f"--decoder: expected a pretraining run of fsfm_jax; found {what} (no decoder); leave it out")

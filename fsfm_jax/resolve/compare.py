@@ -115,7 +115,7 @@ def plan(config: ConfigDict) -> Plan:
 
 
 def slug(name: str) -> str:
-    """`name` as a folder: lower case, and what is not a letter, a digit, `-`, `.` or `_` becomes `_`."""
+    """Turn `name` into a folder's name: lower case, and `_` for all but letters, digits, `-`, `.` and `_`."""
     return re.sub(r"[^a-z0-9._-]+", "_", name.lower()).strip("._")
 
 
@@ -252,7 +252,7 @@ def _value(name: str, text: str, kind: type) -> object:
 
 
 def of_cell(cell: Cell | str, act: Callable, *arguments: object) -> object:
-    """What `act` returns; a ValueError or FileNotFoundError of it says which cell it is of."""
+    """Return what `act` returns; its ValueError or FileNotFoundError then names the cell."""
     try:
         return act(*arguments)
     except (ValueError, FileNotFoundError) as error:

@@ -194,7 +194,7 @@ def _selection(c: ConfigDict) -> SelectionRule:
 
 
 def _check_cached(c: ConfigDict, mixed: bool) -> None:
-    """Features of an image are one vector only if nothing is random before them and nothing is trained in them."""
+    """Check that the features of an image are one vector: nothing random before them, and nothing trained in them."""
     if c.tuning.method not in tuning.BEHIND_THE_ENCODER:
         raise ValueError(
             f"features.cache: {c.tuning.method} changes the encoder; expected tuning.method "

@@ -8,7 +8,7 @@ from fsfm_jax.models.vit import SIZES
 
 
 def grid_of(c: ConfigDict) -> int:
-    """Rows of patches of the images of a configuration: the one check of `model.image_size`.
+    """Return the rows of patches of the images of a configuration: the one check of `model.image_size`.
 
     Raises:
       ValueError: an unknown size, or images that patches do not fill.
@@ -21,7 +21,7 @@ def grid_of(c: ConfigDict) -> int:
 
 
 def training_sizes(c: ConfigDict) -> tuple[int, ...]:
-    """Sides of the images of a fine-tuning, of which each step has one; empty: all are of `model.image_size`.
+    """Return the sides of the images of a fine-tuning, one of which each step has; empty: all have `model.image_size`.
 
     Raises:
       ValueError: no list of different sizes that patches fill, or a network or cache that has one size.

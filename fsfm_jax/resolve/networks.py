@@ -15,7 +15,7 @@ DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
 
 
 def target_design(c: ConfigDict) -> tuple[str, str]:
-    """What the target sees and which networks decode, as `ModelSpec` names them.
+    """Return what the target sees and which networks decode, as `ModelSpec` names them.
 
     Raises:
       ValueError: a name that is not known, or a `model.rep_decoded` that contradicts a design of the supplement.

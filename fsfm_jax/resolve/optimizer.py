@@ -42,7 +42,7 @@ def resolve_optimizer(
 
 
 def _options(text: str, name: str) -> tuple[tuple[str, float], ...]:
-    """`"momentum=0.9,rms=0.1"` as pairs, in the order of their names."""
+    """Parse `"momentum=0.9,rms=0.1"` into pairs in the order of their names."""
     found = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         key, _, value = (word.strip() for word in part.partition("="))

@@ -186,7 +186,7 @@ def resolve_pretraining(c: ConfigDict, examples: int, devices: int, stop_after: 
 
 
 def skip_limit(c: ConfigDict) -> SkipLimit:
-    """How many steps may be left out."""
+    """Return how many steps may be left out."""
     return SkipLimit(c.nonfinite_limit.consecutive, c.nonfinite_limit.total)
 
 
@@ -206,7 +206,7 @@ def divergence_alarms(c: ConfigDict) -> AlarmSpec:
 
 
 def pretraining_alarms(c: ConfigDict, schedule: Schedule) -> AlarmSpec:
-    """All alarms; that of a frozen target is off where the target is to stay.
+    """Return all alarms; that of a frozen target is off where the target is to stay.
 
     Raises:
       ValueError: an action that is not known.

@@ -221,7 +221,7 @@ def _is_paired(name: str, sources: Mapping[str, Source]) -> bool:
 
 
 def _check_task(task: Task, sources: Mapping[str, Source]) -> None:
-    """ValueError where a class is missing, or a source is given in the wrong place."""
+    """Raise ValueError where a class is missing, or a source is given in the wrong place."""
     for key in ("real", "fake", "against", "test"):
         if not getattr(task, key):
             raise ValueError(f"tasks: {task.name}: expected sources of {key}; found none")

@@ -195,7 +195,7 @@ class Checkpoints:
             raise ValueError(damage(self.directory / str(step), found))
 
     def _check_leaves(self, step: int, abstract: Any) -> None:
-        """Orbax casts types silently and names shapes one at a time; this names every difference at once."""
+        """Name every difference at once: Orbax casts types silently and names shapes one at a time."""
         saved = _flat(self._manager.item_metadata(step)[STATE])
         wanted = _flat(abstract)
         differing = [f"{name}: not in the checkpoint" for name in wanted.keys() - saved.keys()]
@@ -280,5 +280,5 @@ def _flat(tree: Any) -> dict[str, Any]:
 
 
 def same_json(value: Any) -> Any:
-    """`value` as it comes back from JSON, for comparing with a restored `run`."""
+    """Return `value` as it comes back from JSON, for comparing with a restored `run`."""
     return json.loads(json.dumps(value))

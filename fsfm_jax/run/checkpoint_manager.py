@@ -96,7 +96,7 @@ LISTED = {atomicity.AtomicRenameTemporaryPath: _Renamed, atomicity.CommitFileTem
 
 
 def temporary_path_class(directory: epath.Path) -> type:
-    """How a save in `directory`, which may be of an object store, becomes a checkpoint that has its list."""
+    """Return how a save in `directory`, which may be of an object store, becomes a checkpoint that has its list."""
     return LISTED[atomicity_defaults.get_default_temporary_path_class(directory)]
 
 

@@ -16,7 +16,7 @@ ASIDE = ("gradient_norm", "feature_std", "target_cosine", "target_distance", "ta
 
 
 def duration(seconds: float) -> str:
-    """`3m10s`, `2h05m`, `1d03h`."""
+    """Format seconds as `3m10s`, `2h05m` or `1d03h`."""
     if not math.isfinite(seconds):
         return "?"
     minutes, rest = divmod(int(seconds), 60)

@@ -56,7 +56,7 @@ def write_digests(folder: epath.Path, remote: bool, last: Mapping[str, bytes]) -
 
 
 def complaints(folder: epath.Path) -> list[str]:
-    """What is wrong with the checkpoint in `folder`, a line for each file; empty if it is whole.
+    """Return what is wrong with the checkpoint in `folder`, a line for each file; empty if it is whole.
 
     All hosts must ask, and all are told the same; each reads its share of the files. A checkpoint from before there
     were lists cannot be inspected: that is said, and nothing is wrong with it.
@@ -128,7 +128,7 @@ def _read(path: epath.Path) -> dict[str, Entry]:
 
 
 def _is_inside(name: str) -> bool:
-    """Whether a name is that of a file in the folder: a list may come from anywhere, and its files are opened."""
+    """Return whether a name stays inside the folder: a list may come from anywhere, and its files are opened."""
     return not name.startswith("/") and ".." not in name.split("/")
 
 
@@ -154,7 +154,7 @@ def _without_list(folder: epath.Path) -> list[str]:
 
 
 def examine(folder: epath.Path, entries: Mapping[str, Entry], host: int, hosts: int) -> list[int]:
-    """What is found of each file, in the order of `entries`: WHOLE or a key of SAID.
+    """Examine each file in the order of `entries`, and return WHOLE or a key of SAID for it.
 
     With several hosts, each reads its share of the files, and says WHOLE of all others.
     """

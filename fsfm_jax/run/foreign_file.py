@@ -64,7 +64,7 @@ def check_place(path: str, field: str, file: bool = False) -> None:
 
 
 def describe_path(path: str) -> str:
-    """What is at `path` where a weight file was expected and there is none, to follow "is"."""
+    """Describe, to follow "is", what is at `path` where a weight file was expected and there is none."""
     try:
         if os.path.islink(path) and not os.path.exists(path):
             return f"a link to {os.readlink(path)}, where nothing is"
@@ -80,7 +80,7 @@ def describe_path(path: str) -> str:
 
 
 def read_as(path: str) -> str:
-    """What a regular file is that is no weight file, to follow "is", with what to do; "" if it may be one.
+    """Describe, to follow "is", a regular file that is no weight file, with what to do; "" if it may be one.
 
     Raises:
       ValueError: the file cannot be opened.
@@ -107,7 +107,7 @@ def read_as(path: str) -> str:
 
 
 def suggest_ending(path: str, kind: str) -> str:
-    """Which ending a file should have whose content is that of the other `kind`, "pth" or "safetensors"; else ""."""
+    """Suggest the ending for a file whose content is of the other `kind`, "pth" or "safetensors"; else ""."""
     with open(path, "rb") as file:
         head = file.read(9)
     if kind == "safetensors" and head.startswith(_ZIP):
@@ -118,7 +118,7 @@ def suggest_ending(path: str, kind: str) -> str:
 
 
 def lacking_run(path: str) -> str:
-    """What is at `path`, where no run is, as words for an error; with the names that it has instead."""
+    """Describe for an error what is at `path`, where there is no run, with the names of the runs below."""
     if not os.path.lexists(path):
         return f"nothing is there{_about_home(path)}"
     if not os.path.isdir(path):

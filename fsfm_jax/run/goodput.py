@@ -100,7 +100,7 @@ class Goodput:
         }  # fmt: skip
 
     def sentence(self) -> str:
-        """One line for people."""
+        """Summarise in one line."""
         parts = ", ".join(f"{name} {value:.1f} s" for name, value in self.seconds.items())
         return (
             f"Goodput {100 * self.share:.1f} %: {parts}; wall {self.wall:.1f} s in {self.attempts} attempts, "
@@ -184,7 +184,7 @@ class Stopwatch:
         return self._clock()
 
     def begin_steps(self) -> None:
-        """Called before the first batch is asked for: everything until now that has no name is `restart`."""
+        """Mark the time before the first batch is asked for: everything until now without a name is `restart`."""
         if not self._started:
             self._started = True
             self._parts["restart"] = self._clock() - self._began - sum(self._parts.values())

@@ -40,7 +40,7 @@ class MetricsFile:
         self._file.flush()
 
     def close(self) -> None:
-        """Flushes, and closes the file."""
+        """Flush and close the file."""
         self._file.close()
 
 
@@ -55,5 +55,5 @@ def _step_of(line: str, path: str) -> int:
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN: null stands for it."""
+    """Replace NaN by null: JSON has no NaN."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}

@@ -89,7 +89,7 @@ class TensorBoard:
             self._send(self._path)
 
     def close(self) -> None:
-        """Flushes, and closes the files."""
+        """Flush and close the files."""
         self.flush()
         if self._file is not None:
             self._file.close()

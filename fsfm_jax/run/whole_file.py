@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike, hidden: bool = False) -> Iterator[BinaryIO]:
-    """A new file to write to, which is on the disk and named `path` when the block has ended without an error.
+    """Open a new file, which is on the disk and named `path` once the block has ended without an error.
 
     Args:
       hidden: the unfinished file's name starts with a dot, for folders whose files are read as one table.

@@ -60,7 +60,7 @@ def check_store(path: str) -> None:
 
 @contextlib.contextmanager
 def whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A file to write to, which is at `path` when the block has ended without an error; before, what was there is.
+    """Open a file, which is at `path` once the block has ended without an error; until then the old one is there.
 
     Raises:
       OSError: the folder is not there or cannot be written to.
@@ -129,7 +129,7 @@ class Lines:
             self.flush()
 
     def _append(self, data: bytes) -> None:
-        """One write: a process that is killed leaves all of a line or nothing. A full disk takes a part of it."""
+        """Append in one write: a killed process leaves all of a line or nothing. A full disk takes a part of it."""
         before = os.fstat(self._file.fileno()).st_size
         if self._file.write(data) != len(data):
             self._file.truncate(before)
@@ -145,7 +145,7 @@ class Lines:
             self._sent, self._unsent = time.monotonic(), False
 
     def close(self) -> None:
-        """Flushes, and closes the file."""
+        """Flush and close the file."""
         try:
             self.flush()
         finally:

@@ -26,7 +26,7 @@ class Writer(Protocol):
         """Return when everything is where it can be read; called before each checkpoint is saved."""
 
     def close(self) -> None:
-        """Flushes, and gives everything back."""
+        """Flush and release all resources."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Alarms:
     """Looks at the metrics of a run, step after step."""
 
     def __init__(self, spec: AlarmSpec, path: str | None, first_step: int):
-        """`path`: the file of alarms; None of a process that is not to speak. `first_step`: what was trained before."""
+        """Write alarms to `path`; None in a process that is to stay silent. `first_step`: steps trained before."""
         self._spec, self._path, self._first_step = spec, path, first_step
         self._lines: Lines | None = None
         self._in_row: collections.Counter = collections.Counter()
@@ -140,7 +140,7 @@ class Alarms:
         past.append(value)
 
     def _count(self, name: str, found: bool) -> int:
-        """For how many steps in a row this was found."""
+        """Count for how many steps in a row this was found."""
         self._in_row[name] = self._in_row[name] + 1 if found else 0
         return self._in_row[name]
 

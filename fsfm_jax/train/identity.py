@@ -25,7 +25,7 @@ PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 def run_identity(binding: dict, sources: Mixture, statistics: Statistics) -> dict:
-    """What a continuation must share with the run it continues, as JSON.
+    """Return what a continuation must share with the run it continues, as JSON.
 
     Args:
       binding: the fields of the configuration that decide about the result.
@@ -53,14 +53,14 @@ def description(identity: dict, config: ConfigDict, step: int, global_batch: int
 
 
 def machine() -> dict:
-    """What besides the versions the last bits of a sum depend on: devices, and on CPUs the cores that share it."""
+    """Return what else the last bits of a sum depend on: devices, and on CPUs the cores that share the work."""
     device = jax.devices()[0]
     cores = len(os.sched_getaffinity(0)) if device.platform == "cpu" else None
     return {"devices": jax.device_count(), "hosts": jax.process_count(), "kind": device.device_kind, "cores": cores}
 
 
 def list_changes(saved: dict) -> list[str]:
-    """In what this process differs from the one that saved the run item `saved`, in words; empty if in nothing."""
+    """Say how this process differs from the one that saved the run item `saved`; empty if it does not."""
     found = []
     for part, now in (("versions", {name: metadata.version(name) for name in PACKAGES}), ("machine", machine())):
         if part in saved:  # checkpoints from before have no machine

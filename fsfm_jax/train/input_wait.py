@@ -28,11 +28,11 @@ class InputWait:
         self._begun = self.seconds = self.waited = math.nan
 
     def begin(self) -> None:
-        """Before a batch is asked for."""
+        """Mark the time before a batch is asked for."""
         self._begun = time.monotonic()
 
     def arrived(self, idle: bool) -> None:
-        """The batch is there; `idle`: the device has finished every step that it was given."""
+        """Mark the arrival of the batch; `idle`: the device has finished every step that it was given."""
         self.waited = time.monotonic() - self._begun if idle else 0.0
 
     def end(self) -> float:

@@ -52,7 +52,7 @@ class MetricsReader:
     """Reads the metrics of finished steps, each once, in their order."""
 
     def __init__(self, write: Write, nonfinite: str, limit: SkipLimit, alarms: Alarms, suspects: Suspect):
-        """`nonfinite` is that of the step."""
+        """Set the rule `nonfinite` of the step."""
         self._write, self._nonfinite, self._limit = write, nonfinite, limit
         self._alarms, self._suspects = alarms, suspects
         self._skipped, self._in_row = 0, 0

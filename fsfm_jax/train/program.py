@@ -102,7 +102,7 @@ class Program:
             yield self.lower_step(example)
 
     def to_device(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """This process's rows of a batch as arrays over all devices, each example in its shape of `example`."""
+        """Return this process's rows of a batch as arrays over all devices, each example in its shape of `example`."""
         known = [{name: shape for name, (shape, _) in example.items()} for example in (self.example, *self.others)]
         found = {name: rows.shape[1:] for name, rows in batch.items()}
         shapes = found if found in known[1:] else known[0]
@@ -110,7 +110,7 @@ class Program:
         return partition.to_global(shaped, self.mesh)
 
     def batch_like(self, example: Example | None = None) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes, types and places of the images of one step, by default of one of `example`."""
+        """Return shapes, types and shardings of the images of one step, by default of one of `example`."""
         sharding = partition.batch_sharding(self.mesh)
         return {
             name: jax.ShapeDtypeStruct((self.global_batch, *shape), dtype, sharding=sharding)

@@ -84,7 +84,7 @@ class Hooks:
     """What a job adds to the frame. A job's own class says only what is different for it."""
 
     def adopt(self) -> TrainState | None:
-        """A state that another program has trained, for a run without checkpoints; it is saved before anything else."""
+        """Adopt a state that another program has trained, for a run without checkpoints; it is saved first."""
         return None
 
     def initial_state(self, program: Program) -> TrainState:
@@ -92,18 +92,18 @@ class Hooks:
         raise NotImplementedError(f"{type(self).__name__}: expected a method initial_state, the state at step 0")
 
     def details(self) -> Mapping[str, Any]:
-        """What the `run` item of a checkpoint says besides what it says of every run, as JSON."""
+        """Return what the `run` item of a checkpoint has besides what every run has, as JSON."""
         return {}
 
     def prepare(self, state: TrainState) -> None:
         """Make what is needed before training; the first moment at which the state is known."""
 
     def open_validation(self, state: TrainState, saved: Mapping[str, Any] | None, writers: Writers) -> Evaluator:
-        """What inspects the state as it is trained; `saved` is the `run` item of the checkpoint that was restored."""
+        """Open what inspects the state in training; `saved` is the `run` item of the restored checkpoint."""
         return NoValidation()
 
     def record(self, first: int, position: int) -> str:
-        """What the example at `position` of the stream was made of, in a process that began at step `first`."""
+        """Describe the example at `position` of the stream in a process that began at step `first`."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method record, which names an example")
 
     def show(self, number: int, values: dict[str, float]) -> dict[str, float]:

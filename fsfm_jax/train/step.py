@@ -47,7 +47,7 @@ class StepSpec:
 
 
 def split_batch(batch: Batch, parts: int) -> Batch:
-    """`[B, ...] -> [A, B / A, ...]`, micro-batch `a` holding rows a, a + A, ...
+    """Split `[B, ...] -> [A, B / A, ...]`; micro-batch `a` has rows a, a + A, ...
 
     Strided on purpose: neighbouring rows lie on one device, and cutting the batch into contiguous pieces
     would move all of it between devices.
@@ -56,14 +56,14 @@ def split_batch(batch: Batch, parts: int) -> Batch:
 
 
 def split_shards(batch: Batch, local: NamedSharding) -> Batch:
-    """`[B, ...] -> [S, B / S, ...]`: the rows of each of the S devices, which are neighbours, without moving any."""
+    """Split `[B, ...] -> [S, B / S, ...]`: neighbouring rows for each of the S devices, without moving any."""
     shards = local.mesh.size
     cut = jax.tree.map(lambda x: x.reshape(shards, x.shape[0] // shards, *x.shape[1:]), batch)
     return jax.lax.with_sharding_constraint(cut, local)
 
 
 def _over_shards(tree: Any, dtype: jnp.dtype) -> Any:
-    """Mean over the first axis, `[S, ...] -> [...]`, summed in `dtype`: the one place where gradients cross devices."""
+    """Average over the first axis, `[S, ...] -> [...]`, in `dtype`: the one place where gradients cross devices."""
 
     def mean(x):
         # jnp.sum would add in float32 whatever the type is, and so send twice the bytes.

@@ -62,7 +62,7 @@ class Suspects:
     """Looks for images whose own loss, or whose own values, are not finite."""
 
     def __init__(self, task: Task, parts: int, mesh: Mesh, record: Callable[[int], str]):
-        """`parts`: micro-batches of a step; `record` says what the example at a position of the stream was made of."""
+        """Set `parts`, the micro-batches of a step, and `record`, which describes the example at a stream position."""
         self._mesh, self._record = mesh, record
         look = functools.partial(_look, task, parts)
         self._look = jax.jit(look, out_shardings=partition.replicated(mesh))

@@ -44,7 +44,7 @@ def of_images(rows: dict[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 def of_target(online: Any, target: Any, before: Any) -> dict[str, jax.Array]:
-    """How far the target is from the online network, and how far it went in this step; nothing without a target.
+    """Measure how far the target is from the online network, and how far it moved in this step; {} without a target.
 
     `target_distance` is the L2 norm of the difference over all parameters that the two networks share, `target_moved`
     that over their vectors (biases, norms, tokens), of which every layer has some: also with matrices, the old target

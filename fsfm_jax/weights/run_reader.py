@@ -159,7 +159,7 @@ def open_reconstruction(checkpoint: str | None, signed_by: str | None = None) ->
 
 
 def reconstructs(checkpoint: str | None) -> bool:
-    """Whether an export or the package's encoder has its pixel decoder, by the JSON next to it; ValueError as above."""
+    """Return whether an export or the package's encoder has its pixel decoder, by its JSON; ValueError as above."""
     export = find_export(checkpoint_place.resolve(checkpoint, bundled.ENCODER))
     return export is not None and export.said["format"] == "safetensors" and export.said.get("timm") is None
 

@@ -20,7 +20,7 @@ target/train/NAME.mp4, target/val/NAME.mp4      as many forged ones; target_mask
 
 
 def _place(download: Download, kind: str, split: str) -> tuple[str, list[str]]:
-    """The folder of the videos of a kind and split, and their names."""
+    """Return the folder of the videos of a kind and split, and their names."""
     places = [f"{kind}/{split}/{inner}".rstrip("/") for inner in INNER]
     found = {place: names for place in places if (names := files(download.root / place, (".mp4",)))}
     if len(found) > 1:

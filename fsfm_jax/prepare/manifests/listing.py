@@ -34,7 +34,7 @@ class Listing:
     """Items that are listed anew each time they are iterated over."""
 
     def __init__(self, make: Callable[[], Iterator[Item]]):
-        """`make` starts a listing; it gives the same items each time."""
+        """Set `make`, which starts a listing and gives the same items each time."""
         self._make = make
 
     def __iter__(self) -> Iterator[Item]:
@@ -114,8 +114,10 @@ def _is_wanted(entry: os.DirEntry, suffixes: tuple[str, ...]) -> bool:
 
 
 def media(root: Path, below: str) -> Iterator[str]:
-    """Paths below `root` of the photos and videos in folder `below` and all its folders, by name; also of such kinds
-    that are not read, which `survey` tells of."""
+    """Yield paths below `root` of the photos and videos in folder `below` and its folders, by name.
+
+    Kinds that are not read are among them; `survey` names them.
+    """
     return tree(root, below, MEDIA_SUFFIXES + UNREADABLE_SUFFIXES)
 
 

@@ -57,12 +57,12 @@ OULU_FOLDERS = {"train": "Train_files", "test": "Test_files"}
 
 
 def _item(path: str, video: str, method: str) -> Item:
-    """A video; those without an attack are bona fide."""
+    """Make the item of a video; those without an attack are bona fide."""
     return Item(path, video, REAL if not method else 1 - REAL, method, sampling=PAIR)
 
 
 def _finish(download: Download, name: str, splits: dict[str, list[Item]]) -> Walk:
-    """The walk over a few thousand videos, counted."""
+    """Check the counts of videos and return their walk."""
     for split, expected in EXPECTED[name].items():
         found = Counter(item.label for item in splits.get(split, ()))
         for label, number in enumerate(expected):
@@ -74,7 +74,7 @@ def _finish(download: Download, name: str, splits: dict[str, list[Item]]) -> Wal
 
 
 def _clients(path: Path) -> set[int]:
-    """Client numbers of a list; some copies write them as 1.0000000e+00."""
+    """Read client numbers of a list; some copies write them as 1.0000000e+00."""
     clients = set()
     for number, line in read_lines(path):
         try:

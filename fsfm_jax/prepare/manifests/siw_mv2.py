@@ -35,7 +35,7 @@ testlist_live.txt, testlist_all.txt        likewise; from pro_3_text of the auth
 
 
 def _read_names(download: Download, name: str, live: bool) -> list[str]:
-    """The names in a list, each once: those of training are repeated there, to balance the kinds."""
+    """Read the names in a list, each once; those of training are repeated there to balance the kinds."""
     place = next((place + name for place in PLACES if (download.root / (place + name)).is_file()), None)
     if place is None:
         raise download.wrong(f"it has no {name}", "copy the lists from pro_3_text of the authors' repository")
@@ -50,7 +50,7 @@ def _read_names(download: Download, name: str, live: bool) -> list[str]:
 
 
 def _videos(download: Download) -> dict[str, str]:
-    """Path of each video by its name without suffix, in small letters."""
+    """Return the path of each video by its name in lower case without suffix."""
     paths: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for part in EXPECTED:

@@ -18,7 +18,7 @@ test/n000001/0001_01.jpg      500 people
 
 
 def walk(request: Request) -> Walk:
-    """One split `train` of both parts: all of them are used for pretraining (FSFM supplement).
+    """Walk one split `train` of both parts: pretraining uses all of them (FSFM supplement).
 
     A photo belongs to no video; its id is its path.
     """

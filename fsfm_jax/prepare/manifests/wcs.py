@@ -77,7 +77,7 @@ def walk_wmca(request: Request) -> Walk:
 
 
 def _cefa_videos(download: Download, below: str = "", depth: int = 0) -> Iterator[str]:
-    """Folders that hold a folder of colour frames, down to four levels, by name."""
+    """List folders that hold a folder of colour frames, up to four levels down, by name."""
     for name in folders(download.root / below):
         path = f"{below}/{name}" if below else name
         if any((download.root / path / colour).is_dir() for colour in CEFA_COLOUR):
@@ -154,7 +154,7 @@ def _read_surf_list(download: Download, name: str) -> dict[str, int]:
 
 
 def _surf_item(path: str, label: int) -> Item:
-    """A photo: of a recording in Training, or on its own where the names are made unknowable."""
+    """Make the item of a photo: of a recording in Training, or on its own where the names are anonymised."""
     video, _, name = path.rpartition("/")
     recording, _, channel = video.rpartition("/")
     if channel != "color":

@@ -20,7 +20,7 @@ real_test/0/.../7/3.png       photos, one folder a sequence, FRAME.png (or test/
 
 
 def walk(request: Request) -> Walk:
-    """One split `test`; a video is a folder that holds photos, its id the path of that folder."""
+    """Walk one split `test`; a video is a folder of photos, its id the path of that folder."""
     download = Download(request, "wilddeepfake", LAYOUT, any_of=tuple(place for places in FOLDERS for place in places))
     folders_of_labels = []
     for label, places in enumerate(FOLDERS):

@@ -17,7 +17,7 @@ frame_images_DB/Alicia_Witt.labeled_faces.txt   not used
 
 
 def walk(request: Request) -> Walk:
-    """One split `train` of all frames; the id of a video is `person/video`."""
+    """Walk one split `train` of all frames; the id of a video is `person/video`."""
     download = Download(request, "youtubefaces", LAYOUT, needed=(FRAMES,))
     people = folders(download.root / FRAMES)
     videos = sum(len(folders(download.root / FRAMES / person)) for person in people)

@@ -38,23 +38,23 @@ class Decoders(Protocol):
     """How photos and videos are decoded."""
 
     def read_photo(self, path: str | os.PathLike) -> Photo:
-        """As `photo_file.read_photo`."""
+        """Read a photo as `photo_file.read_photo` does."""
 
     def open_video(self, path: str | os.PathLike) -> AbstractContextManager["Video"]:
-        """As `video.open_video`."""
+        """Open a video as `video.open_video` does."""
 
 
 class Here:
     """A decoder in this process, for trusted files and for callers that decode a single file."""
 
     def read_photo(self, path: str | os.PathLike) -> Photo:
-        """As `photo_file.read_photo`."""
+        """Read a photo as `photo_file.read_photo` does."""
         from fsfm_jax.prepare.media.photo_file import read_photo
 
         return read_photo(path)
 
     def open_video(self, path: str | os.PathLike) -> AbstractContextManager["Video"]:
-        """As `video.open_video`."""
+        """Open a video as `video.open_video` does."""
         from fsfm_jax.prepare.media.video import open_video
 
         return open_video(path)
@@ -73,7 +73,7 @@ class Apart:
         self._servers: dict[str, _Server] = {}
 
     def read_photo(self, path: str | os.PathLike) -> Photo:
-        """As `photo_file.read_photo`."""
+        """Read a photo as `photo_file.read_photo` does."""
         plain = encoding_of(first_bytes(path, START_LENGTH)) is not None
         with _File(self._server(PLAIN if plain else ALL), PHOTO, path) as file:
             content, image = file.ask(None)
@@ -81,7 +81,7 @@ class Apart:
 
     @contextmanager
     def open_video(self, path: str | os.PathLike) -> Iterator["Video"]:
-        """As `video.open_video`."""
+        """Open a video as `video.open_video` does."""
         with _File(self._server(ALL), VIDEO, path) as file:
             content, _ = file.ask(None)
             yield _VideoApart(file, *_read_facts(content))
@@ -113,7 +113,7 @@ class _VideoApart:
     notes: tuple[str, ...]
 
     def read(self, index: int) -> np.ndarray:
-        """As `VideoFile.read`."""
+        """Read frames as `VideoFile.read` does."""
         content, image = self._file.ask(int(index))
         self.notes = _read_facts(content)[2]
         return image

@@ -49,7 +49,7 @@ def heard(lines_of: re.Pattern = OF_DECODERS) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _redirect() -> Iterator[int | None]:
-    """With the standard error output going to a file in memory, its descriptor; None where there is no such output."""
+    """Redirect standard error to a file in memory and yield its descriptor; None where there is no such output."""
     try:
         before = os.dup(STANDARD_ERROR)
     except OSError:

@@ -115,7 +115,7 @@ class Pictures:
         return self._convert(frame, "rgb24")
 
     def _convert(self, frame: av.VideoFrame, form: str, matrix: Colorspace | None = None) -> np.ndarray:
-        """`[H, W, C]` in a packed format; PyAV raises what the converter reports, so no pixel is left unwritten."""
+        """Convert to `[H, W, C]` in a packed format; PyAV raises the converter's errors, so every pixel is written."""
         made = self._reformatter.reformat(
             frame,
             self._shape.width,

@@ -37,7 +37,7 @@ def tone_mapped(image: np.ndarray, transfer: int) -> np.ndarray:
 
 
 def _light(transfer: int) -> np.ndarray:
-    """`[STEPS] float32`: scene light of HLG, or light of PQ over `PEAK`, for equal steps of the signal."""
+    """Return `[STEPS] float32`: scene light of HLG, or light of PQ over `PEAK`, for equal steps of the signal."""
     signal = np.linspace(0, 1, STEPS)
     if transfer == HLG:
         a, b, c = 0.17883277, 0.28466892, 0.55991073
@@ -49,7 +49,7 @@ def _light(transfer: int) -> np.ndarray:
 
 
 def _compress(x: np.ndarray) -> np.ndarray:
-    """Light over diffuse white to 0..1: 1 gives `WHITE_TO`, and the peak gives 1."""
+    """Map light over diffuse white to 0..1: 1 gives `WHITE_TO`, and the peak gives 1."""
     above = np.maximum(x - 1, 0)
     most = PEAK / WHITE - 1
     bend = (WHITE_TO * most / (1 - WHITE_TO) - 1) / most
@@ -57,7 +57,7 @@ def _compress(x: np.ndarray) -> np.ndarray:
 
 
 def _srgb() -> np.ndarray:
-    """`[STEPS] uint8` for equal steps of linear light."""
+    """Return sRGB values `[STEPS] uint8` for equal steps of linear light."""
     light = np.linspace(0, 1, STEPS)
     curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return np.round(255 * curve).astype(np.uint8)

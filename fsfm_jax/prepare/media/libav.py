@@ -97,14 +97,14 @@ class _Bytes(io.FileIO):
         self.name = "a video"  # PyAV wants one; that of the file is an instruction to FFmpeg, as "concat:a"
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As that of `io.FileIO`, but negative if there is no such place."""
+        """Seek as `io.FileIO` does, but return a negative number if there is no such place."""
         try:
             return super().seek(offset, whence)
         except (OSError, OverflowError):
             return -1
 
     def read(self, size: int = -1) -> bytes:
-        """As that of `io.FileIO`, but with nothing where the disk fails."""
+        """Read as `io.FileIO` does, but return nothing where the disk fails."""
         try:
             return super().read(size)
         except OSError:

@@ -94,7 +94,7 @@ def frame_of(square: Square) -> Square:
 
 
 def cut_frame(image: np.ndarray, frame: Square) -> np.ndarray:
-    """The frame of a picture `[H, W, 3]`, `[size, size, 3]`; pixels outside are those of the picture's edge."""
+    """Cut the frame `[size, size, 3]` of a picture `[H, W, 3]`; pixels outside repeat the picture's edge."""
     height, width = image.shape[:2]
     rows = np.clip(np.arange(frame.y, frame.y + frame.size), 0, height - 1)
     columns = np.clip(np.arange(frame.x, frame.x + frame.size), 0, width - 1)
@@ -102,7 +102,7 @@ def cut_frame(image: np.ndarray, frame: Square) -> np.ndarray:
 
 
 def crop_of(logits: np.ndarray, frame: Square, square: Square, size: int) -> np.ndarray:
-    """Logits `[C, n, n]` of a frame, bilinear at the pixels of the crop, `[C, size, size]`.
+    """Interpolate logits `[C, n, n]` of a frame at the pixels of the crop, `[C, size, size]`, bilinearly.
 
     The centre of pixel j of `size` is at (j + 0.5) * square.size / size - 0.5 in the crop.
     """
@@ -117,7 +117,7 @@ def crop_of(logits: np.ndarray, frame: Square, square: Square, size: int) -> np.
 
 
 def sides_by_place(parsing_map: np.ndarray) -> np.ndarray:
-    """The map with right and left exchanged if the right brow and eye are to the right of the left ones.
+    """Exchange right and left in the map if the right brow and eye are to the right of the left ones.
 
     The right side of a person is on the left of the picture. What CelebAMask-HQ calls left was not to be found out.
     """

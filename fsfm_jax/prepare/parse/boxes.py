@@ -39,7 +39,7 @@ class BoxParser:
         self._network = BlazeFace()
 
     def __call__(self, image: np.ndarray, box: Detection, square: Square, size: int) -> np.ndarray:
-        """The parsing map `[size, size] uint8` of the crop `square` of a picture `[H, W, 3] uint8`.
+        """Return the parsing map `[size, size] uint8` of the crop `square` of a picture `[H, W, 3] uint8`.
 
         Raises:
           NoFace: BlazeFace sees no face in the box.
@@ -53,7 +53,7 @@ class BoxParser:
 
 
 def paint_boxes(points: np.ndarray, size: int) -> np.ndarray:
-    """The map `[size, size] uint8` of BlazeFace's points `[6, 2]`, in its pixels.
+    """Paint the map `[size, size] uint8` from BlazeFace's points `[6, 2]`, in its pixels.
 
     Raises:
       NoFace: both eyes are in one place.

@@ -21,13 +21,13 @@ class Colours:
     parts: tuple[tuple[np.ndarray, np.ndarray, float], ...]  # mean, inverse covariance, constant of the cost
 
     def cost(self, lab: np.ndarray) -> np.ndarray:
-        """Negative log likelihood under the best part, up to a constant, `[H, W, 3] -> [H, W] float32`."""
+        """Return the negative log likelihood under the best part, up to a constant, `[H, W, 3] -> [H, W] float32`."""
         costs = [(squared_distance(lab - mean, inverse) + constant) / 2 for mean, inverse, constant in self.parts]
         return np.minimum.reduce(costs).astype(np.float32)
 
 
 def colours_of(samples: np.ndarray) -> Colours:
-    """The colours of `samples`, `[N, 3] float32` Lab with N of at least 10."""
+    """Fit the colours of `samples`, `[N, 3] float32` Lab with N of at least 10."""
     count = PARTS if len(samples) >= FEW else 1
     labels = np.zeros(len(samples), int)
     if count > 1:

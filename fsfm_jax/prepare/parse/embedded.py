@@ -67,12 +67,12 @@ class EmbeddedParser:
 
 
 def in_crop(points: np.ndarray, square: Square, size: int) -> np.ndarray:
-    """Points of the picture `[N, 2]` in the crop resized to `size`: pixel j shows (j + 0.5) * square / size - 0.5."""
+    """Map points of the picture `[N, 2]` to the crop of `size`: pixel j shows (j + 0.5) * square / size - 0.5."""
     return (points - [square.x, square.y] + 0.5) * (size / square.size) - 0.5
 
 
 def paint(parsing_map: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Paints the parts of the face over a map `[size, size] uint8` in place; `points` `[468, 2]` are in its pixels."""
+    """Paint the parts of the face over a map `[size, size] uint8` in place; `points` `[468, 2]` are in its pixels."""
     height, width = parsing_map.shape
     for name, outline in PARTS:
         parsing_map[mesh.fill(points[list(outline)], height, width)] = CLASSES.index(name)
@@ -80,7 +80,7 @@ def paint(parsing_map: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _to_crop(window: mesh.Window, square: Square, size: int) -> np.ndarray:
-    """Affine map `[2, 3]` from points of the window to points of the resized crop."""
+    """Return the affine map `[2, 3]` from points of the window to points of the resized crop."""
     inverse = cv2.invertAffineTransform(window.matrix)
     scale = size / square.size
     inverse[:, 2] = (inverse[:, 2] - [square.x, square.y] + 0.5) * scale - 0.5
@@ -89,6 +89,6 @@ def _to_crop(window: mesh.Window, square: Square, size: int) -> np.ndarray:
 
 
 def _move(mask: np.ndarray, to_crop: np.ndarray, size: int) -> np.ndarray:
-    """A mask of the window in the resized crop, with a smooth outline, `[size, size] bool`."""
+    """Move a mask of the window into the resized crop, with a smooth outline, `[size, size] bool`."""
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), EDGE)
     return cv2.warpAffine(soft, to_crop, (size, size), flags=cv2.INTER_LINEAR) > 0.5

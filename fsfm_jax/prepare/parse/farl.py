@@ -76,7 +76,7 @@ class FarlParser:
         return parsing_map
 
     def _logits(self, crop: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """`[11, size, size]` from a crop `[size, size, 3] uint8` and five points in it."""
+        """Compute `[11, size, size]` from a crop `[size, size, 3] uint8` and five points in it."""
         torch, size = self._torch, crop.shape[0]
         # Not as uint8: such a picture is refused when it is black.
         pixels = np.ascontiguousarray(crop.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255))
@@ -94,7 +94,7 @@ class FarlParser:
 
 
 def five_points(points: np.ndarray) -> np.ndarray:
-    """The eyes, the nose and the corners of the mouth, `[5, 2]`, from BlazeFace's points `[6, 2]`.
+    """Return the eyes, the nose and the corners of the mouth, `[5, 2]`, from BlazeFace's points `[6, 2]`.
 
     Each pair starts with the person's right. BlazeFace knows only the middle of the mouth; its corners are
     put on a line parallel to that of the eyes.

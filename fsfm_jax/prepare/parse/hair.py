@@ -75,7 +75,7 @@ class _View:
 
 
 def scalp_of(fine: np.ndarray, matte: np.ndarray, inside: np.ndarray, head: Head) -> Scalp:
-    """Hair and skin of a head window.
+    """Find hair and skin of a head window.
 
     `fine` is the window at twice its size `[2H, 2W, 3] uint8` RGB, `matte` `[H, W] float32` the person in it, `inside`
     `[H, W] bool` what of it lies in the picture.
@@ -121,12 +121,12 @@ def _hair(view: _View) -> np.ndarray:
 
 
 def _excess(distance: np.ndarray, strands: np.ndarray) -> np.ndarray:
-    """How far a pixel at a squared distance from skin is on the side of hair."""
+    """Return how far a pixel at a squared distance from skin is on the side of hair."""
     return np.sqrt(distance) - HAIR_DISTANCE + TEXTURE_WEIGHT * strands
 
 
 def _seeds(view: _View) -> tuple[np.ndarray, np.ndarray]:
-    """Squared distance from skin, with gloss allowed for, and the seeds of hair."""
+    """Return the squared distance from skin, with gloss allowed for, and the seeds of hair."""
     head, skin = view.head, view.skin
     crown = (head.up > CROWN_UP) & (~head.oval | (head.up > FRINGE_UP))
     temples = (head.up > TEMPLE_UP) & (head.outside > TEMPLE_GAP) & ~_profile(head)
@@ -140,14 +140,14 @@ def _seeds(view: _View) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _beside(head: Head) -> np.ndarray:
-    """Where long hair falls, `[H, W] bool`."""
+    """Return where long hair falls, `[H, W] bool`."""
     low, high = BESIDE_UP
     zone = (head.up > low) & (head.up < high) & (head.outside > BESIDE_GAP) & (head.outside < BESIDE_REACH)
     return zone & ~_profile(head)
 
 
 def _profile(head: Head) -> np.ndarray:
-    """The side to which a head is turned, `[H, W] bool`: there nose and mouth may lie beyond the face oval."""
+    """Return the side to which a head is turned, `[H, W] bool`: there nose and mouth may lie beyond the face oval."""
     return (abs(head.turn) > TURNED) & (head.turn * (head.across - head.centre_across) > 0)
 
 
@@ -200,7 +200,7 @@ def _prior(head: Head) -> np.ndarray:
 
 
 def _pieces(hair: np.ndarray, seeds: np.ndarray, beside: np.ndarray, head: Head) -> np.ndarray:
-    """The pieces of hair that hold seeds enough outside of the face oval, and long locks next to the face."""
+    """Return the pieces of hair that hold seeds enough outside of the face oval, and long locks next to the face."""
     hair = open_mask(hair, THIN * head.unit)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(hair.astype(np.uint8), connectivity=4)
     area = stats[:, cv2.CC_STAT_AREA] / head.unit**2

@@ -36,7 +36,7 @@ class Head:
 
 
 def head_window(points: np.ndarray, size: int) -> mesh.Window:
-    """The upright window of a head, `size` x `size`, around the mesh points `[468, 2]` of its face."""
+    """Return the upright window of a head, `size` x `size`, around the mesh points `[468, 2]` of its face."""
     eyes = (points[mesh.RIGHT_EYE_CORNER] + points[mesh.LEFT_EYE_CORNER]) / 2
     # A mesh of no extent (a face of a pixel) still has a window.
     unit = max(float(np.hypot(*(eyes - points[mesh.CHIN]))), 1.0)
@@ -46,7 +46,7 @@ def head_window(points: np.ndarray, size: int) -> mesh.Window:
 
 
 def head_of(points: np.ndarray, size: int) -> Head:
-    """Geometry of a head window of `size` pixels from mesh points `[468, 2]` in the window."""
+    """Compute the geometry of a head window of `size` pixels from mesh points `[468, 2]` in the window."""
     unit = size / SPAN
     x, y = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
     eyes = (points[mesh.RIGHT_EYE_CORNER] + points[mesh.LEFT_EYE_CORNER]) / 2
@@ -76,21 +76,21 @@ def _turn(points: np.ndarray) -> float:
 
 
 def disk(radius: float) -> np.ndarray:
-    """A round structuring element of `radius` pixels."""
+    """Make a round structuring element of `radius` pixels."""
     side = 2 * max(int(round(radius)), 0) + 1
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
 
 
 def grow(mask: np.ndarray, radius: float) -> np.ndarray:
-    """A mask `[H, W] bool`, `radius` pixels larger all round."""
+    """Grow a mask `[H, W] bool` by `radius` pixels all round."""
     return cv2.dilate(mask.astype(np.uint8), disk(radius)) > 0
 
 
 def shrunk(mask: np.ndarray, radius: float) -> np.ndarray:
-    """A mask `[H, W] bool`, `radius` pixels smaller all round; the border of the window takes nothing away."""
+    """Shrink a mask `[H, W] bool` by `radius` pixels all round; the border of the window takes nothing away."""
     return cv2.erode(mask.astype(np.uint8), disk(radius)) > 0
 
 
 def open_mask(mask: np.ndarray, radius: float) -> np.ndarray:
-    """A mask `[H, W] bool` without what is thinner than a disk of `radius` pixels."""
+    """Remove from a mask `[H, W] bool` what is thinner than a disk of `radius` pixels."""
     return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disk(radius)) > 0

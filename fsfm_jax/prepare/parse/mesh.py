@@ -46,7 +46,7 @@ LOWER_LIP = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 308, 324, 318, 4
 
 
 def _mirror() -> np.ndarray:
-    """`[468] int`: the point on the other side of the face, for the points named above; -1 for all others."""
+    """Return `[468] int`: the point on the other side of the face, for the points named above; -1 for all others."""
     mirror = np.full(POINTS, -1)
     mirror[NOSE_TIP] = NOSE_TIP
     for right, left in ((RIGHT_EYE, LEFT_EYE), (RIGHT_BROW, LEFT_BROW)):
@@ -78,16 +78,16 @@ class Window:
         return np.column_stack([turn, (self.size - 1) / 2 - turn @ np.array(self.centre)])
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """Points of the picture `[N, 2]` in the window."""
+        """Map points of the picture `[N, 2]` into the window."""
         return points @ self.matrix[:, :2].T + self.matrix[:, 2]
 
     def place_back(self, points: np.ndarray) -> np.ndarray:
-        """Points of the window `[N, 2]` in the picture."""
+        """Map points of the window `[N, 2]` into the picture."""
         inverse = cv2.invertAffineTransform(self.matrix)
         return points @ inverse[:, :2].T + inverse[:, 2]
 
     def show(self, image: np.ndarray) -> np.ndarray:
-        """What of a picture `[H, W, C] uint8` lies in the window, `[size, size, C]`; beyond its border it is mirrored.
+        """Return the part of a picture `[H, W, C] uint8` in the window, `[size, size, C]`; mirrored beyond its border.
 
         Only the part under the window is read, so that the time does not grow with the picture. A strong reduction is
         done by averaging first, since the warp reads four pixels only. Mirroring lets a crop through the hair go on
@@ -117,7 +117,7 @@ class Window:
         )
 
     def inside(self, height: int, width: int) -> np.ndarray:
-        """Which pixels of the window lie in a picture of `height` x `width`, `[size, size] bool`."""
+        """Return which pixels of the window lie in a picture of `height` x `width`, `[size, size] bool`."""
         grid = np.stack(np.meshgrid(np.arange(self.size), np.arange(self.size)), -1).reshape(-1, 2)
         x, y = self.place_back(grid).T
         covered = (x >= -0.5) & (y >= -0.5) & (x < width - 0.5) & (y < height - 0.5)
@@ -131,7 +131,7 @@ class FaceMesh:
         self._model = TfliteModel("face_landmark.tflite")
 
     def __call__(self, image: np.ndarray, box: Detection) -> np.ndarray:
-        """The mesh points `[468, 2] float64` of the face under `box` in a picture `[H, W, 3] uint8` RGB.
+        """Find the mesh points `[468, 2] float64` of the face under `box` in a picture `[H, W, 3] uint8` RGB.
 
         The points named in this file are the mean of what the model reads in the picture and in its mirror image, which
         lowers their noise and treats left and right alike; the others are not found twice and are nan.
@@ -157,7 +157,7 @@ class FaceMesh:
         return points
 
     def _read_twice(self, face: np.ndarray) -> tuple[np.ndarray, float]:
-        """Mean of the points in the window and in its mirror image, and the lower of their two scores."""
+        """Return the mean of the points in the window and in its mirror image, and the lower of their two scores."""
         points, score = self._read(face)
         mirrored, mirrored_score = self._read(np.ascontiguousarray(face[:, ::-1]))
         mirrored[:, 0] = INPUT_SIZE - 1 - mirrored[:, 0]
@@ -167,7 +167,7 @@ class FaceMesh:
         return mean, min(score, mirrored_score)
 
     def _read(self, face: np.ndarray) -> tuple[np.ndarray, float]:
-        """Mesh points in the window and the probability that it holds a face."""
+        """Return the mesh points in the window and the probability that it holds a face."""
         outputs = self._model(face.astype(np.float32) / 255)
         points = outputs[POINTS_OUTPUT].reshape(-1, 3)[:, :2].astype(np.float64)
         # The model counts from the edge of its input, a point here from the centre of the first pixel.
@@ -175,13 +175,13 @@ class FaceMesh:
 
 
 def eye_angle(points: np.ndarray) -> float:
-    """Angle in radians of the line from the right to the left eye of a mesh `[468, 2]`; 0 is level."""
+    """Return the angle in radians of the line from the right to the left eye of a mesh `[468, 2]`; 0 is level."""
     x, y = points[LEFT_EYE_CORNER] - points[RIGHT_EYE_CORNER]
     return float(np.arctan2(y, x))
 
 
 def fill(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pixels whose centres lie in a polygon, `[N, 2] float -> [height, width] bool`.
+    """Return the pixels whose centres lie in a polygon, `[N, 2] float -> [height, width] bool`.
 
     Crossings are counted row by row (even-odd rule). The polygon drawing of OpenCV would add the pixels of the outline:
     half a pixel all round, which is much for a lip.

@@ -39,18 +39,18 @@ class Skin:
     covariance: np.ndarray  # [3, 3] of that colour
 
     def cost(self, squared_distance: np.ndarray) -> np.ndarray:
-        """Negative log likelihood of lit skin at a squared distance, up to a constant; nats."""
+        """Return the negative log likelihood of lit skin at a squared distance, up to a constant; nats."""
         return (squared_distance + np.float32(self.log_determinant)) / 2
 
     def shaded_cost(self, lab: np.ndarray) -> np.ndarray:
-        """Negative log likelihood of ears and neck, `[H, W, 3] -> [H, W] float32`, to the same constant."""
+        """Return the negative log likelihood of ears and neck, `[H, W, 3] -> [H, W] float32`, to the same constant."""
         covariance = self.covariance + np.diag(SHADE_NOISE)
         squared = squared_distance(lab - np.float32(self.mean + SHADE), np.linalg.inv(covariance))
         return (squared + np.float32(np.linalg.slogdet(covariance)[1])) / 2
 
 
 def squared_distance(difference: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """Squared Mahalanobis length of `[H, W, 3]` vectors under an inverse covariance `[3, 3]`, `[H, W] float32`."""
+    """Return the squared Mahalanobis length of `[H, W, 3]` under an inverse covariance `[3, 3]`, `[H, W] float32`."""
     root = np.linalg.cholesky(inverse).astype(np.float32)
     first, second, third = cv2.split(cv2.transform(difference, root.T))
     # NumPy's sum over an axis of three takes five times as long.
@@ -58,7 +58,7 @@ def squared_distance(difference: np.ndarray, inverse: np.ndarray) -> np.ndarray:
 
 
 def skin_of(lab: np.ndarray, head: Head) -> Skin | None:
-    """The skin of a head window, `[H, W, 3] float32` Lab; None if the window shows too little of the face."""
+    """Fit the skin of a head window, `[H, W, 3] float32` Lab; None if the window shows too little of the face."""
     core = head.bare & (head.up > CORE_UP[0]) & (head.up < CORE_UP[1])
     if core.sum() < ENOUGH:
         return None
@@ -86,7 +86,7 @@ def skin_of(lab: np.ndarray, head: Head) -> Skin | None:
 
 
 def _normals(head: Head) -> np.ndarray:
-    """1 and the normal of the ellipsoid, `[H, W, 4] float32`."""
+    """Return 1 and the normals of the ellipsoid, `[H, W, 4] float32`."""
     across = (head.across - np.float32(head.centre_across)) / np.float32(ELLIPSOID[0])
     up = (head.up - np.float32(ELLIPSOID_UP)) / np.float32(ELLIPSOID[1])
     forward = np.sqrt(np.clip(1 - across**2 - up**2, 0, 1))
@@ -94,14 +94,14 @@ def _normals(head: Head) -> np.ndarray:
 
 
 def _light(normals: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Least squares `[4, 3]` from normals `[N, 4]` to colours `[N, 3]`, with a ridge on all but the constant."""
+    """Fit `[4, 3]` by least squares from normals `[N, 4]` to colours `[N, 3]`, with a ridge on all but the constant."""
     normals, colours = normals.astype(np.float64), colours.astype(np.float64)
     ridge = LIGHT_RIDGE * len(normals) * np.diag([0.0, 1.0, 1.0, 1.0])
     return np.linalg.solve(normals.T @ normals + ridge, normals.T @ colours).astype(np.float32)
 
 
 def _without_gloss(difference: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far differences from skin `[H, W, 3]` go towards white, `[H, W]`, and what is left of them without that."""
+    """Split differences from skin `[H, W, 3]` into their part towards white, `[H, W]`, and the rest."""
     white = np.array([100.0, 0.0, 0.0]) - mean
     # White skin (an overexposed face) has no way left towards white.
     white = (white / max(float(np.linalg.norm(white)), 1.0)).astype(np.float32)
