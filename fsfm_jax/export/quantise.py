@@ -9,6 +9,7 @@ them. Temperature and thresholds are fitted again on the scores in int8. `FILE.j
 """
 
 import dataclasses
+import functools
 import math
 import os
 import sys
@@ -20,6 +21,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from fsfm_jax import command, records
+from fsfm_jax.data.class_map import open_together
 from fsfm_jax.data.label_stream import INDEX, VALID
 from fsfm_jax.data.labels import LabelledSource
 from fsfm_jax.detection.acceptance import Agreement, compare
@@ -148,7 +150,9 @@ def choose_rate(detector: Detector, chosen: float | None) -> float:
 def define_flags() -> None:
     # Not when imported: flags are shared by the whole process, and other programs have an --output too.
     flags.DEFINE_string("checkpoint", None, "Working directory of a fine-tuning run, an export or an official file.")
-    flags.DEFINE_string("data", None, "Validation split: records such as data/ffpp:val, or what evaluation takes.")
+    flags.DEFINE_string(
+        "data", None, "Validation split as in `data.validation`: data/ffpp:val, or several, CLASS=SPEC,CLASS=SPEC."
+    )
     flags.DEFINE_string("output", None, "File to write, FILE.onnx; FILE.onnx.json is written next to it.")
     flags.DEFINE_enum("format", FORMATS[0], FORMATS, "What to write.")
     flags.DEFINE_integer("images", 64, "Images that give the ranges of the activations.", lower_bound=1)
@@ -176,7 +180,7 @@ def main(arguments: list[str]) -> None:
         detector = open_detector(chosen.checkpoint, unsaid, DTYPE)
         rate = choose_rate(detector, chosen.false_alarm_rate)
         check_size(detector)
-        source = open_for(detector, chosen.data)
+        source = open_together(chosen.data, functools.partial(open_for, detector))
         made = quantise_detector(detector, source, chosen.images, chosen.batch, rate)
         card = write(detector, chosen.output, made, min(chosen.images, len(source)))
     except (ValueError, OSError, ModuleNotFoundError) as error:

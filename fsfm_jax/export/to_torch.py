@@ -21,10 +21,10 @@ With `--push=OWNER/NAME` the folder for Hugging Face is then uploaded to a repos
 `hf auth login`; without `--checkpoint` a folder that was exported before. Files of the repository that differ are
 replaced with `--push_overwrite` alone.
 
-Beside the weights lies a JSON with channel statistics, pooling, class names, the index of real faces, thresholds, the
-configuration and its hash, and the SHA-256 of every file. With it, every export is read again where a run is:
-prediction and evaluation take those of detectors, `init` of fine-tuning those of encoders. PyTorch is not needed.
-Nothing is overwritten.
+Next to the weights is a JSON file with channel statistics, pooling, class names, the index of real faces, thresholds,
+the configuration and its hash, and the SHA-256 of every file. With it, an export can be used wherever a run can: a
+detector in prediction and evaluation, an encoder as `init` of a fine-tuning. PyTorch is not needed. Existing files are
+not overwritten.
 """
 
 import dataclasses
