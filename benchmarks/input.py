@@ -100,6 +100,15 @@ def opened(name: str, directory: Path) -> Source:
     return RecordSource(directory / name)
 
 
+def measure_records(encoding: str, workers: int) -> dict:
+    """Measure the loader of pretraining on records with photos of one encoding, with `workers` processes."""
+    logging.set_verbosity(logging.WARNING)  # TFDS logs every step
+    with tempfile.TemporaryDirectory() as folder:
+        source = Repeated(opened(encoding, Path(folder)), LENGTH)
+        rate, _ = max(measure(pretraining(source, workers, 1), workers, 1) for _ in range(REPEATS))
+    return {"images/s": round(rate)}
+
+
 def main(arguments: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # TFDS logs every step
     rows = []

@@ -26,7 +26,7 @@ ADAPTED = ("FSFM", "MAE random")
 FROZEN = PROBES + "," + ",".join(f"{name} adapter" for name in ADAPTED)
 TASKS = (
     f"portraits: real={REALS}; fake=gan_portraits; test=gan_portraits,{UNSEEN},diffusion_sfhq; control=utkface; "
-    f"arms=scratch,MAE random,MAE CRFR-R,MAE CRFR-P,FSFM,{','.join(COMPONENTS)},{FROZEN}",
+    f"arms=scratch,MAE random,MAE FRP,MAE CRFR-R,MAE CRFR-P,FSFM,{','.join(COMPONENTS)},{FROZEN}",
     f"diffusion: real={REALS}; fake=diffusion_sfhq; test=diffusion_sfhq,gan_portraits,{UNSEEN}; control=utkface; "
     f"arms=MAE random,FSFM,{FROZEN}",
     "parts: real=yonsei_real; fake=yonsei_fake; test=yonsei_fake; control=utkface; "
