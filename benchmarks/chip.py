@@ -15,8 +15,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import app, flags
 
-from benchmarks.masks import machine
+from benchmarks.masks import RESULTS, machine
 from fsfm_jax.compile_check.chips import CHIPS
 from fsfm_jax.config.recipes import load_recipe
 from fsfm_jax.detection.prediction import Scorer
@@ -45,6 +46,27 @@ ATTENTIONS = {"197 tokens": (64, 12, 197, 64), "50 tokens": (64, 12, 50, 64), "p
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "jax-cuda13-plugin", "jax-cuda12-plugin", "libtpu")
 SETTLING, AT_LEAST = 3, 5  # steps before the clock starts, and steps that are timed at least
 
+PRECISIONS = (("float32", "highest"), ("float32", "default"), ("bfloat16", "default"))  # networks and their products
+TUNED = {"fine-tuning": "finetune_dfd:vitb", "FS-Adapter": "adapter_dfd:vitb"}
+
+_MINUTES = flags.DEFINE_float("minutes", 10, "No measurement starts later.", lower_bound=0)
+_SIZES = flags.DEFINE_list("sizes", ["vitb", "vits", "vitl"], "Sizes, in this order, of configs/pretrain_SIZE.py.")
+_SECONDS = flags.DEFINE_float("seconds", 3, "Seconds of steps in a row, after compiling.", lower_bound=0)
+_ANYWHERE = flags.DEFINE_bool("anywhere", False, "Also run on other devices, to try the program.")
+
+
+def start(platform: str, name: str, measure: Callable[["Report", list[str], float], None]) -> None:
+    """Run a program: `measure(report, sizes, seconds)` on a machine with `platform`, into results/NAME.json."""
+    logging.getLogger("absl").setLevel(logging.INFO)
+    if jax.default_backend() != platform and not _ANYWHERE.value:
+        raise app.UsageError(
+            f"expected a {platform.upper()}; JAX found {jax.devices()[0].device_kind}. Install its packages from "
+            "requirements/, or try the program with --anywhere"
+        )
+    report = Report(RESULTS / f"{name}.json", _MINUTES.value)
+    measure(report, _SIZES.value, _SECONDS.value)
+    print(f"{len(report.rows)} rows in {report.path}")
+
 
 def peak_flops(kind: str) -> float | None:
     """Return peak FLOP/s of a device by `device_kind`; None for a device that is not in the table."""
@@ -68,7 +90,7 @@ class Report:
             try:
                 found = measure()
             except (RuntimeError, ValueError, ImportError) as error:
-                found = {"error": (str(error) or repr(error)).splitlines()[0][:200]}
+                found = {"error": (str(error).strip() or repr(error)).splitlines()[0][:200]}
         seconds = round(time.monotonic() - started, 1)
         self.rows.append({"section": section, "what": what, **found, "seconds of the row": seconds})
         LOG.info("%s, %s: %s", section, what, found)

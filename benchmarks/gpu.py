@@ -13,29 +13,19 @@ makes sums repeatable. Run the benchmark with and without it for its cost. Nothi
 """
 
 import functools
-import logging
 import os
 
-import jax
-from absl import app, flags
+from absl import app
 
 from benchmarks import chip
 from benchmarks.input import measure_records
-from benchmarks.masks import RESULTS
-
-_MINUTES = flags.DEFINE_float("minutes", 10, "No measurement starts later.", lower_bound=0)
-_SIZES = flags.DEFINE_list("sizes", ["vitb", "vits", "vitl"], "Sizes, in this order, of configs/pretrain_SIZE.py.")
-_SECONDS = flags.DEFINE_float("seconds", 3, "Seconds of steps in a row, after compiling.", lower_bound=0)
-_ANYWHERE = flags.DEFINE_bool("anywhere", False, "Also run on other devices, to try the program.")
 
 MICRO_BATCHES = (128, 64, 256, 512)
-PRECISIONS = (("float32", "highest"), ("float32", "default"), ("bfloat16", "default"))
-TUNED = {"fine-tuning": "finetune_dfd:vitb", "FS-Adapter": "adapter_dfd:vitb"}
 
 
 def measure(report: chip.Report, sizes: list[str], seconds: float) -> None:
     """Add all rows, the most important ones first."""
-    for dtype, products in PRECISIONS:
+    for dtype, products in chip.PRECISIONS:
         compare = functools.partial(chip.precision, dtype, products)
         report.add("against the CPU", f"{dtype}, products {products}", compare)
     for size in sizes:
@@ -46,24 +36,17 @@ def measure(report: chip.Report, sizes: list[str], seconds: float) -> None:
     for name, shape in chip.ATTENTIONS.items():
         for form in ("ours", "xla", "cudnn"):
             report.add("attention", f"{name}, {form}", functools.partial(chip.attention, shape, form, seconds / 3))
-    for name, recipe in TUNED.items():
+    for name, recipe in chip.TUNED.items():
         report.add(name, "vitb, 64 images", functools.partial(chip.fine_tuning, recipe, 64, seconds))
-    report.add("inference", "vitb, 256 images", functools.partial(chip.inference, TUNED["fine-tuning"], 256, seconds))
+    score = functools.partial(chip.inference, chip.TUNED["fine-tuning"], 256, seconds)
+    report.add("inference", "vitb, 256 images", score)
     cores = len(os.sched_getaffinity(0))
     for encoding in ("jpeg", "png"):
         report.add("loader", f"{encoding}, {cores} processes", functools.partial(measure_records, encoding, cores))
 
 
 def main(arguments: list[str]) -> None:
-    logging.getLogger("absl").setLevel(logging.INFO)
-    if jax.default_backend() != "gpu" and not _ANYWHERE.value:
-        raise app.UsageError(
-            f"expected a GPU; JAX found {jax.devices()[0].device_kind}. Install requirements/cuda.lock, or try the "
-            "program with --anywhere"
-        )
-    report = chip.Report(RESULTS / "gpu.json", _MINUTES.value)
-    measure(report, _SIZES.value, _SECONDS.value)
-    print(f"{len(report.rows)} rows in {report.path}")
+    chip.start("gpu", "gpu", measure)
 
 
 if __name__ == "__main__":
