@@ -39,7 +39,7 @@ def start(module: ModuleType, arguments: Sequence[str], name: str = "", examples
         its own way, `RECIPE_OPTIONS` names those that take a recipe, if they are not `--config` alone. Its docstring
         says what the command does.
       arguments: of the command line, without the program.
-      name: what the program is called; by default as Python is told to run the module.
+      name: name of the program; by default the way Python runs the module.
       examples: lines for its help.
     """
     spelt = module.__spec__.name if module.__spec__ else module.__name__
@@ -89,10 +89,10 @@ def _interrupt() -> int:
 
 
 def run(job: Callable[[], int | None]) -> NoReturn:
-    """Run `job` and exits with the code that it returns, None for 0, or with that of what ended it.
+    """Run `job` and exit with the code that it returns, None for 0, or with that of what ended it.
 
-    ValueError, OSError, RuntimeError and ModuleNotFoundError are told in a sentence, with exit code 1; other exceptions
-    are faults of the program and pass.
+    ValueError, OSError, RuntimeError and ModuleNotFoundError are printed as a sentence, with exit code 1. Other
+    exceptions are faults of the program and pass.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks is no reason to end

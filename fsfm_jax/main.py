@@ -1,7 +1,7 @@
 """Command line: `python -m fsfm_jax.main --config=configs/pretrain_vitb.py --workdir=DIR`.
 
 Any field of the configuration can be changed: `--config.batch.size=1024`. Running the same command again
-goes on from the last checkpoint in DIR. A run that was told to stop (SIGTERM, or the notice of a preemption) ends with
+resumes from the last checkpoint in DIR. A run that was told to stop (SIGTERM, or the notice of a preemption) ends with
 exit code 75: start it again. A wrong option, field or configuration file ends with one sentence and exit code 2, every
 other error that the message explains with 1.
 """

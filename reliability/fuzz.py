@@ -5,7 +5,7 @@
 
 Every input must be read, or refused by an exception that the reader documents, with a sentence that it wrote itself; in
 time, and within a bounded address space. Anything else is a finding. Each target is a process of its own: one that dies
-is a finding too, and another one goes on with its corpus. Needs the packages of requirements/fuzz.txt. Inputs of
+is a finding too, and another one continues with its corpus. Needs the packages of requirements/fuzz.txt. Inputs of
 findings are kept in FOLDER/TARGET; reliability/results/fuzz.json keeps the rows of targets that were not asked for.
 With --keep=tests/corpus, an input for each place at which a reader was found to refuse goes into the corpus of the
 tests, unless there is one.

@@ -5,7 +5,7 @@
 Ready-made crops of 64 pixels with the small detector of the package; no two files have the same bytes. The command is
 killed with SIGKILL and started again: two in three at a random moment of its first `--seconds`, one in three inside the
 writing of a part, before it has its name or just after. Then it runs to its end, and everything is counted. Parts are
-written every 3 seconds instead of every 60, so that many writes are met. What is in FOLDER is gone on with. Writes
+written every 3 seconds instead of every 60, so that many writes are met. A campaign in FOLDER is resumed. Writes
 reliability/results/predict_kills.json.
 """
 

@@ -79,7 +79,7 @@ class Access:
 
 
 def _parts(address: str) -> SplitResult:
-    """Return the parts of an address; one that is none, such as "//[", has none."""
+    """Return the parts of an address; an invalid one, such as "//[", has none."""
     try:
         return urlsplit(address)
     except ValueError:

@@ -15,7 +15,7 @@ NO_PROOF = "a score is no proof; rates hold for faces like those of the split th
 
 
 def percent(rate: float) -> str:
-    """Return a share in words; what is not all or nothing is not rounded to it."""
+    """Return a share in words; only exact shares are called all or none."""
     shown = rate if rate in (0, 1) else min(max(rate, 0.0001), 0.9999)
     return f"{100 * shown:.{2 if shown < 0.1 else 4 if shown > 0.99 else 3}g} %"
 

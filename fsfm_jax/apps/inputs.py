@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 def expand(arguments: Iterable[str]) -> dict[str, str]:
     """Return paths of all files, each once, in the order of the arguments; those of a folder or pattern by name.
 
-    A folder stands for all files in it and below, apart from those whose name starts with a dot and what links lead to.
+    A folder stands for all files in it and below, apart from those whose name starts with a dot and targets of links.
     A file that is named is taken whatever it is. A folder that may not be listed is also a path.
 
     Returns:
@@ -41,7 +41,7 @@ def check_folders(arguments: Iterable[str]) -> list[str]:
 
 
 def check_outside(flag: str, folder: str, arguments: Iterable[str]) -> None:
-    """Refuse a folder of results that lies in a folder whose files are scored; ValueError."""
+    """Refuse a folder of results inside a folder whose files are scored; ValueError."""
     place = os.path.join(os.path.realpath(folder), "")
     for argument in arguments:
         if os.path.isdir(argument) and place.startswith(os.path.join(os.path.realpath(argument), "")):

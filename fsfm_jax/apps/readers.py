@@ -90,7 +90,7 @@ class Readers:
 
         Args:
           faces, frames: for this file, in the place of the settings' own; see `Settings`.
-          ticket: is told of each frame; giving it up kills the process that reads the file.
+          ticket: is notified of each frame; giving it up kills the process that reads the file.
 
         Raises:
           RuntimeError: a worker dies before it can read anything.
@@ -175,7 +175,7 @@ def _wait(pending: set, seconds: float | None) -> tuple[list[Reading], set]:
 class Worker:
     """One process and the pipes to it; a context manager that ends it.
 
-    It imports its libraries while its parent goes on, and is used after `prepare`.
+    It imports its libraries while its parent continues, and is used after `prepare`.
     """
 
     def __init__(self, memory: int = MEMORY):
@@ -183,7 +183,7 @@ class Worker:
         self._side, self._seconds, self.late = 0, SECONDS, False
         self._errors = tempfile.TemporaryFile()
         command = [sys.executable, "-m", "fsfm_jax.apps.read_worker", str(memory)]
-        # Safe path: the folder that the user stands in is not a place to import from.
+        # Safe path: the current folder is not a place to import from.
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         environment = os.environ | {"PYTHONPATH": root, "PYTHONSAFEPATH": "1"}
         pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)

@@ -16,9 +16,9 @@ PARTIAL = ".partial"
 
 
 def open_results(flag: str, path: str) -> "ResultFile | ResultStream":
-    """Open what a flag names, `-` for the standard output, so that a path that cannot be written to is told at once.
+    """Open what a flag names, `-` for the standard output, so that a path that cannot be written to fails at once.
 
-    Devices, pipes and what lies in /proc are written to directly: they have no name to be replaced.
+    Devices, pipes and files in /proc are written to directly: they have no name to be replaced.
 
     Raises:
       OSError: it cannot be written to; the error names it.

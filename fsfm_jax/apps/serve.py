@@ -55,7 +55,7 @@ PREVIEW = 1280  # pixels of the longer side of a photo that is shown
 FRAME_FACES = 8  # of each frame of a video: a crowd in 32 frames would keep the page busy for minutes
 MEGA = 1_000_000
 SECONDS_TO_END = 5  # for files being read when the server is ended
-SECONDS_TO_ANSWER = 15  # until requests are cut off; more than the above, so that they are told why
+SECONDS_TO_ANSWER = 15  # until requests are cut off; more than the above, so that they get the reason
 CONNECTIONS = 64  # at a time, of whoever waits or looks
 
 
@@ -185,7 +185,7 @@ def open_site(chosen: Any) -> Site:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Return a socket that visitors wait at; ValueError if there is none to be had."""
+    """Return a listening socket; ValueError if none can be opened."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family)

@@ -1,4 +1,4 @@
-"""Files that appear in folders, each once it is complete, until the command is told to stop."""
+"""Files that appear in folders, each once it is complete, until the command is stopped."""
 
 import contextlib
 import os

@@ -132,7 +132,7 @@ def _answering(
             async with _place(places):
                 return JSONResponse(await answer(request))
         except Refused as error:
-            # Whoever goes on sending what was refused is cut off.
+            # A client that keeps sending a refused upload is cut off.
             return JSONResponse({"error": str(error)}, error.status, headers={"Connection": "close"})
 
     return handler

@@ -35,7 +35,7 @@ HEAD = (
     "task", "model", "tuning", "data set", "metric", "mean", "deviation", "seeds", "trained parameters",
     "all parameters", "trust", "source",
 )  # fmt: skip
-IMPORTED = "scores"  # stands in the columns `tuning` and `trust`
+IMPORTED = "scores"  # appears in the columns `tuning` and `trust`
 THRESHOLD = "HTER uses the threshold of equal error on the validation split."
 MEANS = "Means of published rows are computed here, over the test sets of this table."
 ORACLE = "The step was chosen on the test set itself (oracle), so these numbers are optimistic: "

@@ -178,6 +178,6 @@ def predictor_of(detector: Detector, batch: int = 16, runtime: str = JAX) -> Pre
 def _convert(detector: Detector, params: Any, runtime: str) -> Network:
     """Convert a detector's network to another runtime, which rounds products to the detector's dtype if it can."""
     dtype = np.dtype(detector.task.model.dtype).name
-    load = open_runtime(runtime, detector.name, dtype)  # what is not installed is told before the conversion
+    load = open_runtime(runtime, detector.name, dtype)  # a missing package fails before the conversion
     content, _ = onnx_file.convert(with_dtype(detector, jnp.float32).task, params)
     return load(content)

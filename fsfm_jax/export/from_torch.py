@@ -6,7 +6,7 @@
     python -m fsfm_jax.export.from_torch checkpoint-min_val_loss.pth --output=runs/dfd
     python -m fsfm_jax.main --config=configs/eval_dfd.py --workdir=runs/eval --config.checkpoint=runs/dfd
 
-The first file of FSFM and FS-VFM holds the online network, the second the target. With both, pretraining goes on in
+The first file of FSFM and FS-VFM holds the online network, the second the target. With both, pretraining resumes in
 that directory, moments of the optimizer and place in the schedule included; fine-tuning starts from it with
 `--config.init=DIR`. A fine-tuned classifier or anti-spoofing network, with FS-Adapter or without, becomes a detector to
 evaluate. From MAE and other base models the encoder is taken, for `--config.init=DIR --config.model.base=NAME`.
@@ -62,7 +62,7 @@ def convert(
 
     Args:
       paths: the file, and for a pretraining of FSFM that of the target network; or the folder of an export of fsfm_jax.
-      statistics: name of those to take where none lie next to the file; "": none.
+      statistics: name of those to use if the file has none next to it; "": none.
       base: what the file is, a key of `BASES`; "": FSFM or MAE, recognised by their names.
       classes: of a fine-tuned network, by index; "": `CLASSES`, or what an export says.
       norm_over: of anti-spoofing; "": "tokens", or what an export says.

@@ -87,7 +87,7 @@ def of_detector(detector: Detector) -> dict:
 
 
 def write_sidecar(path: str, said: dict, files: Iterable[str]) -> None:
-    """Write `said` with the size and SHA-256 of each file, which lie in the folder of `path`."""
+    """Write `said` with the size and SHA-256 of each file, which are in the folder of `path`."""
     sums = {}
     for name in files:
         with open(os.path.join(os.path.dirname(path), name), "rb") as file:

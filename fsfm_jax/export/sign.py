@@ -3,7 +3,7 @@
     python -m fsfm_jax.export.sign runs/dfd --key=key.pem
     python -m fsfm_jax.export.sign exports/dfd.safetensors --key=key.pem
 
-The signature is in the format of OpenSSF Model Signing and lies next to the files. An older one is replaced. The key is
+The signature is in the format of OpenSSF Model Signing and is next to the files. An older one is replaced. The key is
 an elliptic curve in PEM without a password. Nothing is sent anywhere. Needs the extra `sign`. See docs/weights.md.
 """
 

@@ -10,7 +10,7 @@
 | format        | of a pretraining run                                     | of a detector                             |
 |---------------|----------------------------------------------------------|-------------------------------------------|
 | `official`    | `checkpoint-N.pth` and `checkpoint-te-N.pth`, with which | the file that the official test scripts   |
-|               | official training goes on                                | read                                      |
+|               | official training resumes                                | read                                      |
 | `timm`        | a state dict for `timm.create_model`                     | the same, with its classifier             |
 | `safetensors` | the same without pickle; with --decoder the encoder and  | the same; with official names if it is no |
 |               | the pixel decoder, with official names                   | network of timm                           |

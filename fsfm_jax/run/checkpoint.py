@@ -139,9 +139,9 @@ class Checkpoints:
     def preempted(self) -> bool:
         """Return whether the cluster announced an interruption, or any of several hosts got SIGTERM.
 
-        Every host must ask equally often: all of them are told at the same question, the first that none of them has
-        asked yet, and at that one only. Questions are counted over all runs of the process. With the numbers of steps
-        instead, a notice would be lost that comes before the first step of a continuation, or between two runs.
+        Every host must ask equally often: all of them get the notice at the same question, the first that none of them
+        has asked yet, and at that one only. Questions are counted over all runs of the process. If steps were counted
+        instead, a notice before the first step of a resumed run, or between two runs, would be lost.
         """
         return ocp.utils.reached_preemption(next(_ASKED))
 

@@ -91,7 +91,7 @@ class _Renamed(_Listed, atomicity.AtomicRenameTemporaryPath): ...
 class _Committed(_Listed, atomicity.CommitFileTemporaryPath): ...
 
 
-# On a file system a checkpoint is complete when it has its final name; in an object store, when a file says so.
+# On a file system a checkpoint is complete when it has its final name; in an object store, when its marker file exists.
 LISTED = {atomicity.AtomicRenameTemporaryPath: _Renamed, atomicity.CommitFileTemporaryPath: _Committed}
 
 

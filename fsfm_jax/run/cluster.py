@@ -15,7 +15,7 @@ _NUMBERS = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"
 
 
 def join_cluster() -> None:
-    """Join the other processes that the cluster's environment tells of; returns when all have come.
+    """Join the other processes named in the cluster's environment; return when all have joined.
 
     Raises:
       FieldError: there is no cluster, or what its variables say cannot be.
@@ -41,7 +41,7 @@ def first_device() -> jax.Device:
     """Return the first device of this process.
 
     Raises:
-      FieldError: JAX finds none of the platform that it is told to use.
+      FieldError: JAX finds no device of the chosen platform.
     """
     try:
         return jax.local_devices()[0]

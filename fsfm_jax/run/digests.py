@@ -58,7 +58,7 @@ def write_digests(folder: epath.Path, remote: bool, last: Mapping[str, bytes]) -
 def complaints(folder: epath.Path) -> list[str]:
     """Return what is wrong with the checkpoint in `folder`, a line for each file; empty if it is whole.
 
-    All hosts must ask, and all are told the same; each reads its share of the files. A checkpoint from before there
+    All hosts must ask, and all get the same answer; each reads its share of the files. A checkpoint from before there
     were lists cannot be inspected: that is said, and nothing is wrong with it.
     """
     try:
@@ -103,7 +103,7 @@ def damage(folder: epath.Path, found: list[str]) -> str:
 
 
 def set_aside(folder: epath.Path) -> None:
-    """Rename a damaged checkpoint, so that it is kept and is none; the first of several hosts does it."""
+    """Rename a damaged checkpoint, so that it is kept but not used; the first of several hosts does it."""
     if jax.process_index():
         return
     names = (f"{folder.name}.damaged{number}" for number in itertools.chain([""], itertools.count(2)))

@@ -7,7 +7,7 @@ import stat
 from fsfm_jax.text import join_first
 
 RUN_FOLDERS = ("checkpoints", "detector", "imported")
-STORES = ("gs", "s3")  # object stores that checkpoints of a run may lie in
+STORES = ("gs", "s3")  # object stores that may hold checkpoints of a run
 HEAD = 512  # bytes that a file is known by
 SHOWN = 5
 _DOWNLOAD = "download it to this machine and name the file"

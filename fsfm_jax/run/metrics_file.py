@@ -21,7 +21,7 @@ class MetricsFile:
 
         Raises:
           NotSaved: nothing can be written there.
-          ValueError: it has a line that is none of a run.
+          ValueError: it has a line that no run has written.
         """
         path = os.path.join(run.workdir, METRICS_FILE)
         self._file = Lines(path, keep=lambda line: _step_of(line, path) <= run.first_step)

@@ -1,4 +1,4 @@
-"""What a metric writer is: the protocol, and what it is told of the run when it is opened."""
+"""The protocol of metric writers, and what a writer learns about the run when it is opened."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Writer(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class RunInfo:
-    """What a writer is told of the run that it is opened for.
+    """What a writer learns about the run that it is opened for.
 
     Attributes:
       workdir: working directory, on a file system or in an object store.

@@ -26,7 +26,7 @@ WRITERS: dict[str, Callable[[RunInfo], Writer]] = {
 
 
 def writer_names(text: str) -> tuple[str, ...]:
-    """Return the names in the field `writers`, "console,jsonl"; "" is none.
+    """Return the names in the field `writers`, "console,jsonl"; "" means no writer.
 
     Raises:
       ValueError: one that is not in `WRITERS`, or the same twice.

@@ -5,7 +5,7 @@ was. `frozen_target`: the target does not move although its rule is a moving ave
 after the other, and goes off when it has found the same for so many of them in a row; it goes off again only after
 it has found otherwise. Numbers that are not finite it passes over: they end a run, or are left out (`nonfinite`).
 
-Every process sees the same numbers and so comes to the same end; the first one alone speaks and writes.
+Every process sees the same numbers and decides the same; only the first one logs and writes.
 """
 
 import collections

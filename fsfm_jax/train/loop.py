@@ -4,8 +4,8 @@ Per step: look for a request to stop -> evaluate and save if due -> take the nex
 metrics of the step before. The batch is taken after the save, so a checkpoint never claims an example that was not
 trained on; metrics are read one step late, so the device never waits for the host.
 
-A run that is told to stop saves and raises `Interrupted`: whatever was to come after it, another seed or another cell
-of a comparison, is left to the next command.
+A run that receives a stop signal saves and raises `Interrupted`. What was to follow, another seed or another cell of a
+comparison, is left to the next command.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ class LoopSpec:
 
 
 class Interrupted(Exception):
-    """The run was told to stop; its state is saved, and the same command goes on.
+    """The run got a stop signal; its state is saved, and the same command resumes it.
 
     Attributes:
       exit_code: 0 if a person stopped it with Ctrl-C, else `TRY_AGAIN`, by which a scheduler knows to start it again.
@@ -129,7 +129,7 @@ class LoopParts:
 
 
 def train(state: TrainState, parts: LoopParts, spec: LoopSpec) -> TrainState:
-    """Run the step from `state` on until `spec.stop_after`, or until the process is told to stop, and saves.
+    """Run the step from `state` on until `spec.stop_after`, or until the process gets a stop signal, and save.
 
     Returns:
       The last state, saved; `state` is donated to the first step.

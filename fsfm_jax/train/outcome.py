@@ -79,7 +79,7 @@ class MetricsReader:
         self._alarms.see(step.number, values)
 
     def _count(self, step: Finished, state: Any, values: dict[str, float]) -> None:
-        """Count steps that were skipped, says so of the first in a row, and ends the run at the limit."""
+        """Count steps that were skipped, log the first in a row, and end the run at the limit."""
         if not values.get(SKIPPED):
             self._in_row = 0
             return

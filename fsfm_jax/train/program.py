@@ -87,7 +87,7 @@ class Program:
     def compile_step(self) -> Any:
         """Return the train step, compiled for exactly the shapes of this run; other shapes raise.
 
-        Compiled ahead, so that a program that does not fit the device says so before any data is read.
+        Compiled ahead, so that a program that does not fit the device fails before any data is read.
         """
         if self._compiled is None:
             first, *others = (_compile(lowered) for lowered in self._lowered())

@@ -88,7 +88,7 @@ class Hooks:
         return None
 
     def initial_state(self, program: Program) -> TrainState:
-        """Return the state at step 0 of a run that goes on from nothing."""
+        """Return the state at step 0 of a new run."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method initial_state, the state at step 0")
 
     def details(self) -> Mapping[str, Any]:
@@ -185,7 +185,7 @@ def run_training(spec: RunSpec) -> TrainState:
 
 
 def _first_state(spec: RunSpec, checkpoints: Checkpoints) -> tuple[TrainState, dict | None]:
-    """Return the state to go on from, and the `run` item that was saved with it."""
+    """Return the state to resume from, and the `run` item that was saved with it."""
     state = read_state(checkpoints, spec.program, spec.identity, spec.workdir)
     if state is not None:
         return state, checkpoints.run(int(state.step))

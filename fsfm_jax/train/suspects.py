@@ -26,7 +26,7 @@ class SuspectImages:
 
     Attributes:
       first, last: positions of the batch in the stream of examples.
-      images: the names of what is not finite, terms of the loss, rows or arrays of the batch, by position.
+      images: the names of non-finite values: terms of the loss, rows or arrays of the batch, by position.
       records: source of each of the first `NAMED_IN_FILE` images, by position.
     """
 

@@ -91,7 +91,7 @@ class Artifact(Carded):
 
 
 def check_images(path: str, images: np.ndarray | jax.Array, side: int) -> None:
-    """Refuse what is not `[n, side, side, 3] uint8` with n of at least 1; ValueError."""
+    """Refuse an array that is not `[n, side, side, 3] uint8` with n of at least 1; ValueError."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, 3) or not len(images):
         raise ValueError(
             f"{path}: images: expected [n, {side}, {side}, 3] uint8 with n of at least 1; found "

@@ -175,7 +175,7 @@ def _listed(card: str, address: Address) -> dict[str, str]:
 def _place(folder: str, paths: Mapping[str, str]) -> str:
     """Link files into a folder of their own, and return it.
 
-    In the library's cache, other files of the repository may lie next to them. They must not change the meaning of an
+    In the library's cache, other files of the repository may be next to them. They must not change the meaning of an
     address.
     """
     for name, path in paths.items():

@@ -2,7 +2,7 @@
 
 A runtime is not made for untrusted files. It opens other files that a tensor names, accepts operators of other domains,
 and runs loops. So a file is accepted only if every field of every message is one that `convert` and `quantise` write,
-every number lies in the file, and every operator is arithmetic of our networks. The runtime parses the same bytes
+every number is in the file, and every operator is arithmetic of our networks. The runtime parses the same bytes
 afterwards. A field that occurs twice is checked twice, so it does not matter which of the two the runtime uses.
 """
 

@@ -44,7 +44,7 @@ class SignedFiles:
     Attributes:
       path: as the user named it. place: of the signature.
       folder: that names are relative to. names: of the files, sorted, with "/" between parts.
-      opens: what is opened, relative to the folder that `folder` lies in or is copied to.
+      opens: what is opened, relative to the folder that `folder` is in or is copied to.
     """
 
     path: str

@@ -15,7 +15,7 @@ from fsfm_jax.prepare.media.photo_file import PHOTO_SUFFIXES
 from fsfm_jax.prepare.media.video import VIDEO_SUFFIXES
 from fsfm_jax.prepare.sampling import PHOTO, describe_spacing
 
-# What the releases of data sets with a fixed layout hold. A stray TIFF beside them is none of their photos.
+# File types in the releases of data sets with a fixed layout. A stray TIFF is not one of their photos.
 RELEASED_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MEDIA_SUFFIXES = PHOTO_SUFFIXES + VIDEO_SUFFIXES
 # Photos and videos that are not read: to pass them over in silence would lose them.

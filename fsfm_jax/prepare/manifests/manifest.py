@@ -55,7 +55,7 @@ class DataSet:
     """A data set that can be prepared.
 
     `walk` raises `WrongDownload` when the folder is not this data set at all: a folder or list is missing without
-    which the splits or labels cannot be known. What is merely absent is told in `Walk.shortfalls`.
+    which the splits or labels cannot be known. Missing files are listed in `Walk.shortfalls`.
     """
 
     name: str

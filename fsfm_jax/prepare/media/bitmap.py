@@ -4,7 +4,7 @@ from fsfm_jax.data.photo import Header
 from fsfm_jax.prepare.media.unusable import Unusable
 
 CORE = 12  # size of the oldest header, whose fields are shorter
-PLAIN = (0, 3)  # kinds of compression that are none
+PLAIN = (0, 3)  # values of the compression field for uncompressed pixels
 
 
 def bitmap_header(data: bytes) -> Header:

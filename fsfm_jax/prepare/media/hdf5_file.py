@@ -92,7 +92,7 @@ def _entry(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
 
 
 def _check(dataset: h5py.Dataset, name: str) -> bool:
-    """Refuse what is not a colour picture of 8 bits in this file; returns whether the channels come first."""
+    """Refuse anything but a colour picture of 8 bits in this file; return whether the channels come first."""
     if dataset.external or dataset.is_virtual:
         raise Unusable("other_files", f"expected {name} to be stored in this file, found it spread over others")
     shape = dataset.shape or ()

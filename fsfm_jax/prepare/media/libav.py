@@ -24,7 +24,7 @@ BUFFER = 1 << 16  # bytes that are read at once
 ANY_TAGS = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 
-av.logging.set_level(None)  # what is wrong with a file is told once, by `Unusable`
+av.logging.set_level(None)  # `Unusable` reports once what is wrong with a file
 
 
 class OpenedStream:

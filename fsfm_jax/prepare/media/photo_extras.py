@@ -41,7 +41,7 @@ class Extras:
 
 
 def extras_of(data: bytes, encoding: str) -> Extras:
-    """Read the extras of a "png", "jpeg", "webp" or "gif"; those of any other format are none."""
+    """Read the extras of a "png", "jpeg", "webp" or "gif"; other formats have none."""
     readers = {"png": _png, "jpeg": _jpeg, "webp": _webp, "gif": _gif}
     return readers[encoding](data) if encoding in readers else Extras()
 

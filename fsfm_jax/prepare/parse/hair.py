@@ -25,14 +25,14 @@ ENOUGH = 40  # pixels, of anything to learn from
 
 HAIR_DISTANCE = 3.2  # Mahalanobis distance from lit skin where hair and skin are equally likely
 SEED_DISTANCE = 1.0  # seeds are that much further
-TEXTURE_WEIGHT, TEXTURE_RANGE = 1.2, (-1.0, 1.5)  # distance that texture is worth, and what is not noise of it
+TEXTURE_WEIGHT, TEXTURE_RANGE = 1.2, (-1.0, 1.5)  # weight of texture as a distance, and its range above noise
 CROWN_UP, FRINGE_UP = 0.3, 0.38  # seeds lie above the oval, from `FRINGE_UP` also in it,
 TEMPLE_UP, TEMPLE_GAP = 0.0, 0.05  # or beside its upper part
 SEED_REACH = 0.6  # and no further from it
 THIN = 0.025  # radius; thinner seeds are shadows, thinner hair is noise
 FAIR, FAIR_TEXTURE = 0.0, 0.25  # lightness over that of lit skin, and texture, from which hair is white or fair
 
-# Beside a face with short hair there is an ear and then nothing. A person that goes on there has long hair.
+# Beside a face with short hair there is an ear and then nothing. If the person continues there, the hair is long.
 BESIDE_UP, BESIDE_GAP, BESIDE_REACH = (-0.65, 0.35), 0.17, 0.7
 EAR_UP, EARS_TOP = (-0.5, -0.1), 0.12
 COVERED, COVERED_RANGE = 0.4, 0.2  # share of the place beyond the ear: where long and short are equal, and their span
@@ -78,7 +78,7 @@ def scalp_of(fine: np.ndarray, matte: np.ndarray, inside: np.ndarray, head: Head
     """Find hair and skin of a head window.
 
     `fine` is the window at twice its size `[2H, 2W, 3] uint8` RGB, `matte` `[H, W] float32` the person in it, `inside`
-    `[H, W] bool` what of it lies in the picture.
+    `[H, W] bool`, its part inside the picture.
     """
     image = cv2.resize(fine, matte.shape[::-1], interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(cv2.GaussianBlur(image, (0, 0), 1.0).astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
