@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import tuning
 from networks import WIRINGS
+from traced_once import traced_once  # noqa: F401, a fixture that is used by itself
 
 from fsfm_jax.config import ablate, compare, evaluate, protocols, recipes
 from fsfm_jax.config import finetune as finetuning
@@ -224,6 +226,12 @@ def test_data_sets_of_protocols_are_those_that_can_be_prepared():
         load("adapter_dfd:vitb", "c41")
     with pytest.raises(ValueError, match="variant: expected one of scratch, released, .*'c40'"):
         load("finetune_diff:vitb", "c40")
+
+
+@functools.cache
+def planned_cells(name):
+    """The cells of a comparison, which nobody changes."""
+    return plan(load(name)).cells
 
 
 def splits(text):
@@ -528,13 +536,13 @@ COMPARISONS = {
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_every_cell_of_a_comparison_resolves(name):
     cells, sizes = COMPARISONS[name]
-    planned = plan(load(name))
+    planned = planned_cells(name)
     # From scratch there is full tuning alone, once for each task; all others have every tuning.
-    assert len(planned.cells) == cells and sorted({cell.config.model.size for cell in planned.cells}) == sizes
-    for cell in planned.cells:
+    assert len(planned) == cells and sorted({cell.config.model.size for cell in planned}) == sizes
+    for cell in planned:
         resolved = tuned(cell.config)
         assert resolved.loop.steps > resolved.schedule.warmup and cell.config.data.test, cell
-    assert len({cell.folder("") for cell in planned.cells}) == cells
+    assert len({cell.folder("") for cell in planned}) == cells
 
 
 def test_comparisons_of_a_protocol_have_its_test_sets():
@@ -553,7 +561,7 @@ def test_comparisons_of_anti_spoofing_protocols_have_their_sets():
         "": ["OCI2M", "OMI2C", "OCM2I", "ICM2O"], "limited": ["MI2C", "MI2O"], "one-to-one": [*finetuning.ONE_TO_ONE],
         "wcs": ["CS2W", "SW2C", "CW2S"], "wcs,celeb": ["CS2W_celeb", "SW2C_celeb", "CW2S_celeb"],
     }.items():  # fmt: skip
-        cells = plan(load_recipe(f"compare_fas:{name}")).cells
+        cells = planned_cells(f"compare_fas:{name}".strip(":"))
         assert [*dict.fromkeys(cell.config.data.test.partition("=")[0] for cell in cells)] == sets
     for variant in ("celeb", ",celeb", "wcs,no-celeb", "wcs,"):
         with pytest.raises(ValueError, match="expected one of limited, limited,celeb, one-.*, wcs,celeb; found"):
