@@ -16,6 +16,7 @@ import reference
 from flax.traverse_util import flatten_dict
 from official_weights import SIZES, VGGFACE2, write, write_statistics
 from torch_archive import archive
+from traced_once import traced_once  # noqa: F401, a fixture that is used by itself
 
 from fsfm_jax.models import vit
 from fsfm_jax.models.bases import BASES
