@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import SMALLEST, WIRINGS, classifier, drawn
+from traced_once import traced_once  # noqa: F401, a fixture that is used by itself
 
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.classifier import ClassifierSpec
