@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from networks import SMALLEST, classifier, drawn
+from traced_once import traced_once  # noqa: F401, a fixture that is used by itself
 
 from fsfm_jax.models.bases import BASES
 from fsfm_jax.models.classifier import ClassifierSpec
