@@ -216,8 +216,10 @@ def reach(start: str, imported: Callable[[str], set[str]]) -> Iterator[tuple[str
 def test_recipes_loader_processes_and_preparation_never_meet_jax():
     starts = tuple(f"{PACKAGE}.{name}" for name in WITHOUT_JAX) + ("configs",)
     for start in (m for m in MODULES if m.startswith(starts)):
+        # Printing a configuration is instant.
+        slow = {"numpy", "tensorflow_datasets"} if start.startswith("configs") else set()
         for module, libraries in reach(start, imports):
-            assert not {"jax", "flax", "optax", "orbax"} & libraries, (start, module)
+            assert not (slow | {"jax", "flax", "optax", "orbax"}) & libraries, (start, module)
 
 
 @pytest.mark.parametrize("start", ["fsfm_jax.detection.predictor", "fsfm_jax.apps.judging", "fsfm_jax.apps.readers"])
