@@ -126,11 +126,18 @@ def test_a_network_that_no_other_project_has_is_refused(runs, tmp_path, format, 
         to_torch.convert(str(runs(kind)[0]), format, str(tmp_path / "out"))
 
 
-@pytest.fixture(scope="module", params=["FSFM", "masked autoencoder"])
-def encoder(request, tmp_path_factory):
-    """The working directory of a pretraining, and what fine-tuning starts with from it."""
+@pytest.fixture(scope="module")
+def pretraining(tmp_path_factory) -> str:
+    """The working directory of the official pair."""
     workdir = str(tmp_path_factory.mktemp("pretrained") / "run")
     from_torch.convert(PAIR, workdir, "vggface2", pixel_heads=4, rep_heads=4)
+    return workdir
+
+
+@pytest.fixture(scope="module", params=["FSFM", "masked autoencoder"])
+def encoder(request, pretraining):
+    """The working directory of a pretraining, and what fine-tuning starts with from it."""
+    workdir = pretraining
     if request.param != "FSFM":
         state, item = open_imported(workdir)
         params = {name: state.params[name] for name in ("encoder", "pixel_decoder", "mask_token")}
@@ -247,10 +254,8 @@ def test_a_serialized_detector_without_its_sidecar_asks_for_it(runs, tmp_path):
         open_scorer(str(path), Unsaid())
 
 
-def test_an_export_with_its_pixel_decoder_reconstructs_as_its_run_does_and_starts_fine_tuning(tmp_path):
-    workdir = str(tmp_path / "run")
-    from_torch.convert(PAIR, workdir, "vggface2", pixel_heads=4, rep_heads=4)
-    run = open_run(workdir)
+def test_an_export_with_its_pixel_decoder_reconstructs_as_its_run_does_and_starts_fine_tuning(pretraining, tmp_path):
+    workdir, run = pretraining, open_run(pretraining)
     path, beside = to_torch.convert(workdir, "safetensors", str(tmp_path / "out"), decoder=True)
     for checkpoint in (path, str(tmp_path / "out")):
         found = open_reconstruction(checkpoint)
