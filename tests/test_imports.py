@@ -217,7 +217,7 @@ def test_recipes_loader_processes_and_preparation_never_meet_jax():
     starts = tuple(f"{PACKAGE}.{name}" for name in WITHOUT_JAX) + ("configs",)
     for start in (m for m in MODULES if m.startswith(starts)):
         # Printing a configuration is instant.
-        slow = {"numpy", "tensorflow_datasets"} if start.startswith("configs") else set()
+        slow = {"numpy", "tensorflow_datasets"} if start.startswith(("configs", "fsfm_jax.config")) else set()
         for module, libraries in reach(start, imports):
             assert not (slow | {"jax", "flax", "optax", "orbax"}) & libraries, (start, module)
 
