@@ -83,7 +83,7 @@ def test_a_real_process_ends_quietly_when_its_reader_has_gone_and_in_one_line_on
         assert (running.communicate(timeout=60)[1], running.returncode) == (said, code)
 
 
-@pytest.mark.parametrize("option", [["--help"], ["--version"], ["evaluate", "--help"], ["evaluate", "--version"]])
+@pytest.mark.parametrize("option", [["--help"], ["--version"], ["verify", "--help"], ["verify", "--version"]])
 def test_help_whose_reader_has_gone_ends_quietly(option):
     reader, writer = os.pipe()
     os.close(reader)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import serialized
 from serialized import SIDE, TOLERANCE, replace
+from traced_once import traced_once  # noqa: F401, a fixture that is used by itself
 
 from fsfm_jax.detection.opener import Unsaid, open_scorer
 from fsfm_jax.export import serialize

@@ -9,6 +9,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 from official_weights import tensors, write
 from torch_archive import archive
+from traced_once import traced_once  # noqa: F401, a fixture that is used by itself
 
 from fsfm_jax.models.bases import BASES, OWN
 from fsfm_jax.models.vit import Size

@@ -19,6 +19,7 @@ import predicting
 import pytest
 from absl import app
 from flax.traverse_util import flatten_dict
+from traced_once import traced_once  # noqa: F401, a fixture that is used by itself
 
 import fsfm_jax
 from fsfm_jax.apps import predict, readers, serve

@@ -1,5 +1,6 @@
 """Exports brought back, every format and kind: the same scores, the same card; and what does not belong together."""
 
+import functools
 import hashlib
 import json
 import shutil
@@ -11,11 +12,14 @@ import numpy as np
 import pytest
 import serialized
 from flax.traverse_util import flatten_dict
+from traced_once import traced_once  # noqa: F401, a fixture that is used by itself
 
+from fsfm_jax.detection.detector import digest_parameters
 from fsfm_jax.detection.opener import Unsaid, open_detector, open_scorer
 from fsfm_jax.detection.saved import open_saved, save_detector
 from fsfm_jax.export import from_torch, serialize, to_torch
 from fsfm_jax.models.classifier import POOLINGS, initialise
+from fsfm_jax.resolve.task import task_of
 from fsfm_jax.weights import artifact, safetensors_file
 from fsfm_jax.weights.init import open_pretrained
 from fsfm_jax.weights.rounding import round_arrays, widen_arrays
@@ -48,6 +52,10 @@ WITHOUT = {  # what a format does not have
     "jax": set(),
 }
 CASES = [(format, kind) for format, without in WITHOUT.items() for kind in KINDS if kind not in without]
+# Arrays that are folded into others: updates into their matrices, a bias before CLIP's first norm into the positions,
+# the bias of keys into nothing, since attention does not change by it.
+FOLDED = {(format, "LoRA") for format in ("official", "timm", "huggingface", "safetensors")}
+FOLDED |= {("timm", "clip"), ("safetensors", "clip"), ("huggingface", "detector")}
 # Everything that gives scores a meaning.
 MEANING = ("class_names", "real", "statistics", "image_size", "selection", "calibration", "seen")
 
@@ -71,7 +79,7 @@ def runs(tmp_path_factory):
             fresh = serialized.detector(**KINDS[kind])
             save_detector(str(workdir), 7, fresh.params, fresh.card | {"seen": "AAAAAAAAAAA="})
             detector = open_saved(str(workdir))
-            made[kind] = workdir, detector, serialized.live(detector, serialized.images(5))
+            made[kind] = workdir, detector, functools.cache(lambda: serialized.live(detector, serialized.images(5)))
         return made[kind]
 
     return of
@@ -84,18 +92,24 @@ def test_an_exported_detector_comes_back_with_its_scores_and_its_card(runs, tmp_
         to_torch.convert(str(workdir), format, str(tmp_path / "out"))
     path = written(detector, workdir, format, tmp_path / "out")
     found = open_scorer(path, Unsaid())
-    pixels = serialized.images(5)
-    again = serialized.live(found, pixels) if hasattr(found, "task") else np.asarray(found.log_probabilities(pixels))
-    np.testing.assert_allclose(again, scores, rtol=0, atol=serialized.TOLERANCE)
     assert {name: found.card[name] for name in MEANING} == {name: detector.card[name] for name in MEANING}
     assert found.own_transform == detector.own_transform == KINDS[kind].get("evaluation__transform", "resize_center")
     if format == "jax":
+        again = np.asarray(found.log_probabilities(serialized.images(5)))
+        np.testing.assert_allclose(again, scores(), rtol=0, atol=serialized.TOLERANCE)
         return
     assert found.card["config"] == detector.card["config"] and found.task.model.dtype == detector.task.model.dtype
+    # The same network with the same numbers has the same scores.
+    if (digest := digest_parameters(found.params)) == digest_parameters(detector.params):
+        assert found.task == detector.task
+    else:
+        assert (format, kind) in FOLDED
+        again = serialized.live(found, serialized.images(5))
+        np.testing.assert_allclose(again, scores(), rtol=0, atol=serialized.TOLERANCE)
     # The folder is as good as the file, and a working directory of it is the same detector.
     from_torch.convert([str(Path(path).parent if format in ("official", "timm") else path)], str(tmp_path / "again"))
     imported = open_saved(str(tmp_path / "again"))
-    np.testing.assert_array_equal(serialized.live(imported, pixels), again)
+    assert imported.task == found.task and digest_parameters(imported.params) == digest
     assert {name: imported.card[name] for name in MEANING} == {name: detector.card[name] for name in MEANING}
 
 
@@ -112,11 +126,18 @@ def test_a_network_that_no_other_project_has_is_refused(runs, tmp_path, format, 
         to_torch.convert(str(runs(kind)[0]), format, str(tmp_path / "out"))
 
 
-@pytest.fixture(scope="module", params=["FSFM", "masked autoencoder"])
-def encoder(request, tmp_path_factory):
-    """The working directory of a pretraining, and what fine-tuning starts with from it."""
+@pytest.fixture(scope="module")
+def pretraining(tmp_path_factory) -> str:
+    """The working directory of the official pair."""
     workdir = str(tmp_path_factory.mktemp("pretrained") / "run")
     from_torch.convert(PAIR, workdir, "vggface2", pixel_heads=4, rep_heads=4)
+    return workdir
+
+
+@pytest.fixture(scope="module", params=["FSFM", "masked autoencoder"])
+def encoder(request, pretraining):
+    """The working directory of a pretraining, and what fine-tuning starts with from it."""
+    workdir = pretraining
     if request.param != "FSFM":
         state, item = open_imported(workdir)
         params = {name: state.params[name] for name in ("encoder", "pixel_decoder", "mask_token")}
@@ -128,7 +149,7 @@ def encoder(request, tmp_path_factory):
 
 def started(path: str, pooling: str) -> dict:
     """The encoder that fine-tuning starts with, by path, and its statistics."""
-    found, task = open_pretrained(path), serialized.detector(model__size="tiny8", model__pooling=pooling).task
+    found, task = open_pretrained(path), task_of(serialized.card(model__size="tiny8", model__pooling=pooling))
     fresh = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(task.init, jax.random.key(0)))
     params, _ = initialise(found.params, fresh, task.model.grid)
     return {"statistics": found.statistics} | flatten_dict(jax.tree.map(np.asarray, params["encoder"]), sep="/")
@@ -233,10 +254,8 @@ def test_a_serialized_detector_without_its_sidecar_asks_for_it(runs, tmp_path):
         open_scorer(str(path), Unsaid())
 
 
-def test_an_export_with_its_pixel_decoder_reconstructs_as_its_run_does_and_starts_fine_tuning(tmp_path):
-    workdir = str(tmp_path / "run")
-    from_torch.convert(PAIR, workdir, "vggface2", pixel_heads=4, rep_heads=4)
-    run = open_run(workdir)
+def test_an_export_with_its_pixel_decoder_reconstructs_as_its_run_does_and_starts_fine_tuning(pretraining, tmp_path):
+    workdir, run = pretraining, open_run(pretraining)
     path, beside = to_torch.convert(workdir, "safetensors", str(tmp_path / "out"), decoder=True)
     for checkpoint in (path, str(tmp_path / "out")):
         found = open_reconstruction(checkpoint)
@@ -273,7 +292,7 @@ def test_a_detector_stored_in_int8_scores_alike_and_whole_numbers_without_their_
     path, beside = to_torch.convert(str(workdir), "safetensors", str(tmp_path / "out"), dtype="int8")
     pixels = serialized.images(5)
     again = serialized.live(open_scorer(path, Unsaid()), pixels)
-    assert 0 < np.abs(again - scores).max() < 0.1 < np.ptp(scores)
+    assert 0 < np.abs(again - scores()).max() < 0.1 < np.ptp(scores())
     tensors, _ = safetensors_file.read(path)
     assert {array.dtype.name for array in tensors.values()} == {"int8", "float16", "float32"}
     name, said = "blocks.0.mlp.fc1.weight", json.loads(Path(beside).read_text())

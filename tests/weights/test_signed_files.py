@@ -14,6 +14,7 @@ import serialized
 from absl import flags
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from traced_once import traced_once  # noqa: F401, a fixture that is used by itself
 from videos import CLIP
 
 from fsfm_jax import cli

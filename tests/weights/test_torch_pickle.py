@@ -66,7 +66,6 @@ HOSTILE = {  # what it is: (the value of the file, a part of the refusal)
     "a mark": (Code(b"N("), "leaves 1 values"),
     "goes on": (Code(b"N.N"), "ends at byte 4 of 6"),
     "name without an end": (Code(b"cos"), "ends in the middle"),
-    "broken text": (Code(b"X\x01\0\0\0\xff"), "can't decode"),
     "name as a value": (name("torch.Size"), "torch.Size stands where a value"),
     "dtype as a value": (name("torch.FloatStorage"), "Float32DType stands where"),
     "storage as a value": (storage(), "Storage stands where"),
@@ -182,12 +181,6 @@ OTHER_NUMPY = {  # a value of NumPy that is no plain number: the dtype that is r
 def test_other_values_of_numpy_are_refused_by_their_dtype(path, kind, protocol):
     with pytest.raises(ValueError, match=rf"weights.pth: it asks for numpy.dtype\('{kind}'\); of NumPy only numbers"):
         torch_file.read(archive(path, pickle.dumps({"threshold": OTHER_NUMPY[kind]}, protocol)))
-
-
-@pytest.mark.parametrize("protocol", [2, 4])
-def test_a_big_endian_dtype_of_numpy_is_refused(path, protocol):
-    with pytest.raises(ValueError, match=r"numpy.dtype\('f4'\) has another state .*; its byte order is '>'"):
-        torch_file.read(archive(path, pickle.dumps(np.dtype(">f4"), protocol)))
 
 
 def test_the_bounds_on_work_hold_for_numbers_of_numpy(path, monkeypatch):
