@@ -38,6 +38,11 @@ def scaled(shapes, seed: int = 0) -> dict:
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
+def zeros(network, *inputs) -> dict:
+    """Parameters of zeros, to set by hand; nothing is compiled."""
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes_of(network, *inputs))
+
+
 def count_by_depth(size: Size, count: Callable[[Size], list[int]]) -> list[int]:
     """What `count` finds in a network of `size`. Blocks are alike: a third has as much more as a second."""
     one, two = (np.array(count(dataclasses.replace(size, depth=depth))) for depth in (1, 2))

@@ -57,14 +57,14 @@ def shallow():
 
 @pytest.fixture(scope="module")
 def by_devices(shallow):
-    """The same step on 2, 4 and 8 devices."""
-    return {devices: checked(pretraining(), devices) for devices in (2, 4, 8)}
+    """The same step on 4 and 8 devices."""
+    return {devices: checked(pretraining(), devices) for devices in (4, 8)}
 
 
 def test_messages_do_not_multiply_with_the_devices_and_reduce_each_gradient_once(by_devices):
     found = {devices: [(c.kind, c.dtype, c.count, c.bytes) for c in outcome.figures.collectives]
              for devices, outcome in by_devices.items()}  # fmt: skip
-    assert found[2] == found[4] == found[8] and found[2]
+    assert found[4] == found[8] and found[4]
     for outcome in by_devices.values():
         assert outcome.figures.gradient_copies == pytest.approx(1, abs=0.01)
         assert set(outcome.figures.gradient_reductions) == {"f32"}
@@ -109,8 +109,8 @@ def test_compiled_flops_are_the_models_and_elementwise_work(by_devices):
 
 
 def test_accumulation_does_the_same_work_in_more_passes(by_devices):
-    whole, parts = by_devices[2], checked(pretraining(batch__per_device=2), 2)
-    assert (parts.step.parts, parts.micro_batch, parts.images) == (4, 2, 8)
+    whole, parts = by_devices[4], checked(pretraining(batch__per_device=1), 4)
+    assert (parts.step.parts, parts.micro_batch, parts.images) == (4, 1, 4)
     # All products are in the loop. Its three more passes embed the mask token three times more, or no time more where
     # the compiler takes that out of the loop.
     more = parts.figures.product_flops - whole.figures.product_flops

@@ -16,7 +16,7 @@ from fsfm_jax.models.positions import resize_positions
 from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.optim import tuning
 
-TINY = ClassifierSpec(Size(16, 2, 2, 4), 12, 3, "mean_patches", 0.1, jnp.float32, "none")
+TINY = ClassifierSpec(Size(16, 1, 2, 4), 12, 3, "mean_patches", 0.1, jnp.float32, "none")
 KEYS = {"drop_path": jax.random.key(2)}
 
 
@@ -76,7 +76,7 @@ def test_sharded_parameters_give_the_gradient_of_one_device(base, images):
     placed = jax.device_put(params, shardings), jax.device_put(images, partition.batch_sharding(mesh))
     step = jax.jit(lambda params, images: jax.grad(loss)(partition.gather(params, mesh, True), images, network))
     several = step(*placed)
-    assert sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(placed[0])) > 20
+    assert sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(placed[0])) > 10
     for one, other in zip(jax.tree.leaves(single), jax.tree.leaves(several), strict=True):
         np.testing.assert_allclose(other, one, rtol=0, atol=1e-5 * max(np.abs(one).max(), 1e-3))
 
@@ -88,7 +88,7 @@ def test_a_pretrained_encoder_starts_images_of_another_size(base, images):
     source = classifier(dataclasses.replace(TINY, style=style), scaled)
     start = classifier(dataclasses.replace(larger, style=style), scaled)
     params, account = initialise({"encoder": source["encoder"]}, start, 3, BASES[base].resizing)
-    tables = {f"encoder/block_{index:02d}/attn/relative_positions/table" for index in range(2)}
+    tables = {"encoder/block_00/attn/relative_positions/table"}
     expected = tables if style.relative else {"encoder/pos_embed"} if style.positions else set()
     assert set(account.resized) == expected
     if style.positions:
@@ -96,7 +96,7 @@ def test_a_pretrained_encoder_starts_images_of_another_size(base, images):
         np.testing.assert_array_equal(params["encoder"]["pos_embed"], fitted)
     network = Classifier(dataclasses.replace(larger, style=style))
     images = np.random.default_rng(2).normal(size=(2, 20, 20, 3)).astype(np.float32)
-    assert np.isfinite(network.apply({"params": params}, images, False).logits).all()
+    assert np.isfinite(jax.jit(network.apply, static_argnums=2)({"params": params}, images, False).logits).all()
 
 
 def test_patches_of_fourteen_pixels_are_256_at_224():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gradients import check_gradient, drawn
 from jax import enable_x64
-from networks import scaled
+from networks import scaled, zeros
 from scipy.special import erf
 
 from fsfm_jax.models.decoders import view_of
@@ -37,7 +37,7 @@ def test_attention_to_other_tokens_by_hand():
     # of 0 has the mean.
     network = CrossAttention(1, jnp.float32, "none")
     queries, others = np.float32([[[1.0], [0.0]]]), np.float32([[[0.0], [np.log(3)]]])
-    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes_of(network, queries, others))
+    params = zeros(network, queries, others)
     assert "bias" not in params["key"]
     for name in ("query", "key", "value", "proj"):
         params[name]["kernel"] = np.ones((1, 1), np.float32)
