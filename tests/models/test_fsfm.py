@@ -146,12 +146,10 @@ def test_a_batch_without_any_region_patch_has_region_loss_zero(golden, compiled)
 @pytest.mark.parametrize(
     ("size", "online", "target", "encoder"),
     [
-        ("vit_s16", 55_990_656, 28_221_056, 21_665_664),
         ("vit_b16", 133_330_944, 105_516_032, 85_798_656),
         ("vit_l16", 363_898_624, 336_053_504, 303_301_632),
-        ("vit_h14", 707_665_228, 680_035_840, 630_764_800),
     ],
-)
+)  # the encoders of the other sizes: test_classifier.py
 def test_parameter_counts_are_the_published_ones(size, online, target, encoder):
     shape = SIZES[size]
     grid = 224 // shape.patch_size
