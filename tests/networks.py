@@ -27,6 +27,22 @@ def drawn(shapes, seed: int = 0) -> dict:
     return jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), shapes)
 
 
+def scaled(shapes, seed: int = 0) -> dict:
+    """A tree of these shapes as of a trained network: products at their scale, everything else of about 1/3."""
+    random = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        scale = leaf.shape[0] ** -0.5 if path[-1].key == "kernel" else 0.3
+        return (random.normal(size=leaf.shape) * scale + (path[-1].key == "scale")).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def zeros(network, *inputs) -> dict:
+    """Parameters of zeros, to set by hand; nothing is compiled."""
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes_of(network, *inputs))
+
+
 def count_by_depth(size: Size, count: Callable[[Size], list[int]]) -> list[int]:
     """What `count` finds in a network of `size`. Blocks are alike: a third has as much more as a second."""
     one, two = (np.array(count(dataclasses.replace(size, depth=depth))) for depth in (1, 2))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import cloudpickle
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks import scaled
 from safetensors.numpy import save_file
 from tuning import FINETUNING, PRETRAINING, changed
 
@@ -202,11 +202,12 @@ def test_networks_train_at_another_image_size():
     batch = {key: np.stack([one[key] for one in loaded]) for key in loaded[0]}
     assert batch[records.IMAGE].shape == (2, 32, 32, 3) and batch[records.REGION_BITS].shape == (2, 4)
     task = PretrainTask(resolved.model, resolved.loss, STATISTICS["vggface2"])
-    params = task.init(jax.random.key(0))
+    params = scaled(jax.eval_shape(task.init, jax.random.key(0)))
     batch = mask_batch(resolved.stream, batch)
-    target, denominators = task.target_part(params), task.denominators(batch)
-    of_params = jax.value_and_grad(lambda p: task.loss(p, target, batch, denominators, jax.random.key(1))[0])
-    loss, gradient = jax.jit(of_params)(params)
+    target = task.target_part(params)
+    loss, gradient = jax.jit(jax.value_and_grad(
+        lambda p: task.loss(p, target, batch, task.denominators(batch), jax.random.key(1))[0]
+    ))(params)  # fmt: skip
     assert np.isfinite(loss) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
     fine = finetuned(changed(finetune_config.finetune(), FINETUNING | {"model.image_size": 64, "mix.probability": 0.0}))
@@ -214,7 +215,7 @@ def test_networks_train_at_another_image_size():
     loaded = [load_labelled(fine.stream, faces[n] | {records.POSITION: n}) for n in range(2)]
     batch = {key: np.stack([one[key] for one in loaded]) for key in loaded[0]}
     assert batch[records.IMAGE].shape == (2, 64, 64, 3)
-    start, account = initialise(params, detector.init(jax.random.key(2)), resolved.model.grid)
+    start, account = initialise(params, scaled(jax.eval_shape(detector.init, jax.random.key(2))), resolved.model.grid)
     assert account.resized == ("encoder/pos_embed",) and start["encoder"]["pos_embed"].shape == (1, 17, 48)
     loss, gradient = jax.jit(jax.value_and_grad(
         lambda p: detector.loss(p, {}, batch, detector.denominators(batch), jax.random.key(3))[0]
@@ -290,7 +291,9 @@ def test_a_backbone_is_added(examples, tmp_path):
     assert (found.grid, found.origin["size"]) == (14, "tiny16") and "pos_embed" not in found.params["encoder"]
     encoder = Encoder(SIZES["tiny16"], 2, np.float32, "none", learnt_positions=True, style=style)
     with jax.default_matmul_precision("highest"):
-        tokens = encoder.apply({"params": found.params["encoder"]}, patchify(jnp.asarray(image[None]), 16))
+        tokens = jax.jit(lambda p, x: encoder.apply({"params": p}, patchify(x, 16)))(
+            found.params["encoder"], image[None]
+        )
     # Sums of 768 numbers of size 1 in float32.
     np.testing.assert_allclose(tokens[0], norm(x, "norm"), rtol=0, atol=2e-4)
     spec = ClassifierSpec(SIZES["tiny16"], 32, 2, "mean_patches", 0.0, np.float32, "none", style=style)

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import reference
 from flax.traverse_util import flatten_dict, unflatten_dict
-from gradients import drawn
+from gradients import check_gradient, drawn
 from jax import enable_x64
-from jax.test_util import check_grads
-from networks import count_by_depth
+from networks import count_by_depth, scaled, zeros
 
 from fsfm_jax import losses
 from fsfm_jax.models.adapter import INSERTIONS
@@ -43,7 +42,8 @@ NETWORKS = {
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def passed(request, golden):
-    """One compiled forward and backward pass: kind, arrays, parameters, loss and its terms, output, gradient."""
+    """One compiled forward and backward pass: kind, arrays, parameters, loss and its terms, output, gradient, and the
+    logits from stored features."""
     file, state, network, table = NETWORKS[request.param]
     everything = golden(file)
     arrays = reference.state_dict(everything, f"{request.param}/")
@@ -61,15 +61,20 @@ def passed(request, golden):
             contrast = losses.real_anchor(out.contrast, labels, 1, 0.07).mean()
             return first + 0.1 * contrast, (out, first, contrast)
 
-        return jax.value_and_grad(loss, has_aux=True)(params)
+        parts = {name: params[name] for name in ("encoder", "fc_norm")}
+        features = PooledEncoder(network.spec).apply({"params": parts}, images, False)
+        head = {name: value for name, value in params.items() if name not in parts}
+        stored = network.apply({"params": head}, None, False, features).logits
+        return jax.value_and_grad(loss, has_aux=True)(params), stored
 
-    (total, (out, first, contrast)), gradient = run(params)
-    return request.param, arrays, params, (total, first, contrast), out, gradient
+    ((total, (out, first, contrast)), gradient), stored = run(params)
+    return request.param, arrays, params, (total, first, contrast), out, gradient, stored
 
 
 def test_outputs_equal_the_official_ones(passed):
-    kind, arrays, _, _, out, _ = passed
-    np.testing.assert_allclose(out.logits, arrays["logits"], rtol=0, atol=2e-5)
+    kind, arrays, _, _, out, _, stored = passed
+    for logits in (out.logits, stored):  # stored features stand for the images
+        np.testing.assert_allclose(logits, arrays["logits"], rtol=0, atol=2e-5)
     name = {"adapter": "projection", "fas_adapter": "adapter_features"}[kind]
     np.testing.assert_allclose(out.contrast, arrays[name], rtol=0, atol=2e-5)
     if kind == "fas_adapter":
@@ -84,7 +89,7 @@ def test_losses_equal_the_official_ones(passed):
 
 
 def test_gradient_of_every_parameter_equals_the_official_one(passed):
-    kind, arrays, params, *_, gradient = passed
+    kind, arrays, params, *_, gradient, _ = passed
     table = NETWORKS[kind][3]
     ours = finetuned_to_official(jax.tree.map(np.asarray, gradient), table, TINY.patch_size)
     expected = reference.state_dict(arrays, {"adapter": "grad_total/", "fas_adapter": "grad_eval_mode/"}[kind])
@@ -151,32 +156,21 @@ def test_the_start_is_that_of_pytorch():
     assert params["adapter"]["linear1"].keys() == params["adapter"]["linear2"].keys() == {"kernel"}
 
 
-def test_a_bottleneck_must_divide_the_width():
-    bad = ClassifierSpec(classes=2, pooling="mean_patches", **SHARED | dict(reduction=5))
-    with pytest.raises(ValueError, match="tuning.reduction: expected a divisor of the width 48; found 5"):
-        shapes_of(Classifier(bad), 32)
-    tokens = AntiSpoof(AntiSpoofSpec(norm_over="tokens", dropout=0.5, **SHARED))
-    with pytest.raises(ValueError, match="model.norm_over: expected features, since an adapter"):
-        shapes_of(tokens, 32)
-
-
 def test_open_units_are_those_that_some_image_passes():
     # Two units of a width of eight: the first passes on the second image alone, the other on none.
     features = np.zeros((3, 8), np.float32)
     features[:, 0], features[:, 1] = (-1, 2, -1), 1
     network = Classifier(ClassifierSpec(classes=2, pooling="mean_patches", **SHARED | dict(reduction=4)))
-    params = jax.tree.map(np.zeros_like, network.init(jax.random.key(0), None, False, features)["params"])
+    params, run = zeros(network, None, False, features), jax.jit(network.apply, static_argnums=(1, 2))
     kernel = params["adapter"]["linear1"]["kernel"]
     assert kernel.shape == (8, 2)
     kernel[0, 0], kernel[1, 1] = 1, -1
-    assert network.apply({"params": params}, None, False, features).open_units == 0.5
+    assert run({"params": params}, None, False, features).open_units == 0.5
     kernel[0, 0] = 0
-    assert network.apply({"params": params}, None, False, features).open_units == 0
+    assert run({"params": params}, None, False, features).open_units == 0
 
 
 # Where else the bottleneck may stand.
-
-PLACES = [place for place in INSERTIONS if place != "concat"]
 
 
 def inserted(place, **changes):
@@ -187,12 +181,12 @@ def test_an_added_bottleneck_by_hand():
     # A width of 2 and a bottleneck of 1: b = relu(3 - 2) = 1, a = (relu(4), relu(-5)) = (4, 0), f + a = (7, -2).
     features = np.array([[3.0, -2.0]], np.float32)
     network = inserted("add", size=Size(2, 1, 1, 8), reduction=2)
-    params = jax.tree.map(np.zeros_like, network.init(jax.random.key(0), None, False, features)["params"])
+    params, run = zeros(network, None, False, features), jax.jit(network.apply, static_argnums=(1, 2))
     params["adapter"]["linear1"]["kernel"][:] = 1
     params["adapter"]["linear2"]["kernel"][:] = [[4, -5]]
     params["head"]["kernel"][:] = np.eye(2)
     params["projector"]["kernel"][:] = -2
-    found = network.apply({"params": params}, None, False, features)
+    found = run({"params": params}, None, False, features)
     np.testing.assert_array_equal(found.logits, [[7, -2]])
     np.testing.assert_array_equal(found.contrast, [[-1]])  # of b, in unit rows
     assert found.open_units == 1
@@ -206,22 +200,24 @@ def test_a_bottleneck_in_a_block_by_hand(place, expected):
             return add_adapter(BlockAdapterSpec(place, 2), before, after, jnp.float32)
 
     # relu(1 + 2) = 3 or relu(10 + 20) = 30, times (2, -1), and added to what the MLP gives.
-    before, after = jnp.array([[[1.0, 2.0]]]), jnp.array([[[10.0, 20.0]]])
-    params = Part().init(jax.random.key(0), before, after)["params"]
+    before, after = np.float32([[[1.0, 2.0]]]), np.float32([[[10.0, 20.0]]])
+    params = jax.jit(Part().init)(jax.random.key(0), before, after)["params"]
     np.testing.assert_array_equal(params["adapter"]["linear2"]["kernel"], [[0, 0]])
-    params = {"adapter": {"linear1": {"kernel": jnp.ones((2, 1))}, "linear2": {"kernel": jnp.array([[2.0, -1.0]])}}}
-    np.testing.assert_array_equal(Part().apply({"params": params}, before, after)[0, 0], expected)
+    params = {"adapter": {"linear1": {"kernel": np.ones((2, 1))}, "linear2": {"kernel": np.array([[2.0, -1.0]])}}}
+    np.testing.assert_array_equal(jax.jit(Part().apply)({"params": params}, before, after)[0, 0], expected)
 
 
 @pytest.mark.parametrize("place", ["parallel", "sequential"])
 def test_blocks_start_as_the_frozen_ones_and_keep_their_names(place):
-    network, images = inserted(place), jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
+    network, images = inserted(place), np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype(np.float32)
     plain = Classifier(ClassifierSpec(classes=2, pooling="mean_patches", **SHARED | dict(reduction=None)))
-    params = network.init(jax.random.key(0), images, train=False)["params"]
+    params = scaled(shapes_of(network, 32))
+    for block in ("block_00", "block_01"):
+        params["encoder"][block]["adapter"]["linear2"]["kernel"] *= 0  # as above
     trained, frozen = tuning.split(params, tuning.TUNINGS["fs_adapter"])
     depth, width, narrow = 2, 48, 12
     assert tuning.count(trained) == depth * 2 * width * narrow + (width * narrow + narrow) + (2 * width + 2)
-    without = jax.eval_shape(lambda: plain.init(jax.random.key(3), images, train=False))["params"]
+    without = shapes_of(plain, 32)
     assert flatten_dict(frozen).keys() == flatten_dict({k: without[k] for k in ("encoder", "fc_norm")}).keys()
 
     @functools.partial(jax.jit, static_argnums=0)
@@ -230,7 +226,8 @@ def test_blocks_start_as_the_frozen_ones_and_keep_their_names(place):
 
     np.testing.assert_array_equal(features(network, params), features(plain, {**frozen, "head": params["head"]}))
     # The second map is zero and learns all the same; behind a ReLU it would not.
-    gradient = jax.grad(lambda part: jnp.sum(features(network, tuning.join(part, frozen))[:, :9] ** 2))(trained)
+    learns = jax.jit(jax.grad(lambda part: jnp.sum(features(network, tuning.join(part, frozen))[:, :9] ** 2)))
+    gradient = learns(trained)
     assert all(np.any(gradient["encoder"][name]["adapter"]["linear2"]["kernel"]) for name in ("block_00", "block_01"))
 
 
@@ -238,39 +235,30 @@ def test_blocks_start_as_the_frozen_ones_and_keep_their_names(place):
 def test_gradients_of_every_insertion_are_those_of_its_values(place):
     with enable_x64(True):
         network = inserted(place, size=Size(8, 1, 2, 8), image_size=16, dtype=jnp.float64)
-        images = drawn(3, 16, 16, 3)
-        params = network.init(jax.random.key(0), images, train=False)["params"]
-        leaves, tree = jax.tree.flatten(params)
-        params = jax.tree.unflatten(tree, [x + 0.3 * drawn(*x.shape, seed=n) for n, x in enumerate(leaves)])
+        images = np.asarray(drawn(3, 16, 16, 3))
+        params = jax.tree.map(np.float64, scaled(shapes_of(network, 16)))
         part, frozen = tuning.split(params, tuning.TUNINGS["fs_adapter"])
 
         def run(part):
             found = network.apply({"params": tuning.join(part, frozen)}, images, False)
             return found.logits, found.contrast
 
-        # Central differences of 1e-5 are right to about 1e-10 times the third derivative; no ReLU is that near to 0.
-        check_grads(jax.jit(run), (part,), order=1, modes=("rev",), atol=1e-7, rtol=1e-7, eps=1e-5)
+        check_gradient(run, part, tolerance=1e-7)  # no ReLU is as near to 0 as the difference
 
 
 def test_anti_spoofing_over_tokens_has_adapters_in_blocks_alone():
     spoof = AntiSpoof(AntiSpoofSpec(norm_over="tokens", dropout=0.5, **SHARED | dict(insertion="parallel")))
     assert "adapter" in shapes_of(spoof, 32)["encoder"]["block_01"]
-    with pytest.raises(ValueError, match="model.norm_over: expected features, since an adapter and stored"):
-        shapes_of(AntiSpoof(AntiSpoofSpec(norm_over="tokens", dropout=0.5, **SHARED | dict(insertion="add"))), 32)
+    for place in ("concat", "add"):
+        bad = AntiSpoof(AntiSpoofSpec(norm_over="tokens", dropout=0.5, **SHARED | dict(insertion=place)))
+        with pytest.raises(ValueError, match="model.norm_over: expected features, since an adapter and stored"):
+            shapes_of(bad, 32)
+
+
+@pytest.mark.parametrize("place", ["concat", "parallel"])
+def test_a_bottleneck_must_divide_the_width(place):
     with pytest.raises(ValueError, match="tuning.reduction: expected a divisor of the width 48; found 5"):
-        shapes_of(inserted("parallel", reduction=5), 32)
-
-
-def test_stored_features_stand_for_the_images(golden):
-    for kind, (file, state, network, table) in NETWORKS.items():
-        arrays = golden(file)
-        params = finetuned_from_official(reference.state_dict(arrays, f"{kind}/{state}"), table)
-        images = reference.images(arrays["in/images"])
-        parts = {name: params[name] for name in ("encoder", "fc_norm")}
-        features = jax.jit(PooledEncoder(network.spec).apply, static_argnums=2)({"params": parts}, images, False)
-        head = {name: value for name, value in params.items() if name not in parts}
-        logits = network.apply({"params": head}, None, False, features).logits
-        np.testing.assert_allclose(logits, arrays[f"{kind}/logits"], rtol=0, atol=2e-5)
+        shapes_of(inserted(place, reduction=5), 32)
 
 
 def test_an_adapter_starts_from_pretraining_as_officially(golden):
@@ -318,9 +306,9 @@ def test_splitting_and_joining_is_the_identity():
 @pytest.mark.parametrize("lora", [LoraSpec(2, 8.0), LoraSpec(2, 8.0, PROJECTIONS, (1,))])
 def test_lora_starts_as_the_frozen_network_and_merges_into_one(lora):
     spec = dataclasses.replace(lora_spec(), lora=lora)
-    network, images = Classifier(spec), jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
+    network, images = Classifier(spec), np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype(np.float32)
     plain = ClassifierSpec(classes=2, pooling="mean_patches", **SHARED | dict(reduction=None))
-    params = network.init(jax.random.key(0), images, train=False)["params"]
+    params = jax.jit(lambda: network.init(jax.random.key(0), images, train=False))()["params"]
 
     @functools.partial(jax.jit, static_argnums=0)
     def features(network, params):
@@ -336,7 +324,7 @@ def test_lora_starts_as_the_frozen_network_and_merges_into_one(lora):
         chosen = [f"encoder/block_01/{name}" for name in maps]
     assert sorted(updated) == sorted(chosen)
     for number, (layer, shape) in enumerate(updated.items()):
-        flat[f"{layer}/lora_up"] = 0.1 * jax.random.normal(jax.random.key(number), shape)
+        flat[f"{layer}/lora_up"] = np.random.default_rng(number).normal(0, 0.1, shape).astype(np.float32)
     params = unflatten_dict(flat, sep="/")
     up = params["encoder"]["block_01"]["attn"]["qkv"]
     together = merge(params, lora)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from networks import WIRINGS, classifier
+from networks import WIRINGS, classifier, scaled
 
 from fsfm_jax import losses, partition
 from fsfm_jax.models.bases import BASES
@@ -16,19 +16,8 @@ from fsfm_jax.models.positions import resize_positions
 from fsfm_jax.models.vit import SIZES, Size
 from fsfm_jax.optim import tuning
 
-TINY = ClassifierSpec(Size(16, 2, 2, 4), 12, 3, "mean_patches", 0.1, jnp.float32, "none")
+TINY = ClassifierSpec(Size(16, 1, 2, 4), 12, 3, "mean_patches", 0.1, jnp.float32, "none")
 KEYS = {"drop_path": jax.random.key(2)}
-
-
-def drawn(shapes) -> dict:
-    """Products at their scale, everything else of about 1/3."""
-    random = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        scale = leaf.shape[0] ** -0.5 if path[-1].key == "kernel" else 0.3
-        return (random.normal(size=leaf.shape) * scale + (path[-1].key == "scale")).astype(np.float32)
-
-    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +36,7 @@ def test_training_reaches_every_parameter(base, images):
     style = BASES[base].style
     remat = ("none", "attention", "dots", "full")[WIRINGS.index(base) % 4]
     spec = dataclasses.replace(TINY, style=style, remat=remat, pooling="cls" if style.class_token else "mean_patches")
-    params = classifier(spec, drawn)
+    params = classifier(spec, scaled)
     value, gradient = jax.jit(jax.value_and_grad(loss), static_argnums=2)(params, images, Classifier(spec))
     assert np.isfinite(value)
     for path, leaf in flatten_dict(gradient, sep="/").items():
@@ -59,7 +48,7 @@ def test_training_reaches_every_parameter(base, images):
 @pytest.mark.parametrize("base", WIRINGS)
 def test_an_adapter_sees_the_pooled_features_and_leaves_the_encoder_alone(base, images):
     spec = dataclasses.replace(TINY, style=BASES[base].style, reduction=4, drop_path=0.0)
-    params = classifier(spec, drawn)
+    params = classifier(spec, scaled)
     encoder = {name: params[name] for name in ("encoder", "fc_norm")}
 
     @jax.jit
@@ -80,14 +69,14 @@ def test_an_adapter_sees_the_pooled_features_and_leaves_the_encoder_alone(base, 
 @pytest.mark.parametrize("base", ["dinov3_plus", "beitv2"])
 def test_sharded_parameters_give_the_gradient_of_one_device(base, images):
     network = Classifier(dataclasses.replace(TINY, style=BASES[base].style, drop_path=0.0))
-    params = classifier(network.spec, drawn)
+    params = classifier(network.spec, scaled)
     single = jax.jit(jax.grad(loss), static_argnums=2)(params, images, network)
     mesh = partition.make_mesh(jax.devices()[:4])
     shardings = partition.state_shardings(params, mesh, True, 16)
     placed = jax.device_put(params, shardings), jax.device_put(images, partition.batch_sharding(mesh))
     step = jax.jit(lambda params, images: jax.grad(loss)(partition.gather(params, mesh, True), images, network))
     several = step(*placed)
-    assert sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(placed[0])) > 20
+    assert sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(placed[0])) > 10
     for one, other in zip(jax.tree.leaves(single), jax.tree.leaves(several), strict=True):
         np.testing.assert_allclose(other, one, rtol=0, atol=1e-5 * max(np.abs(one).max(), 1e-3))
 
@@ -96,10 +85,10 @@ def test_sharded_parameters_give_the_gradient_of_one_device(base, images):
 def test_a_pretrained_encoder_starts_images_of_another_size(base, images):
     """Whatever has a grid is fitted to it, as `Base` says; the same encoder sees larger images."""
     style, larger = BASES[base].style, dataclasses.replace(TINY, image_size=20, drop_path=0.0)
-    source = classifier(dataclasses.replace(TINY, style=style), drawn)
-    start = classifier(dataclasses.replace(larger, style=style), drawn)
+    source = classifier(dataclasses.replace(TINY, style=style), scaled)
+    start = classifier(dataclasses.replace(larger, style=style), scaled)
     params, account = initialise({"encoder": source["encoder"]}, start, 3, BASES[base].resizing)
-    tables = {f"encoder/block_{index:02d}/attn/relative_positions/table" for index in range(2)}
+    tables = {"encoder/block_00/attn/relative_positions/table"}
     expected = tables if style.relative else {"encoder/pos_embed"} if style.positions else set()
     assert set(account.resized) == expected
     if style.positions:
@@ -107,7 +96,7 @@ def test_a_pretrained_encoder_starts_images_of_another_size(base, images):
         np.testing.assert_array_equal(params["encoder"]["pos_embed"], fitted)
     network = Classifier(dataclasses.replace(larger, style=style))
     images = np.random.default_rng(2).normal(size=(2, 20, 20, 3)).astype(np.float32)
-    assert np.isfinite(network.apply({"params": params}, images, False).logits).all()
+    assert np.isfinite(jax.jit(network.apply, static_argnums=2)({"params": params}, images, False).logits).all()
 
 
 def test_patches_of_fourteen_pixels_are_256_at_224():

@@ -9,7 +9,7 @@ import pytest
 import reference
 from flax.errors import InvalidRngError
 from flax.traverse_util import flatten_dict, unflatten_dict
-from networks import count_by_depth
+from networks import classifier, count_by_depth, drawn, scaled
 
 from fsfm_jax import losses
 from fsfm_jax.models.classifier import Classifier, ClassifierSpec, initialise
@@ -32,11 +32,7 @@ def spec(pooling="mean_patches", **changes) -> ClassifierSpec:
 
 def fresh(of: ClassifierSpec, seed: int = 0) -> dict:
     """Fresh parameters, with values that tell a kept array from a loaded one."""
-    shapes = jax.eval_shape(
-        lambda: Classifier(of).init(jax.random.key(0), jnp.zeros((1, of.image_size, of.image_size, 3)), train=False)
-    )["params"]
-    random = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: random.normal(size=x.shape).astype(np.float32), shapes)
+    return classifier(of, lambda shapes: drawn(shapes, seed))
 
 
 @pytest.fixture(scope="module", params=POOLED)
@@ -96,16 +92,16 @@ def test_cross_entropies_by_hand():
 def test_images_of_another_size_meet_resized_positions():
     size = dataclasses.replace(TINY, depth=1)
     spec = ClassifierSpec(size, 32, 2, "mean_patches", 0.0, jnp.float32, "none", any_grid=True)
-    params = jax.jit(Classifier(spec).init, static_argnums=2)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), False)
-    images = jax.random.normal(jax.random.key(1), (2, 48, 48, 3))
-    table = np.asarray(params["params"]["encoder"]["pos_embed"])
+    params = classifier(spec, scaled)
+    images = np.random.default_rng(1).normal(size=(2, 48, 48, 3)).astype(np.float32)
+    table = params["encoder"]["pos_embed"]
     assert table.shape == (1, 17, 48)
 
     def logits(spec, encoder):
-        tree = {"params": {**params["params"], "encoder": encoder}}
+        tree = {"params": {**params, "encoder": encoder}}
         return jax.jit(lambda x: Classifier(spec).apply(tree, x, False).features)(images)
 
-    encoder = params["params"]["encoder"]
+    encoder = params["encoder"]
     native = dataclasses.replace(spec, image_size=48, any_grid=False)
     resized = {**encoder, "pos_embed": resize_positions(table, 6)}
     np.testing.assert_allclose(logits(spec, encoder), logits(native, resized), rtol=0, atol=1e-6)

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from gradients import drawn, value_and_gradients
 from jax import enable_x64
+from networks import drawn as draw
+from networks import scaled
 from scipy.special import erf
 
 from fsfm_jax.models.attention import HEADS_OF_A_GROUP, LANES, attend
 from fsfm_jax.models.layers import Attention, Mlp
 from fsfm_jax.models.lora import LoraSpec
 from fsfm_jax.models.ops import affine, for_cpu, for_tpu, gelu, trace_for
+from fsfm_jax.weights.encoder_size import shapes_of
 
 BATCH, TOKENS, HEADS, SIZE = 2, 5, 3, 4
 BIASES = [None, "of keys", "of heads"]
@@ -81,8 +84,7 @@ def test_attention_without_a_gradient_is_one_product_divided_by_a_sum(biased):
         # As above, logits of up to about a thousand.
         qkv = drawn(BATCH, TOKENS, 3 * HEADS * SIZE) * 20
         bias = drawn_bias(biased, TOKENS)
-        plain = formula(qkv, bias)
-        found = {}
+        plain, found = jax.jit(formula)(qkv, bias), {}
         for platform in ("cpu", "gpu"):
             with trace_for(platform):
                 run = jax.jit(lambda *arguments: joint(*arguments, heads=HEADS))
@@ -117,18 +119,19 @@ def test_the_form_is_that_of_the_default_device(monkeypatch):
 
 def test_attention_by_hand():
     # One head of size one. Logits q k: a query of 0 sees both values alike, one of ln 3 with keys 0 and 1 as 1 : 3.
-    qkv = jnp.asarray([[[0.0, 0.0, 4.0], [np.log(3.0), 1.0, 8.0]]])
-    np.testing.assert_allclose(joint(qkv, None, 1)[0, :, 0], [6.0, 7.0], rtol=1e-6)
+    qkv, run = np.float32([[[0.0, 0.0, 4.0], [np.log(3.0), 1.0, 8.0]]]), jax.jit(joint, static_argnums=2)
+    np.testing.assert_allclose(run(qkv, None, 1)[0, :, 0], [6.0, 7.0], rtol=1e-6)
     # The first key counted three times: 3 : 1 and 3 : 3.
-    counted = joint(qkv, jnp.log(jnp.asarray([3.0, 1.0])), 1)
+    counted = run(qkv, np.log(np.float32([3.0, 1.0])), 1)
     np.testing.assert_allclose(counted[0, :, 0], [5.0, 6.0], rtol=1e-6)
 
 
 def test_a_key_with_a_weight_is_that_many_equal_keys():
     module, x = Attention(HEADS, jnp.float32), drawn(BATCH, 3, HEADS * SIZE, dtype=np.float32)
-    params = module.init(jax.random.key(0), x)
-    folded = module.apply(params, x, np.array([1, 1, 2]))
-    np.testing.assert_allclose(folded, module.apply(params, x[:, [0, 1, 2, 2]])[:, :3], rtol=0, atol=1e-6)
+    params, x = {"params": scaled(shapes_of(module, x))}, np.asarray(x)
+    folded = jax.jit(lambda x: module.apply(params, x, np.array([1, 1, 2])))(x)
+    plain = np.asarray(jax.jit(module.apply)(params, x[:, [0, 1, 2, 2]]))
+    np.testing.assert_allclose(folded, plain[:, :3], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("platform", "tokens"), [("cpu", TOKENS), ("tpu", LANES + 1)])
@@ -149,9 +152,9 @@ def test_attention_in_bfloat16_has_its_softmax_in_float32(platform, tokens):
 
 def test_gelu_and_its_gradient_are_those_of_the_formula():
     with enable_x64(True):
-        x = jnp.linspace(-12.0, 12.0, 4801)
-        out, gradient = value_and_gradients(jax.jit(gelu), x)
-        plain = value_and_gradients(jax.jit(lambda x: x * jax.scipy.stats.norm.cdf(x)), x)
+        x = np.linspace(-12.0, 12.0, 4801)
+        out, gradient = value_and_gradients(gelu, x)
+        plain = value_and_gradients(lambda x: x * jax.scipy.stats.norm.cdf(x), x)
         np.testing.assert_allclose(out, plain[0], rtol=0, atol=1e-14)
         np.testing.assert_allclose(gradient, plain[1], rtol=0, atol=1e-12)
 
@@ -161,22 +164,23 @@ def test_gelu_is_rounded_once_in_the_type_of_its_argument(dtype, rounding):
     x = jnp.linspace(-3.0, 3.0, 601).astype(dtype)
     exact = np.asarray(x, np.float64)
     exact *= 0.5 * (1 + erf(exact / np.sqrt(2)))
-    assert gelu(x).dtype == dtype
+    found = gelu(x)
+    assert found.dtype == dtype
     # Relative: 1 + erf taken in bfloat16 would be off by a third at -3.
-    np.testing.assert_allclose(np.asarray(gelu(x), np.float64), exact, rtol=rounding, atol=2e-7)
+    np.testing.assert_allclose(np.asarray(found, np.float64), exact, rtol=rounding, atol=2e-7)
 
 
 @pytest.mark.parametrize("lora", [None, LoraSpec(2, 3.0)])
 def test_attention_as_a_tpu_wants_it_has_the_same_numbers(lora):
     module, x = Attention(HEADS, jnp.float32, lora), drawn(BATCH, TOKENS, HEADS * SIZE, dtype=np.float32)
-    params = jax.tree.map(lambda leaf: drawn(*leaf.shape, dtype=np.float32) / 3, module.init(jax.random.key(0), x))
+    params = {"params": jax.tree.map(lambda leaf: leaf / 3, draw(shapes_of(module, x)))}
 
     def gradients(params, x):
         return value_and_gradients(lambda params, x: module.apply(params, x, np.arange(1, TOKENS + 1)), params, x)
 
-    plain = jax.jit(gradients)(params, x)
+    plain = gradients(params, x)
     with trace_for("tpu"):
-        straight = jax.jit(lambda *arguments: gradients(*arguments))(params, x)
+        straight = gradients(params, x)
         text = jax.jit(lambda *arguments: module.apply(*arguments)).lower(params, x).as_text()
     # What it is for: queries, keys and values are three products, of each pair of matrices.
     together = jax.jit(module.apply).lower(params, x).as_text()
@@ -187,13 +191,14 @@ def test_attention_as_a_tpu_wants_it_has_the_same_numbers(lora):
 
 
 def test_affine_keeps_all_axes_but_the_last_in_both_forms():
-    x, kernel, bias = (drawn(*shape, dtype=np.float32) for shape in ((2, 3, 4), (4, 5), (5,)))
+    x, kernel, bias = (np.asarray(drawn(*shape, dtype=np.float32)) for shape in ((2, 3, 4), (4, 5), (5,)))
     for platform in ("cpu", "tpu"):
         with trace_for(platform):
             for rank in (1, 2, 3):
                 part = x[(0,) * (3 - rank)]
-                wanted = np.einsum("...d,df->...f", part, kernel) + np.asarray(bias)
-                np.testing.assert_allclose(affine(part, kernel, bias, jnp.float32), wanted, rtol=0, atol=1e-5)
+                wanted = np.einsum("...d,df->...f", part, kernel) + bias
+                found = jax.jit(lambda *arguments: affine(*arguments, jnp.float32))(part, kernel, bias)
+                np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
 
 
 def test_a_gated_mlp_by_hand():
@@ -205,7 +210,7 @@ def test_a_gated_mlp_by_hand():
         "fc2": {"kernel": jnp.asarray([[1.0], [10.0], [100.0], [1000.0]]), "bias": jnp.asarray([7.0])},
     }
     mlp = Mlp(jnp.float32, gated=True)
-    found = mlp.apply({"params": params}, jnp.asarray([[[2.0]]]))
+    found = jax.jit(mlp.apply)({"params": params}, np.float32([[[2.0]]]))
     # Hidden features 2, 5, 6 and 8 times those.
     np.testing.assert_allclose(found, [[[10 * 5 * 0.75 * log - 100 * 6 * 0.25 * log + 7]]], rtol=1e-6)
     shapes = jax.eval_shape(lambda: mlp.init(jax.random.key(0), jnp.zeros((1, 1, 6))))["params"]

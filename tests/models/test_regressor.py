@@ -4,14 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gradients import drawn
+from gradients import check_gradient, drawn
 from jax import enable_x64
-from jax.test_util import check_grads
+from networks import scaled, zeros
 from scipy.special import erf
 
 from fsfm_jax.models.decoders import view_of
 from fsfm_jax.models.layers import sincos_positions
 from fsfm_jax.models.regressor import CrossAttention, LatentRegressor
+from fsfm_jax.weights.encoder_size import shapes_of
 
 WIDTH, GRID, HEADS, DEPTH = 8, 3, 2, 2
 # Six of nine patches are hidden, in another order for each image.
@@ -27,22 +28,20 @@ def case():
     """Drawn parameters, encoder tokens `[2, 1 + 3, D]` and a mask token, in float64."""
     with enable_x64(True):
         tokens, mask_token, view = drawn(2, 4, WIDTH, seed=1), drawn(WIDTH, seed=2), view_of(jnp.asarray(HIDDEN), 3)
-        params = regressor().init(jax.random.key(0), tokens, mask_token, view)["params"]
-        leaves, tree = jax.tree.flatten(params)
-        moved = [leaf + 0.3 * drawn(*leaf.shape, seed=10 + number) for number, leaf in enumerate(leaves)]
-        yield jax.tree.unflatten(tree, moved), tokens, mask_token
+        params = scaled(shapes_of(regressor(), tokens, mask_token, view))
+        yield jax.tree.map(np.float64, params), tokens, mask_token
 
 
 def test_attention_to_other_tokens_by_hand():
     # One number a token, keys and values as they are: a query of 1 has the logits 0 and log 3, weights 1/4 and 3/4; one
     # of 0 has the mean.
     network = CrossAttention(1, jnp.float32, "none")
-    queries, others = jnp.array([[[1.0], [0.0]]]), jnp.array([[[0.0], [np.log(3)]]])
-    params = jax.tree.map(jnp.zeros_like, network.init(jax.random.key(0), queries, others)["params"])
+    queries, others = np.float32([[[1.0], [0.0]]]), np.float32([[[0.0], [np.log(3)]]])
+    params = zeros(network, queries, others)
     assert "bias" not in params["key"]
     for name in ("query", "key", "value", "proj"):
-        params[name]["kernel"] = jnp.ones((1, 1))
-    mixed = network.apply({"params": params}, queries, others)[0, :, 0]
+        params[name]["kernel"] = np.ones((1, 1), np.float32)
+    mixed = jax.jit(network.apply)({"params": params}, queries, others)[0, :, 0]
     np.testing.assert_allclose(mixed, [0.75 * np.log(3), 0.5 * np.log(3)], rtol=1e-6)
 
 
@@ -94,8 +93,7 @@ def test_its_gradient_is_that_of_its_values(case, remat):
         def run(params, tokens, mask_token):
             return regressor(remat).apply({"params": params}, tokens, mask_token, view)
 
-        # Central differences of 1e-5 are right to about 1e-10 times the third derivative.
-        check_grads(jax.jit(run), case, order=1, modes=("rev",), atol=1e-7, rtol=1e-7, eps=1e-5)
+        check_gradient(run, *case, tolerance=1e-7)
 
 
 def test_hidden_patches_are_asked_for_by_their_places(case):

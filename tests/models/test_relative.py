@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import drawn
+from networks import drawn, zeros
 
 from fsfm_jax.models.layers import Attention
 from fsfm_jax.models.relative import RelativePositions, displacement_rows, table_grid, table_shape
@@ -41,13 +41,12 @@ def test_a_bias_by_hand():
 
 def test_attention_weights_by_hand():
     """With queries of zero the bias alone decides: each token takes what its row of the table says."""
-    module, x = Attention(1, jnp.float32, style=RELATIVE), jnp.asarray(np.eye(5, 4)[None], jnp.float32)
-    params = jax.tree.map(jnp.zeros_like, module.init(jax.random.key(0), x)["params"])
-    params["qkv"]["kernel"] = params["qkv"]["kernel"].at[:, 8:].set(jnp.eye(4))  # values are the tokens
-    params["proj"]["kernel"] = jnp.eye(4)
+    module, x = Attention(1, jnp.float32, style=RELATIVE), np.eye(5, 4, dtype=np.float32)[None]
+    params = zeros(module, x)
+    params["qkv"]["kernel"][:, 8:] = params["proj"]["kernel"][:] = np.eye(4)  # values are the tokens
     # Keys to the right count e**3-fold, the class token as key e**2-fold.
-    params["relative_positions"]["table"] = jnp.zeros((12, 1)).at[3].set(3.0).at[10].set(2.0)
-    found = np.asarray(module.apply({"params": params}, x))[0]
+    params["relative_positions"]["table"][[3, 10]] = [[3.0], [2.0]]
+    found = np.asarray(jax.jit(module.apply)({"params": params}, x))[0]
     right, first = np.exp(3), np.exp(2)
     total = first + right + 3
     np.testing.assert_allclose(found[1], np.array([first, 1, right, 1]) / total, rtol=1e-5)

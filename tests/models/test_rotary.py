@@ -1,6 +1,7 @@
 """Rotary positions by hand on a tiny grid, and what has to hold of them whatever the numbers."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -78,15 +79,20 @@ def test_tokens_without_a_place_are_not_turned():
     np.testing.assert_array_equal(table[:, 1, 0, 0], np.repeat([[1.0], [0.0]], 8, axis=1))
 
 
-SIZE, GRID = Size(16, 2, 2, 2), 4
+SIZE, GRID = Size(16, 1, 2, 2), 4
 BARE = Style(class_token=False, positions=False, rotary=COUNT)  # nothing but rotation says where a patch is
 
 
-def tokens(style: Style, patches, places=None, params=None) -> np.ndarray:
+@functools.cache
+def encoded(style: Style):
+    """An encoder as a function of patches and places, compiled once for each shape."""
     encoder = Encoder(SIZE, GRID, jnp.float32, "none", style=style)
-    if params is None:
-        params = drawn(shapes_of(encoder, jnp.zeros((1, 1, SIZE.pixels)), jnp.zeros((1, 1), jnp.int32)))
-    return np.asarray(jax.jit(encoder.apply)({"params": params}, patches, places))
+    params = drawn(shapes_of(encoder, jnp.zeros((1, 1, SIZE.pixels)), jnp.zeros((1, 1), jnp.int32)))
+    return jax.jit(functools.partial(encoder.apply, {"params": params}))
+
+
+def tokens(style: Style, patches, places=None) -> np.ndarray:
+    return np.asarray(encoded(style)(patches, places))
 
 
 @pytest.fixture(scope="module")

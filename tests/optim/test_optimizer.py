@@ -1,6 +1,7 @@
 """Every row of the table of optimizers: steps by hand, decay, factors and clipping, state on disk, what it refuses."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -128,9 +129,16 @@ def unflatten(flat: dict) -> dict:
     return unflatten_dict(flat, sep="/")
 
 
-def directions(spec: OptimizerSpec, gradients: list[dict], params: dict) -> list[dict]:
+@functools.cache
+def compiled(spec: OptimizerSpec):
+    """The start of the state, and the update."""
     optimizer = make_optimizer(spec)
-    state, update, found = optimizer.init(unflatten(params)), jax.jit(optimizer.update), []
+    return jax.jit(optimizer.init), jax.jit(optimizer.update)
+
+
+def directions(spec: OptimizerSpec, gradients: list[dict], params: dict) -> list[dict]:
+    init, update = compiled(spec)
+    state, found = init(unflatten(params)), []
     for gradient in gradients:
         direction, state = update(unflatten(gradient), state, unflatten(params))
         found.append(flatten_dict(direction, sep="/"))
@@ -201,9 +209,9 @@ def test_decay_factors_and_clipping_are_around_every_row(name):
     assert not np.array_equal(around["head/kernel"], 0 * around["head/kernel"])
 
     def remembered(clip_norm, scale):
-        optimizer = make_optimizer(dataclasses.replace(plain, clip_norm=clip_norm))
-        gradients = unflatten({path: scale * value for path, value in gradient.items()})
-        _, state = optimizer.update(gradients, optimizer.init(unflatten(params)), unflatten(params))
+        init, update = compiled(dataclasses.replace(plain, clip_norm=clip_norm))
+        gradients = unflatten({path: np.float32(scale) * value for path, value in gradient.items()})
+        _, state = update(gradients, init(unflatten(params)), unflatten(params))
         return [np.asarray(leaf) for leaf in jax.tree.leaves(state) if leaf.dtype == np.float32]
 
     # Clipped to a norm, gradients of two lengths are one; without clipping they are not.

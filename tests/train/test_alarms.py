@@ -163,8 +163,8 @@ def tiny_step(state, batch, rate, move):
 @functools.cache
 def start():
     params = jax.jit(TASK.init)(jax.random.key(3))
-    target = TargetState(jnp.int32(0), TASK.target_part(params))
-    return TrainState(jnp.int32(0), params, OPTIMIZER.init(params), target, jax.random.key(0), jnp.bool_(False))
+    target, moments = TargetState(jnp.int32(0), TASK.target_part(params)), jax.jit(OPTIMIZER.init)(params)
+    return TrainState(jnp.int32(0), params, moments, target, jax.random.key(0), jnp.bool_(False))
 
 
 def of_real_steps(path, state, schedule):
@@ -185,7 +185,7 @@ def test_faults_put_into_real_steps_set_off_their_alarm_and_an_ordinary_run_none
     found, metrics = of_real_steps(tmp_path / "frozen", start(), [(RATE, 0.0)] * 6)
     assert found == ["frozen_target"] and metrics["target_moved"] == 0 < metrics["target_distance"]
     state = start()
-    projector = jax.tree.map(jnp.zeros_like, state.params["projector"])
+    projector = jax.tree.map(np.zeros_like, state.params["projector"])
     found, metrics = of_real_steps(
         tmp_path / "collapse", state._replace(params=state.params | {"projector": projector}), [(0.0, MOVE)] * 7
     )

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
+from networks import scaled
 
 from fsfm_jax import partition
 from fsfm_jax.models.classifier import ClassifierSpec
@@ -19,7 +20,7 @@ from fsfm_jax.optim.ema import frozen, moving_average
 from fsfm_jax.optim.optimizer import OPTIMIZERS, OptimizerSpec, by_rule, make_optimizer
 from fsfm_jax.run.checkpoint import Checkpoints, Retention
 from fsfm_jax.tasks.classify import ClassifyTask, ContrastSpec, SphereSpec
-from fsfm_jax.train.state import init_state
+from fsfm_jax.train.state import TrainState
 from fsfm_jax.train.step import StepSpec, make_step, split_batch
 
 SMALL = dict(
@@ -27,12 +28,50 @@ SMALL = dict(
     projection_hidden=16, projection_features=8,
 )  # fmt: skip
 RULES = ((r".*/(bias|scale)", 0.0), (".*", 0.05))
-OPTIMIZER = make_optimizer(OptimizerSpec(0.9, 0.95, 1e-8, RULES, 1.0))
-BATCH = 16
+
+# With an epsilon above every gradient Adam's steps are in proportion to it. Those of the recipes magnify the rounding
+# of a gradient that is nearly 0, as a single number of a bias has here and there.
+EVEN = make_optimizer(OptimizerSpec(0.9, 0.95, 1.0, RULES, 1.0))
+BATCH, WIDTH = 16, 16
 
 
-def small_task(kind="ncs"):
-    return reference.task(loss=dataclasses.replace(reference.OFFICIAL_LOSS, kind=kind), **SMALL)
+def small_task(kind="ncs", **changes):
+    return reference.task(loss=dataclasses.replace(reference.OFFICIAL_LOSS, kind=kind), **SMALL, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Maps:
+    """Squared errors of a few maps with the names of a network's, compiled in no time: where the network is not the
+    point."""
+
+    def init(self, key):
+        shapes = {
+            "block_00/attn/qkv/kernel": (WIDTH, 3 * WIDTH), "block_00/mlp/fc1/kernel": (WIDTH, 2 * WIDTH),
+            "block_00/mlp/fc2/kernel": (2 * WIDTH, WIDTH), "head/kernel": (WIDTH, 8), "head/bias": (8,),
+        }  # fmt: skip
+        return unflatten_dict({path: jnp.zeros(shape) for path, shape in shapes.items()}, sep="/")
+
+    def target_part(self, params):
+        return {"head": params["head"]}
+
+    def denominators(self, batch):
+        return {"error": jnp.float32(len(batch["x"]))}
+
+    def constrain(self, params):
+        return params
+
+    def loss(self, params, target, batch, denominators, key):
+        block = params["block_00"]
+        query, key, value = jnp.split(batch["x"] @ block["attn"]["qkv"]["kernel"], 3, axis=1)
+        hidden = jnp.tanh((query + key * value) @ block["mlp"]["fc1"]["kernel"]) @ block["mlp"]["fc2"]["kernel"]
+        error = hidden @ params["head"]["kernel"] + params["head"]["bias"][None] - batch["y"]
+        error = jnp.sum(error**2) / denominators["error"]
+        return error, {"error": error}
+
+
+def make_maps(seed=0):
+    generator = np.random.default_rng(seed)
+    return {name: generator.normal(size=(BATCH, n)).astype(np.float32) for name, n in (("x", WIDTH), ("y", 8))}
 
 
 def make_batch(seed=0):
@@ -45,24 +84,26 @@ def make_batch(seed=0):
 
 
 @functools.cache
-def initial_state(task, optimizer=OPTIMIZER, trained=".*"):
-    """The state at step 0, on the host; compiled once for the whole file."""
+def initial_state(task, optimizer=EVEN, trained=".*"):
+    """A state at step 0 on the host, of drawn parameters: those of the task take seconds to compile."""
     update = moving_average(lambda count: jnp.zeros(()), task.target_part)
-    init = functools.partial(init_state, task=task, optimizer=optimizer, target=update, trained=trained)
-    return jax.device_get(jax.jit(init)(jnp.uint32(7))._replace(key=None))
+
+    @jax.jit
+    def init(params):
+        moments = optimizer.init(tuning.split(params, trained)[0])
+        return TrainState(jnp.int32(0), params, moments, update.init(params), None, jnp.bool_(False))
+
+    return jax.device_get(init(scaled(jax.eval_shape(task.init, jax.random.key(0)))))
 
 
 def placed_step(
-    task, devices, fsdp, accumulation=1, ratio="global_batch", cadence="optimizer_step", local=False, replicas=None,
-    reduce_dtype=jnp.float32, optimizer=OPTIMIZER, trained=".*",
+    task, devices, fsdp=False, accumulation=1, ratio="global_batch", cadence="optimizer_step", local=False,
+    replicas=None, reduce_dtype=jnp.float32, optimizer=EVEN, trained=".*",
 ):  # fmt: skip
     """A step for the first `devices`, jitted, their mesh, and the state at step 0 where it lives."""
     mesh = partition.make_mesh(jax.devices()[:devices], replicas)
     update = moving_average(lambda count: 0.1 / (1 + count), task.target_part)
-    # Losses have no part in it, so that it is one program for all of them.
-    usual = {"loss_spec": reference.OFFICIAL_LOSS} if hasattr(task, "loss_spec") else {}
-    state = initial_state(dataclasses.replace(task, **usual), optimizer, trained)
-    state = state._replace(key=jax.random.key(7))
+    state = initial_state(task, optimizer, trained)._replace(key=jax.random.key(7))
     shardings = partition.state_shardings(state, mesh, fsdp, 16)
     state = jax.device_put(state, shardings)
     spec = StepSpec(accumulation, ratio, cadence, "stop", reduce_dtype)
@@ -70,20 +111,22 @@ def placed_step(
     gather = functools.partial(partition.gather, mesh=mesh, fsdp=fsdp)
     scatter = functools.partial(partition.scatter, mesh=mesh, fsdp=fsdp, fsdp_min_size=16)
     step = make_step(
-        task, optimizer, update, lambda s: 1e-3 * (1 + s), spec, trained, local=alone, gather=gather, scatter=scatter
+        task, optimizer, update, lambda s: 0.1 * (1 + s), spec, trained, local=alone, gather=gather, scatter=scatter
     )
     placed = shardings, partition.replicated(mesh)
     step = jax.jit(step, in_shardings=(shardings, partition.batch_sharding(mesh)), out_shardings=placed)
     return step, mesh, state
 
 
-def run(task, devices, fsdp, steps=3, make=make_batch, **options):
-    step, mesh, state = placed_step(task, devices, fsdp, **options)
-    losses = []
+def run(task, devices, steps=3, make=make_batch, **options):
+    """The states after each step, and its loss."""
+    step, mesh, state = placed_step(task, devices, **options)
+    states, losses = [], []
     for number in range(steps):
         state, metrics = step(state, partition.to_global(make(number), mesh))
+        states.append(state)
         losses.append(np.mean(metrics["loss"]))
-    return state, np.array(losses)
+    return states, np.array(losses)
 
 
 def relative(one, other):
@@ -96,26 +139,54 @@ def relative(one, other):
 
 @pytest.fixture(scope="module")
 def single():
-    return run(small_task(), 1, False)
+    """Steps of whole batches on one device."""
+    return run(small_task(), 1)
 
 
-@pytest.mark.parametrize("fsdp", [False, True])
-def test_eight_devices_give_the_numbers_of_one(single, fsdp):
-    state, losses = run(small_task(), 8, fsdp)
-    sharded = [leaf for leaf in jax.tree.leaves(state.params) if not leaf.sharding.is_fully_replicated]
-    assert bool(sharded) == fsdp
+@pytest.fixture(scope="module")
+def released():
+    """As the released code has it on one device: ratios of each micro-batch, and a target that each of them moves."""
+    return run(small_task(), 1, accumulation=2, ratio="micro_batch", cadence="micro_step")
+
+
+def test_devices_that_gather_alone_over_micro_batches_give_the_numbers_of_the_whole_batch_on_one(single):
+    """With a state that is split over the four devices of each replica."""
+    (*_, state), losses = run(small_task(), 8, accumulation=2, fsdp=True, local=True, replicas=2)
     np.testing.assert_allclose(losses, single[1], rtol=1e-6)
-    for part in ("params", "target"):
-        assert relative(getattr(single[0], part), getattr(state, part)) < 1e-6
+    for part in ("params", "target", "optimizer"):
+        assert relative(getattr(single[0][-1], part), getattr(state, part)) < 1e-6
     for tree in (state.params, state.optimizer[1].mu, state.target.params):
         kernel = tree["encoder"]["block_00"]["mlp"]["fc1"]["kernel"]
-        assert {shard.data.shape for shard in kernel.addressable_shards} == {(16, 8) if fsdp else (16, 64)}
+        assert {shard.data.shape for shard in kernel.addressable_shards} == {(16, 16)}
 
 
-def check_sharded_and_resumed(folder, task, make=make_batch, local=False, **options):
+def test_devices_that_gather_alone_have_the_released_ratios_and_target_of_one(single, released):
+    (*_, one), losses = released
+    (*_, state), alone = run(
+        small_task(), 8, accumulation=2, ratio="micro_batch", cadence="micro_step", local=True, replicas=2
+    )
+    np.testing.assert_allclose(alone, losses, rtol=1e-6)
+    for part in ("params", "target", "optimizer"):
+        assert relative(getattr(one, part), getattr(state, part)) < 1e-5
+        assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(getattr(state, part)))
+    # Same images and weights as those of the whole batch; only the region ratios differ, and they weigh 0.007.
+    assert abs(losses[0] / single[1][0] - 1) > 1e-5
+
+
+def test_target_moves_per_micro_step_on_request(released):
+    state, start = released[0][0], initial_state(small_task())
+    assert int(state.target.count) == 2
+    # A move towards the old parameters, from which the target started, and one towards the new ones.
+    rate = 0.1 / 2
+    old, new, target = (t["encoder"]["cls_token"] for t in (start.params, state.params, state.target.params))
+    np.testing.assert_allclose(target, old + rate * (new - old), rtol=1e-5, atol=1e-8)
+
+
+def check_sharded_and_resumed(folder, task, make=make_batch, **options):
     """Two steps on one device and on eight that split everything, and the second once more from a checkpoint."""
-    one, losses = run(task, 1, False, steps=2, make=make, **options)
-    step, mesh, state = placed_step(task, 8, True, local=local, **options)
+    one = {name: value for name, value in options.items() if name not in ("local", "replicas")}
+    (*_, one), losses = run(task, 1, steps=2, make=make, **one)
+    step, mesh, state = placed_step(task, 8, fsdp=True, **options)
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
     first, second = (partition.to_global(make(number), mesh) for number in (0, 1))
     state, early = step(state, first)
@@ -138,62 +209,50 @@ def check_sharded_and_resumed(folder, task, make=make_batch, local=False, **opti
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS.keys() - {"adamw"}))
 def test_every_optimizer_is_sharded_and_resumed_alike(tmp_path, name):
     optimizer = make_optimizer(OptimizerSpec(0.9, 0.95, 1e-8, RULES, 1.0, name=name))
-    task = reference.task(**SMALL, instance_discrimination=False)  # half the arrays to compile for
-    check_sharded_and_resumed(tmp_path, task, optimizer=optimizer)
+    check_sharded_and_resumed(tmp_path, Maps(), make_maps, optimizer=optimizer)
 
 
-# With an epsilon above every gradient Adam's steps are in proportion to it. Those of the recipes magnify the rounding
-# of a gradient that is nearly 0, as a single number of a bias has here and there.
-EVEN = make_optimizer(OptimizerSpec(0.9, 0.95, 1.0, RULES, 1.0))
-
-
-# The settings of the papers' ablations: networks of pretraining.
+# The settings of the papers' ablations; negatives come from all devices, so that these do not gather alone.
 @pytest.mark.parametrize(
-    "changes",
+    ("kind", "changes", "options"),
     [
-        {"reconstructs": False},
-        {"target_view": "other_visible", "rep_decoded": "neither"},
-        {"target_view": "masked", "rep_decoded": "regressed"},
+        (
+            "infonce", {"reconstructs": False, "target_view": "other_visible", "rep_decoded": "neither"},
+            {"accumulation": 2},
+        ),
+        ("ncs", {"target_view": "masked", "rep_decoded": "regressed"}, {"local": True}),
     ],
-    ids=["no pixels", "4a", "4b"],
-)
-def test_every_ablation_is_sharded_and_resumed_alike(tmp_path, changes):
+    ids=["4a, no pixels, negatives", "4b"],
+)  # fmt: skip
+def test_every_ablation_is_sharded_and_resumed_alike(tmp_path, kind, changes, options):
     def make(seed):
         generator = np.random.default_rng(seed + 100)
         other = generator.random((BATCH, 16)).argsort(axis=1) >= 4
         view = generator.normal(size=(BATCH, 32, 32, 3)).astype(np.float32)
         return make_batch(seed) | {"other_mask": other, "target_image": view}
 
-    check_sharded_and_resumed(tmp_path, reference.task(**SMALL, **changes), make, local=True, optimizer=EVEN)
+    check_sharded_and_resumed(tmp_path, small_task(kind, **changes), make, **options)
 
 
-# And of FS-Adapter: where it stands, with what contrast.
+# A tuning of a part, of FS-Adapter within its blocks and of GenD; losses over pairs of images, which devices share.
 @pytest.mark.parametrize(
-    ("insertion", "kind"), [("add", "real_anchor"), ("parallel", "real_fake"), ("sequential", "real_real")]
-)
-def test_every_adapter_is_sharded_and_resumed_alike(tmp_path, insertion, kind):
+    ("model", "losses", "method", "moving"),
+    [
+        (
+            {"reduction": 4, "insertion": "parallel"}, {"contrast": ContrastSpec(0.5, 0.1, 1, "real_fake")},
+            tuning.ADAPTER, "adapter|projector|head",
+        ),
+        # Of a sum that is not near 0, whose last digits would be lost.
+        ({"unit_features": True}, {"sphere": SphereSpec(0.1, 0.3)}, "layer_norm", "norm|head"),
+    ],
+    ids=["adapter", "unit features"],
+)  # fmt: skip
+def test_a_trained_part_is_sharded_and_resumed_alike_and_moves_alone(tmp_path, model, losses, method, moving):
     spec = ClassifierSpec(
-        size=Size(16, 2, 2, 8), image_size=32, classes=2, pooling="mean_patches", drop_path=0.0, dtype=jnp.float32,
-        remat="none", reduction=4, insertion=insertion,
+        size=Size(16, 1, 2, 8), image_size=32, classes=2, pooling="mean_patches", drop_path=0.0, dtype=jnp.float32,
+        remat="none", **model,
     )  # fmt: skip
-    contrast = ContrastSpec(0.5, 0.1, 1, kind)
-    task = ClassifyTask(spec, 2, 0.1, False, reference.IDENTITY, erased=False, contrast=contrast)
-    check_trained_alone(tmp_path, task, tuning.ADAPTER, "adapter|projector|head")
-
-
-# And of GenD: losses over pairs of images, which devices share.
-def test_layer_norms_and_losses_of_unit_features_are_sharded_and_resumed_alike(tmp_path):
-    spec = ClassifierSpec(
-        size=Size(16, 2, 2, 8), image_size=32, classes=2, pooling="mean_patches", drop_path=0.0, dtype=jnp.float32,
-        remat="none", unit_features=True,
-    )  # fmt: skip
-    sphere = SphereSpec(0.1, 0.3)  # of a sum that is not near 0, whose last digits would be lost
-    task = ClassifyTask(spec, 2, 0.0, False, reference.IDENTITY, erased=False, sphere=sphere)
-    check_trained_alone(tmp_path, task, "layer_norm", "norm|head")
-
-
-def check_trained_alone(folder, task, method, moving):
-    """Sharded and resumed alike, and what moves are all the parameters whose path has `moving`."""
+    task = ClassifyTask(spec, 2, 0.0, False, reference.IDENTITY, erased=False, **losses)
 
     def make(seed):
         # Classes of one size would leave a bias that starts at 0 with the rounding noise of a gradient that is 0.
@@ -201,28 +260,18 @@ def check_trained_alone(folder, task, method, moving):
         return {"image": make_batch(seed)["image"], "label": labels}
 
     rule = tuning.TUNINGS[method]
-    last = check_sharded_and_resumed(folder, task, make, optimizer=EVEN, trained=rule)
-    first = initial_state(task, EVEN, rule)
+    last = check_sharded_and_resumed(tmp_path, task, make, trained=rule)
+    first = initial_state(task, trained=rule)
     before, after = (flatten_dict(state.params, sep="/") for state in (first, last))
     moved = {path for path, array in before.items() if not np.array_equal(array, after[path])}
     assert moved == {path for path in before if re.search(moving, path)} and len(moved) < len(before)
 
 
-@pytest.mark.parametrize(("ratio", "fsdp"), [("global_batch", False), ("micro_batch", False), ("global_batch", True)])
-def test_devices_that_gather_alone_give_the_numbers_of_one(ratio, fsdp):
-    one, losses = run(small_task(), 1, False, accumulation=2, ratio=ratio)
-    state, alone = run(small_task(), 8, fsdp, accumulation=2, ratio=ratio, local=True, replicas=2)
-    np.testing.assert_allclose(alone, losses, rtol=1e-6)
-    for part in ("params", "target"):
-        assert relative(getattr(one, part), getattr(state, part)) < 1e-5
-
-
 def test_gradients_summed_in_bfloat16_are_rounded_to_it():
-    (state, _), (rounded, _) = (
-        run(small_task(), 8, False, steps=1, local=True, reduce_dtype=dtype) for dtype in (jnp.float32, jnp.bfloat16)
+    (exact, _), (rounded, _) = (
+        run(Maps(), 8, steps=1, make=make_maps, local=True, reduce_dtype=dtype) for dtype in (jnp.float32, jnp.bfloat16)
     )
-    one, other = (jax.tree.leaves(s.optimizer[1].mu) for s in (state, rounded))
-    worst = relative(one, other)
+    worst = relative(*(jax.tree.leaves(state.optimizer[1].mu) for (state,) in (exact, rounded)))
     # Eight numbers rounded to 8 bits, and seven sums of them; the clipping that follows scales both alike.
     assert 1e-4 < worst < 8 * 2**-8
 
@@ -230,47 +279,19 @@ def test_gradients_summed_in_bfloat16_are_rounded_to_it():
 @pytest.mark.parametrize("local", [False, True])
 def test_fsdp_splits_gradients_as_their_parameters(local):
     # The results would be split all the same, but each device might have added up whole gradients until then.
-    step, mesh, state = placed_step(small_task(), 8, True, accumulation=2, local=local)
-    text = step.lower(state, partition.to_global(make_batch(0), mesh)).as_text()
+    step, mesh, state = placed_step(Maps(), 8, fsdp=True, accumulation=2, local=local)
+    text = step.lower(state, partition.to_global(make_maps(), mesh)).as_text()
     split = sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state.params))
     constraints = [line for line in text.splitlines() if "sdy.sharding_constraint" in line and '{"data"}' in line]
-    assert split > 20 and len(constraints) == split
-
-
-def test_accumulation_gives_the_numbers_of_the_whole_batch_and_ratios_per_micro_batch_others(single):
-    state, losses = run(small_task(), 1, False, accumulation=4)
-    np.testing.assert_allclose(losses, single[1], rtol=1e-5)
-    assert relative(single[0].params, state.params) < 1e-5
-    _, losses = run(small_task(), 1, False, accumulation=4, ratio="micro_batch", steps=1)
-    # Same images and weights; only the region ratios differ, and they weigh 0.007.
-    assert abs(losses[0] / single[1][0] - 1) > 1e-5
-
-
-def test_negatives_come_from_all_devices():
-    one, eight = (run(small_task("infonce"), devices, False, steps=1)[1] for devices in (1, 8))
-    np.testing.assert_allclose(one, eight, rtol=1e-6)
-
-
-def test_target_moves_per_micro_step_on_request():
-    task = small_task()
-    state, _ = run(task, 1, False, accumulation=4, steps=1, cadence="micro_step")
-    assert int(state.target.count) == 4
-    start = initial_state(task)
-    # Three moves towards the old parameters, from which the target started, and one towards the new ones.
-    rate = 0.1 / 4
-    old, new, target = (t["encoder"]["cls_token"] for t in (start.params, state.params, state.target.params))
-    np.testing.assert_allclose(target, old + rate * (new - old), rtol=1e-5, atol=1e-8)
+    assert len(constraints) == split == 4  # all but a bias of 8
 
 
 def test_a_frozen_target_stays_bit_for_bit():
-    task = small_task()
-    update = frozen(task.target_part)
-    params = initial_state(task).params
-    state = update.init(params)
-    moved = update.update(jax.tree.map(lambda x: x + 1, params), state)
+    params = {"a": np.random.default_rng(0).normal(size=9).astype(np.float32)}
+    update = frozen(lambda params: params)
+    moved = update.update({"a": params["a"] + 1}, update.init(params))
     assert int(moved.count) == 1
-    for before, after in zip(jax.tree.leaves(state.params), jax.tree.leaves(moved.params), strict=True):
-        np.testing.assert_array_equal(before, after)
+    np.testing.assert_array_equal(moved.params["a"], params["a"])
 
 
 def test_micro_batches_are_strided():

@@ -7,6 +7,7 @@ micro-batch followed by a bad one, which discards what was gathered.
 """
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import reference
 
-from fsfm_jax.optim.ema import moving_average
+from fsfm_jax.optim.ema import TargetState, moving_average
 from fsfm_jax.optim.optimizer import OptimizerSpec, make_optimizer
 from fsfm_jax.optim.schedules import target_rate, warmup_cosine
 from fsfm_jax.train.state import TrainState
@@ -30,6 +31,23 @@ RUNS = {
 DECAY = ((r".*/(bias|scale)", 0.0), (".*", 0.05))
 
 
+OPTIMIZER = make_optimizer(OptimizerSpec(0.9, 0.95, 1e-8, DECAY, 1.0))
+PARTS, SLOTS = 2, 24  # micro-batches of a step, and of a run at most
+
+
+def task_of(kind):
+    return reference.task(loss=dataclasses.replace(reference.OFFICIAL_LOSS, kind=kind))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def take_step(kind, learning_rates, rates, state, batch):
+    """One step; the values of both schedules are arguments, so that runs of one loss share a program."""
+    task = task_of(kind)
+    update = moving_average(lambda slot: rates[slot], task.target_part)
+    spec = StepSpec(PARTS, "micro_batch", "micro_step", "skip")
+    return make_step(task, OPTIMIZER, update, lambda number: learning_rates[number], spec)(state, batch)
+
+
 @pytest.fixture(scope="module", params=RUNS)
 def run(request, golden):
     """A whole official run, repeated: its arrays, our metrics per micro-step and our last state."""
@@ -38,29 +56,20 @@ def run(request, golden):
     c = json.loads(str(arrays["config_json"]))
     epochs, micro_steps = arrays["images"].shape[:2]
     parts = c["accum_iter"]
+    assert parts == PARTS
     per_epoch = -(-micro_steps // parts)  # optimizer steps, the thrown-away one counted
-    task = reference.task(loss=dataclasses.replace(reference.OFFICIAL_LOSS, kind=kind))
+    # Epoch and micro-step of each slot.
+    epoch, index = np.divmod(np.arange(SLOTS), per_epoch * parts)
+    learning_rates = warmup_cosine(
+        (epoch + index / micro_steps)[::parts], c["lr"], c["min_lr"], c["warmup_epochs"], c["epochs"]
+    )
+    rates = target_rate(epoch * micro_steps + index, c["t_momentum"], epochs * micro_steps)
 
-    def epoch_and_index(slot):
-        return slot // (per_epoch * parts), slot % (per_epoch * parts)
-
-    def learning_rate(step):
-        epoch, index = epoch_and_index(step * parts)
-        return warmup_cosine(epoch + index / micro_steps, c["lr"], c["min_lr"], c["warmup_epochs"], c["epochs"])
-
-    def rate(slot):
-        epoch, index = epoch_and_index(slot)
-        return target_rate(epoch * micro_steps + index, c["t_momentum"], epochs * micro_steps)
-
-    optimizer = make_optimizer(OptimizerSpec(0.9, 0.95, 1e-8, DECAY, 1.0))
-    update = moving_average(rate, task.target_part)
     start = golden("pretrain_tiny")
     online, target = reference.parameters(start, "online/"), reference.parameters(start, "target/")
     key, failed = jax.random.key(0), jnp.bool_(False)
-    state = TrainState(jnp.int32(0), online, optimizer.init(online), update.init(online), key, failed)
-    state = state._replace(target=state.target._replace(params=target))
-    step = jax.jit(
-        make_step(task, optimizer, update, learning_rate, StepSpec(parts, "micro_batch", "micro_step", "skip"))
+    state = TrainState(
+        jnp.int32(0), online, jax.jit(OPTIMIZER.init)(online), TargetState(jnp.int32(0), target), key, failed
     )
 
     images = reference.images(arrays["images"])
@@ -75,15 +84,16 @@ def run(request, golden):
             ]
             # The step takes micro-batch a from rows a, a + A, ...
             batch = [np.stack(x, 1).reshape(-1, *x[0].shape[1:]) for x in (pixels, *masks)]
-            state, metrics = step(state, dict(zip(("image", "mask", "region_mask"), batch, strict=True)))
+            batch = dict(zip(("image", "mask", "region_mask"), batch, strict=True))
+            state, metrics = take_step(kind, learning_rates, rates, state, batch)
             metrics = jax.device_get(metrics)
             for part in range(parts):
                 if np.isfinite(metrics["loss"][part]):
                     slot = (epoch * per_epoch + number) * parts + part
                     terms = {name: metrics[name][part] for name in ("loss", "masked", "region", "instance")}
                     terms |= {"lr": metrics["learning_rate"], "norm": metrics["gradient_norm"]}
-                    rows.append(terms | {"rate": float(rate(slot))})
-    return arrays, task, rows, state
+                    rows.append(terms | {"rate": float(rates[slot])})
+    return arrays, task_of(kind), rows, state
 
 
 def test_every_micro_step_has_the_official_losses(run):
