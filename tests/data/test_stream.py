@@ -121,20 +121,16 @@ def test_a_stream_that_starts_later_skips_exactly_the_steps_before(everything):
     assert_same(shares, {key: array[2:, 1::2] for key, array in whole.items()})
 
 
-def test_processes_change_nothing():
+def test_processes_change_nothing_and_one_that_is_killed_is_told():
     # Sources that the loader's processes can open again: they know nothing of this file.
     sources = open_mixture("samples:train@0.7,synthetic:4@0.3")
     spec = dataclasses.replace(SPEC, online=SIMPLE, target=STRONG)
-    assert_same(take(sources, dataclasses.replace(spec, workers=2), 3), take(sources, spec, 3))
-
-
-def test_a_loader_process_that_is_killed_is_told():
-    spec = dataclasses.replace(SPEC, workers=1)
-    stream = Stream(open_mixture("synthetic:4"), spec, 0, 0, 1)
+    stream = Stream(sources, dataclasses.replace(spec, workers=2), 0, 0, 1)
     try:
-        next(stream)
-        (loader,) = multiprocessing.active_children()
-        loader.kill()
+        batches = [next(stream) for _ in range(3)]
+        assert_same({key: np.stack([batch[key] for batch in batches]) for key in batches[0]}, take(sources, spec, 3))
+        first, second = multiprocessing.active_children()
+        first.kill()
         with pytest.raises(LoaderEnded, match=r"data.workers: .* was killed \(.* with exit code -9\)"):
             for _ in range(100):  # some are ready
                 next(stream)
