@@ -99,19 +99,17 @@ def test_a_batch_has_the_documented_arrays(everything):
     assert np.all(batches["mask"].sum(-1) == 147) and np.all(batches["mask"][batches["region_mask"]])
 
 
-@pytest.mark.parametrize("hosts", [2, 4])
-def test_hosts_share_the_batches_of_one(everything, hosts):
+def test_hosts_share_the_batches_of_one(everything):
     sources, spec, whole = everything
-    shares = [take(sources, spec, 3, host=host, hosts=hosts) for host in range(hosts)]
-    # Host h has rows h, h + hosts, ... of every global batch.
+    shares = [take(sources, spec, 3, host=host, hosts=4) for host in range(4)]
+    # Host h has rows h, h + 4, ... of every global batch.
     together = {key: np.stack([share[key] for share in shares], 2) for key in whole}
     assert_same({key: array.reshape(whole[key].shape) for key, array in together.items()}, whole)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_threads_change_nothing(everything, threads):
+def test_threads_change_nothing(everything):
     sources, spec, whole = everything
-    assert_same(take(sources, dataclasses.replace(spec, threads=threads), 3), whole)
+    assert_same(take(sources, dataclasses.replace(spec, threads=2), 3), whole)
 
 
 def test_a_stream_that_starts_later_skips_exactly_the_steps_before(everything):

@@ -398,7 +398,7 @@ def test_listing_names_every_choice_and_neither_jax_nor_tensorflow_is_imported()
         "import atexit, runpy, sys, fsfm_jax.data.sources\n"
         "atexit.register(lambda: print({'jax', 'flax', 'torch', 'tensorflow'} & set(sys.modules)))\n"
         "sys.argv = ['build', '--list']\n"
-        "runpy.run_module('fsfm_jax.prepare.build', run_name='__main__')"
+        "runpy.run_module('fsfm_jax.prepare.build', run_name='__main__', alter_sys=True)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     for word in ("vggface2", "ffpp_all", "celebdf_v2", "oulu_npu", "cropped_and_parsed", "dlib", "embedded", "farl"):
