@@ -391,6 +391,8 @@ def test_command_line(faces, tmp_path):
     here = {name.replace("faces", "my_faces", 1): digest for name, digest in digests(tmp_path / "here").items()}
     shards = [name for name in here if "array_record" in name]
     assert len(shards) == 3 and all(digests(tmp_path / "My-Faces")[name] == here[name] for name in shards)
+    with pytest.raises(ValueError, match="was started as another data set:(?s:.*)'scale': 1.3"):
+        records_of_folder(tmp_path / "here", faces, faces_per_shard=2, scale=1.5)
 
 
 def test_listing_names_every_choice_and_neither_jax_nor_tensorflow_is_imported():
