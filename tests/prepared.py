@@ -1,5 +1,6 @@
 """Records for tests: made of given faces, or of a folder by the real pipeline, within the process of the test."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from fsfm_jax.prepare.plan import lay_down
 from fsfm_jax.prepare.preparation import build
 from fsfm_jax.prepare.shard import ShardJob, build_shard
 from fsfm_jax.prepare.workplace import claim
+
+
+def digests(directory: Path) -> dict[str, str]:
+    """The SHA-256 of each file in a folder, by name."""
+    files = (path for path in sorted(directory.iterdir()) if path.is_file())
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def run_here(jobs: Sequence[ShardJob], options: Options, progress: Callable[[], None]) -> None:

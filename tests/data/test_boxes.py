@@ -67,14 +67,6 @@ def test_if_nothing_fits_the_crop_is_the_largest_centred_box_of_an_allowed_shape
     assert draw_crop(CropSpec(), height, width, 0, 0) == wanted
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 37), (37, 1), (2, 3)])
-def test_tiny_images_give_boxes_with_pixels(height, width):
-    for position in range(300):
-        box = draw_crop(CropSpec(), height, width, position, 0)
-        assert box.height >= 1 and box.width >= 1
-        assert 0 <= box.top <= height - box.height and 0 <= box.left <= width - box.width
-
-
 def test_a_quarter_of_the_images_loses_a_box_inside_the_image():
     drawn = [draw_erased(EraseSpec(), 224, position, 1) for position in range(DRAWS)]
     boxes = [box for box in drawn if box != NOTHING]

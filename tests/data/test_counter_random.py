@@ -29,24 +29,6 @@ def test_mixing_a_counter_is_splitmix64_as_published():
         assert counter_random._mix(state).tolist() == splitmix64(seed, 8)
 
 
-def test_a_row_is_one_splitmix64_stream():
-    # Mixing can be undone (it is a bijection), which gives the state before the first number of a row.
-    def unmix(z: int) -> int:
-        def unshift(z: int, by: int) -> int:
-            found = z
-            for _ in range(64 // by):
-                found = z ^ (found >> by)
-            return found
-
-        z = unshift(z, 31) * pow(0x94D049BB133111EB, -1, 2**64) & ALL
-        z = unshift(z, 27) * pow(0xBF58476D1CE4E5B9, -1, 2**64) & ALL
-        return unshift(z, 30)
-
-    for row in bits(3, "patches", np.array([0, 1, 10**12]), 50).tolist():
-        state = (unmix(row[0]) - 0x9E3779B97F4A7C15) & ALL
-        assert row == splitmix64(state, 50)
-
-
 def test_streams_of_other_seeds_purposes_and_positions_are_others():
     positions = np.array([0, 1, 2, 5, 2**31, 2**40])
     streams = {

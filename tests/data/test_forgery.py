@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fsfm_jax import records
-from fsfm_jax.data import drawn, forgery
+from fsfm_jax.data import forgery
 from fsfm_jax.data.forgery import (
     DOMAINS,
     FORGED,
@@ -18,7 +18,6 @@ from fsfm_jax.data.forgery import (
     photograph,
 )
 from fsfm_jax.data.photo import decode_image
-from fsfm_jax.data.statistics import PixelSums
 from fsfm_jax.data.synthetic import synthetic_face
 
 KINDS = ("blend", "diffusion", "print", "replay")
@@ -315,13 +314,6 @@ def test_a_fingerprint_tells_sources_apart(monkeypatch):
     before = both.fingerprint
     monkeypatch.undo()
     assert open_forged(both.name).fingerprint != before, "another way of forging"
-
-
-def test_pixel_sums_are_those_of_the_first_pictures(monkeypatch):
-    monkeypatch.setattr(drawn, "SUMMED", 5)
-    source = ForgedSource(("blend",), 9, SEED)
-    assert source.pixel_sums == sum((PixelSums.of(decoded(source[index])) for index in range(5)), PixelSums())
-    assert ForgedSource(("blend",), 2, SEED).pixel_sums.pixels == 2 * 224**2
 
 
 @pytest.mark.parametrize(("spec", "message"), [

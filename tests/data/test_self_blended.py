@@ -104,9 +104,9 @@ def test_a_coarse_copy_loses_detail_and_a_sharp_one_gains_it():
 
 def test_the_source_moves_by_its_share_of_the_image_and_its_mask_with_it():
     spec = dataclasses.replace(PLAIN, move=(0.03, 0.015))
-    middles = []
+    middles, image, parsing_map = [], noise(), square_face()
     for position in range(200):
-        mask = self_blend(spec, noise(), square_face(), position, 0)[1]
+        mask = self_blend(spec, image, parsing_map, position, 0)[1]
         middles.append(np.argwhere(mask > 0).mean(0) - (109.5, 109.5))
     reach = np.abs(middles).max(0)
     np.testing.assert_allclose(reach, (0.015 * 224, 0.03 * 224), atol=0.7)  # half a pixel by rounding corners

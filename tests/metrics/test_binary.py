@@ -34,29 +34,21 @@ def sets(draw, both_classes=True):
     return Scored(np.array(scores), np.array(labels), DEEPFAKE)
 
 
-@FEW
-@given(sets())
-def test_ranking_metrics_equal_scikit_learn(scored):
+def check_ranking(scored):
     labels, scores = scored.labels, scored.scores
     assert binary.auc(scored).value == pytest.approx(sklearn.roc_auc_score(labels, scores), **CLOSE)
     precision = sklearn.average_precision_score(labels, scores)
     assert binary.average_precision(scored).value == pytest.approx(precision, **CLOSE)
 
 
-@FEW
-@given(sets(), st.booleans())
-# The shortest curve that loses a point: three scores, one of each class at each.
-@example(Scored(np.array([0.9, 0.9, 0.5, 0.5, 0.1, 0.1]), np.array([1, 0, 1, 0, 1, 0]), DEEPFAKE), True)
-def test_roc_equals_scikit_learn(scored, drop):
+def check_roc(scored, drop):
     ours = curve.roc(scored.curve, drop)
     theirs = sklearn.roc_curve(scored.labels, scored.scores, drop_intermediate=drop)
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-15)
 
 
-@FEW
-@given(sets(), st.floats(0, 1) | st.sampled_from([0.5, video.FRAME_THRESHOLD]))
-def test_decisions_equal_scikit_learn(scored, threshold):
+def check_decisions(scored, threshold):
     decided = scored.scores >= threshold
     balanced = sklearn.balanced_accuracy_score(scored.labels, decided)
     assert binary.balanced_accuracy(scored, threshold).value == pytest.approx(balanced, **CLOSE)
@@ -114,10 +106,8 @@ def test_a_rising_transform_of_the_scores_changes_no_ranking_metric(scored, shif
         assert binary.true_positive_rate_at(other, 0.1) == binary.true_positive_rate_at(scored, 0.1)
 
 
-@FEW
-@given(sets())
-@example(Scored(np.array([0.5, 0.5, 0.5]), np.array([0, 1, 1]), DEEPFAKE))
-def test_the_equal_error_rate_is_the_crossing_of_the_interpolated_curve(scored):
+def check_equal_error_rate(scored):
+    """It is the crossing of the interpolated curve."""
     rate = binary.equal_error_rate(scored).value
     false_positive, true_positive, _ = sklearn.roc_curve(scored.labels, scored.scores)
     # At `rate` the curve may be a vertical line: then it spans the diagonal there.
@@ -125,6 +115,18 @@ def test_the_equal_error_rate_is_the_crossing_of_the_interpolated_curve(scored):
     below = np.interp(rate - near, false_positive, true_positive) if rate > near else 0.0
     above = np.interp(rate + near, false_positive, true_positive) if rate < 1 - near else 1.0
     assert below <= 1 - rate + 1e-6 and above >= 1 - rate - 1e-6
+
+
+@FEW
+@given(sets(), st.booleans(), st.floats(0, 1) | st.sampled_from([0.5, video.FRAME_THRESHOLD]))
+# The shortest curve that loses a point: three scores, one of each class at each.
+@example(Scored(np.array([0.9, 0.9, 0.5, 0.5, 0.1, 0.1]), np.array([1, 0, 1, 0, 1, 0]), DEEPFAKE), True, 0.5)
+@example(Scored(np.array([0.5, 0.5, 0.5]), np.array([0, 1, 1]), DEEPFAKE), False, 0.5)
+def test_everything_of_two_classes_equals_scikit_learn(scored, drop, threshold):
+    check_ranking(scored)
+    check_roc(scored, drop)
+    check_decisions(scored, threshold)
+    check_equal_error_rate(scored)
 
 
 def test_by_hand():

@@ -73,9 +73,8 @@ def macro_auc(classified):
     return Value(area) if area is not None else undefined(found["undefined"]["macro_auc"])
 
 
-@FEW
-@given(sets())
-def test_the_confusion_and_what_is_counted_from_it_equal_scikit_learn(classified):
+def check_confusion(classified):
+    """And what is counted from it."""
     every, predicted = range(len(classified.class_names)), first_best(classified)
     counts = multiclass.confusion(classified)
     assert counts.dtype == np.int64
@@ -92,9 +91,8 @@ def test_the_confusion_and_what_is_counted_from_it_equal_scikit_learn(classified
         assert [value.value for value in ours] == pytest.approx(expected, nan_ok=True, **CLOSE)
 
 
-@FEW
-@given(sets())
-def test_means_over_classes_equal_scikit_learn_if_no_class_is_missing(classified):
+def check_means(classified):
+    """Over classes, if none is missing."""
     present = np.bincount(classified.labels, minlength=len(classified.class_names)) > 0
     found = multiclass.balanced_accuracy(classified), macro_auc(classified)
     if not present.all():
@@ -119,7 +117,9 @@ def test_means_over_classes_equal_scikit_learn_if_no_class_is_missing(classified
 @FEW
 @given(sets())
 @example(ClassScores(np.array([[1.0, 0, 0], [0, 1, 0]]), np.array([0, 0]), NAMES[:3]))
-def test_the_loss_equals_scikit_learn_also_with_missing_classes(classified):
+def test_everything_equals_scikit_learn_and_the_loss_also_with_missing_classes(classified):
+    check_confusion(classified)
+    check_means(classified)
     every = range(len(classified.class_names))
     theirs = sklearn.log_loss(classified.labels, classified.probabilities, labels=every)
     assert multiclass.log_loss(classified).value == pytest.approx(theirs, **CLOSE)

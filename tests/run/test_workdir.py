@@ -137,7 +137,10 @@ def test_jobs_leave_everything_in_a_bucket(bucket, tmp_path, monkeypatch):
     local = lambda path: Path(tmp_path, str(path).removeprefix("gs://"))  # noqa: E731
     monkeypatch.setattr(checkpoint, "epath", types.SimpleNamespace(Path=lambda path: epath.Path(local(path))))
     monkeypatch.chdir(tmp_path)
-    config = tiny(init="scratch", data__statistics="vggface2", data__test="A=forged:blend:16:2")
+    config = tiny(
+        init="scratch", data__statistics="vggface2", data__test="A=forged:blend:16:2", duration="2 steps",
+        checkpoint__every="1 steps",
+    )  # fmt: skip
     finetune.run(config, "gs://bucket/tuned")
     assert not (tmp_path / "gs:").exists()
     results = ("predictions/A.csv", "metrics.json", "table.md", "figures/A.png", "figures/A_calibration.png")
@@ -147,6 +150,6 @@ def test_jobs_leave_everything_in_a_bucket(bucket, tmp_path, monkeypatch):
     }  # fmt: skip
     steps = [json.loads(line)["step"] for line in read("gs://bucket/tuned/metrics.jsonl").splitlines()]
     looks = [json.loads(line)["step"] for line in read("gs://bucket/tuned/validation.jsonl").splitlines()]
-    assert (steps, looks) == ([1, 2, 3, 4, 5, 6], [3, 6])
+    assert (steps, looks) == ([1, 2], [1, 2])
     assert len(read("gs://bucket/tuned/test/predictions/A.csv").splitlines()) == 1 + 16
     assert bucket["/bucket/tuned/test/figures/A.png"].getvalue().startswith(b"\x89PNG")

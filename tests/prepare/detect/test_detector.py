@@ -1,5 +1,6 @@
 """Detectors: where windows lie, what the network's outputs mean, how two detectors are joined, and real pictures."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -31,6 +32,12 @@ def picture(path: Path) -> np.ndarray:
 @pytest.fixture(scope="module")
 def detectors():
     return {name: make_detector(name) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def found_in(detectors):
+    """`found_in(name, path)`: what a detector finds in a picture, which it is shown once."""
+    return functools.cache(lambda name, path: tuple(detectors[name](picture(path))))
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +150,9 @@ def test_a_mirrored_look_is_a_look_at_the_mirrored_picture(network):
     np.testing.assert_allclose(again_points[:, 5], (128, 0) + points[:, 4] * (-1, 1))
 
 
-def test_inside_finds_the_face_of_the_box_only(network):
+def test_inside_finds_the_face_of_the_box_only(network, found_in):
     image = picture(GROUP)
-    for box in make_detector("dlib")(image):
+    for box in found_in("dlib", GROUP):
         face = network.inside(image, edges_of(box))
         assert face is not None and holds(box, face.points[2])
     assert network.inside(image, np.array([200, 300, 260, 360.0])) is None
@@ -154,16 +161,15 @@ def test_inside_finds_the_face_of_the_box_only(network):
 # dlib
 
 
-def test_dlib_is_dlib_upsampled_once(detectors):
+def test_dlib_is_dlib_upsampled_once(found_in):
     for path in (ASTRONAUT, GROUP, CROPS[0]):
-        image = picture(path)
-        boxes, scores, _ = dlib.get_frontal_face_detector().run(image, 1)
+        boxes, scores, _ = dlib.get_frontal_face_detector().run(picture(path), 1)
         wanted = [
             Detection(box.left(), box.top(), box.right(), box.bottom(), score)
             for box, score in zip(boxes, scores, strict=True)
         ]
-        assert detectors["dlib"](image) == wanted and wanted == sorted(wanted, key=lambda box: -box.score)
-    assert detectors["dlib"](picture(ASTRONAUT))[0].left == 175  # 179 without upsampling
+        assert [*found_in("dlib", path)] == wanted == sorted(wanted, key=lambda box: -box.score)
+    assert found_in("dlib", ASTRONAUT)[0].left == 175  # 179 without upsampling
     assert DlibHog(upsampled=False)(picture(ASTRONAUT))[0].left == 179
 
 
@@ -284,28 +290,27 @@ def test_upsampling_is_for_pictures_where_nothing_was_confirmed():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_crop_of_the_samples_has_one_face_in_its_middle(detectors, name):
+def test_each_crop_of_the_samples_has_one_face_in_its_middle(found_in, name):
     assert len(CROPS) == 19
     for path in CROPS:
-        image = picture(path)
-        found = detectors[name](image)
-        assert len(found) == 1 and holds(found[0], (image.shape[1] / 2, image.shape[0] / 2)), path.name
+        height, width, _ = picture(path).shape
+        found = found_in(name, path)
+        assert len(found) == 1 and holds(found[0], (width / 2, height / 2)), path.name
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_all_four_faces_of_the_group_are_found(detectors, name):
-    found = detectors[name](picture(GROUP))
+def test_all_four_faces_of_the_group_are_found(found_in, name):
+    found = found_in(name, GROUP)
     noses = [(96, 180), (203, 138), (340, 130), (424, 120)]  # read off the picture, to about 8 pixels
     assert len(found) == 4
     assert sorted([sum(holds(box, nose) for box in found) for nose in noses]) == [1, 1, 1, 1]
     assert [box.score for box in found] == sorted((box.score for box in found), reverse=True)
 
 
-def test_the_badges_that_dlib_takes_for_faces_are_none(detectors):
-    badge, astronaut = picture(BADGE), picture(ASTRONAUT)
-    assert DlibHog(upsampled=False)(badge) and len(detectors["dlib"](astronaut)) == 2
+def test_the_badges_that_dlib_takes_for_faces_are_none(found_in):
+    assert DlibHog(upsampled=False)(picture(BADGE)) and len(found_in("dlib", ASTRONAUT)) == 2
     for name in ("blazeface", "dlib+blazeface"):
-        assert detectors[name](badge) == [] and len(detectors[name](astronaut)) == 1
+        assert found_in(name, BADGE) == () and len(found_in(name, ASTRONAUT)) == 1
 
 
 def test_a_face_too_small_for_dlib_is_found(detectors):
@@ -317,7 +322,7 @@ def test_a_face_too_small_for_dlib_is_found(detectors):
         assert holds(box, (FACE[0] * 140 / 512, FACE[1] * 140 / 512))
 
 
-def test_crops_are_about_those_of_dlib(detectors):
+def test_crops_are_about_those_of_dlib(found_in):
     def crop(box, image):
         square = square_of(box, *image.shape[:2])
         return np.array([square.x, square.y, square.x + square.size, square.y + square.size], float)
@@ -325,9 +330,9 @@ def test_crops_are_about_those_of_dlib(detectors):
     overlaps = {"blazeface": [], "dlib+blazeface": []}
     for path in [*CROPS, ASTRONAUT]:
         image = picture(path)
-        paper = crop(detectors["dlib"](image)[0], image)
+        paper = crop(found_in("dlib", path)[0], image)
         for name, values in overlaps.items():
-            values.append(overlap(paper, crop(detectors[name](image)[0], image)[None])[0])
+            values.append(overlap(paper, crop(found_in(name, path)[0], image)[None])[0])
     # dlib's own boxes with and without upsampling overlap by 0.80 (median of portraits).
     for values in overlaps.values():
         assert np.median(values) > 0.8 and min(values) > 0.6

@@ -22,10 +22,7 @@ DOWNLOADS = {
     "df40": ("test_ff", "dfd", {f"{DF40}/r/000/0.png": 150, f"{DF40}/a/0.png": 100, f"{DF40}/b/0.png": 200}),
     "deepfake_eval": ("test", "dfd", {"video-data/-r.mp4": 150, "video-data/f.mp4": 100, "video-data/g.mp4": 200}),
     "deepfake_eval:images": ("test", "diff", {f"image-data/{n}.png": v for n, v in (("r", 150), ("f", 100), ("g", 9))}),
-    "ffiw": ("val", "dfd", {"source/val/1.mp4": 150, "target/val/1.mp4": 100, "target/val/2.mp4": 200}),
     "uniattackdata:p1": ("dev", "fas", {"p1/dev/1.jpg": 150, "p1/dev/2.jpg": 100, "p1/dev/3.jpg": 200}),
-    "uniattackdata_plus": ("train", "fas", {f"Data-train/{n}.png": v for n, v in ((1, 150), (2, 100), (3, 200))}),
-    "mcio_frames": ("msu_test", "fas", {f"frame/msu/{n}_frame1.png": v for n, v in (("r", 150), ("f", 100), ("g", 9))}),
     "siw_mv2": (
         "test",
         "fas",
@@ -44,13 +41,8 @@ LISTS = {
                       "-r.mp4,Real,test\nf.mp4,Fake,test\ng.mp4,Fake,test\n"},
     "deepfake_eval:images": {"image-metadata-publish.csv": "Filename,Ground Truth,Finetuning Set\n"
                              "r.png,Real,test\nf.png,Fake,test\ng.png,Fake,test\n"},
-    "ffiw": {},
     "uniattackdata:p1": {f"p1/{part}_label.txt": f"{part}/1.jpg 1\n{part}/2.jpg 0\n{part}/3.jpg 0\n"
                          for part in ("train", "dev")},
-    "uniattackdata_plus": {"Protocol-train.txt": "Data-train/1.png 0_0_0\nData-train/2.png 1_0_0\n"
-                           "Data-train/3.png 2_1_0\n"},
-    "mcio_frames": {f"txt/msu_{word}_test.txt": "".join(f"msu/{name}_frame0.png\n" for name in names)
-                    for word, names in (("real", "r"), ("fake", "fg"))},
     "siw_mv2": {"testlist_live.txt": "Live_1\n", "testlist_all.txt": "Paper_1\nReplay_1\n",
                 "trainlist_live.txt": "", "trainlist_all.txt": ""},
 }  # fmt: skip
