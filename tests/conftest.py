@@ -45,6 +45,14 @@ def golden():
     return load
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No pictures of test sets, which take longer than to score them."""
+    from tuning import draw_nothing
+
+    draw_nothing(monkeypatch)
+
+
 # Runs that tests only read: once for all of them in a process.
 @pytest.fixture(scope="session")
 def pretrained(tmp_path_factory) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from configs import pretrain_demo
 from fsfm_jax.config import evaluate
 from fsfm_jax.config import finetune as finetuning
+from fsfm_jax.detection import results
 from fsfm_jax.detection.validation import FILE
 from fsfm_jax.jobs import finetune, pretrain
 
@@ -62,6 +63,11 @@ def tuned_run(folder: Path, init: str, **fields) -> str:
     """The workdir of a finished fine-tuning."""
     finetune.run(tiny(init=init, **fields), str(folder))
     return str(folder)
+
+
+def draw_nothing(patch) -> None:
+    """Have no pictures drawn of test sets where nobody reads them."""
+    patch.setattr(results, "_draw", lambda *_: None)
 
 
 def looks(workdir: str) -> list[dict]:

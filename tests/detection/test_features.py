@@ -12,12 +12,13 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import light_compiling
 import numpy as np
 import portpicker
 import pytest
 from flax.traverse_util import flatten_dict
 from noise import Noise
-from tuning import looks, tiny
+from tuning import draw_nothing, looks, tiny
 
 from fsfm_jax import partition, records
 from fsfm_jax.data.label_stream import evaluation_batches
@@ -271,12 +272,12 @@ def test_two_hosts_compute_together_and_agree_on_what_is_there(tmp_path):
     whole, _ = computed(theirs, params)
     # In turn: nothing is there, all is there, and one of two folders that are not shared has it.
     folders = [[shared, shared, theirs], [shared, shared, empty]]
-    port = portpicker.pick_unused_port()
+    port, path = portpicker.pick_unused_port(), str(ROOT / "tests")
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", JOB, json.dumps([port, host, folders]), str(tmp_path), str(Path(__file__).parent)],
             cwd=ROOT, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT / "tests")},
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path, **light_compiling.ENVIRONMENT},
         )
         for host in range(2)
     ]  # fmt: skip
@@ -329,6 +330,7 @@ def runs(tmp_path_factory):
         real(self, name, about, source)
 
     with pytest.MonkeyPatch.context() as counted:
+        draw_nothing(counted)
         counted.setattr(FeatureCache, "_compute", compute)
         counted.setattr(finetune.LOG, "warning", lambda text, *_: said.append(text))
         counted.setattr(finetune_inputs, "open_pretrained", lambda *arguments: pretrained)

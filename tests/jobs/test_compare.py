@@ -11,7 +11,7 @@ import cv2
 import jax
 import pytest
 from comparing import CHANGES, Counted, Stopped, aucs
-from tuning import changed
+from tuning import changed, draw_nothing
 
 from fsfm_jax import records
 from fsfm_jax.config import compare as comparison
@@ -44,8 +44,9 @@ def tiny(init: str, **fields):
 def compared(pretrained, tmp_path_factory) -> tuple[Path, list[list[str]], list[str]]:
     """The folder of a comparison, what its two commands ran, and the table between them."""
     workdir, calls, tables = tmp_path_factory.mktemp("compared"), [], []
-    with pytest.MonkeyPatch.context() as patch:
-        for stop_at in (1, None):
+    for stop_at in (1, None):
+        with pytest.MonkeyPatch.context() as patch:
+            draw_nothing(patch)
             counted = Counted(stop_at)
             patch.setattr(compare.finetune, "run", counted)
             if stop_at is not None:
@@ -55,7 +56,6 @@ def compared(pretrained, tmp_path_factory) -> tuple[Path, list[list[str]], list[
                 compare.run(tiny(pretrained), str(workdir))
             calls.append(counted.folders)
             tables.append((workdir / "table.md").read_text())
-            patch.undo()
     return workdir, calls, tables
 
 
@@ -144,7 +144,25 @@ FAILURES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("error", "reason"), FAILURES, ids=lambda value: type(value).__name__)
+def test_every_failure_has_its_reason_on_a_line(tmp_path):
+    def fail(error):
+        raise error
+
+    runs = [
+        cells.Run(str(number), str(tmp_path / str(number)), comparing(), lambda *_, error=error: fail(error))
+        for number, (error, _) in enumerate(FAILURES)
+    ]
+    told = []
+    with pytest.raises(cells.CellsFailed, match="5 of 5 cells failed") as raised:
+        cells.run_all(runs, lambda failed: told.append(cells.failure_notes(failed)))
+    reasons = [reason for _, reason in FAILURES]
+    assert told[-1] == [f"Failed: {number}: {reason}." for number, reason in enumerate(reasons)]
+    for number, reason in enumerate(reasons):
+        assert f"\n  {number}: {reason}" in str(raised.value)
+
+
+# One that stops all processes of a run alike, and one that may be of one process alone.
+@pytest.mark.parametrize(("error", "reason"), [FAILURES[0], FAILURES[-1]], ids=lambda value: type(value).__name__)
 def test_a_cell_that_fails_leaves_the_others_their_numbers(compared, pretrained, tmp_path, monkeypatch, error, reason):
     workdir = Path(shutil.copytree(compared[0], tmp_path / "copy"))
     for cell in ("our_own/linear_probe", "none/full"):

@@ -25,6 +25,8 @@ from fsfm_jax.export import serialize, to_torch
 from fsfm_jax.jobs import evaluate, finetune, tabulate
 from fsfm_jax.weights.names import CLASSIFIER, finetuned_to_official
 
+# The evaluation that all tests read is drawn: it is made before.
+pytestmark = pytest.mark.usefixtures("undrawn")
 SETS = "CDFv2=forged:blend:18:2,other=forged:blend:8:3:1"
 
 

@@ -74,10 +74,9 @@ def test_a_run_ends_with_a_detector_that_knows_what_its_scores_mean_and_is_teste
     assert Path(tuned, "test", "predictions", "A.csv").exists() and Path(tuned, "test", "figures", "A.png").exists()
 
 
-# 4 steps are between two looks, 3 are at one: the run stops before it looks.
-@pytest.mark.parametrize("stop_after", ["4", "3"])
-def test_interrupted_and_continued_it_is_the_undisturbed_run(tuned, pretrained, tmp_path, stop_after):
-    for stop in (stop_after, ""):
+def test_interrupted_and_continued_it_is_the_undisturbed_run(tuned, pretrained, tmp_path):
+    # 3 steps are at a look, and the run stops before it looks; 4 are between two looks.
+    for stop in ("3", "4", ""):
         finetune.run(tiny(init=pretrained, **TESTED), str(tmp_path), stop)
     for folder in ("checkpoints", "detector"):
         assert same(parameters(tuned, folder), parameters(str(tmp_path), folder))
@@ -99,6 +98,7 @@ def test_interrupted_and_continued_it_is_the_undisturbed_run(tuned, pretrained, 
     assert one == other
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_finished_run_ends_again_without_training(tuned, pretrained):
     before = Path(tuned, "metrics.jsonl").read_bytes()
     card = open_saved(tuned).card
@@ -118,16 +118,7 @@ def test_a_finished_run_ends_again_without_training(tuned, pretrained):
     assert open_saved(tuned).card == card
 
 
-def test_the_encoder_starts_as_it_was_pretrained(pretrained, tmp_path):
-    # One step of rate 0: the warm-up begins there.
-    finetune.run(tiny(init=pretrained, data__validation="", selection__rule="last"), str(tmp_path), "1")
-    before, after = parameters(pretrained), parameters(str(tmp_path))
-    blocks = [name for name in before["encoder"] if name.startswith("block_")]
-    assert len(blocks) == 2
-    for name in (*blocks, "patch_embed", "cls_token"):
-        assert same(before["encoder"][name], after["encoder"][name])
-
-
+@pytest.mark.usefixtures("undrawn")
 def test_an_adapter_in_the_blocks_is_trained_opened_and_looked_at(pretrained, tmp_path):
     fields = {"tuning__method": "fs_adapter", "tuning__insertion": "parallel", "loss__contrast": 0.5}
     fields |= {"loss__contrast_kind": "real_fake", "duration": "2 steps", "checkpoint__every": "2 steps"}
@@ -181,14 +172,13 @@ def test_the_average_of_the_weights_is_what_is_looked_at_saved_and_resumed(pretr
 def initial_head(pretrained: str, fields: dict, folder: Path) -> np.ndarray:
     """The head's kernel before the first step; the average of all that is trained starts there, as pretrained."""
     config = tiny(init=pretrained, **fields | {"tuning__method": "full"})
-    job = finetune._Finetuning(config, open_inputs(config), str(folder), "")
-    state = job.initial_state(job.spec(()).program)
+    state, _ = initial(config, folder)
     assert same(state.target.params, state.params)
     return np.asarray(state.params["head"]["kernel"])
 
 
 @pytest.mark.parametrize("side", [224, 112])
-def test_positions_are_those_of_the_grid_that_was_pretrained(pretrained, tmp_path, side):
+def test_a_run_starts_as_pretrained_with_the_positions_of_its_own_grid(pretrained, tmp_path, side):
     """A pretraining on images of 112 pixels has 7 rows of patches where a detector has 14."""
     params, saved = read_parameters(f"{pretrained}/checkpoints")
     assert saved["image_size"] == 224 and "pos_embed" not in params["encoder"]
@@ -197,8 +187,11 @@ def test_positions_are_those_of_the_grid_that_was_pretrained(pretrained, tmp_pat
     checkpoints.save(Kept(np.int32(2), params, {}), saved | {"image_size": side})
     checkpoints.close()
     config = tiny(init=init, data__validation="", selection__rule="last")
-    job = finetune._Finetuning(config, open_inputs(config), str(tmp_path), "")
-    state = job.initial_state(job.spec(()).program)
+    state, _ = initial(config, tmp_path)
+    blocks = [name for name in params["encoder"] if name.startswith("block_")]
+    assert len(blocks) == 2
+    for name in (*blocks, "patch_embed", "cls_token"):
+        assert same(params["encoder"][name], state.params["encoder"][name])
     account = json.loads((tmp_path / "initialisation.json").read_text())["network"]
     assert ("encoder/pos_embed" in account["resized"]) == (side == 112)
     table = sincos_positions(48, side // 16)[1:].reshape(side // 16, side // 16, 48)
@@ -211,14 +204,21 @@ def test_positions_are_those_of_the_grid_that_was_pretrained(pretrained, tmp_pat
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
-def test_an_official_file_starts_the_same_run(tuned, pretrained, tmp_path):
+def test_an_official_file_starts_the_same_run(pretrained, tmp_path):
     params, saved = read_parameters(f"{pretrained}/checkpoints")
     path = official_weights.write(tmp_path / "checkpoint-599.pth", official_state(params))
     Path(tmp_path, "pretrain_ds_mean_std.txt").write_text(json.dumps(saved["statistics"]))
-    workdir = tuned_run(tmp_path / "run", path)
-    assert same(parameters(workdir), parameters(tuned)) and looks(workdir) == looks(tuned)
-    origin = open_saved(workdir).card["origin"]
+    ours, theirs = (initial(tiny(init=init), tmp_path) for init in (path, pretrained))
+    assert ours[1] == theirs[1] and same(ours[0].params, theirs[0].params)
+    origin = open_inputs(tiny(init=path)).pretrained.origin
     assert origin["sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest() and origin["size"] == "tiny16"
+
+
+def initial(config, folder: Path):
+    """The state before the first step, and the statistics of the pixels."""
+    inputs = open_inputs(config)
+    job = finetune._Finetuning(config, inputs, str(folder), "")
+    return job.initial_state(job.spec(()).program), inputs.statistics
 
 
 def official_state(params: dict) -> dict:
@@ -242,6 +242,7 @@ def test_from_scratch_is_the_released_initialisation(tmp_path):
     assert read_parameters(f"{tmp_path}/checkpoints")[1]["origin"] is None
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_several_seeds_go_on_where_they_were_stopped_and_end_in_mean_and_deviation(
     tuned, pretrained, tmp_path, monkeypatch
 ):
@@ -277,6 +278,7 @@ def test_another_seed_begins_with_other_networks_in_the_same_program():
         assert keys[0] == keys[2] != keys[1]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_oracle_is_called_one_everywhere(pretrained, tmp_path):
     fields = dict(selection__rule="oracle", selection__metric="hter", selection__ties="later", data__test=TEST_SET)
     finetune.run(tiny(init=pretrained, **fields), str(tmp_path))
@@ -287,6 +289,7 @@ def test_an_oracle_is_called_one_everywhere(pretrained, tmp_path):
         assert "an oracle: these numbers are optimistic" in text and "forged:blend:16:2:1" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_detector_of_four_classes(pretrained, tmp_path):
     fields = {
         "data__classes": "real,deepfake,diffusion,spoof", "data__balanced": True, "batch__size": 48,

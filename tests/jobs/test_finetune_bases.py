@@ -62,7 +62,7 @@ LOW_RANK = {"tuning__method": "lora", "tuning__projections": "mlp,qkv", "tuning_
 
 @pytest.mark.parametrize(("base", "fields"), [
     ("dinov3_plus", {}), ("beitv2", ADAPTED), ("dinov2", LOW_RANK),
-    ("pe_core", {"tuning__method": "layer_norm", "model__pooling": "cls"}), ("farl", ADAPTED),
+    ("pe_core", {"tuning__method": "layer_norm", "model__pooling": "cls"}),
 ])  # fmt: skip
 def test_a_file_of_a_base_model_is_fine_tuned(base, fields, tmp_path, monkeypatch):
     monkeypatch.setitem(BASES, base, dataclasses.replace(BASES[base], sizes=("tiny16",)))

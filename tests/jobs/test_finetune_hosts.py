@@ -10,10 +10,12 @@ from pathlib import Path
 import light_compiling
 import numpy as np
 import portpicker
-from tuning import FINETUNING, looks
+from tuning import FINETUNING, changed, looks
 
+from fsfm_jax.config import finetune as finetuning
 from fsfm_jax.detection.prediction_file import read_predictions
 from fsfm_jax.detection.saved import open_saved
+from fsfm_jax.jobs import finetune
 
 ROOT = Path(__file__).parents[2]
 # From scratch, so that nothing has to be pretrained; a set that two hosts with batches of 8 do not divide.
@@ -31,9 +33,8 @@ from fsfm_jax.config import finetune as finetuning
 from fsfm_jax.jobs import finetune
 from fsfm_jax.data.forgery import ForgedSource
 
-port, hosts, host = json.loads(sys.argv[1])
-if hosts > 1:
-    jax.distributed.initialize(f"localhost:{port}", hosts, host)
+port, host = json.loads(sys.argv[1])
+jax.distributed.initialize(f"localhost:{port}", 2, host)
 flags.FLAGS.mark_as_parsed()  # grain reads a flag
 config = finetuning.finetune()
 config.update_from_flattened_dict(json.loads(sys.argv[2]))
@@ -49,16 +50,16 @@ with open(f"{sys.argv[3]}/read_{host}.json", "w") as file:
 """
 
 
-def run(workdir: Path, hosts: int) -> None:
+def run_on_two(workdir: Path) -> None:
     workdir.mkdir()
     port = portpicker.pick_unused_port()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", JOB, json.dumps([port, hosts, host]), json.dumps(FIELDS), str(workdir)],
+            [sys.executable, "-c", JOB, json.dumps([port, host]), json.dumps(FIELDS), str(workdir)],
             cwd=ROOT, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "JAX_PLATFORMS": "cpu", **light_compiling.ENVIRONMENT},
         )
-        for host in range(hosts)
+        for host in range(2)
     ]  # fmt: skip
     for process in processes:
         _, errors = process.communicate(timeout=300)
@@ -67,8 +68,8 @@ def run(workdir: Path, hosts: int) -> None:
 
 def test_two_hosts_end_with_the_detector_and_the_scores_of_one(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    run(one, 1)
-    run(two, 2)
+    finetune.run(changed(finetuning.finetune(), FIELDS), str(one))
+    run_on_two(two)
     assert [line["step"] for line in looks(str(two))] == [2, 4]
     for ours, theirs in zip(looks(str(two)), looks(str(one)), strict=True):
         ours, theirs = (line["splits"]["source-validation"] for line in (ours, theirs))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from prepared import records_of_faces
-from tuning import FINETUNING, PRETRAINING, changed
+from tuning import FINETUNING, PRETRAINING, changed, draw_nothing
 
 from fsfm_jax.config import study as template
 from fsfm_jax.data.photo import encode_png
@@ -64,6 +64,7 @@ def make_records(source, config, workdir):
 def studied(pictures, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("studied")
     with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
         patch.setattr(study, "_prepare", make_records)
         arms = config_of(pictures).arms.partition(" | again")[0]
         study.run(config_of(pictures, tasks=TASKS.partition(" | ")[0], arms=arms), str(workdir))
