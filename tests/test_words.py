@@ -22,7 +22,11 @@ BANNED = {
     r"\bwhat limits\b": "the bottleneck",
     r"\bwho(m)?ever\b": "anyone who",
     r"(^|[.:;!?] )Of (?!course)": "begin with the subject",
+    r"\b(is|are) told\b": "gets, is notified, is reported",
+    r"\b(lies?|lay) (next to|beside|there)\b": "is",
 }
+# A docstring of a function begins with what it does. These begin something else.
+NO_VERB = {*"A All An At By For How Its No Of On The This What When Where Whether Which Who Why With".split()}
 PAGES = [path for place in ("*.md", "docs/*.md", "fsfm_jax/**/*.md", "tests/**/*.md") for path in ROOT.glob(place)]
 MODULES = sorted(path for folder in ("fsfm_jax", "configs") for path in (ROOT / folder).rglob("*.py"))
 
@@ -54,6 +58,20 @@ def test_docstrings_messages_and_helps_are_in_plain_words():
     texts = {str(path.relative_to(ROOT)): texts_of(path.read_text()) for path in MODULES}
     found = {name: [turn for text in some for turn in found_in(text)] for name, some in texts.items()}
     assert {name: turns for name, turns in found.items() if turns} == {}
+
+
+def names_of(source: str) -> list[str]:
+    """Functions of a module whose docstrings do not begin with what they do."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [node for node in nodes if not any("property" in ast.unparse(each) for each in node.decorator_list)]
+    first = {node.name: (ast.get_docstring(node) or "Has").split()[0] for node in functions}
+    return [name for name, word in first.items() if word in NO_VERB or word[0] == "`"]
+
+
+def test_docstrings_of_functions_begin_with_what_they_do():
+    found = {str(path.relative_to(ROOT)): names_of(path.read_text()) for path in MODULES}
+    assert {name: functions for name, functions in found.items() if functions} == {}
+    assert names_of('def f():\n    """The number."""\n@property\ndef g(x):\n    """The number."""') == ["f"]
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,15 @@ def _spread(source: LabelledSource, count: int, side: int, spec: EvaluationSpec)
     return np.concatenate(found)
 
 
+def open_split(detector: Detector, text: str) -> LabelledSource:
+    """Open a validation split of one or several sources in the classes of a detector, as `data.validation` has it.
+
+    Raises:
+      ValueError, FileNotFoundError: as `open_for`.
+    """
+    return open_together(text, functools.partial(open_for, detector))
+
+
 def choose_rate(detector: Detector, chosen: float | None) -> float:
     """Return the rate that the detector keeps to, if none is chosen."""
     calibration = detector.card["calibration"]
@@ -180,7 +189,7 @@ def main(arguments: list[str]) -> None:
         detector = open_detector(chosen.checkpoint, unsaid, DTYPE)
         rate = choose_rate(detector, chosen.false_alarm_rate)
         check_size(detector)
-        source = open_together(chosen.data, functools.partial(open_for, detector))
+        source = open_split(detector, chosen.data)
         made = quantise_detector(detector, source, chosen.images, chosen.batch, rate)
         card = write(detector, chosen.output, made, min(chosen.images, len(source)))
     except (ValueError, OSError, ModuleNotFoundError) as error:

@@ -233,7 +233,7 @@ def _precision(dtype: str, trained: str | None) -> str:
     text = (
         f"Matrix products in {dtype}, softmax and norms in float32. On the same device the scores are those of the "
         "detector before, up to the order of summation; GPUs and TPUs may multiply float32 with fewer bits unless JAX "
-        "is told otherwise (jax_default_matmul_precision)."
+        "is set otherwise (jax_default_matmul_precision)."
     )
     if trained is not None and trained != dtype:
         text += f" It was trained, selected and calibrated in {trained}; scores differ by the rounding between both."

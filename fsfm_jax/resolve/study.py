@@ -38,7 +38,7 @@ class Source(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is told apart: names of sources, see `config.study`; `against` are the real faces of the tests."""
+    """What a detector distinguishes: source names, see `config.study`; `against` are the real faces of the tests."""
 
     name: str
     real: tuple[str, ...]

@@ -117,6 +117,15 @@ def test_the_card_and_each_verdict_say_int8(tmp_path: Path):
     assert any(line.startswith("int8:") and "on again" in line for line in explanation(opened, rule))
 
 
+def test_a_split_may_have_several_sources_in_the_classes_of_the_detector():
+    detector = serialized.detector()
+    fake = detector.class_names[1 - detector.real]
+    split = quantise.open_split(detector, f"{fake}=forged:blend:8:1,{fake}=forged:print:4:2")
+    assert [len(part) for part in split.parts] == [8, 4] and split.class_names == detector.class_names
+    with pytest.raises(ValueError, match="nothing"):
+        quantise.open_split(detector, f"{fake}=forged:blend:8:1,nothing=forged:print:4:2")
+
+
 def test_a_detector_that_keeps_no_rate_asks_for_one():
     assert quantise.choose_rate(serialized.detector(), 0.2) == 0.2
     with pytest.raises(ValueError, match="--false_alarm_rate: drawn keeps none; say the share of real faces"):
