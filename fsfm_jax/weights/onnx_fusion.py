@@ -114,7 +114,8 @@ def _fuse_norm(graph: Graph, node: Any) -> None:
         mean = graph.maker(difference.input[1], "Div", _SHAPES)
         if mean is None or not _is_mean(graph, mean, "ReduceSum", difference.input[0]):
             continue
-        names = [graph.put(f"{node.output[0]}_{name}", array.reshape(-1).astype(np.float32))
+        # Quantisers of others call the scale of a tensor TENSOR_scale.
+        names = [graph.put(f"{node.output[0]}_norm_{name}", array.reshape(-1).astype(np.float32))
                  for name, array in (("scale", scale), ("bias", bias))]  # fmt: skip
         graph.replace(node, "LayerNormalization", [difference.input[0], *names], axis=-1, epsilon=epsilon)
         return
